@@ -1,0 +1,5 @@
+"""The server that memsched starts itself on one machine, for `embedded://FOLDER`."""
+
+from memsched.embedded.redis_server import EmbeddedServerError, ensure_server, release_server, server_pid
+
+__all__ = ["EmbeddedServerError", "ensure_server", "release_server", "server_pid"]

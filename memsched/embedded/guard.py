@@ -1,0 +1,458 @@
+"""The guard: one small process per folder that keeps one server running there, and stops it when unused.
+
+It is started as a script in a session of its own, so that it outlives the process that happened to need the
+server first. It uses the standard library only and imports nothing of memsched: it must start fast, and keep
+working while the package under it is upgraded.
+
+Who does what is settled by kernel locks (flock) on three files of the folder. They vanish with their holders,
+however those die, so nothing is ever decided from a process number in a file:
+
+    in-use.lock   shared by every process that uses the server; the guard stops the server only while it holds
+                  this lock exclusively, so that nobody can begin to use a server that is about to stop
+    guard.lock    held by the guard. Taken by the client that starts it, and inherited: there is no moment at
+                  which two guards, or none, believe that they are in charge
+    server.lock   inherited by the server itself: two servers never write one append-only file, even when a
+                  guard was killed and its successor is quicker than the old server's end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+IN_USE_LOCK = "in-use.lock"
+GUARD_LOCK = "guard.lock"
+SERVER_LOCK = "server.lock"
+STATE_FILE = "server.json"
+LOG_FILE = "server.log"
+
+GRACE_SECONDS = 2.0  # a script that runs right after another finds the server warm
+CHECK_SECONDS = 0.5  # a few system calls each time: far below 0.1 % of a core
+STOP_SECONDS = 10.0  # time to flush before SIGKILL; what was written survives a SIGKILL all the same
+TAKE_OVER_SECONDS = 30.0  # time for the previous guard's server to flush and exit
+ADOPT_SECONDS = 1.0  # a server that still answers after this did not learn that its guard died: keep it
+QUICK_DEATH_SECONDS = 5.0  # a server that lived for less is restarted after a growing pause
+MAX_PAUSE_SECONDS = 5.0
+MAX_FAILED_STARTS = 5
+MAX_LOG_BYTES = 5_000_000
+KEPT_LOG_BYTES = 100_000
+PR_SET_PDEATHSIG = 1
+
+
+class Answer(enum.Enum):
+    """What a server says when it is asked whether it is there."""
+
+    READY = "it answers"
+    LOADING = "it is loading its data"
+    CANNOT_WRITE = "it cannot write to its append-only file"
+    SILENT = "it does not answer"
+
+
+class ServerStartError(Exception):
+    """The server ended before it ever answered."""
+
+
+def ask(socket_path: str, command: bytes, timeout_seconds: float) -> bytes:
+    """The reply to one command without arguments; empty when there is none."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_seconds)
+            connection.connect(socket_path)
+            connection.sendall(command + b"\r\n")
+            with connection.makefile("rb") as reply:
+                line = reply.readline().rstrip()
+                return reply.read(int(line[1:])) if line.startswith(b"$") else line
+    except (OSError, ValueError):
+        return b""
+
+
+def greet(socket_path: str, timeout_seconds: float) -> Answer:
+    reply = ask(socket_path, b"PING", timeout_seconds)
+    if not reply:
+        return Answer.SILENT
+    if reply.startswith(b"-LOADING"):
+        return Answer.LOADING
+    if reply.startswith(b"-MISCONF"):
+        return Answer.CANNOT_WRITE
+    return Answer.READY
+
+
+def pid_of_server(socket_path: str, timeout_seconds: float) -> int | None:
+    """Asked of the server itself: a number in a file may have been given to another process since."""
+    for line in ask(socket_path, b"INFO server", timeout_seconds).splitlines():
+        name, _, value = line.partition(b":")
+        if name == b"process_id":
+            return int(value)
+    return None
+
+
+def is_private(directory: str) -> bool:
+    """Whether the directory exists, is ours and nobody else can use it: temporary directories are shared."""
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def make_private(directory: str) -> None:
+    if not is_private(directory):
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            raise PermissionError(f"{directory} is not a private directory of this user; remove it") from None
+
+
+def read_state(folder: str) -> dict[str, Any]:
+    """What the guard wrote about its server; empty when there is nothing that this user wrote.
+
+    It names a program to run, so another user's word does not count, wherever the folder is.
+    """
+    try:
+        with open(os.path.join(folder, STATE_FILE), encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                return {}
+            state = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def write_state(folder: str, state: dict[str, Any]) -> None:
+    temporary = os.path.join(folder, STATE_FILE + ".new")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(state, file)
+    os.replace(temporary, os.path.join(folder, STATE_FILE))
+
+
+def identity(folder: str) -> list[int]:
+    """Tells a folder from its copy, which would otherwise lead to the original's server."""
+    status = os.stat(folder)
+    return [status.st_dev, status.st_ino]
+
+
+def open_lock(folder: str, name: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(os.path.join(folder, name), flags, 0o600)
+
+
+def try_lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Log:
+    """server.log: what the server and the guard say, kept below a few megabytes."""
+
+    def __init__(self) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.file = os.open(LOG_FILE, flags, 0o600)
+        self.bound()
+        self._start = os.fstat(self.file).st_size
+
+    def write(self, text: str) -> None:
+        line = f"{os.getpid()}:guard {time.strftime('%d %b %Y %H:%M:%S')} {text}\n"
+        # A full disk must not stop the server, and there is nowhere else to say it.
+        with contextlib.suppress(OSError):
+            os.write(self.file, line.encode(errors="replace"))
+
+    def mark(self) -> None:
+        """The next `tail` begins here."""
+        self._start = os.fstat(self.file).st_size
+
+    def tail(self) -> str:
+        size = os.fstat(self.file).st_size
+        return os.pread(self.file, 8_000, max(self._start, size - 8_000)).decode(errors="replace")
+
+    def bound(self) -> None:
+        """Keep the newest part when the log has grown too long. Writers append, so they go on undisturbed."""
+        size = os.fstat(self.file).st_size
+        if size > MAX_LOG_BYTES:
+            newest = os.pread(self.file, KEPT_LOG_BYTES, size - KEPT_LOG_BYTES)
+            os.ftruncate(self.file, 0)
+            with contextlib.suppress(OSError):
+                os.write(self.file, newest[newest.find(b"\n") + 1 :])
+
+
+def prctl() -> Callable[..., int] | None:
+    """Linux's way to tell a child of its parent's death; without it, the next guard adopts the server."""
+    if sys.platform != "linux":
+        return None
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+class Server:
+    """The server process in the current directory: our child, or one that outlived a killed guard."""
+
+    def __init__(self, binary: str, socket_path: str, log: Log) -> None:
+        self._binary = binary
+        self._socket = socket_path
+        self._log = log
+        self._lock = open_lock(".", SERVER_LOCK)
+        self._pid = 0
+        self.adopted = False
+        self._prctl = prctl()
+
+    def lock_or_adopt(self, waited: float) -> bool:
+        """Become the only one to run a server here. False while the previous server has not gone yet."""
+        if try_lock(self._lock, fcntl.LOCK_EX):
+            return True
+        if waited < ADOPT_SECONDS and self._prctl is not None:
+            return False  # the kernel has told it to stop, and it is flushing
+        pid = pid_of_server(self._socket, 0.5)
+        if pid is None:
+            return False
+        self._pid, self.adopted = pid, True
+        self._log.write(f"adopted the running server {pid}")
+        return True
+
+    def start(self) -> None:
+        if self.adopted:
+            return
+        self._log.mark()
+        guard = os.getpid()
+        command = [
+            self._binary,
+            *("--port", "0", "--unixsocket", self._socket, "--unixsocketperm", "700", "--dir", "."),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"),
+            *("--logfile", "", "--databases", "16", "--maxmemory-policy", "noeviction"),
+        ]
+        # Some servers refuse to start under a locale that is not installed.
+        environment = {**os.environ, "LC_ALL": "C"}
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._become_server(guard, command, environment)
+
+    def _become_server(self, guard: int, command: list[str], environment: dict[str, str]) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if self._prctl is not None:
+                # SIGTERM, not SIGKILL: the server flushes what a slow disk made it postpone.
+                self._prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+            if os.getppid() == guard:  # otherwise it died before it could be watched
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(self._log.file, 1)
+                os.dup2(self._log.file, 2)
+                os.set_inheritable(self._lock, True)
+                os.execve(command[0], command, environment)  # noqa: S606  found and checked by us
+        except OSError as error:
+            self._log.write(f"cannot run {command[0]}: {error}")
+        finally:
+            os._exit(127)
+
+    def ended(self) -> int | None:
+        """The exit code with which the server ended, or minus the signal; None while it runs."""
+        if self.adopted:
+            if not try_lock(self._lock, fcntl.LOCK_EX):
+                return None
+            self.adopted = False
+            return 0  # only a parent is told more
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def send(self, number: int) -> None:
+        """Only after `ended() is None`: the number is still the server's."""
+        with contextlib.suppress(ProcessLookupError):  # an adopted server may end at this very moment
+            os.kill(self._pid, number)
+
+
+class Guard:
+    """Starts the server, restarts it when it dies, and stops it when nobody holds in-use.lock any more."""
+
+    def __init__(self, folder: str, socket_path: str, binary: str, version: str) -> None:
+        self._folder = folder
+        self._socket = socket_path
+        about_us = {"folder": identity("."), "socket": socket_path, "guard_pid": os.getpid()}
+        self._state: dict[str, Any] = read_state(".") | about_us
+        self._served_by = {"binary": binary, "version": version}
+        self.log = Log()
+        self._server = Server(binary, socket_path, self.log)
+        self._in_use = open_lock(".", IN_USE_LOCK)
+        self._idle_since: float | None = None
+        self._answered = False
+        self._reported = False
+        self._started = 0.0
+        self._restart_at: float | None = None
+        self._failed_starts = 0
+        self._quick_deaths = 0
+        self._told_to_stop = False
+        self._wake_up, wake_up_writer = os.pipe()
+        os.set_blocking(self._wake_up, False)
+        os.set_blocking(wake_up_writer, False)
+        signal.set_wakeup_fd(wake_up_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # its arrival ends the wait
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_soon)
+        # The process that started us may block signals, and a mask is inherited, by the server too.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+    def _stop_soon(self, *_: object) -> None:
+        self._told_to_stop = True
+
+    def run(self) -> None:
+        self._take_over()
+        self._start_server()
+        while not self._told_to_stop and self._folder_is_there() and not self._is_unused():
+            self._look_after_server()
+            self._wait(self._time_to_next_look())
+        self._stop_server()
+        self._tidy_up()
+
+    def _take_over(self) -> None:
+        begin = time.monotonic()
+        while not self._server.lock_or_adopt(time.monotonic() - begin):
+            if self._told_to_stop or time.monotonic() - begin > TAKE_OVER_SECONDS:
+                raise ServerStartError("the previous server still holds server.lock and does not end")
+            self._wait(0.005)
+        make_private(os.path.dirname(self._socket))
+        write_state(".", self._state)
+
+    def _start_server(self) -> None:
+        self._answered = False
+        self._restart_at = None
+        self._started = time.monotonic()
+        self.log.bound()
+        self._server.start()
+
+    def _look_after_server(self) -> None:
+        if self._restart_at is not None:
+            if time.monotonic() >= self._restart_at:
+                self._start_server()
+        elif (code := self._server.ended()) is not None:
+            self._server_ended(code)
+        elif not self._answered:
+            if greet(self._socket, 0.2) in (Answer.READY, Answer.CANNOT_WRITE):
+                self._server_answered()
+        elif not os.path.lexists(self._socket):
+            self.log.write("the socket was removed: restarting the server")
+            self._stop_server()
+            make_private(os.path.dirname(self._socket))
+            self._start_server()
+        else:
+            self.log.bound()
+
+    def _server_answered(self) -> None:
+        self._answered = True
+        self._failed_starts = 0
+        if not self._reported:
+            self._reported = True
+            if not self._server.adopted:
+                # Only now: a server that cannot read the data is not the one to remember.
+                write_state(".", self._state | self._served_by)
+            report({"ready": True})
+
+    def _server_ended(self, code: int) -> None:
+        now = time.monotonic()
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        if not self._answered:
+            self._failed_starts += 1
+            gave_up_itself = code > 0 and not self._reported  # somebody waits for this answer
+            if gave_up_itself or self._failed_starts >= MAX_FAILED_STARTS:
+                raise ServerStartError(f"the server ended before it answered ({how})")
+        self._quick_deaths = self._quick_deaths + 1 if now - self._started < QUICK_DEATH_SECONDS else 0
+        pause = min(MAX_PAUSE_SECONDS, 0.05 * 2**self._quick_deaths)
+        self._restart_at = now + pause
+        self.log.write(f"the server ended ({how}): starting it again in {pause:g} s")
+
+    def _is_unused(self) -> bool:
+        """True when nobody has used the server for the grace time; in-use.lock is then held exclusively."""
+        if not try_lock(self._in_use, fcntl.LOCK_EX):
+            self._idle_since = None
+            return False
+        now = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = now
+        if now - self._idle_since >= GRACE_SECONDS:
+            return True
+        fcntl.flock(self._in_use, fcntl.LOCK_UN)
+        return False
+
+    def _folder_is_there(self) -> bool:
+        try:
+            return bool(identity(self._folder) == self._state["folder"])
+        except OSError:
+            return False
+
+    def _stop_server(self) -> None:
+        if self._restart_at is not None or self._server.ended() is not None:
+            return
+        self._server.send(signal.SIGTERM)
+        begin = time.monotonic()
+        while self._server.ended() is None:
+            if time.monotonic() - begin > STOP_SECONDS:
+                self._server.send(signal.SIGKILL)
+            self._wait(0.05)
+
+    def _tidy_up(self) -> None:
+        """Leave nothing in the temporary directory. Without the folder, the socket may be a successor's."""
+        with contextlib.suppress(OSError):
+            if self._folder_is_there():
+                os.unlink(self._socket)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self._socket))
+
+    def _time_to_next_look(self) -> float:
+        if self._restart_at is not None:
+            return max(0.0, min(CHECK_SECONDS, self._restart_at - time.monotonic()))
+        if self._answered:
+            return CHECK_SECONDS
+        # Quick at first, because somebody waits; slow while a large file is being loaded.
+        return min(0.1, 0.003 + 0.02 * (time.monotonic() - self._started))
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep, but wake up when a signal arrives (the server's end is one)."""
+        if select.select([self._wake_up], [], [], seconds)[0]:
+            os.read(self._wake_up, 1024)
+
+
+def report(outcome: dict[str, Any]) -> None:
+    """Tell the process that started us, through the pipe that is our standard output, and let it go."""
+    with contextlib.suppress(OSError):  # it has not waited: the server is there for others
+        os.write(1, json.dumps(outcome).encode() + b"\n")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def main(folder: str, socket_path: str, binary: str, version: str, guard_lock: str) -> int:
+    if os.fork():
+        os._exit(0)  # the process that started us is left with nothing to wait for
+    os.set_inheritable(int(guard_lock), False)  # the server must not hold it when we are gone
+    os.umask(0o077)
+    log = None
+    try:
+        os.chdir(folder)
+        guard = Guard(folder, socket_path, binary, version)
+        log = guard.log
+        os.dup2(log.file, 2)
+        guard.run()
+    except (OSError, ServerStartError) as error:
+        if log is not None:
+            log.write(f"the guard gives up: {error}")
+        report({"ready": False, "error": str(error), "log": log.tail() if log is not None else ""})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""The error catalogue: what can go wrong, and the fields a caller needs to act on it.
+
+A class's docstring is the first sentence of its message, so this file is also the list a user reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memsched.messages import SubmitResult
+
+
+class MemschedError(Exception):
+    """Something went wrong in memsched."""
+
+    def __init__(self, detail: str = "") -> None:
+        summary = " ".join((type(self).__doc__ or "").split())
+        super().__init__(f"{summary} {detail}".strip())
+
+
+class SettingsError(MemschedError):
+    """A setting cannot be used."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__(" ".join(problems))
+
+
+class InvalidMessage(MemschedError):
+    """A message cannot be understood."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class QueueFull(MemschedError):
+    """The lane already holds as many unfinished messages as it may."""
+
+    def __init__(
+        self, lane: str, limit: int, retry_after: float, results: Sequence[SubmitResult] = ()
+    ) -> None:
+        self.lane = lane
+        self.limit = limit
+        self.retry_after = retry_after
+        self.results = list(results)
+        refused = sum(not result.accepted for result in self.results) or 1
+        total = len(self.results) or 1
+        accepted = "Nothing was accepted" if refused == total else f"{total - refused} of {total} were accepted"
+        super().__init__(
+            f"Lane {lane!r} is limited to {limit} (MEMSCHED_MAX_BACKLOG). {accepted}; try the rest again "
+            f"in {retry_after:g} s, or add workers."
+        )
+
+
+class ServerUnreachable(MemschedError):
+    """The Redis server does not answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        super().__init__(
+            f"{url}: {reason}. Check MEMSCHED_REDIS_URL, and that the server is running and reachable from here."
+        )
+
+
+class ServerTooOld(MemschedError):
+    """The Redis server is too old."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        super().__init__(f"It says version {version}; memsched needs Redis 7.0 or later, or Valkey.")
+
+
+class EmbeddedServerError(MemschedError):
+    """The embedded server cannot be started."""
+
+
+class LeaseLost(MemschedError):
+    """This message now belongs to another worker; what this one does with it no longer counts."""
+
+    def __init__(self, item_id: str) -> None:
+        self.item_id = item_id
+        super().__init__(f"item_id={item_id}")
+
+
+class HandlerTimeout(MemschedError):
+    """The handler ran longer than it may."""
+
+    def __init__(self, label: str, seconds: float) -> None:
+        self.label = label
+        self.seconds = seconds
+        super().__init__(f"label={label} limit={seconds:g} s (MEMSCHED_HANDLER_TIMEOUT_SECONDS)")
+
+
+class HandlerNotLoaded(MemschedError):
+    """The handlers to run cannot be loaded."""
+
+
+class SchedulerNotStarted(MemschedError):
+    """The scheduler has no handlers running."""
+
+
+class WaitTimeout(MemschedError):
+    """Not everything was finished in time."""
+
+    def __init__(self, unfinished: int, seconds: float) -> None:
+        self.unfinished = unfinished
+        super().__init__(f"{unfinished} unfinished after {seconds:g} s.")

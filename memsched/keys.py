@@ -1,0 +1,92 @@
+"""Every key name, and the escaping of ids. No key is built anywhere else.
+
+Ids, labels and item ids come from strangers: they may hold ``:``, ``{``, spaces, any Unicode. All but letters,
+digits and ``_ . ~ -`` is percent-encoded, so a name can neither break out of its place nor out of its hash tag.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote
+from zlib import crc32
+
+GROUP = "memsched"
+NOBODY = "~"
+"""The consumer that holds what was handed back: owned by no worker, claimable at once. Escaped ids never equal it."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
+
+
+def escape(text: str) -> str:
+    """A form of ``text`` that is safe inside a key; ``unescape`` gives the text back."""
+    return text if _PLAIN(text) else quote(text, safe="")
+
+
+unescape = unquote
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One label, or one partition of it: the unit that has a stream, and the Redis Cluster hash tag."""
+
+    label: str
+    name: str
+    stream: str
+    delayed: str
+    dead: str
+    outbox: str
+    users: str
+    task_prefix: str
+
+    def task(self, item_id: str) -> str:
+        return self.task_prefix + escape(item_id)
+
+
+class Keys:
+    """The names of all keys under one prefix.
+
+    partitions: into how many lanes each label is split; messages of one cube always share a lane.
+    """
+
+    def __init__(self, prefix: str = "memsched", partitions: int = 1) -> None:
+        self.prefix = prefix
+        self.partitions = partitions
+        self.lanes = f"{prefix}:lanes"
+        self.workers = f"{prefix}:workers"
+        self.events = f"{prefix}:events"
+        self.wake = f"{prefix}:wake"
+        self.lane_named = lru_cache(maxsize=4096)(self._lane_named)
+
+    def worker(self, worker_id: str) -> str:
+        return f"{self.prefix}:worker:{escape(worker_id)}"
+
+    def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
+        """The lane that a message of this label and cube goes to."""
+        name = escape(label)
+        if self.partitions > 1:
+            cube = f"{user_id}|{mem_cube_id}".encode("utf-8", "surrogatepass")
+            name = f"{name}/{crc32(cube) % self.partitions}"
+        return self.lane_named(name)
+
+    def lanes_of(self, label: str) -> list[Lane]:
+        """All lanes that this configuration gives a label."""
+        name = escape(label)
+        if self.partitions == 1:
+            return [self.lane_named(name)]
+        return [self.lane_named(f"{name}/{number}") for number in range(self.partitions)]
+
+    def _lane_named(self, name: str) -> Lane:
+        """The lane with this (escaped) name, as the set of lanes holds it."""
+        tag = f"{self.prefix}:{{{name}}}"
+        return Lane(
+            label=unescape(name.partition("/")[0]),
+            name=name,
+            stream=f"{tag}:stream",
+            delayed=f"{tag}:delayed",
+            dead=f"{tag}:dead",
+            outbox=f"{tag}:outbox",
+            users=f"{tag}:users",
+            task_prefix=f"{tag}:task:",
+        )

@@ -1,0 +1,267 @@
+"""The messages that users see, their labels, and their wire form.
+
+The wire form is a flat list of strings, readable in redis-cli and documented in docs/wire-format.md. A producer
+in another language needs to send no more than ``user_id``, ``mem_cube_id`` and ``content``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any
+from uuid import UUID, uuid4, uuid5
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from memsched.errors import InvalidMessage
+
+QUERY_TASK_LABEL = QUERY_LABEL = "query"
+ANSWER_TASK_LABEL = ANSWER_LABEL = "answer"
+ADD_TASK_LABEL = ADD_LABEL = "add"
+MEM_READ_TASK_LABEL = "mem_read"
+MEM_UPDATE_TASK_LABEL = "mem_update"
+MEM_ORGANIZE_TASK_LABEL = "mem_organize"
+MEM_ARCHIVE_TASK_LABEL = "mem_archive"
+PREF_ADD_TASK_LABEL = "pref_add"
+MEM_FEEDBACK_TASK_LABEL = "mem_feedback"
+PRELOAD_TASK_LABEL = "preload"
+PREDICT_TASK_LABEL = "predict"
+ACTIVATION_UPDATE_TASK_LABEL = "activation_update"
+
+LONG_TERM_MEMORY_TYPE = "LongTermMemory"
+USER_MEMORY_TYPE = "UserMemory"
+WORKING_MEMORY_TYPE = "WorkingMemory"
+ACTIVATION_MEMORY_TYPE = "ActivationMemory"
+PARAMETER_MEMORY_TYPE = "ParameterMemory"
+
+WIRE_VERSION = "1"
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""An entry larger than this is refused: it would block the server for everyone while it is copied."""
+
+_ENTRY_NAMESPACE = UUID("9f4c5a6e-57f1-4d0c-9a3e-6d4f0c2b8e11")
+
+
+class TaskPriorityLevel(IntEnum):
+    """Which label goes first while several have messages waiting. Lower ones are slowed, never starved."""
+
+    LEVEL_1 = 1
+    LEVEL_2 = 2
+    LEVEL_3 = 3
+
+
+class TaskState(StrEnum):
+    """Where one message is."""
+
+    WAITING = "waiting"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitResult:
+    """What became of one submitted message: ``accepted`` holds for a duplicate too, it is already there."""
+
+    item_id: str
+    outcome: str
+    """``queued``, ``delayed``, ``duplicate`` or ``full``."""
+
+    @property
+    def accepted(self) -> bool:
+        return self.outcome != "full"
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return str(uuid4())
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class ScheduleMessageItem(BaseModel):
+    """One conversation event, on its way to the handler of its label.
+
+    ``content`` is text; structured input goes to ``info`` (any JSON object) or ``chat_history`` (a list of JSON
+    values). ``mem_cube`` may hold a cube object for handlers in this process; it is never sent.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True, extra="forbid")
+
+    item_id: Id = Field(default_factory=_new_id)
+    user_id: Id
+    mem_cube_id: Id
+    label: Label
+    content: str
+    timestamp: UtcTime = Field(default_factory=_now)
+    mem_cube: Any = Field(default=None, exclude=True, repr=False)
+    task_id: str | None = None
+    session_id: str | None = None
+    trace_id: str | None = None
+    """W3C traceparent of the request that caused the message; travels with it and into every log line."""
+    user_name: str | None = None
+    info: dict[str, Any] | None = None
+    chat_history: list[Any] | None = None
+
+    def to_wire(self) -> list[str]:
+        """The entry's fields, flat: name, value, name, value. Raises InvalidMessage if it cannot be sent."""
+        fields = [
+            "v", WIRE_VERSION,
+            "item_id", self.item_id,
+            "user_id", self.user_id,
+            "mem_cube_id", self.mem_cube_id,
+            "content", self.content,
+            "timestamp", self.timestamp.isoformat(),
+        ]  # fmt: skip
+        if self.task_id is not None:
+            fields += ("task_id", self.task_id)
+        if self.session_id is not None:
+            fields += ("session_id", self.session_id)
+        if self.trace_id is not None:
+            fields += ("trace_id", self.trace_id)
+        if self.user_name is not None:
+            fields += ("user_name", self.user_name)
+        try:
+            if self.info is not None:
+                fields += ("info", _as_json(self.info))
+            if self.chat_history is not None:
+                fields += ("chat_history", _as_json(self.chat_history))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidMessage(f"info and chat_history must be JSON ({error}); item_id={self.item_id}") from error
+        size = sum(map(len, fields))
+        if size > MAX_MESSAGE_BYTES:
+            raise InvalidMessage(
+                f"it has {size:,} characters, the limit is {MAX_MESSAGE_BYTES:,}; item_id={self.item_id}"
+            )
+        return fields
+
+    @classmethod
+    def from_wire(cls, label: str, fields: Mapping[str, str], *, default_id: str, default_ms: int) -> ScheduleMessageItem:
+        """The message in an entry's fields. Raises InvalidMessage, with the reason, if there is none.
+
+        default_id, default_ms: identity and time of an entry whose producer sent neither.
+        """
+        if (version := fields.get("v", WIRE_VERSION)) != WIRE_VERSION:
+            raise InvalidMessage(f"wire version {version!r} is not known here (this is version {WIRE_VERSION})")
+        values: dict[str, Any] = {name: fields[name] for name in _TEXT_FIELDS if name in fields}
+        values["label"] = label
+        if "item_id" not in values:
+            values["item_id"] = default_id
+        if "timestamp" not in values:
+            values["timestamp"] = datetime.fromtimestamp(default_ms / 1000, UTC)
+        for name in _JSON_FIELDS:
+            if name in fields:
+                try:
+                    values[name] = json.loads(fields[name])
+                except (ValueError, RecursionError) as error:
+                    raise InvalidMessage(f"field {name} is not JSON: {error}") from error
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InvalidMessage(describe_validation_error(error)) from error
+
+
+_TEXT_FIELDS = (
+    "item_id", "user_id", "mem_cube_id", "content", "timestamp", "task_id", "session_id", "trace_id", "user_name",
+)  # fmt: skip
+_JSON_FIELDS = ("info", "chat_history")
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """One line that names every wrong field, without repeating its value (it may be a secret, or huge)."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'message'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
+def id_of_entry(lane_name: str, entry_id: str) -> str:
+    """The item id of an entry whose producer sent none: always the same one for the same entry."""
+    return str(uuid5(_ENTRY_NAMESPACE, f"{lane_name}/{entry_id}"))
+
+
+MEMORY_SIZE_NAMES = (
+    "long_term_memory_size", "user_memory_size", "working_memory_size", "transformed_act_memory_size",
+    "parameter_memory_size",
+)  # fmt: skip
+
+
+def _unknown_sizes() -> dict[str, int]:
+    return dict.fromkeys(MEMORY_SIZE_NAMES, -1)
+
+
+def _default_capacities() -> dict[str, int]:
+    return {
+        "long_term_memory_capacity": 10000,
+        "user_memory_capacity": 10000,
+        "working_memory_capacity": 20,
+        "transformed_act_memory_capacity": -1,
+        "parameter_memory_capacity": -1,
+    }
+
+
+class ScheduleLogForWebItem(BaseModel):
+    """One thing that happened to a memory, for people to look at. -1 is a size that is not known or not limited."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: Id = Field(default_factory=_new_id)
+    user_id: Id
+    mem_cube_id: Id
+    label: Label
+    from_memory_type: str
+    to_memory_type: str
+    log_content: str
+    current_memory_sizes: dict[str, int] = Field(default_factory=_unknown_sizes)
+    memory_capacities: dict[str, int] = Field(default_factory=_default_capacities)
+    timestamp: UtcTime = Field(default_factory=_now)
+    task_id: str | None = None
+    metadata: list[dict[str, Any]] | dict[str, Any] | None = None
+
+    @field_validator("current_memory_sizes", "memory_capacities")
+    @classmethod
+    def _complete(cls, given: dict[str, int], info: Any) -> dict[str, int]:
+        defaults = _unknown_sizes() if info.field_name == "current_memory_sizes" else _default_capacities()
+        return defaults | given
+
+    def to_wire(self) -> list[str]:
+        """The event stream's fields: ``event`` holds the item as JSON, the others are there for redis-cli."""
+        return ["label", self.label, "user_id", self.user_id, "event", self.model_dump_json()]
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, str]) -> ScheduleLogForWebItem:
+        return cls.model_validate_json(fields["event"])
+
+
+def messages_of(given: ScheduleMessageItem | Iterable[ScheduleMessageItem]) -> list[ScheduleMessageItem]:
+    """One message or several, as a list; anything else is a clear error."""
+    messages = [given] if isinstance(given, ScheduleMessageItem) else list(given)
+    for message in messages:
+        if not isinstance(message, ScheduleMessageItem):
+            raise InvalidMessage(f"expected ScheduleMessageItem, got {type(message).__name__}")
+    return messages

@@ -1,0 +1,44 @@
+-- bury: move messages to the dead letters, if they are still ours. Their fields are copied byte for byte.
+--
+-- include: now owned uncount
+-- KEYS[1]  <prefix>:{<lane>}:stream
+-- KEYS[2]  <prefix>:{<lane>}:dead
+-- KEYS[3]  <prefix>:{<lane>}:users
+-- KEYS[4+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- ARGV[1]  consumer group
+-- ARGV[2]  consumer that buries
+-- ARGV[3]  seconds for which the status of a finished message is kept
+-- ARGV[4+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON
+--
+-- Returns the ids that no longer belong to the consumer; nothing was done to those.
+local ids = {}
+for at = 4, #ARGV, 5 do ids[#ids + 1] = ARGV[at] end
+local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
+local now = now_ms()
+local lost = {}
+for number, id in ipairs(ids) do
+  if mine[id] then
+    local at = 5 * number - 1
+    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+    local fields = entry and entry[2] or {}
+    local first = string.match(id, '^%d+')
+    for name = 1, #fields, 2 do
+      if fields[name] == 'submitted' then first = fields[name + 1] end
+    end
+    for _, text in ipairs({
+      'dead_reason', ARGV[at + 2], 'dead_error', ARGV[at + 3], 'dead_attempts', ARGV[at + 4],
+      'dead_first', first, 'dead_last', now, 'dead_worker', ARGV[2],
+    }) do fields[#fields + 1] = text end
+    local dead = redis.call('XADD', KEYS[2], '*', unpack(fields))
+    redis.call('XACK', KEYS[1], ARGV[1], id)
+    redis.call('XDEL', KEYS[1], id)
+    uncount(KEYS[3], ARGV[at + 1])
+    local task = KEYS[3 + number]
+    redis.call('HSET', task, 'state', 'failed', 'finished', now, 'error', ARGV[at + 3], 'reason', ARGV[at + 2],
+      'dead', dead)
+    redis.call('EXPIRE', task, ARGV[3])
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost

@@ -1,0 +1,57 @@
+-- conclude: acknowledge a handler's messages and submit its follow-ups, or neither.
+--
+-- include: now owned uncount accept hint
+-- KEYS[1]  <prefix>:{<lane>}:stream
+-- KEYS[2]  <prefix>:{<lane>}:users
+-- KEYS[3..] one task key per message that is done; then per follow-up: stream, delayed, users and task key of its lane.
+--          On Redis Cluster, where a script may touch one slot only: nothing per follow-up, but one last key, the outbox.
+-- ARGV[1]  consumer group
+-- ARGV[2]  consumer that concludes
+-- ARGV[3]  seconds for which the status of a finished message is kept
+-- ARGV[4]  <prefix>:wake
+-- ARGV[5]  number of entry ids to check; then those ids: everything that the handler was given
+-- then     number of messages done; then entry id and user id of each
+-- then     per follow-up: user id, delay in ms, lane name, number of field strings, the field strings.
+--          On Redis Cluster: one JSON text per follow-up, for the outbox.
+-- ARGV[#]  'direct' or 'outbox'
+--
+-- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done.
+local checked = tonumber(ARGV[5])
+local ids = {unpack(ARGV, 6, 5 + checked)}
+local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
+local lost = {}
+for _, id in ipairs(ids) do
+  if not mine[id] then lost[#lost + 1] = id end
+end
+if #lost > 0 then return lost end
+
+local now = now_ms()
+local at = 6 + checked
+local count = tonumber(ARGV[at])
+local key = 3
+at = at + 1
+for _ = 1, count do
+  uncount(KEYS[2], ARGV[at + 1])
+  redis.call('HSET', KEYS[key], 'state', 'completed', 'finished', now)
+  redis.call('EXPIRE', KEYS[key], ARGV[3])
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
+  redis.call('XDEL', KEYS[1], ARGV[at])
+  at = at + 2
+  key = key + 1
+end
+
+if ARGV[#ARGV] == 'outbox' then
+  redis.call('RPUSH', KEYS[#KEYS], unpack(ARGV, at, #ARGV - 1))
+  return lost
+end
+-- A follow-up is never refused for a full lane: that would throw away the work that led to it.
+while at < #ARGV do
+  local user, delay, lane, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
+  local fields = {unpack(ARGV, at + 4, at + 3 + size)}
+  local earliest = redis.call('ZRANGE', KEYS[key + 1], 0, 0)[1]
+  local outcome = accept(fields, KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], user, delay, now)
+  if outcome == 'delayed' then hint_due(KEYS[key + 1], earliest, ARGV[4], lane) end
+  at = at + 4 + size
+  key = key + 4
+end
+return lost

@@ -1,0 +1,131 @@
+"""A message that was delivered to this worker, and what its entry said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memsched.errors import InvalidMessage
+from memsched.keys import Lane
+from memsched.messages import ScheduleMessageItem, id_of_entry
+
+COUNTERS = ("errors", "timeouts", "crashes", "deferrals")
+"""What happened to a message before; travels in its entry, because entries outlive every status."""
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One entry of a stream, owned by this worker until it is settled, given back or lost.
+
+    count: the delivery count, which is the crash account too (see claim.lua).
+    previous_owner, idle_ms: whom it was claimed from, and how long that one had been silent; '' and 0 if it is new.
+    """
+
+    lane: Lane
+    entry_id: str
+    fields: dict[str, str]
+    message: ScheduleMessageItem
+    count: int = 1
+    previous_owner: str = ""
+    idle_ms: int = 0
+    started: float = 0.0
+    """time.time() of the start; 0 while it waits in the buffer."""
+    begun: bool = False
+    marked: bool = False
+    lost: bool = False
+    """Another worker owns it now: nothing that is done with it here counts any more."""
+    checkpoint: Any = field(default=None)
+    run: asyncio.Task[None] | None = None
+
+    @property
+    def has_past(self) -> bool:
+        """It ran before, or was claimed: it may have a checkpoint, and runs in a call of its own."""
+        return self.previous_owner != "" or any(name in self.fields for name in COUNTERS)
+
+    @property
+    def suspect(self) -> bool:
+        """Its worker died while it was there: it may have been the cause."""
+        return self.count >= 2
+
+    @property
+    def counted_user(self) -> str:
+        """The user whose unfinished messages include this one; '' for one that a plain XADD brought."""
+        return self.message.user_id if "submitted" in self.fields else ""
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """Failures so far, by kind. Crashes of this entry stand in the delivery count."""
+        counts = {name: _as_count(self.fields.get(name)) for name in COUNTERS}
+        counts["crashes"] += self.count // 2
+        return counts
+
+    @property
+    def task_key(self) -> str:
+        return self.lane.task(self.message.item_id)
+
+    def delayed_member(self, attempts: dict[str, int], error: str) -> str:
+        """What the delayed set holds while this message waits for another try."""
+        fields = {name: value for name, value in self.fields.items() if name not in COUNTERS}
+        fields["item_id"] = self.message.item_id
+        fields |= {name: str(count) for name, count in attempts.items() if count}
+        fields["last_error"] = error
+        return json.dumps(
+            [self.task_key, *(text for pair in fields.items() for text in pair)], ensure_ascii=False
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An entry that is no message, with the reason; it goes to the dead letters as it is."""
+
+    lane: Lane
+    entry_id: str
+    reason: str
+    counted_user: str = ""
+
+    @property
+    def task_key(self) -> str:
+        return self.lane.task(id_of_entry(self.lane.name, self.entry_id))
+
+
+def read_entry(
+    lane: Lane, entry_id: bytes, raw: Sequence[bytes], *, count: int = 1, previous_owner: str = "", idle_ms: int = 0
+) -> Delivery | Malformed:
+    """What an entry holds."""
+    id_text = entry_id.decode()
+    try:
+        texts = [part.decode() for part in raw]
+    except UnicodeDecodeError as error:
+        return Malformed(lane, id_text, f"a field is not UTF-8: {error.reason}")
+    names = iter(texts)
+    fields = dict(zip(names, names, strict=False))
+    try:
+        message = ScheduleMessageItem.from_wire(
+            lane.label,
+            fields,
+            default_id=fields.get("item_id") or id_of_entry(lane.name, id_text),
+            default_ms=int(id_text.partition("-")[0]) if "timestamp" not in fields else 0,
+        )
+    except InvalidMessage as error:
+        user = fields.get("user_id", "") if "submitted" in fields else ""
+        return Malformed(lane, id_text, error.reason, user)
+    except (ValueError, OverflowError) as error:  # a time far outside the calendar
+        return Malformed(lane, id_text, str(error))
+    return Delivery(lane, id_text, fields, message, count, previous_owner, idle_ms)
+
+
+def read_streams(reply: Any, lanes: dict[bytes, Lane]) -> list[Delivery | Malformed]:
+    """The entries in an XREADGROUP reply, in order. ``lanes``: by stream key.
+
+    An entry that was deleted while it was pending has no fields; XREADGROUP with ``>`` never answers one.
+    """
+    return [
+        read_entry(lanes[stream], entry_id, raw) for stream, entries in reply or () for entry_id, raw in entries if raw
+    ]
+
+
+def _as_count(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 10 else 0

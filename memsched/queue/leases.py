@@ -1,0 +1,86 @@
+"""Who owns a message: claiming, renewing, giving back. Every method is one script, as a command to be sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from memsched.keys import GROUP, NOBODY, Keys, Lane
+from memsched.lua import Command, as_int, as_text, as_texts, script
+from memsched.queue.delivery import Delivery, Malformed, read_entry
+
+SCAN = 1000
+"""Pending entries that one claim looks at; the cursor goes on from there the next time."""
+
+_BEGIN, _CHECKPOINT, _CLAIM, _FORGET, _HANDOVER, _MARK, _RELEASE, _RENEW = map(
+    script, ("begin", "checkpoint", "claim", "forget", "handover", "mark", "release", "renew")
+)
+
+
+class Leases:
+    """The leases of one worker, or (handover, forget) those of a dead one."""
+
+    def __init__(self, keys: Keys, worker_id: str) -> None:
+        self._keys = keys
+        self.worker_id = worker_id
+
+    def read(self, lanes: Sequence[Lane], count: int, block_ms: int | None = None) -> tuple[Any, ...]:
+        """XREADGROUP of new messages, at most ``count`` of each lane, as plain arguments."""
+        waiting = () if block_ms is None else ("BLOCK", block_ms)
+        return (
+            "XREADGROUP", "GROUP", GROUP, self.worker_id, "COUNT", count, *waiting,
+            "STREAMS", *(lane.stream for lane in lanes), *(">" for _ in lanes),
+        )  # fmt: skip
+
+    def claim(self, lane: Lane, min_idle_ms: int, most: int, cursor: str) -> Command[tuple[str, list[Delivery | Malformed]]]:
+        """Take over at most ``most`` messages that are idle for ``min_idle_ms``; gives the next cursor and them."""
+
+        def parse(reply: Any) -> tuple[str, list[Delivery | Malformed]]:
+            taken = [
+                read_entry(lane, entry_id, raw, count=count, previous_owner=owner.decode(), idle_ms=idle)
+                for entry_id, raw, count, owner, idle in reply[1]
+            ]
+            return as_text(reply[0]), taken
+
+        return _CLAIM.command([lane.stream], [GROUP, self.worker_id, NOBODY, min_idle_ms, most, SCAN, cursor], parse)
+
+    def renew(self, lane: Lane, entry_ids: Sequence[str]) -> Command[list[str]]:
+        """Start their idle time anew; gives the ids that were lost."""
+        return _RENEW.command([lane.stream], [GROUP, self.worker_id, *entry_ids], as_texts)
+
+    def begin(self, delivery: Delivery) -> Command[tuple[bool, Any]]:
+        """Say that a message with a past starts; gives whether it is ours, and its checkpoint."""
+
+        def parse(reply: Any) -> tuple[bool, Any]:
+            return bool(reply[0]), json.loads(reply[1]) if reply[1] else None
+
+        lane = delivery.lane
+        return _BEGIN.command([lane.stream, delivery.task_key], [GROUP, self.worker_id, delivery.entry_id], parse)
+
+    def mark(self, lane: Lane, deliveries: Sequence[Delivery]) -> Command[list[str]]:
+        """Write that they are running in their status; gives the ids that were lost."""
+        args: list[str | int] = [GROUP, self.worker_id]
+        for delivery in deliveries:
+            args += (delivery.entry_id, int(delivery.started * 1000))
+        return _MARK.command([lane.stream, *(delivery.task_key for delivery in deliveries)], args, as_texts)
+
+    def checkpoint(self, lane: Lane, deliveries: Sequence[Delivery], data: str) -> Command[list[str]]:
+        """Keep ``data`` (JSON) with all of them, or with none; gives the ids that were lost."""
+        keys = [lane.stream, *(delivery.task_key for delivery in deliveries)]
+        args = [GROUP, self.worker_id, data, *(delivery.entry_id for delivery in deliveries)]
+        return _CHECKPOINT.command(keys, args, as_texts)
+
+    def release(self, lane: Lane, entry_ids: Sequence[str] | None) -> Command[int]:
+        """Hand them back (None: all that this worker holds in the lane) without using up an attempt."""
+        args = [GROUP, self.worker_id, NOBODY, self._keys.wake, lane.name]
+        args += ["all"] if entry_ids is None else ["these", *entry_ids]
+        return _RELEASE.command([lane.stream], args, as_int)
+
+    def handover(self, lane: Lane) -> Command[int]:
+        """This worker is dead: make what it held claimable at once."""
+        return _HANDOVER.command([lane.stream], [GROUP, self.worker_id, self._keys.wake, lane.name], as_int)
+
+    def forget(self, lane: Lane) -> Command[int]:
+        """Remove this worker's consumer if it owns nothing; gives how much it still owns."""
+        return _FORGET.command([lane.stream], [GROUP, self.worker_id], as_int)

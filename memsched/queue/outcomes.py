@@ -1,0 +1,122 @@
+"""What becomes of a message that ran: done, done with follow-ups, again later, or dead. One script each.
+
+Each checks the ownership of every message in the same script, and gives the ids that were lost; to those nothing
+was done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memsched.keys import GROUP, Keys, Lane
+from memsched.lua import Argument, Command, as_texts, script
+from memsched.messages import ScheduleMessageItem
+from memsched.queue.delivery import Delivery, Malformed
+
+_BURY, _CONCLUDE, _RETRY, _SETTLE = map(script, ("bury", "conclude", "retry", "settle"))
+_ERROR_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A message that a handler submits, and the delay in ms after which it is due."""
+
+    message: ScheduleMessageItem
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A message that is to run again after ``delay_ms``."""
+
+    delivery: Delivery
+    delay_ms: int
+    attempts: dict[str, int]
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """A message that goes to the dead letters.
+
+    reason: ``malformed``, ``errors``, ``timeouts``, ``crashes`` or ``rejected``.
+    """
+
+    delivery: Delivery | Malformed
+    reason: str
+    error: str
+    attempts: dict[str, int]
+
+
+class Outcomes:
+    """The outcomes that one worker reports."""
+
+    def __init__(self, keys: Keys, worker_id: str, task_ttl_seconds: int) -> None:
+        self._keys = keys
+        self._worker_id = worker_id
+        self._ttl = task_ttl_seconds
+
+    def settle(self, lane: Lane, deliveries: Sequence[Delivery]) -> Command[list[str]]:
+        """They are done: acknowledge and delete them."""
+        keys = [lane.stream, lane.users]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl]
+        for delivery in deliveries:
+            keys.append(delivery.task_key)
+            args += (delivery.entry_id, delivery.counted_user)
+        return _SETTLE.command(keys, args, as_texts)
+
+    def conclude(
+        self,
+        lane: Lane,
+        batch: Sequence[Delivery],
+        done: Sequence[Delivery],
+        follow_ups: Sequence[FollowUp],
+        *,
+        through_outbox: bool,
+    ) -> Command[list[str]]:
+        """Of ``batch``, those in ``done`` are done and lead to ``follow_ups``: both or, if any was lost, neither."""
+        keys = [lane.stream, lane.users, *(delivery.task_key for delivery in done)]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._keys.wake, len(batch)]
+        args += [delivery.entry_id for delivery in batch]
+        args.append(len(done))
+        for delivery in done:
+            args += (delivery.entry_id, delivery.counted_user)
+        for follow_up in follow_ups:
+            message = follow_up.message
+            fields = message.to_wire()
+            if through_outbox:
+                args.append(json.dumps([message.label, follow_up.delay_ms, fields], ensure_ascii=False))
+            else:
+                target = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
+                keys += (target.stream, target.delayed, target.users, target.task(message.item_id))
+                args += (message.user_id, follow_up.delay_ms, target.name, len(fields), *fields)
+        if through_outbox:
+            keys.append(lane.outbox)
+        args.append("outbox" if through_outbox else "direct")
+        return _CONCLUDE.command(keys, args, as_texts)
+
+    def retry(self, lane: Lane, retries: Sequence[Retry]) -> Command[list[str]]:
+        """They leave the stream and come back when they are due."""
+        keys = [lane.stream, lane.delayed]
+        args: list[Argument] = [GROUP, self._worker_id, self._keys.wake, lane.name]
+        for retry in retries:
+            error = retry.error[:_ERROR_CHARACTERS]
+            keys.append(retry.delivery.task_key)
+            member = retry.delivery.delayed_member(retry.attempts, error)
+            args += (retry.delivery.entry_id, retry.delay_ms, member, error)
+        return _RETRY.command(keys, args, as_texts)
+
+    def bury(self, lane: Lane, burials: Sequence[Burial]) -> Command[list[str]]:
+        """They go to the dead letters, with what is known about them."""
+        keys = [lane.stream, lane.dead, lane.users]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl]
+        for burial in burials:
+            delivery = burial.delivery
+            keys.append(delivery.task_key)
+            args += (
+                delivery.entry_id, delivery.counted_user, burial.reason, burial.error[:_ERROR_CHARACTERS],
+                json.dumps(burial.attempts),
+            )  # fmt: skip
+        return _BURY.command(keys, args, as_texts)

@@ -1,0 +1,22 @@
+-- owned: included by scripts that may only touch what is still theirs.
+--
+-- owned(stream, group, consumer, ids, first, last): a set of those ids, ARGV[first..last] of the script in steps
+-- of `step`, that are delivered to `consumer` now: {[id] = delivery count}.
+-- One XPENDING over the consumer's own entries answers for all of them; its cost is bounded by what one worker holds.
+local function owned(stream, group, consumer, list)
+  local mine = {}
+  local count = #list
+  if count == 0 then return mine end
+  if count <= 3 then
+    for _, id in ipairs(list) do
+      local reply = redis.pcall('XPENDING', stream, group, id, id, 1, consumer)
+      if reply.err then return mine end
+      if reply[1] then mine[reply[1][1]] = reply[1][4] end
+    end
+    return mine
+  end
+  local reply = redis.pcall('XPENDING', stream, group, '-', '+', 1000000, consumer)
+  if reply.err then return mine end
+  for _, row in ipairs(reply) do mine[row[1]] = row[4] end
+  return mine
+end

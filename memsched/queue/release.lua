@@ -1,0 +1,32 @@
+-- release: hand messages back, if they are still ours, without using up an attempt: they belong to nobody and can be
+-- claimed at once, in their old place.
+--
+-- include: owned hint handed_over
+-- KEYS[1]  <prefix>:{<lane>}:stream
+-- ARGV[1]  consumer group
+-- ARGV[2]  consumer that hands back
+-- ARGV[3]  the consumer that stands for nobody
+-- ARGV[4]  <prefix>:wake
+-- ARGV[5]  the lane's name
+-- ARGV[6]  'all' for everything that the consumer holds, or 'these'
+-- ARGV[7+] entry ids
+--
+-- Returns how many were handed back.
+local ids = {}
+if ARGV[6] == 'all' then
+  local reply = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000000, ARGV[2])
+  if not reply.err then
+    for _, row in ipairs(reply) do ids[#ids + 1] = row[1] end
+  end
+else
+  local list = {unpack(ARGV, 7)}
+  local mine = owned(KEYS[1], ARGV[1], ARGV[2], list)
+  for _, id in ipairs(list) do
+    if mine[id] then ids[#ids + 1] = id end
+  end
+end
+for _, id in ipairs(ids) do
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'IDLE', HANDED_OVER, 'JUSTID')
+end
+if #ids > 0 then hint_claimable(ARGV[4], ARGV[5]) end
+return #ids

@@ -1,0 +1,94 @@
+"""What is waiting, running, orphaned, delayed and dead: exact at one instant per lane, O(1), never by scanning.
+
+    backlog    all unfinished messages: in the stream, delayed, or on their way through a Cluster's outbox
+    running    delivered to a worker that lives (handled now, or next in line inside it)
+    remaining  backlog - running
+    orphaned   delivered to a worker that died, and not yet claimed by another; part of remaining
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from memsched.connection import Server
+from memsched.keys import GROUP, NOBODY, Keys, Lane
+from memsched.lua import Command, as_text, script
+from memsched.queue.registry import Registry, WorkerInfo
+from memsched.queue.submit import known_lanes
+from memsched.settings import Settings
+
+_STATUS = script("status")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers of messages of one label, or of all. oldest_seconds: age of the oldest unfinished one; None if none."""
+
+    backlog: int = 0
+    remaining: int = 0
+    running: int = 0
+    orphaned: int = 0
+    delayed: int = 0
+    dead: int = 0
+    oldest_seconds: float | None = None
+
+    def add(self, other: Counts) -> None:
+        for name in ("backlog", "remaining", "running", "orphaned", "delayed", "dead"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        ages = [age for age in (self.oldest_seconds, other.oldest_seconds) if age is not None]
+        self.oldest_seconds = max(ages, default=None)
+
+
+@dataclass(slots=True)
+class Status:
+    """The state of everything at (nearly) one instant."""
+
+    total: Counts = field(default_factory=Counts)
+    labels: dict[str, Counts] = field(default_factory=dict)
+    workers: list[WorkerInfo] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"backlog": n, ..., "labels": {label: {...}}, "workers": [...]}``, fit for JSON."""
+        return {
+            **asdict(self.total),
+            "labels": {label: asdict(counts) for label, counts in self.labels.items()},
+            "workers": [
+                {"worker_id": worker.worker_id, "silent_ms": worker.silent_ms, **worker.about}
+                for worker in self.workers
+                if worker.alive
+            ],
+        }
+
+
+def _lane_status(lane: Lane) -> Command[tuple[int, dict[str, int], int, int, float | None]]:
+    def parse(reply: Any) -> tuple[int, dict[str, int], int, int, float | None]:
+        unfinished, held, delayed, dead, outbox, age = reply
+        owners = {as_text(consumer): int(count) for consumer, count in held or ()}
+        age_text = as_text(age)
+        return unfinished + outbox, owners, delayed, dead, float(age_text) / 1000 if age_text else None
+
+    return _STATUS.command([lane.stream, lane.delayed, lane.dead, lane.outbox], [GROUP], parse)
+
+
+async def read_status(
+    server: Server, keys: Keys, settings: Settings, *, labels: Iterable[str] = ()
+) -> Status:
+    """The status of all labels that ever had a message or a worker, and of ``labels`` in any case."""
+    workers = await Registry(server, keys, settings.worker_ttl_seconds).all()
+    live = {worker.worker_id for worker in workers if worker.alive}
+    lanes = dict.fromkeys(await known_lanes(server, keys))
+    lanes |= dict.fromkeys(lane for label in labels for lane in keys.lanes_of(label))
+    status = Status(workers=workers)
+    for lane, reply in zip(lanes, await server.run([_lane_status(lane) for lane in lanes]) if lanes else (), strict=True):
+        if isinstance(reply, Exception):
+            raise reply
+        unfinished, owners, delayed, dead, oldest = reply
+        running = sum(count for owner, count in owners.items() if owner in live)
+        orphaned = sum(count for owner, count in owners.items() if owner not in live and owner != NOBODY)
+        backlog = unfinished + delayed
+        counts = Counts(backlog, backlog - running, running, orphaned, delayed, dead, oldest)
+        status.labels.setdefault(lane.label, Counts()).add(counts)
+        status.total.add(counts)
+    return status

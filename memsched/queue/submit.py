@@ -1,0 +1,116 @@
+"""Putting messages on their way: each once, each durable before the call returns, none above the lane's limit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+from memsched.connection import Server
+from memsched.errors import QueueFull
+from memsched.keys import GROUP, Keys, Lane
+from memsched.lua import Argument, Command, as_texts, script
+from memsched.messages import ScheduleMessageItem, SubmitResult
+from memsched.settings import Settings
+
+_SUBMIT = script("submit")
+_MESSAGES_PER_SCRIPT = 100
+_SCRIPTS_PER_ROUND_TRIP = 10
+_REGISTERED_FOR_SECONDS = 30.0
+
+
+class Producer:
+    """Submits messages. Safe to repeat: a message whose item_id is known already is not submitted again."""
+
+    def __init__(self, server: Server, keys: Keys, settings: Settings) -> None:
+        self._server = server
+        self._keys = keys
+        self._settings = settings
+        self._registered: dict[str, float] = {}
+
+    async def submit(
+        self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0
+    ) -> list[SubmitResult]:
+        """Submit; one result per message, in order, nothing raised for a full lane.
+
+        delay_ms: how long the messages wait before they may run. Raises InvalidMessage (nothing was submitted) and
+        ServerUnreachable (some may have been: submit the same messages again).
+        """
+        by_lane: dict[Lane, list[tuple[int, ScheduleMessageItem, list[str]]]] = {}
+        for number, message in enumerate(messages):
+            lane = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
+            by_lane.setdefault(lane, []).append((number, message, message.to_wire()))
+        await self._register(by_lane)
+        commands: list[Command[list[str]]] = []
+        numbers: list[list[int]] = []
+        for lane, group in by_lane.items():
+            for at in range(0, len(group), _MESSAGES_PER_SCRIPT):
+                part = group[at : at + _MESSAGES_PER_SCRIPT]
+                commands.append(self._command(lane, [(message, fields) for _, message, fields in part], delay_ms))
+                numbers.append([number for number, _, _ in part])
+        outcomes: dict[int, str] = {}
+        for at in range(0, len(commands), _SCRIPTS_PER_ROUND_TRIP):
+            part_of = commands[at : at + _SCRIPTS_PER_ROUND_TRIP]
+            replies = await self._server.persistently(lambda part_of=part_of: self._server.run(part_of))  # type: ignore[misc]
+            for places, reply in zip(numbers[at : at + _SCRIPTS_PER_ROUND_TRIP], replies, strict=True):
+                if isinstance(reply, Exception):
+                    raise reply
+                outcomes.update(zip(places, reply, strict=True))
+        return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
+
+    async def submit_or_raise(
+        self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0
+    ) -> list[SubmitResult]:
+        """Submit; raises QueueFull, with all results in it, if not every message was accepted."""
+        results = await self.submit(messages, delay_ms=delay_ms)
+        for message, result in zip(messages, results, strict=True):
+            if not result.accepted:
+                lane = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
+                wait = self._settings.queue_full_retry_after_seconds
+                raise QueueFull(lane.name, self._settings.max_backlog, wait, results)
+        return results
+
+    def _command(
+        self, lane: Lane, messages: Iterable[tuple[ScheduleMessageItem, list[str]]], delay_ms: int
+    ) -> Command[list[str]]:
+        keys = [lane.stream, lane.delayed, lane.users]
+        args: list[Argument] = [self._settings.max_backlog, self._keys.wake, lane.name]
+        for message, fields in messages:
+            keys.append(lane.task(message.item_id))
+            args += (message.user_id, max(0, delay_ms), len(fields))
+            args += fields
+        return _SUBMIT.command(keys, args, as_texts)
+
+    async def _register(self, lanes: Iterable[Lane]) -> None:
+        """A lane is in the set of lanes before it holds its first message, or nobody would see it."""
+        now = time.monotonic()
+        stale = [lane for lane in lanes if self._registered.get(lane.name, -1e9) < now - _REGISTERED_FOR_SECONDS]
+        if stale:
+            await register_lanes(self._server, self._keys, stale)
+            self._registered.update({lane.name: now for lane in stale})
+
+
+async def register_lanes(server: Server, keys: Keys, lanes: Sequence[Lane]) -> None:
+    """Make lanes known to workers and to the status."""
+    await server.persistently(lambda: server.execute("SADD", keys.lanes, *(lane.name for lane in lanes)))
+
+
+async def known_lanes(server: Server, keys: Keys) -> list[Lane]:
+    """All lanes that ever had a message or a worker, by name."""
+    names = await server.execute("SMEMBERS", keys.lanes)
+    return [keys.lane_named(name) for name in sorted(as_texts(names))]
+
+
+async def ensure_group(server: Server, lane: Lane) -> None:
+    """Create the lane's stream and group if they are missing. A new group starts with the oldest entry."""
+    from redis.exceptions import ResponseError
+
+    try:
+        await server.execute("XGROUP", "CREATE", lane.stream, GROUP, "0", "MKSTREAM")
+    except ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+
+
+async def ensure_groups(server: Server, lanes: Sequence[Lane]) -> None:
+    await asyncio.gather(*(ensure_group(server, lane) for lane in lanes))

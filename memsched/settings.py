@@ -1,0 +1,216 @@
+"""Every setting, once: its environment variable, its default, its unit, and what it does.
+
+A setting ``name`` is the environment variable ``MEMSCHED_NAME`` (or the same line in ``.env``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from memsched.errors import SettingsError
+
+PREFIX = "MEMSCHED_"
+ORIGINAL_SWITCHES = ("MOS_SCHEDULER_USE_REDIS_QUEUE", "MEMSCHEDULER_USE_REDIS_QUEUE")
+"""Users of the original system have these: true means a Redis server, false a queue inside the process."""
+
+DEFAULT_URL = "embedded://memsched-data"
+
+
+class Settings(BaseSettings):
+    """All settings of memsched. ``Settings()`` reads the environment and ``.env``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", validate_default=True
+    )
+
+    # Where the queue is
+    redis_url: str = Field(
+        DEFAULT_URL,
+        description="redis://, rediss://, unix://, redis+sentinel://HOST:PORT,.../SERVICE/DB, "
+        "redis+cluster://HOST:PORT,..., memory:// (in this process only), or embedded://FOLDER "
+        "(a server of our own, kept in that folder)",
+    )
+    prefix: str = Field("memsched", description="first part of every key", pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
+    partitions: int = Field(1, ge=1, le=1024, description="lanes per label; messages of one cube share a lane")
+    connect_timeout_seconds: float = Field(
+        10.0, gt=0, description="how long a call keeps trying while the server does not answer"
+    )
+
+    # What may wait
+    max_backlog: int = Field(
+        1_000_000, ge=1, description="unfinished messages per lane; above that, submitting raises QueueFull"
+    )
+    queue_full_retry_after_seconds: float = Field(1.0, gt=0, description="the wait that QueueFull advises")
+    task_ttl_seconds: int = Field(
+        3600, ge=1, description="how long the status of a finished message is kept, and its item_id known as a duplicate"
+    )
+    events_maxlen: int = Field(10_000, ge=1, description="memory events kept for people to look at")
+
+    # How messages are run
+    app: str = Field("", description="where the handlers are: module:attribute")
+    processes: int = Field(1, ge=1, le=256, description="worker processes under one supervisor")
+    concurrency: int = Field(32, ge=1, le=10_000, description="handler calls at once in one process")
+    label_concurrency: int = Field(
+        0, ge=0, le=10_000, description="handler calls at once of any one label in one process; 0: no limit of its own"
+    )
+    batch_size: int = Field(32, ge=1, le=1000, description="messages of one cube and label in one handler call")
+    prefetch_ms: int = Field(
+        50, ge=0, le=10_000, description="how much work, in ms at the present speed, waits inside the process"
+    )
+    prefetch_max: int = Field(1000, ge=0, le=100_000, description="messages that may wait inside the process")
+    handler_timeout_seconds: float = Field(600.0, ge=0, description="the longest a handler call may run; 0: no limit")
+    grace_seconds: float = Field(20.0, ge=0, description="how long running handlers may go on after SIGTERM")
+
+    # What happens after a failure
+    min_idle_ms: int = Field(
+        60_000, ge=100, description="a message whose worker was silent for so long is given to another"
+    )
+    max_errors: int = Field(5, ge=0, description="retries after an exception in the handler")
+    max_timeouts: int = Field(2, ge=0, description="retries after the handler ran too long")
+    max_crashes: int = Field(2, ge=1, description="deaths of its process after which a message is a dead letter")
+    retry_base_ms: int = Field(1000, ge=1, description="upper bound of the first retry's delay; doubles each time")
+    retry_cap_ms: int = Field(300_000, ge=1, description="upper bound of every retry's delay")
+
+    # Pulse of a worker
+    block_ms: int = Field(5000, ge=10, le=30_000, description="how long one read waits for messages while idle")
+    beat_seconds: float = Field(3.0, gt=0, le=60, description="how often a worker says that it is alive")
+    worker_ttl_seconds: float = Field(10.0, gt=0, description="a worker that was silent for so long counts as dead")
+    liveness_seconds: float = Field(
+        30.0, gt=0, description="`memsched live` fails when the read loop had no successful call for so long"
+    )
+    liveness_dir: str = Field("", description="folder of the liveness files; empty: one in the temporary folder")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level written")
+    log_format: Literal["console", "json"] = Field("console", description="console for people, json for machines")
+
+    # The demonstration (`memsched demo`, and the handlers of the compose file's default)
+    demo_folder: str = Field("", description="where the demo's handlers write one file per call")
+    demo_sleep_seconds: float = Field(0.05, ge=0, description="how long one of the demo's handler calls takes")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        scheme = url.partition("://")[0]
+        known = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
+                 "memory", "embedded")  # fmt: skip
+        if scheme not in known or "://" not in url:
+            raise ValueError(f"must start with one of {', '.join(name + '://' for name in known)}")
+        if scheme == "embedded" and not url.removeprefix("embedded://"):
+            raise ValueError("embedded:// needs a folder: embedded://FOLDER")
+        return url
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The settings of this process: ``given``, the environment, ``.env``, the defaults, in this order.
+
+        Raises SettingsError, one sentence per problem, for an unknown MEMSCHED_ variable or a bad value.
+        """
+        environment = dict(dotenv_values(".env")) | dict(os.environ)
+        problems = _unknown_variables(environment, cls.model_fields)
+        if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in environment:
+            for switch in ORIGINAL_SWITCHES:
+                if value := environment.get(switch):
+                    given["redis_url"] = _url_for_switch(switch, value, problems)
+                    break
+        try:
+            settings = cls(**given)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_input=False, include_context=False):
+                name = PREFIX + str(problem["loc"][0]).upper()
+                message = problem["msg"].removeprefix("Value error, ")
+                problems.append(f"{name}: {message[0].lower()}{message[1:]}.")
+            raise SettingsError(problems) from error
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """Settings from a YAML file of the original system's shape, over the environment.
+
+        ``mem_scheduler: {backend, config: {...}}``; a key may also be the name of a setting here.
+        """
+        import yaml
+
+        try:
+            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError([f"{path}: {error}"]) from error
+        section = document.get("mem_scheduler", document) if isinstance(document, dict) else None
+        config = section.get("config", section) if isinstance(section, dict) else None
+        if not isinstance(config, dict):
+            raise SettingsError([f"{path}: expected mem_scheduler: {{backend: ..., config: {{...}}}}."])
+        given: dict[str, Any] = {}
+        problems: list[str] = []
+        for key, value in config.items():
+            if key in _YAML_NAMES:
+                given[_YAML_NAMES[key]] = value
+            elif key in cls.model_fields:
+                given[key] = value
+            elif key == "enable_parallel_dispatch":
+                given.update({} if value else {"concurrency": 1})
+            elif key == "use_redis_queue":
+                given["redis_url"] = _url_for_switch(key, str(value), problems)
+            elif key not in _YAML_IGNORED:
+                problems.append(f"{path}: unknown key {key!r}{_suggestion(str(key), cls.model_fields)}.")
+        if problems:
+            raise SettingsError(problems)
+        return cls.load(**given)
+
+    def shown(self) -> dict[str, Any]:
+        """All settings by environment variable, with passwords masked."""
+        values = {PREFIX + name.upper(): value for name, value in self.model_dump().items()}
+        values[f"{PREFIX}REDIS_URL"] = masked(self.redis_url)
+        return values
+
+
+_YAML_NAMES = {"thread_pool_max_workers": "concurrency", "max_internal_message_queue_size": "max_backlog"}
+# The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set. The others
+# belong to its memory half.
+_YAML_IGNORED = frozenset({
+    "consume_interval_seconds", "top_k", "top_n", "act_mem_update_interval", "context_window_size", "activation_mem_size",
+    "enable_activation_memory", "act_mem_dump_path", "working_mem_monitor_capacity",
+    "activation_mem_monitor_capacity", "auth_config_path",
+})  # fmt: skip
+
+
+def masked(url: str) -> str:
+    """The URL without its password and query, fit for a log."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url if not parts.query else urlunsplit(parts._replace(query="..."))
+    user, _, host = parts.netloc.rpartition("@")
+    secret = f"{user.partition(':')[0]}:***" if ":" in user else "***"
+    return urlunsplit(parts._replace(netloc=f"{secret}@{host}", query="..." if parts.query else ""))
+
+
+def _unknown_variables(environment: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
+    known = {PREFIX + name.upper() for name in fields}
+    return [
+        f"{name} is not a setting{_suggestion(name, known)}; `memsched config` lists all."
+        for name in sorted(environment)
+        if name.upper().startswith(PREFIX) and name.upper() not in known
+    ]
+
+
+def _suggestion(name: str, known: Mapping[str, Any] | set[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _url_for_switch(name: str, value: str, problems: list[str]) -> str:
+    truth = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if value.lower() not in truth:
+        problems.append(f"{name}: must be true or false.")
+        return "memory://"
+    return "redis://localhost:6379/0" if truth[value.lower()] else "memory://"
