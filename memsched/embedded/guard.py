@@ -210,6 +210,7 @@ class Server:
         self._log = log
         self._lock = open_lock(".", SERVER_LOCK)
         self._pid = 0
+        self._exit_code: int | None = 0  # not started is ended
         self.adopted = False
         self._prctl = prctl()
 
@@ -222,7 +223,7 @@ class Server:
         pid = pid_of_server(self._socket, 0.5)
         if pid is None:
             return False
-        self._pid, self.adopted = pid, True
+        self._pid, self._exit_code, self.adopted = pid, None, True
         self._log.write(f"adopted the running server {pid}")
         return True
 
@@ -242,6 +243,7 @@ class Server:
         self._pid = os.fork()
         if self._pid == 0:
             self._become_server(guard, command, environment)
+        self._exit_code = None
 
     def _become_server(self, guard: int, command: list[str], environment: dict[str, str]) -> NoReturn:
         try:
@@ -263,13 +265,13 @@ class Server:
 
     def ended(self) -> int | None:
         """The exit code with which the server ended, or minus the signal; None while it runs."""
-        if self.adopted:
-            if not try_lock(self._lock, fcntl.LOCK_EX):
-                return None
-            self.adopted = False
-            return 0  # only a parent is told more
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if pid else None
+        if self._exit_code is None and self.adopted:
+            if try_lock(self._lock, fcntl.LOCK_EX):
+                self._exit_code, self.adopted = 0, False  # only a parent is told more
+        elif self._exit_code is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self._exit_code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._exit_code
 
     def send(self, number: int) -> None:
         """Only after `ended() is None`: the number is still the server's."""
@@ -313,12 +315,14 @@ class Guard:
 
     def run(self) -> None:
         self._take_over()
-        self._start_server()
-        while not self._told_to_stop and self._folder_is_there() and not self._is_unused():
-            self._look_after_server()
-            self._wait(self._time_to_next_look())
-        self._stop_server()
-        self._tidy_up()
+        try:
+            self._start_server()
+            while not self._told_to_stop and self._folder_is_there() and not self._is_unused():
+                self._look_after_server()
+                self._wait(self._time_to_next_look())
+        finally:
+            self._stop_server()
+            self._tidy_up()
 
     def _take_over(self) -> None:
         begin = time.monotonic()
@@ -396,7 +400,7 @@ class Guard:
             return False
 
     def _stop_server(self) -> None:
-        if self._restart_at is not None or self._server.ended() is not None:
+        if self._server.ended() is not None:
             return
         self._server.send(signal.SIGTERM)
         begin = time.monotonic()

@@ -28,6 +28,7 @@ SOCKET_NAME = "redis.sock"
 MAX_SOCKET_PATH_BYTES = 103  # macOS takes 103, Linux 107
 GREETING_SECONDS = 1.0  # a busy server is asked again until the caller's time is over
 SHOWN_LOG_LINES = 12
+SHOWN_LINE_LENGTH = 200
 
 
 class EmbeddedServerError(RuntimeError):
@@ -49,7 +50,7 @@ def ensure_server(folder: str | Path, *, timeout_seconds: float = 15.0) -> str:
     if not use.mutex.acquire(timeout=max(0.0, timeout_seconds)):
         raise EmbeddedServerError(f"Another thread is still starting the server in {use.folder}. Call again.")
     try:
-        socket_path = use.server_that_runs() or use.bring_up(deadline)
+        socket_path = use.server_that_runs(deadline) or use.bring_up(deadline)
     except OSError as error:
         raise EmbeddedServerError(
             f"The embedded server cannot use the folder {use.folder}: {error}. It must be a folder that this "
@@ -94,13 +95,13 @@ class _Use:
                     os.close(file)
         self._in_use = self._guard_lock = self._socket = None
 
-    def server_that_runs(self) -> str | None:
+    def server_that_runs(self, deadline: float) -> str | None:
         """The socket, when we are registered, the guard lives and the server answers: the cheap case."""
         if self._socket is None or not self._holds_in_use_lock() or not self._guard_lives():
             return None
         if not guard.is_private(os.path.dirname(self._socket)):
             return None
-        ready = guard.greet(self._socket, GREETING_SECONDS) is guard.Answer.READY
+        ready = self._greet(self._socket, deadline) is guard.Answer.READY
         return self._socket if ready else None
 
     def bring_up(self, deadline: float) -> str:
@@ -113,8 +114,7 @@ class _Use:
                 self._start_guard(deadline)
             answer = guard.Answer.SILENT
             if socket_path := _published_socket(self.folder):
-                left = deadline - time.monotonic()
-                answer = guard.greet(socket_path, min(GREETING_SECONDS, max(0.01, left)))
+                answer = self._greet(socket_path, deadline)
                 if answer is guard.Answer.READY:
                     self._socket = socket_path
                     return socket_path
@@ -128,6 +128,10 @@ class _Use:
                 raise _timed_out(self.folder, answer)
             time.sleep(pause)
             pause = min(0.05, pause * 1.5)
+
+    def _greet(self, socket_path: str, deadline: float) -> guard.Answer:
+        left = deadline - time.monotonic()
+        return guard.greet(socket_path, min(GREETING_SECONDS, max(0.01, left)))
 
     def _holds_in_use_lock(self) -> bool:
         """False also when the folder was deleted or replaced since: then our lock is no longer in it."""
@@ -320,7 +324,11 @@ def _log_of(folder: str) -> str:
 
 def _tail_of(log: str, path: str) -> str:
     lines = log.strip().splitlines()[-SHOWN_LOG_LINES:]
-    return "\n".join([f" The end of its log, {path}:", *(f"    {line}" for line in lines)]) if lines else ""
+    return (
+        "\n".join([f" The end of its log, {path}:", *(f"    {line[:SHOWN_LINE_LENGTH]}" for line in lines)])
+        if lines
+        else ""
+    )
 
 
 _uses: dict[str, _Use] = {}

@@ -17,6 +17,7 @@ _SUBMIT = script("submit")
 _MESSAGES_PER_SCRIPT = 100
 _SCRIPTS_PER_ROUND_TRIP = 10
 _REGISTERED_FOR_SECONDS = 30.0
+_NO_LIMIT = 2**53
 
 
 class Producer:
@@ -29,11 +30,11 @@ class Producer:
         self._registered: dict[str, float] = {}
 
     async def submit(
-        self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0
+        self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0, unlimited: bool = False
     ) -> list[SubmitResult]:
         """Submit; one result per message, in order, nothing raised for a full lane.
 
-        delay_ms: how long the messages wait before they may run. Raises InvalidMessage (nothing was submitted) and
+        delay_ms: how long the messages wait before they may run. unlimited: whatever the lane holds. Raises InvalidMessage (nothing was submitted) and
         ServerUnreachable (some may have been: submit the same messages again).
         """
         by_lane: dict[Lane, list[tuple[int, ScheduleMessageItem, list[str]]]] = {}
@@ -46,7 +47,8 @@ class Producer:
         for lane, group in by_lane.items():
             for at in range(0, len(group), _MESSAGES_PER_SCRIPT):
                 part = group[at : at + _MESSAGES_PER_SCRIPT]
-                commands.append(self._command(lane, [(message, fields) for _, message, fields in part], delay_ms))
+                limit = _NO_LIMIT if unlimited else self._settings.max_backlog
+                commands.append(self._command(lane, part, delay_ms, limit))
                 numbers.append([number for number, _, _ in part])
         outcomes: dict[int, str] = {}
         for at in range(0, len(commands), _SCRIPTS_PER_ROUND_TRIP):
@@ -71,11 +73,11 @@ class Producer:
         return results
 
     def _command(
-        self, lane: Lane, messages: Iterable[tuple[ScheduleMessageItem, list[str]]], delay_ms: int
+        self, lane: Lane, messages: Iterable[tuple[int, ScheduleMessageItem, list[str]]], delay_ms: int, limit: int
     ) -> Command[list[str]]:
         keys = [lane.stream, lane.delayed, lane.users]
-        args: list[Argument] = [self._settings.max_backlog, self._keys.wake, lane.name]
-        for message, fields in messages:
+        args: list[Argument] = [limit, self._keys.wake, lane.name]
+        for _, message, fields in messages:
             keys.append(lane.task(message.item_id))
             args += (message.user_id, max(0, delay_ms), len(fields))
             args += fields

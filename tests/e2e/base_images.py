@@ -92,23 +92,7 @@ def _make_standins(docker: Docker, release: str, names: tuple[str, str]) -> None
     folder = Path(tempfile.mkdtemp(prefix="memsched-standin-"))
     root = folder / "root"
     try:
-        mirror, components = _package_source(release)
-        try:
-            run(
-                (
-                    "debootstrap",
-                    "--variant=minbase",
-                    f"--include={PACKAGES}",
-                    f"--components={components}",
-                    release,
-                    str(root),
-                    *([mirror] if mirror else []),
-                ),
-                environment=os.environ,
-                timeout=DEBOOTSTRAP_SECONDS,
-            )
-        except CommandFailed as error:
-            raise DockerUnavailable(f"debootstrap made no stand-in for the base images: {error}") from error
+        _debootstrap(release, root)
         _give_network_settings(root)
         _give_redis_the_ways_of_its_image(root)
         archive = folder / "root.tar"
@@ -117,6 +101,20 @@ def _make_standins(docker: Docker, release: str, names: tuple[str, str]) -> None
         docker.run("tag", names[0], names[1])
     finally:
         shutil.rmtree(folder)
+
+
+def _debootstrap(release: str, root: Path) -> None:
+    mirror, components = _package_source(release)
+    command = (
+        # In namespaces of its own: its mounts are never ours to clean up, and no process of it outlives it.
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL"),
+        *("debootstrap", "--variant=minbase", f"--include={PACKAGES}", f"--components={components}"),
+        *(release, str(root), *([mirror] if mirror else [])),
+    )
+    try:
+        run(command, environment=os.environ, timeout=DEBOOTSTRAP_SECONDS)
+    except CommandFailed as error:
+        raise DockerUnavailable(f"debootstrap made no stand-in for the base images: {error}") from error
 
 
 def _package_source(release: str) -> tuple[str | None, str]:

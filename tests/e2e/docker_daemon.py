@@ -48,16 +48,25 @@ class Docker:
 def run(command: tuple[str, ...], *, environment: Mapping[str, str], timeout: float) -> str:
     """Run a command and return its standard output; CommandFailed with all it printed when it fails."""
     try:
-        done = subprocess.run(
-            command, env=dict(environment), timeout=timeout, text=True, capture_output=True, check=False
+        process = subprocess.Popen(
+            command, env=dict(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
     except FileNotFoundError as error:
         raise CommandFailed(f"{command[0]}: not found") from error
-    except subprocess.TimeoutExpired as error:
-        raise CommandFailed(f"{' '.join(command)}: no end after {timeout:.0f} s\n{error.output!r}") from error
-    if done.returncode != 0:
-        raise CommandFailed(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except BaseException as interruption:
+        process.kill()
+        # To the end of its output: then whatever it had started is gone as well.
+        output, errors = process.communicate(timeout=STOP_SECONDS)
+        if isinstance(interruption, subprocess.TimeoutExpired):
+            raise CommandFailed(
+                f"{' '.join(command)}: no end after {timeout:.0f} s\n{output}{errors}"
+            ) from None
+        raise
+    if process.returncode != 0:
+        raise CommandFailed(f"{' '.join(command)}: exit code {process.returncode}\n{output}{errors}")
+    return output
 
 
 def compose_command() -> tuple[str, ...] | None:
@@ -70,10 +79,9 @@ def compose_command() -> tuple[str, ...] | None:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would reach into the containers from a developer's shell."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("MEMSCHED_", "COMPOSE_"))
-    }
+    """This process's environment without what docker-compose.yml would take from a developer's shell."""
+    left_out = ("COMPOSE_", "IMAGE_", "MEMSCHED_", "PYTHON_IMAGE", "REDIS_", "WORKER_IMAGE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from docker_daemon import DockerUnavailable, clean_environment, compose_command
 
+from memsched.settings import PREFIX, Settings
+
 
 def test_compose_accepts_the_compose_file() -> None:
     command = compose_command()
@@ -27,6 +29,14 @@ def test_compose_accepts_the_compose_file() -> None:
     )
 
     assert checked.returncode == 0, checked.stderr
+
+
+def test_the_compose_file_passes_every_setting_on_and_no_other() -> None:
+    services = yaml.safe_load((docker_compose.ROOT / "docker-compose.yml").read_text())["services"]
+
+    passed_on = {name for name in services["worker"]["environment"] if name.startswith(PREFIX)}
+
+    assert passed_on == {PREFIX + name.upper() for name in Settings.model_fields}
 
 
 def test_both_container_files_name_the_same_python() -> None:

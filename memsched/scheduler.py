@@ -1,0 +1,384 @@
+"""The face of the library: ``AsyncMemScheduler``, and ``MemScheduler``, the same without ``await``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from memsched.errors import SchedulerNotStarted, WaitTimeout
+from memsched.keys import GROUP, Keys, Lane
+from memsched.lua import as_int, as_text, as_texts, script
+from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, TaskState, messages_of
+from memsched.settings import Settings
+from memsched.worker.orchestrator import HandlerEntry, Orchestrator
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from memsched.connection import Server
+    from memsched.queue.dead import DeadLetters
+    from memsched.queue.status import Status
+    from memsched.queue.submit import Producer
+    from memsched.worker.worker import Worker
+
+T = TypeVar("T")
+Messages = ScheduleMessageItem | Iterable[ScheduleMessageItem]
+
+_CLEAR = script("clear")
+_UNFINISHED = script("unfinished")
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """Where one message is. Times are ms since the epoch; 0 is not yet, or not known."""
+
+    state: TaskState
+    submitted_ms: int
+    started_ms: int
+    finished_ms: int
+    due_ms: int
+    worker: str
+    error: str
+
+
+class AsyncMessageQueue:
+    """The queue of a scheduler: ``scheduler.memos_message_queue``."""
+
+    def __init__(self, scheduler: AsyncMemScheduler) -> None:
+        self._scheduler = scheduler
+
+    async def submit_messages(self, messages: Messages, *, delay: float = 0.0) -> list[SubmitResult]:
+        return await self._scheduler.submit_messages(messages, delay=delay)
+
+    async def qsize(self) -> int:
+        """How many messages are unfinished, of all labels."""
+        return (await self._scheduler.read_status()).total.backlog
+
+    async def clear(self, label: str | None = None) -> int:
+        """Drop all unfinished messages for good (of one label, or of all); gives how many. Dead letters stay."""
+        return await self._scheduler.clear(label)
+
+
+class AsyncMemScheduler:
+    """Submits messages, and runs handlers in this process once it is started.
+
+    Used for submitting only, it needs no ``start``. It may serve as an async context manager, which starts and stops
+    it. Raises SettingsError for bad settings when it is made, ServerUnreachable at the first call.
+    """
+
+    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+        """``settings``, or the environment with ``given`` over it: ``AsyncMemScheduler(redis_url="memory://")``."""
+        if settings is not None and given:
+            raise TypeError("give settings or single values, not both")
+        self.settings = settings or Settings.load(**given)
+        self.keys = Keys(self.settings.prefix, self.settings.partitions)
+        self.orchestrator = Orchestrator(self.settings)
+        self.memos_message_queue = AsyncMessageQueue(self)
+        self._server: Server | None = None
+        self._producer: Producer | None = None
+        self._worker: Worker | None = None
+        self._opening = asyncio.Lock()
+
+    # -- handlers ------------------------------------------------------------------------------------------------
+
+    def register_handlers(self, handlers: Mapping[str, HandlerEntry]) -> None:
+        """Say which function runs which label: ``{label: handle}``, ``{label: (handle, priority, min_idle_ms)}``,
+        or ``{label: Handler(handle, timeout_seconds=5, ...)}``. Before ``start``.
+        """
+        if self._worker is not None:
+            raise SchedulerNotStarted("Handlers must be registered before start(); stop() first.")
+        self.orchestrator.register(handlers)
+
+    async def start(self) -> None:
+        """Begin to run handlers in this process. Raises SchedulerNotStarted if none is registered."""
+        from memsched.worker.worker import Worker
+
+        if self._worker is not None:
+            return
+        server = await self.server()
+        worker = Worker(server, self.keys, self.settings, self.orchestrator)
+        await worker.start()
+        self._worker = worker
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Let running handlers end, hand the rest back, close all connections."""
+        if self._worker is not None:
+            await self._worker.stop(grace_seconds)
+            self._worker = None
+        if self._server is not None:
+            await self._server.aclose()
+            self._server = self._producer = None
+
+    async def __aenter__(self) -> Self:
+        if self.orchestrator.handlers:
+            await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    async def submit_messages(self, messages: Messages, *, delay: float = 0.0) -> list[SubmitResult]:
+        """Submit one message or several; when it returns, they are kept until they are handled.
+
+        delay: seconds before they may run. A message whose item_id is known already is a ``duplicate``, and not run
+        twice. Raises QueueFull (with the results), InvalidMessage (nothing was submitted) and ServerUnreachable
+        (submit the same messages again).
+        """
+        producer = await self._get_producer()
+        return await producer.submit_or_raise(messages_of(messages), delay_ms=int(delay * 1000))
+
+    async def get_task_status(self, message: ScheduleMessageItem) -> TaskStatus | None:
+        """Where a message is; None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS)."""
+        lane = self.keys.lane(message.label, message.user_id, message.mem_cube_id)
+        server = await self.server()
+        reply = await server.persistently(lambda: server.execute("HGETALL", lane.task(message.item_id)))
+        texts = as_texts(reply) if not isinstance(reply, dict) else [as_text(t) for p in reply.items() for t in p]
+        found = dict(zip(texts[::2], texts[1::2], strict=True))
+        if "state" not in found:
+            return None
+        times = {name: int(found.get(name) or 0) for name in ("submitted", "started", "finished", "due")}
+        return TaskStatus(
+            TaskState(found["state"]), times["submitted"], times["started"], times["finished"], times["due"],
+            found.get("worker", ""), found.get("error", ""),
+        )  # fmt: skip
+
+    async def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
+        """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
+
+        Messages that a foreign producer put in by plain XADD count for ``wait()``, not for ``wait(user_id=...)``.
+        Raises WaitTimeout after ``timeout`` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        pause = 0.01
+        while unfinished := await self._unfinished(user_id):
+            if deadline is not None and loop.time() + pause > deadline:
+                raise WaitTimeout(unfinished, timeout or 0.0)
+            await asyncio.sleep(pause)
+            pause = min(0.25, pause * 1.3)
+
+    async def _unfinished(self, user_id: str | None) -> int:
+        server = await self.server()
+        if user_id is None:
+            return (await self.read_status()).total.backlog
+        lanes = await self._lanes()
+        commands = [
+            _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int) for lane in lanes
+        ]
+        replies = await server.persistently(lambda: server.run(commands)) if commands else []
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return sum(replies)
+
+    # -- status --------------------------------------------------------------------------------------------------
+
+    async def read_status(self) -> Status:
+        """The state of all labels, as an object."""
+        from memsched.queue.status import read_status
+
+        server = await self.server()
+        return await server.persistently(
+            lambda: read_status(server, self.keys, self.settings, labels=self.orchestrator.handlers)
+        )
+
+    async def get_tasks_status(self) -> dict[str, Any]:
+        """``{"backlog", "remaining", "running", "orphaned", "delayed", "dead", "labels": {...}, "workers": [...]}``."""
+        return (await self.read_status()).as_dict()
+
+    async def print_tasks_status(self) -> None:
+        """Print the status as a table."""
+        from memsched.cli.tables import print_status
+
+        print_status(await self.read_status())
+
+    async def dead_letters(self) -> DeadLetters:
+        """What was given up: to list, redrive or purge."""
+        from memsched.queue.dead import DeadLetters
+
+        return DeadLetters(await self.server(), self.keys)
+
+    async def get_web_log_messages(self, limit: int = 100) -> list[ScheduleLogForWebItem]:
+        """The newest memory events, oldest first."""
+        server = await self.server()
+        rows = await server.persistently(
+            lambda: server.execute("XREVRANGE", self.keys.events, "+", "-", "COUNT", limit)
+        )
+        items = []
+        for _, fields in reversed(rows or []):
+            texts = as_texts(fields)
+            items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
+        return items
+
+    async def clear(self, label: str | None = None) -> int:
+        """Drop all unfinished messages for good (of one label, or of all); gives how many."""
+        server = await self.server()
+        dropped = 0
+        for lane in await self._lanes():
+            if label is None or lane.label == label:
+                dropped += await self._clear_lane(server, lane)
+        return dropped
+
+    async def _clear_lane(self, server: Server, lane: Lane) -> int:
+        from memsched.messages import id_of_entry
+
+        dropped = 0
+        edge = "-"
+        while True:
+            page = await server.execute("XRANGE", lane.stream, edge, "+", "COUNT", _PAGE) or []
+            ids, tasks = [], []
+            for entry_id, fields in page:
+                ids.append(as_text(entry_id))
+                texts = [part.decode("utf-8", "replace") for part in fields]
+                named = dict(zip(texts[::2], texts[1::2], strict=False))
+                tasks.append(lane.task(named.get("item_id") or id_of_entry(lane.name, ids[-1])))
+            last = len(page) < _PAGE
+            keys = [lane.stream, lane.delayed, lane.users, lane.outbox, *tasks]
+            dropped += await server.call(_CLEAR.command(keys, [GROUP, "last" if last else "page", *ids], as_int))
+            if last:
+                return dropped
+            edge = f"({ids[-1]}"
+
+    # -- connection ----------------------------------------------------------------------------------------------
+
+    async def server(self) -> Server:
+        """The connection, opened at the first call."""
+        from memsched.connection import Server
+
+        async with self._opening:
+            if self._server is None:
+                self._server = await Server.connect(self.settings)
+            return self._server
+
+    async def _get_producer(self) -> Producer:
+        from memsched.queue.submit import Producer
+
+        server = await self.server()
+        if self._producer is None:
+            self._producer = Producer(server, self.keys, self.settings)
+        return self._producer
+
+    async def _lanes(self) -> list[Lane]:
+        from memsched.queue.submit import known_lanes
+
+        server = await self.server()
+        return await server.persistently(lambda: known_lanes(server, self.keys))
+
+
+class MessageQueue:
+    """The queue of a scheduler, without ``await``."""
+
+    def __init__(self, scheduler: MemScheduler) -> None:
+        self._scheduler = scheduler
+
+    def submit_messages(self, messages: Messages, *, delay: float = 0.0) -> list[SubmitResult]:
+        return self._scheduler.submit_messages(messages, delay=delay)
+
+    def qsize(self) -> int:
+        """How many messages are unfinished, of all labels."""
+        return self._scheduler.read_status().total.backlog
+
+    def clear(self, label: str | None = None) -> int:
+        """Drop all unfinished messages for good (of one label, or of all); gives how many. Dead letters stay."""
+        return self._scheduler.clear(label)
+
+
+class MemScheduler:
+    """``AsyncMemScheduler`` for code without an event loop: the same methods, run on a loop in a thread of its own.
+
+    Async handlers run on that loop, sync handlers in threads. Not to be used from within a handler of its own: a
+    handler submits through its context.
+    """
+
+    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+        self._async = AsyncMemScheduler(settings, **given)
+        self.settings = self._async.settings
+        self.orchestrator = self._async.orchestrator
+        self.memos_message_queue = MessageQueue(self)
+        self._stack = contextlib.ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def register_handlers(self, handlers: Mapping[str, HandlerEntry]) -> None:
+        """See AsyncMemScheduler.register_handlers."""
+        self._async.register_handlers(handlers)
+
+    def start(self) -> None:
+        """Begin to run handlers in this process."""
+        self._call(self._async.start)
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Let running handlers end, hand the rest back, close all connections."""
+        if self._portal is None:
+            return
+        try:
+            self._call(self._async.stop, grace_seconds)
+        finally:
+            self._portal = None
+            with contextlib.suppress(CancelledError):
+                self._stack.close()
+
+    def submit_messages(self, messages: Messages, *, delay: float = 0.0) -> list[SubmitResult]:
+        """See AsyncMemScheduler.submit_messages."""
+        return self._call(lambda: self._async.submit_messages(messages, delay=delay))
+
+    def get_task_status(self, message: ScheduleMessageItem) -> TaskStatus | None:
+        """See AsyncMemScheduler.get_task_status."""
+        return self._call(self._async.get_task_status, message)
+
+    def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
+        """See AsyncMemScheduler.wait."""
+        self._call(lambda: self._async.wait(user_id=user_id, timeout=timeout))
+
+    def read_status(self) -> Status:
+        return self._call(self._async.read_status)
+
+    def get_tasks_status(self) -> dict[str, Any]:
+        """See AsyncMemScheduler.get_tasks_status."""
+        return self._call(self._async.get_tasks_status)
+
+    def print_tasks_status(self) -> None:
+        """Print the status as a table."""
+        self._call(self._async.print_tasks_status)
+
+    def get_web_log_messages(self, limit: int = 100) -> list[ScheduleLogForWebItem]:
+        """The newest memory events, oldest first."""
+        return self._call(self._async.get_web_log_messages, limit)
+
+    def clear(self, label: str | None = None) -> int:
+        """Drop all unfinished messages for good (of one label, or of all); gives how many."""
+        return self._call(self._async.clear, label)
+
+    def __enter__(self) -> Self:
+        if self.orchestrator.handlers:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        if self._portal is None:
+            from anyio.from_thread import start_blocking_portal
+
+            self._portal = self._stack.enter_context(start_blocking_portal(name="memsched"))
+        return self._portal.call(function, *args)
+
+
+def show_web_logs(scheduler: MemScheduler, limit: int = 100) -> None:
+    """Print the newest memory events of a scheduler as a table."""
+    from memsched.cli.tables import print_events
+
+    print_events(scheduler.get_web_log_messages(limit))
+
+
+__all__ = ["AsyncMemScheduler", "MemScheduler", "TaskStatus", "show_web_logs"]

@@ -1,0 +1,113 @@
+"""Messages that were delivered to this worker and wait for a free place, in the order in which they will start."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from memsched.messages import TaskPriorityLevel
+from memsched.queue.delivery import Delivery
+
+WEIGHTS = {TaskPriorityLevel.LEVEL_1: 16, TaskPriorityLevel.LEVEL_2: 4, TaskPriorityLevel.LEVEL_3: 1}
+"""How often a level starts while all have messages waiting: before the lower ones, without starving them."""
+
+Cube = tuple[str, str]
+
+
+class WeightedTurns:
+    """Smooth weighted round robin: over time each label gets turns in proportion to its weight, evenly spread."""
+
+    def __init__(self) -> None:
+        self._credit: dict[str, float] = {}
+
+    def next(self, weights: dict[str, int]) -> str:
+        """Whose turn it is among the labels that could use it."""
+        if len(weights) == 1:
+            return next(iter(weights))
+        credit = self._credit
+        for label, weight in weights.items():
+            credit[label] = credit.get(label, 0.0) + weight
+        best = max(weights, key=credit.__getitem__)
+        credit[best] -= sum(weights.values())
+        return best
+
+
+class LabelBuffer:
+    """The waiting messages of one label, by cube. A cube is ready when it has messages and none of them runs."""
+
+    def __init__(self) -> None:
+        self._cubes: dict[Cube, deque[Delivery]] = {}
+        self._ready: deque[Cube] = deque()
+        self._busy: set[Cube] = set()
+        self._parked: list[Cube] = []
+        """Cubes whose first message is a suspect, while another suspect runs."""
+
+    def __iter__(self) -> Iterator[Delivery]:
+        for waiting in self._cubes.values():
+            yield from waiting
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._ready)
+
+    def add(self, delivery: Delivery) -> None:
+        cube = (delivery.message.user_id, delivery.message.mem_cube_id)
+        waiting = self._cubes.get(cube)
+        if waiting is None:
+            self._cubes[cube] = deque((delivery,))
+            if cube not in self._busy:
+                self._ready.append(cube)
+        else:
+            waiting.append(delivery)
+
+    def take(self, most: int, *, suspects: bool) -> list[Delivery]:
+        """The next messages of one cube for one call; its cube is busy until ``release``.
+
+        suspects: whether a message whose worker died may start. Empty when nothing is ready.
+        """
+        while self._ready:
+            cube = self._ready.popleft()
+            waiting = self._cubes.get(cube)
+            if not waiting or cube in self._busy:
+                continue
+            if waiting[0].suspect and not suspects:
+                self._parked.append(cube)
+                continue
+            batch = [waiting.popleft()]
+            # What ran before goes on from its own checkpoint, so it goes alone.
+            if not batch[0].has_past:
+                while waiting and len(batch) < most and not waiting[0].has_past:
+                    batch.append(waiting.popleft())
+            if not waiting:
+                del self._cubes[cube]
+            self._busy.add(cube)
+            return batch
+        return []
+
+    def release(self, cube: Cube) -> None:
+        """The call of this cube has ended."""
+        self._busy.discard(cube)
+        if cube in self._cubes:
+            self._ready.append(cube)
+
+    def unpark(self) -> None:
+        self._ready.extendleft(reversed(self._parked))
+        self._parked.clear()
+
+    def remove(self, gone: Iterable[Delivery]) -> None:
+        """These are not ours any more."""
+        for delivery in gone:
+            cube = (delivery.message.user_id, delivery.message.mem_cube_id)
+            waiting = self._cubes.get(cube)
+            if waiting and delivery in waiting:
+                waiting.remove(delivery)
+                if not waiting:
+                    del self._cubes[cube]
+
+    def clear(self) -> list[Delivery]:
+        """Empty the buffer; gives what was in it."""
+        waiting = list(self)
+        self._cubes.clear()
+        self._ready.clear()
+        self._parked.clear()
+        return waiting

@@ -1,0 +1,140 @@
+"""What a handler may do with its messages beside returning: follow-ups, checkpoints, single outcomes, events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from memsched.errors import InvalidMessage, LeaseLost
+from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
+from memsched.queue.delivery import Delivery
+from memsched.queue.outcomes import FollowUp
+
+T = TypeVar("T")
+_MAX_CHECKPOINT_CHARACTERS = 1024 * 1024
+
+
+class Keeper(Protocol):
+    """The worker, as a context needs it."""
+
+    async def keep_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None: ...
+    async def renew_now(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a handler decided about one message. delay_ms: None gives it up, otherwise it runs again then."""
+
+    error: str
+    delay_ms: int | None
+
+
+class HandlerContext:
+    """One handler call. Handlers with a second parameter get it.
+
+    resume: what the last ``checkpoint`` of the message kept, when it ran before (here or in a worker that died);
+    None otherwise. A message that ran before is always alone in its call.
+    deadline: time.time() at which the call is cancelled, None if there is no limit.
+    """
+
+    def __init__(self, deliveries: Sequence[Delivery], keeper: Keeper, timeout_seconds: float) -> None:
+        self._deliveries = {id(delivery.message): delivery for delivery in deliveries}
+        self._all = list(deliveries)
+        self._keeper = keeper
+        self.deadline = time.time() + timeout_seconds if timeout_seconds else None
+        self.follow_ups: list[FollowUp] = []
+        self.events: list[ScheduleLogForWebItem] = []
+        self.decisions: dict[Delivery, Decision] = {}
+
+    @property
+    def resume(self) -> Any:
+        return self._all[0].checkpoint
+
+    @property
+    def lost(self) -> bool:
+        """Whether a message of this call belongs to another worker now. Threads cannot be cancelled: look here."""
+        return any(delivery.lost for delivery in self._all)
+
+    def submit(self, messages: ScheduleMessageItem | Iterable[ScheduleMessageItem], *, delay_ms: int = 0) -> None:
+        """Submit follow-ups when this call has returned: together with its acknowledgement, or not at all."""
+        for message in messages_of(messages):
+            message.to_wire()  # what cannot be sent must fail here, where its author sees it
+            self.follow_ups.append(FollowUp(message, max(0, delay_ms)))
+
+    def log(self, item: ScheduleLogForWebItem) -> None:
+        """Tell people what happened to a memory (``show_web_logs``)."""
+        self.events.append(item)
+
+    def fail(self, message: ScheduleMessageItem, error: str | BaseException) -> None:
+        """Give this message up, now: it goes to the dead letters."""
+        self.decisions[self._delivery_of(message)] = Decision(_described(error), None)
+
+    def retry(self, message: ScheduleMessageItem, delay: float, error: str = "") -> None:
+        """Run this message again after ``delay`` seconds. It uses up none of its retries."""
+        self.decisions[self._delivery_of(message)] = Decision(error, max(0, int(delay * 1000)))
+
+    async def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:
+        """Keep progress (any JSON value) with a message, or with all of this call: ``resume`` of whoever goes on.
+
+        Raises LeaseLost when a message belongs to another worker now; then nothing was kept.
+        """
+        try:
+            text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidMessage(f"a checkpoint must be JSON ({error}).") from error
+        if len(text) > _MAX_CHECKPOINT_CHARACTERS:
+            raise InvalidMessage(f"a checkpoint may have {_MAX_CHECKPOINT_CHARACTERS:,} characters, not {len(text):,}.")
+        chosen = self._all if message is None else [self._delivery_of(message)]
+        self._refuse_lost(chosen)
+        await self._keeper.keep_checkpoint(chosen, text)
+
+    async def renew(self) -> None:
+        """Make sure, at the server, that the messages are still ours, before an effect that cannot be undone.
+
+        Raises LeaseLost when one belongs to another worker now.
+        """
+        self._refuse_lost(self._all)
+        await self._keeper.renew_now(self._all)
+
+    def _refuse_lost(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if delivery.lost:
+                raise LeaseLost(delivery.message.item_id)
+
+    def _delivery_of(self, message: ScheduleMessageItem) -> Delivery:
+        try:
+            return self._deliveries[id(message)]
+        except KeyError:
+            raise InvalidMessage(f"item_id={message.item_id} is not a message of this call.") from None
+
+
+class SyncHandlerContext(HandlerContext):
+    """The context of a sync handler: the same methods, blocking, to be called from its own thread."""
+
+    def __init__(
+        self, deliveries: Sequence[Delivery], keeper: Keeper, timeout_seconds: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(deliveries, keeper, timeout_seconds)
+        self._loop = loop
+
+    def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:  # type: ignore[override]
+        self._wait(super().checkpoint(data, message))
+
+    def renew(self) -> None:  # type: ignore[override]
+        self._wait(super().renew())
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _described(error: str | BaseException) -> str:
+    return error if isinstance(error, str) else describe_error(error)
+
+
+def describe_error(error: BaseException) -> str:
+    """One line about an exception, for statuses and dead letters."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")

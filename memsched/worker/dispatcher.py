@@ -1,0 +1,291 @@
+"""Runs handlers: what is delivered goes in, calls that ended come out. It knows nothing of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from memsched.errors import HandlerTimeout
+from memsched.queue.delivery import Delivery
+from memsched.settings import Settings
+from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
+from memsched.worker.context import HandlerContext, Keeper, SyncHandlerContext
+from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.run import Run, Verdict
+
+log = structlog.get_logger(__name__)
+
+_UNWIND_SECONDS = 5.0
+"""How long a cancelled handler may clean up before its message is given to others all the same."""
+_SPEED_OVER_SECONDS = 0.2
+
+
+class Dispatcher:
+    """Starts waiting messages by priority, within all limits, and collects the calls that ended.
+
+    begin: asks the server whether a message that ran before is still ours, and fetches its checkpoint.
+    on_change: called when a call has ended, so that its outcome is reported soon.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        orchestrator: Orchestrator,
+        keeper: Keeper,
+        begin: Callable[[Delivery], Awaitable[bool]],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._orchestrator = orchestrator
+        self._keeper = keeper
+        self._begin = begin
+        self._on_change = on_change
+        self._buffers: dict[str, LabelBuffer] = {}
+        self._turns = WeightedTurns()
+        self._running: dict[str, set[Run]] = {}
+        self._occupied = 0
+        self._suspect_runs = False
+        self._ended: deque[Run] = deque()
+        self._threads: ThreadPoolExecutor | None = None
+        self._speed = 0.0
+        self._speed_at = time.monotonic()
+        self._finished_since = 0
+        self.held: dict[tuple[str, str], Delivery] = {}
+        """All messages that this worker owns, by lane and entry id, until their outcome is known to the server."""
+
+    # -- what comes in -------------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many more messages this worker can use: free places, and a short queue at the speed it runs now."""
+        ahead = min(self._settings.prefetch_max, math.ceil(self._measured_speed() * self._settings.prefetch_ms / 1000))
+        return self._settings.concurrency + ahead - len(self.held)
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            label = delivery.lane.label
+            key = (delivery.lane.name, delivery.entry_id)
+            if (old := self.held.get(key)) is not None:
+                self.lose([old])  # it went to another worker and came back: the first run does not count any more
+            self.held[key] = delivery
+            buffer = self._buffers.get(label)
+            if buffer is None:
+                buffer = self._buffers[label] = LabelBuffer()
+            buffer.add(delivery)
+
+    def start_ready(self) -> None:
+        """Start calls while there are free places and waiting messages."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._occupied < self._settings.concurrency:
+            weights = {
+                label: WEIGHTS[self._orchestrator.priority(label)]
+                for label, buffer in self._buffers.items()
+                if buffer.ready and len(self._running.get(label, ())) < self._orchestrator.concurrency(label)
+            }
+            if not weights:
+                return
+            label = self._turns.next(weights)
+            batch = self._buffers[label].take(
+                self._orchestrator.batch_size(label), suspects=not self._suspect_runs
+            )
+            if batch:
+                self._start(label, batch, now, loop)
+
+    def _start(self, label: str, batch: list[Delivery], now: float, loop: asyncio.AbstractEventLoop) -> None:
+        message = batch[0].message
+        run = Run(
+            label,
+            (message.user_id, message.mem_cube_id),
+            self._orchestrator.handlers[label],
+            batch,
+            self._orchestrator.timeout_seconds(label),
+            now,
+            suspect=batch[0].suspect,
+        )
+        if run.suspect:
+            self._suspect_runs = True
+        started = time.time()
+        for delivery in batch:
+            delivery.started = started
+        self._running.setdefault(label, set()).add(run)
+        self._occupied += 1
+        run.task = loop.create_task(self._call(run))
+        # Not at the end of _call: a task that is cancelled before its first step never gets there.
+        run.task.add_done_callback(lambda _: self._end(run))
+
+    # -- one call ------------------------------------------------------------------------------------------------
+
+    async def _call(self, run: Run) -> None:
+        try:
+            if run.deliveries[0].has_past and not await self._begin(run.deliveries[0]):
+                run.verdict = Verdict.LOST
+                return
+            await self._handle(run)
+            run.verdict = Verdict.DONE
+        except asyncio.CancelledError:
+            run.verdict = run.cancelled_as or Verdict.SHUTDOWN
+        except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
+            run.verdict = run.cancelled_as or Verdict.ERROR
+            run.error = error
+
+    async def _handle(self, run: Run) -> None:
+        messages = [delivery.message for delivery in run.deliveries]
+        first = messages[0]
+        structlog.contextvars.bind_contextvars(
+            label=run.label, user_id=first.user_id, mem_cube_id=first.mem_cube_id, item_id=first.item_id,
+            trace_id=first.trace_id,
+        )  # fmt: skip
+        args: tuple[Any, ...] = (messages,)
+        if run.handler.is_async:
+            if run.handler.wants_context:
+                run.context = HandlerContext(run.deliveries, self._keeper, run.timeout_seconds)
+                args = (messages, run.context)
+            await run.handler.function(*args)
+            return
+        loop = asyncio.get_running_loop()
+        if run.handler.wants_context:
+            run.context = SyncHandlerContext(run.deliveries, self._keeper, run.timeout_seconds, loop)
+            args = (messages, run.context)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="memsched-handler")
+        run.thread = self._threads.submit(contextvars.copy_context().run, run.handler.function, *args)
+        result = await asyncio.wrap_future(run.thread)
+        if asyncio.iscoroutine(result):  # a plain function that returns a coroutine, such as a lambda
+            await result
+
+    def _end(self, run: Run) -> None:
+        """The task of a call is over: report its outcome, and free its place unless its thread still runs."""
+        if not run.reported:
+            run.reported = True
+            run.verdict = run.verdict or run.cancelled_as or Verdict.SHUTDOWN
+            self._ended.append(run)
+        if run.thread is not None and not run.thread.done():
+            loop = asyncio.get_running_loop()
+            run.thread.add_done_callback(lambda _: _soon(loop, self._free, run))
+        else:
+            self._free(run)
+        self._on_change()
+
+    def _free(self, run: Run) -> None:
+        self._running[run.label].discard(run)
+        self._occupied -= 1
+        buffer = self._buffers[run.label]
+        buffer.release(run.cube)
+        if run.suspect:
+            self._suspect_runs = False
+            for other in self._buffers.values():
+                other.unpark()
+        self._on_change()
+
+    # -- what comes out ------------------------------------------------------------------------------------------
+
+    def take_ended(self) -> list[Run]:
+        """The calls that ended since the last look, to be reported."""
+        ended = list(self._ended)
+        self._ended.clear()
+        return ended
+
+    def drop(self, deliveries: Iterable[Delivery]) -> None:
+        """The server knows their outcome: they are no longer held."""
+        for delivery in deliveries:
+            key = (delivery.lane.name, delivery.entry_id)
+            if self.held.get(key) is delivery:
+                del self.held[key]
+                self._finished_since += 1
+
+    def lose(self, deliveries: Iterable[Delivery]) -> None:
+        """They belong to other workers now: forget those that wait, cancel the calls of those that run."""
+        for delivery in deliveries:
+            if delivery.lost:
+                continue
+            delivery.lost = True
+            self.drop([delivery])
+            self._buffers[delivery.lane.label].remove([delivery])
+            for run in self._running.get(delivery.lane.label, ()):
+                if delivery in run.deliveries:
+                    self._cancel(run, Verdict.LOST)
+
+    # -- limits of time ------------------------------------------------------------------------------------------
+
+    def running(self) -> list[Run]:
+        """The calls whose outcome is not known yet."""
+        return [run for runs in self._running.values() for run in runs if not run.reported]
+
+    def watch(self) -> float:
+        """Cancel calls that ran too long; gives the seconds until the next look is needed."""
+        now = asyncio.get_running_loop().time()
+        next_look = math.inf
+        for run in self.running():
+            if run.cancelled_as is not None:
+                until = run.cancelled_at + _UNWIND_SECONDS - now
+                if until <= 0:
+                    self._abandon(run)
+                    continue
+            elif run.timeout_seconds:
+                until = run.started + run.timeout_seconds - now
+                if until <= 0:
+                    run.error = HandlerTimeout(run.label, run.timeout_seconds)
+                    self._cancel(run, Verdict.TIMEOUT)
+                    until = _UNWIND_SECONDS
+            else:
+                continue
+            next_look = min(next_look, until)
+        return next_look
+
+    def cancel_all(self) -> None:
+        """The grace time is over."""
+        for run in self.running():
+            self._cancel(run, Verdict.SHUTDOWN)
+
+    def _cancel(self, run: Run, verdict: Verdict) -> None:
+        if run.cancelled_as is None and not run.reported and run.task is not None:
+            run.cancelled_as = verdict
+            run.cancelled_at = asyncio.get_running_loop().time()
+            run.task.cancel()
+
+    def _abandon(self, run: Run) -> None:
+        """A handler that ignores its cancellation: its messages go on without it, its place stays taken."""
+        log.error(
+            "handler ignores its cancellation; its messages are given to others, its place stays taken until it ends",
+            action="handler.stuck", label=run.label, verdict=run.cancelled_as,
+        )  # fmt: skip
+        run.verdict = run.cancelled_as
+        run.reported = True
+        self._ended.append(run)
+        self._on_change()
+
+    # -- end -----------------------------------------------------------------------------------------------------
+
+    def empty_buffers(self) -> list[Delivery]:
+        """Stop starting; gives the messages that were waiting."""
+        return [delivery for buffer in self._buffers.values() for delivery in buffer.clear()]
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _measured_speed(self) -> float:
+        """Messages finished per second, smoothed over the last moments."""
+        now = time.monotonic()
+        elapsed = now - self._speed_at
+        if elapsed > 0.005:
+            weight = 1 - math.exp(-elapsed / _SPEED_OVER_SECONDS)
+            self._speed += weight * (self._finished_since / elapsed - self._speed)
+            self._finished_since = 0
+            self._speed_at = now
+        return self._speed
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[Run], None], run: Run) -> None:
+    """From a handler's thread; after the loop is closed there is nobody to tell."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call, run)

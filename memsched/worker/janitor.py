@@ -1,0 +1,60 @@
+"""Tidies up after workers that are gone, and finds lanes that are new."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from memsched.connection import Server, UnreachableError
+from memsched.keys import Keys, Lane
+from memsched.queue.leases import Leases
+from memsched.queue.registry import Registry
+from memsched.queue.submit import ensure_groups, known_lanes
+from memsched.worker.cycle import Cycle
+
+log = structlog.get_logger(__name__)
+
+_EVERY_SECONDS = 15.0
+
+
+class Janitor:
+    """Removes dead workers once they own nothing, and adds lanes of this worker's labels as they appear."""
+
+    def __init__(self, server: Server, keys: Keys, registry: Registry, cycle: Cycle, labels: Sequence[str]) -> None:
+        self._server = server
+        self._keys = keys
+        self._registry = registry
+        self._cycle = cycle
+        self._labels = frozenset(labels)
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.8, 1.2))
+            try:
+                await self.tidy()
+            except UnreachableError as error:
+                log.debug("tidying waits for the server", action="janitor.waits", error=str(error))
+            except Exception:
+                log.exception("tidying failed; it is tried again", action="janitor.failed")
+
+    async def tidy(self) -> None:
+        """One round."""
+        lanes = await known_lanes(self._server, self._keys)
+        new = [lane for lane in lanes if lane.label in self._labels and lane not in self._cycle.lanes]
+        if new:
+            await ensure_groups(self._server, new)
+            self._cycle.watch_lanes(new)
+        for worker_id in await self._registry.silent():
+            if await forget_worker(self._server, self._keys, worker_id, lanes):
+                await self._registry.remove(worker_id)
+                log.info("a dead worker that owns nothing is removed", action="worker.removed", worker_id=worker_id)
+
+
+async def forget_worker(server: Server, keys: Keys, worker_id: str, lanes: Iterable[Lane]) -> bool:
+    """Remove a worker's consumers where they own nothing; whether that was everywhere."""
+    leases = Leases(keys, worker_id)
+    replies = await server.run([leases.forget(lane) for lane in lanes])
+    return all(reply == 0 for reply in replies)

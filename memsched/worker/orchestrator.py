@@ -1,0 +1,99 @@
+"""Which handler runs which label, and under which rules."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from memsched.errors import HandlerNotLoaded
+from memsched.messages import TaskPriorityLevel
+from memsched.settings import Settings
+
+HandlerFunction = Callable[..., Awaitable[Any] | Any]
+"""``handle(messages)`` or ``handle(messages, ctx)``; sync (runs in a thread) or async."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A handler with its rules; what is None comes from the settings.
+
+    min_idle_ms: after how long a silence of its worker a message goes to another. timeout_seconds: 0 is no limit.
+    concurrency: calls at once in one process. batch_size: messages of one cube in one call.
+    """
+
+    function: HandlerFunction
+    priority: TaskPriorityLevel = TaskPriorityLevel.LEVEL_2
+    min_idle_ms: int | None = None
+    timeout_seconds: float | None = None
+    concurrency: int | None = None
+    batch_size: int | None = None
+
+    @cached_property
+    def is_async(self) -> bool:
+        function = self.function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004
+        )
+
+    @cached_property
+    def wants_context(self) -> bool:
+        """Whether it takes a second positional parameter."""
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except (TypeError, ValueError):  # some builtins have no signature
+            return False
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return sum(parameter.kind in kinds for parameter in parameters) >= 2
+
+
+HandlerEntry: TypeAlias = HandlerFunction | tuple[HandlerFunction, TaskPriorityLevel, int] | Handler
+
+
+class Orchestrator:
+    """The handlers of one worker. The dictionaries may be changed until the worker starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.handlers: dict[str, Handler] = {}
+        self.tasks_priorities: dict[str, TaskPriorityLevel] = {}
+        self.tasks_min_idle_ms: dict[str, int] = {}
+
+    def register(self, handlers: Mapping[str, HandlerEntry]) -> None:
+        """Add handlers by label; the last one registered for a label is the one that runs."""
+        for label, entry in handlers.items():
+            if isinstance(entry, Handler):
+                handler = entry
+            elif isinstance(entry, tuple):
+                if len(entry) != 3:
+                    raise HandlerNotLoaded(f"{label}: expected (handle, priority, min_idle_ms), got {entry!r}.")
+                handler = Handler(entry[0], TaskPriorityLevel(entry[1]), int(entry[2]))
+            else:
+                handler = Handler(entry)
+            if not callable(handler.function):
+                raise HandlerNotLoaded(f"{label}: {handler.function!r} cannot be called.")
+            if not label:
+                raise HandlerNotLoaded("A label must not be empty.")
+            self.handlers[label] = handler
+
+    def priority(self, label: str) -> TaskPriorityLevel:
+        return self.tasks_priorities.get(label, self.handlers[label].priority)
+
+    def min_idle_ms(self, label: str) -> int:
+        """How long a message's worker may be silent before another claims it."""
+        own = self.handlers[label].min_idle_ms
+        return self.tasks_min_idle_ms.get(label, self._settings.min_idle_ms if own is None else own)
+
+    def timeout_seconds(self, label: str) -> float:
+        own = self.handlers[label].timeout_seconds
+        return self._settings.handler_timeout_seconds if own is None else own
+
+    def concurrency(self, label: str) -> int:
+        own = self.handlers[label].concurrency
+        return own or self._settings.label_concurrency or self._settings.concurrency
+
+    def batch_size(self, label: str) -> int:
+        own = self.handlers[label].batch_size
+        return self._settings.batch_size if own is None else own

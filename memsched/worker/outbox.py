@@ -1,0 +1,80 @@
+"""On Redis Cluster: follow-ups wait in the outbox of their parent's lane, and go on to their own lane from there.
+
+A script may touch one slot only, so the acknowledgement and the follow-ups are written together in the parent's slot.
+Delivering them is safe to repeat: a follow-up that is known already is not submitted again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from memsched.connection import Server, UnreachableError
+from memsched.errors import InvalidMessage, ServerUnreachable
+from memsched.keys import Lane
+from memsched.lua import as_text
+from memsched.messages import ScheduleMessageItem
+from memsched.queue.submit import Producer
+
+log = structlog.get_logger(__name__)
+
+_PAGE = 100
+_SWEEP_SECONDS = 5.0
+
+
+class Outbox:
+    """Drains the outboxes of this worker's lanes: at once when this worker filled one, and by the clock."""
+
+    def __init__(self, server: Server, producer: Producer, lanes: Callable[[], Iterable[Lane]]) -> None:
+        self._server = server
+        self._producer = producer
+        self._lanes = lanes
+        self._filled: asyncio.Queue[Lane] = asyncio.Queue()
+
+    def filled(self, lane: Lane) -> None:
+        """This worker put follow-ups there."""
+        self._filled.put_nowait(lane)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                lanes = {await asyncio.wait_for(self._filled.get(), _SWEEP_SECONDS)}
+                while not self._filled.empty():
+                    lanes.add(self._filled.get_nowait())
+            except TimeoutError:
+                lanes = set(self._lanes())
+            for lane in lanes:
+                try:
+                    await self.drain(lane)
+                except (UnreachableError, ServerUnreachable) as error:
+                    log.warning("follow-ups wait for the server", action="outbox.waits", error=str(error))
+                except Exception:
+                    log.exception("follow-ups could not be sent on; tried again", action="outbox.failed")
+
+    async def drain(self, lane: Lane) -> int:
+        """Send on what waits in one outbox; gives how many follow-ups that were."""
+        sent = 0
+        while page := await self._server.execute("LRANGE", lane.outbox, 0, _PAGE - 1):
+            for row in page:
+                label, delay_ms, fields = json.loads(row)
+                names = iter(fields)
+                message = self._read(label, dict(zip(names, names, strict=True)))
+                if message is not None:
+                    # Not refused for a full lane: the parent is done, nobody could submit it again.
+                    await self._producer.submit([message], delay_ms=delay_ms, unlimited=True)
+                await self._server.execute("LREM", lane.outbox, 1, row)
+                sent += 1
+        return sent
+
+    def _read(self, label: str, fields: dict[str, str]) -> ScheduleMessageItem | None:
+        try:
+            return ScheduleMessageItem.from_wire(label, fields, default_id="", default_ms=0)
+        except InvalidMessage as error:
+            log.error(
+                "a follow-up in the outbox is no message and is dropped", action="outbox.malformed",
+                label=as_text(label), error=str(error),
+            )  # fmt: skip
+            return None
