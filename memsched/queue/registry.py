@@ -40,6 +40,10 @@ class Registry:
         """Say that a worker lives; gives the server's time in ms."""
         return _BEAT.command([self._keys.workers], [worker_id], as_int)
 
+    async def declare_dead(self, worker_id: str) -> None:
+        """Somebody saw it die: no need to wait for its silence. It stays listed until it owns nothing any more."""
+        await self._server.execute("ZADD", self._keys.workers, "XX", 0, worker_id)
+
     async def remove(self, worker_id: str) -> None:
         await self._server.execute("ZREM", self._keys.workers, worker_id)
         await self._server.execute("DEL", self._keys.worker(worker_id))

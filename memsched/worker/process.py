@@ -1,0 +1,148 @@
+"""One worker process: loads the handlers, runs a worker until it is told to stop.
+
+Started by the supervisor as ``python -m memsched.worker.process``; settings come from the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import gc
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from memsched.connection import Server
+from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
+from memsched.keys import Keys
+from memsched.logs import configure_logs
+from memsched.settings import Settings
+from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.worker import Worker, new_worker_id
+
+log = structlog.get_logger(__name__)
+
+EXIT_WILL_NOT_GET_BETTER = 2
+EXIT_NO_SERVER = 3
+
+_PR_SET_PDEATHSIG = 1
+
+
+def load_app(settings: Settings) -> Orchestrator:
+    """The handlers that MEMSCHED_APP (``module:attribute``) names.
+
+    The attribute is a dictionary as for ``register_handlers``, or a scheduler with handlers registered. Modules are
+    looked for in the working directory too. Raises HandlerNotLoaded, with what to do.
+    """
+    module_name, _, attribute = settings.app.partition(":")
+    if not module_name or not attribute:
+        raise HandlerNotLoaded(
+            f"MEMSCHED_APP is {settings.app!r}; set it to module:attribute, where the attribute is "
+            "{'MY_LABEL': handle} or a MemScheduler with registered handlers."
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        app: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            app = getattr(app, part)
+    except (ImportError, AttributeError) as error:
+        raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app}: {error}.") from error
+    orchestrator = Orchestrator(settings)
+    if isinstance(app, Mapping):
+        orchestrator.register(app)
+    elif isinstance(found := getattr(app, "orchestrator", None), Orchestrator):
+        orchestrator.register(found.handlers)
+        orchestrator.tasks_priorities.update(found.tasks_priorities)
+        orchestrator.tasks_min_idle_ms.update(found.tasks_min_idle_ms)
+    else:
+        raise HandlerNotLoaded(
+            f"MEMSCHED_APP={settings.app} is a {type(app).__name__}, not a dictionary of handlers or a scheduler."
+        )
+    if not orchestrator.handlers:
+        raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app} has no handlers.")
+    return orchestrator
+
+
+async def run_worker(settings: Settings, orchestrator: Orchestrator, worker_id: str) -> None:
+    """Run a worker until SIGTERM or SIGINT; at the second signal, hand everything back at once."""
+    loop = asyncio.get_running_loop()
+    told, hurried = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurried if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    server = await Server.connect(settings)
+    try:
+        worker = Worker(server, Keys(settings.prefix, settings.partitions), settings, orchestrator, worker_id)
+        await worker.start()
+        # What is loaded now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await told.wait()
+        stopping = asyncio.create_task(worker.stop())
+        hurry = asyncio.create_task(hurried.wait())
+        await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done() and not stopping.done():
+            worker.cycle.dispatcher.cancel_all()
+        await stopping
+        hurry.cancel()
+    finally:
+        await server.aclose()
+
+
+def run_loop(main: Callable[[], Any]) -> None:
+    """Run a coroutine function on the fastest event loop that is installed."""
+    try:
+        import uvloop
+
+        factory: Any = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+def die_with_parent() -> None:
+    """On Linux: be told to stop when the supervisor is killed, so that no worker goes on alone."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before that
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m memsched.worker.process", description=__doc__)
+    parser.add_argument("--worker-id", default="", help="unique per start of a process; made up if not given")
+    worker_id = parser.parse_args().worker_id or new_worker_id()
+    die_with_parent()
+    try:
+        settings = Settings.load()
+        configure_logs(settings, worker=worker_id)
+        orchestrator = load_app(settings)
+        run_loop(lambda: run_worker(settings, orchestrator, worker_id))
+    except ServerUnreachable as error:
+        print(f"memsched: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_NO_SERVER)
+    except MemschedError as error:
+        print(f"memsched: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_WILL_NOT_GET_BETTER)
+    if any(thread.name.startswith("memsched-handler") for thread in threading.enumerate()):
+        # A sync handler that outlived the grace time cannot be stopped, and its message was handed back: it must not
+        # keep the process, and must not go on beside the next owner.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
