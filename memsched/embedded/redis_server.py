@@ -23,16 +23,13 @@ from urllib.parse import quote
 
 from memsched.embedded import guard
 from memsched.embedded.binary import BINARY_VARIABLE, ServerBinary, ServerBinaryError, find_server_binary
+from memsched.errors import EmbeddedServerError
 
 SOCKET_NAME = "redis.sock"
 MAX_SOCKET_PATH_BYTES = 103  # macOS takes 103, Linux 107
 GREETING_SECONDS = 1.0  # a busy server is asked again until the caller's time is over
 SHOWN_LOG_LINES = 12
 SHOWN_LINE_LENGTH = 200
-
-
-class EmbeddedServerError(RuntimeError):
-    """The embedded server cannot be used; the message says why and what to do."""
 
 
 def ensure_server(folder: str | Path, *, timeout_seconds: float = 15.0) -> str:
