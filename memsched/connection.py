@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import structlog
 
 from memsched.errors import ServerTooOld, ServerUnreachable, SettingsError
+from memsched.lines import Lines
 from memsched.lua import Command
 from memsched.settings import Settings, masked
 
@@ -60,6 +61,8 @@ class Server:
         self.blocking = scheme != "memory"
         self._client: Redis | RedisCluster | None = None
         self._reader: Redis | RedisCluster | None = None
+        self._lines: Lines | None = None
+        self._reading_lines: Lines | None = None
         self._errors: tuple[type[Exception], ...] = ()
         self._uses_embedded = False
         self._embedded = self.url.removeprefix("embedded://") if scheme == "embedded" else None
@@ -90,6 +93,9 @@ class Server:
             self._reader = _client(url, block + _SOCKET_TIMEOUT_SECONDS)
         except (ValueError, OSError) as error:
             raise SettingsError([f"MEMSCHED_REDIS_URL: {error}."]) from error
+        if self.blocking and not self.clustered:
+            self._lines = Lines(cast("Redis", self._client).connection_pool)
+            self._reading_lines = Lines(cast("Redis", self._reader).connection_pool)
         await self.persistently(lambda: self.execute("PING"))
 
     async def _ensure_embedded(self) -> str:
@@ -114,6 +120,10 @@ class Server:
             raise ServerTooOld(version)
 
     async def aclose(self) -> None:
+        for lines in (self._lines, self._reading_lines):
+            if lines is not None:
+                await lines.aclose()
+        self._lines = self._reading_lines = None
         for client in (self._client, self._reader):
             if client is not None:
                 await cast("_Client", client).aclose()
@@ -164,6 +174,8 @@ class Server:
         if client is None:
             raise UnreachableError("the connection is closed")
         try:
+            if self._lines is not None:
+                return await self._lines.talk(calls)
             if self.clustered or len(calls) == 1:
                 work = (_answer(cast("_Client", client).execute_command(*call), self._errors) for call in calls)
                 return list(await asyncio.gather(*work)) if len(calls) > 1 else [await next(work)]
@@ -179,6 +191,11 @@ class Server:
         if self._reader is None:
             raise UnreachableError("the connection is closed")
         try:
+            if self._reading_lines is not None:
+                (reply,) = await self._reading_lines.talk([tuple(args)])
+                if isinstance(reply, Exception):
+                    raise reply
+                return reply
             return await cast("_Client", self._reader).execute_command(*args)
         except self._errors as error:
             raise UnreachableError(_reason(error)) from error

@@ -40,6 +40,9 @@ class Lane:
     users: str
     task_prefix: str
 
+    def __hash__(self) -> int:
+        return hash(self.stream)
+
     def task(self, item_id: str) -> str:
         return self.task_prefix + escape(item_id)
 

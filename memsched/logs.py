@@ -8,13 +8,33 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import structlog
 
+from memsched.messages import ScheduleMessageItem
 from memsched.settings import Settings
 
 _QUIET = ("redis", "asyncio")
+
+message_at_work: ContextVar[ScheduleMessageItem | None] = ContextVar("memsched_message", default=None)
+"""The (first) message of the handler call that is running here."""
+
+
+def log_fields(message: ScheduleMessageItem) -> dict[str, str | None]:
+    """What every log line about a message carries."""
+    return {
+        "item_id": message.item_id, "user_id": message.user_id, "mem_cube_id": message.mem_cube_id,
+        "label": message.label, "trace_id": message.trace_id,
+    }  # fmt: skip
+
+
+def add_message_at_work(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: lines that a handler writes say which message they are about."""
+    message = message_at_work.get()
+    return event if message is None else {**log_fields(message), **event}
 
 
 def configure_logs(settings: Settings, stream: TextIO | None = None, **context: Any) -> None:
@@ -34,6 +54,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None, **context: 
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_message_at_work,
             lambda _logger, _name, event: {**context, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from memsched.messages import ScheduleMessageItem, id_of_entry
 
 COUNTERS = ("errors", "timeouts", "crashes", "deferrals")
 """What happened to a message before; travels in its entry, because entries outlive every status."""
+_COUNTERS = frozenset(COUNTERS)
 
 
 @dataclass(slots=True, eq=False)
@@ -33,17 +33,12 @@ class Delivery:
     idle_ms: int = 0
     started: float = 0.0
     """time.time() of the start; 0 while it waits in the buffer."""
-    begun: bool = False
     marked: bool = False
     lost: bool = False
     """Another worker owns it now: nothing that is done with it here counts any more."""
     checkpoint: Any = field(default=None)
-    run: asyncio.Task[None] | None = None
-
-    @property
-    def has_past(self) -> bool:
-        """It ran before, or was claimed: it may have a checkpoint, and runs in a call of its own."""
-        return self.previous_owner != "" or any(name in self.fields for name in COUNTERS)
+    has_past: bool = False
+    """It ran before, or was claimed: it may have a checkpoint, and runs in a call of its own."""
 
     @property
     def suspect(self) -> bool:
@@ -114,7 +109,8 @@ def read_entry(
         return Malformed(lane, id_text, error.reason, user)
     except (ValueError, OverflowError) as error:  # a time far outside the calendar
         return Malformed(lane, id_text, str(error))
-    return Delivery(lane, id_text, fields, message, count, previous_owner, idle_ms)
+    has_past = previous_owner != "" or not _COUNTERS.isdisjoint(fields)
+    return Delivery(lane, id_text, fields, message, count, previous_owner, idle_ms, has_past=has_past)
 
 
 def read_streams(reply: Any, lanes: dict[bytes, Lane]) -> list[Delivery | Malformed]:

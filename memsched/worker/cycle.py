@@ -18,6 +18,7 @@ import structlog
 from memsched.connection import Server, UnreachableError, backoff
 from memsched.errors import LeaseLost
 from memsched.keys import GROUP, Keys, Lane
+from memsched.logs import log_fields
 from memsched.lua import Command, as_text
 from memsched.queue.delayed import MOST_AT_ONCE, promote
 from memsched.queue.delivery import Delivery, Malformed, read_entry, read_streams
@@ -30,7 +31,7 @@ from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.liveness import Liveness
 from memsched.worker.lookout import LaneWatch
 from memsched.worker.orchestrator import Orchestrator
-from memsched.worker.report import Report, Reporter, Tally, log_fields
+from memsched.worker.report import Report, Reporter, Tally
 from memsched.worker.run import Verdict
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ _MARK_AFTER_SECONDS = 0.05
 """A message is written down as running when it has run for so long; most are done before that."""
 _BLOCKED_READ_COUNT = 16
 _CLAIM_AT_ONCE = 100
+_PACE_SECONDS = 0.004
+"""Between two turns while all places are taken and messages wait for them. Far below what the buffer lasts."""
 _POLL_SECONDS = 0.01
 """Between two looks at a server that cannot block (memory://)."""
 
@@ -84,6 +87,7 @@ class Cycle:
         self._stranded: set[Lane] = set()
         self._renewed_at: dict[Lane, float] = {}
         self._beat_at = 0.0
+        self._turned_at = 0.0
         self._told = Tally()
         self.reading = True
         self._stopped = False
@@ -138,6 +142,9 @@ class Cycle:
                     self._tries = 0
                 if not again:
                     await self._rest()
+                if self.dispatcher.saturated:
+                    # There is enough to do in here: what ends within the next moments is reported together.
+                    await asyncio.sleep(self._turned_at + _PACE_SECONDS - self._now())
             except UnreachableError as error:
                 await self._server_is_gone(error)
             except Exception:
@@ -161,12 +168,13 @@ class Cycle:
 
     async def _rest(self) -> None:
         """Until something happened or the clock asks for a turn."""
-        now = self._now()
-        until = min(self._next_look(now), 5.0)
-        if not self._woken.is_set() and until > 0:
-            timer = asyncio.get_running_loop().call_later(until, self._woken.set)
+        if not self._woken.is_set() and (seconds := self._next_look(self._now())) > 0:
+            timer = asyncio.get_running_loop().call_later(min(seconds, 5.0), self._woken.set)
             await self._woken.wait()
             timer.cancel()
+        # The calls that take the free places start first; what ended in the meantime is reported together.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self._woken.clear()
 
     def _next_look(self, now: float) -> float:
@@ -178,18 +186,15 @@ class Cycle:
                 times += [watch.claim_at for watch in self._watches.values()]
             times += [watch.promote_at for watch in self._watches.values()]
         if self.dispatcher.held:
-            times += [
-                self._renewed_at[lane] + self._renew_interval(lane)
-                for lane in {delivery.lane for delivery in self.dispatcher.held.values()}
-            ]
+            times += [last + self._renew_interval(lane) for lane, last in self._renewed_at.items()]
             times.append(now + self.dispatcher.watch())
-            if any(not delivery.marked and delivery.started for delivery in self.dispatcher.held.values()):
+            if any(not run.deliveries[-1].marked for run in self.dispatcher.running()):
                 times.append(now + _MARK_AFTER_SECONDS)
         return max(0.0, min(times) - now)
 
     async def _turn(self) -> bool:
         """One round trip, and the work before and after it. Whether there is reason for another at once."""
-        now = self._now()
+        now = self._turned_at = self._now()
         self.dispatcher.watch()
         self._collect_blocked()
         self._take_ended()
@@ -297,7 +302,7 @@ class Cycle:
                 self.tally.lost += 1
                 log.warning(
                     "a message belongs to another worker now; what was done with it here does not count",
-                    action="message.lost", **log_fields(delivery),
+                    action="message.lost", **log_fields(delivery.message),
                 )  # fmt: skip
                 self.dispatcher.lose([delivery])
 
@@ -306,7 +311,7 @@ class Cycle:
             return
         for delivery in deliveries:
             seconds = round(time.time() - delivery.started, 4)
-            log.debug("done", action="message.done", **log_fields(delivery), seconds=seconds)
+            log.debug("done", action="message.done", **log_fields(delivery.message), seconds=seconds)
 
     def _renew(self, now: float, say: Callable[[Command[Any], Callable[[Any], None]], None]) -> None:
         due: dict[Lane, list[Delivery]] = {
@@ -396,7 +401,7 @@ class Cycle:
                 continue
             self.tally.recovered += 1
             log.warning(
-                "a message of a silent worker goes on here", action="message.recovered", **log_fields(entry),
+                "a message of a silent worker goes on here", action="message.recovered", **log_fields(entry.message),
                 previous_owner=entry.previous_owner, idle_ms=entry.idle_ms, crashes=entry.attempts["crashes"],
             )  # fmt: skip
         gone = set(poisonous)
@@ -457,7 +462,11 @@ class Cycle:
         malformed = [entry for entry in entries if isinstance(entry, Malformed)]
         if malformed:
             self._reports += self._reporter.malformed(malformed)
-        self.dispatcher.add(entry for entry in entries if isinstance(entry, Delivery))
+        deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
+        if self.reading:
+            self.dispatcher.add(deliveries)
+        else:  # asked for before the stop, answered after it
+            self._reports += self._released(deliveries)
 
     # -- reads that wait -----------------------------------------------------------------------------------------
 
@@ -560,11 +569,14 @@ class Cycle:
         # What a read had already been given, but did not bring, is handed back with everything else at the end.
         self._blocked.clear()
         self._blocked_count = 0
-        lanes: dict[Lane, list[Delivery]] = {}
-        for delivery in self.dispatcher.empty_buffers():
-            lanes.setdefault(delivery.lane, []).append(delivery)
-        self._reports += [self._reporter.release(lane, waiting) for lane, waiting in lanes.items()]
+        self._reports += self._released(self.dispatcher.empty_buffers())
         self.wake()
+
+    def _released(self, deliveries: Iterable[Delivery]) -> list[Report]:
+        lanes: dict[Lane, list[Delivery]] = {}
+        for delivery in deliveries:
+            lanes.setdefault(delivery.lane, []).append(delivery)
+        return [self._reporter.release(lane, waiting) for lane, waiting in lanes.items()]
 
     def stop(self) -> None:
         self._stopped = True

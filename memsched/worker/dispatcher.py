@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from memsched.errors import HandlerTimeout
+from memsched.logs import message_at_work
 from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
@@ -68,6 +69,11 @@ class Dispatcher:
         """How many more messages this worker can use: free places, and a short queue at the speed it runs now."""
         ahead = min(self._settings.prefetch_max, math.ceil(self._measured_speed() * self._settings.prefetch_ms / 1000))
         return self._settings.concurrency + ahead - len(self.held)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether all places are taken and messages wait for them."""
+        return self._occupied >= self._settings.concurrency and any(buffer.ready for buffer in self._buffers.values())
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
@@ -139,11 +145,7 @@ class Dispatcher:
 
     async def _handle(self, run: Run) -> None:
         messages = [delivery.message for delivery in run.deliveries]
-        first = messages[0]
-        structlog.contextvars.bind_contextvars(
-            label=run.label, user_id=first.user_id, mem_cube_id=first.mem_cube_id, item_id=first.item_id,
-            trace_id=first.trace_id,
-        )  # fmt: skip
+        message_at_work.set(messages[0])
         args: tuple[Any, ...] = (messages,)
         if run.handler.is_async:
             if run.handler.wants_context:
@@ -184,7 +186,8 @@ class Dispatcher:
             self._suspect_runs = False
             for other in self._buffers.values():
                 other.unpark()
-        self._on_change()
+        # The next call starts without waiting for the cycle, which may be waiting for the server just now.
+        self.start_ready()
 
     # -- what comes out ------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from memsched.keys import Keys, Lane
+from memsched.logs import log_fields
 from memsched.lua import Command
 from memsched.messages import ScheduleLogForWebItem
 from memsched.queue.delivery import Delivery, Malformed
@@ -123,7 +124,7 @@ class Reporter:
             error = f"its process died {attempts['crashes']} times while it ran; last in {delivery.previous_owner}"
             log.error(
                 "a message whose process died too often goes to the dead letters",
-                action="message.dead", reason="crashes", **log_fields(delivery), error=error,
+                action="message.dead", reason="crashes", **log_fields(delivery.message), error=error,
             )  # fmt: skip
             lanes.setdefault(delivery.lane, []).append(Burial(delivery, "crashes", error, attempts))
         return [
@@ -174,7 +175,7 @@ class Reporter:
             if decision.delay_ms is None:
                 log.error(
                     "the handler gave a message up; it goes to the dead letters", action="message.dead",
-                    reason="rejected", **log_fields(delivery), error=decision.error,
+                    reason="rejected", **log_fields(delivery.message), error=decision.error,
                 )  # fmt: skip
                 found.burials.append(Burial(delivery, "rejected", decision.error, attempts))
             else:
@@ -187,13 +188,13 @@ class Reporter:
         if attempts[kind] > most:
             log.error(
                 "a message failed too often; it goes to the dead letters", action="message.dead", reason=kind,
-                **log_fields(delivery), error=error, attempts=attempts, exc_info=run.error,
+                **log_fields(delivery.message), error=error, attempts=attempts, exc_info=run.error,
             )  # fmt: skip
             found.burials.append(Burial(delivery, kind, error, attempts))
             return
         delay_ms = self.retry_delay_ms(attempts[kind])
         log.warning(
-            "a message failed; it runs again", action="message.retried", reason=kind, **log_fields(delivery),
+            "a message failed; it runs again", action="message.retried", reason=kind, **log_fields(delivery.message),
             error=error, attempts=attempts, delay_ms=delay_ms, exc_info=run.error if attempts[kind] == 1 else None,
         )  # fmt: skip
         found.retries.append(Retry(delivery, delay_ms, attempts, error))
@@ -202,15 +203,6 @@ class Reporter:
         """Exponential backoff with full jitter: uniform between 0 and the bound, which doubles with each failure."""
         bound = min(self._settings.retry_cap_ms, self._settings.retry_base_ms * 2 ** min(failures - 1, 40))
         return random.randint(0, bound)
-
-
-def log_fields(delivery: Delivery) -> dict[str, Any]:
-    """What every log line about a message carries."""
-    message = delivery.message
-    return {
-        "item_id": message.item_id, "user_id": message.user_id, "mem_cube_id": message.mem_cube_id,
-        "label": message.label, "trace_id": message.trace_id,
-    }  # fmt: skip
 
 
 def _parts(items: list[T]) -> Iterable[list[T]]:

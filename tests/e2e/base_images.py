@@ -119,18 +119,9 @@ def _debootstrap(release: str, root: Path) -> None:
 
 def _package_source(release: str) -> tuple[str | None, str]:
     """This machine's mirror of the release, and its components; None leaves the choice to debootstrap."""
+    wanted = ("--format", "$(RELEASE) $(REPO_URI) $(COMPONENT)", "Created-By: Packages")
     try:
-        listed = run(
-            (
-                "apt-get",
-                "indextargets",
-                "--format",
-                "$(RELEASE) $(REPO_URI) $(COMPONENT)",
-                "Created-By: Packages",
-            ),
-            environment=os.environ,
-            timeout=60,
-        )
+        listed = run(("apt-get", "indextargets", *wanted), environment=os.environ, timeout=60)
     except CommandFailed:
         return None, "main"
     sources = [

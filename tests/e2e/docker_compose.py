@@ -38,6 +38,7 @@ SETTINGS = {
     "MEMSCHED_DEMO_FOLDER": "/e2e/results",
     "MEMSCHED_DEMO_SLEEP_SECONDS": "0.5",
     "MEMSCHED_GRACE_SECONDS": str(GRACE_SECONDS),
+    "MEMSCHED_BATCH_SIZE": "1",  # a call, and so a file, for every message
     "MEMSCHED_MIN_IDLE_MS": "3000",
     # A dead worker is known as dead before its messages are claimed, so that they are seen orphaned.
     "MEMSCHED_BEAT_SECONDS": "0.5",
@@ -87,9 +88,10 @@ class Deployment:
             timeout=timeout,
         )
 
-    def containers(self, service: str, *, running: bool = True) -> list[str]:
+    def containers(self, service: str) -> list[str]:
+        """The running containers of a service."""
         return self.docker.run(
-            *("ps", "--quiet", "--no-trunc", *(() if running else ("--all",))),
+            *("ps", "--quiet", "--no-trunc"),
             *("--filter", f"label=com.docker.compose.project={PROJECT}"),
             *("--filter", f"label=com.docker.compose.service={service}"),
             *("--filter", "label=com.docker.compose.oneoff=False"),
@@ -171,11 +173,7 @@ def show(deployed: Deployment, report: Report) -> None:
         uid = deployed.docker.run("exec", worker, "id", "-u").strip()
         expect(uid != "0", "workers that do not run as root", uid)
         timeout = deployed.state(worker)["Config"]["StopTimeout"]
-        expect(
-            timeout > GRACE_SECONDS,
-            f"more time to stop than the {GRACE_SECONDS} s of grace",
-            timeout,
-        )
+        expect(timeout > GRACE_SECONDS, f"more time to stop than {GRACE_SECONDS} s of grace", timeout)
 
     submit(deployed)
     report.say(f"{MESSAGES} messages of {USERS} users submitted")
@@ -224,21 +222,11 @@ def submit(deployed: Deployment) -> None:
         {"user_id": f"user-{n % USERS}", "mem_cube_id": "cube", "label": "DEMO", "content": f"message {n}"}
         for n in range(MESSAGES)
     ]
-    (deployed.folder / "messages.jsonl").write_text(
-        "".join(f"{json.dumps(message)}\n" for message in messages)
-    )
-    deployed.compose(
-        *(
-            "run",
-            "--rm",
-            "-T",
-            "--entrypoint",
-            "python",
-            "tools",
-            "scripts/submit_jsonl.py",
-            "/e2e/messages.jsonl",
-        )
-    )
+    file = deployed.folder / "messages.jsonl"
+    file.write_text("".join(f"{json.dumps(message)}\n" for message in messages))
+    file.chmod(0o644)
+    producer = ("--entrypoint", "python", "tools", "scripts/submit_jsonl.py", f"/e2e/{file.name}")
+    deployed.compose("run", "--rm", "-T", *producer)
 
 
 def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -1,0 +1,67 @@
+"""Handlers of the benchmarks' worker processes; what they saw is written to BENCH_FOLDER when the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+import time
+from pathlib import Path
+
+from memsched import Handler, ScheduleMessageItem
+
+_folder = Path(os.environ.get("BENCH_FOLDER", "."))
+_seen: dict[str, list[float]] = {"first": [], "last": [], "count": [0], "delays": []}
+
+
+def _dump() -> None:
+    if _seen["count"][0]:
+        (_folder / f"worker-{os.getpid()}.json").write_text(json.dumps(_seen), encoding="utf-8")
+
+
+atexit.register(_dump)
+
+
+def _note(messages: list[ScheduleMessageItem], now: float) -> None:
+    if not _seen["first"]:
+        _seen["first"].append(now)
+        (_folder / "first").write_text(str(now), encoding="utf-8")
+    _seen["last"] = [now]
+    _seen["count"][0] += len(messages)
+
+
+async def noop(messages: list[ScheduleMessageItem]) -> None:
+    _note(messages, time.time())
+
+
+async def latency(messages: list[ScheduleMessageItem]) -> None:
+    now = time.time()
+    _note(messages, now)
+    _seen["delays"] += [now - float(message.content) for message in messages]
+
+
+async def sleep10(messages: list[ScheduleMessageItem]) -> None:
+    _note(messages, time.time())
+    await asyncio.sleep(0.010)
+    _seen["last"] = [time.time()]
+
+
+async def crash(messages: list[ScheduleMessageItem]) -> None:
+    """The first run of a message hangs, to be killed; the next one says when it began."""
+    mark = _folder / messages[0].item_id
+    try:
+        mark.with_suffix(".running").touch(exist_ok=False)
+    except FileExistsError:
+        mark.with_suffix(".again").write_text(str(time.time()), encoding="utf-8")
+        return
+    mark.with_suffix(".pid").write_text(str(os.getpid()), encoding="utf-8")
+    await asyncio.sleep(600)
+
+
+handlers = {
+    "noop": noop,
+    "latency": latency,
+    "sleep10": Handler(sleep10, batch_size=1),
+    "crash": Handler(crash, batch_size=1),
+}
