@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from pathlib import Path
 
 from benchmarks.transport import TARGETS, TransportBenchmark
+from memsched.worker.process import run_loop
 
 
 def main() -> None:
@@ -17,7 +17,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="comma-separated steps: " + ",".join(TransportBenchmark.STEPS))
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
-    results = asyncio.run(TransportBenchmark().run(only))
+    results: dict[str, float] = {}
+    run_loop(lambda: TransportBenchmark(results).run(only))
     print_table(results)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

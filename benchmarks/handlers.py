@@ -8,11 +8,12 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from memsched import Handler, ScheduleMessageItem
 
 _folder = Path(os.environ.get("BENCH_FOLDER", "."))
-_seen: dict[str, list[float]] = {"first": [], "last": [], "count": [0], "delays": []}
+_seen: dict[str, Any] = {"first": [], "last": [], "count": [0], "started": {}}
 
 
 def _dump() -> None:
@@ -35,10 +36,10 @@ async def noop(messages: list[ScheduleMessageItem]) -> None:
     _note(messages, time.time())
 
 
-async def latency(messages: list[ScheduleMessageItem]) -> None:
+async def start(messages: list[ScheduleMessageItem]) -> None:
     now = time.time()
     _note(messages, now)
-    _seen["delays"] += [now - float(message.content) for message in messages]
+    _seen["started"] |= {message.item_id: now for message in messages}
 
 
 async def sleep10(messages: list[ScheduleMessageItem]) -> None:
@@ -61,7 +62,7 @@ async def crash(messages: list[ScheduleMessageItem]) -> None:
 
 handlers = {
     "noop": noop,
-    "latency": latency,
+    "start": start,
     "sleep10": Handler(sleep10, batch_size=1),
     "crash": Handler(crash, batch_size=1),
 }

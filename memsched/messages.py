@@ -153,10 +153,13 @@ class ScheduleMessageItem(BaseModel):
                 fields += ("chat_history", _as_json(self.chat_history))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidMessage(f"info and chat_history must be JSON ({error}); item_id={self.item_id}") from error
-        size = sum(map(len, fields))
+        try:
+            size = len("".join(fields).encode())
+        except UnicodeEncodeError as error:  # half a surrogate pair, as JSON gives it for \ud800, is no character
+            raise InvalidMessage(f"it is not Unicode text ({error}); item_id={self.item_id}") from error
         if size > MAX_MESSAGE_BYTES:
             raise InvalidMessage(
-                f"it has {size:,} characters, the limit is {MAX_MESSAGE_BYTES:,}; item_id={self.item_id}"
+                f"it has {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}; item_id={self.item_id}"
             )
         return fields
 

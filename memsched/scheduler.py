@@ -251,6 +251,8 @@ class AsyncMemScheduler:
 
     async def server(self) -> Server:
         """The connection, opened at the first call."""
+        if self._server is not None:
+            return self._server
         from memsched.connection import Server
 
         async with self._opening:

@@ -3,8 +3,9 @@
 -- include: now owned uncount accept hint
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:users
--- KEYS[3..] one task key per message that is done; then per follow-up: stream, delayed, users and task key of its lane.
---          On Redis Cluster, where a script may touch one slot only: nothing per follow-up, but one last key, the outbox.
+-- KEYS[3..] one task key per message that is done; then per follow-up: stream, delayed, users and task key of its lane;
+--          last <prefix>:lanes, for a lane is known before it holds its first message, or nobody would see it.
+--          On Redis Cluster, where a script may touch one slot only: nothing per follow-up; last the outbox.
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that concludes
 -- ARGV[3]  seconds for which the status of a finished message is kept
@@ -48,6 +49,7 @@ end
 while at < #ARGV do
   local user, delay, lane, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
   local fields = {unpack(ARGV, at + 4, at + 3 + size)}
+  redis.call('SADD', KEYS[#KEYS], lane)
   local earliest = redis.call('ZRANGE', KEYS[key + 1], 0, 0)[1]
   local outcome = accept(fields, KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], user, delay, now)
   if outcome == 'delayed' then hint_due(KEYS[key + 1], earliest, ARGV[4], lane) end

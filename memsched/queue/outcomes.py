@@ -92,8 +92,7 @@ class Outcomes:
                 target = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
                 keys += (target.stream, target.delayed, target.users, target.task(message.item_id))
                 args += (message.user_id, follow_up.delay_ms, target.name, len(fields), *fields)
-        if through_outbox:
-            keys.append(lane.outbox)
+        keys.append(lane.outbox if through_outbox else self._keys.lanes)
         args.append("outbox" if through_outbox else "direct")
         return _CONCLUDE.command(keys, args, as_texts)
 

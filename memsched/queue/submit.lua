@@ -16,16 +16,18 @@ local held = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])
 local limit = tonumber(ARGV[1])
 local outcomes = {}
 local at = 4
-local earliest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
-local any_delayed = false
+local earliest, any_delayed
 for number = 4, #KEYS do
   local user, delay, count = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local outcome = 'full'
   if held < limit or redis.call('EXISTS', KEYS[number]) == 1 then
+    if delay > 0 and not any_delayed then
+      any_delayed = true
+      earliest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
+    end
     local fields = {unpack(ARGV, at + 3, at + 2 + count)}
     outcome = accept(fields, KEYS[1], KEYS[2], KEYS[3], KEYS[number], user, delay, now)
     if outcome ~= 'duplicate' then held = held + 1 end
-    if outcome == 'delayed' then any_delayed = true end
   end
   outcomes[#outcomes + 1] = outcome
   at = at + 3 + count

@@ -67,6 +67,7 @@ class HandlerContext:
 
     def log(self, item: ScheduleLogForWebItem) -> None:
         """Tell people what happened to a memory (``show_web_logs``)."""
+        item.to_wire()  # as in submit
         self.events.append(item)
 
     def fail(self, message: ScheduleMessageItem, error: str | BaseException) -> None:
@@ -75,7 +76,7 @@ class HandlerContext:
 
     def retry(self, message: ScheduleMessageItem, delay: float, error: str = "") -> None:
         """Run this message again after ``delay`` seconds. It uses up none of its retries."""
-        self.decisions[self._delivery_of(message)] = Decision(error, max(0, int(delay * 1000)))
+        self.decisions[self._delivery_of(message)] = Decision(_described(error), max(0, int(delay * 1000)))
 
     async def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:
         """Keep progress (any JSON value) with a message, or with all of this call: ``resume`` of whoever goes on.
@@ -132,9 +133,14 @@ class SyncHandlerContext(HandlerContext):
 
 
 def _described(error: str | BaseException) -> str:
-    return error if isinstance(error, str) else describe_error(error)
+    return _sendable(error) if isinstance(error, str) else describe_error(error)
 
 
 def describe_error(error: BaseException) -> str:
     """One line about an exception, for statuses and dead letters."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return _sendable(f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def _sendable(text: str) -> str:
+    """Half a surrogate pair is no character, but stands in error texts: for a file name that is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -483,10 +483,17 @@ class Cycle:
             count = min(_BLOCKED_READ_COUNT, max(1, room // 2))
             args = self._leases.read(group, count, self._settings.block_ms)
             task = asyncio.get_running_loop().create_task(self._server.read(args))
-            task.add_done_callback(lambda _: self.wake())
+            task.add_done_callback(self._blocked_ended)
             task.set_name(str(count))
             self._blocked[group] = task
             self._blocked_count += count
+
+    def _blocked_ended(self, task: asyncio.Task[Any]) -> None:
+        """Start what a waiting read brought without a detour through the loop: somebody may wait for it."""
+        self.wake()
+        if self.reading and not task.cancelled() and task.exception() is None:
+            self._collect_blocked()
+            self.dispatcher.start_ready()
 
     def _collect_blocked(self) -> None:
         for group, task in list(self._blocked.items()):

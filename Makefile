@@ -1,0 +1,62 @@
+# Everything runs from .venv, which is made here: with plain python3 and pip, or faster with uv where it is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint format bench chaos lock env-example clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Make .venv with everything that is needed to run, test and develop
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "memsched needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
+		&& uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock \
+		&& uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e . ; \
+	else \
+		$(PYTHON) -m venv $(VENV) \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . ; \
+	fi
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## 100 messages, three workers, one killed in the middle: nothing lost, nothing counted twice
+	$(BIN)/memsched demo
+
+test: $(STAMP)  ## All tests, on servers that they start themselves
+	$(BIN)/python -m pytest -q
+
+check: lint test  ## What CI runs
+
+lint: $(STAMP)  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Put the code into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Measure the transport against raw Redis (some minutes)
+	$(BIN)/python -m benchmarks transport
+
+chaos: $(STAMP)  ## Only the tests that kill things
+	$(BIN)/python -m pytest -q tests/chaos
+
+lock: $(STAMP)  ## Renew the lock files from pyproject.toml
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--quiet --extra fast pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--quiet --all-extras pyproject.toml -o requirements-dev.lock
+
+env-example: $(STAMP)  ## Write .env.example from the settings
+	$(BIN)/memsched config --env-example > .env.example
+
+clean:  ## Remove what was made here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
