@@ -33,6 +33,21 @@ _SOCKET_TIMEOUT_SECONDS = 10.0
 """A call that got no answer for so long is given up and tried again on a new connection."""
 
 
+_PARSED_BY_CLIENT = (
+    "XREADGROUP",
+    "XRANGE",
+    "XREVRANGE",
+    "XPENDING",
+    "XADD",
+    "INFO",
+    "HGETALL",
+    "ZRANGE",
+    "SMEMBERS",
+    "PING",
+)
+"""Commands whose replies redis-py would turn into objects of its own."""
+
+
 class UnreachableError(Exception):
     """A call found no server; what it would have done may or may not have happened."""
 
@@ -112,9 +127,7 @@ class Server:
         if not self.blocking:
             return
         reply = await self.execute("INFO", "server")
-        info = dict(
-            line.split(":", 1) for line in _decoded_info(reply).splitlines() if ":" in line
-        )
+        info = dict(line.split(":", 1) for line in _decoded_info(reply).splitlines() if ":" in line)
         version = info.get("redis_version", "")
         if "valkey_version" not in info and version and int(version.split(".")[0]) < 7:
             raise ServerTooOld(version)
@@ -156,9 +169,7 @@ class Server:
         UnreachableError when there is no answer: any part of the commands may have been done.
         """
         replies = await self._send([command.args for command in commands])
-        missing = [
-            number for number, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"
-        ]
+        missing = [number for number, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"]
         if missing:
             # The server was restarted, or another one took over: these did nothing yet, and go again in full.
             in_full = [_in_full(commands[number]) for number in missing]
@@ -299,9 +310,10 @@ def _client(url: str, socket_timeout: float) -> Redis | RedisCluster:
         nodes = [ClusterNode(host, port) for host, port in hosts]
         client = RedisCluster(startup_nodes=nodes, ssl=scheme.startswith("rediss"), **(options | login))
     else:
-        client = Redis.from_url(url, **{k: v for k, v in options.items() if scheme != "unix" or k != "socket_keepalive"})
-    for name in ("XREADGROUP", "XRANGE", "XREVRANGE", "XINFO CONSUMERS", "XPENDING", "XADD", "INFO", "HGETALL", "ZRANGE", "SMEMBERS",
-                 "PING"):  # fmt: skip
+        client = Redis.from_url(
+            url, **{k: v for k, v in options.items() if scheme != "unix" or k != "socket_keepalive"}
+        )
+    for name in _PARSED_BY_CLIENT:
         client.set_response_callback(name, _raw)
     return client
 

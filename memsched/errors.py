@@ -39,9 +39,7 @@ class InvalidMessage(MemschedError):
 class QueueFull(MemschedError):
     """The lane already holds as many unfinished messages as it may."""
 
-    def __init__(
-        self, lane: str, limit: int, retry_after: float, results: Sequence[SubmitResult] = ()
-    ) -> None:
+    def __init__(self, lane: str, limit: int, retry_after: float, results: Sequence[SubmitResult] = ()) -> None:
         self.lane = lane
         self.limit = limit
         self.retry_after = retry_after

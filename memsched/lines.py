@@ -20,7 +20,7 @@ class Lines:
     """The connections of one pool. Each carries one conversation at a time."""
 
     def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
+        self._pool: Any = pool
         self._idle: list[Any] = []
 
     async def talk(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:

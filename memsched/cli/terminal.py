@@ -34,11 +34,11 @@ def _visible(character: str, lines: bool) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def as_text(text: object, style: str = "") -> Text:
-    """A cell or a line for rich: nothing in it is markup."""
+def as_text(text: object, style: str = "", *, lines: bool = False) -> Text:
+    """A cell or a line for rich: nothing in it is markup, and nothing moves the cursor."""
     from rich.text import Text
 
-    return Text(plain(str(text)), style=style)
+    return Text(plain(str(text), lines=lines), style=style)
 
 
 def console(*, stderr: bool = False) -> Console:

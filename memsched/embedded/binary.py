@@ -50,9 +50,7 @@ def find_server_binary(remembered: str | None = None) -> ServerBinary:
             return binary
         refused.append(reason)
     found = f" Found, but not usable: {'; '.join(refused)}." if refused else ""
-    raise ServerBinaryError(
-        f"No Redis or Valkey server of version 7.0 or newer was found.{found} {WHAT_TO_DO}"
-    )
+    raise ServerBinaryError(f"No Redis or Valkey server of version 7.0 or newer was found.{found} {WHAT_TO_DO}")
 
 
 def _required(chosen: str) -> ServerBinary:
@@ -65,9 +63,7 @@ def _required(chosen: str) -> ServerBinary:
     path = os.path.abspath(path)
     binary, reason = _inspect(path, _modified(path))
     if binary is None:
-        raise ServerBinaryError(
-            f"The server named by {BINARY_VARIABLE} cannot be used: {reason}. {WHAT_TO_DO}"
-        )
+        raise ServerBinaryError(f"The server named by {BINARY_VARIABLE} cannot be used: {reason}. {WHAT_TO_DO}")
     return binary
 
 

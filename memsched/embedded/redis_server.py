@@ -255,9 +255,7 @@ def _new_socket_path(folder: str) -> str:
     for temporary in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108  a private directory is made there
         directory = os.path.join(temporary, name)
         path = os.path.join(directory, SOCKET_NAME)
-        usable = guard.is_private(directory) or (
-            not os.path.lexists(directory) and os.access(temporary, os.W_OK)
-        )
+        usable = guard.is_private(directory) or (not os.path.lexists(directory) and os.access(temporary, os.W_OK))
         if usable and len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return path
     raise EmbeddedServerError(

@@ -89,13 +89,19 @@ class DeadLetters:
         self._server = server
         self._keys = keys
 
-    async def letters(self, which: DeadFilter, *, newest_first: bool = False) -> AsyncIterator[DeadLetter]:
-        """Those that the filter admits, lane by lane."""
+    async def letters(
+        self, which: DeadFilter, *, newest_first: bool = False, most_per_lane: int | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """Those that the filter admits, lane by lane; of each lane at most so many."""
         for lane in await known_lanes(self._server, self._keys):
             if which.label and lane.label != which.label:
                 continue
+            count = 0
             async for letter in self._in_lane(lane, newest_first):
+                if count == most_per_lane:
+                    break
                 if which.admits(letter):
+                    count += 1
                     yield letter
 
     async def _in_lane(self, lane: Lane, newest_first: bool) -> AsyncIterator[DeadLetter]:
@@ -174,7 +180,8 @@ def _letter(lane: Lane, dead_id: str, raw: Sequence[bytes]) -> DeadLetter:
     except (ValueError, TypeError, AttributeError):
         attempts = {}
     return DeadLetter(
-        lane, dead_id, told["reason"], told["error"], attempts, _ms(told["first"]), _ms(told["last"]), told["worker"], fields
+        lane, dead_id, told["reason"], told["error"], attempts, _ms(told["first"]), _ms(told["last"]), told["worker"],
+        fields,
     )  # fmt: skip
 
 

@@ -67,9 +67,7 @@ class Delivery:
         fields["item_id"] = self.message.item_id
         fields |= {name: str(count) for name, count in attempts.items() if count}
         fields["last_error"] = error
-        return json.dumps(
-            [self.task_key, *(text for pair in fields.items() for text in pair)], ensure_ascii=False
-        )
+        return json.dumps([self.task_key, *(text for pair in fields.items() for text in pair)], ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,13 @@ class Malformed:
 
 
 def read_entry(
-    lane: Lane, entry_id: bytes, raw: Sequence[bytes], *, count: int = 1, previous_owner: str = "", idle_ms: int = 0
+    lane: Lane,
+    entry_id: bytes,
+    raw: Sequence[bytes],
+    *,
+    count: int = 1,
+    previous_owner: str = "",
+    idle_ms: int = 0,
 ) -> Delivery | Malformed:
     """What an entry holds."""
     id_text = entry_id.decode()

@@ -33,7 +33,9 @@ class Leases:
             "STREAMS", *(lane.stream for lane in lanes), *(">" for _ in lanes),
         )  # fmt: skip
 
-    def claim(self, lane: Lane, min_idle_ms: int, most: int, cursor: str) -> Command[tuple[str, list[Delivery | Malformed]]]:
+    def claim(
+        self, lane: Lane, min_idle_ms: int, most: int, cursor: str
+    ) -> Command[tuple[str, list[Delivery | Malformed]]]:
         """Take over at most ``most`` messages that are idle for ``min_idle_ms``; gives the next cursor and them."""
 
         def parse(reply: Any) -> tuple[str, list[Delivery | Malformed]]:

@@ -1,9 +1,9 @@
 """What is waiting, running, orphaned, delayed and dead: exact at one instant per lane, O(1), never by scanning.
 
-    backlog    all unfinished messages: in the stream, delayed, or on their way through a Cluster's outbox
-    running    delivered to a worker that lives (handled now, or next in line inside it)
-    remaining  backlog - running
-    orphaned   delivered to a worker that died, and not yet claimed by another; part of remaining
+backlog    all unfinished messages: in the stream, delayed, or on their way through a Cluster's outbox
+running    delivered to a worker that lives (handled now, or next in line inside it)
+remaining  backlog - running
+orphaned   delivered to a worker that died, and not yet claimed by another; part of remaining
 """
 
 from __future__ import annotations
@@ -72,16 +72,16 @@ def _lane_status(lane: Lane) -> Command[tuple[int, dict[str, int], int, int, flo
     return _STATUS.command([lane.stream, lane.delayed, lane.dead, lane.outbox], [GROUP], parse)
 
 
-async def read_status(
-    server: Server, keys: Keys, settings: Settings, *, labels: Iterable[str] = ()
-) -> Status:
+async def read_status(server: Server, keys: Keys, settings: Settings, *, labels: Iterable[str] = ()) -> Status:
     """The status of all labels that ever had a message or a worker, and of ``labels`` in any case."""
     workers = await Registry(server, keys, settings.worker_ttl_seconds).all()
     live = {worker.worker_id for worker in workers if worker.alive}
     lanes = dict.fromkeys(await known_lanes(server, keys))
     lanes |= dict.fromkeys(lane for label in labels for lane in keys.lanes_of(label))
     status = Status(workers=workers)
-    for lane, reply in zip(lanes, await server.run([_lane_status(lane) for lane in lanes]) if lanes else (), strict=True):
+    for lane, reply in zip(
+        lanes, await server.run([_lane_status(lane) for lane in lanes]) if lanes else (), strict=True
+    ):
         if isinstance(reply, Exception):
             raise reply
         unfinished, owners, delayed, dead, oldest = reply

@@ -34,8 +34,9 @@ class Producer:
     ) -> list[SubmitResult]:
         """Submit; one result per message, in order, nothing raised for a full lane.
 
-        delay_ms: how long the messages wait before they may run. unlimited: whatever the lane holds. Raises InvalidMessage (nothing was submitted) and
-        ServerUnreachable (some may have been: submit the same messages again).
+        delay_ms: how long the messages wait before they may run. unlimited: whatever the lane holds. Raises
+        InvalidMessage (nothing was submitted) and ServerUnreachable (some may have been: submit the same messages
+        again).
         """
         by_lane: dict[Lane, list[tuple[int, ScheduleMessageItem, list[str]]]] = {}
         for number, message in enumerate(messages):
@@ -73,7 +74,11 @@ class Producer:
         return results
 
     def _command(
-        self, lane: Lane, messages: Iterable[tuple[int, ScheduleMessageItem, list[str]]], delay_ms: int, limit: int
+        self,
+        lane: Lane,
+        messages: Iterable[tuple[int, ScheduleMessageItem, list[str]]],
+        delay_ms: int,
+        limit: int,
     ) -> Command[list[str]]:
         keys = [lane.stream, lane.delayed, lane.users]
         args: list[Argument] = [limit, self._keys.wake, lane.name]

@@ -117,7 +117,11 @@ class SyncHandlerContext(HandlerContext):
     """The context of a sync handler: the same methods, blocking, to be called from its own thread."""
 
     def __init__(
-        self, deliveries: Sequence[Delivery], keeper: Keeper, timeout_seconds: float, loop: asyncio.AbstractEventLoop
+        self,
+        deliveries: Sequence[Delivery],
+        keeper: Keeper,
+        timeout_seconds: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(deliveries, keeper, timeout_seconds)
         self._loop = loop

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -19,7 +20,7 @@ from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
 from memsched.worker.context import HandlerContext, Keeper, SyncHandlerContext
-from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.orchestrator import Handler, Orchestrator
 from memsched.worker.run import Run, Verdict
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,23 @@ log = structlog.get_logger(__name__)
 _UNWIND_SECONDS = 5.0
 """How long a cancelled handler may clean up before its message is given to others all the same."""
 _SPEED_OVER_SECONDS = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class _Label:
+    """One label's waiting messages and running calls, and its rules, looked up once."""
+
+    handler: Handler
+    weight: int
+    concurrency: int
+    batch_size: int
+    timeout_seconds: float
+    buffer: LabelBuffer = field(default_factory=LabelBuffer)
+    running: set[Run] = field(default_factory=set)
+
+    @property
+    def startable(self) -> bool:
+        return self.buffer.ready and len(self.running) < self.concurrency
 
 
 class Dispatcher:
@@ -49,9 +67,8 @@ class Dispatcher:
         self._keeper = keeper
         self._begin = begin
         self._on_change = on_change
-        self._buffers: dict[str, LabelBuffer] = {}
+        self._labels: dict[str, _Label] = {}
         self._turns = WeightedTurns()
-        self._running: dict[str, set[Run]] = {}
         self._occupied = 0
         self._suspect_runs = False
         self._ended: deque[Run] = deque()
@@ -73,7 +90,9 @@ class Dispatcher:
     @property
     def saturated(self) -> bool:
         """Whether all places are taken and messages wait for them."""
-        return self._occupied >= self._settings.concurrency and any(buffer.ready for buffer in self._buffers.values())
+        return self._occupied >= self._settings.concurrency and any(
+            label.buffer.ready for label in self._labels.values()
+        )
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
@@ -82,47 +101,44 @@ class Dispatcher:
             if (old := self.held.get(key)) is not None:
                 self.lose([old])  # it went to another worker and came back: the first run does not count any more
             self.held[key] = delivery
-            buffer = self._buffers.get(label)
-            if buffer is None:
-                buffer = self._buffers[label] = LabelBuffer()
-            buffer.add(delivery)
+            found = self._labels.get(label)
+            if found is None:
+                found = self._labels[label] = self._new_label(label)
+            found.buffer.add(delivery)
+
+    def _new_label(self, label: str) -> _Label:
+        rules = self._orchestrator
+        return _Label(
+            rules.handlers[label], WEIGHTS[rules.priority(label)], rules.concurrency(label), rules.batch_size(label),
+            rules.timeout_seconds(label),
+        )  # fmt: skip
 
     def start_ready(self) -> None:
         """Start calls while there are free places and waiting messages."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._occupied < self._settings.concurrency:
-            weights = {
-                label: WEIGHTS[self._orchestrator.priority(label)]
-                for label, buffer in self._buffers.items()
-                if buffer.ready and len(self._running.get(label, ())) < self._orchestrator.concurrency(label)
-            }
+            weights = {name: label.weight for name, label in self._labels.items() if label.startable}
             if not weights:
                 return
-            label = self._turns.next(weights)
-            batch = self._buffers[label].take(
-                self._orchestrator.batch_size(label), suspects=not self._suspect_runs
-            )
+            name = self._turns.next(weights)
+            label = self._labels[name]
+            batch = label.buffer.take(label.batch_size, suspects=not self._suspect_runs)
             if batch:
-                self._start(label, batch, now, loop)
+                self._start(name, label, batch, now, loop)
 
-    def _start(self, label: str, batch: list[Delivery], now: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(
+        self, name: str, label: _Label, batch: list[Delivery], now: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
         message = batch[0].message
-        run = Run(
-            label,
-            (message.user_id, message.mem_cube_id),
-            self._orchestrator.handlers[label],
-            batch,
-            self._orchestrator.timeout_seconds(label),
-            now,
-            suspect=batch[0].suspect,
-        )
+        cube = (message.user_id, message.mem_cube_id)
+        run = Run(name, cube, label.handler, batch, label.timeout_seconds, now, suspect=batch[0].suspect)
         if run.suspect:
             self._suspect_runs = True
         started = time.time()
         for delivery in batch:
             delivery.started = started
-        self._running.setdefault(label, set()).add(run)
+        label.running.add(run)
         self._occupied += 1
         run.task = loop.create_task(self._call(run))
         # Not at the end of _call: a task that is cancelled before its first step never gets there.
@@ -178,14 +194,14 @@ class Dispatcher:
         self._on_change()
 
     def _free(self, run: Run) -> None:
-        self._running[run.label].discard(run)
+        label = self._labels[run.label]
+        label.running.discard(run)
         self._occupied -= 1
-        buffer = self._buffers[run.label]
-        buffer.release(run.cube)
+        label.buffer.release(run.cube)
         if run.suspect:
             self._suspect_runs = False
-            for other in self._buffers.values():
-                other.unpark()
+            for other in self._labels.values():
+                other.buffer.unpark()
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
         self.start_ready()
 
@@ -212,8 +228,9 @@ class Dispatcher:
                 continue
             delivery.lost = True
             self.drop([delivery])
-            self._buffers[delivery.lane.label].remove([delivery])
-            for run in self._running.get(delivery.lane.label, ()):
+            label = self._labels[delivery.lane.label]
+            label.buffer.remove([delivery])
+            for run in list(label.running):
                 if delivery in run.deliveries:
                     self._cancel(run, Verdict.LOST)
 
@@ -221,7 +238,7 @@ class Dispatcher:
 
     def running(self) -> list[Run]:
         """The calls whose outcome is not known yet."""
-        return [run for runs in self._running.values() for run in runs if not run.reported]
+        return [run for label in self._labels.values() for run in label.running if not run.reported]
 
     def watch(self) -> float:
         """Cancel calls that ran too long; gives the seconds until the next look is needed."""
@@ -270,7 +287,7 @@ class Dispatcher:
 
     def empty_buffers(self) -> list[Delivery]:
         """Stop starting; gives the messages that were waiting."""
-        return [delivery for buffer in self._buffers.values() for delivery in buffer.clear()]
+        return [delivery for label in self._labels.values() for delivery in label.buffer.clear()]
 
     def close(self) -> None:
         if self._threads is not None:

@@ -15,10 +15,14 @@ log = structlog.get_logger(__name__)
 
 
 class Hints:
-    """Passes hints on (see hint.lua). They may be lost, so after every new subscription the receiver looks everywhere."""
+    """Passes hints on (see hint.lua). They may be lost, so the receiver looks everywhere after a new subscription."""
 
     def __init__(
-        self, server: Server, keys: Keys, on_hint: Callable[[str, str], None], look_everywhere: Callable[[], None]
+        self,
+        server: Server,
+        keys: Keys,
+        on_hint: Callable[[str, str], None],
+        look_everywhere: Callable[[], None],
     ) -> None:
         self._server = server
         self._keys = keys

@@ -89,12 +89,17 @@ class Reporter:
             for burials in _parts(found.burials):
                 buried = [burial.delivery for burial in burials if isinstance(burial.delivery, Delivery)]
                 reports.append(Report(self._outcomes.bury(lane, burials), buried, "dead"))
-            for part in _parts(found.released):
-                reports.append(self.release(lane, part))
+            reports += self.releases(found.released)
         return reports
 
-    def release(self, lane: Lane, deliveries: list[Delivery]) -> Report:
+    def releases(self, deliveries: Iterable[Delivery]) -> list[Report]:
         """Hand messages back without using up an attempt."""
+        lanes: dict[Lane, list[Delivery]] = {}
+        for delivery in deliveries:
+            lanes.setdefault(delivery.lane, []).append(delivery)
+        return [self._release(lane, part) for lane, found in lanes.items() for part in _parts(found)]
+
+    def _release(self, lane: Lane, deliveries: list[Delivery]) -> Report:
         command = self._leases.release(lane, [delivery.entry_id for delivery in deliveries])
         return Report(Command(command.args, lambda _: [], command.script), deliveries, "released")
 
@@ -128,7 +133,11 @@ class Reporter:
             )  # fmt: skip
             lanes.setdefault(delivery.lane, []).append(Burial(delivery, "crashes", error, attempts))
         return [
-            Report(self._outcomes.bury(lane, part), [b.delivery for b in part if isinstance(b.delivery, Delivery)], "dead")
+            Report(
+                self._outcomes.bury(lane, part),
+                [b.delivery for b in part if isinstance(b.delivery, Delivery)],
+                "dead",
+            )
             for lane, burials in lanes.items()
             for part in _parts(burials)
         ]

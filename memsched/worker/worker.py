@@ -47,7 +47,12 @@ class Worker:
     """
 
     def __init__(
-        self, server: Server, keys: Keys, settings: Settings, orchestrator: Orchestrator, worker_id: str | None = None
+        self,
+        server: Server,
+        keys: Keys,
+        settings: Settings,
+        orchestrator: Orchestrator,
+        worker_id: str | None = None,
     ) -> None:
         self.worker_id = worker_id or new_worker_id()
         self._server = server
@@ -59,9 +64,7 @@ class Worker:
         self._liveness = Liveness(liveness_dir(settings), self.worker_id)
         outcomes = Outcomes(keys, self.worker_id, settings.task_ttl_seconds)
         reporter = Reporter(settings, keys, self._leases, outcomes, clustered=server.clustered)
-        self.cycle = Cycle(
-            server, keys, settings, orchestrator, self._leases, self._registry, reporter, self._liveness
-        )
+        self.cycle = Cycle(server, keys, settings, orchestrator, self._leases, self._registry, reporter, self._liveness)
         self._tasks: list[asyncio.Task[None]] = []
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -108,7 +111,13 @@ class Worker:
         grace = self._settings.grace_seconds if grace_seconds is None else grace_seconds
         dispatcher = self.cycle.dispatcher
         running = len(dispatcher.running())
-        log.info("worker stops", action="worker.stopping", worker_id=self.worker_id, running=running, grace_seconds=grace)
+        log.info(
+            "worker stops",
+            action="worker.stopping",
+            worker_id=self.worker_id,
+            running=running,
+            grace_seconds=grace,
+        )
         await self.cycle.stop_reading()
         if not await self._wait_for_calls(grace):
             dispatcher.cancel_all()

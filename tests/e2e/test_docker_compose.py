@@ -50,10 +50,8 @@ def test_both_container_files_name_the_same_python() -> None:
 
 @pytest.mark.timeout(1800)
 def test_a_killed_worker_container_loses_no_message() -> None:
-    if os.environ.get("MEMSCHED_E2E_DOCKER") != "1":
-        pytest.skip(
-            "takes minutes and builds images: MEMSCHED_E2E_DOCKER=1, or python tests/e2e/docker_compose.py"
-        )
+    if os.environ.get("E2E_DOCKER") != "1":
+        pytest.skip("takes minutes and builds images: E2E_DOCKER=1, or python tests/e2e/docker_compose.py")
     try:
         docker_compose.run()
     except DockerUnavailable as reason:

@@ -1,0 +1,99 @@
+"""`memsched config`: the settings that are in force, and where each of them comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from memsched.cli.options import AsJson
+from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+_HEAD = """\
+# Every setting of memsched with its default. Copy this file to .env and take the # away from what you change; a
+# variable of the environment wins over its line here. `memsched config` shows what is in force.
+# Written by: memsched config --env-example
+"""
+_LINE = 110
+
+
+def config(
+    as_json: AsJson = False,
+    env_example: Annotated[
+        bool, typer.Option("--env-example", help="Print a file for .env with every variable and its default.")
+    ] = False,
+) -> None:
+    """Show the settings that are in force, and where each comes from. Passwords are masked."""
+    if env_example:
+        typer.echo(env_file(), nl=False)
+        return
+    settings = Settings.load()
+    values = settings.shown()
+    sources = {name: _source(name) for name in values}
+    if as_json:
+        document = {name: {"value": value, "source": sources[name]} for name, value in values.items()}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    _print_table(values, sources)
+
+
+def _print_table(values: dict[str, Any], sources: dict[str, str]) -> None:
+    from memsched.cli.tables import new_table
+    from memsched.cli.terminal import as_text, console
+
+    table = new_table()
+    table.add_column("variable", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", overflow="fold")
+    for name, value in values.items():
+        source = sources[name]
+        style = "dim" if source == "default" else "bold"
+        table.add_row(as_text(name, style), as_text(value, style), as_text(source, style))
+    console().print(table)
+
+
+def _source(name: str) -> str:
+    """Where a setting comes from, in the order in which Settings looks."""
+    from dotenv import dotenv_values
+
+    in_file = {key.upper() for key in dotenv_values(".env")}
+    in_environment = {key.upper() for key in os.environ}
+    for places, source in ((in_environment, "environment"), (in_file, ".env")):
+        if name in places:
+            return source
+    if name == f"{PREFIX}REDIS_URL":
+        for switch in ORIGINAL_SWITCHES:
+            for places, source in ((in_environment, "environment"), (in_file, ".env")):
+                if switch in places:
+                    return f"{switch} ({source})"
+    return "default"
+
+
+def env_file() -> str:
+    """The text of .env.example. Everything in it is commented out: so it says the defaults and sets nothing."""
+    return _HEAD + "".join(_entry(name, field) for name, field in Settings.model_fields.items())
+
+
+def _entry(name: str, field: FieldInfo) -> str:
+    from textwrap import fill
+
+    limits = _limits(field)
+    text = f"{field.description}{f' ({limits})' if limits else ''}"
+    comment = fill(text, _LINE, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    return f"\n{comment}\n# {PREFIX}{name.upper()}={field.default}\n"
+
+
+def _limits(field: FieldInfo) -> str:
+    """Which values are allowed, in words."""
+    if choices := get_args(field.annotation):
+        return " | ".join(map(str, choices))
+    said = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    bounds = {sign: getattr(limit, sign) for limit in field.metadata for sign in said if hasattr(limit, sign)}
+    if set(bounds) == {"ge", "le"}:
+        return f"{bounds['ge']} to {bounds['le']}"
+    return ", ".join(f"{said[sign]} {bound}" for sign, bound in bounds.items())

@@ -1,0 +1,21 @@
+"""Asking before something is gone for good."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from memsched.cli.failures import EXIT_WRONG_USE, complain
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Go on if the answer is yes; exit otherwise. Where nobody can be asked, --yes is needed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        complain(f"{question} Nobody can be asked here; say --yes.")
+        raise typer.Exit(EXIT_WRONG_USE)
+    if not typer.confirm(question):
+        typer.echo("nothing was done")
+        raise typer.Exit(1)

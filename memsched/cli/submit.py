@@ -1,0 +1,113 @@
+"""`memsched submit`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memsched.cli.connecting import tool_settings
+from memsched.cli.options import Prefix, RedisUrl
+
+if TYPE_CHECKING:
+    from memsched.messages import ScheduleMessageItem
+    from memsched.scheduler import AsyncMemScheduler
+    from memsched.settings import Settings
+
+
+def submit(
+    content: Annotated[str, typer.Argument(help="The message's text; - reads it from standard input.")],
+    label: Annotated[str, typer.Option("--label", "-l", help="Which handler it is for.")],
+    user: Annotated[str, typer.Option("--user", "-u", help="user_id: whose message it is.")],
+    cube: Annotated[str, typer.Option("--cube", "-c", help="mem_cube_id: which memory it belongs to.")],
+    delay: Annotated[float, typer.Option(min=0, help="Seconds before it may run.")] = 0.0,
+    item_id: Annotated[str | None, typer.Option(help="Its identity: submitted twice under one, it runs once.")] = None,
+    info: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object for the handler.")] = None,
+    session_id: Annotated[str | None, typer.Option(help="The conversation it is from.")] = None,
+    task_id: Annotated[str | None, typer.Option(help="The caller's own name for the work.")] = None,
+    trace_id: Annotated[str | None, typer.Option(help="W3C traceparent of the request behind it.")] = None,
+    user_name: Annotated[str | None, typer.Option(help="The user's name, for people.")] = None,
+    wait: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait for so long until it is finished.")
+    ] = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+) -> None:
+    """Submit one message. Prints what became of it (queued, delayed or duplicate) and its item_id.
+
+    With --wait, the exit code is 1 when the message failed or was not finished in time.
+    """
+    settings = tool_settings(redis_url=redis_url, prefix=prefix)
+    text = sys.stdin.read() if content == "-" else content
+    message = _message(
+        item_id=item_id, user_id=user, mem_cube_id=cube, label=label, content=text, info=_object(info),
+        session_id=session_id, task_id=task_id, trace_id=trace_id, user_name=user_name,
+    )  # fmt: skip
+    code = asyncio.run(_submit(settings, message, delay, wait))
+    raise typer.Exit(code)
+
+
+def _object(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"it is not JSON: {error}", param_hint="--info") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter('it must be a JSON object, {"name": ...}.', param_hint="--info")
+    return value
+
+
+def _message(**values: Any) -> ScheduleMessageItem:
+    from pydantic import ValidationError
+
+    from memsched.errors import InvalidMessage
+    from memsched.messages import ScheduleMessageItem, describe_validation_error
+
+    try:
+        return ScheduleMessageItem(**{name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidMessage(describe_validation_error(error)) from error
+
+
+async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float, wait: float | None) -> int:
+    from memsched.cli.terminal import plain
+    from memsched.scheduler import AsyncMemScheduler
+
+    scheduler = AsyncMemScheduler(settings)
+    try:
+        (result,) = await scheduler.submit_messages(message, delay=delay)
+        typer.echo(f"{result.outcome} {plain(result.item_id)}")
+        return 0 if wait is None else await _wait(scheduler, message, wait)
+    finally:
+        await scheduler.stop()
+
+
+async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seconds: float) -> int:
+    from memsched.cli.failures import complain
+    from memsched.cli.terminal import duration, plain
+    from memsched.messages import TaskState
+
+    started = time.monotonic()
+    pause = 0.005
+    while True:
+        status = await scheduler.get_task_status(message)
+        if status is None:
+            complain("the message is not known any more: somebody cleared it.")
+            return 1
+        if status.state is TaskState.COMPLETED:
+            typer.echo(f"completed after {duration((status.finished_ms - status.submitted_ms) / 1000)}")
+            return 0
+        if status.state is TaskState.FAILED:
+            complain(f"the message failed and is a dead letter: {plain(status.error)}")
+            return 1
+        if time.monotonic() - started + pause > seconds:
+            complain(f"the message is not finished after {seconds:g} s; its state is {status.state.value}.")
+            return 1
+        await asyncio.sleep(pause)
+        pause = min(0.2, pause * 1.3)

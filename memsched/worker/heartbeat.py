@@ -1,0 +1,124 @@
+"""Keeps this worker's claims alive, learns which ones it has lost, and says that the worker lives."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from memsched.keys import Keys, Lane
+from memsched.lua import Command
+from memsched.queue.delivery import Delivery
+from memsched.queue.leases import Leases
+from memsched.queue.registry import Registry
+from memsched.settings import Settings
+from memsched.worker.dispatcher import Dispatcher
+from memsched.worker.exchange import Exchange, unanswered
+from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.report import Tally
+
+_MARK_AFTER_SECONDS = 0.05
+"""A message is written down as running when it has run for so long; most are done before that."""
+
+
+class Heartbeat:
+    """Three kinds of sign of life, each when it is due.
+
+    A claim is renewed every third of its min idle: two missed beats still leave a margin.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: Keys,
+        orchestrator: Orchestrator,
+        leases: Leases,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        tally: Tally,
+        on_lost: Callable[[Iterable[Delivery]], None],
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._orchestrator = orchestrator
+        self._leases = leases
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._tally = tally
+        self._told = Tally()
+        self._on_lost = on_lost
+        self._renewed_at: dict[Lane, float] = {}
+        self._beat_at = 0.0
+
+    def add(self, lane: Lane, now: float) -> None:
+        self._renewed_at[lane] = now
+
+    def next_at(self, now: float) -> float:
+        """When something is due, in loop.time()."""
+        if not self._dispatcher.held:
+            return self._beat_at
+        renewal = min(last + self._interval(lane) for lane, last in self._renewed_at.items())
+        unmarked = any(not run.deliveries[-1].marked for run in self._dispatcher.running())
+        return min(self._beat_at, renewal, now + _MARK_AFTER_SECONDS if unmarked else math.inf)
+
+    def exchanges(self, now: float) -> Iterable[Exchange]:
+        """What is due now."""
+        yield from self._renewals(now)
+        yield from self._marks()
+        if now >= self._beat_at:
+            self._beat_at = now + self._settings.beat_seconds
+            yield from self._beats()
+
+    def _interval(self, lane: Lane) -> float:
+        return self._orchestrator.min_idle_ms(lane.label) / 3000
+
+    def _renewals(self, now: float) -> Iterable[Exchange]:
+        due: dict[Lane, list[Delivery]] = {
+            lane: [] for lane, last in self._renewed_at.items() if now - last >= self._interval(lane)
+        }
+        if not due:
+            return
+        for delivery in self._dispatcher.held.values():
+            if delivery.lane in due:
+                due[delivery.lane].append(delivery)
+        for lane, deliveries in due.items():
+            self._renewed_at[lane] = now
+            if deliveries:
+                command = self._leases.renew(lane, [delivery.entry_id for delivery in deliveries])
+                yield Exchange(command, self._lost_of(deliveries))
+
+    def _marks(self) -> Iterable[Exchange]:
+        """The status says ``in_progress`` for those that have been running for a moment."""
+        before = time.time() - _MARK_AFTER_SECONDS
+        lanes: dict[Lane, list[Delivery]] = {}
+        for run in self._dispatcher.running():
+            for delivery in run.deliveries:
+                if not delivery.marked and not delivery.lost and 0 < delivery.started <= before:
+                    delivery.marked = True
+                    lanes.setdefault(delivery.lane, []).append(delivery)
+        for lane, deliveries in lanes.items():
+            yield Exchange(self._leases.mark(lane, deliveries), self._lost_of(deliveries))
+
+    def _lost_of(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:
+        def receive(lost_ids: Sequence[str]) -> None:
+            if lost_ids:
+                lost = set(lost_ids)
+                held = self._dispatcher.held
+                # What was settled in the same round trip is gone too, but not lost.
+                self._on_lost(
+                    delivery
+                    for delivery in deliveries
+                    if delivery.entry_id in lost and held.get((delivery.lane.name, delivery.entry_id)) is delivery
+                )
+
+        return receive
+
+    def _beats(self) -> Iterable[Exchange]:
+        worker_id = self._leases.worker_id
+        yield unanswered(self._registry.beat(worker_id))
+        if self._tally != self._told:
+            fields = self._tally.as_fields()
+            self._told = Tally(**{name: int(value) for name, value in fields.items()})
+            flat: list[Any] = [text for pair in fields.items() for text in pair]
+            yield unanswered(Command(("HSET", self._keys.worker(worker_id), *flat), lambda reply: reply))
