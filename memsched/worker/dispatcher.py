@@ -76,6 +76,7 @@ class Dispatcher:
         self._speed = 0.0
         self._speed_at = time.monotonic()
         self._finished_since = 0
+        self._context = contextvars.copy_context()
         self.held: dict[tuple[str, str], Delivery] = {}
         """All messages that this worker owns, by lane and entry id, until their outcome is known to the server."""
 
@@ -140,8 +141,9 @@ class Dispatcher:
             delivery.started = started
         label.running.add(run)
         self._occupied += 1
-        run.task = loop.create_task(self._call(run))
-        # Not at the end of _call: a task that is cancelled before its first step never gets there.
+        # A context of its own: what a handler sets must not reach the next call, which may be started from this one.
+        run.task = loop.create_task(self._call(run), context=self._context.copy())
+        # A task that is cancelled before its first step never comes to the end of _call.
         run.task.add_done_callback(lambda _: self._end(run))
 
     # -- one call ------------------------------------------------------------------------------------------------
@@ -150,14 +152,16 @@ class Dispatcher:
         try:
             if run.deliveries[0].has_past and not await self._begin(run.deliveries[0]):
                 run.verdict = Verdict.LOST
-                return
-            await self._handle(run)
-            run.verdict = Verdict.DONE
+            else:
+                await self._handle(run)
+                run.verdict = Verdict.DONE
         except asyncio.CancelledError:
             run.verdict = run.cancelled_as or Verdict.SHUTDOWN
         except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
             run.verdict = run.cancelled_as or Verdict.ERROR
             run.error = error
+        # Here, before the task is quite done, so that the next call starts in the same step of the loop.
+        self._end(run)
 
     async def _handle(self, run: Run) -> None:
         messages = [delivery.message for delivery in run.deliveries]
@@ -182,6 +186,9 @@ class Dispatcher:
 
     def _end(self, run: Run) -> None:
         """The task of a call is over: report its outcome, and free its place unless its thread still runs."""
+        if run.over:
+            return
+        run.over = True
         if not run.reported:
             run.reported = True
             run.verdict = run.verdict or run.cancelled_as or Verdict.SHUTDOWN

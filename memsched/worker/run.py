@@ -46,6 +46,9 @@ class Run:
     cancelled_at: float = 0.0
     error: BaseException | None = None
     reported: bool = False
+    """Its outcome is known, or was given up."""
+    over: bool = False
+    """Its task has ended."""
     suspect: bool = field(default=False)
 
     @property
