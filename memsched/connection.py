@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 
-from memsched.errors import ServerTooOld, ServerUnreachable, SettingsError
+from memsched.errors import ServerRefused, ServerTooOld, ServerUnreachable, SettingsError
 from memsched.lines import Lines
 from memsched.lua import Command
 from memsched.settings import Settings, masked
@@ -126,7 +126,11 @@ class Server:
     async def _check_version(self) -> None:
         if not self.blocking:
             return
-        reply = await self.execute("INFO", "server")
+        try:
+            reply = await self.execute("INFO", "server")
+        except ServerRefused as error:
+            log.debug("the server does not tell its version", action="server.version_unknown", error=str(error))
+            return
         info = dict(line.split(":", 1) for line in _decoded_info(reply).splitlines() if ":" in line)
         version = info.get("redis_version", "")
         if "valkey_version" not in info and version and int(version.split(".")[0]) < 7:
@@ -152,15 +156,13 @@ class Server:
     # -- calls ---------------------------------------------------------------------------------------------------
 
     async def execute(self, *args: Any) -> Any:
-        """One command. Raises UnreachableError when there is no answer, ResponseError when it is refused."""
+        """One command. Raises UnreachableError when there is no answer, ServerRefused when it is refused."""
         return await self.call(Command(args, _raw))
 
     async def call(self, command: Command[T]) -> T:
-        """One command, its reply parsed."""
+        """One command, its reply parsed. Raises as ``execute``."""
         (reply,) = await self.run([command])
-        if isinstance(reply, Exception):
-            raise reply
-        return cast(T, reply)
+        return cast(T, answered(reply))
 
     async def run(self, commands: Sequence[Command[Any]]) -> list[Any]:
         """All commands in one round trip (on a Cluster: one per command, at once).
@@ -204,9 +206,7 @@ class Server:
         try:
             if self._reading_lines is not None:
                 (reply,) = await self._reading_lines.talk([tuple(args)])
-                if isinstance(reply, Exception):
-                    raise reply
-                return reply
+                return answered(reply)
             return await cast("_Client", self._reader).execute_command(*args)
         except self._errors as error:
             raise UnreachableError(_reason(error)) from error
@@ -250,6 +250,13 @@ class Server:
                     raise ServerUnreachable(masked(self.url), str(error)) from error
                 await asyncio.sleep(pause)
                 await self.reopen()
+
+
+def answered(reply: Any) -> Any:
+    """One of the replies of ``Server.run``. Raises ServerRefused if it is a refusal."""
+    if isinstance(reply, Exception):
+        raise ServerRefused(str(reply)) from reply
+    return reply
 
 
 def backoff(tries: int, *, base: float = 0.05, cap: float = 2.0) -> float:

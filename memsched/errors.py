@@ -63,6 +63,14 @@ class ServerUnreachable(MemschedError):
         )
 
 
+class ServerRefused(MemschedError):
+    """The Redis server refused a command; nothing of it was done."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"It says: {reason}")
+
+
 class ServerTooOld(MemschedError):
     """The Redis server is too old."""
 

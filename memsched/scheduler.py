@@ -166,6 +166,8 @@ class AsyncMemScheduler:
             pause = min(0.25, pause * 1.3)
 
     async def _unfinished(self, user_id: str | None) -> int:
+        from memsched.connection import answered
+
         server = await self.server()
         if user_id is None:
             return (await self.read_status()).total.backlog
@@ -175,10 +177,7 @@ class AsyncMemScheduler:
             for lane in lanes
         ]
         replies = await server.persistently(lambda: server.run(commands)) if commands else []
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return sum(replies)
+        return sum(answered(reply) for reply in replies)
 
     # -- status --------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ at = at + 1
 for _ = 1, count do
   uncount(KEYS[2], ARGV[at + 1])
   redis.call('HSET', KEYS[key], 'state', 'completed', 'finished', now)
+  redis.call('HDEL', KEYS[key], 'checkpoint')
   redis.call('EXPIRE', KEYS[key], ARGV[3])
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
   redis.call('XDEL', KEYS[1], ARGV[at])

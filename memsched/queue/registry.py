@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from memsched.connection import Server
+from memsched.connection import Server, answered
 from memsched.keys import Keys
 from memsched.lua import Command, as_int, as_text, as_texts, script
 
@@ -61,10 +61,7 @@ class Registry:
                 Command(("TIME",), lambda reply: reply),
             ]
         )
-        for row in rows:
-            if isinstance(row, Exception):
-                raise row
-        scored, (seconds, micros) = rows
+        scored, (seconds, micros) = map(answered, rows)
         if scored and isinstance(scored[0], (list, tuple)):
             scored = [part for pair in scored for part in pair]
         now = int(seconds) * 1000 + int(micros) // 1000

@@ -21,6 +21,7 @@ for number, id in ipairs(ids) do
     uncount(KEYS[2], ARGV[3 + 2 * number])
     local task = KEYS[2 + number]
     redis.call('HSET', task, 'state', 'completed', 'finished', now)
+    redis.call('HDEL', task, 'checkpoint')
     redis.call('EXPIRE', task, ARGV[3])
   else
     lost[#lost + 1] = id

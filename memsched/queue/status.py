@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from memsched.connection import Server
+from memsched.connection import Server, answered
 from memsched.keys import GROUP, NOBODY, Keys, Lane
 from memsched.lua import Command, as_text, script
 from memsched.queue.registry import Registry, WorkerInfo
@@ -82,9 +82,7 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
     for lane, reply in zip(
         lanes, await server.run([_lane_status(lane) for lane in lanes]) if lanes else (), strict=True
     ):
-        if isinstance(reply, Exception):
-            raise reply
-        unfinished, owners, delayed, dead, oldest = reply
+        unfinished, owners, delayed, dead, oldest = answered(reply)
         running = sum(count for owner, count in owners.items() if owner in live)
         orphaned = sum(count for owner, count in owners.items() if owner not in live and owner != NOBODY)
         backlog = unfinished + delayed

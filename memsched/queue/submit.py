@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
-from memsched.connection import Server
-from memsched.errors import QueueFull
+from memsched.connection import Server, answered
+from memsched.errors import QueueFull, ServerRefused
 from memsched.keys import GROUP, Keys, Lane
 from memsched.lua import Argument, Command, as_texts, script
 from memsched.messages import ScheduleMessageItem, SubmitResult
@@ -17,7 +17,11 @@ _SUBMIT = script("submit")
 _MESSAGES_PER_SCRIPT = 100
 _SCRIPTS_PER_ROUND_TRIP = 10
 _REGISTERED_FOR_SECONDS = 30.0
+_CHARACTERS_PER_SCRIPT = 1024 * 1024
 _NO_LIMIT = 2**53
+
+_Numbered = tuple[int, ScheduleMessageItem, list[str]]
+"""A message with its place in the caller's list, and its fields."""
 
 
 class Producer:
@@ -38,7 +42,7 @@ class Producer:
         InvalidMessage (nothing was submitted) and ServerUnreachable (some may have been: submit the same messages
         again).
         """
-        by_lane: dict[Lane, list[tuple[int, ScheduleMessageItem, list[str]]]] = {}
+        by_lane: dict[Lane, list[_Numbered]] = {}
         for number, message in enumerate(messages):
             lane = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
             by_lane.setdefault(lane, []).append((number, message, message.to_wire()))
@@ -46,9 +50,8 @@ class Producer:
         commands: list[Command[list[str]]] = []
         numbers: list[list[int]] = []
         for lane, group in by_lane.items():
-            for at in range(0, len(group), _MESSAGES_PER_SCRIPT):
-                part = group[at : at + _MESSAGES_PER_SCRIPT]
-                limit = _NO_LIMIT if unlimited else self._settings.max_backlog
+            limit = _NO_LIMIT if unlimited else self._settings.max_backlog
+            for part in _parts(group):
                 commands.append(self._command(lane, part, delay_ms, limit))
                 numbers.append([number for number, _, _ in part])
         outcomes: dict[int, str] = {}
@@ -56,9 +59,7 @@ class Producer:
             part_of = commands[at : at + _SCRIPTS_PER_ROUND_TRIP]
             replies = await self._server.persistently(lambda part_of=part_of: self._server.run(part_of))  # type: ignore[misc]
             for places, reply in zip(numbers[at : at + _SCRIPTS_PER_ROUND_TRIP], replies, strict=True):
-                if isinstance(reply, Exception):
-                    raise reply
-                outcomes.update(zip(places, reply, strict=True))
+                outcomes.update(zip(places, answered(reply), strict=True))
         return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
 
     async def submit_or_raise(
@@ -97,6 +98,20 @@ class Producer:
             self._registered.update({lane.name: now for lane in stale})
 
 
+def _parts(group: list[_Numbered]) -> Iterable[list[_Numbered]]:
+    """Of a size that does not hold up the server for everyone: neither in messages nor in characters."""
+    part: list[_Numbered] = []
+    characters = 0
+    for numbered in group:
+        part.append(numbered)
+        characters += sum(map(len, numbered[2]))
+        if len(part) >= _MESSAGES_PER_SCRIPT or characters >= _CHARACTERS_PER_SCRIPT:
+            yield part
+            part, characters = [], 0
+    if part:
+        yield part
+
+
 async def register_lanes(server: Server, keys: Keys, lanes: Sequence[Lane]) -> None:
     """Make lanes known to workers and to the status."""
     await server.persistently(lambda: server.execute("SADD", keys.lanes, *(lane.name for lane in lanes)))
@@ -110,12 +125,10 @@ async def known_lanes(server: Server, keys: Keys) -> list[Lane]:
 
 async def ensure_group(server: Server, lane: Lane) -> None:
     """Create the lane's stream and group if they are missing. A new group starts with the oldest entry."""
-    from redis.exceptions import ResponseError
-
     try:
         await server.execute("XGROUP", "CREATE", lane.stream, GROUP, "0", "MKSTREAM")
-    except ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):
+    except ServerRefused as error:
+        if not error.reason.startswith("BUSYGROUP"):
             raise
 
 
