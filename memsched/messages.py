@@ -49,6 +49,7 @@ PARAMETER_MEMORY_TYPE = "ParameterMemory"
 WIRE_VERSION = "1"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An entry larger than this is refused: it would block the server for everyone while it is copied."""
+MAX_ID_CHARACTERS = 512
 
 _ENTRY_NAMESPACE = UUID("9f4c5a6e-57f1-4d0c-9a3e-6d4f0c2b8e11")
 
@@ -99,7 +100,7 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 

@@ -127,6 +127,10 @@ class Settings(BaseSettings):
         """
         environment = dict(dotenv_values(".env")) | dict(os.environ)
         problems = _unknown_variables(environment, cls.model_fields)
+        problems += [
+            f"{name} is not a setting{_suggestion(name, cls.model_fields)}."
+            for name in sorted(given.keys() - cls.model_fields.keys())
+        ]
         if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in environment:
             for switch in ORIGINAL_SWITCHES:
                 if value := environment.get(switch):
@@ -162,19 +166,22 @@ class Settings(BaseSettings):
             raise SettingsError([f"{path}: expected mem_scheduler: {{backend: ..., config: {{...}}}}."])
         given: dict[str, Any] = {}
         problems: list[str] = []
+        one_by_one = False
         for key, value in config.items():
             if key in _YAML_NAMES:
                 given[_YAML_NAMES[key]] = value
             elif key in cls.model_fields:
                 given[key] = value
             elif key == "enable_parallel_dispatch":
-                given.update({} if value else {"concurrency": 1})
+                one_by_one = not value
             elif key == "use_redis_queue":
                 given["redis_url"] = _url_for_switch(key, str(value), problems)
             elif key not in _YAML_IGNORED:
                 problems.append(f"{path}: unknown key {key!r}{_suggestion(str(key), cls.model_fields)}.")
         if problems:
             raise SettingsError(problems)
+        if one_by_one:  # whatever the number of threads, before or after it in the file
+            given["concurrency"] = 1
         return cls.load(**given)
 
     def shown(self) -> dict[str, Any]:
@@ -196,7 +203,13 @@ _YAML_IGNORED = frozenset({
 
 def masked(url: str) -> str:
     """The URL without its password and query, fit for a log."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        # A password with / ? or # in it that was not percent-encoded: nobody can say where it ends.
+        return f"{url.partition('://')[0]}://***"
     if "@" not in parts.netloc:
         return url if not parts.query else urlunsplit(parts._replace(query="..."))
     user, _, host = parts.netloc.rpartition("@")

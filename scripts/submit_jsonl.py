@@ -79,6 +79,8 @@ def read_message(line: bytes, label: str) -> ScheduleMessageItem:
     """The message that a line holds. Raises InvalidMessage with the reason if it holds none."""
     try:
         values: Any = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidMessage(f"not UTF-8: {error.reason} at byte {error.start}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidMessage(f"not JSON: {error}") from error
     if not isinstance(values, dict):

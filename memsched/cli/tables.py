@@ -47,7 +47,7 @@ def print_events(events: Sequence[ScheduleLogForWebItem]) -> None:
 
 def status_view(status: Status, previous: Status | None = None, seconds: float | None = None) -> RenderableType:
     """The tables of the labels and of the workers, one under the other."""
-    parts: list[RenderableType] = [status_table(status, previous, seconds), workers_table(status, previous)]
+    parts: list[RenderableType] = [status_table(status, previous, seconds), "", workers_table(status, previous)]
     dead = [worker for worker in status.workers if not worker.alive]
     if dead:
         names = ", ".join(_obituary(worker) for worker in dead)
@@ -62,11 +62,11 @@ def status_table(status: Status, previous: Status | None = None, seconds: float 
     each number; ``per s`` is the change of the backlog.
     """
     table = new_table()
-    table.add_column("label", no_wrap=True, overflow="ellipsis")
+    table.add_column("label", overflow="fold")
     for name in (*_COUNTS, "oldest"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=len(name))
     if previous is not None and seconds:
-        table.add_column("per s", justify="right")
+        table.add_column("per s", justify="right", min_width=6)
     else:
         previous = None
     for label, counts in status.labels.items():
@@ -86,9 +86,9 @@ def workers_table(status: Status, previous: Status | None = None) -> RenderableT
     before = {worker.worker_id: worker.about for worker in previous.workers} if previous is not None else {}
     table = new_table()
     table.add_column(f"{len(live)} live worker{'s' * (len(live) != 1)}", overflow="fold")
-    table.add_column("labels", no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column("labels", overflow="fold", max_width=30)
     for name in (*_TALLY, "up", "silent"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=len(name))
     for worker in live:
         tally = [
             _changed(_number(worker.about, name), _number(before.get(worker.worker_id, worker.about), name))
@@ -102,7 +102,7 @@ def workers_table(status: Status, previous: Status | None = None) -> RenderableT
 
 def new_table() -> Table:
     """The look of all our tables: a line under the names, and no more room than needed."""
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
 
 
 def _cells(counts: Counts, before: Counts | None, seconds: float | None) -> list[Text]:

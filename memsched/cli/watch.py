@@ -91,26 +91,31 @@ class Pages:
 
 @contextmanager
 def screen(interval: float) -> Iterator[Display]:
-    """The last look, drawn over the one before."""
+    """The last look, on a screen of its own; it stays in view at the end."""
     from rich.console import Group, RenderableType
     from rich.live import Live
 
     from memsched.cli.tables import status_view
 
-    with Live(console=console(), auto_refresh=False, vertical_overflow="visible") as live:
-        shown: RenderableType = ""
+    shown: RenderableType = ""
 
-        class Screen:
-            def show(self, look: Status, previous: Status | None, seconds: float | None) -> None:
-                nonlocal shown
-                head = as_text(f"{_time_of_day()}, every {interval:g} s; Ctrl-C ends", "dim")
-                shown = Group(head, "", status_view(look, previous, seconds))
-                live.update(shown, refresh=True)
+    class Screen:
+        def show(self, look: Status, previous: Status | None, seconds: float | None) -> None:
+            nonlocal shown
+            head = as_text(f"{_time_of_day()}, every {interval:g} s; Ctrl-C ends", "dim")
+            shown = Group(head, "", status_view(look, previous, seconds))
+            live.update(shown, refresh=True)
 
-            def trouble(self, error: ServerUnreachable) -> None:
-                live.update(Group(shown, as_text(f"{_time_of_day()} {error}", "bold red")), refresh=True)
+        def trouble(self, error: ServerUnreachable) -> None:
+            told = as_text(f"{_time_of_day()} {error}", "bold red")
+            live.update(Group(told, "", shown), refresh=True)
 
-        yield Screen()
+    out = console()
+    try:
+        with Live(console=out, auto_refresh=False, screen=True) as live:
+            yield Screen()
+    finally:
+        out.print(shown)
 
 
 def _time_of_day() -> str:

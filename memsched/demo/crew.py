@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from memsched.queue.delivery import Delivery, read_entry
 from memsched.queue.registry import WorkerInfo
 from memsched.queue.status import Status
 
-_LOOK_SECONDS = 0.02
+_ON_ITS_WAY_SECONDS = 0.03
+"""For what a worker had sent before it was stopped to arrive at the server, on the same machine."""
 _HURRIED_SECONDS = 5.0
 _AFTER_GRACE_SECONDS = 20.0
 
@@ -52,7 +53,7 @@ class Crew:
         self.log = folder / "workers.log"
 
     async def start(self) -> None:
-        with open(self.log, "ab") as log:
+        with open(self.log, "ab") as log:  # noqa: ASYNC230 -- once, before anything happens
             self._supervisor = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "memsched.demo.workers",
                 cwd=self._folder, env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
@@ -72,44 +73,38 @@ class Crew:
 
     def introduce(self, workers: list[WorkerInfo]) -> list[str]:
         """Name the workers that are new; gives the new names."""
-        # The supervisor's places are the end of the ids: of those that start together, the order is always the same.
-        new = sorted((w.worker_id for w in workers if w.worker_id not in self._names), key=lambda i: i[-3:])
-        return [self.name(worker_id) for worker_id in new]
+        new = [worker.worker_id for worker in workers if worker.worker_id not in self._names]
+        # The supervisor's place is the end of the id: those that start together are always named in one order.
+        return [self.name(worker_id) for worker_id in sorted(new, key=lambda new_id: new_id.rpartition("-")[2])]
 
-    async def kill_one(self, server: Server, lane: Lane, status: Status, done: int) -> Kill | None:
-        """SIGKILL the worker that holds most, if one holds anything.
+    async def kill_one(
+        self, server: Server, lane: Lane, status: Status, done: int, suits: Callable[[Sequence[str]], bool]
+    ) -> Kill | None:
+        """SIGKILL the worker that holds most, if what it holds (item ids) suits; None if it does not.
 
         It is stopped first, for the time of a look: so what it holds when it dies is known exactly.
         """
         summary = await server.execute("XPENDING", lane.stream, GROUP)
         holding = {owner.decode(): int(count) for owner, count in summary[3] or ()}
         workers = [worker for worker in status.workers if worker.alive and holding.get(worker.worker_id)]
-        if not workers:
+        victim = max(workers, key=lambda worker: holding[worker.worker_id], default=None)
+        if victim is None or not suits(await self._held(server, lane, victim.worker_id)):
             return None
-        victim = max(workers, key=lambda worker: holding[worker.worker_id])
         pid = int(victim.about["pid"])
         os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(_ON_ITS_WAY_SECONDS)
         held = await self._held(server, lane, victim.worker_id)
-        if not held:
+        if not suits(held):
             os.kill(pid, signal.SIGCONT)
             return None
         os.kill(pid, signal.SIGKILL)
         return Kill(victim.worker_id, time.time(), done, tuple(held))
 
     async def _held(self, server: Server, lane: Lane, worker_id: str) -> list[str]:
-        """The item ids that a stopped worker holds, when what it had sent before has arrived."""
-        before: list[bytes] | None = None
-        while True:
-            rows = await server.execute("XPENDING", lane.stream, GROUP, "-", "+", 10_000, worker_id)
-            ids = [row[0] for row in rows]
-            if ids == before:
-                break
-            before = ids
-            await asyncio.sleep(_LOOK_SECONDS)
         held = []
-        for entry_id in ids:
-            for found_id, raw in await server.execute("XRANGE", lane.stream, entry_id, entry_id):
-                entry = read_entry(lane, found_id, raw)
+        for row in await server.execute("XPENDING", lane.stream, GROUP, "-", "+", 10_000, worker_id):
+            for entry_id, raw in await server.execute("XRANGE", lane.stream, row[0], row[0]):
+                entry = read_entry(lane, entry_id, raw)
                 if isinstance(entry, Delivery):
                     held.append(entry.message.item_id)
         return held

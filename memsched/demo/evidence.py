@@ -77,25 +77,20 @@ class Evidence:
         """The lines for people, each with a style."""
         total = len(self.messages)
         done = total - max(self.unfinished, sum(self.counted[m.item_id] == 0 for m in self.messages))
-        first = f"{done} of {total} done in {self.seconds:.1f} s by {self.workers} worker processes"
+        crew = f"{self.workers} worker process{'es' * (self.workers != 1)}"
+        first = f"{done} of {total} done in {self.seconds:.1f} s by {crew}"
         lines = [(first, "bold green" if done == total else "bold red")]
         lines += [(line, "") for line in self._about_the_kill()]
         if problems := self.problems:
             return [*lines, *((f"WRONG: {problem}", "bold red") for problem in problems)]
-        lines.append((f"none lost: {len(self.runs)} messages left a file", "bold green"))
-        lines.append((f"none counted twice: {self.counted.total()} counts for {total} messages", "bold green"))
+        lines.append((f"none lost: {in_words(len(self.runs))} left a file", "bold green"))
+        lines.append((f"none counted twice: {self.counted.total()} counts for {in_words(total)}", "bold green"))
         again = sum(count > 1 for count in self.runs.values())
         if again:
-            lines.append(
-                (
-                    f"{again} ran twice: finished by the killed worker, which had not yet said so, and again by "
-                    "another. A message runs at least once; what its handler submits through its context counts "
-                    "exactly once.",
-                    "",
-                )
-            )
+            told = f"{again} ran twice, counted once: done but not yet reported when the worker was killed"
+            lines.append((told, ""))
         elif self.kill is not None:
-            lines.append(("none ran to its end twice, this time: a message runs at least once", ""))
+            lines.append(("none ran to its end twice this time (a message runs at least once)", ""))
         return lines
 
     def _about_the_kill(self) -> Iterator[str]:
@@ -103,7 +98,7 @@ class Evidence:
             return
         what = {message.item_id: f"{message.content} of {message.user_id}" for message in self.messages}
         name = self.name(self.kill.worker_id)
-        yield f"{name} was killed (SIGKILL) at {self.kill.done} done, holding {len(self.kill.held)} messages:"
+        yield f"{name} was killed (SIGKILL) at {self.kill.done} done, holding {in_words(len(self.kill.held))}:"
         width = max((len(what.get(r.item_id, "")) for r in self.recoveries), default=0)
         for recovery in self.recoveries[:_SHOWN]:
             yield (
@@ -114,6 +109,10 @@ class Evidence:
             slowest = self.recoveries[-1].after_ms
             if more > 0:
                 yield f"  and {more} more, the last one {slowest:.0f} ms after the kill"
+
+
+def in_words(messages: int) -> str:
+    return f"{messages} message{'s' * (messages != 1)}"
 
 
 async def read_counts(server: Server, lane: Lane) -> Counter[str]:

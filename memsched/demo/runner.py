@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from memsched.cli.tables import status_view
 from memsched.cli.terminal import as_text
 from memsched.connection import Server
 from memsched.demo.crew import Crew, DemoFailed, Kill
-from memsched.demo.evidence import Evidence, read_counts, read_recoveries, read_runs
+from memsched.demo.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
 from memsched.demo.handlers import COUNT_LABEL, LABEL
 from memsched.demo.stage import Stage
 from memsched.demo.teardown import end_server
@@ -38,6 +38,8 @@ from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
 
 USERS = ("alice", "bob")
 _KILL_AT = 0.4
+_PICKY_UNTIL = 0.6
+_PICKY_FROM_MESSAGES = 20
 _BATCH = 2
 """Messages in one handler call: one may be finished and its file written while its call is not acknowledged yet."""
 _LONGEST_SLEEP_SECONDS = 0.25
@@ -85,6 +87,8 @@ def run_demo(plan: Plan) -> int:
             stage.show(as_text(line, style))
         if plan.svg is not None:
             stage.draw_picture(plan.svg, plan.command)
+        if plan.keep is not None:
+            stage.show(as_text(f"all of it is kept in {folder}", "dim"))
     return 1 if evidence.problems else 0
 
 
@@ -192,7 +196,7 @@ class Play:
         ]  # fmt: skip
         began = time.monotonic()
         await Producer(self._server, self.keys, self._settings).submit(messages)
-        stage.say(f"{plan.messages} messages of {len(USERS)} users submitted")
+        stage.say(f"{in_words(plan.messages)} of {len(USERS)} users submitted")
         evidence = Evidence(messages, 0.0, plan.workers, crew.name, plan.kill)
         orphans_left = False
         while True:
@@ -238,12 +242,21 @@ class Play:
         return await read_status(self._server, self.keys, self._settings, labels=[LABEL])
 
     async def _kill(self, done: int) -> Kill | None:
-        kill = await self._crew.kill_one(self._server, self._lane, await self._read_status(), done)
+        # Until then, a moment is waited for that shows more: a message is finished, and its worker dies before it
+        # could say so.
+        picky = self._plan.messages >= _PICKY_FROM_MESSAGES and done < self._plan.messages * _PICKY_UNTIL
+
+        def suits(held: Sequence[str]) -> bool:
+            return bool(held) and (not picky or any(item_id in finished for item_id in held))
+
+        finished = read_runs(Path(self._settings.demo_folder)) if picky else {}
+        status = await self._read_status()
+        kill = await self._crew.kill_one(self._server, self._lane, status, done, suits)
         if kill is None:
             return None
         name = self._crew.name(kill.worker_id)
         seen = await self._see_orphans()
-        self._stage.say(f"{name} killed with SIGKILL; it held {len(kill.held)} messages", "bold red")
+        self._stage.say(f"{name} killed with SIGKILL; it held {in_words(len(kill.held))}", "bold red")
         if seen is not None:
             self._stage.show(Group("", status_view(self._named(seen)), ""))
         return kill

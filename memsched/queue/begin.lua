@@ -6,12 +6,15 @@
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that runs it
 -- ARGV[3]  entry id
+-- ARGV[4]  '1' if no other suspect runs beside it, else '0'
 --
--- Makes an even delivery count odd (see claim). Returns {1 if it is ours, the checkpoint or ''}.
+-- Makes the delivery count of a suspect odd (see claim). Returns {1 if it is ours, the checkpoint or ''}.
 local count = owned(KEYS[1], ARGV[1], ARGV[2], {ARGV[3]})[ARGV[3]]
 if not count then return {0, ''} end
 if count % 2 == 0 then
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', count + 1, 'JUSTID')
+  local strict = count > 100
+  if count < 200 and (strict or ARGV[4] == '0') then count = count + 101 else count = count + 1 end
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', count, 'JUSTID')
 end
 redis.call('HSET', KEYS[2], 'state', 'in_progress', 'worker', ARGV[2], 'started', now_ms())
 return {1, redis.call('HGET', KEYS[2], 'checkpoint') or ''}

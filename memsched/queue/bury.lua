@@ -1,4 +1,5 @@
--- bury: move messages to the dead letters, if they are still ours. Their fields are copied byte for byte.
+-- bury: move messages to the dead letters, if they are still ours. Their fields are copied byte for byte; an item_id
+-- or a timestamp that the producer did not send is added, for the entry's own id, which stood for them, ends here.
 --
 -- include: now owned uncount
 -- KEYS[1]  <prefix>:{<lane>}:stream
@@ -8,22 +9,31 @@
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that buries
 -- ARGV[3]  seconds for which the status of a finished message is kept
--- ARGV[4+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON
+-- ARGV[4+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON,
+--          item id, timestamp ('' if it has none)
 --
 -- Returns the ids that no longer belong to the consumer; nothing was done to those.
 local ids = {}
-for at = 4, #ARGV, 5 do ids[#ids + 1] = ARGV[at] end
+for at = 4, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
 local now = now_ms()
 local lost = {}
 for number, id in ipairs(ids) do
   if mine[id] then
-    local at = 5 * number - 1
+    local at = 7 * number - 3
     local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
     local fields = entry and entry[2] or {}
     local first = string.match(id, '^%d+')
+    local missing = {item_id = ARGV[at + 5], timestamp = ARGV[at + 6]}
     for name = 1, #fields, 2 do
       if fields[name] == 'submitted' then first = fields[name + 1] end
+      missing[fields[name]] = nil
+    end
+    for name, text in pairs(missing) do
+      if text ~= '' then
+        fields[#fields + 1] = name
+        fields[#fields + 1] = text
+      end
     end
     for _, text in ipairs({
       'dead_reason', ARGV[at + 2], 'dead_error', ARGV[at + 3], 'dead_attempts', ARGV[at + 4],

@@ -1,8 +1,16 @@
 -- claim: take over messages whose worker was silent too long, and those that were handed back. Never our own.
 --
--- The delivery count keeps the crash account, with no state beside the pending list: odd while a message runs
--- (1: for the first time), even while it waits again after a crash. So an odd count whose worker died is one crash
--- more; an even one was only waiting in the dead worker, and is not to blame.
+-- The delivery count keeps the crash account, with no state beside the pending list:
+--
+--     1        runs for the first time
+--     even     waits after a crash, a suspect; count / 2 is the number of crashes it may have caused
+--     odd      runs as a suspect, and no other suspect does: if the worker dies, it counts as one crash more
+--     100+odd  runs beside other suspects: if the worker dies, nobody can tell which one it was; none is blamed, but
+--              from then on (100+even) it waits until it can run with no other suspect at all (200+odd)
+--
+-- So a message that kills its worker is known, mostly after two deaths; those that died with it are not taken for it;
+-- and slow innocent ones do not wait for each other: a suspect that has run for a moment lets the next one start
+-- (see parole).
 --
 -- include: handed_over
 -- KEYS[1]  <prefix>:{<lane>}:stream
@@ -28,8 +36,13 @@ for _, row in ipairs(rows) do
   cursor = '(' .. id
   if idle >= min_idle and owner ~= ARGV[2] then
     local by_hand = owner == ARGV[3]
-    if by_hand and count > 1 and count % 2 == 1 then count = count - 1 end
-    if not by_hand and count % 2 == 1 then count = count + 1 end
+    local beside = count > 100 and count < 200
+    if count % 2 == 1 then
+      if by_hand then
+        if beside then count = count - 101 elseif count > 1 then count = count - 1 end
+      elseif beside then count = count - 1
+      else count = count + 1 end
+    end
     local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], min_idle, id, 'RETRYCOUNT', count)[1]
     -- An entry that was deleted while it was pending is dropped from the pending list by XCLAIM itself.
     if entry then

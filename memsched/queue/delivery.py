@@ -9,7 +9,7 @@ from typing import Any
 
 from memsched.errors import InvalidMessage
 from memsched.keys import Lane
-from memsched.messages import ScheduleMessageItem, id_of_entry
+from memsched.messages import MAX_ID_CHARACTERS, ScheduleMessageItem, id_of_entry
 
 COUNTERS = ("errors", "timeouts", "crashes", "deferrals")
 """What happened to a message before; travels in its entry, because entries outlive every status."""
@@ -46,6 +46,11 @@ class Delivery:
         return self.count >= 2
 
     @property
+    def strict(self) -> bool:
+        """A suspect whose worker died while other suspects ran beside it: it must run without any."""
+        return self.count >= 100
+
+    @property
     def counted_user(self) -> str:
         """The user whose unfinished messages include this one; '' for one that a plain XADD brought."""
         return self.message.user_id if "submitted" in self.fields else ""
@@ -54,8 +59,17 @@ class Delivery:
     def attempts(self) -> dict[str, int]:
         """Failures so far, by kind. Crashes of this entry stand in the delivery count."""
         counts = {name: _as_count(self.fields.get(name)) for name in COUNTERS}
-        counts["crashes"] += self.count // 2
+        counts["crashes"] += self.count % 100 // 2
         return counts
+
+    @property
+    def item_id(self) -> str:
+        return self.message.item_id
+
+    @property
+    def timestamp(self) -> str:
+        """As the producer wrote it; of one that wrote none, when its entry came."""
+        return self.fields.get("timestamp") or self.message.timestamp.isoformat()
 
     @property
     def task_key(self) -> str:
@@ -65,6 +79,7 @@ class Delivery:
         """What the delayed set holds while this message waits for another try."""
         fields = {name: value for name, value in self.fields.items() if name not in COUNTERS}
         fields["item_id"] = self.message.item_id
+        fields["timestamp"] = self.timestamp
         fields |= {name: str(count) for name, count in attempts.items() if count}
         fields["last_error"] = error
         return json.dumps([self.task_key, *(text for pair in fields.items() for text in pair)], ensure_ascii=False)
@@ -77,11 +92,14 @@ class Malformed:
     lane: Lane
     entry_id: str
     reason: str
+    item_id: str
+    """What it gave as its id, if that is usable: there its producer looks for its status."""
     counted_user: str = ""
+    timestamp: str = ""
 
     @property
     def task_key(self) -> str:
-        return self.lane.task(id_of_entry(self.lane.name, self.entry_id))
+        return self.lane.task(self.item_id)
 
 
 def read_entry(
@@ -98,7 +116,7 @@ def read_entry(
     try:
         texts = [part.decode() for part in raw]
     except UnicodeDecodeError as error:
-        return Malformed(lane, id_text, f"a field is not UTF-8: {error.reason}")
+        return Malformed(lane, id_text, f"a field is not UTF-8: {error.reason}", id_of_entry(lane.name, id_text))
     names = iter(texts)
     fields = dict(zip(names, names, strict=False))
     try:
@@ -108,12 +126,14 @@ def read_entry(
             default_id=fields.get("item_id") or id_of_entry(lane.name, id_text),
             default_ms=int(id_text.partition("-")[0]) if "timestamp" not in fields else 0,
         )
-    except InvalidMessage as error:
+    except (InvalidMessage, ValueError, OverflowError) as error:
+        # OverflowError, and a ValueError that is no validation error: a time far outside the calendar.
+        reason = error.reason if isinstance(error, InvalidMessage) else str(error)
+        own_id = fields.get("item_id", "")
+        usable = 0 < len(own_id) <= MAX_ID_CHARACTERS
         user = fields.get("user_id", "") if "submitted" in fields else ""
-        return Malformed(lane, id_text, error.reason, user)
-    except (ValueError, OverflowError) as error:  # a time far outside the calendar
-        return Malformed(lane, id_text, str(error))
-    has_past = previous_owner != "" or not _COUNTERS.isdisjoint(fields)
+        return Malformed(lane, id_text, reason, own_id if usable else id_of_entry(lane.name, id_text), user)
+    has_past = previous_owner != "" or count > 1 or not _COUNTERS.isdisjoint(fields)
     return Delivery(lane, id_text, fields, message, count, previous_owner, idle_ms, has_past=has_past)
 
 

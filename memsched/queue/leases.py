@@ -13,8 +13,8 @@ from memsched.queue.delivery import Delivery, Malformed, read_entry
 SCAN = 1000
 """Pending entries that one claim looks at; the cursor goes on from there the next time."""
 
-_BEGIN, _CHECKPOINT, _CLAIM, _FORGET, _HANDOVER, _MARK, _RELEASE, _RENEW = map(
-    script, ("begin", "checkpoint", "claim", "forget", "handover", "mark", "release", "renew")
+_BEGIN, _CHECKPOINT, _CLAIM, _FORGET, _HANDOVER, _MARK, _PAROLE, _RELEASE, _RENEW = map(
+    script, ("begin", "checkpoint", "claim", "forget", "handover", "mark", "parole", "release", "renew")
 )
 
 
@@ -51,14 +51,23 @@ class Leases:
         """Start their idle time anew; gives the ids that were lost."""
         return _RENEW.command([lane.stream], [GROUP, self.worker_id, *entry_ids], as_texts)
 
-    def begin(self, delivery: Delivery) -> Command[tuple[bool, Any]]:
-        """Say that a message with a past starts; gives whether it is ours, and its checkpoint."""
+    def begin(self, delivery: Delivery, *, alone: bool) -> Command[tuple[bool, Any]]:
+        """Say that a message with a past starts; gives whether it is ours, and its checkpoint.
+
+        alone: whether no other suspect runs in this process.
+        """
 
         def parse(reply: Any) -> tuple[bool, Any]:
             return bool(reply[0]), json.loads(reply[1]) if reply[1] else None
 
         lane = delivery.lane
-        return _BEGIN.command([lane.stream, delivery.task_key], [GROUP, self.worker_id, delivery.entry_id], parse)
+        return _BEGIN.command(
+            [lane.stream, delivery.task_key], [GROUP, self.worker_id, delivery.entry_id, int(alone)], parse
+        )
+
+    def parole(self, delivery: Delivery) -> Command[list[str]]:
+        """Say that a suspect ran long enough for others to run beside it; gives its id if it was lost."""
+        return _PAROLE.command([delivery.lane.stream], [GROUP, self.worker_id, delivery.entry_id], as_texts)
 
     def mark(self, lane: Lane, deliveries: Sequence[Delivery]) -> Command[list[str]]:
         """Write that they are running in their status; gives the ids that were lost."""

@@ -116,6 +116,6 @@ class Outcomes:
             keys.append(delivery.task_key)
             args += (
                 delivery.entry_id, delivery.counted_user, burial.reason, burial.error[:_ERROR_CHARACTERS],
-                json.dumps(burial.attempts),
+                json.dumps(burial.attempts), delivery.item_id, delivery.timestamp,
             )  # fmt: skip
         return _BURY.command(keys, args, as_texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from memsched.messages import TaskPriorityLevel
 from memsched.queue.delivery import Delivery
@@ -40,7 +40,7 @@ class LabelBuffer:
         self._ready: deque[Cube] = deque()
         self._busy: set[Cube] = set()
         self._parked: list[Cube] = []
-        """Cubes whose first message is a suspect, while another suspect runs."""
+        """Cubes whose first message is a suspect that may not start now."""
 
     def __iter__(self) -> Iterator[Delivery]:
         for waiting in self._cubes.values():
@@ -60,17 +60,17 @@ class LabelBuffer:
         else:
             waiting.append(delivery)
 
-    def take(self, most: int, *, suspects: bool) -> list[Delivery]:
+    def take(self, most: int, admits: Callable[[Delivery], bool]) -> list[Delivery]:
         """The next messages of one cube for one call; its cube is busy until ``release``.
 
-        suspects: whether a message whose worker died may start. Empty when nothing is ready.
+        admits: whether a message may start now; one that may not is parked. Empty when nothing can start.
         """
         while self._ready:
             cube = self._ready.popleft()
             waiting = self._cubes.get(cube)
             if not waiting or cube in self._busy:
                 continue
-            if waiting[0].suspect and not suspects:
+            if not admits(waiting[0]):
                 self._parked.append(cube)
                 continue
             batch = [waiting.popleft()]
@@ -89,6 +89,10 @@ class LabelBuffer:
         self._busy.discard(cube)
         if cube in self._cubes:
             self._ready.append(cube)
+
+    @property
+    def parked(self) -> bool:
+        return bool(self._parked)
 
     def unpark(self) -> None:
         self._ready.extendleft(reversed(self._parked))

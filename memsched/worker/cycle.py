@@ -298,9 +298,9 @@ class Cycle:
 
     # -- for handlers --------------------------------------------------------------------------------------------
 
-    async def _begin(self, delivery: Delivery) -> bool:
+    async def _begin(self, delivery: Delivery, alone: bool) -> bool:
         ours, checkpoint = await self._server.persistently(
-            lambda: self._server.call(self._leases.begin(delivery)), seconds=math.inf
+            lambda: self._server.call(self._leases.begin(delivery, alone=alone)), seconds=math.inf
         )
         if not ours:
             self._lost([delivery])

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 _UNWIND_SECONDS = 5.0
 """How long a cancelled handler may clean up before its message is given to others all the same."""
 _SPEED_OVER_SECONDS = 0.2
+_PROBATION_SECONDS = 0.2
+"""How long a suspect runs before the next one may start. What kills its process mostly does so at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +52,8 @@ class _Label:
 class Dispatcher:
     """Starts waiting messages by priority, within all limits, and collects the calls that ended.
 
-    begin: asks the server whether a message that ran before is still ours, and fetches its checkpoint.
+    begin: asks the server whether a message that ran before is still ours, and fetches its checkpoint; the flag says
+    whether no other suspect runs here.
     on_change: called when a call has ended, so that its outcome is reported soon.
     """
 
@@ -59,7 +62,7 @@ class Dispatcher:
         settings: Settings,
         orchestrator: Orchestrator,
         keeper: Keeper,
-        begin: Callable[[Delivery], Awaitable[bool]],
+        begin: Callable[[Delivery, bool], Awaitable[bool]],
         on_change: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -70,7 +73,8 @@ class Dispatcher:
         self._labels: dict[str, _Label] = {}
         self._turns = WeightedTurns()
         self._occupied = 0
-        self._suspect_runs = False
+        self._suspects: set[Run] = set()
+        self._on_probation: Run | None = None
         self._ended: deque[Run] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._speed = 0.0
@@ -124,7 +128,7 @@ class Dispatcher:
                 return
             name = self._turns.next(weights)
             label = self._labels[name]
-            batch = label.buffer.take(label.batch_size, suspects=not self._suspect_runs)
+            batch = label.buffer.take(label.batch_size, self._admits)
             if batch:
                 self._start(name, label, batch, now, loop)
 
@@ -135,7 +139,9 @@ class Dispatcher:
         cube = (message.user_id, message.mem_cube_id)
         run = Run(name, cube, label.handler, batch, label.timeout_seconds, now, suspect=batch[0].suspect)
         if run.suspect:
-            self._suspect_runs = True
+            run.alone = not self._suspects
+            self._suspects.add(run)
+            self._on_probation = run
         started = time.time()
         for delivery in batch:
             delivery.started = started
@@ -150,13 +156,14 @@ class Dispatcher:
 
     async def _call(self, run: Run) -> None:
         try:
-            if run.deliveries[0].has_past and not await self._begin(run.deliveries[0]):
+            if run.deliveries[0].has_past and not await self._begin(run.deliveries[0], run.alone):
                 run.verdict = Verdict.LOST
             else:
                 await self._handle(run)
                 run.verdict = Verdict.DONE
-        except asyncio.CancelledError:
-            run.verdict = run.cancelled_as or Verdict.SHUTDOWN
+        except asyncio.CancelledError as error:
+            run.verdict = run.cancelled_as or (Verdict.SHUTDOWN if _asked_to_end() else Verdict.ERROR)
+            run.error = run.error or error
         except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
             run.verdict = run.cancelled_as or Verdict.ERROR
             run.error = error
@@ -179,7 +186,7 @@ class Dispatcher:
             args = (messages, run.context)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="memsched-handler")
-        run.thread = self._threads.submit(contextvars.copy_context().run, run.handler.function, *args)
+        run.thread = self._threads.submit(contextvars.copy_context().run, _in_thread, run.handler.function, *args)
         result = await asyncio.wrap_future(run.thread)
         if asyncio.iscoroutine(result):  # a plain function that returns a coroutine, such as a lambda
             await result
@@ -206,11 +213,38 @@ class Dispatcher:
         self._occupied -= 1
         label.buffer.release(run.cube)
         if run.suspect:
-            self._suspect_runs = False
-            for other in self._labels.values():
-                other.buffer.unpark()
+            self._suspects.discard(run)
+            if self._on_probation is run:
+                self._on_probation = None
+            self._unpark()
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
         self.start_ready()
+
+    # -- suspects ------------------------------------------------------------------------------------------------
+
+    def _admits(self, delivery: Delivery) -> bool:
+        """Of the messages whose worker died one starts at a time, so that the one that kills it is found out."""
+        if not delivery.suspect:
+            return True
+        return not self._suspects if delivery.strict else self._on_probation is None
+
+    def awaiting_parole(self) -> tuple[Run, float] | None:
+        """A suspect that others wait for, and the loop.time() at which they may start beside it."""
+        run = self._on_probation
+        if run is None or run.deliveries[0].strict or not any(label.buffer.parked for label in self._labels.values()):
+            return None
+        return run, run.started + _PROBATION_SECONDS
+
+    def parole(self, run: Run) -> None:
+        """The server knows that it is not alone any more."""
+        if self._on_probation is run:
+            self._on_probation = None
+            self._unpark()
+            self.start_ready()
+
+    def _unpark(self) -> None:
+        for label in self._labels.values():
+            label.buffer.unpark()
 
     # -- what comes out ------------------------------------------------------------------------------------------
 
@@ -310,6 +344,20 @@ class Dispatcher:
             self._finished_since = 0
             self._speed_at = now
         return self._speed
+
+
+def _asked_to_end() -> bool:
+    """Whether somebody cancelled this call. A handler may raise CancelledError by itself: that is an error of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """StopIteration cannot travel through a future: the call would never end."""
+    try:
+        return function(*args)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[Run], None], run: Run) -> None:

@@ -23,7 +23,7 @@ _MARK_AFTER_SECONDS = 0.05
 
 
 class Heartbeat:
-    """Three kinds of sign of life, each when it is due.
+    """The signs of life of a worker and of what it runs, each when it is due.
 
     A claim is renewed every third of its min idle: two missed beats still leave a margin.
     """
@@ -60,12 +60,19 @@ class Heartbeat:
             return self._beat_at
         renewal = min(last + self._interval(lane) for lane, last in self._renewed_at.items())
         unmarked = any(not run.deliveries[-1].marked for run in self._dispatcher.running())
-        return min(self._beat_at, renewal, now + _MARK_AFTER_SECONDS if unmarked else math.inf)
+        waiting = self._dispatcher.awaiting_parole()
+        return min(
+            self._beat_at,
+            renewal,
+            now + _MARK_AFTER_SECONDS if unmarked else math.inf,
+            waiting[1] if waiting else math.inf,
+        )
 
     def exchanges(self, now: float) -> Iterable[Exchange]:
         """What is due now."""
         yield from self._renewals(now)
         yield from self._marks()
+        yield from self._paroles(now)
         if now >= self._beat_at:
             self._beat_at = now + self._settings.beat_seconds
             yield from self._beats()
@@ -99,6 +106,18 @@ class Heartbeat:
                     lanes.setdefault(delivery.lane, []).append(delivery)
         for lane, deliveries in lanes.items():
             yield Exchange(self._leases.mark(lane, deliveries), self._lost_of(deliveries))
+
+    def _paroles(self, now: float) -> Iterable[Exchange]:
+        waiting = self._dispatcher.awaiting_parole()
+        if waiting is None or waiting[1] > now:
+            return
+        run, delivery = waiting[0], waiting[0].deliveries[0]
+
+        def receive(lost_ids: Sequence[str]) -> None:
+            self._lost_of([delivery])(lost_ids)
+            self._dispatcher.parole(run)
+
+        yield Exchange(self._leases.parole(delivery), receive)
 
     def _lost_of(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:

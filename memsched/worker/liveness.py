@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from memsched.keys import escape
+from memsched.keys import escape, unescape
 from memsched.settings import Settings
 
 _TOUCH_EVERY_SECONDS = 1.0
@@ -72,7 +72,7 @@ def read_liveness(settings: Settings) -> list[LivenessReport]:
         if not _process_exists(pid):
             path.unlink(missing_ok=True)
             continue
-        reports.append(LivenessReport(path.name, age, age < settings.liveness_seconds))
+        reports.append(LivenessReport(unescape(path.name), age, age < settings.liveness_seconds))
     return reports
 
 

@@ -198,7 +198,10 @@ class Reading:
             for entry_id, _, _, count in () if isinstance(rows, Exception) else rows:
                 if (lane.name, as_text(entry_id)) not in self._dispatcher.held:
                     for found_id, raw in await self._server.execute("XRANGE", lane.stream, entry_id, entry_id):
-                        self._on_received([read_entry(lane, found_id, raw, count=int(count))])
+                        entry = read_entry(lane, found_id, raw, count=int(count))
+                        if isinstance(entry, Delivery):
+                            entry.has_past = True  # it may have been claimed: there may be a checkpoint
+                        self._on_received([entry])
             self._stranded.discard(lane)
 
 

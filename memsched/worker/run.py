@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from memsched.queue.delivery import Delivery
@@ -49,7 +49,10 @@ class Run:
     """Its outcome is known, or was given up."""
     over: bool = False
     """Its task has ended."""
-    suspect: bool = field(default=False)
+    suspect: bool = False
+    """Its message may have killed its last worker."""
+    alone: bool = True
+    """No other suspect ran when it started."""
 
     @property
     def kept(self) -> list[Delivery]:

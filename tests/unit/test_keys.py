@@ -1,0 +1,93 @@
+"""Ids are strangers' text: whatever they hold, each has keys of its own, inside its lane's hash tag."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from memsched.keys import NOBODY, Keys, escape, unescape
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+NASTY = st.text(st.sampled_from(list(":{}/ %~*.|-_aA\n\0é漢")), min_size=1)
+IDS = TEXT | NASTY
+
+
+@given(IDS)
+def test_an_escaped_id_comes_back(text: str) -> None:
+    assert unescape(escape(text)) == text
+
+
+@given(IDS)
+def test_an_escaped_id_holds_nothing_that_means_something_in_a_key(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_.~%-]+", escape(text))
+
+
+@given(IDS, IDS)
+def test_no_two_ids_share_a_key(one: str, other: str) -> None:
+    assume(one != other)
+    keys = Keys()
+    lane = keys.lane("label", "u", "c")
+
+    assert lane.task(one) != lane.task(other)
+    assert keys.worker(one) != keys.worker(other)
+    assert set(keys.lanes_of(one)).isdisjoint(keys.lanes_of(other))
+    assert keys.lane(one, "u", "c").stream != keys.lane(other, "u", "c").stream
+
+
+@given(IDS, IDS, IDS, st.integers(1, 64))
+def test_the_lane_of_a_name_is_the_lane_that_was_named(label: str, user: str, cube: str, partitions: int) -> None:
+    keys = Keys("memsched", partitions)
+    lane = keys.lane(label, user, cube)
+
+    found = Keys().lane_named(lane.name)
+
+    assert found == lane
+    assert found.label == label
+    assert lane in keys.lanes_of(label)
+
+
+@given(IDS, IDS, IDS, st.integers(1, 64), IDS, IDS)
+def test_a_cubes_messages_share_a_lane(label: str, user: str, cube: str, partitions: int, one: str, other: str) -> None:
+    keys = Keys("memsched", partitions)
+
+    first, second = keys.lane(label, user, cube), Keys("memsched", partitions).lane(label, user, cube)
+
+    assert first == second
+    assert hash(first) == hash(second)
+    slots = {key_slot(key.encode()) for key in (
+        first.stream, first.delayed, first.dead, first.outbox, first.users, first.task(one), first.task(other),
+    )}  # fmt: skip
+    assert len(slots) == 1
+
+
+def test_partitions_are_all_used() -> None:
+    keys = Keys("memsched", 8)
+
+    used = {keys.lane("query", f"user-{number}", "cube").name for number in range(500)}
+
+    assert used == {lane.name for lane in keys.lanes_of("query")}
+
+
+def test_keys_are_readable_where_ids_are() -> None:
+    lane = Keys().lane("query", "u", "c")
+
+    assert lane.stream == "memsched:{query}:stream"
+    assert lane.delayed == "memsched:{query}:delayed"
+    assert lane.dead == "memsched:{query}:dead"
+    assert lane.task("item-1") == "memsched:{query}:task:item-1"
+    assert Keys().lanes == "memsched:lanes"
+    assert Keys().events == "memsched:events"
+
+
+def test_a_label_cannot_break_out_of_its_hash_tag() -> None:
+    lane = Keys("memsched", 4).lane("}:{x}/2", "u", "c")
+
+    assert lane.stream.count("{") == lane.stream.count("}") == 1
+    assert lane.label == "}:{x}/2"
+
+
+def test_no_worker_is_nobody() -> None:
+    assert NOBODY not in Keys().worker("host-1-abc")

@@ -1,0 +1,231 @@
+"""Settings come from the environment, and a mistake in them is told in one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memsched import AsyncMemScheduler, Settings
+from memsched.errors import SettingsError
+from memsched.settings import masked
+
+
+def problems_of(**given: object) -> str:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(**given)
+    return str(refused.value)
+
+
+def test_the_defaults_need_no_environment() -> None:
+    settings = Settings.load()
+
+    assert settings.redis_url == "embedded://memsched-data"
+    assert settings.min_idle_ms == 60_000
+    assert (settings.max_errors, settings.max_crashes) == (5, 2)
+
+
+def test_a_variable_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_CONCURRENCY", "7")
+
+    assert Settings.load().concurrency == 7
+
+
+def test_what_is_given_wins_over_the_environment_and_that_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("MEMSCHED_CONCURRENCY=1\nMEMSCHED_PREFIX=from-file\nMEMSCHED_PROCESSES=3\n")
+    monkeypatch.setenv("MEMSCHED_CONCURRENCY", "2")
+    monkeypatch.setenv("MEMSCHED_PREFIX", "from-environment")
+
+    settings = Settings.load(concurrency=5)
+
+    assert (settings.concurrency, settings.prefix, settings.processes) == (5, "from-environment", 3)
+
+
+def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_CONCURENCY", "7")
+
+    assert "MEMSCHED_CONCURENCY is not a setting; did you mean MEMSCHED_CONCURRENCY?" in problems_of()
+
+
+def test_an_unknown_variable_in_the_env_file_is_refused() -> None:
+    Path(".env").write_text("MEMSCHED_MIN_IDEL_MS=1\n")
+
+    assert "MEMSCHED_MIN_IDEL_MS is not a setting; did you mean MEMSCHED_MIN_IDLE_MS?" in problems_of()
+
+
+def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    monkeypatch.setenv("CONCURRENCY", "1")
+
+    assert Settings.load().concurrency == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MEMSCHED_CONCURRENCY", "many", "valid integer"),
+        ("MEMSCHED_CONCURRENCY", "0", "greater than or equal to 1"),
+        ("MEMSCHED_PREFIX", "a b", "pattern"),
+        ("MEMSCHED_PREFIX", "a{b}", "pattern"),
+        ("MEMSCHED_PREFIX", "newline\n", "pattern"),
+        ("MEMSCHED_REDIS_URL", "http://example.org", "must start with one of redis://"),
+        ("MEMSCHED_REDIS_URL", "localhost:6379", "must start with one of redis://"),
+        ("MEMSCHED_REDIS_URL", "embedded://", "needs a folder"),
+        ("MEMSCHED_LOG_LEVEL", "loud", "'debug'"),
+        ("MEMSCHED_MIN_IDLE_MS", "1", "greater than or equal to 100"),
+    ],
+)
+def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    told = problems_of()
+
+    assert f"{name}: " in told
+    assert said in told
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_CONCURRENCY", "0")
+    monkeypatch.setenv("MEMSCHED_PARTITIONS", "0")
+    monkeypatch.setenv("MEMSCHED_NONSENSE", "1")
+
+    told = problems_of()
+
+    assert all(name in told for name in ("MEMSCHED_CONCURRENCY", "MEMSCHED_PARTITIONS", "MEMSCHED_NONSENSE"))
+
+
+def test_a_misspelt_argument_is_refused_like_a_misspelt_variable() -> None:
+    assert "concurency is not a setting; did you mean concurrency?" in problems_of(concurency=3)
+    with pytest.raises(SettingsError, match="redis_ulr"):
+        AsyncMemScheduler(redis_ulr="memory://")
+
+
+def test_a_bad_argument_names_its_setting() -> None:
+    assert "MEMSCHED_BATCH_SIZE: " in problems_of(batch_size=0)
+
+
+@pytest.mark.parametrize("name", ["MOS_SCHEDULER_USE_REDIS_QUEUE", "MEMSCHEDULER_USE_REDIS_QUEUE"])
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("true", "redis://localhost:6379/0"), ("True", "redis://localhost:6379/0"), ("1", "redis://localhost:6379/0"),
+        ("false", "memory://"), ("OFF", "memory://"),
+    ],
+)  # fmt: skip
+def test_the_original_systems_switch_is_understood(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert Settings.load().redis_url == url
+
+
+def test_a_switch_that_is_neither_true_nor_false_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOS_SCHEDULER_USE_REDIS_QUEUE", "perhaps")
+
+    assert "MOS_SCHEDULER_USE_REDIS_QUEUE: must be true or false." in problems_of()
+
+
+def test_an_url_wins_over_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOS_SCHEDULER_USE_REDIS_QUEUE", "false")
+    monkeypatch.setenv("MEMSCHED_REDIS_URL", "redis://db:6380/1")
+
+    assert Settings.load().redis_url == "redis://db:6380/1"
+    assert Settings.load(redis_url="memory://x").redis_url == "memory://x"
+
+
+def from_yaml(text: str) -> Settings:
+    Path("config.yaml").write_text(text)
+    return Settings.from_yaml("config.yaml")
+
+
+def test_a_file_of_the_originals_shape_is_read() -> None:
+    settings = from_yaml("""
+mem_scheduler:
+  backend: general_scheduler
+  config:
+    top_k: 10
+    act_mem_update_interval: 30
+    context_window_size: 5
+    thread_pool_max_workers: 8
+    consume_interval_seconds: 1
+    enable_parallel_dispatch: true
+    use_redis_queue: false
+""")
+
+    assert settings.concurrency == 8
+    assert settings.redis_url == "memory://"
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_without_parallel_dispatch_one_runs_at_a_time_whatever_else_is_said(order: tuple[str, str]) -> None:
+    lines = {"a": "enable_parallel_dispatch: false", "b": "thread_pool_max_workers: 8"}
+
+    assert from_yaml("\n".join(lines[name] for name in order)).concurrency == 1
+
+
+def test_a_file_may_name_settings_as_they_are_called_here() -> None:
+    assert from_yaml("min_idle_ms: 5000\nprefix: other").min_idle_ms == 5000
+
+
+def test_a_file_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_MIN_IDLE_MS", "1000")
+
+    assert from_yaml("min_idle_ms: 5000").min_idle_ms == 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("min_idel_ms: 1", "unknown key 'min_idel_ms'; did you mean min_idle_ms?"),
+        ("- a list", "expected mem_scheduler"),
+        ("", "expected mem_scheduler"),
+        ("a: [", "config.yaml"),
+        ("concurrency: none", "MEMSCHED_CONCURRENCY"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_reason(text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        from_yaml(text)
+
+    assert said in str(refused.value)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml"):
+        Settings.from_yaml("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@db:6379/0", "redis://:***@db:6379/0"),
+        ("redis://user:secret@db:6379/0", "redis://user:***@db:6379/0"),
+        ("redis://secret@db:6379/0", "redis://***@db:6379/0"),
+        ("redis://db:6379/0", "redis://db:6379/0"),
+        ("redis://db:6379/0?password=secret", "redis://db:6379/0?..."),
+        ("redis+sentinel://u:p@ss@a:1,b:2/main/0?sentinel_password=x", "redis+sentinel://u:***@a:1,b:2/main/0?..."),
+        ("redis://:p#w@db:6379", "redis://***"),
+        ("redis://:p/w@db:6379", "redis://***"),
+        ("redis://:p?w@db:6379", "redis://***"),
+        ("redis://user:p@x#w@db:6379", "redis://***"),
+        ("redis://db/0?password=p@w", "redis://***"),
+        ("redis://:secret@[::1", "redis://***"),
+        ("unix:///tmp/redis.sock", "unix:///tmp/redis.sock"),
+        ("memory://name", "memory://name"),
+        ("embedded://folder", "embedded://folder"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_shown_settings_hold_every_variable_and_no_password() -> None:
+    shown = Settings.load(redis_url="redis://:hunter2@db").shown()
+
+    assert set(shown) == {f"MEMSCHED_{name.upper()}" for name in Settings.model_fields}
+    assert "hunter2" not in str(shown)
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
