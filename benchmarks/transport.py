@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import redis
 
+from benchmarks import raw_hop
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 
 MESSAGES = 20_000
@@ -83,7 +84,7 @@ class TransportBenchmark:
     async def run(self, only: list[str]) -> None:
         """Run the steps; fills in the flat results. Says on stderr what it is doing: this takes minutes."""
         with self._redis_server():
-            self.redis = redis.Redis(unix_socket_path=str(self.socket), protocol=2)
+            self.redis: Any = redis.Redis(unix_socket_path=str(self.socket), protocol=2)
             for step in only or self.STEPS:
                 print(f"{step} ...", file=sys.stderr, flush=True)
                 self.redis.flushall()
@@ -145,6 +146,7 @@ class TransportBenchmark:
 
     async def _start(self) -> None:
         """From the call of submit_messages to the handler's first line, at 50 messages a second."""
+        self.results["raw_hop_p50_ms"] = await asyncio.to_thread(raw_hop.measure, str(self.socket))
         submitted: dict[str, float] = {}
         async with self._scheduler() as scheduler, self._workers(1):
             for number in range(550):
@@ -238,14 +240,14 @@ class TransportBenchmark:
             old.unlink(missing_ok=True)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("MEMSCHED_")}
         variables |= {
-            "MEMSCHED_REDIS_URL": self.url, "MEMSCHED_APP": "benchmarks.handlers:handlers", "BENCH_FOLDER": str(self.folder),
-            "MEMSCHED_LOG_LEVEL": "error", "MEMSCHED_LIVENESS_DIR": str(self.folder / "live"), **environment,
+            "MEMSCHED_REDIS_URL": self.url, "MEMSCHED_APP": "benchmarks.handlers:handlers",
+            "BENCH_FOLDER": str(self.folder), "MEMSCHED_LOG_LEVEL": "error", "MEMSCHED_LIVENESS_DIR": str(self.folder / "live"), **environment,
         }  # fmt: skip
         command = [sys.executable, "-m", "memsched.worker.process"]
         if supervised:
             command = [sys.executable, "-m", "workers"]
             variables["MEMSCHED_PROCESSES"] = str(count)
-        processes = [subprocess.Popen(command, env=variables) for _ in range(1 if supervised else count)]
+        processes = [_started(command, variables) for _ in range(1 if supervised else count)]
         try:
             await _until(lambda: self.redis.zcard("memsched:workers") >= count)
             yield processes
@@ -284,6 +286,10 @@ def _message(label: str, cube: str, content: str) -> ScheduleMessageItem:
 
 def _messages(count: int, label: str, *, cubes: int = CUBES, first: int = 0) -> list[ScheduleMessageItem]:
     return [_message(label, f"cube-{number % cubes}", BODY) for number in range(first, first + count)]
+
+
+def _started(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, env=environment)
 
 
 async def _until(condition: Callable[[], Any], *, seconds: float = 30.0) -> None:

@@ -121,7 +121,9 @@ class Server:
         if not self._uses_embedded:
             self._uses_embedded = True
             _embedded_uses[self._embedded] += 1
-        return await asyncio.to_thread(ensure_server, self._embedded, timeout_seconds=max(timeout, 5.0))
+        return await asyncio.to_thread(
+            ensure_server, self._embedded, timeout_seconds=max(timeout, 5.0), program=self.settings.embedded_server
+        )
 
     async def _check_version(self) -> None:
         if not self.blocking:

@@ -49,7 +49,9 @@ def configure_logs(settings: Settings, stream: TextIO | None = None, **context: 
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
         exceptions: list[Any] = [structlog.processors.format_exc_info]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        # Rich's tracebacks show all local variables: what users said, and any secret that is at hand.
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
         exceptions = []
     structlog.configure(
         processors=[

@@ -27,7 +27,7 @@ dead = typer.Typer(
     no_args_is_help=True,
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Item ids, or ids of dead letters.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Item ids, or ids of dead letters.")]
 Label = Annotated[str | None, typer.Option("--label", "-l", help="Only this label.")]
 Reason = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""Dead letters on the terminal: as a table, one in full, and the progress of a long redrive."""
+"""Dead letters on the terminal: as a list, one in full, and the progress of a long redrive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from memsched.cli.tables import new_table
 from memsched.cli.terminal import as_text, console, duration
 from memsched.queue.dead import DeadLetter
 
@@ -18,23 +17,19 @@ _SHOWN_CHARACTERS = 200
 
 
 def print_letters(letters: Sequence[DeadLetter], *, more: bool = False) -> None:
-    """A row per letter. The item id stands in full: it is what `memsched dead show` and `redrive` take."""
+    """Two lines per letter, so that the item id stands in full on any terminal: `redrive` and others take it."""
     out = console()
     if not letters:
         out.print("no dead letters")
-        return
-    table = new_table()
-    table.add_column("item id", no_wrap=True)
-    for name in ("label", "user", "reason"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=20)
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("error", overflow="ellipsis", no_wrap=True, ratio=1)
     now_ms = time.time() * 1000
     for letter in letters:
-        cells = (letter.item_id, letter.lane.label, letter.user_id, letter.reason)
+        head = as_text(letter.item_id, "bold")
+        for value, style in ((letter.lane.label, ""), (letter.user_id, ""), (letter.reason, "red")):
+            head.append("  ").append_text(as_text(value, style))
         age = duration((now_ms - letter.last_ms) / 1000)
-        table.add_row(*map(as_text, cells), Text(age), as_text(letter.error[:_SHOWN_CHARACTERS]))
-    out.print(table)
+        error = as_text(f"    {age} ago  {letter.error[:_SHOWN_CHARACTERS]}")
+        out.print(head)
+        out.print(error, no_wrap=True, overflow="ellipsis")
     if more:
         out.print(Text("there are more: --limit shows them", style="dim"))
 
@@ -44,7 +39,7 @@ def print_letter(letter: DeadLetter) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
-    attempts = ", ".join(f"{count} {kind}" for kind, count in letter.attempts.items() if count)
+    attempts = ", ".join(f"{kind} {count}" for kind, count in letter.attempts.items() if count)
     rows = {
         "dead letter": letter.dead_id,
         "item id": letter.item_id,
@@ -52,7 +47,7 @@ def print_letter(letter: DeadLetter) -> None:
         "lane": letter.lane.name,
         "reason": letter.reason,
         "error": letter.error,
-        "attempts": attempts or "none counted",
+        "failures": attempts or "none",
         "submitted": _moment(letter.first_ms),
         "given up": _moment(letter.last_ms),
         "worker": letter.worker,

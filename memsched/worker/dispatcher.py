@@ -347,7 +347,7 @@ class Dispatcher:
 
 
 def _asked_to_end() -> bool:
-    """Whether somebody cancelled this call. A handler may raise CancelledError by itself: that is an error of its own."""
+    """Whether somebody cancelled this call. A handler that raises CancelledError by itself has failed."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -33,6 +33,8 @@ EXIT_WILL_NOT_GET_BETTER = 2
 EXIT_NO_SERVER = 3
 
 _PR_SET_PDEATHSIG = 1
+_ONE_REQUEST_SECONDS = 0.5
+"""The kernel tells of a parent's death once for each of its threads: such signals are one request, not two."""
 
 
 def load_app(settings: Settings) -> Orchestrator:
@@ -75,9 +77,15 @@ async def run_worker(settings: Settings, orchestrator: Orchestrator, worker_id: 
     """Run a worker until SIGTERM or SIGINT; at the second signal, hand everything back at once."""
     loop = asyncio.get_running_loop()
     told, hurried = asyncio.Event(), asyncio.Event()
+    told_at = 0.0
 
     def on_signal() -> None:
-        (hurried if told.is_set() else told).set()
+        nonlocal told_at
+        if not told.is_set():
+            told.set()
+            told_at = loop.time()
+        elif loop.time() - told_at > _ONE_REQUEST_SECONDS:
+            hurried.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

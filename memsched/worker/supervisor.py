@@ -77,7 +77,7 @@ class Supervisor:
             child = await self._start(place)
             code = await self._wait(child)
             self._children.pop(place, None)
-            if code == 0 and self._stopping.is_set():
+            if self._stopping.is_set() and code in (0, -signal.SIGTERM):  # the latter: it was only just starting
                 return
             if code == EXIT_WILL_NOT_GET_BETTER:
                 self._exit_code = code

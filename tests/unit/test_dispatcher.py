@@ -1,0 +1,559 @@
+"""The dispatcher alone: deliveries in, calls of handlers, their outcomes out. No server anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from support.conditions import until
+from support.deliveries import contents, delivery
+
+from memsched import Handler, HandlerContext, HandlerTimeout, LeaseLost, Settings, TaskPriorityLevel
+from memsched.messages import ScheduleMessageItem
+from memsched.queue.delivery import Delivery
+from memsched.worker import dispatcher as dispatcher_module
+from memsched.worker.dispatcher import Dispatcher
+from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.run import Run, Verdict
+
+Messages = list[ScheduleMessageItem]
+
+
+class Bench:
+    """A dispatcher with a keeper that writes down what it is asked."""
+
+    def __init__(self, handlers: dict[str, Any], **settings: Any) -> None:
+        self.settings = Settings(redis_url="memory://", **settings)
+        self.rules = Orchestrator(self.settings)
+        self.rules.register(handlers)
+        self.begun: list[Delivery] = []
+        self.ours = True
+        self.kept: list[tuple[list[str], str]] = []
+        self.changes = 0
+        self.dispatcher = Dispatcher(self.settings, self.rules, self, self._begin, self._changed)
+        self.runs: list[Run] = []
+
+    async def _begin(self, one: Delivery) -> bool:
+        self.begun.append(one)
+        await asyncio.sleep(0)
+        one.checkpoint = {"step": 1}
+        return self.ours
+
+    async def keep_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
+        self.kept.append((contents(list(deliveries)), data))
+
+    async def renew_now(self, deliveries: Sequence[Delivery]) -> None:
+        self.kept.append((contents(list(deliveries)), "renewed"))
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def give(self, *deliveries: Delivery) -> None:
+        self.dispatcher.add(deliveries)
+        self.dispatcher.start_ready()
+
+    async def ended(self, count: int) -> list[Run]:
+        """Wait until so many calls have ended; all of them."""
+
+        def enough() -> bool:
+            self.dispatcher.watch()
+            self.runs += self.dispatcher.take_ended()
+            return len(self.runs) >= count
+
+        await until(enough, f"{count} calls to end")
+        return self.runs
+
+
+async def test_a_cubes_burst_is_one_call_in_order() -> None:
+    calls: list[list[str]] = []
+
+    async def handle(batch: Messages) -> None:
+        calls.append([one.content for one in batch])
+
+    bench = Bench({"task": handle})
+    bench.give(*(delivery(str(number)) for number in range(5)))
+    (run,) = await bench.ended(1)
+
+    assert calls == [["0", "1", "2", "3", "4"]]
+    assert run.verdict is Verdict.DONE
+    assert bench.changes > 0
+
+
+async def test_a_cube_never_runs_twice_at_the_same_time() -> None:
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    async def handle(batch: Messages) -> None:
+        cube = batch[0].mem_cube_id
+        running[cube] += 1
+        most[cube] = max(most[cube], running[cube])
+        await asyncio.sleep(0.001)
+        running[cube] -= 1
+
+    bench = Bench({"task": Handler(handle, batch_size=1)})
+    bench.give(*(delivery(str(number), cube=f"cube-{number % 3}") for number in range(30)))
+    await bench.ended(30)
+
+    assert most == {"cube-0": 1, "cube-1": 1, "cube-2": 1}
+
+
+async def test_the_same_cube_may_run_under_two_labels() -> None:
+    both = asyncio.Barrier(2)
+
+    async def handle(batch: Messages) -> None:
+        await asyncio.wait_for(both.wait(), 5)
+
+    bench = Bench({"one": handle, "two": handle})
+    bench.give(delivery(label="one"), delivery(label="two"))
+
+    assert [run.verdict for run in await bench.ended(2)] == [Verdict.DONE, Verdict.DONE]
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_no_more_calls_run_than_the_limits_allow(kind: str) -> None:
+    lock = threading.Lock()
+    running, most = Counter[str](), Counter[str]()
+
+    def enter(label: str) -> None:
+        with lock:
+            running[label] += 1
+            running["all"] += 1
+            most[label] = max(most[label], running[label])
+            most["all"] = max(most["all"], running["all"])
+
+    def leave(label: str) -> None:
+        with lock:
+            running[label] -= 1
+            running["all"] -= 1
+
+    async def handle(batch: Messages) -> None:
+        enter(batch[0].label)
+        await asyncio.sleep(0.002)
+        leave(batch[0].label)
+
+    def handle_in_thread(batch: Messages) -> None:
+        enter(batch[0].label)
+        threading.Event().wait(0.002)
+        leave(batch[0].label)
+
+    function = handle if kind == "async" else handle_in_thread
+    bench = Bench({"one": Handler(function, concurrency=2), "two": function}, concurrency=5, label_concurrency=4)
+    bench.give(*(delivery(label=label, cube=str(number)) for label in ("one", "two") for number in range(20)))
+    await bench.ended(40)
+
+    assert most["one"] == 2
+    assert most["two"] <= 4
+    assert most["all"] == 5
+
+
+async def test_higher_levels_start_first_and_lower_ones_are_not_starved() -> None:
+    order: list[str] = []
+
+    async def handle(batch: Messages) -> None:
+        order.append(batch[0].label)
+
+    levels = {"high": TaskPriorityLevel.LEVEL_1, "middle": TaskPriorityLevel.LEVEL_2, "low": TaskPriorityLevel.LEVEL_3}
+    bench = Bench({label: Handler(handle, level) for label, level in levels.items()}, concurrency=1)
+    bench.give(*(delivery(label=label, cube=str(number)) for number in range(40) for label in ("low", "middle", "high")))
+    await bench.ended(120)
+
+    assert order[0] == "high"
+    assert Counter(order[:21]) == {"high": 16, "middle": 4, "low": 1}
+
+
+async def test_a_message_with_a_past_is_begun_and_gets_its_checkpoint() -> None:
+    resumed: list[Any] = []
+
+    async def handle(batch: Messages, ctx: HandlerContext) -> None:
+        resumed.append(ctx.resume)
+
+    bench = Bench({"task": handle})
+    bench.give(delivery("new"), delivery("old", owner="dead"))
+    await bench.ended(2)
+
+    assert resumed == [None, {"step": 1}]
+    assert contents(bench.begun) == ["old"]
+
+
+async def test_a_message_that_was_lost_before_it_began_is_not_run() -> None:
+    called: list[str] = []
+
+    async def handle(batch: Messages) -> None:
+        called.append(batch[0].content)
+
+    bench = Bench({"task": handle})
+    bench.ours = False
+    bench.give(delivery(owner="dead"))
+    (run,) = await bench.ended(1)
+
+    assert called == []
+    assert run.verdict is Verdict.LOST
+
+
+async def test_suspects_run_one_at_a_time_while_others_go_on() -> None:
+    gate, running, most = asyncio.Event(), [0], [0]
+
+    async def handle(batch: Messages) -> None:
+        if batch[0].content != "suspect":
+            return
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.wait_for(gate.wait(), 5)
+        running[0] -= 1
+
+    bench = Bench({"task": handle})
+    bench.give(
+        *(delivery("suspect", cube=f"s{number}", claims=2, owner="dead") for number in range(3)),
+        *(delivery("innocent", cube=f"i{number}") for number in range(10)),
+    )
+    innocent = await bench.ended(10)
+    first_round = (len(innocent), running[0])
+    gate.set()
+    runs = await bench.ended(13)
+
+    assert first_round == (10, 1)
+    assert most == [1]
+    assert all(run.verdict is Verdict.DONE for run in runs)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), SystemExit(1), StopIteration(), asyncio.CancelledError(), KeyError(), GeneratorExit()]
+)
+async def test_whatever_a_handler_raises_is_an_error_of_its_own(kind: str, error: BaseException) -> None:
+    async def handle(batch: Messages) -> None:
+        raise error
+
+    def handle_in_thread(batch: Messages) -> None:
+        raise error
+
+    bench = Bench({"task": handle if kind == "async" else handle_in_thread})
+    bench.give(delivery())
+    (run,) = await bench.ended(1)
+
+    assert run.verdict is Verdict.ERROR
+    assert run.error is not None
+    assert bench.dispatcher.running() == []
+
+
+async def test_a_handler_that_waits_for_something_cancelled_has_failed() -> None:
+    async def handle(batch: Messages) -> None:
+        inner = asyncio.ensure_future(asyncio.sleep(60))
+        inner.cancel()
+        await inner
+
+    bench = Bench({"task": handle})
+    bench.give(delivery())
+    (run,) = await bench.ended(1)
+
+    assert run.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_call_that_runs_too_long_is_a_timeout(kind: str) -> None:
+    release = threading.Event()
+
+    async def handle(batch: Messages) -> None:
+        await asyncio.sleep(60)
+
+    def handle_in_thread(batch: Messages) -> None:
+        release.wait(60)
+
+    bench = Bench({"task": Handler(handle if kind == "async" else handle_in_thread, timeout_seconds=0.05)})
+    bench.give(delivery())
+    (run,) = await bench.ended(1)
+    release.set()
+
+    assert run.verdict is Verdict.TIMEOUT
+    assert isinstance(run.error, HandlerTimeout)
+
+
+async def test_a_thread_that_runs_too_long_keeps_its_place_and_its_cube_until_it_returns() -> None:
+    release, calls = threading.Event(), []
+
+    def handle(batch: Messages) -> None:
+        calls.append(batch[0].content)
+        if batch[0].content == "slow":
+            release.wait(10)
+
+    bench = Bench({"task": Handler(handle, timeout_seconds=0.05, concurrency=1)}, concurrency=2)
+    bench.give(delivery("slow"))
+    await bench.ended(1)
+    bench.give(delivery("same cube"), delivery("other cube", cube="other"))
+    before = list(calls)
+    release.set()
+    await bench.ended(3)
+
+    assert before == ["slow"]
+    assert sorted(calls) == ["other cube", "same cube", "slow"]
+
+
+async def test_a_stuck_suspect_does_not_hold_up_the_other_suspects() -> None:
+    release, calls = threading.Event(), []
+
+    def handle(batch: Messages) -> None:
+        calls.append(batch[0].content)
+        if batch[0].content == "stuck":
+            release.wait(10)
+
+    bench = Bench({"task": Handler(handle, timeout_seconds=0.05)}, concurrency=4)
+    bench.give(delivery("stuck", claims=2, owner="dead"), delivery("next", cube="next", claims=2, owner="dead"))
+    runs = await bench.ended(2)
+    release.set()
+
+    assert calls == ["stuck", "next"]
+    assert [run.verdict for run in runs] == [Verdict.TIMEOUT, Verdict.DONE]
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "_UNWIND_SECONDS", 0.05)
+    gate = asyncio.Event()
+
+    async def handle(batch: Messages) -> None:
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+
+    bench = Bench({"task": Handler(handle, timeout_seconds=0.05, concurrency=1)})
+    bench.give(delivery())
+    (run,) = await bench.ended(1)
+    reported_while_stuck = (run.verdict, run.task is not None and run.task.done())
+    bench.give(delivery("next", cube="next"))
+    gate.set()
+    runs = await bench.ended(2)
+
+    assert reported_while_stuck == (Verdict.TIMEOUT, False)
+    assert [one.verdict for one in runs] == [Verdict.TIMEOUT, Verdict.DONE]
+
+
+async def test_no_limit_means_no_limit() -> None:
+    gate = asyncio.Event()
+
+    async def handle(batch: Messages) -> None:
+        await gate.wait()
+
+    bench = Bench({"task": Handler(handle, timeout_seconds=0)})
+    bench.give(delivery())
+
+    assert bench.dispatcher.watch() == float("inf")
+    gate.set()
+    await bench.ended(1)
+
+
+async def test_a_message_that_was_lost_while_it_ran_is_cancelled_and_not_reported_as_ours() -> None:
+    begun, cleaned = asyncio.Event(), []
+
+    async def handle(batch: Messages) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    bench = Bench({"task": handle})
+    lost, kept = delivery("lost"), delivery("kept")
+    bench.give(lost, kept)
+    await begun.wait()
+    bench.dispatcher.lose([lost])
+    (run,) = await bench.ended(1)
+
+    assert cleaned == [True]
+    assert run.verdict is Verdict.LOST
+    assert contents(run.kept) == ["kept"]
+    assert list(bench.dispatcher.held.values()) == [kept]
+
+
+async def test_a_message_that_was_lost_while_it_waited_never_starts() -> None:
+    calls, gate = [], asyncio.Event()
+
+    async def handle(batch: Messages) -> None:
+        calls.append(batch[0].content)
+        await gate.wait()
+
+    bench = Bench({"task": Handler(handle, batch_size=1)})
+    waiting = delivery("2")
+    bench.give(delivery("1"), waiting, delivery("3"))
+    await until(lambda: calls == ["1"])
+    bench.dispatcher.lose([waiting])
+    gate.set()
+    await bench.ended(2)
+
+    assert calls == ["1", "3"]
+
+
+async def test_a_message_that_came_back_runs_anew_after_the_first_call_was_cancelled() -> None:
+    calls: list[str] = []
+
+    async def handle(batch: Messages) -> None:
+        calls.append("begun")
+        if len(calls) == 1:
+            await asyncio.sleep(60)
+
+    bench = Bench({"task": handle})
+    first = delivery("same")
+    bench.give(first)
+    await until(lambda: calls)
+    again = delivery("same", owner="thief")
+    again.entry_id = first.entry_id
+    bench.give(again)
+    runs = await bench.ended(2)
+
+    assert [run.verdict for run in runs] == [Verdict.LOST, Verdict.DONE]
+    assert runs[0].kept == []
+
+
+async def test_a_context_refuses_what_was_lost() -> None:
+    refused: list[str] = []
+    holder: list[Delivery] = []
+
+    async def handle(batch: Messages, ctx: HandlerContext) -> None:
+        holder[0].lost = True
+        for attempt in (ctx.checkpoint({"n": 1}), ctx.renew()):
+            try:
+                await attempt
+            except LeaseLost as error:
+                refused.append(error.item_id)
+        assert ctx.lost
+
+    bench = Bench({"task": handle})
+    holder.append(delivery())
+    bench.give(holder[0])
+    await bench.ended(1)
+
+    assert refused == [holder[0].message.item_id] * 2
+    assert bench.kept == []
+
+
+async def test_a_sync_handler_has_the_same_context_and_blocks_on_it() -> None:
+    def handle(batch: Messages, ctx: Any) -> None:
+        ctx.checkpoint({"step": 2})
+        ctx.checkpoint([1], batch[1])
+        ctx.renew()
+        assert ctx.deadline is not None
+
+    bench = Bench({"task": handle})
+    bench.give(delivery("a"), delivery("b"))
+    (run,) = await bench.ended(1)
+
+    assert run.verdict is Verdict.DONE
+    assert bench.kept == [(["a", "b"], '{"step": 2}'), (["b"], "[1]"), (["a", "b"], "renewed")]
+
+
+class AsyncCallable:
+    async def __call__(self, batch: Messages) -> None:
+        await asyncio.sleep(0)
+        CALLED.append("async callable")
+
+
+class SyncCallable:
+    def __call__(self, batch: Messages, ctx: HandlerContext) -> None:
+        CALLED.append(f"sync callable {ctx.resume}")
+
+
+CALLED: list[str] = []
+
+
+async def awaited(batch: Messages) -> None:
+    await asyncio.sleep(0)
+    CALLED.append("awaited")
+
+
+def with_default(batch: Messages, ctx: Any = None, *, verbose: bool = False) -> None:
+    CALLED.append(f"with default {type(ctx).__name__}")
+
+
+def with_keywords(batch: Messages, **more: Any) -> None:
+    CALLED.append(f"with keywords {more}")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (AsyncCallable(), "async callable"),
+        (SyncCallable(), "sync callable None"),
+        (lambda batch: awaited(batch), "awaited"),
+        (with_default, "with default SyncHandlerContext"),
+        (with_keywords, "with keywords {}"),
+    ],
+)
+async def test_anything_that_can_be_called_is_a_handler(function: Callable[..., Any], said: str) -> None:
+    CALLED.clear()
+    bench = Bench({"task": function})
+    bench.give(delivery())
+    (run,) = await bench.ended(1)
+
+    assert run.verdict is Verdict.DONE, run.error
+    assert [said] == CALLED
+
+
+async def test_what_one_call_puts_in_its_context_does_not_reach_the_next() -> None:
+    marked: contextvars.ContextVar[str] = contextvars.ContextVar("marked", default="clean")
+    seen: list[str] = []
+
+    async def handle(batch: Messages) -> None:
+        seen.append(marked.get())
+        marked.set("dirty")
+
+    bench = Bench({"task": Handler(handle, batch_size=1)}, concurrency=1)
+    bench.give(*(delivery(str(number)) for number in range(3)))
+    await bench.ended(3)
+
+    assert seen == ["clean"] * 3
+
+
+async def test_room_counts_everything_that_is_held() -> None:
+    gate = asyncio.Event()
+
+    async def handle(batch: Messages) -> None:
+        await gate.wait()
+
+    bench = Bench({"task": handle}, concurrency=8, prefetch_ms=0)
+    given = [delivery(str(number)) for number in range(6)]
+    before = bench.dispatcher.room
+    bench.give(*given)
+    during = bench.dispatcher.room
+    gate.set()
+    await bench.ended(1)
+    unreported = bench.dispatcher.room
+    bench.dispatcher.drop(given)
+
+    assert (before, during, unreported, bench.dispatcher.room) == (8, 2, 2, 8)
+
+
+async def test_emptying_the_buffers_gives_what_waits_and_lets_go_on_what_runs() -> None:
+    gate, calls = asyncio.Event(), []
+
+    async def handle(batch: Messages) -> None:
+        calls.append(batch[0].content)
+        await gate.wait()
+
+    bench = Bench({"task": Handler(handle, batch_size=1)})
+    bench.give(delivery("runs"), delivery("waits"), delivery("waits too"))
+    await until(lambda: calls)
+    waiting = bench.dispatcher.empty_buffers()
+    gate.set()
+    (run,) = await bench.ended(1)
+
+    assert contents(waiting) == ["waits", "waits too"]
+    assert run.verdict is Verdict.DONE
+    assert calls == ["runs"]
+
+
+async def test_at_the_end_of_the_grace_time_calls_are_handed_back() -> None:
+    async def handle(batch: Messages) -> None:
+        await asyncio.sleep(60)
+
+    bench = Bench({"task": handle})
+    bench.give(delivery())
+    await asyncio.sleep(0)
+    bench.dispatcher.cancel_all()
+    (run,) = await bench.ended(1)
+
+    assert run.verdict is Verdict.SHUTDOWN

@@ -1,0 +1,142 @@
+"""Which handler runs which label, and under which rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from memsched import AsyncMemScheduler, Handler, MemScheduler, Settings, TaskPriorityLevel
+from memsched.errors import HandlerNotLoaded, SchedulerNotStarted
+from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.process import load_app
+
+
+def handle(batch: object) -> None: ...
+
+
+def orchestrator(**given: object) -> Orchestrator:
+    return Orchestrator(Settings(**given))  # type: ignore[arg-type]
+
+
+def test_a_bare_function_has_the_settings_rules() -> None:
+    rules = orchestrator(min_idle_ms=7000, handler_timeout_seconds=3, label_concurrency=4, batch_size=9)
+    rules.register({"task": handle})
+
+    assert rules.priority("task") is TaskPriorityLevel.LEVEL_2
+    assert rules.min_idle_ms("task") == 7000
+    assert rules.timeout_seconds("task") == 3
+    assert rules.concurrency("task") == 4
+    assert rules.batch_size("task") == 9
+
+
+def test_a_tuple_names_priority_and_min_idle() -> None:
+    rules = orchestrator()
+    rules.register({"SLOW": (handle, TaskPriorityLevel.LEVEL_3, 5_000)})
+
+    assert rules.priority("SLOW") is TaskPriorityLevel.LEVEL_3
+    assert rules.min_idle_ms("SLOW") == 5_000
+
+
+def test_a_handler_may_have_rules_of_its_own_and_no_limit_of_time() -> None:
+    rules = orchestrator()
+    rules.register({"task": Handler(handle, min_idle_ms=200, timeout_seconds=0, concurrency=2, batch_size=1)})
+
+    assert (rules.min_idle_ms("task"), rules.timeout_seconds("task")) == (200, 0)
+    assert (rules.concurrency("task"), rules.batch_size("task")) == (2, 1)
+
+
+def test_the_dictionaries_of_the_original_win() -> None:
+    scheduler = MemScheduler(redis_url="memory://")
+    scheduler.register_handlers({"MY_TASK": (handle, TaskPriorityLevel.LEVEL_2, 60_000)})
+
+    scheduler.orchestrator.tasks_min_idle_ms["MY_TASK"] = 5_000
+    scheduler.orchestrator.tasks_priorities["MY_TASK"] = TaskPriorityLevel.LEVEL_1
+
+    assert scheduler.orchestrator.min_idle_ms("MY_TASK") == 5_000
+    assert scheduler.orchestrator.priority("MY_TASK") is TaskPriorityLevel.LEVEL_1
+
+
+def test_the_last_handler_of_a_label_is_the_one() -> None:
+    rules = orchestrator()
+    rules.register({"task": print})
+    rules.register({"task": handle})
+
+    assert rules.handlers["task"].function is handle
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ((handle, TaskPriorityLevel.LEVEL_1), "expected (handle, priority, min_idle_ms)"),
+        ("not a function", "cannot be called"),
+        (Handler("nor this"), "cannot be called"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_handler_is_refused_by_its_label(entry: object, said: str) -> None:
+    with pytest.raises(HandlerNotLoaded) as refused:
+        orchestrator().register({"task": entry})  # type: ignore[dict-item]
+
+    assert "task: " in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_label_must_not_be_empty() -> None:
+    with pytest.raises(HandlerNotLoaded, match="empty"):
+        orchestrator().register({"": handle})
+
+
+async def test_a_scheduler_without_handlers_does_not_start() -> None:
+    scheduler = AsyncMemScheduler(redis_url="memory://nothing")
+
+    with pytest.raises(SchedulerNotStarted, match="Register a handler first"):
+        await scheduler.start()
+    await scheduler.stop()
+
+
+async def test_handlers_are_registered_before_the_start() -> None:
+    scheduler = AsyncMemScheduler(redis_url="memory://late")
+    scheduler.register_handlers({"task": handle})
+    await scheduler.start()
+
+    with pytest.raises(SchedulerNotStarted, match="before start"):
+        scheduler.register_handlers({"late": handle})
+    await scheduler.stop()
+
+
+APP = {"task": handle}
+EMPTY: dict[str, object] = {}
+
+
+class Here:
+    app = AsyncMemScheduler(redis_url="memory://")
+    number = 3
+
+
+Here.app.register_handlers({"other": (handle, TaskPriorityLevel.LEVEL_1, 1234)})
+
+
+def test_an_app_is_a_dictionary_of_handlers() -> None:
+    assert list(load_app(Settings(app="test_orchestrator:APP")).handlers) == ["task"]
+
+
+def test_an_app_may_be_a_scheduler() -> None:
+    rules = load_app(Settings(app="test_orchestrator:Here.app"))
+
+    assert rules.min_idle_ms("other") == 1234
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("", "set it to module:attribute"),
+        ("module_only", "set it to module:attribute"),
+        ("no_such_module:app", "No module named 'no_such_module'"),
+        ("test_orchestrator:nothing", "no attribute 'nothing'"),
+        ("test_orchestrator:Here.number", "is a int, not a dictionary of handlers"),
+        ("test_orchestrator:EMPTY", "has no handlers"),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_says_why(app: str, said: str) -> None:
+    with pytest.raises(HandlerNotLoaded) as refused:
+        load_app(Settings(app=app))
+
+    assert said in str(refused.value)
