@@ -240,9 +240,13 @@ class TransportBenchmark:
             old.unlink(missing_ok=True)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("MEMSCHED_")}
         variables |= {
-            "MEMSCHED_REDIS_URL": self.url, "MEMSCHED_APP": "benchmarks.handlers:handlers",
-            "BENCH_FOLDER": str(self.folder), "MEMSCHED_LOG_LEVEL": "error", "MEMSCHED_LIVENESS_DIR": str(self.folder / "live"), **environment,
-        }  # fmt: skip
+            "MEMSCHED_REDIS_URL": self.url,
+            "MEMSCHED_APP": "benchmarks.handlers:handlers",
+            "MEMSCHED_LOG_LEVEL": "error",
+            "MEMSCHED_LIVENESS_DIR": str(self.folder / "live"),
+            "BENCH_FOLDER": str(self.folder),
+            **environment,
+        }
         command = [sys.executable, "-m", "memsched.worker.process"]
         if supervised:
             command = [sys.executable, "-m", "workers"]
