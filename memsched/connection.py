@@ -167,17 +167,28 @@ class Server:
         return cast(T, answered(reply))
 
     async def run(self, commands: Sequence[Command[Any]]) -> list[Any]:
-        """All commands in one round trip (on a Cluster: one per command, at once).
+        """All commands in one round trip (on a Cluster: those of one slot one after another, all slots at once).
 
         Returns the parsed replies in order; a command that the server refused gives its exception. Raises
         UnreachableError when there is no answer: any part of the commands may have been done.
         """
-        replies = await self._send([command.args for command in commands])
+        return await self._run(commands, self._send)
+
+    async def run_at_one_instant(self, commands: Sequence[Command[Any]]) -> list[Any]:
+        """As ``run``, with nobody else's commands in between. On a Cluster that holds for each command only."""
+        return await self._run(commands, self._send if self.clustered else self._send_as_one)
+
+    async def _run(
+        self, commands: Sequence[Command[Any]], send: Callable[[Sequence[tuple[Any, ...]]], Awaitable[list[Any]]]
+    ) -> list[Any]:
+        replies = await send([command.args for command in commands])
         missing = [number for number, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"]
         if missing:
             # The server was restarted, or another one took over: these did nothing yet, and go again in full.
+            if send == self._send_as_one:
+                missing = list(range(len(commands)))
             in_full = [_in_full(commands[number]) for number in missing]
-            for number, reply in zip(missing, await self._send(in_full), strict=True):
+            for number, reply in zip(missing, await send(in_full), strict=True):
                 replies[number] = reply
         return [
             reply if isinstance(reply, Exception) else command.parse(reply)
@@ -191,15 +202,44 @@ class Server:
         try:
             if self._lines is not None:
                 return await self._lines.talk(calls)
-            if self.clustered or len(calls) == 1:
-                work = (_answer(cast("_Client", client).execute_command(*call), self._errors) for call in calls)
-                return list(await asyncio.gather(*work)) if len(calls) > 1 else [await next(work)]
+            if len(calls) == 1:
+                return [await _answer(cast("_Client", client).execute_command(*calls[0]), self._errors)]
+            if self.clustered:
+                return await self._send_by_slot(cast("_Client", client), calls)
             pipeline = cast("Redis", client).pipeline(transaction=False)
             for call in calls:
                 pipeline.execute_command(*call)
             return list(await pipeline.execute(raise_on_error=False))
         except self._errors as error:
             raise UnreachableError(_reason(error)) from error
+
+    async def _send_by_slot(self, client: _Client, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What is sent about one lane arrives in the order in which it was sent."""
+        slots: dict[int, list[int]] = {}
+        for number, call in enumerate(calls):
+            slots.setdefault(_slot(call), []).append(number)
+        replies: list[Any] = [None] * len(calls)
+
+        async def talk(numbers: list[int]) -> None:
+            for number in numbers:
+                replies[number] = await _answer(client.execute_command(*calls[number]), self._errors)
+
+        await asyncio.gather(*map(talk, slots.values()))
+        return replies
+
+    async def _send_as_one(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if self._lines is None:  # memory://
+            client = self._client
+            if client is None:
+                raise UnreachableError("the connection is closed")
+            pipeline = cast("Redis", client).pipeline(transaction=True)
+            for call in calls:
+                pipeline.execute_command(*call)
+            return list(await pipeline.execute(raise_on_error=False))
+        *refused, done = await self._send([("MULTI",), *calls, ("EXEC",)])
+        if isinstance(done, Exception):
+            return [reply if isinstance(reply, Exception) else done for reply in refused[1:]]
+        return list(done)
 
     async def read(self, args: Sequence[Any]) -> Any:
         """One command that may wait at the server, on the connections kept for that; the raw reply."""
@@ -221,9 +261,10 @@ class Server:
             # Pub/sub reaches the whole Cluster from any node, but the Cluster client has no subscriptions.
             from redis.asyncio import Redis
 
-            node = reader.get_random_node()
-            return Redis(connection_pool=_pool_of(node)).pubsub(ignore_subscribe_messages=True)
-        return cast("PubSub", reader.pubsub(ignore_subscribe_messages=True))
+            # Of the client that has talked to the Cluster: the reader may not have learnt its nodes yet.
+            node = cast("RedisCluster", self._client).get_random_node()
+            return Redis(connection_pool=_pool_of(node)).pubsub()
+        return cast("PubSub", reader.pubsub())
 
     @property
     def unreachable_errors(self) -> tuple[type[Exception], ...]:
@@ -267,8 +308,20 @@ def backoff(tries: int, *, base: float = 0.05, cap: float = 2.0) -> float:
 
 
 def _in_full(command: Command[Any]) -> tuple[Any, ...]:
-    assert command.script is not None
-    return command.script.in_full(command)
+    return command.args if command.script is None else command.script.in_full(command)
+
+
+def _slot(call: tuple[Any, ...]) -> int:
+    """The Cluster slot of a call's (first) key; -1 if it has none."""
+    from redis.crc import key_slot
+
+    if call[0] in ("EVALSHA", "EVAL"):
+        at = 3
+    elif call[0] == "XREADGROUP":
+        at = call.index("STREAMS") + 1
+    else:
+        at = 1
+    return key_slot(str(call[at]).encode()) if len(call) > at else -1
 
 
 def _reason(error: Exception) -> str:

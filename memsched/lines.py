@@ -7,6 +7,7 @@ called decides what may be repeated.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import ConnectionPool
 
 _KEPT = 16
+_MOST = 64
+"""Conversations at once; the next one waits. The pool would refuse it (redis-py allows 100 connections)."""
 
 
 class Lines:
@@ -22,12 +25,17 @@ class Lines:
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool: Any = pool
         self._idle: list[Any] = []
+        self._places = asyncio.Semaphore(_MOST)
 
     async def talk(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send all calls at once, and read their replies: raw, or the error the server gave.
 
         Raises what redis-py raises when the server cannot be talked to.
         """
+        async with self._places:
+            return await self._talk(calls)
+
+    async def _talk(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         import hiredis
         from redis.exceptions import ResponseError
 
@@ -41,10 +49,13 @@ class Lines:
                     replies.append(await line.read_response())
                 except ResponseError as error:
                     replies.append(error)
-        except BaseException:
+        except BaseException as error:
             # Also when cancelled: an answer that comes late must not meet the next question.
             await line.disconnect(nowait=True)
             await self._pool.release(line)
+            if not isinstance(error, asyncio.CancelledError):
+                # What broke this one most likely broke the others: the next try must not find that out one by one.
+                await self.aclose()
             raise
         if len(self._idle) < _KEPT:
             self._idle.append(line)

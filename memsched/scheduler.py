@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from memsched.errors import SchedulerNotStarted, WaitTimeout
 from memsched.keys import GROUP, Keys, Lane
-from memsched.lua import as_int, as_text, as_texts, script
+from memsched.lua import Command, as_int, as_text, as_texts, script
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, TaskState, messages_of
 from memsched.settings import Settings
 from memsched.worker.orchestrator import HandlerEntry, Orchestrator
@@ -166,18 +166,17 @@ class AsyncMemScheduler:
             pause = min(0.25, pause * 1.3)
 
     async def _unfinished(self, user_id: str | None) -> int:
-        from memsched.connection import answered
+        from memsched.queue.submit import ask_every_lane
 
         server = await self.server()
         if user_id is None:
             return (await self.read_status()).total.backlog
-        lanes = await self._lanes()
-        commands = [
-            _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int)
-            for lane in lanes
-        ]
-        replies = await server.persistently(lambda: server.run(commands)) if commands else []
-        return sum(answered(reply) for reply in replies)
+
+        def ask(lane: Lane) -> Command[int]:
+            return _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int)
+
+        lanes, _ = await server.persistently(lambda: ask_every_lane(server, self.keys, ask))
+        return sum(lanes.values())
 
     # -- status --------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     max_errors: int = Field(5, ge=0, description="retries after an exception in the handler")
     max_timeouts: int = Field(2, ge=0, description="retries after the handler ran too long")
-    max_crashes: int = Field(2, ge=1, description="deaths of its process after which a message is a dead letter")
+    max_crashes: int = Field(2, ge=1, le=40, description="deaths of its process after which a message is a dead letter")
     retry_base_ms: int = Field(1000, ge=1, description="upper bound of the first retry's delay; doubles each time")
     retry_cap_ms: int = Field(300_000, ge=1, description="upper bound of every retry's delay")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from memsched.cli.confirm import confirm
 from memsched.cli.connecting import tool_settings
 from memsched.cli.options import Prefix, RedisUrl
 from memsched.settings import Settings
+
+if TYPE_CHECKING:
+    from memsched.scheduler import AsyncMemScheduler
 
 
 def clear(
@@ -23,23 +27,29 @@ def clear(
 
     Workers that run one of them are told at their next renewal.
     """
-    settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    asyncio.run(_clear(settings, label, yes))
-
-
-async def _clear(settings: Settings, label: str | None, yes: bool) -> None:
     from memsched.cli.terminal import plain
-    from memsched.queue.status import Counts
+
+    settings = tool_settings(redis_url=redis_url, prefix=prefix)
+    what = "of all labels" if label is None else f"of label {plain(label)}"
+    # Asked outside of the event loop, which would keep Ctrl-C from ending the question.
+    if not yes and (count := asyncio.run(_with_scheduler(settings, lambda scheduler: _count(scheduler, label)))):
+        confirm(f"Drop {count} unfinished messages {what} for good?")
+    dropped = asyncio.run(_with_scheduler(settings, lambda scheduler: scheduler.clear(label)))
+    typer.echo(f"dropped {dropped} messages {what}")
+
+
+async def _count(scheduler: AsyncMemScheduler, label: str | None) -> int:
+    look = await scheduler.read_status()
+    if label is None:
+        return look.total.backlog
+    return look.labels[label].backlog if label in look.labels else 0
+
+
+async def _with_scheduler(settings: Settings, work: Callable[[AsyncMemScheduler], Awaitable[int]]) -> int:
     from memsched.scheduler import AsyncMemScheduler
 
     scheduler = AsyncMemScheduler(settings)
     try:
-        look = await scheduler.read_status()
-        count = (look.total if label is None else look.labels.get(label, Counts())).backlog
-        what = "of all labels" if label is None else f"of label {plain(label)}"
-        if count:
-            confirm(f"Drop {count} unfinished messages {what} for good?", yes)
-        dropped = await scheduler.clear(label)
-        typer.echo(f"dropped {dropped} messages {what}")
+        return await work(scheduler)
     finally:
         await scheduler.stop()

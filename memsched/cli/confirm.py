@@ -9,13 +9,15 @@ import typer
 from memsched.cli.failures import EXIT_WRONG_USE, complain
 
 
-def confirm(question: str, yes: bool) -> None:
+def confirm(question: str) -> None:
     """Go on if the answer is yes; exit otherwise. Where nobody can be asked, --yes is needed."""
-    if yes:
-        return
     if not sys.stdin.isatty():
         complain(f"{question} Nobody can be asked here; say --yes.")
         raise typer.Exit(EXIT_WRONG_USE)
-    if not typer.confirm(question):
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         typer.echo("nothing was done")
         raise typer.Exit(1)

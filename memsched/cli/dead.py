@@ -118,11 +118,11 @@ def redrive(
     _refuse_to_guess(which, all_)
 
     async def run(letters: DeadLetters) -> None:
+        from memsched.cli.letters import progress
+
         count = await _count(letters, which, limit, dry_run, "redriven")
         if dry_run:
             return
-        from memsched.cli.letters import progress
-
         with progress("redriving", count) as step:
             sent = await letters.redrive(which, limit=limit, per_second=rate, on_sent=lambda _: step())
         typer.echo(f"{_letters(sent)} redriven")
@@ -148,15 +148,15 @@ def purge(
     which = _filter(ids, label, reason, user, before)
     _refuse_to_guess(which, all_)
 
-    async def run(letters: DeadLetters) -> None:
-        count = await _count(letters, which, limit, dry_run, "deleted")
-        if dry_run:
-            return
-        if count:
-            confirm(f"Delete {_letters(count)} for good?", yes)
-        typer.echo(f"{_letters(await letters.purge(which, limit=limit))} deleted")
-
-    _run(tool_settings(redis_url=redis_url, prefix=prefix), run)
+    settings = tool_settings(redis_url=redis_url, prefix=prefix)
+    count = _run(settings, lambda letters: _count(letters, which, limit, dry_run, "deleted"))
+    if dry_run:
+        return
+    # Asked outside of the event loop, which would keep Ctrl-C from ending the question.
+    if count and not yes:
+        confirm(f"Delete {_letters(count)} for good?")
+    deleted = _run(settings, lambda letters: letters.purge(which, limit=limit))
+    typer.echo(f"{_letters(deleted)} deleted")
 
 
 def _filter(

@@ -14,13 +14,16 @@ EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
 """As for a wrong option: the command, its options or the settings are to be changed, not the server."""
 EXIT_INTERRUPTED = 130
-_EXIT_NOBODY_READS = 141
 
 
 def exit_with(work: Callable[[], int]) -> NoReturn:
     """Do it and exit the process with the code it gives, or with the one that its failure has."""
+    code: int | str | None
     try:
-        code = work()
+        try:
+            code = work()
+        except SystemExit as end:
+            code = end.code
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -28,7 +31,7 @@ def exit_with(work: Callable[[], int]) -> NoReturn:
         # `memsched ... | head`: that is how the reader says "enough". What Python would still write at its end
         # must not go to the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _EXIT_NOBODY_READS
+        code = EXIT_FAILED
     except Exception as error:
         known = described(error)
         if known is None:
@@ -46,13 +49,14 @@ def described(error: Exception) -> tuple[str, int] | None:
         return text, EXIT_WRONG_USE if isinstance(error, SettingsError) else EXIT_FAILED
     if isinstance(error, OSError):
         return plain(str(error)), EXIT_FAILED
-    if "redis" in sys.modules:
-        from redis.exceptions import RedisError
-
+    if "memsched.connection" in sys.modules:  # or it is not from there, and need not be loaded now
         from memsched.connection import UnreachableError
 
         if isinstance(error, UnreachableError):
             return f"The Redis server does not answer: {plain(str(error))}.", EXIT_FAILED
+    if "redis" in sys.modules:
+        from redis.exceptions import RedisError
+
         if isinstance(error, RedisError):
             return f"The Redis server refused a command: {plain(str(error))}", EXIT_FAILED
     return None

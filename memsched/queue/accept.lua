@@ -7,13 +7,13 @@ local function accept(fields, stream, delayed, users, task, user, delay, now)
   local known = redis.call('HMGET', task, 'state', 'entry')
   if known[1] then
     -- A message whose entry was deleted by hand is not known any more: it may be submitted again.
-    local gone = known[1] == 'waiting' and known[2] and known[2] ~= ''
+    local gone = (known[1] == 'waiting' or known[1] == 'in_progress') and known[2] and known[2] ~= ''
       and #redis.call('XRANGE', stream, known[2], known[2]) == 0
     if not gone then return 'duplicate' end
     redis.call('DEL', task)
-  else
-    redis.call('HINCRBY', users, user, 1)
   end
+  -- One that is gone is still counted, unless the counters were put right in the meantime (see unfinished).
+  if not known[1] or redis.call('HEXISTS', users, user) == 0 then redis.call('HINCRBY', users, user, 1) end
   fields[#fields + 1] = 'submitted'
   fields[#fields + 1] = now
   if delay > 0 then

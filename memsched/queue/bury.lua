@@ -1,5 +1,6 @@
 -- bury: move messages to the dead letters, if they are still ours. Their fields are copied byte for byte; an item_id
 -- or a timestamp that the producer did not send is added, for the entry's own id, which stood for them, ends here.
+-- Of an entry with more fields than one call of Lua can pass on, all of them become one field `raw`, a JSON list.
 --
 -- include: now owned uncount
 -- KEYS[1]  <prefix>:{<lane>}:stream
@@ -23,6 +24,7 @@ for number, id in ipairs(ids) do
     local at = 7 * number - 3
     local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
     local fields = entry and entry[2] or {}
+    if #fields > 4000 then fields = {'raw', cjson.encode(fields)} end
     local first = string.match(id, '^%d+')
     local missing = {item_id = ARGV[at + 5], timestamp = ARGV[at + 6]}
     for name = 1, #fields, 2 do

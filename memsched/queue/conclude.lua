@@ -43,7 +43,7 @@ for _ = 1, count do
 end
 
 if ARGV[#ARGV] == 'outbox' then
-  redis.call('RPUSH', KEYS[#KEYS], unpack(ARGV, at, #ARGV - 1))
+  for number = at, #ARGV - 1 do redis.call('RPUSH', KEYS[#KEYS], ARGV[number]) end
   return lost
 end
 -- A follow-up is never refused for a full lane: that would throw away the work that led to it.

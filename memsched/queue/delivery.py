@@ -14,6 +14,8 @@ from memsched.messages import MAX_ID_CHARACTERS, ScheduleMessageItem, id_of_entr
 COUNTERS = ("errors", "timeouts", "crashes", "deferrals")
 """What happened to a message before; travels in its entry, because entries outlive every status."""
 _COUNTERS = frozenset(COUNTERS)
+MAX_FIELDS = 1000
+"""Of one entry. Far above what a message has, far below what one call of Lua can pass on (about 4000)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +122,8 @@ def read_entry(
     names = iter(texts)
     fields = dict(zip(names, names, strict=False))
     try:
+        if len(texts) > 2 * MAX_FIELDS:
+            raise InvalidMessage(f"it has {len(texts) // 2:,} fields, the limit is {MAX_FIELDS:,}")
         message = ScheduleMessageItem.from_wire(
             lane.label,
             fields,

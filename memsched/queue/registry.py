@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from memsched.connection import Server, answered
 from memsched.keys import Keys
@@ -50,32 +51,42 @@ class Registry:
 
     async def silent(self) -> list[str]:
         """The ids of workers that count as dead, and that nobody has cleared away yet."""
-        workers = await self.all(with_about=False)
+        workers = self.listed(await self._server.run(self.listing()))
         return [worker.worker_id for worker in workers if not worker.alive]
 
-    async def all(self, *, with_about: bool = True) -> list[WorkerInfo]:
+    async def all(self) -> list[WorkerInfo]:
+        """All workers, the longest silent first, with what they say about themselves."""
+        return await self.with_abouts(self.listed(await self._server.run(self.listing())))
+
+    def listing(self) -> list[Command[Any]]:
+        """The commands whose replies ``listed`` understands."""
+        return [
+            Command(("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"), lambda reply: reply),
+            Command(("TIME",), lambda reply: reply),
+        ]
+
+    def listed(self, replies: Sequence[Any]) -> list[WorkerInfo]:
         """All workers, the longest silent first."""
-        rows = await self._server.run(
-            [
-                Command(("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"), lambda reply: reply),
-                Command(("TIME",), lambda reply: reply),
-            ]
-        )
-        scored, (seconds, micros) = map(answered, rows)
+        scored, (seconds, micros) = map(answered, replies)
         if scored and isinstance(scored[0], (list, tuple)):
             scored = [part for pair in scored for part in pair]
         now = int(seconds) * 1000 + int(micros) // 1000
-        ids = as_texts(scored[::2])
         silent = [max(0, now - int(float(score))) for score in scored[1::2]]
-        abouts: list[Mapping[str, str]] = [{} for _ in ids]
-        if with_about and ids:
-            replies = await self._server.run(
-                [Command(("HGETALL", self._keys.worker(worker_id)), _as_mapping) for worker_id in ids]
-            )
-            abouts = [{} if isinstance(reply, Exception) else reply for reply in replies]
         return [
-            WorkerInfo(worker_id, quiet, quiet < self._ttl_ms, about)
-            for worker_id, quiet, about in zip(ids, silent, abouts, strict=True)
+            WorkerInfo(worker_id, quiet, quiet < self._ttl_ms)
+            for worker_id, quiet in zip(as_texts(scored[::2]), silent, strict=True)
+        ]
+
+    async def with_abouts(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+        """The same, with what they say about themselves."""
+        if not workers:
+            return []
+        replies = await self._server.run(
+            [Command(("HGETALL", self._keys.worker(worker.worker_id)), _as_mapping) for worker in workers]
+        )
+        return [
+            replace(worker, about={} if isinstance(reply, Exception) else reply)
+            for worker, reply in zip(workers, replies, strict=True)
         ]
 
 

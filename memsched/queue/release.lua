@@ -19,7 +19,8 @@ if ARGV[6] == 'all' then
     for _, row in ipairs(reply) do ids[#ids + 1] = row[1] end
   end
 else
-  local list = {unpack(ARGV, 7)}
+  local list = {}
+  for at = 7, #ARGV do list[#list + 1] = ARGV[at] end
   local mine = owned(KEYS[1], ARGV[1], ARGV[2], list)
   for _, id in ipairs(list) do
     if mine[id] then ids[#ids + 1] = id end

@@ -7,16 +7,18 @@
 -- ARGV[3+] entry ids
 --
 -- Returns the ids that no longer belong to the consumer; nothing was done to those.
-local list = {unpack(ARGV, 3)}
+local list = {}
+for at = 3, #ARGV do list[#list + 1] = ARGV[at] end
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], list)
-local kept, lost = {}, {}
-for _, id in ipairs(list) do
-  if mine[id] then kept[#kept + 1] = id else lost[#lost + 1] = id end
-end
-if #kept > 0 then
-  local command = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
-  for _, id in ipairs(kept) do command[#command + 1] = id end
-  command[#command + 1] = 'JUSTID'
-  redis.call(unpack(command))
+local lost = {}
+-- In parts: one call of Lua takes some thousand arguments at most.
+local command = {}
+for number, id in ipairs(list) do
+  if mine[id] then command[#command + 1] = id else lost[#lost + 1] = id end
+  if #command > 0 and (#command == 1000 or number == #list) then
+    command[#command + 1] = 'JUSTID'
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(command))
+    command = {}
+  end
 end
 return lost

@@ -1,4 +1,6 @@
-"""What is waiting, running, orphaned, delayed and dead: exact at one instant per lane, O(1), never by scanning.
+"""What is waiting, running, orphaned, delayed and dead: exact, O(1) per lane, never by scanning.
+
+All numbers are of one instant (on a Cluster, each lane's are of one).
 
 backlog    all unfinished messages: in the stream, delayed, or on their way through a Cluster's outbox
 running    delivered to a worker that lives (handled now, or next in line inside it)
@@ -12,11 +14,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from memsched.connection import Server, answered
+from memsched.connection import Server
 from memsched.keys import GROUP, NOBODY, Keys, Lane
 from memsched.lua import Command, as_text, script
 from memsched.queue.registry import Registry, WorkerInfo
-from memsched.queue.submit import known_lanes
+from memsched.queue.submit import ask_every_lane
 from memsched.settings import Settings
 
 _STATUS = script("status")
@@ -74,17 +76,20 @@ def _lane_status(lane: Lane) -> Command[tuple[int, dict[str, int], int, int, flo
 
 async def read_status(server: Server, keys: Keys, settings: Settings, *, labels: Iterable[str] = ()) -> Status:
     """The status of all labels that ever had a message or a worker, and of ``labels`` in any case."""
-    workers = await Registry(server, keys, settings.worker_ttl_seconds).all()
-    live = {worker.worker_id for worker in workers if worker.alive}
-    lanes = dict.fromkeys(await known_lanes(server, keys))
-    lanes |= dict.fromkeys(lane for label in labels for lane in keys.lanes_of(label))
-    status = Status(workers=workers)
-    for lane, reply in zip(
-        lanes, await server.run([_lane_status(lane) for lane in lanes]) if lanes else (), strict=True
-    ):
-        unfinished, owners, delayed, dead, oldest = answered(reply)
-        running = sum(count for owner, count in owners.items() if owner in live)
-        orphaned = sum(count for owner, count in owners.items() if owner not in live and owner != NOBODY)
+    registry = Registry(server, keys, settings.worker_ttl_seconds)
+    # Before the lanes too: on a Cluster, where no one instant holds for all, a worker that says goodbye in between
+    # must not look as if it had died.
+    before = registry.listed(await server.run(registry.listing())) if server.clustered else []
+    given = [lane for label in labels for lane in keys.lanes_of(label)]
+    lanes, listing = await ask_every_lane(server, keys, _lane_status, these_too=given, and_ask=registry.listing())
+    workers = registry.listed(listing)
+    live = {worker.worker_id for worker in (*before, *workers) if worker.alive}
+    status = Status(workers=await registry.with_abouts(workers))
+    for lane, (unfinished, owners, delayed, dead, oldest) in lanes.items():
+        # An entry that was deleted by hand stays in somebody's hands for a moment.
+        running = min(unfinished, sum(count for owner, count in owners.items() if owner in live))
+        dead_ones = sum(count for owner, count in owners.items() if owner not in live and owner != NOBODY)
+        orphaned = min(unfinished - running, dead_ones)
         backlog = unfinished + delayed
         counts = Counts(backlog, backlog - running, running, orphaned, delayed, dead, oldest)
         status.labels.setdefault(lane.label, Counts()).add(counts)

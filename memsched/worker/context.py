@@ -85,6 +85,7 @@ class HandlerContext:
         """
         try:
             text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+            text.encode()  # half a surrogate pair is no character
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidMessage(f"a checkpoint must be JSON ({error}).") from error
         if len(text) > _MAX_CHECKPOINT_CHARACTERS:

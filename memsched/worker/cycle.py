@@ -42,6 +42,8 @@ _PACE_SECONDS = 0.004
 _POLL_SECONDS = 0.01
 """Between two looks at a server that cannot block (memory://)."""
 _LONGEST_REST_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 0.5
+"""After a refused command. What else there is to say to the server waits with it."""
 
 
 class Cycle:
@@ -81,6 +83,7 @@ class Cycle:
         self._turned_at = 0.0
         self._stopped = False
         self._tries = 0
+        self._refusals = 0
 
     def watch_lanes(self, lanes: Iterable[Lane]) -> None:
         """Read these lanes from now on, beside those already read. Their groups must exist."""
@@ -187,11 +190,14 @@ class Cycle:
         except UnreachableError:
             self._events = events + self._events
             raise
+        refusals = self._refusals
         for exchange, reply in zip(exchanges, replies, strict=True):
             if isinstance(reply, Exception):
                 await self._refused(exchange.command, reply)
             else:
                 exchange.receive(reply)
+        if self._refusals == refusals:
+            self._refusals = 0
         self._liveness.touch()
         self.dispatcher.start_ready()
         self._take_ended()
@@ -206,8 +212,8 @@ class Cycle:
             return
         name = command.script.name if command.script else command.args[0]
         log.error("the server refused a command", action="command.refused", command=name, error=str(error))
-        self._tries += 1
-        await asyncio.sleep(backoff(self._tries))
+        self._refusals += 1
+        await asyncio.sleep(backoff(self._refusals, cap=_LONGEST_PAUSE_SECONDS))
 
     # -- what comes in -------------------------------------------------------------------------------------------
 

@@ -200,11 +200,16 @@ class Dispatcher:
             run.reported = True
             run.verdict = run.verdict or run.cancelled_as or Verdict.SHUTDOWN
             self._ended.append(run)
+            self._no_suspect_any_more(run)
         if run.thread is not None and not run.thread.done():
             loop = asyncio.get_running_loop()
-            run.thread.add_done_callback(lambda _: _soon(loop, self._free, run))
+            run.thread.add_done_callback(lambda _: _soon(loop, self._thread_ended, run))
         else:
             self._free(run)
+        self._on_change()
+
+    def _thread_ended(self, run: Run) -> None:
+        self._free(run)
         self._on_change()
 
     def _free(self, run: Run) -> None:
@@ -212,11 +217,6 @@ class Dispatcher:
         label.running.discard(run)
         self._occupied -= 1
         label.buffer.release(run.cube)
-        if run.suspect:
-            self._suspects.discard(run)
-            if self._on_probation is run:
-                self._on_probation = None
-            self._unpark()
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
         self.start_ready()
 
@@ -241,6 +241,14 @@ class Dispatcher:
             self._on_probation = None
             self._unpark()
             self.start_ready()
+
+    def _no_suspect_any_more(self, run: Run) -> None:
+        """Its outcome is known. What it leaves running here (a thread that does not end) must not hold up others."""
+        if run in self._suspects:
+            self._suspects.discard(run)
+            if self._on_probation is run:
+                self._on_probation = None
+            self._unpark()
 
     def _unpark(self) -> None:
         for label in self._labels.values():
@@ -322,6 +330,7 @@ class Dispatcher:
         run.verdict = run.cancelled_as
         run.reported = True
         self._ended.append(run)
+        self._no_suspect_any_more(run)
         self._on_change()
 
     # -- end -----------------------------------------------------------------------------------------------------

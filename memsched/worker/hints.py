@@ -36,10 +36,12 @@ class Hints:
                 subscription = self._server.subscription()
                 try:
                     await subscription.subscribe(self._keys.wake)
-                    self._look_everywhere()
                     while True:
                         message = await subscription.get_message(timeout=None)
                         tries = 0
+                        if message is not None and message.get("type") == "subscribe":
+                            # Not when it was asked for: what comes between the two would be missed.
+                            self._look_everywhere()
                         if message is not None and message.get("type") == "message":
                             kind, _, lane = as_text(message["data"]).split(" ", 2)
                             self._on_hint(kind, lane)

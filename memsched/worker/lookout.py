@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from memsched.keys import Lane
 from memsched.queue.delayed import MOST_AT_ONCE, promote
@@ -31,9 +31,14 @@ class LaneWatch:
     claim_at: float = 0.0
     promote_at: float = 0.0
     cursor: str = "-"
+    hinted_since: set[str] = field(default_factory=set)
+    """What was hinted at after the look was sent whose answer is awaited: the answer may not know of it yet."""
 
     def claimed(self, now: float, cursor: str, taken: int, asked: int, min_idle_ms: int) -> None:
         """A claim was made: again at once while there may be more, otherwise after a quarter of the min idle."""
+        if "claimable" in self.hinted_since:
+            self.hinted("claimable")
+            return
         self.cursor = cursor
         if taken == asked or cursor != "-":
             self.claim_at = now
@@ -42,13 +47,14 @@ class LaneWatch:
 
     def promoted(self, now: float, count: int, until_next: float | None) -> None:
         later = _PROMOTE_EVERY_SECONDS * random.uniform(0.9, 1.1)
-        if count >= MOST_AT_ONCE:
+        if count >= MOST_AT_ONCE or "due" in self.hinted_since:
             self.promote_at = now
         else:
             self.promote_at = now + max(_AT_MOST_EVERY_SECONDS, min(later, later if until_next is None else until_next))
 
     def hinted(self, kind: str) -> None:
         """Another process says that there is something to pick up."""
+        self.hinted_since.add(kind)
         if kind == "claimable":
             self.claim_at = 0.0
             self.cursor = "-"
@@ -122,10 +128,12 @@ class Lookout:
             watch.claimed(self._clock(), cursor, len(taken), asked, min_idle_ms)
             self._on_claimed(taken)
 
+        watch.hinted_since.discard("claimable")
         return Exchange(self._leases.claim(watch.lane, min_idle_ms, asked, watch.cursor), receive)
 
     def _promote(self, watch: LaneWatch) -> Exchange:
         def receive(reply: tuple[int, float | None]) -> None:
             watch.promoted(self._clock(), *reply)
 
+        watch.hinted_since.discard("due")
         return Exchange(promote(watch.lane), receive)

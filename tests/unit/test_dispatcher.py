@@ -38,7 +38,7 @@ class Bench:
         self.dispatcher = Dispatcher(self.settings, self.rules, self, self._begin, self._changed)
         self.runs: list[Run] = []
 
-    async def _begin(self, one: Delivery) -> bool:
+    async def _begin(self, one: Delivery, alone: bool) -> bool:
         self.begun.append(one)
         await asyncio.sleep(0)
         one.checkpoint = {"step": 1}
@@ -62,6 +62,7 @@ class Bench:
 
         def enough() -> bool:
             self.dispatcher.watch()
+            self.dispatcher.start_ready()
             self.runs += self.dispatcher.take_ended()
             return len(self.runs) >= count
 
@@ -221,6 +222,32 @@ async def test_suspects_run_one_at_a_time_while_others_go_on() -> None:
     assert all(run.verdict is Verdict.DONE for run in runs)
 
 
+async def test_a_suspect_that_has_run_for_a_while_lets_the_next_start_beside_it_but_no_strict_one() -> None:
+    gate, calls = asyncio.Event(), []
+
+    async def handle(batch: Messages) -> None:
+        calls.append(batch[0].content)
+        await gate.wait()
+
+    bench = Bench({"task": handle})
+    bench.give(*(delivery(name, cube=name, claims=claims, owner="dead")
+                 for name, claims in (("first", 2), ("second", 4), ("strict", 102))))  # fmt: skip
+    await until(lambda: calls)
+    before = list(calls)
+    waiting = bench.dispatcher.awaiting_parole()
+    assert waiting is not None
+    bench.dispatcher.parole(waiting[0])
+    await until(lambda: len(calls) == 2)
+    beside = (list(calls), [run.alone for run in bench.dispatcher.running()])
+    gate.set()
+    await bench.ended(3)
+
+    assert before == ["first"]
+    assert beside[0] == ["first", "second"]
+    assert sorted(beside[1]) == [False, True]
+    assert calls[-1] == "strict"
+
+
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit(1), StopIteration(), asyncio.CancelledError(), KeyError(), GeneratorExit()]
@@ -293,7 +320,8 @@ async def test_a_thread_that_runs_too_long_keeps_its_place_and_its_cube_until_it
     assert sorted(calls) == ["other cube", "same cube", "slow"]
 
 
-async def test_a_stuck_suspect_does_not_hold_up_the_other_suspects() -> None:
+@pytest.mark.parametrize("claims", [2, 102])
+async def test_a_stuck_suspect_does_not_hold_up_the_other_suspects(claims: int) -> None:
     release, calls = threading.Event(), []
 
     def handle(batch: Messages) -> None:
@@ -302,11 +330,13 @@ async def test_a_stuck_suspect_does_not_hold_up_the_other_suspects() -> None:
             release.wait(10)
 
     bench = Bench({"task": Handler(handle, timeout_seconds=0.05)}, concurrency=4)
-    bench.give(delivery("stuck", claims=2, owner="dead"), delivery("next", cube="next", claims=2, owner="dead"))
+    bench.give(
+        delivery("stuck", claims=claims, owner="dead"), delivery("next", cube="next", claims=claims, owner="dead")
+    )
     runs = await bench.ended(2)
     release.set()
 
-    assert calls == ["stuck", "next"]
+    assert sorted(calls) == ["next", "stuck"]
     assert [run.verdict for run in runs] == [Verdict.TIMEOUT, Verdict.DONE]
 
 
@@ -327,10 +357,10 @@ async def test_a_handler_that_ignores_its_cancellation_is_given_up(monkeypatch: 
     reported_while_stuck = (run.verdict, run.task is not None and run.task.done())
     bench.give(delivery("next", cube="next"))
     gate.set()
-    runs = await bench.ended(2)
+    *_, after = await bench.ended(2)
 
     assert reported_while_stuck == (Verdict.TIMEOUT, False)
-    assert [one.verdict for one in runs] == [Verdict.TIMEOUT, Verdict.DONE]
+    assert (after.deliveries[0].message.content, after.verdict) == ("next", Verdict.DONE)
 
 
 async def test_no_limit_means_no_limit() -> None:

@@ -1,0 +1,463 @@
+"""One owner: every script that changes something about a message checks in the same script whose it is.
+
+Two workers stand here without any process: two names that read, claim and report through the real scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.deliveries import contents
+from support.messages import LABEL, message, messages
+
+from memsched import Settings
+from memsched.connection import Server
+from memsched.keys import GROUP, Keys
+from memsched.lua import as_texts
+from memsched.messages import ScheduleMessageItem
+from memsched.queue.delivery import Delivery, read_streams
+from memsched.queue.leases import Leases
+from memsched.queue.outcomes import Burial, FollowUp, Outcomes, Retry
+from memsched.queue.submit import Producer, ensure_groups
+
+MIN_IDLE_MS = 60_000
+EFFECT = "effect"
+
+
+class Actor:
+    """What one worker does, step by step."""
+
+    def __init__(self, server: Server, keys: Keys, name: str) -> None:
+        self.server = server
+        self.lane = keys.lane(LABEL, "", "")
+        self.name = name
+        self.leases = Leases(keys, name)
+        self.outcomes = Outcomes(keys, name, 60)
+
+    async def read(self, count: int = 100) -> list[Delivery]:
+        reply = await self.server.execute(*self.leases.read([self.lane], count))
+        pairs = reply.items() if isinstance(reply, dict) else reply or ()
+        found = read_streams(pairs, {self.lane.stream.encode(): self.lane})
+        assert all(isinstance(one, Delivery) for one in found)
+        return [one for one in found if isinstance(one, Delivery)]
+
+    async def claim(self, most: int = 100, min_idle_ms: int = MIN_IDLE_MS) -> list[Delivery]:
+        _, found = await self.server.call(self.leases.claim(self.lane, min_idle_ms, most, "-"))
+        return [one for one in found if isinstance(one, Delivery)]
+
+    async def dies(self) -> None:
+        """Its supervisor saw it."""
+        await self.server.call(self.leases.handover(self.lane))
+
+    async def begin(self, one: Delivery, *, alone: bool = True) -> Any:
+        return await self.server.call(self.leases.begin(one, alone=alone))
+
+    async def settle(self, batch: list[Delivery]) -> list[str]:
+        return await self.server.call(self.outcomes.settle(self.lane, batch))
+
+
+class Place:
+    def __init__(self, server: Server, keys: Keys, settings: Settings) -> None:
+        self.server = server
+        self.keys = keys
+        self.producer = Producer(server, keys, settings)
+        self.lane = keys.lane(LABEL, "", "")
+        self.effects = keys.lane(EFFECT, "", "")
+
+    def actor(self, name: str) -> Actor:
+        return Actor(self.server, self.keys, name)
+
+    async def submit(self, *items: ScheduleMessageItem) -> None:
+        await self.producer.submit(items)
+
+    async def length(self, key: str) -> int:
+        return int(await self.server.execute("XLEN", key))
+
+    async def owners(self) -> dict[str, str]:
+        rows = await self.server.execute("XPENDING", self.lane.stream, GROUP, "-", "+", 1000)
+        return {as_texts([row[0]])[0]: as_texts([row[1]])[0] for row in rows}
+
+    async def task(self, item: ScheduleMessageItem) -> dict[str, str]:
+        reply = await self.server.execute("HGETALL", self.lane.task(item.item_id))
+        flat = as_texts([part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply)
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+@pytest.fixture
+async def place(any_url: str, settings_at: Callable[..., Settings]) -> AsyncIterator[Place]:
+    settings = settings_at(any_url)
+    server = await Server.connect(settings)
+    made = Place(server, Keys(settings.prefix), settings)
+    await ensure_groups(server, [made.lane])
+    yield made
+    await server.aclose()
+
+
+async def a_zombie_and_the_new_owner(place: Place, count: int = 1) -> tuple[Actor, Actor, list[Delivery]]:
+    """The zombie believes that it still holds these deliveries; the other one has claimed them all."""
+    zombie, owner = place.actor("zombie"), place.actor("owner")
+    await place.submit(*messages(count))
+    held = await zombie.read()
+    await zombie.dies()
+    claimed = await owner.claim()
+    assert len(held) == len(claimed) == count
+    return zombie, owner, held
+
+
+Attempt = Callable[[Actor, list[Delivery]], Awaitable[Any]]
+
+
+async def settle(actor: Actor, held: list[Delivery]) -> Any:
+    return await actor.settle(held)
+
+
+async def conclude(actor: Actor, held: list[Delivery]) -> Any:
+    follow_ups = [FollowUp(message(label=EFFECT))]
+    return await actor.server.call(
+        actor.outcomes.conclude(actor.lane, held, held, follow_ups, through_outbox=False)
+    )
+
+
+async def conclude_through_the_outbox(actor: Actor, held: list[Delivery]) -> Any:
+    follow_ups = [FollowUp(message(label=EFFECT))]
+    return await actor.server.call(actor.outcomes.conclude(actor.lane, held, held, follow_ups, through_outbox=True))
+
+
+async def retry(actor: Actor, held: list[Delivery]) -> Any:
+    retries = [Retry(one, 1000, {"errors": 1}, "again") for one in held]
+    return await actor.server.call(actor.outcomes.retry(actor.lane, retries))
+
+
+async def bury(actor: Actor, held: list[Delivery]) -> Any:
+    return await actor.server.call(actor.outcomes.bury(actor.lane, [Burial(one, "errors", "no", {}) for one in held]))
+
+
+async def checkpoint(actor: Actor, held: list[Delivery]) -> Any:
+    return await actor.server.call(actor.leases.checkpoint(actor.lane, held, '{"by": "zombie"}'))
+
+
+async def renew(actor: Actor, held: list[Delivery]) -> Any:
+    return await actor.server.call(actor.leases.renew(actor.lane, [one.entry_id for one in held]))
+
+
+async def mark(actor: Actor, held: list[Delivery]) -> Any:
+    return await actor.server.call(actor.leases.mark(actor.lane, held))
+
+
+FENCED = [settle, conclude, conclude_through_the_outbox, retry, bury, checkpoint, renew, mark]
+
+
+async def everything(place: Place) -> list[Any]:
+    lane = place.lane
+    return [
+        await place.server.execute("XRANGE", lane.stream, "-", "+"),
+        await place.owners(),
+        await place.server.execute("ZRANGE", lane.delayed, 0, -1),
+        await place.length(lane.dead),
+        await place.length(place.effects.stream),
+        await place.server.execute("LLEN", lane.outbox),
+        await place.server.execute("HGETALL", lane.users),
+    ]
+
+
+@pytest.mark.parametrize("attempt", FENCED, ids=lambda attempt: attempt.__name__)
+@pytest.mark.parametrize("count", [1, 6])
+async def test_a_worker_that_lost_its_messages_can_do_nothing_with_them(
+    place: Place, attempt: Attempt, count: int
+) -> None:
+    zombie, _, held = await a_zombie_and_the_new_owner(place, count)
+    before = await everything(place)
+    tasks = [await place.task(one.message) for one in held]
+
+    lost = await attempt(zombie, held)
+
+    assert sorted(lost) == sorted(one.entry_id for one in held)
+    assert await everything(place) == before
+    assert [await place.task(one.message) for one in held] == tasks
+
+
+@pytest.mark.parametrize("attempt", FENCED, ids=lambda attempt: attempt.__name__)
+async def test_the_owner_can(place: Place, attempt: Attempt) -> None:
+    worker = place.actor("worker")
+    await place.submit(*messages(5))
+    held = await worker.read()
+
+    assert await attempt(worker, held) == []
+
+
+@pytest.mark.parametrize("attempt", [conclude, conclude_through_the_outbox, checkpoint], ids=lambda a: a.__name__)
+async def test_all_or_nothing_when_one_of_a_batch_was_lost(place: Place, attempt: Attempt) -> None:
+    zombie, owner = place.actor("zombie"), place.actor("owner")
+    await place.submit(*messages(5))
+    held = await zombie.read()
+    await zombie.dies()
+    (stolen,) = await owner.claim(most=1)
+    before = await everything(place)
+
+    lost = await attempt(zombie, held)
+
+    assert lost == [stolen.entry_id]
+    assert await everything(place) == before
+    assert "checkpoint" not in await place.task(held[-1].message)
+
+
+@pytest.mark.parametrize("attempt", [settle, retry, bury, renew, mark], ids=lambda attempt: attempt.__name__)
+async def test_what_is_still_ours_is_done_though_another_was_lost(place: Place, attempt: Attempt) -> None:
+    zombie, owner = place.actor("zombie"), place.actor("owner")
+    await place.submit(*messages(5))
+    held = await zombie.read()
+    await zombie.dies()
+    (stolen,) = await owner.claim(most=1)
+
+    assert await attempt(zombie, held) == [stolen.entry_id]
+
+    owners = await place.owners()
+    assert owners[stolen.entry_id] == "owner"
+    assert len(owners) == (5 if attempt in (renew, mark) else 1)
+
+
+async def test_a_lost_message_does_not_begin(place: Place) -> None:
+    zombie, _, (held,) = await a_zombie_and_the_new_owner(place)
+
+    assert await zombie.begin(held) == (False, None)
+
+
+async def test_a_lost_message_cannot_be_handed_back(place: Place) -> None:
+    zombie, _, (held,) = await a_zombie_and_the_new_owner(place)
+
+    some = await zombie.server.call(zombie.leases.release(place.lane, [held.entry_id]))
+    everything_of_ours = await zombie.server.call(zombie.leases.release(place.lane, None))
+
+    assert (some, everything_of_ours) == (0, 0)
+    assert set((await place.owners()).values()) == {"owner"}
+
+
+async def test_a_checkpoint_reaches_the_next_owner(place: Place) -> None:
+    first, second = place.actor("first"), place.actor("second")
+    await place.submit(message())
+    held = await first.read()
+    await first.server.call(first.leases.checkpoint(place.lane, held, '{"step": 3, "text": "é"}'))
+    await first.dies()
+
+    (claimed,) = await second.claim()
+
+    assert await second.begin(claimed) == (True, {"step": 3, "text": "é"})
+
+
+async def test_nobody_claims_from_a_worker_that_renews(place: Place) -> None:
+    busy, eager = place.actor("busy"), place.actor("eager")
+    await place.submit(message())
+    held = await busy.read()
+
+    await renew(busy, held)
+
+    assert await eager.claim(min_idle_ms=10_000) == []
+
+
+async def test_a_worker_never_claims_from_itself(place: Place) -> None:
+    worker = place.actor("worker")
+    await place.submit(message())
+    await worker.read()
+    await worker.dies()
+
+    assert await worker.claim() == []
+
+
+async def test_claiming_goes_on_behind_entries_that_are_not_idle(place: Place) -> None:
+    busy, dead, eager = place.actor("busy"), place.actor("dead"), place.actor("eager")
+    await place.submit(*messages(30))
+    await busy.read(25)
+    await dead.read(5)
+    await dead.dies()
+
+    cursor, found, looks = "-", [], 0
+    while looks == 0 or cursor != "-":
+        command = eager.leases.claim(place.lane, MIN_IDLE_MS, 2, cursor)
+        cursor, some = await place.server.call(command)
+        found += some
+        looks += 1
+
+    assert len(found) == 5
+    assert looks == 3
+
+
+async def test_a_claimed_message_knows_whom_it_comes_from(place: Place) -> None:
+    _, _, _ = await a_zombie_and_the_new_owner(place)
+    third = place.actor("third")
+    await place.actor("owner").dies()
+
+    (claimed,) = await third.claim()
+
+    assert claimed.previous_owner == "owner"
+    assert claimed.has_past
+    assert 0 <= claimed.idle_ms < 30_000
+
+
+async def test_what_is_handed_back_keeps_its_place_and_its_budget(place: Place) -> None:
+    first, second = place.actor("first"), place.actor("second")
+    await place.submit(*messages(3))
+    held = await first.read()
+    await first.server.call(first.leases.release(place.lane, [one.entry_id for one in held]))
+
+    again = await second.claim()
+
+    assert contents(again) == ["0", "1", "2"]
+    assert [one.entry_id for one in again] == [one.entry_id for one in held]
+    assert all(one.attempts["crashes"] == 0 and not one.suspect for one in again)
+
+
+async def test_a_consumer_that_owns_something_is_not_forgotten(place: Place) -> None:
+    worker = place.actor("worker")
+    await place.submit(*messages(2))
+    held = await worker.read()
+    before = await worker.server.call(worker.leases.forget(place.lane))
+    owned = await place.owners()
+    await worker.settle(held)
+
+    assert before > 0
+    assert len(owned) == 2
+    assert await worker.server.call(worker.leases.forget(place.lane)) == 0
+    assert await worker.server.call(worker.leases.forget(place.keys.lane("never used", "", ""))) == 0
+
+
+async def test_thousands_of_messages_can_be_renewed_and_handed_back_at_once(place: Place) -> None:
+    if not place.server.blocking:
+        pytest.skip("no evidence from a server inside the process, and slow there")
+    worker = place.actor("worker")
+    for at in range(0, 9000, 3000):
+        await place.submit(*(message(str(number), cube="c") for number in range(at, at + 3000)))
+    held = await worker.read(9000)
+
+    lost = await renew(worker, held)
+    ids = [one.entry_id for one in held]
+    released = await worker.server.call(worker.leases.release(place.lane, ids))
+
+    assert lost == []
+    assert released == 9000
+
+
+@pytest.mark.parametrize("through_outbox", [False, True])
+async def test_a_call_may_lead_to_thousands_of_follow_ups(place: Place, through_outbox: bool) -> None:
+    if not place.server.blocking:
+        pytest.skip("no evidence from a server inside the process, and slow there")
+    worker = place.actor("worker")
+    await place.submit(message())
+    held = await worker.read()
+    follow_ups = [FollowUp(message(label=EFFECT)) for _ in range(9000)]
+
+    command = worker.outcomes.conclude(place.lane, held, held, follow_ups, through_outbox=through_outbox)
+    lost = await place.server.call(command)
+
+    assert lost == []
+    key, size = (place.lane.outbox, "LLEN") if through_outbox else (place.effects.stream, "XLEN")
+    assert await place.server.execute(size, key) == 9000
+
+
+# -- the crash account -----------------------------------------------------------------------------------------------
+
+
+class Mortal:
+    """A message that one worker after another claims; each may run it and die."""
+
+    def __init__(self, place: Place, held: Delivery) -> None:
+        self.place = place
+        self.held = held
+        self.number = 0
+
+    async def next_worker(self, *, runs: bool, alone: bool = True, parole: bool = False, dies: bool = True) -> Delivery:
+        self.number += 1
+        worker = self.place.actor(f"worker-{self.number}")
+        (self.held,) = await worker.claim()
+        claimed = self.held
+        if runs:
+            assert (await worker.begin(self.held, alone=alone))[0]
+        if parole:
+            await worker.server.call(worker.leases.parole(self.held))
+        if dies:
+            await worker.dies()
+        else:
+            await worker.server.call(worker.leases.release(self.place.lane, None))
+        return claimed
+
+
+@pytest.fixture
+async def mortal(place: Place) -> Mortal:
+    """It was delivered to a worker that died: it ran there, or waited, nobody can tell."""
+    first = place.actor("worker-0")
+    await place.submit(message())
+    (held,) = await first.read()
+    await first.dies()
+    return Mortal(place, held)
+
+
+async def crashes_seen_by_the_next(mortal: Mortal) -> int:
+    return (await mortal.next_worker(runs=False, dies=False)).attempts["crashes"]
+
+
+async def test_a_message_that_dies_twice_as_the_only_suspect_has_two_crashes(mortal: Mortal) -> None:
+    claimed = await mortal.next_worker(runs=True)
+
+    assert claimed.suspect
+    assert claimed.attempts["crashes"] == 1
+    assert await crashes_seen_by_the_next(mortal) == 2
+
+
+async def test_a_suspect_that_only_waited_in_a_dead_worker_is_not_blamed(mortal: Mortal) -> None:
+    for _ in range(4):
+        await mortal.next_worker(runs=False)
+
+    assert await crashes_seen_by_the_next(mortal) == 1
+
+
+@pytest.mark.parametrize(("alone", "parole"), [(False, False), (True, True)])
+async def test_a_suspect_that_died_beside_others_is_not_blamed_but_runs_alone_next(
+    mortal: Mortal, alone: bool, parole: bool
+) -> None:
+    await mortal.next_worker(runs=True, alone=alone, parole=parole)
+
+    claimed = await mortal.next_worker(runs=True)
+
+    assert claimed.strict
+    assert claimed.attempts["crashes"] == 1
+    assert await crashes_seen_by_the_next(mortal) == 2
+
+
+@pytest.mark.parametrize(("alone", "parole"), [(True, False), (False, False), (True, True)])
+async def test_a_shutdown_costs_a_suspect_nothing(mortal: Mortal, alone: bool, parole: bool) -> None:
+    for _ in range(3):
+        await mortal.next_worker(runs=True, alone=alone, parole=parole, dies=False)
+
+    assert await crashes_seen_by_the_next(mortal) == 1
+
+
+async def test_a_shutdown_costs_a_new_message_nothing(place: Place) -> None:
+    first = place.actor("first")
+    await place.submit(message())
+    (held,) = await first.read()
+    await first.server.call(first.leases.release(place.lane, None))
+    mortal = Mortal(place, held)
+
+    for _ in range(3):
+        claimed = await mortal.next_worker(runs=True, dies=False)
+
+    assert claimed.attempts["crashes"] == 0
+    assert not claimed.suspect
+
+
+async def test_a_strict_suspect_that_is_handed_back_stays_strict(mortal: Mortal) -> None:
+    await mortal.next_worker(runs=True, alone=False)
+    await mortal.next_worker(runs=True, dies=False)
+
+    claimed = await mortal.next_worker(runs=True)
+
+    assert claimed.strict
+    assert claimed.attempts["crashes"] == 1
+    assert await crashes_seen_by_the_next(mortal) == 2
+
+
+async def test_up_to_the_highest_budget_every_lonely_death_is_counted(mortal: Mortal) -> None:
+    seen = [(await mortal.next_worker(runs=True)).attempts["crashes"] for _ in range(40)]
+
+    assert seen == list(range(1, 41))
