@@ -39,10 +39,15 @@ class Lines:
         import hiredis
         from redis.exceptions import ResponseError
 
+        cancellations = _cancellations()
         line: Any = self._idle.pop() if self._idle else await self._pool.get_connection()
         try:
             packed = b"".join([hiredis.pack_command(call) for call in calls])
             await line.send_packed_command(packed, check_health=False)
+            if _cancellations() > cancellations:
+                # redis-py sends, and connects, in asyncio.wait_for: before Python 3.12 that swallows a cancellation
+                # which comes just when it is done.
+                raise asyncio.CancelledError
             replies: list[Any] = []
             for _ in calls:
                 try:
@@ -68,3 +73,9 @@ class Lines:
             line = self._idle.pop()
             await line.disconnect(nowait=True)
             await self._pool.release(line)
+
+
+def _cancellations() -> int:
+    """How often this task was told to stop."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

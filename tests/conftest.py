@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from support.crew import Crew
 from support.processes import SETTINGS_PREFIXES
 from support.servers import RedisServer, server_programs
 
@@ -129,3 +130,20 @@ async def schedulers_at(settings_at: Callable[..., Settings]) -> AsyncIterator[M
 def make_scheduler(any_url: str, schedulers_at: MakeScheduler) -> MakeScheduler:
     """Makes schedulers that share one server, of each kind in turn."""
     return lambda **given: schedulers_at(any_url, **given)
+
+
+@pytest.fixture
+def crews(tmp_path: Path) -> Iterator[Callable[..., Crew]]:
+    """Makes crews of real worker processes for a server; all of them are gone after the test."""
+    made: list[Crew] = []
+
+    def make(url: str, **settings: Any) -> Crew:
+        folder = tmp_path / f"crew-{len(made)}"
+        folder.mkdir()
+        made.append(Crew(folder, url, **settings))
+        return made[-1]
+
+    yield make
+    for crew in made:
+        crew.end()
+        crew.print_logs()

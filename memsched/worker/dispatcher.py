@@ -73,7 +73,7 @@ class Dispatcher:
         self._labels: dict[str, _Label] = {}
         self._turns = WeightedTurns()
         self._occupied = 0
-        self._suspects: set[Run] = set()
+        self._suspects: dict[Delivery, Run] = {}
         self._on_probation: Run | None = None
         self._ended: deque[Run] = deque()
         self._threads: ThreadPoolExecutor | None = None
@@ -140,7 +140,7 @@ class Dispatcher:
         run = Run(name, cube, label.handler, batch, label.timeout_seconds, now, suspect=batch[0].suspect)
         if run.suspect:
             run.alone = not self._suspects
-            self._suspects.add(run)
+            self._suspects[batch[0]] = run
             self._on_probation = run
         started = time.time()
         for delivery in batch:
@@ -200,7 +200,6 @@ class Dispatcher:
             run.reported = True
             run.verdict = run.verdict or run.cancelled_as or Verdict.SHUTDOWN
             self._ended.append(run)
-            self._no_suspect_any_more(run)
         if run.thread is not None and not run.thread.done():
             loop = asyncio.get_running_loop()
             run.thread.add_done_callback(lambda _: _soon(loop, self._thread_ended, run))
@@ -231,7 +230,12 @@ class Dispatcher:
     def awaiting_parole(self) -> tuple[Run, float] | None:
         """A suspect that others wait for, and the loop.time() at which they may start beside it."""
         run = self._on_probation
-        if run is None or run.deliveries[0].strict or not any(label.buffer.parked for label in self._labels.values()):
+        if (
+            run is None
+            or run.over
+            or run.deliveries[0].strict
+            or not any(label.buffer.parked for label in self._labels.values())
+        ):
             return None
         return run, run.started + _PROBATION_SECONDS
 
@@ -242,13 +246,12 @@ class Dispatcher:
             self._unpark()
             self.start_ready()
 
-    def _no_suspect_any_more(self, run: Run) -> None:
-        """Its outcome is known. What it leaves running here (a thread that does not end) must not hold up others."""
-        if run in self._suspects:
-            self._suspects.discard(run)
-            if self._on_probation is run:
-                self._on_probation = None
-            self._unpark()
+    def _acquit(self, delivery: Delivery) -> None:
+        """The server knows its outcome. Not sooner: until then a death would be put down to it."""
+        if self._on_probation is self._suspects.pop(delivery):
+            self._on_probation = None
+        self._unpark()
+        self.start_ready()
 
     def _unpark(self) -> None:
         for label in self._labels.values():
@@ -269,6 +272,8 @@ class Dispatcher:
             if self.held.get(key) is delivery:
                 del self.held[key]
                 self._finished_since += 1
+            if delivery in self._suspects:
+                self._acquit(delivery)
 
     def lose(self, deliveries: Iterable[Delivery]) -> None:
         """They belong to other workers now: forget those that wait, cancel the calls of those that run."""
@@ -330,7 +335,6 @@ class Dispatcher:
         run.verdict = run.cancelled_as
         run.reported = True
         self._ended.append(run)
-        self._no_suspect_any_more(run)
         self._on_change()
 
     # -- end -----------------------------------------------------------------------------------------------------

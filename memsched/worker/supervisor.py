@@ -27,6 +27,8 @@ _QUICK_DEATH_SECONDS = 10.0
 _AFTER_GRACE_SECONDS = 15.0
 """What a worker may need, beyond the grace time, to cancel, report and say goodbye."""
 _LONGEST_PAUSE_SECONDS = 30.0
+_ONE_REQUEST_SECONDS = 1.0
+"""Signals so close together are one request: some senders tell a whole group of processes, and some tell twice."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Supervisor:
         self._children: dict[int, _Child] = {}
         self._server: Server | None = None
         self._stopping = asyncio.Event()
+        self._told_at: list[float] = []
         self._exit_code = 0
 
     async def run(self) -> int:
@@ -63,7 +66,15 @@ class Supervisor:
         return self._exit_code
 
     def _on_signal(self) -> None:
-        number = signal.SIGKILL if self._stopping.is_set() else signal.SIGTERM
+        """The first asks the workers to stop, the second to hurry (it costs no attempt), a third kills."""
+        now = asyncio.get_running_loop().time()
+        if self._told_at and now - self._told_at[-1] < _ONE_REQUEST_SECONDS:
+            return
+        self._told_at.append(now)
+        log.info("the supervisor was told to stop", action="supervisor.told", times=len(self._told_at))
+        self._tell_children(signal.SIGTERM if len(self._told_at) <= 2 else signal.SIGKILL)
+
+    def _tell_children(self, number: int) -> None:
         self._stopping.set()
         for child in self._children.values():
             _signal(child.process, number)
@@ -81,7 +92,7 @@ class Supervisor:
                 return
             if code == EXIT_WILL_NOT_GET_BETTER:
                 self._exit_code = code
-                self._on_signal()
+                self._tell_children(signal.SIGTERM)
                 return
             log.error(
                 "a worker process died; its messages are handed over and another one is started",

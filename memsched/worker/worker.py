@@ -98,7 +98,7 @@ class Worker:
             self.cycle.on_follow_ups = outbox.filled
             self._also(outbox.run())
         log.info(
-            "worker started", action="worker.started", worker_id=self.worker_id, labels=sorted(labels),
+            "worker started", action="worker.started", worker_id=self.worker_id, pid=os.getpid(), labels=sorted(labels),
             lanes=len(lanes), concurrency=self._settings.concurrency,
         )  # fmt: skip
 

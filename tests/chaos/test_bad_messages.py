@@ -3,120 +3,154 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
-from support.chaos_handlers import COUNTED
 from support.conditions import until
 from support.crew import Crew
 from support.messages import message, messages
+from support.outcome import (
+    all_finished,
+    assert_nothing_lost_and_nothing_twice,
+    dead_letters,
+    effect_count,
+    effects,
+)
 from support.servers import RedisServer
+from support.truth import watched
 
 from memsched import AsyncMemScheduler
-from memsched.queue.dead import DeadFilter, DeadLetter
+from memsched.keys import GROUP, Keys
 
+MakeCrew = Callable[..., Crew]
+LANE = Keys().lane("task", "", "")
 pytestmark = pytest.mark.timeout(90)
 
 
-async def dead_letters(scheduler: AsyncMemScheduler) -> list[DeadLetter]:
-    return [letter async for letter in (await scheduler.dead_letters()).letters(DeadFilter())]
-
-
-def counted_ids(server: RedisServer) -> Counter[str]:
-    return Counter(fields["content"] for _, fields in server.client.xrange(f"memsched:{{{COUNTED}}}:stream"))
-
-
-async def empty(scheduler: AsyncMemScheduler, label: str) -> bool:
-    return (await scheduler.read_status()).labels[label].backlog == 0
-
-
-async def test_a_message_that_kills_its_process_is_dead_after_two_deaths_and_its_neighbours_are_done(
-    make_crew, schedulers_at, own_redis: RedisServer
+@pytest.mark.parametrize("supervised", [True, False], ids=["supervised", "alone"])
+@pytest.mark.parametrize("label", ["task", "threaded"])
+async def test_a_message_that_kills_its_process_dies_after_two_crashes_and_takes_nobody_with_it(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer, supervised: bool, label: str
 ) -> None:
-    crew: Crew = make_crew(MEMSCHED_MAX_CRASHES="2", MEMSCHED_CONCURRENCY="32")
-    scheduler = schedulers_at(own_redis.url)
-    neighbours = messages(100, label="poison")
-    poison = message("poison", label="poison", cube="the-bad-one")
+    crew, client = make_crew(max_crashes=2, concurrency=32, prefetch_ms=1000), own_redis.client
+    neighbours = messages(120, label=label, info={"sleep": 0.02})
+    poison = message("poison", label=label, cube="the bad one", info={"kill": True})
     await scheduler.submit_messages([*neighbours[:20], poison, *neighbours[20:]])
-    crew.supervise(2)
+    if supervised:
+        crew.supervise(2)
+    else:
+        crew.start()
 
-    await until(lambda: empty(scheduler, "poison"), "all to be finished", seconds=60)
+    def dead_workers() -> int:
+        return len(crew.said("worker.died")) + sum(not member.running for member in crew.members)
+
+    if not supervised:
+        for deaths in (1, 2):
+            await until(lambda wanted=deaths: dead_workers() == wanted, "the worker to be killed by its message")
+            crew.start()
+    await all_finished(scheduler, label)
 
     (letter,) = await dead_letters(scheduler)
     assert (letter.item_id, letter.reason, letter.attempts["crashes"]) == (poison.item_id, "crashes", 2)
-    assert len(crew.lines("deaths")) == 2
-    assert counted_ids(own_redis) == Counter(neighbour.item_id for neighbour in neighbours)
+    assert crew.record.runs()[poison.item_id] == 2
+    assert await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, [*neighbours, poison]) == {
+        poison.item_id
+    }
+
+
+async def test_several_killers_take_nobody_with_them(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
+) -> None:
+    crew = make_crew(max_crashes=2, concurrency=16)
+    neighbours = messages(100, info={"sleep": 0.01})
+    killers = [message(cube=f"killer-{number}", info={"kill": True}) for number in range(3)]
+    await scheduler.submit_messages([*neighbours[:10], *killers, *neighbours[10:]])
+    crew.supervise(2)
+
+    await all_finished(scheduler)
+
+    dead = await assert_nothing_lost_and_nothing_twice(crew, own_redis.client, scheduler, [*neighbours, *killers])
+    assert dead == {item.item_id for item in killers}
+    assert {letter.reason for letter in await dead_letters(scheduler)} == {"crashes"}
+    runs = crew.record.runs()
+    assert all(2 <= runs[item.item_id] <= 4 for item in killers)
 
 
 async def test_a_message_that_always_fails_is_dead_after_its_retries(
-    make_crew, schedulers_at, own_redis: RedisServer
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
-    crew.start(2)
-    sent = messages(20, label="fail")
-    await scheduler.submit_messages(sent)
+    crew, client = make_crew(batch_size=1), own_redis.client
+    good, bad = messages(60), messages(20, user="bad", info={"fail": True})
+    crew.start()
+    crew.start()
+    await scheduler.submit_messages([item for pair in zip(good[:20], bad, strict=True) for item in pair] + good[20:])
 
-    await until(lambda: empty(scheduler, "fail"), "all to be given up")
+    async with watched(scheduler, client, "task", 80):
+        await all_finished(scheduler)
 
-    assert Counter(crew.lines("runs")) == Counter({one.item_id: 6 for one in sent})
+    assert Counter({item.item_id: crew.record.runs()[item.item_id] for item in bad}) == Counter(
+        {item.item_id: 6 for item in bad}
+    )
     letters = await dead_letters(scheduler)
-    assert {letter.item_id for letter in letters} == {one.item_id for one in sent}
+    assert {letter.item_id for letter in letters} == {item.item_id for item in bad}
     assert {(letter.reason, letter.attempts["errors"]) for letter in letters} == {("errors", 6)}
-    assert all("it never works" in letter.error for letter in letters)
+    assert all("it was told to fail" in letter.error for letter in letters)
+    await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, good + bad)
 
 
 async def test_what_is_no_message_is_a_dead_letter_and_its_neighbours_are_done(
-    make_crew, schedulers_at, own_redis: RedisServer
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
-    good = messages(100, label="work")
-    stream = "memsched:{work}:stream"
+    crew, client = make_crew(), own_redis.client
+    good = messages(100)
     bad = [{"user_id": "u"}, {"nothing": "here"}, {"v": "99", "user_id": "u", "mem_cube_id": "c", "content": "x"},
            {"user_id": b"\xff\xfe", "mem_cube_id": "c", "content": "x"},
            {"user_id": "u", "mem_cube_id": "c", "content": "x", "info": "{no json"}]  # fmt: skip
     for number in range(10):
         await scheduler.submit_messages(good[10 * number : 10 * number + 10])
-        own_redis.client.xadd(stream, bad[number % len(bad)])
-    crew.start(2)
+        client.xadd(LANE.stream, bad[number % len(bad)])
+    crew.start()
+    crew.start()
 
-    await until(lambda: empty(scheduler, "work"), "all to be finished")
+    await all_finished(scheduler)
 
-    letters = await dead_letters(scheduler)
-    assert [letter.reason for letter in letters] == ["malformed"] * 10
-    assert counted_ids(own_redis) == Counter(one.item_id for one in good)
+    assert [letter.reason for letter in await dead_letters(scheduler)] == ["malformed"] * 10
+    assert effects(client) == Counter(item.item_id for item in good)
 
 
 async def test_a_group_that_is_destroyed_in_the_middle_loses_nothing(
-    make_crew, schedulers_at, own_redis: RedisServer
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
-    crew.start(2)
-    await crew.ready(2)
-    sent = messages(500, cubes=50, label="work")
+    crew, client = make_crew(), own_redis.client
+    crew.start()
+    crew.start()
+    await until(lambda: len(crew.workers()) == 2)
+    sent = messages(500, cubes=50, info={"sleep": 0.005})
     await scheduler.submit_messages(sent)
-    await until(lambda: len(crew.lines("runs")) > 50, "the workers to be in the middle")
+    for times in (1, 2, 3):
+        await until(lambda enough=60 * times: effect_count(client) > enough, "the workers to be in the middle")
+        client.xgroup_destroy(LANE.stream, GROUP)
 
-    own_redis.client.xgroup_destroy("memsched:{work}:stream", "memsched")
+    await all_finished(scheduler)
 
-    await until(lambda: empty(scheduler, "work"), "all to be finished", seconds=30)
-    assert counted_ids(own_redis) == Counter(one.item_id for one in sent)
+    assert await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, sent) == set()
 
 
-async def test_workers_go_on_after_their_stream_was_deleted(make_crew, schedulers_at, own_redis: RedisServer) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
-    crew.start(2)
-    await crew.ready(2)
-    await scheduler.submit_messages(messages(200, cubes=20, label="work"))
-    await until(lambda: len(crew.lines("runs")) > 20, "the workers to be in the middle")
+async def test_workers_go_on_after_their_stream_was_deleted(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
+) -> None:
+    crew, client = make_crew(), own_redis.client
+    crew.start()
+    crew.start()
+    await until(lambda: len(crew.workers()) == 2)
+    await scheduler.submit_messages(messages(200, cubes=20, info={"sleep": 0.005}))
+    await until(lambda: effect_count(client) > 20, "the workers to be in the middle")
 
-    own_redis.client.delete("memsched:{work}:stream")
-    later = messages(50, label="work")
+    client.delete(LANE.stream)
+    later = messages(50)
     await scheduler.submit_messages(later)
 
-    await until(lambda: empty(scheduler, "work"), "all to be finished", seconds=30)
-    counts = counted_ids(own_redis)
-    assert all(counts[one.item_id] == 1 for one in later)
-    assert max(counts.values()) == 1
+    await all_finished(scheduler)
+    left = effects(client)
+    assert all(left[item.item_id] == 1 for item in later)
+    assert max(left.values()) == 1

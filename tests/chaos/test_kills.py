@@ -5,140 +5,171 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
-from support.chaos_handlers import COUNTED
 from support.conditions import until
 from support.crew import Crew
 from support.messages import messages
+from support.outcome import all_finished, assert_nothing_lost_and_nothing_twice, effect_count, effects
 from support.servers import RedisServer
 from support.truth import watched
 
-from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched import AsyncMemScheduler
 
+MakeCrew = Callable[..., Crew]
 MESSAGES = 1000
+KILLS = 8
 pytestmark = pytest.mark.timeout(120)
 
 
-async def settled(scheduler: AsyncMemScheduler, label: str, seconds: float = 60.0) -> None:
-    """Until nothing of the label is unfinished."""
+class Killer:
+    """Kills workers at random moments."""
 
-    async def empty() -> bool:
-        return (await scheduler.read_status()).labels[label].backlog == 0
+    def __init__(self, crew: Crew, chance: random.Random, *, replaces: bool) -> None:
+        self._crew = crew
+        self._chance = chance
+        self._replaces = replaces
+        self.killed = 0
 
-    await until(empty, f"all {label} messages to be finished", seconds=seconds)
-
-
-def assert_each_ran_and_counts_once(crew: Crew, sent: Sequence[ScheduleMessageItem]) -> None:
-    ids = {message.item_id for message in sent}
-    ran = Counter(line.split()[0] for line in crew.lines("runs"))
-    assert set(ran) == ids, "some never ran"
-    entries = crew.server.client.xrange(f"memsched:{{{COUNTED}}}:stream")
-    counted = Counter(fields["content"] for _, fields in entries)
-    assert set(counted) == ids, "some were not counted"
-    assert max(counted.values()) == 1, "some were counted twice"
-
-
-async def kill_until(
-    crew: Crew, chance: random.Random, done: Callable[[], bool], kills: int, replace: bool
-) -> list[int]:
-    """SIGKILL workers at random moments; gives their process ids."""
-    killed: list[int] = []
-    while len(killed) < kills and not done():
-        await asyncio.sleep(chance.uniform(0.05, 0.4))
-        if pid := crew.kill_one(chance):
-            killed.append(pid)
-            if replace:
-                crew.start()
-    return killed
+    async def kill_until(self, done: Callable[[], bool], most: int = KILLS) -> None:
+        while self.killed < most and not done():
+            await asyncio.sleep(self._chance.uniform(0.05, 0.4))
+            self.killed += 1  # before it happens, for the sampler looks at the same time
+            if not self._crew.kill_one(self._chance):
+                self.killed -= 1
+            elif self._replaces:
+                self._crew.start()
 
 
-@pytest.mark.parametrize("label", ["work", "thread"])
+@pytest.mark.parametrize("label", ["task", "threaded"])
 @pytest.mark.parametrize("supervised", [True, False], ids=["supervised", "alone"])
-async def test_workers_killed_at_random_moments_lose_nothing(
-    label: str, supervised: bool, make_crew, schedulers_at, own_redis: RedisServer, chance: random.Random
-) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
+async def test_workers_killed_at_random_moments_lose_nothing_and_count_nothing_twice(
+    label: str, supervised: bool, make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer,
+    chance: random.Random,
+) -> None:  # fmt: skip
+    crew, client = make_crew(), own_redis.client
+    killer = Killer(crew, chance, replaces=not supervised)
     if supervised:
         crew.supervise(3)
     else:
-        crew.start(3)
-    await crew.ready(3)
-    sent = messages(MESSAGES, cubes=100, label=label)
+        for _ in range(3):
+            crew.start()
+    await until(lambda: len(crew.workers()) == 3)
+    sent = messages(MESSAGES, cubes=100, label=label, info={"sleep": 0.01})
     await scheduler.submit_messages(sent)
 
-    async with watched(scheduler, own_redis.client, label, MESSAGES):
-        counted = f"memsched:{{{COUNTED}}}:stream"
-        killed = await kill_until(
-            crew, chance, lambda: own_redis.client.xlen(counted) > MESSAGES * 0.9, 8, not supervised
-        )
-        await settled(scheduler, label)
+    async with watched(scheduler, client, label, MESSAGES, lambda: killer.killed):
+        await killer.kill_until(lambda: effect_count(client) > MESSAGES * 0.9)
+        await all_finished(scheduler, label)
 
-    assert killed
-    assert_each_ran_and_counts_once(crew, sent)
+    assert killer.killed >= 3
+    assert await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, sent) == set()
 
 
 async def test_after_all_workers_were_killed_new_ones_go_on(
-    make_crew, schedulers_at, own_redis: RedisServer
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
-    crew.start(3)
-    await crew.ready(3)
-    sent = messages(MESSAGES, cubes=100, label="work")
+    crew, client = make_crew(), own_redis.client
+    for _ in range(3):
+        crew.start()
+    await until(lambda: len(crew.workers()) == 3)
+    sent = messages(MESSAGES, cubes=100, info={"sleep": 0.01})
     await scheduler.submit_messages(sent)
-    await until(lambda: len(crew.lines("runs")) > 100, "the workers to be in the middle")
+    await until(lambda: effect_count(client) > 100, "the workers to be in the middle")
 
-    async with watched(scheduler, own_redis.client, "work", MESSAGES) as sampler:
-        for process in crew.processes:
-            process.kill()
+    async with watched(scheduler, client, "task", MESSAGES, lambda: 3) as sampler:
+        for member in crew.members:
+            member.kill()
         await until(lambda: sampler.most_orphaned > 0, "the dead workers' messages to be orphaned")
-        crew.start(2)
-        await settled(scheduler, "work")
+        crew.start()
+        crew.start()
+        await all_finished(scheduler)
 
-    assert_each_ran_and_counts_once(crew, sent)
+    assert await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, sent) == set()
     assert (await scheduler.read_status()).total.orphaned == 0
-    assert crew.actions("message.recovered")
+    recovered = crew.said("message.recovered")
+    assert {row["previous_owner"] for row in recovered} <= {member.name for member in crew.members[:3]}
+    assert recovered
 
 
 async def test_a_killed_server_that_comes_back_has_everything(
-    make_crew, schedulers_at, own_redis: RedisServer
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
+    crew = make_crew()
     crew.supervise(2)
-    await crew.ready(2)
-    sent = messages(MESSAGES, cubes=100, label="work")
+    await until(lambda: len(crew.workers()) == 2)
+    sent = messages(MESSAGES, cubes=100, info={"sleep": 0.01})
     await scheduler.submit_messages(sent[:500])
     for kills in (1, 2):
-        await until(lambda enough=150 * kills: len(crew.lines("runs")) > enough, "the workers to be in the middle")
+        await until(lambda enough=150 * kills: len(crew.record.lines("end")) > enough, "the workers to be in the middle")
         own_redis.kill()
         submitting = asyncio.create_task(scheduler.submit_messages(sent[250 + 250 * kills : 500 + 250 * kills]))
-        await asyncio.sleep(0.3)  # an outage has a length
+        told = len(crew.said("server.gone"))
+        await until(lambda told=told: len(crew.said("server.gone")) >= min(told + 1, 2 * kills), "the outage to be felt")
         own_redis.start()
         await submitting
 
-    await settled(scheduler, "work")
+    await all_finished(scheduler)
 
-    assert_each_ran_and_counts_once(crew, sent)
+    assert await assert_nothing_lost_and_nothing_twice(crew, own_redis.client, scheduler, sent) == set()
+    assert crew.said("worker.died") == [], "an outage is no reason to die"
 
 
-async def test_checkpoints_survive_kills(make_crew, schedulers_at, own_redis: RedisServer, chance: random.Random) -> None:
-    crew: Crew = make_crew()
-    scheduler = schedulers_at(own_redis.url)
+async def test_the_server_and_the_workers_are_killed_together(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer, chance: random.Random
+) -> None:
+    crew = make_crew()
     crew.supervise(2)
-    await crew.ready(2)
-    sent = messages(60, label="steps")
+    await until(lambda: len(crew.workers()) == 2)
+    sent = messages(400, cubes=50, info={"sleep": 0.01})
     await scheduler.submit_messages(sent)
+    for rounds in range(1, 4):
+        await until(lambda enough=60 * rounds: len(crew.record.lines("end")) > enough, "the workers to be in the middle")
+        crew.kill_one(chance)
+        own_redis.kill()
+        own_redis.start()
 
-    counted = f"memsched:{{{COUNTED}}}:stream"
-    killed = await kill_until(crew, chance, lambda: own_redis.client.xlen(counted) >= 60, 4, False)
-    await settled(scheduler, "steps")
+    await all_finished(scheduler)
 
-    # A step is repeated only by the kill that came between it and its checkpoint.
-    steps = Counter(crew.lines("steps"))
-    assert set(steps) == {f"{message.item_id} {step}" for message in sent for step in range(10)}
-    assert sum(steps.values()) - len(steps) <= 8 * len(killed)
-    assert own_redis.client.xlen(counted) == 60
+    assert await assert_nothing_lost_and_nothing_twice(crew, own_redis.client, scheduler, sent) == set()
+
+
+async def test_broken_connections_lose_nothing_and_count_nothing_twice(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer, chance: random.Random
+) -> None:
+    crew, client = make_crew(), own_redis.client
+    for _ in range(2):
+        crew.start()
+    await until(lambda: len(crew.workers()) == 2)
+    sent = messages(600, cubes=60, info={"sleep": 0.005})
+    await scheduler.submit_messages(sent)
+    for _ in range(25):
+        await asyncio.sleep(chance.uniform(0.01, 0.05))
+        client.execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+    left = effect_count(client)
+
+    await all_finished(scheduler, seconds=30)
+
+    assert left < 600
+    assert await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, sent) == set()
+
+
+async def test_checkpoints_survive_kills(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer, chance: random.Random
+) -> None:
+    crew, client = make_crew(), own_redis.client
+    crew.supervise(2)
+    await until(lambda: len(crew.workers()) == 2)
+    sent = messages(60, label="steps", info={"sleep": 0.01})
+    await scheduler.submit_messages(sent)
+    killer = Killer(crew, chance, replaces=False)
+
+    await killer.kill_until(lambda: effect_count(client) >= 60, most=4)
+    await all_finished(scheduler, "steps")
+
+    # A step is repeated only by the kill that came between it and its checkpoint: 8 run in each process.
+    steps = Counter((line.item_id, line.more) for line in crew.record.lines("step"))
+    assert set(steps) == {(item.item_id, str(step)) for item in sent for step in range(10)}
+    assert sum(steps.values()) - len(steps) <= 8 * killer.killed
+    assert effects(client) == Counter({item.item_id: 1 for item in sent})

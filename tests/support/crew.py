@@ -1,4 +1,4 @@
-"""Real worker processes for a test: with or without a supervisor, to be killed, stopped and continued."""
+"""Real worker processes and their supervisors, and what their handlers wrote down."""
 
 from __future__ import annotations
 
@@ -8,103 +8,185 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from support.conditions import until
+import psutil
+from support.handlers import RECORD
 from support.processes import clean_environment, end, spawn
-from support.servers import RedisServer
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the record: what a handler did."""
+
+    word: str
+    item_id: str
+    pid: int
+    more: str
+
+
+class Record:
+    """What the handlers wrote down, outside of Redis."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self, word: str = "") -> list[Line]:
+        if not self.path.exists():
+            return []
+        found = []
+        for text in self.path.read_text().splitlines():
+            name, item_id, pid, more = text.split(" ", 3)
+            if not word or name == word:
+                found.append(Line(name, item_id, int(pid), more))
+        return found
+
+    def ids(self, word: str) -> set[str]:
+        return {line.item_id for line in self.lines(word)}
+
+    def runs(self) -> Counter[str]:
+        """How often each item's handler began."""
+        return Counter(line.item_id for line in self.lines("begin"))
+
+
+class Member:
+    """One process of the crew: a worker, or a supervisor with its workers."""
+
+    def __init__(self, process: subprocess.Popen[bytes], name: str, log: Path) -> None:
+        self.process = process
+        self.name = name
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def said(self, action: str) -> list[dict[str, Any]]:
+        """Its log lines of this action, its children's too."""
+        rows = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                row = json.loads(line)
+                if row.get("action") == action:
+                    rows.append(row)
+        return rows
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.running:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As the kernel kills it: at once, and gone when this returns."""
+        end(self.process)
+
+    def pause(self) -> None:
+        """Stopped when this returns."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def terminate(self) -> None:
+        self.signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = 30) -> int:
+        return self.process.wait(seconds)
+
+    def children(self) -> list[psutil.Process]:
+        """The worker processes of a supervisor."""
+        try:
+            found = psutil.Process(self.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in found if _is_a_worker(child)]
+
+
+def _is_a_worker(process: psutil.Process) -> bool:
+    try:
+        return "memsched.worker.process" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 class Crew:
-    """The workers of one test, and what they left behind in ``folder``."""
+    """Starts workers on one server, and ends all of them."""
 
-    def __init__(self, server: RedisServer, folder: Path, **environment: str) -> None:
-        self.server = server
+    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
         self.folder = folder
-        self.log = folder / "workers.log"
-        short = {
-            "MEMSCHED_REDIS_URL": server.url,
-            "MEMSCHED_APP": "support.chaos_handlers:handlers",
-            "MEMSCHED_MIN_IDLE_MS": "1000",
-            "MEMSCHED_BEAT_SECONDS": "0.3",
-            "MEMSCHED_WORKER_TTL_SECONDS": "1.5",
-            "MEMSCHED_RETRY_BASE_MS": "10",
-            "MEMSCHED_CONCURRENCY": "8",
-            "MEMSCHED_BATCH_SIZE": "4",
-            "MEMSCHED_MAX_CRASHES": "40",
-            "MEMSCHED_GRACE_SECONDS": "5",
-            "MEMSCHED_LOG_FORMAT": "json",
-            "MEMSCHED_LIVENESS_DIR": str(folder / "live"),
-            "CHAOS_FOLDER": str(folder),
-        }
-        self.environment = clean_environment(**{**short, **environment})
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.url = url
+        self.settings = settings
+        self.record = Record(folder / "record")
+        self.members: list[Member] = []
 
-    def start(self, count: int = 1) -> list[subprocess.Popen[bytes]]:
-        """Workers without a supervisor."""
-        command = [sys.executable, "-m", "memsched.worker.process"]
-        started = [spawn(command, log=self.log, env=self.environment) for _ in range(count)]
-        self.processes += started
-        return started
+    def environment(self, **settings: Any) -> dict[str, str]:
+        given = {
+            "redis_url": self.url, "app": "support.handlers:app", "liveness_dir": self.folder / "live",
+            "log_format": "json",
+            **self.settings, **settings,
+        }  # fmt: skip
+        return clean_environment(
+            **{f"MEMSCHED_{name.upper()}": str(value) for name, value in given.items()}, **{RECORD: str(self.record.path)}
+        )
 
-    def supervise(self, count: int) -> subprocess.Popen[bytes]:
-        """Workers under a supervisor."""
-        environment = {**self.environment, "MEMSCHED_PROCESSES": str(count)}
-        process = spawn([sys.executable, "-m", "workers"], log=self.log, env=environment)
-        self.processes.append(process)
-        return process
+    def start(self, **settings: Any) -> Member:
+        """One worker without a supervisor."""
+        name = f"worker-{len(self.members)}-{uuid4().hex[:6]}"
+        command = [sys.executable, "-m", "memsched.worker.process", "--worker-id", name]
+        return self._add(command, name, settings)
 
-    def pids(self) -> list[int]:
-        """The worker processes that are registered and there."""
-        client = self.server.client
-        found = [client.hget(f"memsched:worker:{name}", "pid") for name in client.zrange("memsched:workers", 0, -1)]
-        return [int(pid) for pid in found if pid and _is_there(int(pid))]
+    def supervise(self, processes: int, **settings: Any) -> Member:
+        """A supervisor with so many workers, started as containers start it."""
+        command = [sys.executable, "-m", "workers"]
+        return self._add(command, f"supervisor-{len(self.members)}", {**settings, "processes": processes})
+
+    def _add(self, command: list[str], name: str, settings: dict[str, Any]) -> Member:
+        log = self.folder / f"{name}.log"
+        member = Member(spawn(command, log=log, env=self.environment(**settings)), name, log)
+        self.members.append(member)
+        return member
+
+    def said(self, action: str) -> list[dict[str, Any]]:
+        return [row for member in self.members for row in member.said(action)]
+
+    def workers(self) -> list[int]:
+        """The process ids of all workers that have started to read and are still there."""
+        there = {child.pid for member in self.members for child in member.children()}
+        there |= {member.pid for member in self.members if member.running}
+        return sorted(there & {row["pid"] for row in self.said("worker.started")})
 
     def kill_one(self, chance: random.Random) -> int:
-        """SIGKILL one of the workers; gives its process id, 0 if there is none."""
-        pids = self.pids()
-        if not pids:
+        """SIGKILL a worker; gives its process id, 0 if there is none."""
+        there = self.workers()
+        if not there:
             return 0
-        pid = chance.choice(sorted(pids))
+        pid = chance.choice(there)
+        for member in self.members:
+            if member.pid == pid:
+                member.kill()
+                return pid
         os.kill(pid, signal.SIGKILL)
-        for process in self.processes:
-            if process.pid == pid:
-                process.wait()
         return pid
 
-    async def ready(self, count: int) -> None:
-        def all_there() -> bool:
-            if all(process.poll() is not None for process in self.processes):
-                raise AssertionError("the workers ended: " + "\n".join(self.lines("workers.log")[-5:]))
-            return len(self.pids()) >= count
+    def end(self) -> None:
+        """Kill all of them, the workers of supervisors first: they must not outlive the test."""
+        for member in self.members:
+            member.signal(signal.SIGSTOP)  # a supervisor must not start others meanwhile
+            for child in member.children():
+                child.kill()
+        for member in self.members:
+            member.kill()
 
-        await until(all_there, f"{count} workers to be ready")
-
-    def lines(self, name: str) -> list[str]:
-        path = self.folder / name
-        return path.read_text().splitlines() if path.exists() else []
-
-    def actions(self, action: str) -> list[dict[str, Any]]:
-        """What the workers logged under this name."""
-        rows = (json.loads(line) for line in self.lines("workers.log") if line.startswith("{"))
-        return [row for row in rows if row.get("action") == action]
-
-    def remove(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                end(process)
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    def print_logs(self) -> None:
+        """For the report of a failed test."""
+        for member in self.members:
+            print(f"--- {member.name} (pid {member.pid}, exit {member.process.poll()})")
+            print(member.log.read_text(errors="replace")[-6000:])

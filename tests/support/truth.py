@@ -4,45 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from support.chaos_handlers import COUNTED
+from support.handlers import EFFECT
 
 from memsched import AsyncMemScheduler, MemschedError
 from memsched.connection import UnreachableError
+from memsched.keys import Keys
 
 
+@dataclass
 class Sampler:
-    """Looks all the time. A message is counted in the same script that acknowledges it, so the number of counts just
-    before and just after a look are bounds for what the look may say."""
+    """Looks all the time. A message's effect is counted in the same script that acknowledges it, and a dead letter in
+    the one that removes it: so the numbers just before and just after a look are bounds for what the look may say."""
 
-    def __init__(self, scheduler: AsyncMemScheduler, client: Any, label: str, submitted: int) -> None:
-        self._scheduler = scheduler
-        self._client = client
-        self._label = label
-        self._submitted = submitted
-        self.samples = 0
-        self.wrong: list[str] = []
-        self.most_orphaned = 0
+    scheduler: AsyncMemScheduler
+    client: Any
+    label: str
+    submitted: int
+    deaths: Callable[[], int] = lambda: 0
+    """How many workers have been killed so far."""
+    samples: int = 0
+    wrong: list[str] = field(default_factory=list)
+    most_orphaned: int = 0
 
     def _finished(self) -> int:
-        counted = self._client.xlen(f"memsched:{{{COUNTED}}}:stream")
-        return int(counted + self._client.xlen(f"memsched:{{{self._label}}}:dead"))
+        keys = Keys()
+        effects = self.client.xlen(keys.lane(EFFECT, "", "").stream)
+        return int(effects + self.client.xlen(keys.lane(self.label, "", "").dead))
 
     async def look(self) -> None:
         before = self._finished()
-        status = await self._scheduler.read_status()
-        after = self._finished()
-        counts = status.labels[self._label]
+        status = await self.scheduler.read_status()
+        after, deaths = self._finished(), self.deaths()
+        counts = status.labels[self.label]
         self.samples += 1
         self.most_orphaned = max(self.most_orphaned, counts.orphaned)
-        if counts.backlog != counts.running + counts.remaining:
-            self.wrong.append(f"the sum: {counts}")
-        if not self._submitted - after <= counts.backlog <= self._submitted - before:
-            self.wrong.append(f"finished between {before} and {after} of {self._submitted}, but {counts}")
-        if counts.orphaned + counts.delayed > counts.remaining or min(counts.running, counts.orphaned) < 0:
-            self.wrong.append(f"the parts: {counts}")
+        checks = {
+            "backlog = running + remaining": counts.backlog == counts.running + counts.remaining,
+            "backlog within what is provably unfinished":
+                self.submitted - after <= counts.backlog <= self.submitted - before,
+            "orphaned and delayed are parts of remaining": counts.orphaned + counts.delayed <= counts.remaining,
+            "no negative numbers": min(counts.running, counts.remaining, counts.orphaned, counts.delayed) >= 0,
+            "orphaned only where a worker died": deaths > 0 or counts.orphaned == 0,
+            "running only where a worker lives": counts.running == 0 or any(one.alive for one in status.workers),
+            "the total is the sum of the labels":
+                status.total.backlog == sum(one.backlog for one in status.labels.values()),
+        }  # fmt: skip
+        self.wrong += [
+            f"not so: {claim}; finished between {before} and {after} of {self.submitted}, {deaths} deaths, {counts}"
+            for claim, holds in checks.items()
+            if not holds
+        ]
 
     async def run(self) -> None:
         while True:
@@ -52,9 +67,11 @@ class Sampler:
 
 
 @contextlib.asynccontextmanager
-async def watched(scheduler: AsyncMemScheduler, client: Any, label: str, submitted: int) -> AsyncIterator[Sampler]:
+async def watched(
+    scheduler: AsyncMemScheduler, client: Any, label: str, submitted: int, deaths: Callable[[], int] = lambda: 0
+) -> AsyncIterator[Sampler]:
     """Samples the status while the body runs; fails if one of the samples was wrong."""
-    sampler = Sampler(scheduler, client, label, submitted)
+    sampler = Sampler(scheduler, client, label, submitted, deaths)
     task = asyncio.create_task(sampler.run())
     try:
         yield sampler

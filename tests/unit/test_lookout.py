@@ -51,6 +51,18 @@ def test_a_hint_brings_the_next_look_forward_and_begins_at_the_front() -> None:
     assert (before, lane.promote_at, lane.claim_at, lane.cursor) == (50.0, 0.0, 0.0, "-")
 
 
+def test_a_hint_that_comes_while_the_answer_is_on_its_way_is_not_forgotten() -> None:
+    lane = watch()
+
+    lane.hinted("claimable")
+    lane.hinted("due")
+    lane.claimed(100.0, "-", taken=0, asked=5, min_idle_ms=60_000)
+    lane.promoted(100.0, 0, None)
+
+    assert lane.claim_at <= 100.0
+    assert lane.promote_at <= 100.0
+
+
 def test_promotion_waits_for_the_next_due_time_but_not_for_ever() -> None:
     lane = watch()
 

@@ -1,0 +1,50 @@
+"""What must be true after any accident: nothing lost, no fenced effect twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from support.conditions import until
+from support.crew import Crew
+from support.handlers import EFFECT
+
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.keys import Keys
+from memsched.queue.dead import DeadFilter, DeadLetter
+
+
+def effect_count(client: Any) -> int:
+    return int(client.xlen(Keys().lane(EFFECT, "", "").stream))
+
+
+def effects(client: Any) -> Counter[str]:
+    """How often each message left its fenced effect."""
+    return Counter(fields["content"] for _, fields in client.xrange(Keys().lane(EFFECT, "", "").stream))
+
+
+async def dead_letters(scheduler: AsyncMemScheduler, label: str = "") -> list[DeadLetter]:
+    found = (await scheduler.dead_letters()).letters(DeadFilter(label=label))
+    return [letter async for letter in found]
+
+
+async def all_finished(scheduler: AsyncMemScheduler, label: str = "task", *, seconds: float = 60.0) -> None:
+    async def finished() -> bool:
+        return (await scheduler.read_status()).labels[label].backlog == 0
+
+    await until(finished, f"all {label} messages to be finished", seconds=seconds)
+
+
+async def assert_nothing_lost_and_nothing_twice(
+    crew: Crew, client: Any, scheduler: AsyncMemScheduler, sent: Iterable[ScheduleMessageItem]
+) -> set[str]:
+    """Every message ran, and either left exactly one effect or is a dead letter. Gives the dead ones' ids."""
+    ids = {item.item_id for item in sent}
+    left = effects(client)
+    dead = {letter.item_id for letter in await dead_letters(scheduler)}
+    assert set(crew.record.runs()) >= ids - dead, "some never ran"
+    assert set(left) | dead == ids, "some were lost"
+    assert set(left) & dead == set(), "some are both done and dead"
+    assert max(left.values(), default=0) <= 1, "some were counted twice"
+    return dead
