@@ -195,7 +195,7 @@ class AsyncMemScheduler:
 
     async def print_tasks_status(self) -> None:
         """Print the status as a table."""
-        from memsched.cli.tables import print_status
+        from memsched.tables import print_status
 
         print_status(await self.read_status())
 
@@ -377,7 +377,7 @@ class MemScheduler:
 
 def show_web_logs(scheduler: MemScheduler, limit: int = 100) -> None:
     """Print the newest memory events of a scheduler as a table."""
-    from memsched.cli.tables import print_events
+    from memsched.tables import print_events
 
     print_events(scheduler.get_web_log_messages(limit))
 

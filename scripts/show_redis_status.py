@@ -14,8 +14,8 @@ import asyncio
 
 from memsched.cli.connecting import tool_settings
 from memsched.cli.failures import exit_with
-from memsched.cli.terminal import forgive_characters
 from memsched.cli.watch import DEFAULT_INTERVAL_SECONDS, show_status
+from memsched.terminal import forgive_characters
 
 
 def main() -> int:

@@ -189,7 +189,7 @@ async def _count(letters: DeadLetters, which: DeadFilter, limit: int | None, dry
             found.append(letter)
     missing = which.ids - {name for letter in found for name in (letter.item_id, letter.dead_id)}
     if missing and limit is None:
-        from memsched.cli.terminal import plain
+        from memsched.terminal import plain
 
         complain(f"no such dead letter: {', '.join(map(plain, sorted(missing)))}")
         raise typer.Exit(1)

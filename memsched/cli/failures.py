@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from memsched.cli.terminal import plain
 from memsched.errors import EmbeddedServerError, MemschedError, SettingsError
+from memsched.terminal import plain
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2

@@ -21,8 +21,6 @@ from typing import Any
 
 from rich.console import Group
 
-from memsched.cli.tables import status_view
-from memsched.cli.terminal import as_text
 from memsched.connection import Server
 from memsched.demo.crew import Crew, DemoFailed, Kill
 from memsched.demo.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
@@ -35,6 +33,8 @@ from memsched.messages import ScheduleMessageItem
 from memsched.queue.status import Counts, Status, read_status
 from memsched.queue.submit import Producer
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
+from memsched.tables import status_view
+from memsched.terminal import as_text
 
 USERS = ("alice", "bob")
 _KILL_AT = 0.4

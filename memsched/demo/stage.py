@@ -14,9 +14,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from memsched.cli.tables import status_view
-from memsched.cli.terminal import as_text, console
 from memsched.queue.status import Status
+from memsched.tables import status_view
+from memsched.terminal import as_text, console
 
 _LINES_PER_RUN = 10
 _PICTURE_COLUMNS = 92

@@ -4,13 +4,14 @@
 --
 --     1        runs for the first time
 --     even     waits after a crash, a suspect; count / 2 is the number of crashes it may have caused
---     odd      runs as a suspect, and no other suspect does: if the worker dies, it counts as one crash more
---     100+odd  runs beside other suspects: if the worker dies, nobody can tell which one it was; none is blamed, but
---              from then on (100+even) it waits until it can run with no other suspect at all (200+odd)
+--     odd      runs as the only suspect, and nothing else has just started: if the worker dies, it counts as one
+--              crash more
+--     100+odd  runs beside others that may be to blame: if the worker dies, nobody can tell which one it was; none is
+--              blamed, but from then on (100+even) it waits until it can start with no other suspect at all (200+odd)
 --
 -- So a message that kills its worker is known, mostly after two deaths; those that died with it are not taken for it;
--- and slow innocent ones do not wait for each other: a suspect that has run for a moment lets the next one start
--- (see parole).
+-- and slow innocent ones do not wait for each other: a suspect that has run for a moment lets others start (see
+-- parole).
 --
 -- include: handed_over
 -- KEYS[1]  <prefix>:{<lane>}:stream

@@ -9,7 +9,8 @@
 -- Returns the ids that no longer belong to the consumer; nothing was done to those.
 local count = owned(KEYS[1], ARGV[1], ARGV[2], {ARGV[3]})[ARGV[3]]
 if not count then return {ARGV[3]} end
-if count % 2 == 1 and count > 1 and count < 100 then
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', count + 100, 'JUSTID')
+if count % 2 == 1 and count > 1 and (count < 100 or count > 200) then
+  count = count < 100 and count + 100 or count - 100
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', count, 'JUSTID')
 end
 return {}

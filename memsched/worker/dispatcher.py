@@ -29,7 +29,9 @@ _UNWIND_SECONDS = 5.0
 """How long a cancelled handler may clean up before its message is given to others all the same."""
 _SPEED_OVER_SECONDS = 0.2
 _PROBATION_SECONDS = 0.2
-"""How long a suspect runs before the next one may start. What kills its process mostly does so at once."""
+"""How long a suspect runs before anything else may start. What kills its process mostly does so at once."""
+_PRECEDENCE_SECONDS = 0.05
+"""How much sooner than others a suspect may start that waited for what had just started."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +77,8 @@ class Dispatcher:
         self._occupied = 0
         self._suspects: dict[Delivery, Run] = {}
         self._on_probation: Run | None = None
+        self._newcomers_at = 0.0
+        """loop.time() from which messages without a past may start: a suspect waits for its turn."""
         self._ended: deque[Run] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._speed = 0.0
@@ -217,25 +221,38 @@ class Dispatcher:
         self._occupied -= 1
         label.buffer.release(run.cube)
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
-        self.start_ready()
+        if self._newcomers_at:
+            self._look_again()
+        else:
+            self.start_ready()
 
     # -- suspects ------------------------------------------------------------------------------------------------
 
     def _admits(self, delivery: Delivery) -> bool:
-        """Of the messages whose worker died one starts at a time, so that the one that kills it is found out."""
+        """Of the messages whose worker died one starts at a time, so that the one that kills it is found out.
+
+        For a moment nothing else starts with it, and nothing has just started: otherwise it could be blamed for the
+        deed of a killer that nobody suspects yet.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         if not delivery.suspect:
+            return self._on_probation is None and now >= self._newcomers_at
+        if self._on_probation is not None or (delivery.strict and self._suspects):
+            return False
+        running = (run.started for label in self._labels.values() for run in label.running)
+        at = max(running, default=-math.inf) + _PROBATION_SECONDS
+        if now >= at:
             return True
-        return not self._suspects if delivery.strict else self._on_probation is None
+        self._newcomers_at = at + _PRECEDENCE_SECONDS
+        for moment in (at, self._newcomers_at):
+            loop.call_at(moment, self._look_again)
+        return False
 
     def awaiting_parole(self) -> tuple[Run, float] | None:
         """A suspect that others wait for, and the loop.time() at which they may start beside it."""
         run = self._on_probation
-        if (
-            run is None
-            or run.over
-            or run.deliveries[0].strict
-            or not any(label.buffer.parked for label in self._labels.values())
-        ):
+        if run is None or run.over or not any(label.buffer.parked for label in self._labels.values()):
             return None
         return run, run.started + _PROBATION_SECONDS
 
@@ -243,19 +260,19 @@ class Dispatcher:
         """The server knows that it is not alone any more."""
         if self._on_probation is run:
             self._on_probation = None
-            self._unpark()
-            self.start_ready()
+            self._look_again()
 
     def _acquit(self, delivery: Delivery) -> None:
         """The server knows its outcome. Not sooner: until then a death would be put down to it."""
         if self._on_probation is self._suspects.pop(delivery):
             self._on_probation = None
-        self._unpark()
-        self.start_ready()
+        self._look_again()
 
-    def _unpark(self) -> None:
+    def _look_again(self) -> None:
+        """What was not admitted may be now."""
         for label in self._labels.values():
             label.buffer.unpark()
+        self.start_ready()
 
     # -- what comes out ------------------------------------------------------------------------------------------
 

@@ -61,10 +61,12 @@ async def test_a_message_that_kills_its_process_dies_after_two_crashes_and_takes
 async def test_several_killers_take_nobody_with_them(
     make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew = make_crew(max_crashes=2, concurrency=16)
-    neighbours = messages(100, info={"sleep": 0.01})
-    killers = [message(cube=f"killer-{number}", info={"kill": True}) for number in range(3)]
-    await scheduler.submit_messages([*neighbours[:10], *killers, *neighbours[10:]])
+    # They come one after another, so that a new one starts while those that died with the last one run again.
+    crew = make_crew(max_crashes=2, concurrency=8)
+    neighbours = messages(160, info={"sleep": 0.05})
+    killers = [message(cube=f"killer-{number}", info={"kill": True}) for number in range(5)]
+    parts = [[*neighbours[32 * number : 32 * number + 32], killer] for number, killer in enumerate(killers)]
+    await scheduler.submit_messages([item for part in parts for item in part])
     crew.supervise(2)
 
     await all_finished(scheduler)
@@ -73,7 +75,7 @@ async def test_several_killers_take_nobody_with_them(
     assert dead == {item.item_id for item in killers}
     assert {letter.reason for letter in await dead_letters(scheduler)} == {"crashes"}
     runs = crew.record.runs()
-    assert all(2 <= runs[item.item_id] <= 4 for item in killers)
+    assert all(1 <= runs[item.item_id] <= 4 for item in killers)
 
 
 async def test_a_message_that_always_fails_is_dead_after_its_retries(

@@ -56,7 +56,7 @@ async def test_workers_killed_at_random_moments_lose_nothing_and_count_nothing_t
         for _ in range(3):
             crew.start()
     await until(lambda: len(crew.workers()) == 3)
-    sent = messages(MESSAGES, cubes=100, label=label, info={"sleep": 0.01})
+    sent = messages(MESSAGES, cubes=100, label=label, info={"sleep": 0.06})
     await scheduler.submit_messages(sent)
 
     async with watched(scheduler, client, label, MESSAGES, lambda: killer.killed):
@@ -74,7 +74,7 @@ async def test_after_all_workers_were_killed_new_ones_go_on(
     for _ in range(3):
         crew.start()
     await until(lambda: len(crew.workers()) == 3)
-    sent = messages(MESSAGES, cubes=100, info={"sleep": 0.01})
+    sent = messages(MESSAGES, cubes=100, info={"sleep": 0.06})
     await scheduler.submit_messages(sent)
     await until(lambda: effect_count(client) > 100, "the workers to be in the middle")
 
@@ -99,14 +99,18 @@ async def test_a_killed_server_that_comes_back_has_everything(
     crew = make_crew()
     crew.supervise(2)
     await until(lambda: len(crew.workers()) == 2)
-    sent = messages(MESSAGES, cubes=100, info={"sleep": 0.01})
+    sent = messages(MESSAGES, cubes=100, info={"sleep": 0.06})
     await scheduler.submit_messages(sent[:500])
     for kills in (1, 2):
-        await until(lambda enough=150 * kills: len(crew.record.lines("end")) > enough, "the workers to be in the middle")
+        await until(
+            lambda enough=150 * kills: len(crew.record.lines("end")) > enough, "the workers to be in the middle"
+        )
         own_redis.kill()
         submitting = asyncio.create_task(scheduler.submit_messages(sent[250 + 250 * kills : 500 + 250 * kills]))
         told = len(crew.said("server.gone"))
-        await until(lambda told=told: len(crew.said("server.gone")) >= min(told + 1, 2 * kills), "the outage to be felt")
+        await until(
+            lambda told=told: len(crew.said("server.gone")) >= min(told + 1, 2 * kills), "the outage to be felt"
+        )
         own_redis.start()
         await submitting
 
@@ -122,10 +126,12 @@ async def test_the_server_and_the_workers_are_killed_together(
     crew = make_crew()
     crew.supervise(2)
     await until(lambda: len(crew.workers()) == 2)
-    sent = messages(400, cubes=50, info={"sleep": 0.01})
+    sent = messages(400, cubes=50, info={"sleep": 0.06})
     await scheduler.submit_messages(sent)
     for rounds in range(1, 4):
-        await until(lambda enough=60 * rounds: len(crew.record.lines("end")) > enough, "the workers to be in the middle")
+        await until(
+            lambda enough=60 * rounds: len(crew.record.lines("end")) > enough, "the workers to be in the middle"
+        )
         crew.kill_one(chance)
         own_redis.kill()
         own_redis.start()
@@ -142,7 +148,7 @@ async def test_broken_connections_lose_nothing_and_count_nothing_twice(
     for _ in range(2):
         crew.start()
     await until(lambda: len(crew.workers()) == 2)
-    sent = messages(600, cubes=60, info={"sleep": 0.005})
+    sent = messages(600, cubes=60, info={"sleep": 0.02})
     await scheduler.submit_messages(sent)
     for _ in range(25):
         await asyncio.sleep(chance.uniform(0.01, 0.05))
@@ -161,7 +167,7 @@ async def test_checkpoints_survive_kills(
     crew, client = make_crew(), own_redis.client
     crew.supervise(2)
     await until(lambda: len(crew.workers()) == 2)
-    sent = messages(60, label="steps", info={"sleep": 0.01})
+    sent = messages(60, label="steps", info={"sleep": 0.02})
     await scheduler.submit_messages(sent)
     killer = Killer(crew, chance, replaces=False)
 

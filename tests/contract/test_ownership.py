@@ -115,9 +115,7 @@ async def settle(actor: Actor, held: list[Delivery]) -> Any:
 
 async def conclude(actor: Actor, held: list[Delivery]) -> Any:
     follow_ups = [FollowUp(message(label=EFFECT))]
-    return await actor.server.call(
-        actor.outcomes.conclude(actor.lane, held, held, follow_ups, through_outbox=False)
-    )
+    return await actor.server.call(actor.outcomes.conclude(actor.lane, held, held, follow_ups, through_outbox=False))
 
 
 async def conclude_through_the_outbox(actor: Actor, held: list[Delivery]) -> Any:

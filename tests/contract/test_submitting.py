@@ -239,7 +239,9 @@ async def test_labels_and_ids_may_hold_any_character(make_scheduler: MakeSchedul
     items = [message(text, label=text, user=text, cube=text, item_id=text) for text in STRANGE]
 
     await producer.submit_messages(items)
-    await producer.submit_messages([item.model_copy(update={"item_id": item.item_id + "2"}) for item in items], delay=0.05)
+    await producer.submit_messages(
+        [item.model_copy(update={"item_id": item.item_id + "2"}) for item in items], delay=0.05
+    )
     for text in STRANGE:
         await producer.wait(user_id=text, timeout=10)
 

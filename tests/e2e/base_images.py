@@ -124,9 +124,7 @@ def _package_source(release: str) -> tuple[str | None, str]:
         listed = run(("apt-get", "indextargets", *wanted), environment=os.environ, timeout=60)
     except CommandFailed:
         return None, "main"
-    sources = [
-        fields for line in listed.splitlines() if len(fields := line.split()) == 3 and fields[0] == release
-    ]
+    sources = [fields for line in listed.splitlines() if len(fields := line.split()) == 3 and fields[0] == release]
     if not sources:
         return None, "main"
     mirror = sources[0][1]
@@ -146,9 +144,7 @@ def _give_redis_the_ways_of_its_image(root: Path) -> None:
 
 def _give_network_settings(root: Path) -> None:
     settings = _pip_settings()
-    certificates = (
-        settings.get("cert") or os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    )
+    certificates = settings.get("cert") or os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     if certificates and Path(certificates).is_file():
         shutil.copyfile(certificates, root / CERTIFICATES.lstrip("/"))
     configuration = configparser.RawConfigParser()
@@ -170,8 +166,6 @@ def _pip_settings() -> dict[str, str]:
         except CommandFailed:
             continue
         lines = sorted(listed.splitlines(), key=lambda line: line.startswith(":env:"))
-        found = (
-            re.fullmatch(r"(?:global|user|download|install|:env:)\.([a-z-]+)='(.*)'", line) for line in lines
-        )
+        found = (re.fullmatch(r"(?:global|user|download|install|:env:)\.([a-z-]+)='(.*)'", line) for line in lines)
         return {match[1]: match[2] for match in found if match}
     return {}

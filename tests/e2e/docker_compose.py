@@ -119,9 +119,7 @@ class Deployment:
         ).splitlines()
         # Three lines about all of it, then each consumer with its count.
         return sum(
-            int(count)
-            for worker, count in zip(summary[3::2], summary[4::2], strict=False)
-            if hostname in worker
+            int(count) for worker, count in zip(summary[3::2], summary[4::2], strict=False) if hostname in worker
         )
 
     def handled(self) -> Counter[str]:

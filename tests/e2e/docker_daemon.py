@@ -60,9 +60,7 @@ def run(command: tuple[str, ...], *, environment: Mapping[str, str], timeout: fl
         # To the end of its output: then whatever it had started is gone as well.
         output, errors = process.communicate(timeout=STOP_SECONDS)
         if isinstance(interruption, subprocess.TimeoutExpired):
-            raise CommandFailed(
-                f"{' '.join(command)}: no end after {timeout:.0f} s\n{output}{errors}"
-            ) from None
+            raise CommandFailed(f"{' '.join(command)}: no end after {timeout:.0f} s\n{output}{errors}") from None
         raise
     if process.returncode != 0:
         raise CommandFailed(f"{' '.join(command)}: exit code {process.returncode}\n{output}{errors}")

@@ -190,9 +190,7 @@ async def test_a_second_signal_to_the_supervisor_hurries_its_workers_and_costs_n
     assert [(row["consumer"], row["times_delivered"]) for row in rows] == [(NOBODY, 1)] * 4
 
 
-async def test_a_third_signal_to_the_supervisor_kills(
-    crew: Crew, scheduler: AsyncMemScheduler, tmp_path: Path
-) -> None:
+async def test_a_third_signal_to_the_supervisor_kills(crew: Crew, scheduler: AsyncMemScheduler, tmp_path: Path) -> None:
     supervisor = crew.supervise(1, grace_seconds=60)
     await until(lambda: workers(scheduler, 1))
     (child,) = supervisor.children()
@@ -230,9 +228,7 @@ async def test_what_a_waiting_read_was_given_at_the_last_moment_is_not_stranded(
     assert (await scheduler.get_tasks_status())["orphaned"] == 0
 
 
-def test_the_server_may_be_gone_when_a_worker_stops(
-    own_redis: RedisServer, crews: Callable[..., Crew]
-) -> None:
+def test_the_server_may_be_gone_when_a_worker_stops(own_redis: RedisServer, crews: Callable[..., Crew]) -> None:
     worker = _started(crews(own_redis.url, grace_seconds=1))
     own_redis.kill()
 

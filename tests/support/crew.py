@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import psutil
+
 from support.handlers import RECORD
 from support.processes import clean_environment, end, spawn
 
@@ -134,7 +135,8 @@ class Crew:
             **self.settings, **settings,
         }  # fmt: skip
         return clean_environment(
-            **{f"MEMSCHED_{name.upper()}": str(value) for name, value in given.items()}, **{RECORD: str(self.record.path)}
+            **{f"MEMSCHED_{name.upper()}": str(value) for name, value in given.items()},
+            **{RECORD: str(self.record.path)},
         )
 
     def start(self, **settings: Any) -> Member:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from support.messages import LABEL, message
-
 from memsched.keys import Keys
 from memsched.queue.delivery import Delivery, Malformed, read_entry
+from support.messages import LABEL, message
 
 KEYS = Keys()
 _numbers = count(1)

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from support.conditions import until
-from support.crew import Crew
-from support.handlers import EFFECT
-
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.keys import Keys
 from memsched.queue.dead import DeadFilter, DeadLetter
+from support.conditions import until
+from support.crew import Crew
+from support.handlers import EFFECT
 
 
 def effect_count(client: Any) -> int:

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.handlers import EFFECT
-
 from memsched import AsyncMemScheduler, MemschedError
 from memsched.connection import UnreachableError
 from memsched.keys import Keys
+from support.handlers import EFFECT
 
 
 @dataclass

@@ -138,7 +138,9 @@ def test_clearing_gives_everything_that_waited() -> None:
     assert buffer.take(32, ANY) == []
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["new", "suspect", "tried"])), max_size=30), st.data())
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["new", "suspect", "tried"])), max_size=30), st.data()
+)
 def test_whatever_happens_each_message_starts_once_and_each_cube_in_order(
     arrivals: list[tuple[str, str]], data: st.DataObject
 ) -> None:
@@ -159,7 +161,9 @@ def test_whatever_happens_each_message_starts_once_and_each_cube_in_order(
         step = data.draw(st.sampled_from(steps))
         if step == "arrive":
             buffer.add(waiting.pop(0))
-        elif step == "start" and (batch := buffer.take(data.draw(st.integers(1, 4)), NO_SUSPECT if suspect_runs else ANY)):
+        elif step == "start" and (
+            batch := buffer.take(data.draw(st.integers(1, 4)), NO_SUSPECT if suspect_runs else ANY)
+        ):
             cube = (batch[0].message.user_id, "home")
             assert cube not in running, "a cube never runs twice at the same time"
             assert len(batch) == 1 or not any(one.has_past for one in batch)

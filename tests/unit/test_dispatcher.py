@@ -160,7 +160,9 @@ async def test_higher_levels_start_first_and_lower_ones_are_not_starved() -> Non
 
     levels = {"high": TaskPriorityLevel.LEVEL_1, "middle": TaskPriorityLevel.LEVEL_2, "low": TaskPriorityLevel.LEVEL_3}
     bench = Bench({label: Handler(handle, level) for label, level in levels.items()}, concurrency=1)
-    bench.give(*(delivery(label=label, cube=str(number)) for number in range(40) for label in ("low", "middle", "high")))
+    bench.give(
+        *(delivery(label=label, cube=str(number)) for number in range(40) for label in ("low", "middle", "high"))
+    )
     await bench.ended(120)
 
     assert order[0] == "high"

@@ -18,7 +18,11 @@ UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 ANY_TEXT = st.text(st.characters())
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False, allow_infinity=False) | UNICODE,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | UNICODE,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(UNICODE, inner, max_size=4),
     max_leaves=12,
 )

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from memsched.cli.terminal import as_text, console, duration
+from memsched.terminal import as_text, console, duration
 
 if TYPE_CHECKING:
     from memsched.messages import ScheduleLogForWebItem
