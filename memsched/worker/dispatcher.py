@@ -221,7 +221,7 @@ class Dispatcher:
         self._occupied -= 1
         label.buffer.release(run.cube)
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
-        if self._newcomers_at:
+        if self._newcomers_at > asyncio.get_running_loop().time():
             self._look_again()
         else:
             self.start_ready()

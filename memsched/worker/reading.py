@@ -18,6 +18,7 @@ from memsched.queue.leases import Leases
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, WeightedTurns
 from memsched.worker.dispatcher import Dispatcher
+from memsched.worker.ending import end
 from memsched.worker.exchange import Exchange
 from memsched.worker.orchestrator import Orchestrator
 
@@ -173,10 +174,7 @@ class Reading:
     async def stop(self) -> None:
         """Take nothing more. What a read was given already is handed back with everything else at the end."""
         self.on = False
-        tasks = [task for task, _ in self._waiting.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(task for task, _ in self._waiting.values())
         self._waiting.clear()
 
     # -- after a broken connection -------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from memsched.queue.submit import Producer, ensure_groups, known_lanes, register
 from memsched.settings import Settings
 from memsched.version import __version__
 from memsched.worker.cycle import Cycle
+from memsched.worker.ending import end
 from memsched.worker.hints import Hints
 from memsched.worker.janitor import Janitor, forget_worker
 from memsched.worker.liveness import Liveness, liveness_dir
@@ -33,7 +34,6 @@ log = structlog.get_logger(__name__)
 
 _UNWIND_SECONDS = 2.0
 _FAREWELL_SECONDS = 3.0
-_CANCEL_AGAIN_SECONDS = 0.1
 
 
 def new_worker_id() -> str:
@@ -126,7 +126,8 @@ class Worker:
         await self._wait_until_said(_FAREWELL_SECONDS)
         self.cycle.stop()
         await asyncio.wait([self._loop_task], timeout=_FAREWELL_SECONDS)
-        await _end({self._loop_task, *self._tasks})
+        for error in await end((self._loop_task, *self._tasks)):
+            log.error("a duty of the worker had failed", action="worker.duty_failed", error=repr(error))
         self._loop_task = None
         self._tasks.clear()
         await self._say_goodbye()
@@ -168,17 +169,6 @@ class Worker:
                 "no goodbye: the server does not answer; what is unfinished is claimed after its min idle",
                 action="worker.stopped", worker_id=self.worker_id, error=str(error),
             )  # fmt: skip
-
-
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancel them until they have ended: one that waits in asyncio.wait_for may swallow that (Python 3.11)."""
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        ended, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_SECONDS)
-        for task in ended:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("a duty of the worker had failed", action="worker.duty_failed", error=repr(error))
 
 
 def _numbers(tally: Any) -> dict[str, int]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import MakeScheduler
 from support.conditions import until, wait_until
+from support.crew import Crew
+from support.handlers import EFFECT
 from support.messages import message, messages
 from support.servers import RedisServer, server_programs
 
-from memsched import HandlerContext, ScheduleMessageItem
+from memsched import AsyncMemScheduler, HandlerContext, ScheduleMessageItem
+
+MakeScheduler = Callable[..., AsyncMemScheduler]
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +101,97 @@ async def test_failures_are_retried_and_delays_are_kept(cluster_url: str, schedu
     await scheduler.wait(timeout=20)
 
     assert runs == ["later"] * 3
+
+
+async def test_a_cubes_messages_stay_in_order_however_many_are_submitted_at_once(
+    cluster_url: str, schedulers_at: MakeScheduler
+) -> None:
+    scheduler = schedulers_at(cluster_url, prefix="order")
+    order: list[int] = []
+
+    async def handle(batch: list[ScheduleMessageItem]) -> None:
+        order.extend(int(item.content) for item in batch)
+
+    await scheduler.submit_messages(messages(1500, cubes=1))
+    scheduler.register_handlers({"task": handle})
+    await scheduler.start()
+    await scheduler.wait(timeout=20)
+
+    assert order == list(range(1500))
+
+
+async def test_one_of_a_batch_can_fail_while_the_others_lead_to_follow_ups(
+    cluster_url: str, schedulers_at: MakeScheduler
+) -> None:
+    calls: list[int] = []
+
+    async def handle(batch: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+        calls.append(len(batch))
+        ctx.fail(batch[0], "no")
+        ctx.retry(batch[1], 3600)
+        ctx.submit(message(label=EFFECT))
+
+    scheduler = schedulers_at(cluster_url, prefix="mixed")
+    await scheduler.submit_messages(messages(4, cubes=1))
+    scheduler.register_handlers({"task": handle})
+    await scheduler.start()
+
+    async def settled() -> dict[str, Any]:
+        labels = (await scheduler.get_tasks_status())["labels"]
+        return labels if EFFECT in labels and labels["task"]["running"] == 0 else {}
+
+    labels = await until(settled)
+
+    assert calls == [4]
+    assert (labels["task"]["dead"], labels["task"]["delayed"], labels["task"]["backlog"]) == (1, 1, 1)
+    assert labels[EFFECT]["backlog"] == 1
+
+
+async def test_follow_ups_of_a_worker_that_was_killed_are_sent_on_by_another_and_none_twice(
+    cluster_url: str, schedulers_at: MakeScheduler, crews: Callable[..., Crew], tmp_path: Path
+) -> None:
+    pace = {"min_idle_ms": 1000, "beat_seconds": 0.3, "worker_ttl_seconds": 1.5, "max_crashes": 40}
+    crew = crews(cluster_url, prefix="kills", **pace)
+    scheduler = schedulers_at(cluster_url, prefix="kills", worker_ttl_seconds=1.5)
+    for _ in range(2):
+        crew.start()
+    await until(lambda: len(crew.workers()) == 2)
+    sent = messages(200, cubes=40, info={"sleep": 0.01})
+    await scheduler.submit_messages(sent)
+    for kills in (1, 2, 3):
+        await until(lambda enough=40 * kills: len(crew.record.lines("end")) > enough, "the workers to be in the middle")
+        crew.members[kills - 1].kill()
+        crew.start()
+
+    server = await scheduler.server()
+    lane = scheduler.keys.lane("task", "", "")
+
+    async def finished() -> bool:
+        status = await scheduler.read_status()
+        return status.labels["task"].backlog == 0 and await server.execute("LLEN", lane.outbox) == 0
+
+    await until(finished, "all to be finished and sent on", seconds=30)
+    rows = await server.execute("XRANGE", scheduler.keys.lane(EFFECT, "", "").stream, "-", "+")
+    effects = [fields[fields.index(b"content") + 1].decode() for _, fields in rows]
+    assert sorted(effects) == sorted(item.item_id for item in sent)
+    assert set(crew.record.runs()) == {item.item_id for item in sent}
+
+
+async def test_waiting_includes_what_is_on_its_way_through_an_outbox(
+    cluster_url: str, schedulers_at: MakeScheduler
+) -> None:
+    handled: list[str] = []
+
+    async def handle(batch: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+        handled.append(batch[0].label)
+        if hops := int(batch[0].content):
+            ctx.submit(message(str(hops - 1), label="b" if batch[0].label == "a" else "a"))
+
+    scheduler = schedulers_at(cluster_url, prefix="hops")
+    scheduler.register_handlers({"a": handle, "b": handle})
+    await scheduler.start()
+    for label in ("a", "b"):
+        handled.clear()
+        await scheduler.submit_messages(message("30", label=label))
+        await scheduler.wait(user_id="alice", timeout=20)
+        assert len(handled) == 31
