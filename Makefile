@@ -53,7 +53,7 @@ lock: $(STAMP)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--quiet --extra fast pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--quiet --all-extras pyproject.toml -o requirements-dev.lock
+		--quiet --extra dev pyproject.toml -o requirements-dev.lock
 
 env-example: $(STAMP)  ## Write .env.example from the settings
 	$(BIN)/memsched config --env-example > .env.example

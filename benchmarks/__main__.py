@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from benchmarks.transport import TARGETS, TransportBenchmark
-from memsched.worker.process import run_loop
+from memsched.process import run_loop
 
 
 def main() -> None:

@@ -247,7 +247,7 @@ class TransportBenchmark:
             "BENCH_FOLDER": str(self.folder),
             **environment,
         }
-        command = [sys.executable, "-m", "memsched.worker.process"]
+        command = [sys.executable, "-m", "memsched.process"]
         if supervised:
             command = [sys.executable, "-m", "workers"]
             variables["MEMSCHED_PROCESSES"] = str(count)

@@ -11,13 +11,25 @@ from memsched.version import __version__
 
 if TYPE_CHECKING:
     from memsched.errors import (
+        CubeDumpError,
+        CubeExists,
+        CubeForbidden,
         HandlerTimeout,
+        InvalidId,
         InvalidMessage,
         LeaseLost,
         MemschedError,
         QueueFull,
+        UnknownCube,
+        UnknownUser,
         WaitTimeout,
     )
+    from memsched.memory.cube import GeneralMemCube, GeneralMemCubeConfig
+    from memsched.memory.cubes import CubeRef, Permission
+    from memsched.memory.hot_state import WorkingMemory
+    from memsched.memory.items import Memory
+    from memsched.memory.searching import InvalidSearch, SearchArgs, SearchResult
+    from memsched.memory.store_errors import EmbedderMismatch, StoreRefused, StoreUnavailable
     from memsched.messages import (
         ACTIVATION_MEMORY_TYPE,
         ACTIVATION_UPDATE_TASK_LABEL,
@@ -51,7 +63,14 @@ if TYPE_CHECKING:
     from memsched.worker.orchestrator import Handler
 else:
     _HOMES = {
-        "memsched.errors": "HandlerTimeout InvalidMessage LeaseLost MemschedError QueueFull WaitTimeout",
+        "memsched.errors": "CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage LeaseLost "
+        "MemschedError QueueFull UnknownCube UnknownUser WaitTimeout",
+        "memsched.memory.cube": "GeneralMemCube GeneralMemCubeConfig",
+        "memsched.memory.cubes": "CubeRef Permission",
+        "memsched.memory.hot_state": "WorkingMemory",
+        "memsched.memory.items": "Memory",
+        "memsched.memory.searching": "InvalidSearch SearchArgs SearchResult",
+        "memsched.memory.store_errors": "EmbedderMismatch StoreRefused StoreUnavailable",
         "memsched.scheduler": "AsyncMemScheduler MemScheduler TaskStatus show_web_logs",
         "memsched.settings": "Settings",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",
@@ -92,23 +111,41 @@ __all__ = [
     "USER_MEMORY_TYPE",
     "WORKING_MEMORY_TYPE",
     "AsyncMemScheduler",
+    "CubeDumpError",
+    "CubeExists",
+    "CubeForbidden",
+    "CubeRef",
+    "EmbedderMismatch",
+    "GeneralMemCube",
+    "GeneralMemCubeConfig",
     "Handler",
     "HandlerContext",
     "HandlerTimeout",
+    "InvalidId",
     "InvalidMessage",
+    "InvalidSearch",
     "LeaseLost",
     "MemScheduler",
+    "Memory",
     "MemschedError",
+    "Permission",
     "QueueFull",
     "ScheduleLogForWebItem",
     "ScheduleMessageItem",
+    "SearchArgs",
+    "SearchResult",
     "Settings",
+    "StoreRefused",
+    "StoreUnavailable",
     "SubmitResult",
     "SyncHandlerContext",
     "TaskPriorityLevel",
     "TaskState",
     "TaskStatus",
+    "UnknownCube",
+    "UnknownUser",
     "WaitTimeout",
+    "WorkingMemory",
     "__version__",
     "show_web_logs",
 ]

@@ -114,3 +114,53 @@ class WaitTimeout(MemschedError):
     def __init__(self, unfinished: int, seconds: float) -> None:
         self.unfinished = unfinished
         super().__init__(f"{unfinished} unfinished after {seconds:g} s.")
+
+
+class InvalidId(MemschedError):
+    """A user's or a cube's id cannot be used."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        self.reason = reason
+        super().__init__(f"{what}: {reason}.")
+
+
+class UnknownUser(MemschedError):
+    """There is no such user."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        super().__init__(f"user_id={user_id!r}: create the user first, or set MEMSCHED_AUTO_REGISTER_CUBES=true.")
+
+
+class UnknownCube(MemschedError):
+    """The user has no cube of this name."""
+
+    def __init__(self, user_id: str, mem_cube_id: str) -> None:
+        self.user_id = user_id
+        self.mem_cube_id = mem_cube_id
+        super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: register the cube first.")
+
+
+class CubeExists(MemschedError):
+    """The name already stands for another cube."""
+
+    def __init__(self, user_id: str, mem_cube_id: str, reason: str) -> None:
+        self.user_id = user_id
+        self.mem_cube_id = mem_cube_id
+        self.reason = reason
+        super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: {reason}.")
+
+
+class CubeForbidden(MemschedError):
+    """The user may not do this with this cube."""
+
+    def __init__(self, user_id: str, mem_cube_id: str, reason: str) -> None:
+        self.user_id = user_id
+        self.mem_cube_id = mem_cube_id
+        self.reason = reason
+        super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: {reason}.")
+
+
+class CubeDumpError(MemschedError):
+    """A cube's dump cannot be written or read."""

@@ -47,6 +47,20 @@ class Lane:
         return self.task_prefix + escape(item_id)
 
 
+@dataclass(frozen=True, slots=True)
+class CubeKeys:
+    """What a cube has in Redis, all of it in one slot. A cube is named by its owner's id and his name of it."""
+
+    hot: str
+    """hash: the state that changes by compare-and-set (working set, activation block, version)."""
+    applied: str
+    """zset: the item ids whose effect the state already holds, by time."""
+    terms: str
+    """hash: in how many of the cube's memories a term occurs."""
+    counts: str
+    """hash: how many memories there are, of each type."""
+
+
 class Keys:
     """The names of all keys under one prefix.
 
@@ -60,10 +74,35 @@ class Keys:
         self.workers = f"{prefix}:workers"
         self.events = f"{prefix}:events"
         self.wake = f"{prefix}:wake"
+        self.users = f"{prefix}:users"
         self.lane_named = lru_cache(maxsize=4096)(self._lane_named)
 
     def worker(self, worker_id: str) -> str:
         return f"{self.prefix}:worker:{escape(worker_id)}"
+
+    def user(self, user_id: str) -> str:
+        """hash: a user's own counter of changes. All keys of a user share a slot."""
+        return f"{self._of_user(user_id)}:about"
+
+    def user_cubes(self, user_id: str) -> str:
+        """hash: what each of the user's names for a cube stands for."""
+        return f"{self._of_user(user_id)}:cubes"
+
+    def user_configs(self, user_id: str) -> str:
+        """hash: the configurations of the cubes that the user owns, by his names of them."""
+        return f"{self._of_user(user_id)}:configs"
+
+    def user_grants(self, user_id: str, mem_cube_id: str) -> str:
+        """hash: with whom the user shares this cube of his own."""
+        return f"{self._of_user(user_id)}:grants:{escape(mem_cube_id)}"
+
+    def _of_user(self, user_id: str) -> str:
+        return f"{self.prefix}:user:{{{escape(user_id)}}}"
+
+    def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
+        """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
+        tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
+        return CubeKeys(hot=f"{tag}:hot", applied=f"{tag}:applied", terms=f"{tag}:terms", counts=f"{tag}:counts")
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
         """The lane that a message of this label and cube goes to."""

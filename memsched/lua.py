@@ -52,9 +52,9 @@ class Script:
         return ("EVAL", self.source, *command.args[2:])
 
 
-def script(name: str) -> Script:
-    """The script ``memsched/queue/<name>.lua``."""
-    return Script(Path(__file__).parent / "queue" / f"{name}.lua")
+def script(name: str, package: str = "queue") -> Script:
+    """The script ``memsched/<package>/<name>.lua``."""
+    return Script(Path(__file__).parent / package / f"{name}.lua")
 
 
 def as_text(reply: Any) -> str:

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from memsched.errors import SchedulerNotStarted, WaitTimeout
+from memsched.handlers import add_memory_handlers
+from memsched.handlers.shared import SharedServices
 from memsched.keys import GROUP, Keys, Lane
 from memsched.lua import Command, as_int, as_text, as_texts, script
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, TaskState, messages_of
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from memsched.connection import Server
+    from memsched.handlers.services import MemoryServices
+    from memsched.memory.hot_state import WorkingMemory
+    from memsched.memory.searching import SearchResult
     from memsched.queue.dead import DeadLetters
     from memsched.queue.status import Status
     from memsched.queue.submit import Producer
@@ -65,6 +70,31 @@ class AsyncMessageQueue:
         return await self._scheduler.clear(label)
 
 
+class AsyncRetriever:
+    """Search in the cubes that a user may read: ``scheduler.retriever``."""
+
+    def __init__(self, scheduler: AsyncMemScheduler) -> None:
+        self._scheduler = scheduler
+
+    async def search(
+        self,
+        query: str,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        mem_cube: Any = None,
+        top_k: int | None = None,
+        method: str | None = None,
+        search_args: Mapping[str, Any] | None = None,
+    ) -> list[SearchResult]:
+        """See memsched.memory.retriever.Retriever.search."""
+        scheduler = self._scheduler
+        services = await scheduler.memory()
+        if mem_cube is None and mem_cube_id is None:
+            mem_cube = scheduler.current_mem_cube
+        method = method or scheduler.search_method
+        return await services.retriever.search(query, user_id, mem_cube_id, mem_cube, top_k, method, search_args)
+
+
 class AsyncMemScheduler:
     """Submits messages, and runs handlers in this process once it is started.
 
@@ -84,6 +114,11 @@ class AsyncMemScheduler:
         self._producer: Producer | None = None
         self._worker: Worker | None = None
         self._opening = asyncio.Lock()
+        self._memory = SharedServices(self.settings, self.keys, self.server)
+        self.retriever = AsyncRetriever(self)
+        self.current_mem_cube: Any = None
+        """The cube (a GeneralMemCube, a CubeRef) that ``retriever.search`` means when it is told none."""
+        self.search_method: str = self.settings.search_method
 
     # -- handlers ------------------------------------------------------------------------------------------------
 
@@ -96,12 +131,17 @@ class AsyncMemScheduler:
         self.orchestrator.register(handlers)
 
     async def start(self) -> None:
-        """Begin to run handlers in this process. Raises SchedulerNotStarted if none is registered."""
+        """Begin to run handlers in this process: those registered, and memsched's own for the other labels.
+
+        Raises SchedulerNotStarted if there is none (MEMSCHED_MEMORY=false, and none registered).
+        """
         from memsched.worker.worker import Worker
 
         if self._worker is not None:
             return
         server = await self.server()
+        if self.settings.memory:
+            add_memory_handlers(self.orchestrator, self._memory)
         worker = Worker(server, self.keys, self.settings, self.orchestrator)
         await worker.start()
         self._worker = worker
@@ -111,6 +151,7 @@ class AsyncMemScheduler:
         if self._worker is not None:
             await self._worker.stop(grace_seconds)
             self._worker = None
+        await self._memory.aclose()
         if self._server is not None:
             await self._server.aclose()
             self._server = self._producer = None
@@ -177,6 +218,32 @@ class AsyncMemScheduler:
 
         lanes, _ = await server.persistently(lambda: ask_every_lane(server, self.keys, ask))
         return sum(lanes.values())
+
+    # -- memory --------------------------------------------------------------------------------------------------
+
+    async def memory(self) -> MemoryServices:
+        """Cubes, store, search and the rest of the memory half, opened at the first call."""
+        return await self._memory.get()
+
+    async def working_set(self, user_id: str, mem_cube_id: str) -> list[WorkingMemory]:
+        """The memories that the next question of this cube will probably need, best first; one round trip.
+
+        Raises CubeForbidden or UnknownCube.
+        """
+        from memsched.connection import answered
+        from memsched.memory.cubes import CubeRef, Cubes, Permission
+        from memsched.memory.hot_state import HotStates
+
+        server = await self.server()
+        cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
+        own = CubeRef(user_id, mem_cube_id)
+        # Nearly always it is the user's own cube: asked for together with the question whether it is.
+        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), states.working_set_command(own)]
+        access, working_set = map(answered, await server.persistently(lambda: server.run(commands)))
+        ref = await cubes.admit(access, Permission.READ)
+        if ref != own:
+            working_set = await server.persistently(lambda: server.call(states.working_set_command(ref)))
+        return list(working_set)
 
     # -- status --------------------------------------------------------------------------------------------------
 
@@ -292,6 +359,26 @@ class MessageQueue:
         return self._scheduler.clear(label)
 
 
+class Retriever:
+    """Search in the cubes that a user may read, without ``await``."""
+
+    def __init__(self, scheduler: MemScheduler) -> None:
+        self._scheduler = scheduler
+
+    def search(
+        self,
+        query: str,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        mem_cube: Any = None,
+        top_k: int | None = None,
+        method: str | None = None,
+        search_args: Mapping[str, Any] | None = None,
+    ) -> list[SearchResult]:
+        """See memsched.memory.retriever.Retriever.search."""
+        return self._scheduler._search(query, user_id, mem_cube_id, mem_cube, top_k, method, search_args)
+
+
 class MemScheduler:
     """``AsyncMemScheduler`` for code without an event loop: the same methods, run on a loop in a thread of its own.
 
@@ -304,6 +391,7 @@ class MemScheduler:
         self.settings = self._async.settings
         self.orchestrator = self._async.orchestrator
         self.memos_message_queue = MessageQueue(self)
+        self.retriever = Retriever(self)
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
 
@@ -337,6 +425,31 @@ class MemScheduler:
     def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
         """See AsyncMemScheduler.wait."""
         self._call(lambda: self._async.wait(user_id=user_id, timeout=timeout))
+
+    def _search(self, *args: Any) -> list[SearchResult]:
+        return self._call(self._async.retriever.search, *args)
+
+    def working_set(self, user_id: str, mem_cube_id: str) -> list[WorkingMemory]:
+        """See AsyncMemScheduler.working_set."""
+        return self._call(self._async.working_set, user_id, mem_cube_id)
+
+    @property
+    def current_mem_cube(self) -> Any:
+        """See AsyncMemScheduler.current_mem_cube."""
+        return self._async.current_mem_cube
+
+    @current_mem_cube.setter
+    def current_mem_cube(self, mem_cube: Any) -> None:
+        self._async.current_mem_cube = mem_cube
+
+    @property
+    def search_method(self) -> str:
+        """How ``retriever.search`` ranks when it is not told."""
+        return self._async.search_method
+
+    @search_method.setter
+    def search_method(self, method: str) -> None:
+        self._async.search_method = method
 
     def read_status(self) -> Status:
         return self._call(self._async.read_status)

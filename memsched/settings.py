@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memsched.errors import SettingsError
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     events_maxlen: int = Field(10_000, ge=1, description="memory events kept for people to look at")
 
     # How messages are run
-    app: str = Field("", description="where the handlers are: module:attribute")
+    app: str = Field("", description="where handlers of your own are: module:attribute")
     processes: int = Field(1, ge=1, le=256, description="worker processes under one supervisor")
     concurrency: int = Field(32, ge=1, le=10_000, description="handler calls at once in one process")
     label_concurrency: int = Field(
@@ -103,6 +103,59 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level written")
     log_format: Literal["console", "json"] = Field("console", description="console for people, json for machines")
 
+    # Memory: where it is kept
+    memory: bool = Field(True, description="run memsched's own handlers (query, answer, add, mem_read, ...) too")
+    qdrant_url: str = Field(
+        "",
+        description="http(s)://HOST:6333, embedded://FOLDER (a vector process of our own), or :memory: (in this process "
+        "only); empty: beside an embedded:// queue, :memory: for a memory:// one, else http://localhost:6333",
+    )
+    qdrant_api_key: SecretStr = Field(SecretStr(""), description="key of the Qdrant server")
+    collection: str = Field(
+        "memsched", description="name of the Qdrant collection of all cubes", pattern=r"^[A-Za-z0-9_-]{1,64}$"
+    )
+    store_timeout_seconds: float = Field(5.0, gt=0, description="the longest that one call of the vector store may take")
+    store_retries: int = Field(3, ge=0, le=20, description="how often a failed call of the vector store is repeated")
+    store_retry_after_seconds: float = Field(
+        2.0, gt=0, description="a message that finds no vector store waits so long, again and again, at no cost"
+    )
+    auto_register_cubes: bool = Field(
+        True, description="a user's message for a cube it never registered makes that cube; false: it is a dead letter"
+    )
+
+    # Memory: embedding
+    embedding_model: str = Field(
+        "hashing",
+        description="hashing (no download, no server), openai:MODEL (any OpenAI-compatible server), fastembed:MODEL, "
+        "or the folder of an ONNX or safetensors model",
+    )
+    embedding_base_url: str = Field("", description="server of openai:MODEL; empty: OpenAI's")
+    embedding_api_key: SecretStr = Field(SecretStr(""), description="key of that server")
+    embedding_dimensions: int = Field(0, ge=0, le=65_536, description="dimensions to ask for; 0: the model's own")
+    embedding_batch: int = Field(64, ge=1, le=2048, description="texts in one call of the model")
+    embedding_timeout_seconds: float = Field(30.0, gt=0, description="the longest that one call of the model may take")
+
+    # Memory: search and working set
+    top_k: int = Field(10, ge=1, le=1000, description="memories that a search gives when it is not told how many")
+    search_method: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="how search ranks by default")
+    working_set_size: int = Field(20, ge=1, le=100, description="memories in a cube's working set")
+    query_window: int = Field(5, ge=1, le=100, description="recent queries of a cube that shape its working set")
+
+    # Memory: the language model; without llm_model none is called, and everything works
+    llm_model: str = Field("", description="model of an OpenAI-compatible server; empty: none")
+    llm_base_url: str = Field("", description="that server; empty: OpenAI's")
+    llm_api_key: SecretStr = Field(SecretStr(""), description="key of that server")
+    llm_budget_seconds: float = Field(20.0, gt=0, description="time for one task of the model, retries included")
+    llm_rerank_seconds: float = Field(
+        0.0, ge=0, description="time the model gets to rerank a working set; 0: it is not asked"
+    )
+    llm_concurrency: int = Field(4, ge=1, le=1000, description="calls of the model at once in one process")
+    llm_max_retries: int = Field(2, ge=0, le=10, description="how often a failed call is repeated within its time")
+    llm_breaker_failures: int = Field(5, ge=1, description="failed calls in a row after which the model is left alone")
+    llm_breaker_seconds: float = Field(30.0, gt=0, description="for how long it is left alone")
+    llm_input_price: float = Field(0.0, ge=0, description="price of a million input tokens, for the cost counter")
+    llm_output_price: float = Field(0.0, ge=0, description="price of a million output tokens, for the cost counter")
+
     # The demonstration (`memsched demo`, and the handlers of the compose file's default)
     demo_folder: str = Field("", description="where the demo's handlers write one file per call")
     demo_sleep_seconds: float = Field(0.05, ge=0, description="how long one of the demo's handler calls takes")
@@ -118,6 +171,23 @@ class Settings(BaseSettings):
         if scheme == "embedded" and not url.removeprefix("embedded://"):
             raise ValueError("embedded:// needs a folder: embedded://FOLDER")
         return url
+
+    @field_validator("qdrant_url")
+    @classmethod
+    def _known_store(cls, url: str) -> str:
+        known = ("http", "https", "embedded")
+        scheme, _, rest = url.partition("://")
+        if url not in ("", ":memory:") and (scheme not in known or not rest):
+            raise ValueError("must be http://HOST:PORT, https://HOST:PORT, embedded://FOLDER or :memory:")
+        return url
+
+    @property
+    def store_url(self) -> str:
+        """Where the vectors are: qdrant_url, or what goes with redis_url."""
+        if self.qdrant_url:
+            return self.qdrant_url
+        scheme = self.redis_url.partition("://")[0]
+        return {"embedded": self.redis_url, "memory": ":memory:"}.get(scheme, "http://localhost:6333")
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -186,17 +256,26 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, Any]:
         """All settings by environment variable, with passwords masked."""
-        values = {PREFIX + name.upper(): value for name, value in self.model_dump().items()}
+        values = {
+            PREFIX + name.upper(): str(value) if isinstance(value, SecretStr) else value
+            for name, value in self.model_dump().items()
+        }
+        for name in ("qdrant_url", "llm_base_url", "embedding_base_url"):
+            values[PREFIX + name.upper()] = masked(getattr(self, name))
         values[f"{PREFIX}REDIS_URL"] = masked(self.redis_url)
         return values
 
 
-_YAML_NAMES = {"thread_pool_max_workers": "concurrency", "max_internal_message_queue_size": "max_backlog"}
-# The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set. The others
-# belong to its memory half.
+_YAML_NAMES = {
+    "thread_pool_max_workers": "concurrency",
+    "max_internal_message_queue_size": "max_backlog",
+    "context_window_size": "query_window",
+    "working_mem_monitor_capacity": "working_set_size",
+}
+# The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
 _YAML_IGNORED = frozenset({
-    "consume_interval_seconds", "top_k", "top_n", "act_mem_update_interval", "context_window_size",
-    "activation_mem_size", "enable_activation_memory", "act_mem_dump_path", "working_mem_monitor_capacity",
+    "consume_interval_seconds", "top_n", "act_mem_update_interval",
+    "activation_mem_size", "enable_activation_memory", "act_mem_dump_path",
     "activation_mem_monitor_capacity", "auth_config_path",
 })  # fmt: skip
 

@@ -65,10 +65,10 @@ def worker(
 
 def _check(settings: Settings) -> None:
     """What would fail in every worker process is said once, before the first one is started."""
-    if not settings.app:
+    if not settings.app and not settings.memory:
         raise SettingsError(
             [
-                "MEMSCHED_APP is not set: say where the handlers are, --app module:attribute, where the attribute "
+                "MEMSCHED_MEMORY is false and MEMSCHED_APP is not set: say where the handlers are, --app module:attribute, where the attribute "
                 "is {'MY_LABEL': handle} or a MemScheduler with registered handlers."
             ]
         )

@@ -2,7 +2,8 @@
 
 It is started as a script in a session of its own, so that it outlives the process that happened to need the
 server first. It uses the standard library only and imports nothing of memsched: it must start fast, and keep
-working while the package under it is upgraded.
+working while the package under it is upgraded. So it is told in JSON what to run and how to greet it: Redis, or
+any server that answers GET /readyz on its socket.
 
 Who does what is settled by kernel locks (flock) on three files of the folder. They vanish with their holders,
 however those die, so nothing is ever decided from a process number in a file:
@@ -63,37 +64,68 @@ class ServerStartError(Exception):
     """The server ended before it ever answered."""
 
 
-def ask(socket_path: str, command: bytes, timeout_seconds: float) -> bytes:
-    """The reply to one command without arguments; empty when there is none."""
+def ask(socket_path: str, request: bytes, timeout_seconds: float) -> bytes:
+    """The reply to one command without arguments, or the head of a web page; empty when there is none."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout_seconds)
             connection.connect(socket_path)
-            connection.sendall(command + b"\r\n")
+            connection.sendall(request + b"\r\n")
             with connection.makefile("rb") as reply:
                 line = reply.readline().rstrip()
+                if line.startswith(b"HTTP/"):
+                    return line + b"\n" + b"".join(iter(reply.readline, b"\r\n"))
                 return reply.read(int(line[1:])) if line.startswith(b"$") else line
     except (OSError, ValueError):
         return b""
 
 
-def greet(socket_path: str, timeout_seconds: float) -> Answer:
-    reply = ask(socket_path, b"PING", timeout_seconds)
-    if not reply:
-        return Answer.SILENT
-    if reply.startswith(b"-LOADING"):
-        return Answer.LOADING
-    if reply.startswith(b"-MISCONF"):
-        return Answer.CANNOT_WRITE
-    return Answer.READY
+class RedisGreeting:
+    """How to speak to a Redis server."""
+
+    @staticmethod
+    def greet(socket_path: str, timeout_seconds: float) -> Answer:
+        reply = ask(socket_path, b"PING", timeout_seconds)
+        if not reply:
+            return Answer.SILENT
+        if reply.startswith(b"-LOADING"):
+            return Answer.LOADING
+        if reply.startswith(b"-MISCONF"):
+            return Answer.CANNOT_WRITE
+        return Answer.READY
+
+    @staticmethod
+    def pid_of_server(socket_path: str, timeout_seconds: float) -> int | None:
+        """Asked of the server itself: a number in a file may have been given to another process since."""
+        return number_after(b"process_id:", ask(socket_path, b"INFO server", timeout_seconds))
 
 
-def pid_of_server(socket_path: str, timeout_seconds: float) -> int | None:
-    """Asked of the server itself: a number in a file may have been given to another process since."""
-    for line in ask(socket_path, b"INFO server", timeout_seconds).splitlines():
-        name, _, value = line.partition(b":")
-        if name == b"process_id":
-            return int(value)
+class HttpGreeting:
+    """How to speak to a web server: its /readyz says 200, or 503 while it loads; the header tells its number."""
+
+    REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+
+    @staticmethod
+    def greet(socket_path: str, timeout_seconds: float) -> Answer:
+        reply = ask(socket_path, HttpGreeting.REQUEST, timeout_seconds)
+        if not reply:
+            return Answer.SILENT
+        status = reply.split(b" ", 2)[1:2]
+        return {b"503": Answer.LOADING, b"507": Answer.CANNOT_WRITE}.get(b"".join(status), Answer.READY)
+
+    @staticmethod
+    def pid_of_server(socket_path: str, timeout_seconds: float) -> int | None:
+        return number_after(b"process-id:", ask(socket_path, HttpGreeting.REQUEST, timeout_seconds).lower())
+
+
+Greeting = type[RedisGreeting] | type[HttpGreeting]
+GREETINGS: dict[str, Greeting] = {"redis": RedisGreeting, "http": HttpGreeting}
+
+
+def number_after(name: bytes, reply: bytes) -> int | None:
+    for line in reply.splitlines():
+        if line.startswith(name):
+            return int(line.removeprefix(name))
     return None
 
 
@@ -204,8 +236,11 @@ def prctl() -> Callable[..., int] | None:
 class Server:
     """The server process in the current directory: our child, or one that outlived a killed guard."""
 
-    def __init__(self, binary: str, socket_path: str, log: Log) -> None:
-        self._binary = binary
+    def __init__(self, program: dict[str, Any], socket_path: str, log: Log) -> None:
+        self._command: list[str] = program["command"]
+        # Some servers refuse to start under a locale that is not installed.
+        self._environment = {**os.environ, "LC_ALL": "C", **program["environment"]}
+        self._pid_of_server = GREETINGS[program["greeting"]].pid_of_server
         self._socket = socket_path
         self._log = log
         self._lock = open_lock(".", SERVER_LOCK)
@@ -220,7 +255,7 @@ class Server:
             return True
         if waited < ADOPT_SECONDS and self._prctl is not None:
             return False  # the kernel has told it to stop, and it is flushing
-        pid = pid_of_server(self._socket, 0.5)
+        pid = self._pid_of_server(self._socket, 0.5)
         if pid is None:
             return False
         self._pid, self._exit_code, self.adopted = pid, None, True
@@ -232,20 +267,12 @@ class Server:
             return
         self._log.mark()
         guard = os.getpid()
-        command = [
-            self._binary,
-            *("--port", "0", "--unixsocket", self._socket, "--unixsocketperm", "700", "--dir", "."),
-            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"),
-            *("--logfile", "", "--databases", "16", "--maxmemory-policy", "noeviction"),
-        ]
-        # Some servers refuse to start under a locale that is not installed.
-        environment = {**os.environ, "LC_ALL": "C"}
         self._pid = os.fork()
         if self._pid == 0:
-            self._become_server(guard, command, environment)
+            self._become_server(guard)
         self._exit_code = None
 
-    def _become_server(self, guard: int, command: list[str], environment: dict[str, str]) -> NoReturn:
+    def _become_server(self, guard: int) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -257,9 +284,9 @@ class Server:
                 os.dup2(self._log.file, 1)
                 os.dup2(self._log.file, 2)
                 os.set_inheritable(self._lock, True)
-                os.execve(command[0], command, environment)  # noqa: S606  found and checked by us
+                os.execve(self._command[0], self._command, self._environment)  # noqa: S606  found and checked by us
         except OSError as error:
-            self._log.write(f"cannot run {command[0]}: {error}")
+            self._log.write(f"cannot run {self._command[0]}: {error}")
         finally:
             os._exit(127)
 
@@ -282,14 +309,15 @@ class Server:
 class Guard:
     """Starts the server, restarts it when it dies, and stops it when nobody holds in-use.lock any more."""
 
-    def __init__(self, folder: str, socket_path: str, binary: str, version: str) -> None:
+    def __init__(self, folder: str, socket_path: str, program: dict[str, Any]) -> None:
         self._folder = folder
         self._socket = socket_path
         about_us = {"folder": identity("."), "socket": socket_path, "guard_pid": os.getpid()}
         self._state: dict[str, Any] = read_state(".") | about_us
-        self._served_by = {"binary": binary, "version": version}
+        self._served_by: dict[str, str] = program["served_by"]
+        self._greet = GREETINGS[program["greeting"]].greet
         self.log = Log()
-        self._server = Server(binary, socket_path, self.log)
+        self._server = Server(program, socket_path, self.log)
         self._in_use = open_lock(".", IN_USE_LOCK)
         self._idle_since: float | None = None
         self._answered = False
@@ -347,7 +375,7 @@ class Guard:
         elif (code := self._server.ended()) is not None:
             self._server_ended(code)
         elif not self._answered:
-            if greet(self._socket, 0.2) in (Answer.READY, Answer.CANNOT_WRITE):
+            if self._greet(self._socket, 0.2) in (Answer.READY, Answer.CANNOT_WRITE):
                 self._server_answered()
         elif not os.path.lexists(self._socket):
             self.log.write("the socket was removed: restarting the server")
@@ -438,7 +466,8 @@ def report(outcome: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def main(folder: str, socket_path: str, binary: str, version: str, guard_lock: str) -> int:
+def main(folder: str, socket_path: str, program: str, guard_lock: str) -> int:
+    """program: JSON with command, environment (added to ours), greeting, and served_by (kept in server.json)."""
     if os.fork():
         os._exit(0)  # the process that started us is left with nothing to wait for
     os.set_inheritable(int(guard_lock), False)  # the server must not hold it when we are gone
@@ -446,7 +475,7 @@ def main(folder: str, socket_path: str, binary: str, version: str, guard_lock: s
     log = None
     try:
         os.chdir(folder)
-        guard = Guard(folder, socket_path, binary, version)
+        guard = Guard(folder, socket_path, json.loads(program))
         log = guard.log
         os.dup2(log.file, 2)
         guard.run()

@@ -18,10 +18,13 @@ from memsched.queue.leases import Leases
 from memsched.queue.registry import Registry
 from memsched.queue.submit import known_lanes
 from memsched.settings import Settings
-from memsched.worker.process import EXIT_WILL_NOT_GET_BETTER
 from memsched.worker.worker import new_worker_id
 
 log = structlog.get_logger(__name__)
+
+EXIT_WILL_NOT_GET_BETTER = 2
+EXIT_NO_SERVER = 3
+"""Exit codes of a worker process."""
 
 _QUICK_DEATH_SECONDS = 10.0
 _AFTER_GRACE_SECONDS = 15.0
@@ -106,7 +109,7 @@ class Supervisor:
     async def _start(self, place: int) -> _Child:
         worker_id = f"{new_worker_id()}-{place}"
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "memsched.worker.process", "--worker-id", worker_id,
+            sys.executable, "-m", "memsched.process", "--worker-id", worker_id,
             env={**os.environ, **self._environment},
             process_group=0,  # Ctrl-C is for the supervisor, which tells its children in order
         )  # fmt: skip

@@ -131,7 +131,7 @@ def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[st
     started: list[subprocess.Popen[bytes]] = []
 
     def start(handlers: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "memsched.worker.process"]
+        command = [sys.executable, "-m", "memsched.process"]
         settings = {"MEMSCHED_APP": f"my_handlers:{handlers}", "MEMSCHED_BATCH_SIZE": "1", "MEMSCHED_CONCURRENCY": "3"}
         started.append(spawn(command, log=tmp_path / "worker.log", env={**environment, **settings}))
         return started[-1]

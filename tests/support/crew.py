@@ -113,7 +113,7 @@ class Member:
 
 def _is_a_worker(process: psutil.Process) -> bool:
     try:
-        return "memsched.worker.process" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        return "memsched.process" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
@@ -142,7 +142,7 @@ class Crew:
     def start(self, **settings: Any) -> Member:
         """One worker without a supervisor."""
         name = f"worker-{len(self.members)}-{uuid4().hex[:6]}"
-        command = [sys.executable, "-m", "memsched.worker.process", "--worker-id", name]
+        command = [sys.executable, "-m", "memsched.process", "--worker-id", name]
         return self._add(command, name, settings)
 
     def supervise(self, processes: int, **settings: Any) -> Member:

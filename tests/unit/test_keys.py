@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import astuple
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -63,6 +64,46 @@ def test_a_cubes_messages_share_a_lane(label: str, user: str, cube: str, partiti
     assert len(slots) == 1
 
 
+@given(IDS, IDS, IDS, IDS)
+def test_no_two_cubes_share_a_key(user: str, cube: str, other_user: str, other_cube: str) -> None:
+    assume((user, cube) != (other_user, other_cube))
+
+    one, other = (set(astuple(Keys().cube(*pair))) for pair in ((user, cube), (other_user, other_cube)))
+
+    assert len(one) == len(other) == 4
+    assert one.isdisjoint(other)
+    assert Keys().user_grants(user, cube) != Keys().user_grants(other_user, other_cube)
+
+
+@given(IDS, IDS)
+def test_no_two_users_share_a_key(user: str, other: str) -> None:
+    assume(user != other)
+    keys = Keys()
+    kinds = (keys.user, keys.user_cubes, keys.user_configs)
+
+    assert len({kind(each) for kind in kinds for each in (user, other)}) == 6
+
+
+@given(IDS, IDS, IDS)
+def test_what_a_script_touches_is_in_one_slot(user: str, cube: str, other: str) -> None:
+    keys = Keys()
+    of_user = [keys.user(user), keys.user_cubes(user), keys.user_configs(user), keys.user_grants(user, cube)]
+    of_user.append(keys.user_grants(user, other))
+
+    assert len({key_slot(key.encode()) for key in of_user}) == 1
+    assert len({key_slot(key.encode()) for key in astuple(keys.cube(user, cube))}) == 1
+
+
+@given(IDS, IDS, IDS)
+def test_cubes_and_users_never_touch_the_keys_of_lanes(user: str, cube: str, label: str) -> None:
+    keys = Keys()
+    lane = keys.lane(label, user, cube)
+    shared = {keys.lanes, keys.workers, keys.events, keys.wake, keys.users, keys.worker(user)}
+    own = {*astuple(keys.cube(user, cube)), keys.user(user), keys.user_cubes(user), keys.user_configs(user)}
+
+    assert own.isdisjoint(shared | {lane.stream, lane.delayed, lane.dead, lane.outbox, lane.users, lane.task(cube)})
+
+
 def test_partitions_are_all_used() -> None:
     keys = Keys("memsched", 8)
 
@@ -78,6 +119,12 @@ def test_keys_are_readable_where_ids_are() -> None:
     assert lane.delayed == "memsched:{query}:delayed"
     assert lane.dead == "memsched:{query}:dead"
     assert lane.task("item-1") == "memsched:{query}:task:item-1"
+    assert Keys().cube("alice", "home").hot == "memsched:cube:{alice/home}:hot"
+    assert Keys().cube("a/b", "c:{d}").terms == "memsched:cube:{a%2Fb/c%3A%7Bd%7D}:terms"
+    assert Keys().user("alice") == "memsched:user:{alice}:about"
+    assert Keys().user_cubes("alice") == "memsched:user:{alice}:cubes"
+    assert Keys().user_grants("alice", "home") == "memsched:user:{alice}:grants:home"
+    assert Keys().users == "memsched:users"
     assert Keys().lanes == "memsched:lanes"
     assert Keys().events == "memsched:events"
 

@@ -6,8 +6,8 @@ import pytest
 
 from memsched import AsyncMemScheduler, Handler, MemScheduler, Settings, TaskPriorityLevel
 from memsched.errors import HandlerNotLoaded, SchedulerNotStarted
+from memsched.process import load_app
 from memsched.worker.orchestrator import Orchestrator
-from memsched.worker.process import load_app
 
 
 def handle(batch: object) -> None: ...

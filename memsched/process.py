@@ -1,6 +1,6 @@
 """One worker process: loads the handlers, runs a worker until it is told to stop.
 
-Started by the supervisor as ``python -m memsched.worker.process``; settings come from the environment.
+Started by the supervisor as ``python -m memsched.process``; settings come from the environment.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import structlog
 
 from memsched.connection import Server
 from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
+from memsched.handlers import add_memory_handlers
+from memsched.handlers.shared import SharedServices
 from memsched.keys import Keys
 from memsched.logs import configure_logs
 from memsched.settings import Settings
 from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.supervisor import EXIT_NO_SERVER, EXIT_WILL_NOT_GET_BETTER
 from memsched.worker.worker import Worker, new_worker_id
 
 log = structlog.get_logger(__name__)
-
-EXIT_WILL_NOT_GET_BETTER = 2
-EXIT_NO_SERVER = 3
 
 _PR_SET_PDEATHSIG = 1
 _ONE_REQUEST_SECONDS = 0.5
@@ -41,8 +41,12 @@ def load_app(settings: Settings) -> Orchestrator:
     """The handlers that MEMSCHED_APP (``module:attribute``) names.
 
     The attribute is a dictionary as for ``register_handlers``, or a scheduler with handlers registered. Modules are
-    looked for in the working directory too. Raises HandlerNotLoaded, with what to do.
+    looked for in the working directory too. None (which is enough where memsched's own handlers run) gives an
+    orchestrator without handlers. Raises HandlerNotLoaded, with what to do.
     """
+    orchestrator = Orchestrator(settings)
+    if not settings.app and settings.memory:
+        return orchestrator
     module_name, _, attribute = settings.app.partition(":")
     if not module_name or not attribute:
         raise HandlerNotLoaded(
@@ -57,7 +61,6 @@ def load_app(settings: Settings) -> Orchestrator:
             app = getattr(app, part)
     except (ImportError, AttributeError) as error:
         raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app}: {error}.") from error
-    orchestrator = Orchestrator(settings)
     if isinstance(app, Mapping):
         orchestrator.register(app)
     elif isinstance(found := getattr(app, "orchestrator", None), Orchestrator):
@@ -90,8 +93,16 @@ async def run_worker(settings: Settings, orchestrator: Orchestrator, worker_id: 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     server = await Server.connect(settings)
+    keys = Keys(settings.prefix, settings.partitions)
+
+    async def get_server() -> Server:
+        return server
+
+    memory = SharedServices(settings, keys, get_server)
+    if settings.memory:
+        add_memory_handlers(orchestrator, memory)
     try:
-        worker = Worker(server, Keys(settings.prefix, settings.partitions), settings, orchestrator, worker_id)
+        worker = Worker(server, keys, settings, orchestrator, worker_id)
         await worker.start()
         # What is loaded now stays: the collector need not look at it again.
         gc.collect()
@@ -105,6 +116,7 @@ async def run_worker(settings: Settings, orchestrator: Orchestrator, worker_id: 
         await stopping
         hurry.cancel()
     finally:
+        await memory.aclose()
         await server.aclose()
 
 
@@ -130,7 +142,7 @@ def die_with_parent() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m memsched.worker.process", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m memsched.process", description=__doc__)
     parser.add_argument("--worker-id", default="", help="unique per start of a process; made up if not given")
     worker_id = parser.parse_args().worker_id or new_worker_id()
     die_with_parent()

@@ -1,0 +1,358 @@
+"""A process's use of a server that memsched runs itself: a lock that is held, and a guard that is started if need be.
+
+The calling process only holds a lock, and starts a guard where there is none (see guard.py). There is nothing
+to shut down: the lock goes when the process goes, and the guard stops the server after the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from memsched.embedded import guard
+from memsched.embedded.binary import ServerBinaryError
+from memsched.errors import EmbeddedServerError
+
+MAX_SOCKET_PATH_BYTES = 103  # macOS takes 103, Linux 107
+GREETING_SECONDS = 1.0  # a busy server is asked again until the caller's time is over
+SHOWN_LOG_LINES = 12
+SHOWN_LINE_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the guard is to run."""
+
+    command: list[str]
+    greeting: str
+    """One of guard.GREETINGS."""
+    binary: str
+    version: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class ServerKind(Protocol):
+    """What the servers differ in."""
+
+    @property
+    def what(self) -> str:
+        """Its name in messages, e.g. "embedded server"."""
+
+    @property
+    def socket_name(self) -> str: ...
+
+    @property
+    def greeting(self) -> guard.Greeting: ...
+
+    @property
+    def written_file(self) -> str:
+        """What cannot be written when the disk is full."""
+
+    @property
+    def other_kind(self) -> str:
+        """What to set when processes that cannot share a socket must share a server."""
+
+    def program(self, remembered: str | None, chosen: str, folder: str, socket_path: str) -> Program:
+        """The program to start; remembered: the binary that served the folder. Raises ServerBinaryError."""
+
+    def advice(self, folder: str, log: str, state: dict[str, Any], program: Program) -> str:
+        """What to do when it did not start: a sentence that begins with a space, or nothing."""
+
+
+class Use:
+    """This process's use of one folder: a shared lock that it holds, and a view on the guard's lock."""
+
+    def __init__(self, kind: ServerKind, folder: str) -> None:
+        self.kind = kind
+        self.folder = folder
+        self.mutex = threading.Lock()
+        self._in_use: int | None = None
+        self._guard_lock: int | None = None
+        self._socket: str | None = None
+
+    def ensure(self, timeout_seconds: float, program: str = "") -> str:
+        """The socket of the server that keeps its data in the folder; see `ensure_server`."""
+        deadline = time.monotonic() + timeout_seconds
+        if not self.mutex.acquire(timeout=max(0.0, timeout_seconds)):
+            raise EmbeddedServerError(f"Another thread is still starting the {self._name}. Call again.")
+        try:
+            return self._server_that_runs(deadline) or self._bring_up(deadline, program)
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"The {self.kind.what} cannot use the folder {self.folder}: {error}. It must be a folder that this "
+                f"user can write to, on a file system that has file locks and is not full."
+            ) from error
+        finally:
+            self.mutex.release()
+
+    def release(self) -> None:
+        with self.mutex:
+            self.close()
+
+    def pid(self) -> int | None:
+        """The process number of the server that runs in the folder, if one does."""
+        socket_path = _published_socket(self.folder)
+        return None if socket_path is None else self.kind.greeting.pid_of_server(socket_path, GREETING_SECONDS)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.kind.what} in {self.folder}"
+
+    def close(self) -> None:
+        # Closed, never unlocked: an unlock would reach through to a forked child's copy.
+        for file in (self._in_use, self._guard_lock):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    os.close(file)
+        self._in_use = self._guard_lock = self._socket = None
+
+    def _server_that_runs(self, deadline: float) -> str | None:
+        """The socket, when we are registered, the guard lives and the server answers: the cheap case."""
+        if self._socket is None or not self._holds_in_use_lock() or not self._guard_lives():
+            return None
+        if not guard.is_private(os.path.dirname(self._socket)):
+            return None
+        ready = self._greet(self._socket, deadline) is guard.Answer.READY
+        return self._socket if ready else None
+
+    def _bring_up(self, deadline: float, program: str) -> str:
+        """Start a guard if there is none, and wait until the server answers."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self._take_in_use_lock(deadline)
+        pause = 0.002
+        while True:
+            if guard.try_lock(self._open_guard_lock(), fcntl.LOCK_EX):
+                self._start_guard(deadline, program)
+            answer = guard.Answer.SILENT
+            if socket_path := _published_socket(self.folder):
+                answer = self._greet(socket_path, deadline)
+                if answer is guard.Answer.READY:
+                    self._socket = socket_path
+                    return socket_path
+                if answer is guard.Answer.CANNOT_WRITE:
+                    raise EmbeddedServerError(
+                        f"The {self._name} runs, but refuses writes, because it cannot write its "
+                        f"{self.kind.written_file}. If the disk is full, make room: then it goes on."
+                        f"{_log_of(self.folder)}"
+                    )
+            if time.monotonic() + pause > deadline:
+                raise self._timed_out(answer)
+            time.sleep(pause)
+            pause = min(0.05, pause * 1.5)
+
+    def _greet(self, socket_path: str, deadline: float) -> guard.Answer:
+        left = deadline - time.monotonic()
+        return self.kind.greeting.greet(socket_path, min(GREETING_SECONDS, max(0.01, left)))
+
+    def _holds_in_use_lock(self) -> bool:
+        """False also when the folder was deleted or replaced since: then our lock is no longer in it."""
+        if self._in_use is None:
+            return False
+        try:
+            there = os.stat(os.path.join(self.folder, guard.IN_USE_LOCK))
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._in_use))
+
+    def _take_in_use_lock(self, deadline: float) -> None:
+        """Register as a user. A guard that is just stopping its server is waited for."""
+        while not self._holds_in_use_lock():
+            self.close()
+            self._in_use = guard.open_lock(self.folder, guard.IN_USE_LOCK)
+            while not guard.try_lock(self._in_use, fcntl.LOCK_SH):
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise EmbeddedServerError(
+                        f"The {self._name} is being stopped, which may last. Call again.{_log_of(self.folder)}"
+                    )
+                time.sleep(0.002)
+
+    def _guard_lives(self) -> bool:
+        file = self._open_guard_lock()
+        if not guard.try_lock(file, fcntl.LOCK_SH):
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return False
+
+    def _open_guard_lock(self) -> int:
+        if self._guard_lock is None:
+            self._guard_lock = guard.open_lock(self.folder, guard.GUARD_LOCK)
+        return self._guard_lock
+
+    def _start_guard(self, deadline: float, chosen: str) -> None:
+        """We hold guard.lock, and the guard inherits it: nobody else can start one at the same time."""
+        try:
+            state = guard.read_state(self.folder)
+            socket_path = _published_socket(self.folder) or self._new_socket_path()
+            program = self.kind.program(state.get("binary"), chosen, self.folder, socket_path)
+            outcome = _run_guard(self.folder, socket_path, program, self._open_guard_lock(), deadline)
+        except ServerBinaryError as error:
+            raise EmbeddedServerError(f"The {self._name} cannot be started. {error}") from None
+        finally:
+            file, self._guard_lock = self._open_guard_lock(), None  # the lock is the guard's now, or nobody's
+            os.close(file)
+        if outcome is not None and not outcome.get("ready"):
+            raise self._start_failed(outcome, state, program)
+
+    def _new_socket_path(self) -> str:
+        """A path for the socket, short enough for the kernel, in a directory that only this user may enter.
+
+        The folder's identity is in the name: containers that share a temporary directory may each have a /data.
+        """
+        key = hashlib.sha256(os.fsencode(f"{self.folder} {guard.identity(self.folder)}")).hexdigest()[:16]
+        name = f"memsched-{os.geteuid()}-{key}"
+        for temporary in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108  a private directory is made there
+            directory = os.path.join(temporary, name)
+            path = os.path.join(directory, self.kind.socket_name)
+            usable = guard.is_private(directory) or (not os.path.lexists(directory) and os.access(temporary, os.W_OK))
+            if usable and len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+                return path
+        raise EmbeddedServerError(
+            f"The {self._name} has no place for its socket: {name} cannot be made in "
+            f"{tempfile.gettempdir()} or /tmp, or belongs to another user. Remove it, or set TMPDIR."
+        )
+
+    def _start_failed(self, outcome: dict[str, Any], state: dict[str, Any], program: Program) -> EmbeddedServerError:
+        log = str(outcome.get("log", ""))
+        reason = str(outcome.get("error", "the guard ended unexpectedly"))
+        if "No space left" in log + reason:
+            advice = " The disk is full: make room."
+        else:
+            advice = self.kind.advice(self.folder, log, state, program)
+        return EmbeddedServerError(
+            f"The {self.kind.what} ({program.version}, {program.binary}) could not be started in {self.folder}: "
+            f"{reason}.{advice}{_tail_of(log, os.path.join(self.folder, guard.LOG_FILE))}"
+        )
+
+    def _timed_out(self, answer: guard.Answer) -> EmbeddedServerError:
+        socket_path = str(guard.read_state(self.folder).get("socket", ""))
+        if answer is guard.Answer.LOADING:
+            advice = "It is still loading its data; call again, or give it more time."
+        elif socket_path and not os.access(socket_path, os.W_OK):
+            advice = (
+                f"Its socket {socket_path} cannot be reached. If another user, container or machine uses this "
+                f"folder, they must share a server of another kind: {self.kind.other_kind}"
+            )
+        else:
+            advice = "Call again, or see its log."
+        return EmbeddedServerError(f"The {self._name} was not ready in time. {advice}{_log_of(self.folder)}")
+
+
+def _run_guard(
+    folder: str, socket_path: str, program: Program, guard_lock: int, deadline: float
+) -> dict[str, Any] | None:
+    """Start the guard and wait for its report; None when none came by the deadline, or it was killed."""
+    what = {
+        "command": program.command,
+        "environment": program.environment,
+        "greeting": program.greeting,
+        "served_by": {"binary": program.binary, "version": program.version},
+    }
+    try:
+        launcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__, folder, socket_path, json.dumps(what), str(guard_lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[guard_lock],
+            start_new_session=True,
+            cwd="/",
+        )
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"The guard of the embedded server cannot be run by sys.executable ({sys.executable!r}): {error}"
+        ) from error
+    assert launcher.stdout is not None
+    with launcher.stdout as pipe:
+        text = _first_line(pipe.fileno(), deadline)
+    try:
+        launcher.wait(timeout=5)  # it forks and ends at once
+    except subprocess.TimeoutExpired:
+        launcher.kill()
+        launcher.wait()
+    if not text:
+        return None
+    try:
+        outcome = json.loads(text)
+    except ValueError:
+        outcome = {"log": text.decode(errors="replace")}
+    return outcome if isinstance(outcome, dict) else {}
+
+
+def _first_line(pipe: int, deadline: float) -> bytes | None:
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    text = b""
+    while not text.endswith(b"\n"):
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return None
+        part = os.read(pipe, 65_536)
+        if not part:
+            break
+        text += part
+    return text
+
+
+def _published_socket(folder: str) -> str | None:
+    """Where the folder's server listens, or did: processes may differ in where they see temporary files."""
+    state = guard.read_state(folder)
+    socket_path = state.get("socket")
+    if not isinstance(socket_path, str) or not guard.is_private(os.path.dirname(socket_path)):
+        return None
+    with contextlib.suppress(OSError):
+        if state.get("folder") == guard.identity(folder):
+            return socket_path
+    return None
+
+
+def _log_of(folder: str) -> str:
+    path = os.path.join(folder, guard.LOG_FILE)
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8_000))
+            return _tail_of(file.read().decode(errors="replace"), path)
+    except OSError:
+        return ""
+
+
+def _tail_of(log: str, path: str) -> str:
+    lines = log.strip().splitlines()[-SHOWN_LOG_LINES:]
+    return (
+        "\n".join([f" The end of its log, {path}:", *(f"    {line[:SHOWN_LINE_LENGTH]}" for line in lines)])
+        if lines
+        else ""
+    )
+
+
+_uses: dict[str, Use] = {}
+_uses_mutex = threading.Lock()
+
+
+def use_of(kind: ServerKind, folder: str | Path) -> Use:
+    path = os.path.realpath(folder)
+    with _uses_mutex:
+        return _uses.setdefault(path, Use(kind, path))
+
+
+def _forget_after_fork() -> None:
+    """A forked child has copies of our locks: with them it would keep the server, or the guard's place."""
+    global _uses_mutex
+    for use in _uses.values():
+        use.close()
+    _uses.clear()
+    _uses_mutex = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,102 @@
+"""`python -m memsched.embedded.vectors FOLDER SOCKET`: the vector process. Started by the guard, in FOLDER."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import time
+
+import structlog
+import uvicorn
+
+from memsched.embedded.vectors.app import App
+from memsched.embedded.vectors.catalogue import Catalogue, CatalogueError
+
+FLUSH_SECONDS = 1.0  # what is lost with the machine, as in Redis' everysec; with the process nothing is
+QUIET_SECONDS = 5.0  # without requests: time for what blocks
+KEEP_ALIVE_SECONDS = 600  # longer than the clients': a connection must not end while it is used
+STOP_SECONDS = 3  # for requests under way; the guard's patience is longer
+
+log = structlog.get_logger(__name__)
+
+
+async def look_after(app: App) -> None:
+    """Flush what was written; tidy up when nobody asks for anything."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        quiet = time.monotonic() - app.last_request > QUIET_SECONDS
+        for collection in app.catalogue:
+            try:
+                collection.flush()
+                if quiet and collection.untidied:
+                    begin = time.monotonic()
+                    if collection.tidy():
+                        seconds = round(time.monotonic() - begin, 3)
+                        log.info("tidied up", action="vectors.tidied", name=collection.name, seconds=seconds)
+            except Exception as error:  # noqa: BLE001  the engine's only class; the next round tries again
+                collection.unflushed = True
+                log.error("not written to disk", action="vectors.not_flushed", name=collection.name, error=str(error))
+            await asyncio.sleep(0)
+
+
+def listen(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chmod(path, 0o700)
+    return listener
+
+
+async def serve(app: App, socket_path: str) -> None:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        backlog=512,
+    )
+    duty = asyncio.create_task(look_after(app))
+    try:
+        await uvicorn.Server(config).serve(sockets=[listen(socket_path)])
+    finally:
+        duty.cancel()
+
+
+def run(socket_path: str) -> int:
+    try:
+        app = App(Catalogue())
+    except (CatalogueError, OSError) as error:
+        print(f"the vector server cannot start: {error}", file=sys.stderr)  # noqa: T201  into its log
+        return 1
+    try:
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(serve(app, socket_path))
+        else:
+            uvloop.run(serve(app, socket_path))
+    finally:
+        app.catalogue.close()
+    return 0
+
+
+def main() -> int:
+    folder, socket_path = sys.argv[1:]
+    os.umask(0o077)
+    os.chdir(folder)
+    return run(socket_path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""``add``: what was said is remembered as it was said, at once and without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memsched.errors import InvalidMessage
+from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
+from memsched.handlers.services import MemoryServices
+from memsched.memory.cubes import CubeRef
+from memsched.memory.items import Memory
+from memsched.memory.reading import Reading
+from memsched.memory.turns import Turn, turns_of
+from memsched.messages import (
+    LONG_TERM_MEMORY_TYPE,
+    MEM_READ_TASK_LABEL,
+    MEM_UPDATE_TASK_LABEL,
+    USER_MEMORY_TYPE,
+    ScheduleMessageItem,
+)
+from memsched.worker.context import HandlerContext
+
+
+async def add(services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+    """Stores the utterances; ``mem_read`` follows where a model is there to take facts from them."""
+    turns = readable(messages, ctx)
+    await keep(services, ref, messages, turns, ctx)
+    if services.llm is not None:
+        for message in messages:
+            if turns.get(message.item_id):
+                info = {**(message.info or {}), "read_for": message.item_id}
+                ctx.submit(
+                    follow_up(message, MEM_READ_TASK_LABEL, message.content, info, chat_history=message.chat_history)
+                )
+
+
+def readable(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[str, list[Turn]]:
+    """The utterances by message id. A message whose utterances cannot be read is given up; its neighbours are not."""
+    turns: dict[str, list[Turn]] = {}
+    for message in messages:
+        try:
+            turns[message.item_id] = turns_of(message)
+        except InvalidMessage as error:
+            ctx.fail(message, error)
+    return turns
+
+
+async def keep(
+    services: MemoryServices,
+    ref: CubeRef,
+    messages: list[ScheduleMessageItem],
+    turns: Mapping[str, list[Turn]],
+    ctx: HandlerContext,
+) -> dict[str, Reading]:
+    """Store utterances, tell what became of them, and have the working set look at them."""
+    by = messages[0].user_id
+    readings = await services.reader.read_turns(ref, {key: said for key, said in turns.items() if said}, by)
+    await tell(services, ref, messages, readings, ctx)
+    latest = max((said[-1] for said in turns.values() if said), key=lambda turn: turn.at, default=None)
+    if latest is not None:
+        last = next(message for message in reversed(messages) if turns.get(message.item_id))
+        ctx.submit(follow_up(last, MEM_UPDATE_TASK_LABEL, _talk(turns[last.item_id]), {"refresh": True}))
+    return readings
+
+
+def _talk(said: list[Turn]) -> str:
+    """What the talk is about now: what the user said last, or else whoever did."""
+    return next((turn.text for turn in reversed(said) if turn.by_user), said[-1].text)
+
+
+async def tell(
+    services: MemoryServices,
+    ref: CubeRef,
+    messages: list[ScheduleMessageItem],
+    readings: Mapping[str, Reading],
+    ctx: HandlerContext,
+) -> None:
+    """One event for each message and kind of thing that became of it."""
+    if not any(reading.added or reading.repeated or reading.corrected for reading in readings.values()):
+        return
+    sizes = await sizes_of(services, ref)
+    for message in messages:
+        reading = readings.get(message.item_id)
+        if reading is None:
+            continue
+        for memory_type in (LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE):
+            if added := [memory for memory in reading.added if memory.memory_type == memory_type]:
+                said = f"Remembered {_counted(added)}: {shown(added[0].indexed_text)}"
+                ctx.log(
+                    event(message, said, from_type=USER_INPUT, to_type=memory_type, sizes=sizes,
+                          metadata=shown_memories(added))
+                )  # fmt: skip
+        for text, same in reading.repeated:
+            ctx.log(
+                event(message, f"Said before, kept once: {shown(text)}", from_type=USER_INPUT, to_type=same.memory_type,
+                      sizes=sizes, metadata={"memory_id": same.memory_id, "text": shown(same.indexed_text)})
+            )  # fmt: skip
+        for older, newer in reading.corrected:
+            ctx.log(
+                event(message, f"Corrected: {shown(older.text)} is now: {shown(newer.text)}",
+                      from_type=older.memory_type, to_type=newer.memory_type, sizes=sizes,
+                      metadata={"replaced": older.memory_id, "by": newer.memory_id})
+            )  # fmt: skip
+
+
+def _counted(memories: list[Memory]) -> str:
+    return "1 memory" if len(memories) == 1 else f"{len(memories)} memories"

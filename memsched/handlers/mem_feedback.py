@@ -1,0 +1,138 @@
+"""``mem_feedback``: somebody says that a memory is wrong, in his own words or by its id."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from memsched.errors import InvalidMessage
+from memsched.handlers.add import tell
+from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, sizes_of
+from memsched.handlers.services import MemoryServices
+from memsched.memory.cubes import CubeRef
+from memsched.memory.items import Memory, to_ms
+from memsched.memory.reading import Reading, Statement
+from memsched.memory.searching import SearchArgs
+from memsched.memory.statements import corrects
+from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.worker.context import HandlerContext
+
+_LOOKED_AT = 10
+_CORRECTS_FROM = 0.4
+"""Less than in a conversation: here it is certain that something is corrected."""
+_ACTIONS = ("correct", "archive", "restore")
+
+
+async def mem_feedback(
+    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> None:
+    """``content`` is the correction: it is remembered, and supersedes what it corrects.
+
+    ``info.memory_id`` names the memory; without it, the one that the words fit best is looked for. ``info.action``:
+    ``correct`` (default), ``archive`` (out of search), ``restore``.
+    """
+    changed = False
+    for message in messages:
+        try:
+            changed |= await _apply(services, ref, message, ctx)
+        except InvalidMessage as error:
+            ctx.fail(message, error)
+    if changed:
+        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+
+
+async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext) -> bool:
+    info = message.info or {}
+    action = str(info.get("action") or "correct")
+    if action not in _ACTIONS:
+        raise InvalidMessage(f"info.action must be one of {', '.join(_ACTIONS)}, not {action!r}")
+    named = await _named(services, ref, info)
+    if action != "correct":
+        if named is None:
+            raise InvalidMessage(f"info.action {action} needs info.memory_id")
+        await _set_status(services, ref, message, ctx, named, "archived" if action == "archive" else "activated")
+        return True
+    text = message.content.strip()
+    if not text:
+        raise InvalidMessage("content must say what is right")
+    older, text = await _what_it_corrects(services, ref, message, text, named)
+    statement = Statement(
+        key="feedback",
+        text=text,
+        kind=older[0].kind if older and older[0].kind != "turn" else "fact",
+        about_user=bool(older) and older[0].memory_type == "UserMemory",
+        at=message.timestamp,
+        speaker=older[0].speaker if older else (message.user_name or ""),
+        importance=max((memory.importance for memory in older), default=None),
+    )
+    reading = await services.reader.read_statements(ref, message.item_id, [statement], message.user_id)
+    newer = reading.added[0] if reading.added else reading.repeated[0][1]
+    older = [memory for memory in older if memory.memory_id != newer.memory_id]
+    await services.reader.correct(ref, older, newer)
+    known = {before.memory_id for before, _ in reading.corrected}
+    corrected = [*reading.corrected, *((each, newer) for each in older if each.memory_id not in known)]
+    outcome = Reading(reading.added, reading.repeated, corrected)
+    await tell(services, ref, [message], {message.item_id: outcome}, ctx)
+    return True
+
+
+async def _named(services: MemoryServices, ref: CubeRef, info: dict[str, Any]) -> Memory | None:
+    memory_id = info.get("memory_id")
+    if memory_id is None:
+        return None
+    found = await services.store.get(ref, [str(memory_id)]) if is_uuid(memory_id) else {}
+    if not found:
+        raise InvalidMessage(f"the cube has no memory {shown(str(memory_id))!r}")
+    return next(iter(found.values()))
+
+
+def is_uuid(text: Any) -> bool:
+    """Whether it can be the id of a memory at all."""
+    from uuid import UUID
+
+    try:
+        UUID(str(text))
+    except ValueError:
+        return False
+    return True
+
+
+async def _what_it_corrects(
+    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, text: str, named: Memory | None
+) -> tuple[list[Memory], str]:
+    """The memories that it corrects, if any, and the text to remember."""
+    if named is not None:
+        return [named], text
+    args = SearchArgs(neighbours=0.0)
+    results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
+    near = [each.memory for each in results if f"{message.item_id}#feedback" not in each.memory.sources]
+    if services.llm is not None and near:
+        from memsched.llm.errors import LLMError
+        from memsched.llm.tasks import correction
+
+        try:
+            feedback = await correction(services.llm, text, [memory.indexed_text for memory in near])
+            older = [] if feedback.corrected is None else [near[feedback.corrected]]
+            return older, feedback.text or text
+        except LLMError as error:
+            services.llm.counters.fell_back("correction", error)
+    fits = [(corrects(text, memory.text), memory) for memory in near]
+    best = max((fit for fit, _ in fits), default=0.0)
+    if best < _CORRECTS_FROM:
+        return [], text
+    return [memory for fit, memory in fits if fit == best][:1], text
+
+
+async def _set_status(
+    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext, memory: Memory, to: str
+) -> None:
+    now = to_ms(datetime.now(UTC))
+    await services.store.patch(ref, {memory.memory_id: {"status": to, "updated_at": now}})
+    said = f"{'Archived' if to == 'archived' else 'Restored'} as asked: {shown(memory.indexed_text)}"
+    ctx.log(
+        event(
+            message, said, from_type=memory.memory_type if to == "archived" else USER_INPUT,
+            to_type=memory.memory_type, sizes=await sizes_of(services, ref),
+            metadata={"memory_id": memory.memory_id, "status": to},
+        )
+    )  # fmt: skip

@@ -1,0 +1,56 @@
+"""``mem_update``: bring the working set up to date with the talk, and with what is new in the cube."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memsched.handlers.handling import event, shown, sizes_of
+from memsched.handlers.services import MemoryServices
+from memsched.memory.cubes import CubeRef
+from memsched.memory.hot_state import HotState, TalkEvent, mark_of
+from memsched.memory.items import to_ms
+from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
+from memsched.worker.context import HandlerContext
+
+_LONGEST_TALK_CHARACTERS = 2000
+
+
+async def mem_update(
+    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> None:
+    """One pass for all messages. ``info.refresh``: there are new memories, look again for all of the talk."""
+    events = [
+        TalkEvent(event_id=message.item_id, at=to_ms(message.timestamp), text=text)
+        for message in messages
+        if (text := message.content.strip()[:_LONGEST_TALK_CHARACTERS])
+    ]
+    marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
+    refresh = any((message.info or {}).get("refresh") for message in messages)
+    before, after = await services.upkeep.hear(ref, marks, events, refresh=refresh)
+    if change := described(before, after):
+        sizes = await sizes_of(services, ref) | {"working_memory_size": len(after.working_set)}
+        ctx.log(
+            event(
+                messages[-1], change["said"], from_type=LONG_TERM_MEMORY_TYPE, to_type=WORKING_MEMORY_TYPE, sizes=sizes,
+                metadata=change, capacity=services.settings.working_set_size,
+            )
+        )  # fmt: skip
+
+
+def described(before: HotState, after: HotState) -> dict[str, Any]:
+    """What changed in the working set, with the reasons; {} if nothing did."""
+    old = {memory.memory_id: memory for memory in before.working_set}
+    new = {memory.memory_id: memory for memory in after.working_set}
+    came = [memory for memory in after.working_set if memory.memory_id not in old]
+    went = [memory for memory in before.working_set if memory.memory_id not in new]
+    if not came and not went and list(old) == list(new):
+        return {}
+    return {
+        "said": f"Working set: {len(new)} memories, {len(came)} came in, {len(went)} went out",
+        "version": after.version,
+        "came_in": [
+            {"memory_id": each.memory_id, "text": shown(each.said), "score": each.score, "parts": each.parts}
+            for each in came
+        ],
+        "went_out": [{"memory_id": each.memory_id, "text": shown(each.said), "score": each.score} for each in went],
+    }

@@ -1,0 +1,90 @@
+"""What the handlers and the library's face need to know about memory, opened once in a process when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from memsched.connection import Server
+from memsched.keys import Keys
+from memsched.memory.cube_search import CubeSearch
+from memsched.memory.cubes import Cubes
+from memsched.memory.hot_state import HotStates, TalkEvent
+from memsched.memory.reading import Reader
+from memsched.memory.retriever import Retriever
+from memsched.memory.store import MemoryStore
+from memsched.memory.terms import Terms
+from memsched.policy.protocol import Chosen, WorkingSetPolicy
+from memsched.policy.standard import StandardPolicy
+from memsched.policy.upkeep import Upkeep
+from memsched.settings import Settings
+
+if TYPE_CHECKING:
+    from memsched.llm.client import LLM
+
+log = structlog.get_logger(__name__)
+
+
+class MemoryServices:
+    """Everything about memory, put together: stores, search, reading, upkeep, and the model if there is one."""
+
+    def __init__(self, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None) -> None:
+        from memsched.llm.client import LLM
+        from memsched.memory.embedding import embedder_from
+
+        self.settings = settings
+        self.cubes = Cubes(server, keys, settings)
+        self.embedder = embedder_from(settings)
+        self.llm: LLM | None = LLM.from_settings(settings)
+        self.terms = Terms(server, keys)
+        self.states = HotStates(server, keys)
+        self._policy = policy or StandardPolicy()
+        self.store: MemoryStore
+        self.search: CubeSearch
+        self.reader: Reader
+        self.upkeep: Upkeep
+        self.retriever: Retriever
+        self._server = server
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None
+    ) -> MemoryServices:
+        """Load the embedding model. The vector store is connected at the first call that needs it."""
+        services = cls(settings, server, keys, policy)
+        await services.embedder.prepare()
+        services._assemble()
+        return services
+
+    def _assemble(self) -> None:
+        settings = self.settings
+        self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
+        self.search = CubeSearch(self.store, self.embedder, self.terms)
+        self.retriever = Retriever(self.cubes, self.search, top_k=settings.top_k, method=settings.search_method)
+        self.reader = Reader(self.store, self.embedder, self.terms, self.search)
+        self.upkeep = Upkeep(
+            self.states, self.store, self.search, self.terms, self._policy, size=settings.working_set_size,
+            window=settings.query_window, rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
+        )  # fmt: skip
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+        await self.embedder.aclose()
+        if self.llm is not None:
+            await self.llm.aclose()
+
+    async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
+        """The model's order of the set, if it gives one in time; the present one otherwise."""
+        from memsched.llm.errors import LLMError
+        from memsched.llm.tasks import rerank
+
+        assert self.llm is not None
+        texts = [each.memory.indexed_text for each in chosen]
+        try:
+            order = await rerank(self.llm, talk[-1].text, texts, self.settings.llm_rerank_seconds)
+        except LLMError as error:
+            self.llm.counters.fell_back("rerank", error)
+            return chosen
+        return [chosen[number] for number in order]

@@ -1,0 +1,74 @@
+"""What the language model was asked, what it cost, and how often something else had to answer."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from memsched.llm.errors import LLMError
+
+CHARACTERS_PER_TOKEN = 4
+"""OpenAI's rule of thumb for English; used where a server does not say what it counted."""
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts since the start of one client. All label values (task, kind, reason) are from small fixed sets.
+
+    input_price, output_price: of a million tokens, in any currency.
+    """
+
+    input_price: float = 0.0
+    output_price: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter)
+    """By task: what callers asked for, answered or not."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """By kind (memsched.llm.errors.FailureKind): calls that ended in an error."""
+    fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By task and reason: local forms used instead."""
+    rejections: Counter[str] = field(default_factory=Counter)
+    """By reason: extracted memories that the conversation does not support."""
+    requests: int = 0
+    """Sent to the server, repetitions included."""
+    retries: int = 0
+    """Repetitions: after a failure, or because an answer did not fit."""
+    truncated: int = 0
+    """Answers that reached max_tokens."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated: int = 0
+    """Answers whose tokens the server did not tell."""
+    latency_seconds: float = 0.0
+    """Sum over all requests, failed ones included."""
+
+    @property
+    def cost(self) -> float:
+        return (self.input_tokens * self.input_price + self.output_tokens * self.output_price) / 1_000_000
+
+    def fell_back(self, task: str, reason: str | LLMError) -> None:
+        """A caller used its local form. reason: the error, or one of a few fixed words."""
+        self.fallbacks[task, reason.kind if isinstance(reason, LLMError) else reason] += 1
+
+    def used_tokens(self, input_tokens: int, output_tokens: int, *, estimated: bool) -> None:
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self.estimated += estimated
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, nested by label, fit for JSON."""
+        fallbacks: dict[str, dict[str, int]] = {}
+        for (task, reason), count in self.fallbacks.items():
+            fallbacks.setdefault(task, {})[reason] = count
+        return {
+            "calls": dict(self.calls), "failures": dict(self.failures), "fallbacks": fallbacks,
+            "rejections": dict(self.rejections), "requests": self.requests, "retries": self.retries,
+            "truncated": self.truncated, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
+            "estimated": self.estimated, "cost": self.cost, "latency_seconds": self.latency_seconds,
+        }  # fmt: skip

@@ -1,0 +1,71 @@
+"""JSON as language models write it: with a preface, in a fence, cut off, with a comma too many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from memsched.llm.errors import LLMRubbish
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+MAX_CHARACTERS = 64_000
+"""Of an answer that is looked at; repairing takes about 0.1 s for so many."""
+_MAX_PROBLEMS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """problem: what is wrong with the answer: places and rules, nothing of its text."""
+
+    problem: str
+
+    def error(self) -> LLMRubbish:
+        return LLMRubbish(self.problem)
+
+
+def fitted(text: str, schema: type[Schema]) -> Schema | Misfit:
+    """The first object in the answer that is of the schema, or what is wrong with the first one that is not."""
+    if len(text) > MAX_CHARACTERS:
+        return Misfit(f"The answer is longer than {MAX_CHARACTERS} characters.")
+    misfit: Misfit | None = None
+    for candidate in _candidates(text.rpartition("</think>")[2]):
+        try:
+            return schema.model_validate(candidate)
+        except ValidationError as error:
+            misfit = misfit or Misfit(_problems(error))
+    return misfit or Misfit("There is no JSON object in the answer.")
+
+
+def _candidates(text: str) -> Iterator[Any]:
+    """Values that may be meant, the likeliest first."""
+    begin, end = text.find("{"), text.rfind("}")
+    for part in (text, text[begin : end + 1]):
+        try:
+            yield json.loads(part)
+        except (ValueError, RecursionError):
+            continue
+    repaired = _repaired(text)
+    if isinstance(repaired, dict | list):
+        yield repaired
+    if isinstance(repaired, list):
+        yield from (value for value in repaired if isinstance(value, dict))
+
+
+def _repaired(text: str) -> Any:
+    import json_repair
+
+    try:
+        return json_repair.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}" for problem in found[:_MAX_PROBLEMS]]
+    return "; ".join(told)[:1000] + "."

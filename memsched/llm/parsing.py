@@ -1,0 +1,179 @@
+"""What language models send back: schemas with bounds, and the check of extracted memories against their source."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from memsched.llm.verification import negation_changed, normalised, one_line, quoted_in, unsupported
+
+MAX_TEXT = 500
+MAX_MEMORIES = 100
+MAX_INDICES = 1000
+MAX_SOURCES = 10
+"""Turns that one memory may be from."""
+_MAX_TAGS = 8
+_TAG = re.compile(r"[^\W_][\w-]*(?: [\w-]+){0,2}")
+_DATE = re.compile(r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?)?")
+
+
+def _clean(value: object) -> object:
+    return one_line(value) if isinstance(value, str) else value
+
+
+def _indices(value: object) -> object:
+    if isinstance(value, int):
+        return [value]
+    return value[:MAX_INDICES] if isinstance(value, list) else value
+
+
+def _few_indices(value: object) -> object:
+    indices = _indices(value)
+    return indices[:MAX_SOURCES] if isinstance(indices, list) else indices
+
+
+def _share(value: object) -> float:
+    """A number from 0 to 1, whatever it was; 0.5 when it was none."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 0.5
+    return 0.5 if math.isnan(number) else min(1.0, max(0.0, number))
+
+
+def _tags(value: object) -> list[str]:
+    tags = [str(_clean(tag)).lower() for tag in value if isinstance(tag, str)] if isinstance(value, list) else []
+    return list(dict.fromkeys(tag for tag in tags if len(tag) <= 32 and _TAG.fullmatch(tag)))[:_MAX_TAGS]
+
+
+def _date(value: object) -> str | None:
+    match = _DATE.match(value) if isinstance(value, str) else None
+    return match.group() if match else None
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+Indices = Annotated[list[int], BeforeValidator(_indices)]
+Line = Annotated[str, BeforeValidator(_clean)]
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ExtractedMemory(_Sent):
+    """One memory as the model claims it; ``verified`` says whether to believe it.
+
+    source_turns: indices of the turns it is from. quote: verbatim from one of them. when: YYYY, YYYY-MM or YYYY-MM-DD.
+    tags: up to 8 of up to three words.
+    """
+
+    kind: Annotated[Literal["fact", "preference", "event"], BeforeValidator(_lower)]
+    text: Annotated[Line, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+    source_turns: Annotated[list[int], BeforeValidator(_few_indices), Field(min_length=1)]
+    quote: Annotated[Line, StringConstraints(min_length=1, max_length=2000)]
+    about_user: bool = False
+    when: Annotated[str | None, BeforeValidator(_date)] = None
+    importance: Annotated[float, BeforeValidator(_share)] = 0.5
+    tags: Annotated[list[str], BeforeValidator(_tags)] = []
+
+
+class Extraction(_Sent):
+    """``{"memories": [...]}``. One that is malformed does not spoil the others, unless all are."""
+
+    memories: list[ExtractedMemory]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _salvaged(cls, sent: Any) -> Any:
+        if isinstance(sent, list):
+            sent = {"memories": sent}
+        if not isinstance(sent, dict) or not isinstance(sent.get("memories"), list):
+            return sent
+        claimed = sent["memories"][:MAX_MEMORIES]
+        good = [memory for memory in claimed if _is_memory(memory)]
+        return {"memories": good or claimed}
+
+
+def _is_memory(sent: object) -> bool:
+    try:
+        ExtractedMemory.model_validate(sent)
+    except ValidationError:
+        return False
+    return True
+
+
+class Ranking(_Sent):
+    """``{"order": [...]}``: indices, the best first."""
+
+    order: Indices
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, sent: Any) -> Any:
+        return {"order": sent} if isinstance(sent, list) else sent
+
+
+class Used(_Sent):
+    """``{"used": [...]}``: indices of the memories that an answer used."""
+
+    used: Indices
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, sent: Any) -> Any:
+        return {"used": sent} if isinstance(sent, list) else sent
+
+
+class Feedback(_Sent):
+    """A correction understood.
+
+    corrected: index of the memory that it makes untrue, or None. text: what is right now; empty when nothing takes the
+    memory's place.
+    """
+
+    corrected: Annotated[int, Field(ge=0)] | None
+    text: Annotated[Line, StringConstraints(max_length=MAX_TEXT)]
+
+
+def verified(
+    extraction: Extraction,
+    turns: Sequence[str],
+    *,
+    speakers: Sequence[str] = (),
+    rejected: Counter[str] | None = None,
+) -> list[ExtractedMemory]:
+    """The memories that their source turns support, in order; each text once.
+
+    turns: the texts, by index. speakers: who said them, by index, or empty. rejected: counts the others by reason
+    (turns, quote, negation, number, name, words, empty, duplicate).
+    """
+    kept: dict[str, ExtractedMemory] = {}
+    for memory in extraction.memories:
+        reason = _doubt(memory, turns, speakers)
+        if reason is None and normalised(memory.text) in kept:
+            reason = "duplicate"
+        if reason is None:
+            kept[normalised(memory.text)] = memory
+        elif rejected is not None:
+            rejected[reason] += 1
+    return list(kept.values())
+
+
+def _doubt(memory: ExtractedMemory, turns: Sequence[str], speakers: Sequence[str]) -> str | None:
+    if not all(0 <= index < len(turns) for index in memory.source_turns):
+        return "turns"
+    sources = [turns[index] for index in memory.source_turns]
+    if not quoted_in(memory.quote, sources):
+        return "quote"
+    if negation_changed(memory.text, memory.quote, sources):
+        return "negation"
+    said_by = {speakers[index] for index in memory.source_turns if index < len(speakers)}
+    return unsupported(memory.text, sources, said_by)

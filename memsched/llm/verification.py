@@ -1,0 +1,165 @@
+"""Does a text say no more than its source? Word by word, without any model: what a model made up is found out.
+
+It errs on the side of refusing: a refused memory costs little, because the turn that it came from is kept anyway.
+Negation and common words are English; other languages are held to the same words, numbers and names.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from memsched.llm.words import COMMON, NEGATING_VERBS, NEGATIONS, NUMBER_WORDS, OPENING_VERBS
+
+SUPPORTED_SHARE = 0.6
+"""Of a text's content words that its source must have (as stems)."""
+
+# Scripts without spaces between words are compared sign by sign.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[\w'])+")
+_WITH_A_CAPITAL = ("i", "the", "user", "speaker")
+_CONTRACTED = re.compile(r"'(?:s|m|re|ve|ll|d)$", re.IGNORECASE)
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+_SENTENCE_END = re.compile(r"[.!?:;\n]\s+|\n")
+_CLAUSE_END = re.compile(r"[.!?;\n]+(?=\s|$)|\b(?:but|although|though|while|because)\b")
+_DISCOURSE_NO = re.compile(r"(?:^|(?<=[.!?\n]))\s*(?:no|nope|nah)\s*,\s*|\bno (?:problem|worries|doubt)\b")
+
+
+def one_line(text: str) -> str:
+    """Without control characters and halves of surrogate pairs, which no database takes; single spaces."""
+    return " ".join(_UNPRINTABLE.sub("", text).split())
+
+
+def normalised(text: str) -> str:
+    """For comparing quotes: one form of every sign, lower case, on one line."""
+    return one_line(_plain(text).casefold())
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("ʼ", "'")
+
+
+def quoted_in(quote: str, turns: Sequence[str]) -> bool:
+    """Whether the quote has a word in it and occurs in one of the turns."""
+    wanted = normalised(quote)
+    return bool(_words(wanted)) and any(wanted in normalised(turn) for turn in turns)
+
+
+def unsupported(text: str, sources: Sequence[str], speakers: Iterable[str] = ()) -> str | None:
+    """Why the text says more than its sources (a fixed word for a counter), or None.
+
+    speakers: the sources' speakers, who may be named in the text though the source says "I".
+    """
+    known = _words(_plain(" \n ".join(sources)).casefold())
+    named = {word for speaker in speakers for word in _words(_plain(speaker).casefold())}
+    if _numbers(text) - _numbers(" \n ".join((*sources, *speakers))):
+        return "number"
+    stems = _Stems()
+    known_stems = stems.of(known)
+    if stems.of(_names(text)) - known_stems - stems.of(named):
+        return "name"
+    # A speaker's name says nothing about whether the rest is true.
+    content = {
+        word
+        for word in _words(_plain(text).casefold())
+        if not _is_common(word) and word not in named and not word[0].isdigit()
+    }
+    if not content:
+        # "Ann has two" is made of common words, a name and a number.
+        return None if _numbers(text) else "empty"
+    if "like" in known_stems:  # "don't like" may become "dislikes"; whether there is a "not" is another question
+        known_stems |= stems.of(["dislikes"])
+    supported = sum(bool(stems.of([word]) & known_stems) for word in content)
+    return None if supported >= SUPPORTED_SHARE * len(content) else "words"
+
+
+def negation_changed(text: str, quote: str, turns: Sequence[str]) -> bool:
+    """Whether a "not" of the quoted clause is missing in the text, or the text has one that its turns do not have.
+
+    The clause is looked at, not only the quote: it could leave out the "not" before its first word.
+    """
+    clauses = [_DISCOURSE_NO.sub(" ", clause) for clause in _quoted_clauses(normalised(quote), turns)]
+    said = [normalised(turn) for turn in turns]
+    says, verbs = _negations(normalised(text)), _negating_verbs([normalised(text)])
+    if any(map(_negations, clauses)):
+        return not (says or verbs - _negating_verbs(clauses))
+    if verbs - _negating_verbs(said):
+        return True
+    return says and not (any(map(_negations, said)) or _negating_verbs(said))
+
+
+def _negating_verbs(texts: Iterable[str]) -> set[str]:
+    """As stems: "I don't avoid it" has the one of "avoids"."""
+    return _Stems().of(word for text in texts for word in _words(text) if word in NEGATING_VERBS)
+
+
+def _quoted_clauses(wanted: str, turns: Sequence[str]) -> Iterable[str]:
+    """Every place where the quote stands, up to the borders of its clause."""
+    for turn in turns:
+        # The ends of lines part clauses; normalising the whole would hide them.
+        whole = "\n".join(line for line in map(normalised, turn.splitlines()) if line)
+        flat = whole.replace("\n", " ")
+        borders = [0, *(match.end() for match in _CLAUSE_END.finditer(whole)), len(whole)]
+        begin = flat.find(wanted)
+        while begin >= 0:
+            end = begin + len(wanted)
+            yield whole[max(at for at in borders if at <= begin) : min(at for at in borders if at >= end)]
+            begin = flat.find(wanted, end)
+
+
+def _negations(text: str) -> bool:
+    return any(word in NEGATIONS or word.endswith("n't") for word in _words(text))
+
+
+def _is_common(word: str) -> bool:
+    return word in COMMON or word.endswith("n't")
+
+
+def _words(text: str) -> list[str]:
+    """Words without 's, 'm, 've and the like, of a text that is already plain."""
+    found = (_CONTRACTED.sub("", word.strip("'_")) for word in _WORD.findall(text))
+    return [word for word in found if word]
+
+
+def _numbers(text: str) -> set[str]:
+    plain = _plain(text)
+    found = {_number(match) for match in _NUMBER.findall(plain)}
+    return found | {NUMBER_WORDS[word] for word in _words(plain.casefold()) if word in NUMBER_WORDS}
+
+
+def _number(written: str) -> str:
+    """1,000 and 1000, 07 and 7, 2,5 and 2.5 and 2.50 are the same."""
+    if _THOUSANDS.fullmatch(written):
+        written = written.replace(",", "")
+    whole, point, part = written.replace(",", ".").partition(".")
+    part = part.rstrip("0") if "." not in part else part
+    return (whole.lstrip("0") or "0") + (point + part if part else "")
+
+
+def _names(text: str) -> list[str]:
+    """Words with a capital anywhere, in lower case; at the start of a sentence, those that are no ordinary word."""
+    found = []
+    for sentence in _SENTENCE_END.split(_plain(text)):
+        for place, word in enumerate(_words(sentence)):
+            lower = word.casefold()
+            if word == word.lower() or lower in _WITH_A_CAPITAL or lower in NEGATIONS:
+                continue
+            # "Will" is a word at the start of a sentence, and a name inside one.
+            if place > 0 or not (_is_common(lower) or lower in OPENING_VERBS):
+                found.append(lower)
+    return found
+
+
+class _Stems:
+    """Not shared: a stemmer must not be used by two threads."""
+
+    def __init__(self) -> None:
+        import Stemmer
+
+        self._stemmer: Any = Stemmer.Stemmer("english")
+
+    def of(self, words: Iterable[str]) -> set[str]:
+        return set(self._stemmer.stemWords(list(words)))

@@ -1,0 +1,138 @@
+"""The one Qdrant collection: made, indexed, checked against the embedding model, migrated.
+
+Its name in the settings is an alias; behind it stands ``<name>-<number>``. So ``memsched reindex`` can fill the next
+number beside the one in use, and switch in one step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from memsched.memory.items import SCHEMA_VERSION
+from memsched.memory.store_errors import EmbedderMismatch, SchemaTooNew
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient
+
+log = structlog.get_logger(__name__)
+
+_KEYWORDS = ("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags")
+_INTEGERS = ("turn", "at", "updated_at")
+_ALREADY = (400, 409)
+
+
+class Collection:
+    """The collection of one process: the name to use, once it is known to fit.
+
+    alias: the name in the settings; embedder, dimensions: the model that its vectors must come from.
+    """
+
+    def __init__(self, client: AsyncQdrantClient, alias: str, embedder: str, dimensions: int) -> None:
+        self._client = client
+        self._alias = alias
+        self._embedder = embedder
+        self._dimensions = dimensions
+
+    async def resolve(self) -> str:
+        """The real name behind the alias, made first if there is none.
+
+        Raises EmbedderMismatch or SchemaTooNew if it is not ours to use.
+        """
+        name = await self.behind_alias()
+        if name is None:
+            name = f"{self._alias}-1"
+            await self.create(name)
+            await self.point_alias_to(name)
+            name = await self.behind_alias() or name
+        self._check(await self._metadata(name))
+        return name
+
+    async def behind_alias(self) -> str | None:
+        aliases = await self._client.get_aliases()
+        return next((each.collection_name for each in aliases.aliases if each.alias_name == self._alias), None)
+
+    async def next_name(self) -> str:
+        """A name that no collection has yet."""
+        taken = {each.name for each in (await self._client.get_collections()).collections}
+        numbers = [int(found[1]) for name in taken if (found := re.fullmatch(rf"{re.escape(self._alias)}-(\d+)", name))]
+        return f"{self._alias}-{max(numbers, default=0) + 1}"
+
+    async def create(self, name: str) -> None:
+        """Make it with all its indexes; several processes may do so at once."""
+        from qdrant_client import models
+
+        from memsched.memory.store import DENSE, LEXICAL
+
+        if not await self._client.collection_exists(name):
+            await self._unless_there(
+                self._client.create_collection(
+                    name,
+                    vectors_config={DENSE: models.VectorParams(size=self._dimensions, distance=models.Distance.COSINE)},
+                    sparse_vectors_config={LEXICAL: models.SparseVectorParams()},
+                    # Memories of one cube are searched together: an index per tenant, none across.
+                    hnsw_config=models.HnswConfigDiff(payload_m=16, m=0),
+                    metadata=self._own_metadata(),
+                )
+            )
+            log.info("collection made", action="store.collection_made", collection=name, embedder=self._embedder)
+        await self._index(name)
+
+    async def _index(self, name: str) -> None:
+        from qdrant_client import models
+
+        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+        await self._client.create_payload_index(name, "cube", tenant)
+        for field in _KEYWORDS:
+            await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+        await self._client.create_payload_index(name, "importance", models.PayloadSchemaType.FLOAT)
+        for field in _INTEGERS:
+            await self._client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER)
+
+    async def point_alias_to(self, name: str) -> None:
+        """In one step: there is no moment without the alias."""
+        from qdrant_client import models
+
+        old = await self.behind_alias()
+        if old == name:
+            return
+        changes: list[Any] = []
+        if old is not None:
+            changes.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self._alias)))
+        create = models.CreateAlias(collection_name=name, alias_name=self._alias)
+        changes.append(models.CreateAliasOperation(create_alias=create))
+        await self._client.update_collection_aliases(changes)
+
+    async def _metadata(self, name: str) -> Mapping[str, Any]:
+        info = await self._client.get_collection(name)
+        return dict(info.config.metadata or {})
+
+    def _own_metadata(self) -> dict[str, Any]:
+        return {"schema": SCHEMA_VERSION, "embedder": self._embedder, "dimensions": self._dimensions}
+
+    def _check(self, metadata: Mapping[str, Any]) -> None:
+        schema = int(metadata.get("schema", 0))
+        if schema > SCHEMA_VERSION:
+            raise SchemaTooNew(
+                f"The collection {self._alias!r} has schema {schema}, this memsched knows {SCHEMA_VERSION}: upgrade it."
+            )
+        made_with = metadata.get("embedder"), metadata.get("dimensions")
+        if made_with != (self._embedder, self._dimensions):
+            wanted = f"{self._embedder} ({self._dimensions} dimensions)"
+            raise EmbedderMismatch(self._alias, f"{made_with[0]} ({made_with[1]} dimensions)", wanted)
+
+    async def _unless_there(self, making: Any) -> None:
+        """Another process may have been first."""
+        from qdrant_client.http.exceptions import UnexpectedResponse
+
+        try:
+            await making
+        except UnexpectedResponse as error:
+            if error.status_code not in _ALREADY:
+                raise
+        except ValueError as error:  # the client's local mode
+            if "already exists" not in str(error):
+                raise

@@ -1,0 +1,169 @@
+"""Search in one cube: two rankings, scaled and added, and a share of the score for what was said around a hit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from memsched.memory.cubes import CubeRef
+from memsched.memory.items import Memory
+from memsched.memory.lexical import query_weights, stems
+from memsched.memory.ranking import newer_first, spread, without_repetitions
+from memsched.memory.searching import Method, SearchArgs, SearchResult
+
+if TYPE_CHECKING:
+    from memsched.memory.embedding import Embedder
+    from memsched.memory.store import Hit, MemoryStore
+    from memsched.memory.terms import Terms
+
+_AROUND = (0.6, 0.4, 0.2)
+"""Share of a hit's score for the turns one, two and three places away. Measured on LoCoMo: on a plateau that reaches
+from (0.5, 0.25) to (0.7, 0.5, 0.3, 0.15), 12 points of recall@10 above none."""
+_SUPERSEDED = 0.5
+"""Factor of a memory that was corrected: still to be found, for who asks how it was before."""
+
+
+@dataclass(slots=True)
+class Scored:
+    """A candidate while it is ranked."""
+
+    memory_id: str
+    payload: dict[str, Any]
+    parts: dict[str, float] = field(default_factory=dict)
+    score: float = 0.0
+    _words: frozenset[str] | None = None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The stems of its text."""
+        if self._words is None:
+            self._words = frozenset(stems(str(self.payload.get("text", ""))))
+        return self._words
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        session = self.payload.get("session_id")
+        return (session, int(self.payload.get("turn", 0))) if session else None
+
+
+class CubeSearch:
+    """Finds memories of a cube, for whoever may read it: permissions are checked by the caller."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._terms = terms
+
+    async def search(
+        self, ref: CubeRef, query: str, top_k: int, method: Method = "hybrid", args: SearchArgs | None = None
+    ) -> list[SearchResult]:
+        """The best ``top_k`` memories for the query, best first; [] for a query without a word."""
+        args = args or SearchArgs()
+        words = stems(query)
+        if not words or top_k < 1:
+            return []
+        counts = await self._terms.counts(ref, words)
+        conditions = args.conditions()
+        dense = lexical = None
+        if method != "lexical":
+            dense = await self._embedder.embed_query(query, counts.idfs(words))
+        if method != "dense":
+            lexical = query_weights(words, counts)
+        limit = max(args.candidates, 2 * top_k)
+        by_dense, by_lexical = await self._store.query(
+            ref, dense=dense, lexical=lexical, conditions=conditions, limit=limit
+        )
+        candidates = _added({"dense": by_dense, "lexical": by_lexical})
+        if args.neighbours:
+            await self._share_with_neighbours(ref, candidates, args, conditions, top_k)
+        await self._put_corrections_first(ref, candidates)
+        ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
+        ranked = newer_first(without_repetitions(ranked, top_k), top_k)
+        if args.diversity:
+            ranked = spread(ranked, top_k, args.diversity)
+        return [
+            SearchResult(Memory.from_payload(each.memory_id, each.payload), each.score, each.parts)
+            for each in ranked[:top_k]
+        ]
+
+    async def _share_with_neighbours(
+        self, ref: CubeRef, candidates: dict[str, Scored], args: SearchArgs, conditions: Any, top_k: int
+    ) -> None:
+        """Raise what was said around hits; bring what is raised into the results, though no ranking found it."""
+        own: dict[tuple[str, int], float] = {}
+        for each in candidates.values():
+            if (place := each.place) is not None:
+                own[place] = max(own.get(place, 0.0), each.score)
+        shares = _shares(own, args.neighbours)
+        for each in candidates.values():
+            if (place := each.place) is not None and (share := shares.get(place, 0.0)):
+                each.parts["neighbours"] = share
+                each.score += share
+        # Only those that would be among the results are worth a second call.
+        enough = sorted((each.score for each in candidates.values()), reverse=True)[:top_k]
+        bar = enough[-1] if len(enough) == top_k else 0.0
+        missing: dict[str, set[int]] = {}
+        for (session, turn), share in shares.items():
+            if turn >= 0 and share > bar and (session, turn) not in own:
+                missing.setdefault(session, set()).add(turn)
+        for hit in await self._store.at_places(ref, missing, conditions):
+            found = Scored(hit.memory_id, hit.payload)
+            place = found.place
+            if hit.memory_id not in candidates and place is not None:
+                found.score = shares[place]
+                found.parts["neighbours"] = shares[place]
+                candidates[hit.memory_id] = found
+
+    async def _put_corrections_first(self, ref: CubeRef, candidates: dict[str, Scored]) -> None:
+        """What was corrected counts less, and what corrects it counts no less than it did."""
+        corrected = [each for each in candidates.values() if each.payload.get("superseded_by")]
+        unknown = {each.payload["superseded_by"] for each in corrected} - candidates.keys()
+        if unknown:
+            for memory_id, memory in (await self._store.get(ref, sorted(unknown))).items():
+                candidates[memory_id] = Scored(memory_id, memory.to_payload())
+        for each in sorted(corrected, key=lambda each: -each.score):
+            before, each.score = each.score, each.score * _SUPERSEDED
+            each.parts["superseded"] = each.score - before
+            correction = candidates.get(each.payload["superseded_by"])
+            if correction is not None and correction.score < before:
+                correction.parts["corrects"] = correction.parts.get("corrects", 0.0) + before - correction.score
+                correction.score = before
+
+
+def _shares(own: Mapping[tuple[str, int], float], factor: float) -> dict[tuple[str, int], float]:
+    """What each place gets from its neighbours: of each distance the better one counts, so that two sides of a hit
+    do not add up.
+    """
+    shares: dict[tuple[str, int], float] = {}
+    for distance, weight in enumerate(_AROUND, 1):
+        best: dict[tuple[str, int], float] = {}
+        for (session, turn), score in own.items():
+            for place in ((session, turn - distance), (session, turn + distance)):
+                if score > best.get(place, 0.0):
+                    best[place] = score
+        for place, score in best.items():
+            shares[place] = shares.get(place, 0.0) + factor * weight * score
+    return shares
+
+
+def _added(rankings: Mapping[str, Sequence[Hit]]) -> dict[str, Scored]:
+    """The candidates of all rankings with the sum of their scaled scores."""
+    candidates: dict[str, Scored] = {}
+    for name, hits in rankings.items():
+        for hit, score in zip(hits, _scaled(hit.score for hit in hits), strict=True):
+            each = candidates.setdefault(hit.memory_id, Scored(hit.memory_id, hit.payload))
+            each.parts[name] = score
+            each.score += score
+    return candidates
+
+
+def _scaled(scores: Iterable[float]) -> list[float]:
+    """From 0 for the worst to 1 for the best candidate; scaling, not rank fusion, keeps the distances."""
+    values = list(scores)
+    if not values:
+        return []
+    lowest, highest = min(values), max(values)
+    if highest <= lowest:
+        return [1.0 if highest > 0 else 0.0] * len(values)
+    return [(value - lowest) / (highest - lowest) for value in values]

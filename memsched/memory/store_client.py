@@ -1,0 +1,73 @@
+"""The Qdrant client that a store URL means: a server's, the embedded process's, or one inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from memsched.settings import Settings
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient, models
+
+log = structlog.get_logger(__name__)
+
+_MEMORY = ":memory:"
+_in_process: dict[str, AsyncQdrantClient] = {}
+"""Shared like the fake Redis of memory://: whoever opens the same name in this process sees the same memories."""
+
+
+async def open_client(settings: Settings) -> tuple[AsyncQdrantClient, Callable[[], None] | None]:
+    """The client, and what must be called (in a thread) when it is not needed any more."""
+    from qdrant_client import AsyncQdrantClient
+
+    url = settings.store_url
+    if url == _MEMORY:
+        name = settings.redis_url if settings.redis_url.startswith("memory://") else ""
+        if name not in _in_process:
+            _in_process[name] = AsyncQdrantClient(location=_MEMORY)
+        return _in_process[name], None
+    if url.startswith("embedded://"):
+        from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_client_options
+
+        folder = url.removeprefix("embedded://")
+        wait = max(settings.connect_timeout_seconds, 5.0)
+        socket = await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=wait)
+        return AsyncQdrantClient(**vector_client_options(socket)), lambda: release_vector_server(folder)
+    key = settings.qdrant_api_key.get_secret_value() or None
+    timeout = max(1, int(settings.store_timeout_seconds))
+    return AsyncQdrantClient(url=url, api_key=key, timeout=timeout, check_compatibility=False), None
+
+
+async def close_client(client: AsyncQdrantClient, url: str) -> None:
+    if url != _MEMORY:
+        await client.close()
+
+
+async def revive(settings: Settings) -> None:
+    """Start the embedded process again if it is gone for good; its guard does so only while it lives itself."""
+    if settings.store_url.startswith("embedded://"):
+        from memsched.embedded import EmbeddedServerError
+        from memsched.embedded.vector_server import ensure_vector_server
+
+        folder = settings.store_url.removeprefix("embedded://")
+        try:
+            await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=settings.store_timeout_seconds)
+        except EmbeddedServerError as error:
+            log.warning("the vector process cannot be started", action="store.not_started", error=str(error))
+
+
+async def query_batch(
+    client: AsyncQdrantClient, collection: str, requests: Sequence[models.QueryRequest]
+) -> list[models.QueryResponse]:
+    """``client.query_batch_points``, without its deep copies and its look for texts to embed: half of a search."""
+    if client.init_options.get("location") != _MEMORY:
+        from qdrant_client import models
+
+        batch = models.QueryRequestBatch(searches=list(requests))
+        answer = await client.http.search_api.query_batch_points(collection, query_request_batch=batch)
+        return answer.result or []
+    return await client.query_batch_points(collection, requests)

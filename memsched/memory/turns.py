@@ -1,0 +1,126 @@
+"""What was said, taken out of a message: a list of utterances, each with speaker, time and session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from memsched.errors import InvalidMessage
+from memsched.messages import ScheduleMessageItem
+
+MAX_TEXT_CHARACTERS = 1000
+"""A longer utterance becomes several memories, cut between sentences: one memory is about one thing."""
+_TEXT_NAMES = ("content", "text", "message")
+_TIME_NAMES = ("timestamp", "chat_time", "time", "at", "created_at")
+_ID_NAMES = ("id", "message_id", "dia_id")
+_SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])\s+|\n+")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance. position: its place in the message, which never changes when the message runs again.
+
+    by_user: whether the user said it himself (not the assistant, not somebody else in the conversation).
+    reference: the producer's own id of it, or "".
+    """
+
+    position: int
+    text: str
+    speaker: str
+    by_user: bool
+    at: datetime
+    session_id: str
+    reference: str
+
+
+def turns_of(message: ScheduleMessageItem) -> list[Turn]:
+    """The utterances in ``chat_history``, or ``content`` as one.
+
+    An entry of ``chat_history`` is a text, or an object with ``content`` (or ``text``), and, each optional,
+    ``role`` (user, assistant, system, tool), ``name`` (or ``speaker``), ``timestamp`` (ISO 8601, or seconds since
+    the epoch; without a zone: UTC), ``session_id`` and ``id``. Raises InvalidMessage if one is something else.
+    """
+    if not message.chat_history:
+        text = message.content.strip()
+        speaker = message.user_name or ""
+        session = message.session_id or ""
+        return [Turn(0, text, speaker, True, message.timestamp, session, "")] if text else []
+    turns: list[Turn] = []
+    for position, entry in enumerate(message.chat_history):
+        fields: Mapping[str, Any]
+        if isinstance(entry, str):
+            fields = {"content": entry}
+        elif isinstance(entry, Mapping):
+            fields = entry
+        else:
+            raise InvalidMessage(f"chat_history[{position}] must be a text or an object, not {type(entry).__name__}")
+        turn = _turn(message, position, fields)
+        if turn.text and fields.get("role") not in ("system", "tool"):
+            turns.append(turn)
+    return turns
+
+
+def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]) -> Turn:
+    where = f"chat_history[{position}]"
+    text = _text(next((fields[name] for name in _TEXT_NAMES if fields.get(name) is not None), None), where)
+    role = str(fields.get("role") or "")
+    name = str(fields.get("name") or fields.get("speaker") or "")
+    if not name:
+        name = (message.user_name or "") if role in ("", "user") else role
+    by_user = role == "user" or (role == "" and name in ("", message.user_name, message.user_id))
+    given = next((fields[each] for each in _TIME_NAMES if fields.get(each) not in (None, "")), None)
+    at = message.timestamp if given is None else _time(given, where)
+    session = str(fields.get("session_id") or message.session_id or "")
+    reference = next((str(fields[each]) for each in _ID_NAMES if fields.get(each) not in (None, "")), "")
+    return Turn(position, text.strip(), name, by_user, at, session, reference)
+
+
+def _text(given: Any, where: str) -> str:
+    """A text, or the text parts of a list of content parts, as chat models have them."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Sequence):
+        parts = [part.get("text", "") for part in given if isinstance(part, Mapping) and part.get("type") == "text"]
+        if all(isinstance(part, str) for part in parts):
+            return "\n".join(parts)
+    raise InvalidMessage(f"{where} has no text: give it as content")
+
+
+def _time(given: Any, where: str) -> datetime:
+    try:
+        if isinstance(given, (int, float)) and not isinstance(given, bool):
+            return datetime.fromtimestamp(given, UTC)
+        moment = datetime.fromisoformat(str(given))
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidMessage(f"{where} has a time that is neither ISO 8601 nor seconds since the epoch") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def parts_of(text: str) -> list[str]:
+    """The text, or, when it is long, pieces of it that end where sentences do, where possible."""
+    if len(text) <= MAX_TEXT_CHARACTERS:
+        return [text]
+    parts: list[str] = []
+    current = ""
+    for sentence in _SENTENCE_END.split(text):
+        for piece in _pieces(sentence.strip()):
+            if current and len(current) + 1 + len(piece) > MAX_TEXT_CHARACTERS:
+                parts.append(current)
+                current = piece
+            else:
+                current = f"{current} {piece}".strip()
+    return [*parts, current] if current else parts
+
+
+def _pieces(sentence: str) -> list[str]:
+    """A sentence, cut at spaces if it alone is too long, anywhere if it has none."""
+    pieces = []
+    while len(sentence) > MAX_TEXT_CHARACTERS:
+        cut = sentence.rfind(" ", 1, MAX_TEXT_CHARACTERS)
+        cut = cut if cut > 0 else MAX_TEXT_CHARACTERS
+        pieces.append(sentence[:cut].rstrip())
+        sentence = sentence[cut:].lstrip()
+    return [*pieces, sentence] if sentence else pieces

@@ -1,0 +1,54 @@
+"""Both kinds of vector store that tests can have: the client's own, and the vector process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qdrant_client import AsyncQdrantClient, models
+
+from memsched.embedded import vector_client_options
+
+DIMENSIONS = 4
+VECTORS: dict[str, Any] = {
+    "vectors_config": {"dense": models.VectorParams(size=DIMENSIONS, distance=models.Distance.COSINE)},
+    "sparse_vectors_config": {"lexical": models.SparseVectorParams()},
+}
+KINDS = ("in_process", "vector_process")
+
+
+def client_of(socket_path: str) -> AsyncQdrantClient:
+    return AsyncQdrantClient(**vector_client_options(socket_path))
+
+
+def point(number: int, /, **payload: Any) -> models.PointStruct:
+    """Its dense vector turns away from (1, 0, 0, 0) with the number; its lexical one has word 1, and one of its own."""
+    return models.PointStruct(
+        id=number,
+        vector={
+            "dense": [1.0, number / 10, 0.0, 0.0],
+            "lexical": models.SparseVector(indices=[1, 100 + number], values=[1.0 + number, 1.0]),
+        },
+        payload=payload,
+    )
+
+
+def field(key: str, value: Any) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def must(*conditions: Any) -> models.Filter:
+    return models.Filter(must=list(conditions))
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain until {what}"
+        time.sleep(0.01)
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "vectors" / "server.log").read_text()
