@@ -57,8 +57,6 @@ class CubeKeys:
     """zset: the item ids whose effect the state already holds, by time."""
     terms: str
     """hash: in how many of the cube's memories a term occurs."""
-    counts: str
-    """hash: how many memories there are, of each type."""
 
 
 class Keys:
@@ -102,7 +100,7 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        return CubeKeys(hot=f"{tag}:hot", applied=f"{tag}:applied", terms=f"{tag}:terms", counts=f"{tag}:counts")
+        return CubeKeys(hot=f"{tag}:hot", applied=f"{tag}:applied", terms=f"{tag}:terms")
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
         """The lane that a message of this label and cube goes to."""

@@ -107,14 +107,14 @@ class Settings(BaseSettings):
     memory: bool = Field(True, description="run memsched's own handlers (query, answer, add, mem_read, ...) too")
     qdrant_url: str = Field(
         "",
-        description="http(s)://HOST:6333, embedded://FOLDER (a vector process of our own), or :memory: (in this process "
-        "only); empty: beside an embedded:// queue, :memory: for a memory:// one, else http://localhost:6333",
+        description="http(s)://HOST:6333, embedded://FOLDER (a vector process of our own), or :memory: (in this "
+        "process only); empty: beside an embedded:// queue, :memory: for a memory:// one, else http://localhost:6333",
     )
     qdrant_api_key: SecretStr = Field(SecretStr(""), description="key of the Qdrant server")
     collection: str = Field(
         "memsched", description="name of the Qdrant collection of all cubes", pattern=r"^[A-Za-z0-9_-]{1,64}$"
     )
-    store_timeout_seconds: float = Field(5.0, gt=0, description="the longest that one call of the vector store may take")
+    store_timeout_seconds: float = Field(5.0, gt=0, description="the longest that a call of the vector store may take")
     store_retries: int = Field(3, ge=0, le=20, description="how often a failed call of the vector store is repeated")
     store_retry_after_seconds: float = Field(
         2.0, gt=0, description="a message that finds no vector store waits so long, again and again, at no cost"
@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     llm_budget_seconds: float = Field(20.0, gt=0, description="time for one task of the model, retries included")
     llm_rerank_seconds: float = Field(
         0.0, ge=0, description="time the model gets to rerank a working set; 0: it is not asked"
+    )
+    llm_judges_use: bool = Field(
+        False, description="ask the model which memories an answer used, instead of comparing words and vectors"
     )
     llm_concurrency: int = Field(4, ge=1, le=1000, description="calls of the model at once in one process")
     llm_max_retries: int = Field(2, ge=0, le=10, description="how often a failed call is repeated within its time")

@@ -68,8 +68,9 @@ def _check(settings: Settings) -> None:
     if not settings.app and not settings.memory:
         raise SettingsError(
             [
-                "MEMSCHED_MEMORY is false and MEMSCHED_APP is not set: say where the handlers are, --app module:attribute, where the attribute "
-                "is {'MY_LABEL': handle} or a MemScheduler with registered handlers."
+                "MEMSCHED_MEMORY is false and MEMSCHED_APP is not set: say where the handlers are, --app "
+                "module:attribute, where the attribute is {'MY_LABEL': handle} or a MemScheduler with registered "
+                "handlers."
             ]
         )
     if settings.redis_url.startswith("memory://"):

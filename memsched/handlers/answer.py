@@ -78,10 +78,10 @@ async def _near(
 async def used_memories(
     services: MemoryServices, ref: CubeRef, text: str, near: Sequence[WorkingMemory]
 ) -> list[WorkingMemory]:
-    """Those that an answer repeats, by words or by meaning; the model is asked if there is one."""
+    """Those that an answer repeats, by words or by meaning; the model is asked instead if that is set."""
     if not near:
         return []
-    if services.llm is not None:
+    if services.llm is not None and services.settings.llm_judges_use:
         from memsched.llm.errors import LLMError
         from memsched.llm.tasks import used
 

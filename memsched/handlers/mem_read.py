@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -33,11 +34,15 @@ async def mem_read(
     if services.llm is None:
         return
     found: dict[str, list[dict[str, Any]]] = dict(ctx.resume or {}) if len(messages) == 1 else {}
-    for message in messages:
-        if message.item_id not in found and turns.get(message.item_id):
-            found[message.item_id] = await _extract(services, turns[message.item_id])
-            # What a model says differs each time: the next run must go on with this, or it would remember twice.
-            await ctx.checkpoint({message.item_id: found[message.item_id]}, message)
+
+    async def ask(message: ScheduleMessageItem) -> None:
+        found[message.item_id] = await _extract(services, turns[message.item_id])
+        # What a model says differs each time: the next run must go on with this, or it would remember twice.
+        await ctx.checkpoint({message.item_id: found[message.item_id]}, message)
+
+    await asyncio.gather(
+        *(ask(message) for message in messages if message.item_id not in found and turns.get(message.item_id))
+    )
     readings: dict[str, Reading] = {}
     for message in messages:
         if claims := found.get(message.item_id):

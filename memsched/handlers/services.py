@@ -62,7 +62,9 @@ class MemoryServices:
         settings = self.settings
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
         self.search = CubeSearch(self.store, self.embedder, self.terms)
-        self.retriever = Retriever(self.cubes, self.search, top_k=settings.top_k, method=settings.search_method)
+        self.retriever = Retriever(
+            self._server, self.cubes, self.terms, self.search, top_k=settings.top_k, method=settings.search_method
+        )
         self.reader = Reader(self.store, self.embedder, self.terms, self.search)
         self.upkeep = Upkeep(
             self.states, self.store, self.search, self.terms, self._policy, size=settings.working_set_size,

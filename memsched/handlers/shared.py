@@ -30,6 +30,7 @@ class SharedServices:
         if self._services is None:
             async with self._opening:
                 if self._services is None:
+                    await asyncio.to_thread(_load)
                     from memsched.handlers.services import MemoryServices
 
                     server = await self._server()
@@ -40,3 +41,10 @@ class SharedServices:
         if self._services is not None:
             services, self._services = self._services, None
             await services.aclose()
+
+
+def _load() -> None:
+    """Import what takes a second, in a thread: the loop has other messages' handlers to run."""
+    import qdrant_client  # noqa: F401
+
+    import memsched.handlers.services  # noqa: F401

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from memsched.memory.items import SCHEMA_VERSION
+from memsched.memory.store_client import is_in_process
 from memsched.memory.store_errors import EmbedderMismatch, SchemaTooNew
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 _KEYWORDS = ("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags")
 _INTEGERS = ("turn", "at", "updated_at")
+_INDEXES = 1
+"""Raised whenever a field is added above: then workers add the missing indexes to collections made before."""
 _ALREADY = (400, 409)
 
 
@@ -48,7 +51,9 @@ class Collection:
             await self.create(name)
             await self.point_alias_to(name)
             name = await self.behind_alias() or name
-        self._check(await self._metadata(name))
+        metadata = await self._metadata(name)
+        self._check(metadata)
+        await self._migrate(name, metadata)
         return name
 
     async def behind_alias(self) -> str | None:
@@ -81,7 +86,16 @@ class Collection:
             log.info("collection made", action="store.collection_made", collection=name, embedder=self._embedder)
         await self._index(name)
 
+    async def _migrate(self, name: str, metadata: Mapping[str, Any]) -> None:
+        """Bring a collection of an earlier version up to date. Each step may be repeated, and be done by several."""
+        if int(metadata.get("indexes", 0)) < _INDEXES:
+            await self._index(name)
+            await self._client.update_collection(name, metadata={**metadata, "indexes": _INDEXES})
+            log.info("collection migrated", action="store.collection_migrated", collection=name, indexes=_INDEXES)
+
     async def _index(self, name: str) -> None:
+        if is_in_process(self._client):
+            return  # it searches without indexes, and warns of each one
         from qdrant_client import models
 
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
@@ -111,7 +125,12 @@ class Collection:
         return dict(info.config.metadata or {})
 
     def _own_metadata(self) -> dict[str, Any]:
-        return {"schema": SCHEMA_VERSION, "embedder": self._embedder, "dimensions": self._dimensions}
+        return {
+            "schema": SCHEMA_VERSION,
+            "embedder": self._embedder,
+            "dimensions": self._dimensions,
+            "indexes": _INDEXES,
+        }
 
     def _check(self, metadata: Mapping[str, Any]) -> None:
         schema = int(metadata.get("schema", 0))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsched.memory.cubes import CubeRef
 from memsched.memory.items import Memory
-from memsched.memory.lexical import query_weights, stems
+from memsched.memory.lexical import TermCounts, query_weights, stems
 from memsched.memory.ranking import newer_first, spread, without_repetitions
 from memsched.memory.searching import Method, SearchArgs, SearchResult
 
@@ -56,14 +56,24 @@ class CubeSearch:
         self._terms = terms
 
     async def search(
-        self, ref: CubeRef, query: str, top_k: int, method: Method = "hybrid", args: SearchArgs | None = None
+        self,
+        ref: CubeRef,
+        query: str,
+        top_k: int,
+        method: Method = "hybrid",
+        args: SearchArgs | None = None,
+        counts: TermCounts | None = None,
     ) -> list[SearchResult]:
-        """The best ``top_k`` memories for the query, best first; [] for a query without a word."""
+        """The best ``top_k`` memories for the query, best first; [] for a query without a word.
+
+        counts: of the query's stems, if the caller has them already.
+        """
         args = args or SearchArgs()
         words = stems(query)
         if not words or top_k < 1:
             return []
-        counts = await self._terms.counts(ref, words)
+        if counts is None:
+            counts = await self._terms.counts(ref, words)
         conditions = args.conditions()
         dense = lexical = None
         if method != "lexical":

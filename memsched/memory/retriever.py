@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from memsched.connection import Server, answered
+from memsched.lua import Command
 from memsched.memory.cubes import CubeRef, Cubes, Permission
+from memsched.memory.lexical import stems
 from memsched.memory.searching import InvalidSearch, SearchArgs, SearchResult, method_named
 
 if TYPE_CHECKING:
     from memsched.memory.cube_search import CubeSearch
+    from memsched.memory.terms import Terms
 
 
 class Retriever:
     """Finds memories in the cubes that a user may read."""
 
-    def __init__(self, cubes: Cubes, search: CubeSearch, *, top_k: int, method: str) -> None:
+    def __init__(
+        self, server: Server, cubes: Cubes, terms: Terms, search: CubeSearch, *, top_k: int, method: str
+    ) -> None:
+        self._server = server
         self._cubes = cubes
+        self._terms = terms
         self._search = search
         self._top_k = top_k
         self._method = method
@@ -42,8 +50,14 @@ class Retriever:
         args = SearchArgs.of(search_args)
         if top_k is not None and not 1 <= top_k <= 1000:
             raise InvalidSearch(f"top_k must be from 1 to 1000, not {top_k}.")
-        ref = await self._cubes.resolve(user_id, mem_cube_id, Permission.READ)
-        return await self._search.search(ref, query, top_k or self._top_k, chosen, args)
+        own, words = CubeRef(user_id, mem_cube_id), stems(query)
+        # Nearly always it is the user's own cube: its counts are asked for together with whether it is.
+        commands: list[Command[Any]] = [
+            self._cubes.resolve_command(user_id, mem_cube_id), self._terms.counts_command(own, words),
+        ]  # fmt: skip
+        access, counts = map(answered, await self._server.persistently(lambda: self._server.run(commands)))
+        ref = await self._cubes.admit(access, Permission.READ)
+        return await self._search.search(ref, query, top_k or self._top_k, chosen, args, counts if ref == own else None)
 
 
 def whose(user_id: str | None, mem_cube_id: str | None, mem_cube: Any) -> tuple[str, str]:

@@ -60,11 +60,16 @@ async def revive(settings: Settings) -> None:
             log.warning("the vector process cannot be started", action="store.not_started", error=str(error))
 
 
+def is_in_process(client: AsyncQdrantClient) -> bool:
+    """Whether the client is its own store."""
+    return client.init_options.get("location") == _MEMORY
+
+
 async def query_batch(
     client: AsyncQdrantClient, collection: str, requests: Sequence[models.QueryRequest]
 ) -> list[models.QueryResponse]:
     """``client.query_batch_points``, without its deep copies and its look for texts to embed: half of a search."""
-    if client.init_options.get("location") != _MEMORY:
+    if not is_in_process(client):
         from qdrant_client import models
 
         batch = models.QueryRequestBatch(searches=list(requests))
