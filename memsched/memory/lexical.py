@@ -23,120 +23,25 @@ USUAL_LENGTH = 12.0
 """Stems of a typical utterance. Fixed: a true mean would change all stored weights whenever a memory is added."""
 MAX_WORD_CHARACTERS = 64
 
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
-_POSSESSIVE = re.compile(r"['\u2019]s$")
+_POSSESSIVE = re.compile(r"'s$")
 
 STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "she",
-        "so",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "up",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-        "s",
-        "t",
-        "am",
-        "just",
-        "not",
-    ]
+    (
+        "a an and are as at be been but by did do does for from had has have he her hers him his how i if in "
+        "into is it its me my of on or our she so that the their them then there these they this to up was we "
+        "were what when where which who why will with would you your s t am just not"
+    ).split()
 )
 """Left out of ranking. "not" ranks nothing either; whoever compares meanings looks for NEGATIONS himself."""
 
 NEGATIONS = frozenset(
-    [
-        "no",
-        "not",
-        "never",
-        "none",
-        "nobody",
-        "nothing",
-        "neither",
-        "nor",
-        "cannot",
-        "without",
-        "n't",
-        "don't",
-        "doesn't",
-        "didn't",
-        "isn't",
-        "aren't",
-        "wasn't",
-        "weren't",
-        "won't",
-        "can't",
-        "couldn't",
-        "shouldn't",
-        "wouldn't",
-        "haven't",
-        "hasn't",
-        "hadn't",
-        "dont",
-        "doesnt",
-        "didnt",
-        "isnt",
-        "cant",
-        "wont",
-    ]
+    (
+        "no not never none nobody nothing neither nor cannot without n't don't doesn't didn't isn't aren't "
+        "wasn't weren't won't can't couldn't shouldn't wouldn't haven't hasn't hadn't dont doesnt didnt isnt "
+        "cant wont"
+    ).split()
 )
 
 
@@ -149,13 +54,17 @@ def _stemmer() -> Any:
 
 def words(text: str) -> list[str]:
     """The words of a text in order, lower case. Scripts without spaces give overlapping pairs of characters."""
-    found: list[str] = []
-    for word in _WORD.findall(text.lower()):
-        if _WITHOUT_SPACES.search(word):
-            found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
-        else:
-            found.append(word[:MAX_WORD_CHARACTERS].replace("\u2019", "'"))
-    return found
+    plain = text.lower().replace("\u2019", "'")
+    found = _WORD.findall(plain)
+    if _WITHOUT_SPACES.search(plain) is not None:
+        found = [part for word in found for part in _parts(word)]
+    return [word[:MAX_WORD_CHARACTERS] for word in found]
+
+
+def _parts(word: str) -> list[str]:
+    if _WITHOUT_SPACES.search(word) is None:
+        return [word]
+    return [word[at : at + 2] for at in range(max(1, len(word) - 1))]
 
 
 @lru_cache(maxsize=65_536)

@@ -12,16 +12,17 @@ _ABOUT_THE_SAME = 0.6
 """Share of common words of two statements about the same thing."""
 _SHORT = 12
 """Words of a statement that is short enough to be about one thing."""
-_LOOKED_AT = 3
+_SHORT_CHARACTERS = 160
+_LOOKED_AT = 2
 
 
 def without_repetitions(ranked: Sequence[Scored], top_k: int) -> list[Scored]:
     """Of candidates that say the same in other spelling the newest stays, at the place of the best."""
     kept: list[Scored] = []
-    said: dict[tuple[str, frozenset[str]], int] = {}
+    said: dict[str, int] = {}
     limit = _LOOKED_AT * top_k
     for each in ranked[:limit]:
-        number = said.setdefault((_speaker(each), each.words), len(kept))
+        number = said.setdefault(each.payload.get("content_hash") or each.memory_id, len(kept))
         if number == len(kept):
             kept.append(each)
         elif _said_at(each) > _said_at(kept[number]):
@@ -33,7 +34,8 @@ def without_repetitions(ranked: Sequence[Scored], top_k: int) -> list[Scored]:
 def newer_first(ranked: list[Scored], top_k: int) -> list[Scored]:
     """Of two short statements by one speaker about the same thing the newer comes first: it may have replaced it."""
     top = ranked[: _LOOKED_AT * top_k]
-    short = [each for each in top if 1 < len(each.words) <= _SHORT]
+    brief = [each for each in top if len(each.payload.get("text", "")) <= _SHORT_CHARACTERS]
+    short = [each for each in brief if 1 < len(each.words) <= _SHORT]
     for late, newer in enumerate(short):
         for older in short[:late]:
             if (

@@ -20,7 +20,7 @@ from memsched.memory.collection import Collection
 from memsched.memory.cubes import CubeRef
 from memsched.memory.items import Memory
 from memsched.memory.lexical import Sparse
-from memsched.memory.store_client import close_client, open_client, query_batch, revive
+from memsched.memory.store_client import close_client, datatype_for, open_client, query_batch, revive
 from memsched.memory.store_errors import StoreRefused, StoreUnavailable, described
 from memsched.settings import Settings, masked
 
@@ -34,6 +34,7 @@ DENSE = "dense"
 LEXICAL = "lexical"
 _POINTS_PER_CALL = 128
 _PAGE = 256
+_PARTS_OF_A_TURN = 4
 _MAX_PAUSE_SECONDS = 2.0
 _RESOLVE_AFTER_SECONDS = 5.0
 
@@ -207,16 +208,18 @@ class MemoryStore:
 
         if not places:
             return []
-        anywhere = [
-            models.Filter(must=[_is("session_id", session), models.FieldCondition(
-                key="turn", match=models.MatchAny(any=sorted(turns))
-            )])
-            for session, turns in places.items()
-        ]  # fmt: skip
-        within = _within(ref, models.Filter(should=list(anywhere)), *([conditions] if conditions is not None else []))
-        limit = 4 * sum(map(len, places.values()))
+        # All turns of all sessions in one condition: a few too many come back, which is cheaper than a condition each.
+        turns = sorted(set().union(*places.values()))
+        within = _within(
+            ref,
+            models.FieldCondition(key="session_id", match=models.MatchAny(any=list(places))),
+            models.FieldCondition(key="turn", match=models.MatchAny(any=turns)),
+            *([conditions] if conditions is not None else []),
+        )
+        limit = _PARTS_OF_A_TURN * len(places) * len(turns)
         records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=limit, with_payload=True))
-        return [Hit(str(record.id), 0.0, record.payload or {}) for record in records]
+        hits = [Hit(str(record.id), 0.0, record.payload or {}) for record in records]
+        return [hit for hit in hits if hit.payload.get("turn", 0) in places.get(hit.payload.get("session_id", ""), ())]
 
     async def with_hashes(self, ref: CubeRef, hashes: Sequence[str]) -> list[Memory]:
         """The active memories with one of these content hashes, oldest first."""
@@ -291,7 +294,8 @@ class MemoryStore:
         for attempt in range(self._settings.store_retries + 1):
             try:
                 client, name = await self._ready()
-                return await asyncio.wait_for(ask(client, name), self._settings.store_timeout_seconds)
+                async with asyncio.timeout(self._settings.store_timeout_seconds):
+                    return await ask(client, name)
             except Exception as error:  # what the client raises depends on its transport
                 failure = described(error, masked(self._settings.store_url))
                 if not isinstance(failure, StoreUnavailable) or attempt == self._settings.store_retries:
@@ -317,7 +321,10 @@ class MemoryStore:
             if self._client is None:
                 self._client, self._release = await open_client(self._settings)
             if self._collection is None:
-                self._collection = Collection(self._client, self._settings.collection, self._embedder, self._dimensions)
+                self._collection = Collection(
+                    self._client, self._settings.collection, self._embedder, self._dimensions,
+                    datatype_for(self._settings),
+                )  # fmt: skip
             if not self._name or time.monotonic() - self._resolved_at >= _RESOLVE_AFTER_SECONDS:
                 timeout = self._settings.store_timeout_seconds
                 self._name = await asyncio.wait_for(self._collection.resolve(), timeout)

@@ -60,6 +60,11 @@ async def revive(settings: Settings) -> None:
             log.warning("the vector process cannot be started", action="store.not_started", error=str(error))
 
 
+def datatype_for(settings: Settings) -> str:
+    """How vectors are stored. The engine of the embedded process knows more than servers in use may know."""
+    return "turbo8" if settings.store_url.startswith("embedded://") else "float16"
+
+
 def is_in_process(client: AsyncQdrantClient) -> bool:
     """Whether the client is its own store."""
     return client.init_options.get("location") == _MEMORY

@@ -35,6 +35,7 @@ KILL_AFTER = 30  # messages handled; the other 70 are waiting or running then
 GRACE_SECONDS = 12
 SETTINGS = {
     "MEMSCHED_APP": "memsched.demo.handlers:handlers",
+    "MEMSCHED_MEMORY": "false",  # no Qdrant is there, only a container in its place
     "MEMSCHED_DEMO_FOLDER": "/e2e/results",
     "MEMSCHED_DEMO_SLEEP_SECONDS": "0.5",
     "MEMSCHED_GRACE_SECONDS": str(GRACE_SECONDS),

@@ -78,7 +78,7 @@ def compose_command() -> tuple[str, ...] | None:
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without what docker-compose.yml would take from a developer's shell."""
-    left_out = ("COMPOSE_", "IMAGE_", "MEMSCHED_", "PYTHON_IMAGE", "REDIS_", "WORKER_IMAGE")
+    left_out = ("COMPOSE_", "IMAGE_", "MEMSCHED_", "PYTHON_IMAGE", "QDRANT_", "REDIS_", "WORKER_IMAGE")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 

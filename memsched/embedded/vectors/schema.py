@@ -15,7 +15,10 @@ TUNING = ("hnsw_config", "optimizers_config", "wal_config", "quantization_config
           "shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")  # fmt: skip
 _COLLECTION_FIELDS = ("vectors", "sparse_vectors", "metadata", "sharding_method", *TUNING)
 _DISTANCES = {name.lower(): getattr(edge.Distance, name) for name in ("Cosine", "Euclid", "Dot", "Manhattan")}
-_DATATYPES = {name.lower(): getattr(edge.VectorStorageDatatype, name) for name in ("Float32", "Float16", "Uint8")}
+_DATATYPES = {
+    name.lower(): getattr(edge.VectorStorageDatatype, name)
+    for name in ("Float32", "Float16", "Uint8", "Turbo8", "Turbo16")
+}
 # No graph is ever built: that takes minutes, in which the engine answers nobody. It scans, which is exact. Only what
 # was deleted is tidied away.
 _NEVER_KB = 2**40
