@@ -208,18 +208,19 @@ class MemoryStore:
 
         if not places:
             return []
-        # All turns of all sessions in one condition: a few too many come back, which is cheaper than a condition each.
-        turns = sorted(set().union(*places.values()))
-        within = _within(
-            ref,
-            models.FieldCondition(key="session_id", match=models.MatchAny(any=list(places))),
-            models.FieldCondition(key="turn", match=models.MatchAny(any=turns)),
-            *([conditions] if conditions is not None else []),
-        )
-        limit = _PARTS_OF_A_TURN * len(places) * len(turns)
+        anywhere: list[Any] = [
+            models.Filter(
+                must=[
+                    _is("session_id", session),
+                    models.FieldCondition(key="turn", match=models.MatchAny(any=sorted(turns))),
+                ]
+            )
+            for session, turns in places.items()
+        ]
+        within = _within(ref, models.Filter(should=anywhere), *([conditions] if conditions is not None else []))
+        limit = _PARTS_OF_A_TURN * sum(map(len, places.values()))
         records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=limit, with_payload=True))
-        hits = [Hit(str(record.id), 0.0, record.payload or {}) for record in records]
-        return [hit for hit in hits if hit.payload.get("turn", 0) in places.get(hit.payload.get("session_id", ""), ())]
+        return [Hit(str(record.id), 0.0, record.payload or {}) for record in records]
 
     async def with_hashes(self, ref: CubeRef, hashes: Sequence[str]) -> list[Memory]:
         """The active memories with one of these content hashes, oldest first."""
