@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         TaskPriorityLevel,
         TaskState,
     )
+    from memsched.mos import MOS, AsyncMOS
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, TaskStatus, show_web_logs
     from memsched.settings import Settings
     from memsched.worker.context import HandlerContext, SyncHandlerContext
@@ -71,6 +72,7 @@ else:
         "memsched.memory.items": "Memory",
         "memsched.memory.searching": "InvalidSearch SearchArgs SearchResult",
         "memsched.memory.store_errors": "EmbedderMismatch StoreRefused StoreUnavailable",
+        "memsched.mos": "MOS AsyncMOS",
         "memsched.scheduler": "AsyncMemScheduler MemScheduler TaskStatus show_web_logs",
         "memsched.settings": "Settings",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",
@@ -102,6 +104,7 @@ __all__ = [
     "MEM_ORGANIZE_TASK_LABEL",
     "MEM_READ_TASK_LABEL",
     "MEM_UPDATE_TASK_LABEL",
+    "MOS",
     "PARAMETER_MEMORY_TYPE",
     "PREDICT_TASK_LABEL",
     "PREF_ADD_TASK_LABEL",
@@ -110,6 +113,7 @@ __all__ = [
     "QUERY_TASK_LABEL",
     "USER_MEMORY_TYPE",
     "WORKING_MEMORY_TYPE",
+    "AsyncMOS",
     "AsyncMemScheduler",
     "CubeDumpError",
     "CubeExists",
