@@ -82,7 +82,7 @@ def vector_client_options(socket_path: str) -> dict[str, Any]:
     The client keeps its connections, and waits for a server that is just being restarted (about 2 s). One client
     belongs to one event loop. Merge a timeout of your own: qdrant-client takes whole seconds.
     """
-    import httpx
+    from memsched.embedded.vector_transport import UnixTransport
 
     return {
         "url": "http://localhost",
@@ -90,9 +90,5 @@ def vector_client_options(socket_path: str) -> dict[str, Any]:
         "check_compatibility": False,
         "timeout": 30,
         "trust_env": False,  # a proxy has no business here
-        "transport": httpx.AsyncHTTPTransport(
-            uds=socket_path,
-            retries=3,  # of connecting only: nothing was sent
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60.0),
-        ),
+        "transport": UnixTransport(socket_path, connect_retries=5),
     }

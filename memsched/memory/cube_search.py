@@ -113,10 +113,12 @@ class CubeSearch:
         # Only those that would be among the results are worth a second call.
         enough = sorted((each.score for each in candidates.values()), reverse=True)[:top_k]
         bar = enough[-1] if len(enough) == top_k else 0.0
+        raised = [
+            (share, place) for place, share in shares.items() if share > bar and place[1] >= 0 and place not in own
+        ]
         missing: dict[str, set[int]] = {}
-        for (session, turn), share in shares.items():
-            if turn >= 0 and share > bar and (session, turn) not in own:
-                missing.setdefault(session, set()).add(turn)
+        for _, (session, turn) in sorted(raised, reverse=True)[:top_k]:
+            missing.setdefault(session, set()).add(turn)
         for hit in await self._store.at_places(ref, missing, conditions):
             found = Scored(hit.memory_id, hit.payload)
             place = found.place
