@@ -256,6 +256,8 @@ class AsyncMOS:
         user = user_id or self.user_id
         services = await self._services()
         given = install_cube_ids if mem_cube_ids is None else mem_cube_ids
+        if isinstance(given, str):
+            given = [given]
         names = [view.name for view in await services.cubes.cubes_of(user)] if given is None else list(given)
         k = top_k or self.options.top_k
 

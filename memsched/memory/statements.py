@@ -36,64 +36,48 @@ _IDENTITY = re.compile(
 )
 _NUMBER = re.compile(r"\d")
 _PROPER_NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][\w'-]+")
-_CORRECTS = re.compile(
-    r"""(?:
-      ^\W*(?:actually|correction|sorry|oops|no|nope|wait|wrong|in\s+fact|rather|update|my\s+mistake|scratch\s+that|
-        i\s+was\s+wrong|to\s+correct\s+(?:myself|that))\b\s*[,:;.!\u2014-]
-      |^\W*(?:actually|correction|update)\b
-      |\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+[\w' -]{1,40}?\s*(?:,\s*|\s+)(?:but|anymore|any\s+more|any\s+longer)\b
-      |,\s*not\s+[\w' -]{1,40}[.!]?$
-      |\b(?:no\s+longer|not\s+any\s*more|any\s*more|any\s+longer|instead\s+of|i\s+meant|i\s+mean|changed\s+(?:my|his|her|
-        their|our)\s+mind|used\s+to\s+\w+|it\s+turns\s+out|that\s+was\s+wrong|from\s+now\s+on|has\s+changed|
-        (?:is|are|am|lives?|works?)\s+now|now\s+(?:lives?|works?|prefers?|likes?|is|are)|switched\s+(?:from|to)|
-        (?:has|have)\s+(?:since\s+)?moved)\b
-    )""",
+_ADMITS = re.compile(
+    r"""\b(?:correction|i\s+meant|(?:i|that)\s+was\s+wrong|my\s+mistake|scratch\s+that|to\s+correct\s+(?:myself|that)|
+      changed\s+(?:my|his|her|their|our)\s+mind|it\s+turns\s+out|no\s+longer|not\s+any\s*more|any\s*more|any\s+longer|
+      instead\s+of|switched\s+(?:from|to))\b
+    |\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+[\w' -]{1,40}?(?:,\s*|\s+)but\b
+    |,\s*not\s+[\w' -]{1,40}[.!]?$
+    """,
     re.IGNORECASE | re.VERBOSE,
 )
-_CUES = frozenset(
-    stem(word)
-    for word in [
-        "actually",
-        "correction",
-        "sorry",
-        "oops",
-        "wait",
-        "wrong",
-        "fact",
-        "rather",
-        "update",
-        "mistake",
-        "scratch",
-        "longer",
-        "anymore",
-        "instead",
-        "meant",
-        "mean",
-        "changed",
-        "mind",
-        "used",
-        "turns",
-        "now",
-        "switched",
-        "since",
-        "moved",
-        "correct",
-        "no",
-        "not",
-        "never",
-        "more",
-        "longer",
-        "any",
-        "but",
-        "turn",
-        "out",
-        "change",
-        "told",
-        "said",
-        "earlier",
-        "before",
-    ]
+"""Leaves no doubt that something said before was wrong, or is so no more."""
+_HINTS = re.compile(
+    r"""^\W*(?:actually|sorry|oops|no|nope|wait|wrong|in\s+fact|rather|update)\b
+    |\b(?:i\s+mean|used\s+to\s+\w+|from\s+now\s+on|has\s+changed|(?:is|are|am|lives?|works?)\s+now|
+      now\s+(?:lives?|works?|prefers?|likes?|is|are)|(?:has|have)\s+(?:since\s+)?moved)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
+"""May correct something, or be a way to begin a sentence."""
+_DENIED = re.compile(
+    r"""\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+([\w' -]{1,40}?)(?:,\s*|\s+)but\b
+    |,\s*not\s+([\w' -]{1,40})[.!]?$
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What "not Paris but Rome" and "Rome, not Paris" take back."""
+_CUES = frozenset(map(stem, (
+    "actually correction sorry oops wait wrong fact rather update mistake scratch longer anymore instead meant mean "
+    "changed mind used turns now switched since correct no nope not never more any but turn out change told said "
+    "earlier before well oh"
+).split()))  # fmt: skip
+_NOT_EXCLUSIVE = frozenset(map(stem, "like likes love loves enjoy enjoys want wants got get go went".split()))
+"""Who likes one thing may like another: such a word in common says nothing where it is only hinted at a correction."""
+_MOVES = re.compile(
+    r"\b(?:(?:has|have|had)\s+)?(?:just\s+)?(?:moved|relocated|reside[sd]?)\s+(?:back\s+)?(?=to\b|in\b)", re.IGNORECASE
+)
+_FIRST_PERSON = frozenset(("i", "me", "my", "mine", "myself"))
+_I = "\x00i"
+_SENTENCE_END = re.compile(r"(?<=[.!?\u2026])\s+|\n+")
+_LONGEST = 12
+"""Content words of a statement, or of a sentence that corrects one. What is longer is about several things: it would
+be wrong to take all of it back, and by chance it has words in common with anything."""
+_FEWEST_COMMON = 2
 _QUESTION = re.compile(r"\?\s*$")
 
 
@@ -125,28 +109,73 @@ def importance(text: str, *, about_speaker: bool) -> float:
 
 def says_correction(text: str) -> bool:
     """Whether it sounds as if it took something back that was said before."""
-    return bool(_CORRECTS.search(text)) and not _QUESTION.search(text)
-
-
-def subject_words(text: str) -> frozenset[str]:
-    """The stems of what a statement is about: without the words that only say that it corrects."""
-    found = (stem(word) for word in words(text) if word not in STOP_WORDS and word not in NEGATIONS)
-    return frozenset(each for each in found if each not in _CUES)
+    return any(_ADMITS.search(each) or _HINTS.search(each) for each in _sentences(text))
 
 
 def corrects(new: str, old: str) -> float:
-    """How much of an older statement's subject the newer one repeats, 0 to 1; 0 if it says nothing else.
+    """How much of an older statement's subject a newer one repeats that corrects it, 0 to 1; 0 if it does not.
 
-    A correction names what it is about again (the city where Anna lives) and says it anew; a share of one half and
-    more is a match.
+    A correction names what it is about again (the city where Anna lives) and says it anew: of two short statements,
+    what one of them begins with, and one word more, must be in both.
     """
-    newer, older = subject_words(new), subject_words(old)
-    if not newer or not older:
+    return max((_corrects(each, old) for each in _correcting(new)), default=0.0)
+
+
+def same_subject(new: str, old: str) -> float:
+    """The like for a statement of which it is certain that it corrects something: words in common, 0 to 1."""
+    newer, older = _subject(new), _subject(old)
+    if newer == older and negated(new) == negated(old):
         return 0.0
-    common = newer & older
-    if not common or (newer == older and negated(new) == negated(old)):
+    return len(set(newer) & set(older)) / max(1, min(len(newer), len(older)))
+
+
+def _corrects(new: str, old: str) -> float:
+    newer, older = _subject(new), _subject(old)
+    if not newer or not older or max(len(newer), len(older)) > _LONGEST:
         return 0.0
-    return len(common) / min(len(newer), len(older))
+    if set(newer) == set(older) and negated(new) == negated(old):
+        return 0.0
+    if denied := _denied(new):
+        if not denied & set(older):
+            return 0.0
+    elif not _ADMITS.search(new):
+        newer = [each for each in newer if each not in _NOT_EXCLUSIVE]
+        older = [each for each in older if each not in _NOT_EXCLUSIVE]
+    common = set(newer) & set(older)
+    if len(common) < _FEWEST_COMMON or not (newer[0] in common or older[0] in common):
+        return 0.0
+    return len(common) / min(len(set(newer)), len(set(older)))
+
+
+def _correcting(text: str) -> list[str]:
+    """The sentences that correct. Where one only says so ("No. I was wrong."), it is the next one."""
+    found: list[str] = []
+    announced = False
+    for sentence in _sentences(text):
+        if announced or _ADMITS.search(sentence) or _HINTS.search(sentence):
+            found.append(sentence)
+            announced = not set(_subject(sentence)) - {_I}
+    return found
+
+
+def _sentences(text: str) -> list[str]:
+    """Those that are no questions."""
+    return [each for each in _SENTENCE_END.split(text.strip()) if each and not _QUESTION.search(each)]
+
+
+def _subject(text: str) -> list[str]:
+    """The stems of what a statement is about, in order: without the words that only say that it corrects."""
+    found: dict[str, None] = {}
+    for word in words(_MOVES.sub("lives ", text)):
+        if word in _FIRST_PERSON or word.startswith("i'"):
+            found[_I] = None
+        elif word not in STOP_WORDS and word not in NEGATIONS and (stemmed := stem(word)) not in _CUES:
+            found[stemmed] = None
+    return list(found)
+
+
+def _denied(text: str) -> set[str]:
+    return {each for match in _DENIED.finditer(text) for part in match.groups() if part for each in _subject(part)}
 
 
 def negated(text: str) -> bool:

@@ -157,9 +157,7 @@ class MemoryStore:
             records = await self._call(
                 lambda client, name, part=part: client.retrieve(name, part, with_payload=True)  # type: ignore[misc]
             )
-            for record in records:
-                if (record.payload or {}).get("cube") == _tenant(ref):
-                    found[str(record.id)] = Memory.from_payload(str(record.id), record.payload or {})
+            found.update((memory.memory_id, memory) for memory in _memories(ref, records))
         return found
 
     async def query(
@@ -187,7 +185,7 @@ class MemoryStore:
         requests = [request for _, request in asked]
         answers = await self._call(lambda client, name: query_batch(client, name, requests))
         for (which, _), answer in zip(asked, answers, strict=True):
-            found[which].extend(Hit(str(each.id), each.score, each.payload or {}) for each in answer.points)
+            found[which].extend(_hits(ref, answer.points))
         return found
 
     async def similar(self, ref: CubeRef, vectors: Sequence[Sequence[float]], limit: int) -> list[list[Hit]]:
@@ -198,7 +196,7 @@ class MemoryStore:
         if not requests:
             return []
         answers = await self._call(lambda client, name: query_batch(client, name, requests))
-        return [[Hit(str(each.id), each.score, each.payload or {}) for each in answer.points] for answer in answers]
+        return [_hits(ref, answer.points) for answer in answers]
 
     async def at_places(
         self, ref: CubeRef, places: Mapping[str, set[int]], conditions: models.Filter | None
@@ -220,7 +218,7 @@ class MemoryStore:
         within = _within(ref, models.Filter(should=anywhere), *([conditions] if conditions is not None else []))
         limit = _PARTS_OF_A_TURN * sum(map(len, places.values()))
         records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=limit, with_payload=True))
-        return [Hit(str(record.id), 0.0, record.payload or {}) for record in records]
+        return _hits(ref, records)
 
     async def with_hashes(self, ref: CubeRef, hashes: Sequence[str]) -> list[Memory]:
         """The active memories with one of these content hashes, oldest first."""
@@ -233,8 +231,7 @@ class MemoryStore:
             models.FieldCondition(key="content_hash", match=models.MatchAny(any=list(hashes))),
         )  # fmt: skip
         records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=_PAGE, with_payload=True))
-        memories = [Memory.from_payload(str(record.id), record.payload or {}) for record in records]
-        return sorted(memories, key=lambda memory: (memory.created_at, memory.memory_id))
+        return sorted(_memories(ref, records), key=lambda memory: (memory.created_at, memory.memory_id))
 
     async def next_turn(self, ref: CubeRef, session_id: str) -> int:
         """The place that comes after the last turn of a session; 0 for a new one."""
@@ -256,7 +253,7 @@ class MemoryStore:
         records, _ = await self._call(
             lambda client, name: client.scroll(name, within, limit=limit, order_by=order, with_payload=True)
         )
-        return [Memory.from_payload(str(record.id), record.payload or {}) for record in records]
+        return _memories(ref, records)
 
     async def scan(
         self, ref: CubeRef, conditions: models.Filter | None = None, *, with_vectors: bool = False, after: str = ""
@@ -274,11 +271,10 @@ class MemoryStore:
                     with_vectors=[DENSE] if with_vectors else False,
                 )
             )  # fmt: skip
-            for record in records:
-                if str(record.id) == after:
-                    continue
-                vectors: Any = record.vector or {}
-                yield Memory.from_payload(str(record.id), record.payload or {}), list(vectors.get(DENSE, ()))
+            vectors: dict[str, Any] = {str(record.id): record.vector or {} for record in records}
+            for memory in _memories(ref, records):
+                if memory.memory_id != after:
+                    yield memory, list(vectors[memory.memory_id].get(DENSE, ()))
             if offset is None:
                 return
 
@@ -336,6 +332,20 @@ class MemoryStore:
 def _tenant(ref: CubeRef) -> str:
     """One word for the cube: the payload field that the index is partitioned by."""
     return f"{escape(ref.user_id)}/{escape(ref.mem_cube_id)}"
+
+
+def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
+    """What came back of the cube. There is nothing else, unless the store ignores a filter: then it stays unseen."""
+    tenant = _tenant(ref)
+    return [
+        Hit(str(point.id), getattr(point, "score", 0.0), point.payload)
+        for point in points
+        if point.payload and point.payload.get("cube") == tenant
+    ]
+
+
+def _memories(ref: CubeRef, points: Sequence[Any]) -> list[Memory]:
+    return [hit.memory() for hit in _hits(ref, points)]
 
 
 def _as_point(ref: CubeRef, point: Point) -> models.PointStruct:

@@ -70,7 +70,7 @@ def test_no_two_cubes_share_a_key(user: str, cube: str, other_user: str, other_c
 
     one, other = (set(astuple(Keys().cube(*pair))) for pair in ((user, cube), (other_user, other_cube)))
 
-    assert len(one) == len(other) == 4
+    assert len(one) == len(other) == 3
     assert one.isdisjoint(other)
     assert Keys().user_grants(user, cube) != Keys().user_grants(other_user, other_cube)
 
