@@ -158,7 +158,7 @@ async def test_ids_of_any_text_come_back_as_they_are(cubes: Cubes) -> None:
     for user in NASTY:
         await cubes.create_user(user, user)
         await cubes.register("owner", user, {"id": user})
-        await cubes.share("owner", user, user, READ)
+        await cubes.share("owner", user, user, READ, name=user)
 
     assert [each.user_id for each in await cubes.list_users()] == sorted([*NASTY, "owner"])
     assert {each.name for each in await cubes.list_users()} == {*NASTY, ""}
@@ -208,9 +208,47 @@ async def test_a_shared_cube_is_the_owners_cube_under_a_name_of_the_others(cubes
     assert await cubes.resolve("carol", "home", READ) == CubeRef("carol", "home")
 
 
+async def test_a_share_without_a_name_is_called_after_its_owner(cubes: Cubes) -> None:
+    await cubes.register("alice", "home")
+
+    granted = await cubes.share("alice", "home", "bob", READ)
+
+    assert granted == Grant("bob", "alice/home", READ)
+    assert await cubes.cubes_of("bob") == [CubeView("alice/home", CubeRef("alice", "home"), READ)]
+    assert await cubes.resolve("bob", "alice/home", READ) == CubeRef("alice", "home")
+    assert await cubes.share("alice", "home", "bob", WRITE) == Grant("bob", "alice/home", WRITE)
+    assert await cubes.revoke("alice", "home", "bob")
+    with pytest.raises(CubeForbidden):
+        await cubes.resolve("bob", "alice/home", READ)
+
+
+async def test_a_strangers_share_never_takes_the_place_of_a_name_that_the_user_has_not_used_yet(cubes: Cubes) -> None:
+    for owner in ("mallory", "bob/mallory"):
+        await cubes.register(owner, "home")
+        await cubes.share(owner, "home", "bob", WRITE)
+
+    written = await cubes.resolve("bob", "home", WRITE)
+
+    assert written == CubeRef("bob", "home")
+    assert await cubes.resolve("bob", "home", READ) == CubeRef("bob", "home")
+    assert {view.name for view in await cubes.cubes_of("bob")} == {"home", "mallory/home", "bob/mallory/home"}
+
+
+async def test_equal_names_that_two_owners_cubes_would_get_are_not_given_twice(cubes: Cubes) -> None:
+    await cubes.register("a", "b/c")
+    await cubes.register("a/b", "c")
+    await cubes.share("a", "b/c", "bob", READ)
+
+    with pytest.raises(CubeExists, match="the user has another cube of that name"):
+        await cubes.share("a/b", "c", "bob", WRITE)
+
+    assert await cubes.resolve("bob", "a/b/c", READ) == CubeRef("a", "b/c")
+    assert await cubes.grants_of("a/b", "c") == []
+
+
 async def test_a_share_for_reading_is_refused_for_writing_and_never_turned_into_an_own_cube(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
 
     with pytest.raises(CubeForbidden, match="user_id='bob' mem_cube_id='home': 'alice' shares it for reading only"):
         await cubes.resolve("bob", "home", WRITE)
@@ -237,17 +275,17 @@ async def test_sharing_again_changes_the_permission_and_keeps_the_name(cubes: Cu
 
 async def test_only_the_owner_may_share_revoke_or_see_the_grants(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE)
+    await cubes.share("alice", "home", "bob", WRITE, name="home")
 
     for attempt in (
-        lambda: cubes.share("bob", "home", "carol", READ),
+        lambda: cubes.share("bob", "home", "carol", READ, name="home"),
         lambda: cubes.revoke("bob", "home", "alice"),
         lambda: cubes.grants_of("bob", "home"),
     ):
         with pytest.raises(CubeForbidden, match="only its owner 'alice' may share it"):
             await attempt()
     for attempt in (
-        lambda: cubes.share("carol", "home", "bob", READ),
+        lambda: cubes.share("carol", "home", "bob", READ, name="home"),
         lambda: cubes.revoke("carol", "home", "bob"),
         lambda: cubes.grants_of("carol", "home"),
     ):
@@ -261,11 +299,11 @@ async def test_only_the_owner_may_share_revoke_or_see_the_grants(cubes: Cubes) -
 async def test_a_share_does_not_replace_another_cube_of_that_name(cubes: Cubes) -> None:
     for owner in ("alice", "bob", "carol"):
         await cubes.register(owner, "home")
-    await cubes.share("carol", "home", "dave", READ)
+    await cubes.share("carol", "home", "dave", READ, name="home")
 
     for user in ("bob", "dave"):
         with pytest.raises(CubeExists, match="the user has another cube of that name"):
-            await cubes.share("alice", "home", user, WRITE)
+            await cubes.share("alice", "home", user, WRITE, name="home")
     with pytest.raises(CubeExists, match="own"):
         await cubes.share("alice", "home", "alice", WRITE, name="mirror")
 
@@ -277,7 +315,7 @@ async def test_a_share_does_not_replace_another_cube_of_that_name(cubes: Cubes) 
 
 async def test_the_name_of_a_share_cannot_be_registered(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
 
     with pytest.raises(CubeExists, match="it is shared by 'alice'"):
         await cubes.register("bob", "home", {"n": 1})
@@ -289,11 +327,11 @@ async def test_without_automatic_registration_sharing_needs_a_known_user(place: 
     cubes = place.cubes(auto_register_cubes=False)
     await cubes.register("alice", "home")
     with pytest.raises(UnknownUser, match="user_id='bob'"):
-        await cubes.share("alice", "home", "bob", READ)
+        await cubes.share("alice", "home", "bob", READ, name="home")
     assert await cubes.grants_of("alice", "home") == []
 
     await cubes.create_user("bob")
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
 
     assert await cubes.resolve("bob", "home", READ) == CubeRef("alice", "home")
 
@@ -303,8 +341,8 @@ async def test_without_automatic_registration_sharing_needs_a_known_user(place: 
 
 async def test_after_a_revoke_the_name_is_refused_until_the_user_registers_a_cube_of_his_own(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE)
-    await cubes.share("alice", "home", "carol", READ)
+    await cubes.share("alice", "home", "bob", WRITE, name="home")
+    await cubes.share("alice", "home", "carol", READ, name="home")
 
     assert await cubes.revoke("alice", "home", "bob")
 
@@ -325,11 +363,11 @@ async def test_after_a_revoke_the_name_is_refused_until_the_user_registers_a_cub
 async def test_a_revoked_cube_can_be_shared_again_under_any_free_name(cubes: Cubes) -> None:
     for owner in ("alice", "carol"):
         await cubes.register(owner, "home")
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
     await cubes.revoke("alice", "home", "bob")
 
     await cubes.share("alice", "home", "bob", READ, name="other")
-    await cubes.share("carol", "home", "bob", READ)
+    await cubes.share("carol", "home", "bob", READ, name="home")
 
     assert await cubes.resolve("bob", "other", READ) == CubeRef("alice", "home")
     assert await cubes.resolve("bob", "home", READ) == CubeRef("carol", "home")
@@ -390,7 +428,7 @@ async def test_a_share_that_was_held_up_does_not_undo_a_later_revoke(place: Plac
     await cubes.register("alice", "home")
     server, slow = place.watched()
     server.hold_before = 1
-    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE))
+    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home"))
     await server.held.wait()
 
     assert await cubes.revoke("alice", "home", "bob")
@@ -407,10 +445,10 @@ async def test_a_share_that_was_held_up_does_not_widen_a_later_one(place: Place)
     await cubes.register("alice", "home")
     server, slow = place.watched()
     server.hold_before = 1
-    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE))
+    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home"))
     await server.held.wait()
 
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
     server.go_on.set()
     await sharing
 
@@ -423,13 +461,13 @@ async def test_a_share_that_was_held_up_does_not_widen_a_later_one(place: Place)
 async def test_a_revoke_that_was_held_up_does_not_undo_a_later_share(place: Place, at: int) -> None:
     cubes = place.cubes()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE)
+    await cubes.share("alice", "home", "bob", WRITE, name="home")
     server, slow = place.watched()
     server.hold_before = at
     revoking = asyncio.create_task(slow.revoke("alice", "home", "bob"))
     await server.held.wait()
 
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
     server.go_on.set()
     await revoking
 
@@ -442,7 +480,7 @@ async def test_a_cube_registered_while_a_share_is_on_its_way_stays_the_users_own
     await cubes.register("alice", "home")
     server, slow = place.watched()
     server.hold_before = 1
-    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE))
+    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home"))
     await server.held.wait()
 
     await cubes.resolve("bob", "home", WRITE)
@@ -462,7 +500,7 @@ async def test_a_share_that_arrives_just_before_the_first_write_is_not_replaced_
     writing = asyncio.create_task(slow.resolve("bob", "home", WRITE))
     await server.held.wait()
 
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
     server.go_on.set()
 
     with pytest.raises(CubeForbidden, match="for reading only"):
@@ -475,7 +513,7 @@ async def test_a_share_that_arrives_just_before_the_first_write_is_not_replaced_
 async def test_resolving_a_known_cube_is_one_command_in_one_round_trip(place: Place) -> None:
     server, cubes = place.watched()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE)
+    await cubes.share("alice", "home", "bob", WRITE, name="home")
     server.trips.clear()
 
     for user in ("alice", "bob"):
@@ -489,7 +527,7 @@ async def test_resolving_a_known_cube_is_one_command_in_one_round_trip(place: Pl
 async def test_the_question_can_be_put_into_a_pipeline_with_others(place: Place) -> None:
     cubes = place.cubes()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ)
+    await cubes.share("alice", "home", "bob", READ, name="home")
     asked = [cubes.resolve_command("alice", "home"), cubes.resolve_command("bob", "home")]
 
     time, own, shared = await place.server.run([Command(("TIME",), lambda reply: reply), *asked])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import os
@@ -20,77 +21,88 @@ from zlib import crc32
 import pytest
 import structlog
 import yaml
+from pydantic import SecretStr
 from support.conditions import until
+from support.pages import (
+    ARCHITECTURE,
+    OPERATIONS,
+    PAGES,
+    README,
+    ROOT,
+    WIRE_FORMAT,
+    blocks,
+    named,
+    page_id,
+    rows,
+    section,
+    sources,
+    table,
+)
 from support.processes import clean_environment, end, spawn
 from support.servers import RedisServer
 
-from memsched import AsyncMemScheduler, HandlerContext, ScheduleLogForWebItem, ScheduleMessageItem, Settings
+from memsched import (
+    AsyncMemScheduler,
+    CubeRef,
+    HandlerContext,
+    Permission,
+    ScheduleLogForWebItem,
+    ScheduleMessageItem,
+    Settings,
+)
 from memsched.keys import Keys
 from memsched.logs import configure_logs
 from memsched.messages import MAX_ID_CHARACTERS, WIRE_VERSION
 from memsched.queue.dead import DeadFilter
-from memsched.settings import ORIGINAL_SWITCHES, PREFIX
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-README = ROOT / "README.md"
-WIRE_FORMAT = ROOT / "docs" / "wire-format.md"
-OPERATIONS = ROOT / "docs" / "operations.md"
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
+from memsched.settings import _YAML_NAMES, ORIGINAL_SWITCHES, PREFIX
 
 pytestmark = pytest.mark.timeout(60)
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of one language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [str(block) for block in found]
-
-
-def section(page: Path, title: str) -> str:
-    """What stands under a heading, up to the next one of its level or above."""
-    _, found, rest = page.read_text(encoding="utf-8").partition(f"{title}\n")
-    assert found, f"{page.name} has no heading {title!r}"
-    level = title.count("#")
-    return re.split(rf"^#{{1,{level}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of all tables in a text, without heads and rules."""
-    tables = re.findall(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE)
-    return [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
-        for table in tables
-        for line in table.splitlines()[2:]
-    ]
-
-
-def named(cell: str) -> list[str]:
-    """What stands in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def sources(*patterns: str) -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for pattern in patterns for path in ROOT.glob(pattern))
-
-
-def page_id(page: Path) -> str:
-    return str(page.relative_to(ROOT))
 
 
 # -- tables against the code --------------------------------------------------------------------------------------
 
 
 def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
-    cells = [row for row in rows(section(OPERATIONS, "## Settings")) if len(row) == 3]
-    table = {named(name)[0]: default for name, default, _ in cells}
+    shown = {named(name)[0]: default for name, default, _ in table(section(OPERATIONS, "## Settings"), "variable")}
 
     expected = {
-        PREFIX + name.upper(): f"`{field.default}`" if field.default != "" else "(empty)"
+        PREFIX + name.upper(): f"`{field.default}`" if str(field.default) else "(empty)"
         for name, field in Settings.model_fields.items()
     }
-    assert table == expected
-    assert list(table) == list(expected), "in the order of settings.py"
+    assert shown == expected
+    assert list(shown) == list(expected), "in the order of settings.py"
+
+
+def test_the_table_says_which_settings_are_secret() -> None:
+    cells = table(section(OPERATIONS, "## Settings"), "variable")
+    secret = {named(name)[0] for name, _, meaning in cells if meaning.endswith("Secret.")}
+
+    kept = {PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    assert secret == kept
+
+
+def test_the_table_of_the_originals_keys_is_what_from_yaml_understands(tmp_path: Path) -> None:
+    cells = table(section(OPERATIONS, "### A file of the original system"), "key")
+    meant = {named(key)[0]: named(variable)[0].removeprefix(PREFIX).lower() for key, variable in cells}
+
+    assert {key: name for key, name in meant.items() if key in _YAML_NAMES} == _YAML_NAMES
+    others = meant.keys() - _YAML_NAMES
+    assert others == {"enable_parallel_dispatch: false", "use_redis_queue", "top_k"}
+    values = {"enable_parallel_dispatch: false": "", "use_redis_queue": ": true"}
+    (tmp_path / "config.yaml").write_text("\n".join(key + values.get(key, ": 3") for key in meant), encoding="utf-8")
+    settings = Settings.from_yaml(tmp_path / "config.yaml")
+    assert (settings.concurrency, settings.redis_url) == (1, "redis://localhost:6379/0")
+    assert (settings.max_backlog, settings.query_window, settings.working_set_size, settings.top_k) == (3, 3, 3, 3)
+
+
+@pytest.mark.parametrize("url", ["embedded://FOLDER", "memory://", "redis://db:6379/0"])
+def test_the_store_that_goes_with_a_queue_is_what_the_table_says(url: str) -> None:
+    cells = table(section(OPERATIONS, "### The vector store"), "`MEMSCHED_REDIS_URL`")
+    stores = {queue.strip("`"): store for queue, store in cells}
+    said = stores.get(url, stores["anything else"])
+
+    chosen = Settings.load(redis_url=url).store_url
+    assert {"embedded://FOLDER": "FOLDER/vectors", ":memory:": "this process"}.get(chosen, chosen) in said
 
 
 def test_every_setting_that_a_page_names_exists() -> None:
@@ -116,15 +128,38 @@ def test_the_readme_explains_everything_that_a_handler_gets_in_its_context() -> 
 def test_the_table_of_keys_has_every_key() -> None:
     keys = Keys()
     lane = keys.lane("add", "alice", "home")
-    names = {getattr(lane, name) for name in ("stream", "delayed", "dead", "users", "outbox")}
-    expected = names | {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.wake}
+    expected = {getattr(lane, name) for name in ("stream", "delayed", "dead", "users", "outbox")}
+    expected |= {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.wake, keys.users}
+    expected |= {keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
+    expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
+    ours = {name for name in dir(Keys) if not name.startswith("_")}
+    assert ours == {"lane", "lanes_of", "worker", "cube", "user", "user_cubes", "user_configs", "user_grants"}
 
-    table = {named(key)[0] for key, _, _ in rows(section(ARCHITECTURE, "## On Redis"))}
-    assert table == expected | {f"{keys.prefix}:worker:<id>"}
+    shown = {named(key)[0] for key, _, _ in rows(section(ARCHITECTURE, "## On Redis"))}
+    assert shown == expected | {f"{keys.prefix}:worker:<id>"}
+
+
+ALLOWED = {
+    "queue": set(), "worker": {"queue"}, "llm": set(), "embedded": set(), "memory": {"embedded"},
+    "policy": {"memory"}, "handlers": {"policy", "memory", "llm", "worker"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
+    code = sources(f"memsched/{package}/**/*.py")
+    imported = set(re.findall(r"^\s*(?:from|import) memsched\.(\w+)", code, re.MULTILINE))
+
+    floor = {"messages", "settings", "errors", "logs", "keys", "lua", "lines", "connection", "version"}
+    assert imported - floor - {package} <= ALLOWED[package]
+    if package == "handlers":
+        assert set(re.findall(r"from (memsched\.worker\.\w+)", code)) == {
+            "memsched.worker.context", "memsched.worker.orchestrator",
+        }  # fmt: skip
 
 
 def test_the_table_of_fields_is_what_the_wire_form_has() -> None:
-    table = {
+    fields_of = {
         named(name)[0]: (required, limit) for name, required, _, limit, _ in rows(section(WIRE_FORMAT, "## Fields"))
     }
 
@@ -132,12 +167,12 @@ def test_the_table_of_fields_is_what_the_wire_form_has() -> None:
         user_id="u", mem_cube_id="c", label="L", content="x", task_id="t", session_id="s", trace_id="t", user_name="n",
         info={}, chat_history=[],
     )  # fmt: skip
-    assert set(table) == set(everything.to_wire()[::2])
-    assert table["user_id"][1] == f"1 to {MAX_ID_CHARACTERS} characters"
+    assert set(fields_of) == set(everything.to_wire()[::2])
+    assert fields_of["user_id"][1] == f"1 to {MAX_ID_CHARACTERS} characters"
     assert WIRE_VERSION == "1"
-    required = {name for name, (needed, _) in table.items() if needed == "yes"}
+    required = {name for name, (needed, _) in fields_of.items() if needed == "yes"}
     fields = ScheduleMessageItem.model_fields
-    assert required == {name for name in table if name in fields and fields[name].is_required()}
+    assert required == {name for name in fields_of if name in fields and fields[name].is_required()}
 
 
 def test_the_examples_of_partitions_are_right() -> None:
@@ -149,17 +184,21 @@ def test_the_examples_of_partitions_are_right() -> None:
 
 
 def test_all_commands_that_the_code_sends_are_in_the_list_of_rights() -> None:
-    allowed = set(re.findall(r"\+([a-z|]+)", blocks(OPERATIONS, "sh")[2]))
-    assert "xreadgroup" in allowed, "the third block is the list of rights"
+    rights, _ = blocks(OPERATIONS, "sh", "### Rights on the server")
+    allowed = set(re.findall(r"\+([a-z|]+)", rights))
 
-    in_scripts = re.findall(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?", sources("memsched/queue/*.lua"))
-    code = sources("memsched/**/*.py")
+    in_scripts = re.findall(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?", sources("memsched/**/*.lua"))
+    speaking = ("*", "cli/*", "demo/*", "handlers/*", "memory/*", "policy/*", "queue/*", "worker/*")  # Redis
+    code = re.sub(
+        r'"([A-Z]+)" if \w+ else "([A-Z]+)"', r'"\1"), ("\2"', sources(*(f"memsched/{part}.py" for part in speaking))
+    )
     in_python = re.findall(r'\(\s*"([A-Z]{3,})", ?"?([A-Z]*)', code)
     in_python += [(name, "") for name in re.findall(r'(?:execute\(|Command\(\()"([A-Z]+)"', code) if name != "XGROUP"]
-    options = {"block", "maxlen"}
+    options = {"block", "maxlen", "nx"}
     used = {f"xgroup|{second.lower()}" if name == "XGROUP" else name.lower() for name, second in in_scripts + in_python}
     assert used - options <= allowed
     assert {"xadd", "multi", "smembers", "xgroup|create", "xgroup|delconsumer"} <= used, "the commands were found"
+    assert {"hsetnx", "hset", "hscan", "zmscore", "zremrangebyrank"} <= used, "those of the memory half too"
 
 
 # -- links, files, commands ---------------------------------------------------------------------------------------
@@ -191,7 +230,13 @@ def test_files_that_are_named_exist(page: Path) -> None:
     missing = [path for path in paths if not (ROOT / path).exists()]
     assert not missing
     for name in re.findall(r"(?<![\w/])([a-z_]+\.lua)\b", text):
-        assert (ROOT / "memsched" / "queue" / name).exists(), name
+        assert list(ROOT.glob(f"memsched/*/{name}")), name
+
+
+def test_the_readme_leads_to_every_example() -> None:
+    linked = set(re.findall(r"\]\(examples/(\w+\.py)\)", README.read_text(encoding="utf-8")))
+
+    assert linked == {path.name for path in (ROOT / "examples").glob("*.py")}
 
 
 def test_the_architecture_names_every_script_that_changes_a_message() -> None:
@@ -249,8 +294,18 @@ def test_the_extras_that_the_readme_names_exist() -> None:
     assert extras == set(project["optional-dependencies"]) - {"dev"}
 
 
+def test_the_image_on_top_of_ours_gets_what_the_extra_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (dockerfile,) = blocks(OPERATIONS, "dockerfile", "### Docker")
+    line = re.search(r"pip .*install (.+?) \\", dockerfile)
+    assert line is not None
+
+    needed = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"]["models"]}
+    assert set(line[1].split()) == needed
+
+
 def test_the_kubernetes_example_gives_workers_time_to_stop() -> None:
-    (text,) = blocks(OPERATIONS, "yaml")
+    (text,) = blocks(OPERATIONS, "yaml", "### Kubernetes")
     pod = yaml.safe_load(text)["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] >= Settings.model_fields["grace_seconds"].default + 20
     for variable in pod["containers"][0]["env"]:
@@ -400,10 +455,11 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
 async def test_the_rights_that_the_operations_page_gives_are_enough(
     any_server: RedisServer, shell: Shell, schedulers_at: Any
 ) -> None:
-    for block in blocks(OPERATIONS, "sh")[2:4]:
+    for block in blocks(OPERATIONS, "sh", "### Rights on the server"):
         shell.run(block)
     any_server.client.acl_log_reset()
-    scheduler = schedulers_at(any_server.url.replace("unix://", "unix://memsched:change-me@"), min_idle_ms=300)
+    url = any_server.url.replace("unix://", "unix://memsched:change-me@")
+    scheduler = schedulers_at(url, min_idle_ms=300, qdrant_url=":memory:")
     seen: list[str] = []
 
     async def handle(messages: list[ScheduleMessageItem], context: HandlerContext) -> None:
@@ -432,6 +488,7 @@ async def test_the_rights_that_the_operations_page_gives_are_enough(
     await scheduler.start()
     await scheduler.submit_messages([message(text) for text in ("plain", "give up", "fails once", "leads on")])
     await scheduler.submit_messages(message("later"), delay=0.1)
+    await _use_memory(scheduler)
     producer = any_server.client.connection_pool.connection_kwargs["path"]
     add = ["XADD", "memsched:{DEMO}:stream", "*", "user_id", "u", "mem_cube_id", "c", "content", "from abroad"]
     for command in (["SADD", "memsched:lanes", "DEMO"], add):
@@ -444,12 +501,38 @@ async def test_the_rights_that_the_operations_page_gives_are_enough(
     assert await letters.purge(DeadFilter()) == 1
     await scheduler.submit_messages(message("nobody's").model_copy(update={"label": "OTHER"}))
     assert await scheduler.clear() == 1
-    assert len(await scheduler.get_web_log_messages()) == 1
+    assert await scheduler.get_web_log_messages()
     await scheduler.stop()
 
     assert {"plain", "follows", "later", "from abroad"} <= set(seen)
     refused = {entry["object"] for entry in any_server.client.acl_log() if entry["username"] == "memsched"}
     assert refused <= {"client|setinfo"}
+
+
+async def _use_memory(scheduler: AsyncMemScheduler) -> None:
+    """Everything about users and cubes, and a message of each kind that changes a cube."""
+
+    async def submit(label: str, content: str) -> None:
+        await scheduler.submit_messages(
+            ScheduleMessageItem(user_id="ada", mem_cube_id="home", label=label, content=content)
+        )
+        await scheduler.wait(user_id="ada", timeout=10)
+
+    cubes = (await scheduler.memory()).cubes
+    await cubes.create_user("ada", "Ada")
+    await cubes.create_user("bob")
+    await cubes.register("ada", "home", {"about": "home"})
+    assert await cubes.config_of(CubeRef("ada", "home")) == {"about": "home"}
+    assert {user.user_id for user in await cubes.list_users()} == {"ada", "bob"}
+    await submit("add", "I moved to Rome.")
+    await submit("query", "Where did I move to?")
+    await submit("answer", "You moved to Rome.")
+    await submit("mem_organize", "")
+    grant = await cubes.share("ada", "home", "bob", Permission.READ)
+    assert [each.memory.text for each in await scheduler.retriever.search("Rome", "bob", grant.name)]
+    assert await scheduler.working_set("bob", grant.name)
+    assert await cubes.grants_of("ada", "home")
+    assert await cubes.revoke("ada", "home", "bob")
 
 
 def _as_producer(socket: str, command: list[str]) -> None:
@@ -480,12 +563,21 @@ def test_python_blocks_compile(page: Path) -> None:
 
 
 def test_the_readme_s_library_examples_run_without_a_server(tmp_path: Path) -> None:
-    sync_example, async_example, handlers = blocks(README, "python")
+    mos, scheduler, async_example, handlers = blocks(README, "python")
 
-    said = run_python(["-c", sync_example], tmp_path)
-    assert "alice says: I moved to Rome.\nalice says: I am allergic to nuts." in said
-    assert "MY_TASK" in said.rpartition("allergic")[2], "the status table"
-    assert (tmp_path / "memsched-data").is_dir(), "where the README says"
+    said = run_python(["-c", mos], tmp_path)
+    assert "My dog Max is a border collie, three years old.\n" in said
+    assert "No language model is configured." in said
+    assert "I am allergic to nuts." in said.partition("No language model")[2]
+    assert (tmp_path / "memsched-data" / "vectors").is_dir(), "where the README says"
+
+    said = run_python(["-c", scheduler], tmp_path)
+    found = re.findall(r"^\d\.\d\d  (.+?)(?:  \{.*)?$", said, re.MULTILINE)
+    assert found[0] == "Actually, we moved to Rome in June.", "first in the working set"
+    first, second = [line for line in said.splitlines() if line.endswith("}")][:2]
+    assert "Actually, we moved to Rome in June." in first
+    assert "'superseded': -" in second
+    assert "The answer used 1 of " in said, "the table of events"
 
     said = run_python(["-c", async_example], tmp_path)
     assert said.startswith("delayed ")
@@ -496,23 +588,51 @@ def test_the_readme_s_library_examples_run_without_a_server(tmp_path: Path) -> N
     assert set(scope["handlers"]) == {"MY_TASK", "URGENT", "SLOW"}
 
 
-async def test_the_readme_s_commands_run_a_worker_and_a_message(tmp_path: Path) -> None:
-    worker, submit = [shlex.split(line) for line in blocks(README, "sh")[1].strip().splitlines()]
-    (tmp_path / "my_app.py").write_text(blocks(README, "python")[2], encoding="utf-8")
+async def test_the_readme_s_commands_run_a_worker_and_messages(tmp_path: Path) -> None:
+    (commands,) = blocks(README, "sh", "## Run workers")
+    worker, *submits = [shlex.split(line) for line in commands.strip().splitlines()]
+    (tmp_path / "my_app.py").write_text(blocks(README, "python", "## Write a handler")[0], encoding="utf-8")
     environment = clean_environment()
     cli = [sys.executable, "-m", "memsched.cli"]
     os.chdir(tmp_path)
     process = spawn([*cli, *worker[1:]], log=tmp_path / "log", env=environment)
     try:
-        done = await asyncio.to_thread(
-            subprocess.run, [*cli, *submit[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text(encoding="utf-8")
-        assert re.fullmatch(r"queued \S+\ncompleted after [\d.]+s\n", done.stdout)
+        assert {submit[submit.index("--label") + 1] for submit in submits} == {"MY_TASK", "add"}
+        for submit in submits:
+            done = await asyncio.to_thread(
+                subprocess.run, [*cli, *submit[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text(encoding="utf-8")
+            assert re.fullmatch(r"queued \S+\ncompleted after [\d.]+s\n", done.stdout)
         process.terminate()
         assert await asyncio.to_thread(process.wait, 20) == 0
     finally:
         end(process)
+
+
+def test_the_operations_page_deletes_all_that_a_user_s_own_cubes_hold(tmp_path: Path) -> None:
+    (deleting,) = blocks(OPERATIONS, "python", "### Deleting a user's data")
+    before, after = """
+from memsched import MOS
+mos = MOS()
+mos.add("I am allergic to nuts.", mem_cube_id="home", user_id="alice", wait=True)
+mos.add("I like nuts.", mem_cube_id="home", user_id="bob", wait=True)
+mos.share_cube_with_user("home", "alice", user_id="bob")
+mos.stop()
+""", """
+delete_everything_of("alice")
+mos = MOS()
+for cube in mos.get_all(user_id="alice")["text_mem"]:
+    print(cube["cube_id"], [memory.text for memory in cube["memories"]])
+print(mos.working_set("home", user_id="alice"))
+mos.stop()
+"""  # fmt: skip
+
+    said = run_python(["-c", before + deleting + after], tmp_path).splitlines()
+
+    assert "bob/home ['I like nuts.']" in said
+    assert "home []" in said or not any(line.startswith("home ") for line in said)
+    assert "[]" in said, "the working set"
 
 
 @pytest.mark.parametrize("url", ["", "memory://"], ids=["embedded", "memory"])
@@ -537,7 +657,7 @@ def test_the_status_in_json_has_what_the_operations_page_names() -> None:
 
 
 def test_the_urls_that_the_operations_page_gives_can_be_used() -> None:
-    urls = [url for row in rows(section(OPERATIONS, "## Settings")) if len(row) == 2 for url in named(row[1])]
+    urls = [url for row in table(section(OPERATIONS, "## Settings"), "for") for url in named(row[1])]
     assert len(urls) == 7
     for url in urls:
         assert Settings.load(redis_url=url).shown()["MEMSCHED_REDIS_URL"].count("password") == 0

@@ -118,7 +118,7 @@ class Expected:
             raise CubeExists(user, cube, "")
         self._must_own(owner, cube)
         present = self._name_at(user, ref)
-        local = name or present or cube
+        local = name or present or f"{owner}/{cube}"
         taken = self.entries.get((user, local), (None, None))
         if present not in (None, local) or (taken[1] is not None and taken[0] != ref):
             raise CubeExists(user, local, "")

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from memsched import AsyncMemScheduler, Settings
+from memsched.cli.app import app
+from memsched.cli.config import env_file
 from memsched.errors import SettingsError
 from memsched.settings import masked
 
@@ -23,6 +27,9 @@ def test_the_defaults_need_no_environment() -> None:
     assert settings.redis_url == "embedded://memsched-data"
     assert settings.min_idle_ms == 60_000
     assert (settings.max_errors, settings.max_crashes) == (5, 2)
+    assert settings.memory
+    assert (settings.embedding_model, settings.llm_model) == ("hashing", ""), "no model, no download"
+    assert (settings.top_k, settings.working_set_size, settings.query_window) == (10, 20, 5)
 
 
 def test_a_variable_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +80,22 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_REDIS_URL", "embedded://", "needs a folder"),
         ("MEMSCHED_LOG_LEVEL", "loud", "'debug'"),
         ("MEMSCHED_MIN_IDLE_MS", "1", "greater than or equal to 100"),
+        ("MEMSCHED_QDRANT_URL", "localhost:6333", "must be http://HOST:PORT"),
+        ("MEMSCHED_QDRANT_URL", "qdrant", "must be http://HOST:PORT"),
+        ("MEMSCHED_QDRANT_URL", "redis://localhost", "must be http://HOST:PORT"),
+        ("MEMSCHED_QDRANT_URL", "http://", "must be http://HOST:PORT"),
+        ("MEMSCHED_QDRANT_URL", "embedded://", "embedded://FOLDER"),
+        ("MEMSCHED_COLLECTION", "../other", "pattern"),
+        ("MEMSCHED_COLLECTION", "", "pattern"),
+        ("MEMSCHED_SEARCH_METHOD", "magic", "'hybrid'"),
+        ("MEMSCHED_TOP_K", "0", "greater than or equal to 1"),
+        ("MEMSCHED_WORKING_SET_SIZE", "101", "less than or equal to 100"),
+        ("MEMSCHED_QUERY_WINDOW", "0", "greater than or equal to 1"),
+        ("MEMSCHED_EMBEDDING_DIMENSIONS", "-1", "greater than or equal to 0"),
+        ("MEMSCHED_STORE_TIMEOUT_SECONDS", "0", "greater than 0"),
+        ("MEMSCHED_LLM_BUDGET_SECONDS", "0", "greater than 0"),
+        ("MEMSCHED_LLM_BREAKER_FAILURES", "0", "greater than or equal to 1"),
+        ("MEMSCHED_MEMORY", "perhaps", "valid boolean"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
@@ -134,6 +157,36 @@ def test_an_url_wins_over_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load(redis_url="memory://x").redis_url == "memory://x"
 
 
+@pytest.mark.parametrize(
+    ("redis_url", "store"),
+    [
+        ("embedded://memsched-data", "embedded://memsched-data"),
+        ("embedded:///var/lib/memsched", "embedded:///var/lib/memsched"),
+        ("memory://", ":memory:"),
+        ("memory://name", ":memory:"),
+        ("redis://db:6379/0", "http://localhost:6333"),
+        ("rediss://db:6379/0", "http://localhost:6333"),
+        ("unix:///tmp/redis.sock", "http://localhost:6333"),
+        ("redis+sentinel://a:1,b:2/main/0", "http://localhost:6333"),
+        ("redis+cluster://a:1,b:2", "http://localhost:6333"),
+    ],
+)
+def test_the_vector_store_goes_with_the_queue(redis_url: str, store: str) -> None:
+    assert Settings.load(redis_url=redis_url).store_url == store
+
+
+@pytest.mark.parametrize("store", ["http://q:6333", "https://q.example", "embedded://elsewhere", ":memory:"])
+@pytest.mark.parametrize("redis_url", ["embedded://memsched-data", "memory://", "redis://db:6379/0"])
+def test_a_vector_store_that_is_named_wins(redis_url: str, store: str) -> None:
+    assert Settings.load(redis_url=redis_url, qdrant_url=store).store_url == store
+
+
+def test_the_original_systems_switch_chooses_the_vector_store_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOS_SCHEDULER_USE_REDIS_QUEUE", "false")
+
+    assert Settings.load().store_url == ":memory:"
+
+
 def from_yaml(text: str) -> Settings:
     Path("config.yaml").write_text(text)
     return Settings.from_yaml("config.yaml")
@@ -155,6 +208,42 @@ mem_scheduler:
 
     assert settings.concurrency == 8
     assert settings.redis_url == "memory://"
+    assert (settings.top_k, settings.query_window) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("thread_pool_max_workers", "concurrency"),
+        ("max_internal_message_queue_size", "max_backlog"),
+        ("context_window_size", "query_window"),
+        ("working_mem_monitor_capacity", "working_set_size"),
+        ("top_k", "top_k"),
+    ],
+)
+def test_a_key_of_the_original_sets_what_it_is_called_here(key: str, name: str) -> None:
+    assert getattr(from_yaml(f"mem_scheduler: {{config: {{{key}: 7}}}}"), name) == 7
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["consume_interval_seconds", "top_n", "act_mem_update_interval", "activation_mem_size", "act_mem_dump_path"],
+)
+def test_a_key_of_the_original_that_means_nothing_here_is_passed_over(key: str) -> None:
+    assert from_yaml(f"{key}: 7\ntop_k: 3") == Settings.load(top_k=3)
+
+
+def test_a_value_of_the_original_is_held_to_the_limits_of_its_setting() -> None:
+    with pytest.raises(SettingsError, match="MEMSCHED_WORKING_SET_SIZE: "):
+        from_yaml("working_mem_monitor_capacity: 10000")
+
+
+def test_a_file_may_name_the_settings_of_memory_and_keys_stay_secret() -> None:
+    settings = from_yaml("qdrant_url: http://q:6333\nqdrant_api_key: hunter2\nllm_model: small")
+
+    assert (settings.store_url, settings.llm_model) == ("http://q:6333", "small")
+    assert settings.qdrant_api_key.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings.shown())
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
@@ -214,6 +303,10 @@ def test_a_missing_file_is_named() -> None:
         ("unix:///tmp/redis.sock", "unix:///tmp/redis.sock"),
         ("memory://name", "memory://name"),
         ("embedded://folder", "embedded://folder"),
+        ("https://user:secret@qdrant.example:6333", "https://user:***@qdrant.example:6333"),
+        ("http://llm.example/v1?key=secret", "http://llm.example/v1?..."),
+        (":memory:", ":memory:"),
+        ("", ""),
     ],
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
@@ -225,6 +318,69 @@ def test_shown_settings_hold_every_variable_and_no_password() -> None:
 
     assert set(shown) == {f"MEMSCHED_{name.upper()}" for name in Settings.model_fields}
     assert "hunter2" not in str(shown)
+
+
+_KEYS = ["qdrant_api_key", "embedding_api_key", "llm_api_key"]
+
+
+@pytest.mark.parametrize("name", _KEYS)
+def test_a_key_is_shown_as_set_and_never_as_what_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = f"MEMSCHED_{name.upper()}"
+    monkeypatch.setenv(variable, "hunter2")
+
+    settings = Settings.load()
+
+    assert getattr(settings, name).get_secret_value() == "hunter2"
+    assert set(settings.shown()[variable]) == {"*"}
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize("name", _KEYS)
+def test_a_key_that_is_not_set_is_shown_as_empty(name: str) -> None:
+    assert Settings.load().shown()[f"MEMSCHED_{name.upper()}"] == ""
+
+
+def test_every_setting_that_is_called_a_key_is_secret() -> None:
+    secret = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
+
+    assert secret == _KEYS
+    assert [name for name in Settings.model_fields if name.endswith(("key", "password", "secret"))] == secret
+
+
+def test_a_key_that_cannot_be_used_is_not_repeated_in_the_error() -> None:
+    told = problems_of(llm_api_key=["hunter2"])
+
+    assert "MEMSCHED_LLM_API_KEY: " in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("name", ["qdrant_url", "llm_base_url", "embedding_base_url"])
+def test_a_password_in_an_address_is_masked(name: str) -> None:
+    shown = Settings.load(**{name: "https://user:hunter2@server.example/v1"}).shown()
+
+    assert shown[f"MEMSCHED_{name.upper()}"] == "https://user:***@server.example/v1"
+    assert "hunter2" not in str(shown)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_config_command_shows_every_setting_and_no_secret(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMSCHED_REDIS_URL", "redis://:hunter2@db:6379/0")
+    monkeypatch.setenv("MEMSCHED_QDRANT_URL", "https://user:hunter2@q.example")
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in _KEYS:
+        monkeypatch.setenv(f"MEMSCHED_{name.upper()}", "hunter2")
+
+    done = CliRunner().invoke(app, ["config", *options])
+
+    assert done.exit_code == 0, done.output
+    assert "hunter2" not in done.output
+    assert all(f"MEMSCHED_{name.upper()}" in done.output for name in Settings.model_fields)
+
+
+def test_the_example_of_an_env_file_sets_nothing() -> None:
+    assert all(line.startswith("#") for line in env_file().splitlines() if line)
 
 
 def test_every_setting_is_described() -> None:

@@ -1,0 +1,116 @@
+"""Every example runs, says what its docstring promises, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from support.conditions import wait_until
+from support.processes import clean_environment, end, spawn
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+HERE = {"MEMSCHED_REDIS_URL": "memory://"}
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def run(name: str, folder: Path, *options: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *options], cwd=folder, env=clean_environment(**environment),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def servers_in(folder: Path) -> list[int]:
+    """Processes that were started for a folder."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in part for part in process.info["cmdline"] or ())
+    ]
+
+
+def test_every_example_has_a_test_here() -> None:
+    tested = set(re.findall(r'(?:run|began)\("([a-z_]+)"', Path(__file__).read_text(encoding="utf-8")))
+
+    assert tested == {path.stem for path in EXAMPLES.glob("*.py")}
+
+
+def test_custom_handler(tmp_path: Path) -> None:
+    said = run("custom_handler", tmp_path, **HERE)
+
+    steps = [said.index(f"ada: {step}") for step in ("put off after chapter 2", "goes on after chapter 2", "6 words")]
+    assert steps == sorted(steps)
+    assert "ada: completed\nbob: completed" in said
+
+
+def test_pet_conversation(tmp_path: Path) -> None:
+    said = run("pet_conversation", tmp_path)
+
+    for question, best in (("favourite treat of Max", "peanut butter"), ("Is she allergic", "allergic to nuts")):
+        found = said.partition(question)[2].splitlines()[1:4]
+        assert re.match(r"  1\. [\d.]+  .*" + best, found[0]), said
+        assert len(found) == 3
+
+
+def test_beginners_guide_also_on_what_an_earlier_run_left(tmp_path: Path) -> None:
+    for _ in range(2):
+        said = run("beginners_guide", tmp_path)
+
+        assert "Users: Ada, Bob\n" in said
+        assert re.search(r"In which city do I live\?\n  [\d.]+  home: I live in Lisbon", said)
+        assert re.search(r"In which city do I live now\?\n  [\d.]+  home: I live in Porto", said)
+        assert re.search(r"No language model is configured\. .*\n- \S+ My favourite tea is jasmine tea", said)
+        assert "Bob calls it 'ada/home'" in said
+        assert re.search(r"allergic to anything:\n.*\n- \S+ Yes, I am allergic to penicillin", said)
+        assert "Bob tries to write: The user may not do this with this cube." in said
+
+
+def test_checkpoint_restart_plays_both_acts(tmp_path: Path) -> None:
+    said = run("checkpoint_restart", tmp_path)
+
+    assert "It is killed in the middle: 4" in said
+    assert "Second act: another process goes on.\n0 tasks are new, 100 were known; 4" in said
+    assert re.search(r"'s book \d+ goes on after step [123] of 4\.", said)
+    assert "100 tasks are done, 0 lost;" in said
+    assert int(re.findall(r"(\d+) steps were done twice", said)[0]) <= 2, "one for each user's task at most"
+    wait_until(lambda: not servers_in(tmp_path), "all servers to be gone")
+
+
+def test_checkpoint_restart_stops_and_goes_on_by_hand(tmp_path: Path) -> None:
+    said = run("checkpoint_restart", tmp_path, "--run", "--stop-after", "10")
+    assert re.search(r"Stops itself with 1\d done", said)
+    process = began("checkpoint_restart", tmp_path)
+    try:
+        diary = tmp_path / "memsched-data" / "checkpoint_restart.txt"
+        wait_until(lambda: len(re.findall(r" 4$", diary.read_text(encoding="utf-8"), re.MULTILINE)) >= 20, "20 tasks")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        end(process)
+    stopped = (tmp_path / "log").read_text(encoding="utf-8")
+
+    said = run("checkpoint_restart", tmp_path, "--run")
+
+    assert re.search(r"Stopped with \d+ done\. Start it again", stopped)
+    assert "0 tasks are new, 100 were known; " in said
+    assert "All is done: 100 tasks." in said
+
+
+def began(name: str, folder: Path) -> subprocess.Popen[bytes]:
+    previous = Path.cwd()
+    os.chdir(folder)
+    try:
+        command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--run"]
+        return spawn(command, log=folder / "log", env=clean_environment())
+    finally:
+        os.chdir(previous)

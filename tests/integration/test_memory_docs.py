@@ -1,0 +1,248 @@
+"""The page about memory, checked: its tables and numbers against the code, its examples by running them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from support.conditions import until
+from support.pages import MEMORY, OPERATIONS, README, blocks, named, section, sources, table
+
+from memsched import (
+    AsyncMemScheduler,
+    EmbedderMismatch,
+    Permission,
+    ScheduleMessageItem,
+    Settings,
+    StoreUnavailable,
+    TaskState,
+)
+from memsched.errors import SettingsError
+from memsched.handlers import MEMORY_LABELS
+from memsched.memory import cube_search, lexical, searching, turns
+from memsched.memory.embedding import embedder_from
+from memsched.memory.hot_state import TalkEvent, Use
+from memsched.memory.items import Memory, to_ms
+from memsched.memory.searching import METHODS, SearchArgs
+from memsched.policy import standard
+from memsched.policy.protocol import Candidate, CubeState
+from memsched.policy.standard import StandardPolicy
+from memsched.queue.dead import DeadFilter
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+
+
+def test_the_table_of_labels_has_every_label_that_memsched_handles() -> None:
+    shown = [named(cells[0])[0] for cells in table(section(MEMORY, "## Labels"), "label")]
+
+    assert sorted(shown) == sorted(MEMORY_LABELS)
+
+
+def test_labels_that_the_readme_calls_names_only_have_no_handler() -> None:
+    said = section(README, "## What comes next").partition("Labels for some of it")[2]
+
+    assert set(named(said)) == {"mem_archive", "preload", "predict", "activation_update"}
+    assert not set(named(said)) & set(MEMORY_LABELS)
+
+
+def test_the_table_of_search_args_has_every_one_with_its_default() -> None:
+    cells = table(section(MEMORY, "## Search"), "`search_args`")
+    shown = {name: named(default)[0] for names, default, _ in cells for name in named(names)}
+
+    expected = {name: repr(field.get_default(call_default_factory=True))
+                for name, field in SearchArgs.model_fields.items()}  # fmt: skip
+    assert shown == expected
+
+
+def test_the_table_of_methods_has_every_method_and_every_other_name_of_it() -> None:
+    cells = table(section(MEMORY, "## Search"), "`method`")
+    shown = {name: named(method)[0] for method, _, others in cells for name in [named(method)[0], *named(others)]}
+
+    assert shown == METHODS
+
+
+def test_the_table_of_score_parts_has_every_part() -> None:
+    shown = {named(cells[0])[0] for cells in table(section(MEMORY, "## Search"), "part")}
+
+    code = sources("memsched/memory/cube_search.py", "memsched/memory/ranking.py")
+    parts = set(re.findall(r'parts\["(\w+)"\]', code)) | set(re.findall(r'_raise_to\(.*, "(\w+)"\)', code))
+    assert shown == parts | {"dense", "lexical"}
+
+
+def test_the_numbers_of_search_are_those_of_the_code() -> None:
+    said = section(MEMORY, "## Search")
+
+    near, further, furthest = cube_search._AROUND
+    assert f"{near}, {further} and {furthest}" in said
+    assert f"BM25 (k1 = {lexical.K1}, b = {lexical.B})" in said
+    assert cube_search._SUPERSEDED == 0.5
+    assert "Minus half the score" in said
+    assert searching.SearchArgs().candidates == 40
+    assert f"more than {turns.MAX_TEXT_CHARACTERS:,} characters" in section(
+        MEMORY, "## From an utterance to the working set"
+    )
+
+
+def test_the_table_of_the_policy_s_parts_has_their_weights() -> None:
+    cells = table(section(MEMORY, "## The working set"), "part")
+    shown = {named(part)[0]: float(weight) for part, weight, _ in cells}
+
+    assert shown == {
+        "relevance": standard._RELEVANCE, "value": standard._VALUE, "use": standard._USE, "recency": standard._RECENCY,
+    }  # fmt: skip
+    state, candidates = _cube()
+    (chosen, *_) = StandardPolicy().choose(state, candidates, 20)
+    assert set(chosen.parts) == set(shown)
+    assert f"counts {standard._FADE} of the one after it" in section(MEMORY, "## The working set")
+
+
+def test_the_policy_that_the_page_writes_can_be_used() -> None:
+    (code,) = blocks(MEMORY, "python", "### A policy of your own")
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    state, candidates = _cube()
+
+    chosen = scope["LatestFirst"]().choose(state, candidates, 2)
+
+    assert [each.memory.text for each in chosen] == ["relevant", "new"]
+    assert all(sum(each.parts.values()) == each.score for each in chosen)
+
+
+async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: Any) -> None:
+    (code,) = blocks(MEMORY, "python", "## Search")
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    scheduler: AsyncMemScheduler = schedulers_at(f"memory://{uuid.uuid4()}")
+    await scheduler.start()
+    said = [
+        {"name": "Anna", "content": "The garden needs a new fence.", "timestamp": datetime.now(UTC).isoformat()},
+        {"name": "Anna", "content": "The garden is full of snow.", "timestamp": "2020-01-02T03:04:05Z"},
+        {"name": "Ben", "content": "What about the garden?"},
+    ]
+    await scheduler.submit_messages(
+        ScheduleMessageItem(user_id="alice", mem_cube_id="home", label="add", content="", chat_history=said)
+    )
+    await scheduler.wait(user_id="alice", timeout=20)
+
+    results = await scope["lately"](scheduler)
+
+    assert [each.memory.text for each in results] == ["The garden needs a new fence."]
+    assert sum(results[0].parts.values()) == pytest.approx(results[0].score)
+
+
+def test_the_table_of_embedders_names_what_the_setting_understands(tmp_path: Any) -> None:
+    cells = table(section(MEMORY, "## Embedders"), "`MEMSCHED_EMBEDDING_MODEL`")
+    shown = [named(cell[0])[0] if named(cell[0]) else cell[0] for cell in cells]
+    assert shown == ["hashing", "openai:MODEL", "fastembed:MODEL", "a folder"]
+
+    for name in shown[:3]:
+        assert embedder_from(Settings.load(embedding_model=name)).name.startswith(name.partition(":")[0])
+    with pytest.raises(SettingsError, match="MEMSCHED_EMBEDDING_MODEL"):
+        embedder_from(Settings.load(embedding_model=str(tmp_path / "nothing-is-here")))
+
+
+# -- failures, as the page about operations tells them ---------------------------------------------------------------
+
+
+def _added(user: str, cube: str = "home") -> ScheduleMessageItem:
+    return ScheduleMessageItem(user_id=user, mem_cube_id=cube, label="add", content="I moved to Rome.")
+
+
+async def _put_off(scheduler: AsyncMemScheduler, message: ScheduleMessageItem) -> dict[str, Any]:
+    """The log line that says so; status and dead letters are as the page says."""
+    with capture_logs() as lines:
+        await scheduler.start()
+        await scheduler.submit_messages(message)
+
+        async def delayed() -> bool:
+            return bool((await scheduler.get_tasks_status())["delayed"])
+
+        await until(delayed, "the message to be put off")
+    status, kept = await scheduler.get_tasks_status(), await scheduler.get_task_status(message)
+    assert (status["delayed"], status["dead"]) == (1, 0)
+    assert kept is not None
+    assert kept.state is TaskState.WAITING
+    (line,) = [line for line in lines if line["action"] == "memory.put_off"]
+    assert line["error"] == kept.error
+    return dict(line)
+
+
+async def test_without_a_vector_store_messages_wait_and_the_working_set_goes_on(schedulers_at: Any) -> None:
+    assert "`memory.put_off` with `The vector store at" in section(OPERATIONS, "### The vector store is down")
+    scheduler = schedulers_at(f"memory://{uuid.uuid4()}", qdrant_url="http://localhost:1", store_retries=1)
+
+    line = await _put_off(scheduler, _added("alice"))
+
+    assert "The vector store at http://localhost:1 does not answer" in line["error"]
+    assert line["delay_seconds"] == 2.0
+    with pytest.raises(StoreUnavailable):
+        await scheduler.retriever.search("Rome", "alice", "home")
+    assert await scheduler.working_set("alice", "home") == []
+
+
+async def test_with_another_embedding_model_messages_wait_for_somebody(
+    schedulers_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = section(OPERATIONS, "### The wrong embedding model")
+    url = f"memory://{uuid.uuid4()}"
+    before = schedulers_at(url)
+    await before.start()
+    await before.submit_messages(_added("alice"))
+    await before.wait(timeout=20)
+    await before.stop()
+    monkeypatch.setattr("memsched.memory.hashing.HashingEmbedder.name", "another-1")
+    scheduler = schedulers_at(url)
+
+    line = await _put_off(scheduler, _added("bob"))
+
+    assert "`memory.put_off` with `The collection 'memsched' was made with the embedding model" in told
+    assert "The collection 'memsched' was made with the embedding model hashing-1" in line["error"]
+    assert f"{line['delay_seconds']:.0f} s at a time" in told
+    with pytest.raises(EmbedderMismatch, match="memsched reindex"):
+        await scheduler.retriever.search("Rome", "alice", "home")
+
+
+async def test_who_may_not_write_to_a_cube_leaves_a_dead_letter_with_that_reason(schedulers_at: Any) -> None:
+    told = section(OPERATIONS, "### Dead letters that say the cube is forbidden")
+    scheduler = schedulers_at(f"memory://{uuid.uuid4()}", auto_register_cubes=False)
+    cubes = (await scheduler.memory()).cubes
+    await cubes.create_user("bob")
+    await cubes.register("alice", "home")
+    grant = await cubes.share("alice", "home", "bob", Permission.READ)
+    await scheduler.start()
+
+    await scheduler.submit_messages([_added("bob", grant.name), _added("bob", "nobody registered it")])
+    await scheduler.wait(timeout=20)
+
+    letters = [letter async for letter in (await scheduler.dead_letters()).letters(DeadFilter())]
+    assert grant.name == "alice/home", "as the page says under Security"
+    assert [letter.reason for letter in letters] == ["rejected", "rejected"]
+    said = sorted(letter.error for letter in letters)
+    assert "The user has no cube of this name" in said[0] + said[1]
+    assert "The user may not do this with this cube" in said[0] + said[1]
+    assert "`The user may not do this with this cube` or `The user has no cube of this name`" in " ".join(told.split())
+    assert [view.name for view in await cubes.cubes_of("bob")] == ["alice/home"], "no cube of his own was made"
+
+
+def _cube() -> tuple[CubeState, list[Candidate]]:
+    """One question, and three memories: an old one, a new one, and an old one that the question needs."""
+    event = TalkEvent(event_id="e", at=to_ms(datetime(2026, 1, 3, tzinfo=UTC)), text="What?")
+
+    def memory(text: str, day: int) -> Memory:
+        at = datetime(2026, 1, day, tzinfo=UTC)
+        return Memory(
+            memory_id=str(uuid.uuid5(uuid.NAMESPACE_OID, text)), user_id="alice", mem_cube_id="home", text=text,
+            at=at, created_at=at, updated_at=at,
+        )  # fmt: skip
+
+    candidates = [
+        Candidate(memory("old", 1)),
+        Candidate(memory("new", 2)),
+        Candidate(memory("relevant", 1), {event.event_id: 1.0}),
+    ]
+    used = {candidates[0].memory.memory_id: Use(count=1, times=[(event.at, "m")])}
+    return CubeState([event], frozenset(), used, [], event.at), candidates

@@ -1,0 +1,327 @@
+"""Chat with memories: with a model, without one, with one that fails; and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.llm import FakeLLM, fails, says
+
+from memsched import MOS, AsyncMOS
+from memsched.chat import NO_MODEL
+from memsched.errors import CubeForbidden, InvalidMessage
+from memsched.memory.store_errors import StoreUnavailable
+
+pytestmark = pytest.mark.timeout(60)
+
+MakeMos = Callable[..., AsyncMOS]
+SECONDS = 20.0
+LOVES, ALLERGIC = "My dog Max loves peanut butter.", "My sister Ann is allergic to nuts."
+QUESTION = "What does Max love?"
+
+
+@pytest.fixture
+def model() -> Iterator[FakeLLM]:
+    """It answers a chat, and finds nothing in what it is given to read."""
+
+    def answer(asked: Any) -> Any:
+        reads = asked.body.get("response_format")
+        return says('{"memories": []}') if reads else says("Max loves peanut butter, but mind Ann.")
+
+    with FakeLLM(answer) as server:
+        yield server
+
+
+@pytest.fixture
+async def make_mos() -> AsyncIterator[MakeMos]:
+    pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
+    url, made = f"memory://{uuid4()}", []
+
+    def make(model: FakeLLM | None = None, **given: Any) -> AsyncMOS:
+        if model is not None:
+            given |= {"llm_model": "m", "llm_base_url": model.url, "llm_max_retries": 0, "llm_api_key": "k"}
+        made.append(AsyncMOS(**{"redis_url": url, "user_id": "alice", "session_id": "s", **given}))
+        return made[-1]
+
+    yield make
+    for mos in made:
+        await mos.stop(grace_seconds=0)
+
+
+async def told(mos: AsyncMOS, *statements: str) -> AsyncMOS:
+    for text in statements or (LOVES, ALLERGIC):
+        await mos.add(memory_content=text, mem_cube_id="home", wait=True, timeout=SECONDS)
+    return mos
+
+
+async def remembered(mos: AsyncMOS, **of: Any) -> list[str]:
+    await mos.wait(timeout=SECONDS)
+    found = await mos.get_all(**({"mem_cube_id": "home"} | of))
+    return [memory.indexed_text for memory in found["text_mem"][0]["memories"]]
+
+
+def chats(model: FakeLLM) -> list[Any]:
+    return [asked for asked in model.asked if not asked.body.get("response_format")]
+
+
+# -- without a model ----------------------------------------------------------------------------------------------
+
+
+async def test_without_a_model_it_tells_what_it_remembers_and_that_no_model_said_it(make_mos: MakeMos) -> None:
+    mos = await told(make_mos())
+
+    said = await mos.chat(QUESTION)
+
+    first, *lines = said.splitlines()
+    assert first == f"{NO_MODEL} What I remember about this:"
+    assert lines[0].endswith(LOVES)
+    assert any(line.endswith(ALLERGIC) for line in lines), "the working set is there as well"
+    assert "".join([piece async for piece in mos.chat_stream(QUESTION, user_id="bob")]) == (
+        f"{NO_MODEL} I remember nothing about this."
+    )
+
+
+async def test_what_was_merely_found_does_not_count_as_used(make_mos: MakeMos) -> None:
+    mos = await told(make_mos())
+
+    await mos.chat(QUESTION)
+    assert sorted(await remembered(mos)) == sorted([LOVES, ALLERGIC, QUESTION])
+
+    events = await mos.mem_scheduler.get_web_log_messages()
+    assert {event.label for event in events} == {"add", "query", "mem_update"}
+
+
+# -- with a model -------------------------------------------------------------------------------------------------
+
+
+async def test_the_model_gets_the_memories_with_their_days_and_both_turns_are_remembered(
+    make_mos: MakeMos, model: FakeLLM
+) -> None:
+    mos = await told(make_mos(model))
+
+    said = await mos.chat(QUESTION, session_id="evening")
+
+    assert said == "Max loves peanut butter, but mind Ann."
+    (asked,) = chats(model)
+    (loves,) = [each for each in (await mos.get_all())["text_mem"][0]["memories"] if each.text == LOVES]
+    assert f"{loves.at:%Y-%m-%d} {LOVES}" in asked.prompt
+    assert ALLERGIC in asked.prompt
+    assert asked.body["messages"][-1] == {"role": "user", "content": QUESTION}
+    assert sorted(await remembered(mos)) == sorted([LOVES, ALLERGIC, QUESTION, f"assistant: {said}"])
+    turns = [each for each in (await mos.get_all())["text_mem"][0]["memories"] if each.session_id == "evening"]
+    assert [each.turn for each in turns] == [0, 1]
+
+
+async def test_what_the_answer_used_is_counted(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+
+    await mos.chat(QUESTION)
+    await mos.wait(timeout=SECONDS)
+
+    used = {each.text: each.use_count for each in (await mos.get_all())["text_mem"][0]["memories"]}
+    assert (used[LOVES], used[QUESTION]) == (1, 0)
+
+
+async def test_the_next_prompt_repeats_the_turns_of_the_same_session_and_of_no_other(
+    make_mos: MakeMos, model: FakeLLM
+) -> None:
+    mos = await told(make_mos(model, max_turns_window=2))
+    for number in range(4):
+        await mos.chat(f"Question {number}?")
+    await mos.chat("Elsewhere?", session_id="other")
+    await mos.chat("Whose?", user_id="bob")
+    mos.clear_messages()
+    await mos.chat("And now?")
+
+    def turns(number: int) -> list[str]:
+        return [each["content"] for each in chats(model)[number].body["messages"] if each["role"] == "user"]
+
+    assert [turns(number) for number in range(7)] == [
+        ["Question 0?"], ["Question 0?", "Question 1?"], ["Question 0?", "Question 1?", "Question 2?"],
+        ["Question 1?", "Question 2?", "Question 3?"], ["Elsewhere?"], ["Whose?"], ["And now?"],
+    ]  # fmt: skip
+
+
+async def test_a_history_that_is_given_takes_the_place_of_the_sessions(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    await mos.chat("Before?")
+
+    await mos.chat(QUESTION, history=[{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}])
+
+    assert [each["content"] for each in chats(model)[-1].body["messages"][1:]] == ["Hi.", "Hello.", QUESTION]
+    for wrong in ([{"role": "system", "content": "obey"}], [{"role": "user"}], [{}]):
+        with pytest.raises(InvalidMessage, match=r"history\[0\]"):
+            await mos.chat(QUESTION, history=wrong)
+    with pytest.raises(InvalidMessage, match="empty"):
+        await mos.chat(" ")
+    assert len(chats(model)) == 2
+
+
+async def test_what_was_corrected_is_said_to_be_so(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    (memory_id,) = [each.memory_id for each in (await mos.get_all())["text_mem"][0]["memories"] if each.text == LOVES]
+    model.then(fails(500))
+    await mos.update(memory_id, "My dog Max loves carrots.", wait=True, timeout=SECONDS)
+
+    await mos.chat(QUESTION)
+
+    prompt = chats(model)[-1].prompt
+    assert f"(corrected since) {LOVES}" in prompt
+    assert prompt.index("My dog Max loves carrots.") < prompt.index(LOVES)
+
+
+async def test_without_textual_memory_only_the_model_is_asked(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    plain = make_mos(model, enable_textual_memory=False)
+
+    await plain.chat(QUESTION, mem_cube_id="home")
+
+    assert LOVES not in chats(model)[-1].prompt
+    assert sorted(await remembered(mos)) == sorted([LOVES, ALLERGIC])
+
+
+# -- with one that fails ------------------------------------------------------------------------------------------
+
+
+async def test_a_model_that_fails_is_replaced_by_what_is_remembered_and_counted(
+    make_mos: MakeMos, model: FakeLLM
+) -> None:
+    mos = await told(make_mos(model))
+    model.always = fails(500)
+
+    said = await mos.chat(QUESTION)
+
+    assert said.startswith("The language model was of no use (server_error). What I remember about this:")
+    assert LOVES in said
+    streamed = "".join([piece async for piece in mos.chat_stream(QUESTION)])
+    assert streamed.startswith("The language model was of no use (server_error).")
+    llm = (await mos.mem_scheduler.memory()).llm
+    assert llm is not None
+    assert llm.counters.fallbacks["chat", "server_error"] == 2
+    assert sorted(await remembered(mos)) == sorted([LOVES, ALLERGIC, QUESTION])
+
+
+async def test_a_full_queue_does_not_keep_the_answer_back(make_mos: MakeMos, model: FakeLLM) -> None:
+    await told(make_mos())
+    mos = make_mos(model, enable_mem_scheduler=False, max_backlog=1)
+    worker_less = [await mos.chat(f"{QUESTION} {number}", mem_cube_id="home") for number in range(3)]
+
+    assert worker_less == ["Max loves peanut butter, but mind Ann."] * 3
+
+
+async def test_without_the_store_it_goes_on_with_the_working_set(
+    make_mos: MakeMos, model: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mos = await told(make_mos(model))
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("http://x", "gone")
+
+    monkeypatch.setattr(mos.mem_scheduler.retriever, "search", away)
+
+    await mos.chat(QUESTION)
+
+    assert ALLERGIC in chats(model)[-1].prompt
+
+
+# -- in pieces ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_gives_the_pieces_as_they_come_and_remembers_the_whole(
+    make_mos: MakeMos, model: FakeLLM
+) -> None:
+    mos = await told(make_mos(model))
+
+    pieces = [piece async for piece in mos.chat_stream(QUESTION)]
+
+    assert len(pieces) > 1
+    assert "".join(pieces) == "Max loves peanut butter, but mind Ann."
+    assert f"assistant: {''.join(pieces)}" in await remembered(mos)
+
+
+async def test_an_answer_that_breaks_off_says_so_and_is_not_remembered(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    model.then(says("Max loves peanut butter.", break_after=2))
+
+    said = "".join([piece async for piece in mos.chat_stream(QUESTION)])
+
+    assert said.startswith("Max loves")
+    assert said.endswith("[The answer breaks off here. The language model was of no use (unreachable).]")
+    assert sorted(await remembered(mos)) == sorted([LOVES, ALLERGIC, QUESTION])
+
+
+async def test_a_stream_that_nobody_reads_on_leaves_the_question_only(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+
+    async with aclosing(mos.chat_stream(QUESTION)) as pieces:
+        await anext(pieces)
+
+    assert sorted(await remembered(mos)) == sorted([LOVES, ALLERGIC, QUESTION])
+
+
+def test_streams_work_without_await(model: FakeLLM) -> None:
+    pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
+    given = {"llm_model": "m", "llm_base_url": model.url, "llm_api_key": "k", "log_level": "error"}
+    with MOS(redis_url=f"memory://{uuid4()}", user_id="alice", **given) as mos:
+        mos.add(memory_content=LOVES, mem_cube_id="home", wait=True, timeout=SECONDS)
+
+        assert "".join(mos.chat_stream(QUESTION)) == "Max loves peanut butter, but mind Ann."
+        first = mos.chat_stream(QUESTION)
+        assert next(first)
+        first.close()  # type: ignore[attr-defined]
+        mos.wait(timeout=SECONDS)
+
+        texts = [each.text for each in mos.get_all()["text_mem"][0]["memories"]]
+    assert texts.count("Max loves peanut butter, but mind Ann.") == 1
+
+
+# -- other people's cubes -----------------------------------------------------------------------------------------
+
+
+async def test_a_cube_shared_for_reading_is_asked_and_keeps_nothing(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    await mos.share_cube_with_user("home", "bob")
+    before = await remembered(mos)
+    working = await mos.working_set("home")
+
+    said = await mos.chat(QUESTION, user_id="bob", mem_cube_id="alice/home")
+
+    assert said == "Max loves peanut butter, but mind Ann."
+    assert LOVES in chats(model)[-1].prompt
+    assert await remembered(mos) == before
+    assert await mos.working_set("home") == working
+    assert (await mos.get_all(user_id="bob"))["text_mem"][0]["cube_id"] == "alice/home"
+    assert (await mos.get_tasks_status())["dead"] == 0
+
+
+async def test_what_is_said_about_anothers_cube_may_be_kept_in_ones_own(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    await mos.share_cube_with_user("home", "bob")
+    before = await remembered(mos)
+
+    said = await mos.chat(QUESTION, user_id="bob", mem_cube_id="alice/home", remember_in="diary")
+
+    assert await remembered(mos, mem_cube_id="diary", user_id="bob") == [QUESTION, f"assistant: {said}"]
+    assert await remembered(mos) == before
+
+
+async def test_who_may_not_is_refused_before_anybody_is_asked(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+    await mos.share_cube_with_user("home", "bob")
+    await mos.share_cube_with_user("home", "carol")
+    await mos.revoke_cube_from_user("home", "carol")
+
+    for attempt in (
+        mos.chat(QUESTION, user_id="bob", mem_cube_id="alice/home", remember_in="alice/home"),
+        mos.chat(QUESTION, user_id="carol", mem_cube_id="alice/home"),
+        anext(mos.chat_stream(QUESTION, user_id="carol", mem_cube_id="alice/home")),
+    ):
+        with pytest.raises(CubeForbidden):
+            await attempt
+
+    assert chats(model) == []
+    assert LOVES not in await mos.chat(QUESTION, user_id="eve", mem_cube_id="home")
+    assert LOVES not in chats(model)[-1].prompt

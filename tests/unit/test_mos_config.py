@@ -1,0 +1,158 @@
+"""What a MOS is told: the original's YAML, a mapping, single values; and what is said about mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memsched import MOS, Settings
+from memsched.errors import SettingsError
+from memsched.mos_config import MosOptions, read_config
+
+ORIGINAL = """
+user_id: "root"
+chat_model:
+  backend: "openai"
+  config:
+    model_name_or_path: "gpt-4o-mini"
+    temperature: 0.1
+    remove_think_prefix: true
+    max_tokens: 4096
+    api_key: "sk-secret"
+    api_base: "http://localhost:8000/v1"
+mem_reader:
+  backend: "simple_struct"
+  config: {llm: {backend: "ollama", config: {model_name_or_path: "qwen3:0.6b"}}}
+mem_scheduler:
+  backend: "general_scheduler"
+  config:
+    top_k: 10
+    top_n: 5
+    act_mem_update_interval: 30
+    context_window_size: 7
+    thread_pool_max_workers: 12
+    consume_interval_seconds: 1
+    enable_parallel_dispatch: true
+max_turns_window: 15
+top_k: 5
+enable_textual_memory: true
+enable_activation_memory: true
+enable_parametric_memory: false
+enable_mem_scheduler: true
+"""
+
+
+def test_a_file_of_the_originals_shape_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "mos.yaml").write_text(ORIGINAL, encoding="utf-8")
+
+    settings, options = read_config(tmp_path / "mos.yaml", {"redis_url": "memory://"})
+
+    assert (settings.llm_model, settings.llm_base_url) == ("gpt-4o-mini", "http://localhost:8000/v1")
+    assert settings.llm_api_key.get_secret_value() == "sk-secret"
+    assert (settings.concurrency, settings.query_window, settings.top_k) == (12, 7, 10)
+    assert (options.user_id, options.top_k, options.max_turns_window) == ("root", 5, 15)
+    assert (options.temperature, options.max_tokens) == (0.1, 4096)
+    assert options.enable_mem_scheduler
+    assert options.session_id
+
+
+def test_a_mapping_means_the_same_as_a_file(tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "mos.yaml").write_text(ORIGINAL, encoding="utf-8")
+    given = {"session_id": "s"}
+
+    assert read_config(yaml.safe_load(ORIGINAL), given) == read_config(str(tmp_path / "mos.yaml"), given)
+
+
+def test_single_values_win_over_the_file_and_the_file_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_TOP_K", "77")
+    monkeypatch.setenv("MEMSCHED_LLM_MODEL", "from-the-environment")
+    monkeypatch.setenv("MEMSCHED_PREFIX", "from-the-environment")
+    config = {"chat_model": {"config": {"model_name_or_path": "from-the-file"}}, "concurrency": 3, "user_id": "file"}
+
+    settings, options = read_config(config, {"concurrency": 4, "user_id": "ada", "top_k": 2})
+
+    assert (settings.llm_model, settings.prefix) == ("from-the-file", "from-the-environment")
+    assert (settings.concurrency, settings.top_k) == (4, 77)
+    assert (options.user_id, options.top_k) == ("ada", 2)
+
+
+def test_nothing_means_the_environment_and_the_defaults() -> None:
+    settings, options = read_config(None, {})
+
+    assert settings == Settings.load()
+    assert options == MosOptions(session_id=options.session_id)
+    assert read_config({}, {})[1].session_id != options.session_id
+
+
+def test_settings_are_taken_as_they_are_and_may_come_with_options() -> None:
+    given = Settings.load(redis_url="memory://x")
+
+    settings, options = read_config(given, {"user_id": "ada", "enable_mem_scheduler": False})
+
+    assert settings is given
+    assert (options.user_id, options.enable_mem_scheduler) == ("ada", False)
+    with pytest.raises(TypeError, match="not both"):
+        read_config(given, {"prefix": "p"})
+
+
+def test_the_scheduler_may_be_told_to_work_one_by_one_and_where_its_queue_is() -> None:
+    config = {"mem_scheduler": {"config": {"enable_parallel_dispatch": False, "thread_pool_max_workers": 9,
+                                           "use_redis_queue": False}}}  # fmt: skip
+
+    settings, _ = read_config(config, {})
+
+    assert (settings.concurrency, settings.redis_url) == (1, "memory://")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"user": "ada"}, "config: unknown key 'user'; did you mean user_id?"),
+        ({"enable_mem_schedular": True}, "did you mean enable_mem_scheduler?"),
+        ({"mem_scheduler": {"config": {"topk": 1}}}, "unknown key 'mem_scheduler.config.topk'; did you mean top_k?"),
+        ({"chat_model": {"config": {"model": "x"}}}, "unknown key 'chat_model.config.model'"),
+        ({"chat_model": {"backend": "huggingface", "config": {}}}, "chat_model.backend 'huggingface' cannot be used"),
+        ({"chat_model": "gpt"}, "expected chat_model: {backend: ..., config: {...}}"),
+        ({"mem_scheduler": {"config": [1]}}, "expected mem_scheduler: {backend: ..., config: {...}}"),
+        ({"top_k": "many"}, "top_k: input should be a valid integer"),
+        ({"user_id": ""}, "user_id: string should have at least 1 character"),
+        ({"top_k": 0}, "top_k: input should be greater than or equal to 1"),
+        ({"concurrency": 0}, "MEMSCHED_CONCURRENCY: input should be greater"),
+        ({"mem_scheduler": {"config": {"use_redis_queue": "perhaps"}}}, "use_redis_queue: must be true or false"),
+        ({7: "x"}, "unknown key '7'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_was_probably_meant(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_config(config, {})
+
+    assert said in str(refused.value)
+
+
+def test_all_mistakes_are_told_at_once_and_no_value_of_the_chat_model_is_repeated() -> None:
+    config = {"a": 1, "b": 2, "chat_model": {"config": {"api_kay": "sk-secret", "api_key": "sk-secret"}}}
+
+    with pytest.raises(SettingsError) as refused:
+        read_config(config, {})
+
+    assert len(refused.value.problems) == 3
+    assert "sk-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [", "\x00"])
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mos.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(SettingsError, match=r"mos\.yaml: "):
+        MOS(tmp_path / "mos.yaml")
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: "):
+        MOS("nowhere.yaml")
+
+
+def test_an_unknown_single_value_is_named() -> None:
+    with pytest.raises(SettingsError, match="user_ids is not a setting"):
+        MOS(user_ids="ada")
