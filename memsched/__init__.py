@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         TaskState,
     )
     from memsched.mos import MOS, AsyncMOS
+    from memsched.policy.protocol import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, TaskStatus, show_web_logs
     from memsched.settings import Settings
     from memsched.worker.context import HandlerContext, SyncHandlerContext
@@ -71,6 +72,7 @@ else:
         "memsched.memory.hot_state": "WorkingMemory",
         "memsched.memory.items": "Memory",
         "memsched.memory.searching": "InvalidSearch SearchArgs SearchResult",
+        "memsched.policy.protocol": "Candidate Chosen CubeState WorkingSetPolicy",
         "memsched.memory.store_errors": "EmbedderMismatch StoreRefused StoreUnavailable",
         "memsched.mos": "MOS AsyncMOS",
         "memsched.scheduler": "AsyncMemScheduler MemScheduler TaskStatus show_web_logs",
@@ -115,10 +117,13 @@ __all__ = [
     "WORKING_MEMORY_TYPE",
     "AsyncMOS",
     "AsyncMemScheduler",
+    "Candidate",
+    "Chosen",
     "CubeDumpError",
     "CubeExists",
     "CubeForbidden",
     "CubeRef",
+    "CubeState",
     "EmbedderMismatch",
     "GeneralMemCube",
     "GeneralMemCubeConfig",
@@ -150,6 +155,7 @@ __all__ = [
     "UnknownUser",
     "WaitTimeout",
     "WorkingMemory",
+    "WorkingSetPolicy",
     "__version__",
     "show_web_logs",
 ]

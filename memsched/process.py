@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,6 +29,9 @@ from memsched.settings import Settings
 from memsched.worker.orchestrator import Orchestrator
 from memsched.worker.supervisor import EXIT_NO_SERVER, EXIT_WILL_NOT_GET_BETTER
 from memsched.worker.worker import Worker, new_worker_id
+
+if TYPE_CHECKING:
+    from memsched.policy.protocol import WorkingSetPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +50,29 @@ def load_app(settings: Settings) -> Orchestrator:
     orchestrator = Orchestrator(settings)
     if not settings.app and settings.memory:
         return orchestrator
+    app = _named(settings)
+    if isinstance(app, Mapping):
+        orchestrator.register(app)
+    elif isinstance(found := getattr(app, "orchestrator", None), Orchestrator):
+        orchestrator.register(found.handlers)
+        orchestrator.tasks_priorities.update(found.tasks_priorities)
+        orchestrator.tasks_min_idle_ms.update(found.tasks_min_idle_ms)
+    else:
+        raise HandlerNotLoaded(
+            f"MEMSCHED_APP={settings.app} is a {type(app).__name__}, not a dictionary of handlers or a scheduler."
+        )
+    if not orchestrator.handlers and not settings.memory:
+        raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app} has no handlers.")
+    return orchestrator
+
+
+def load_policy(settings: Settings) -> WorkingSetPolicy | None:
+    """The ``working_set_policy`` of the scheduler that MEMSCHED_APP names; None: memsched's own."""
+    return getattr(_named(settings), "working_set_policy", None) if settings.app else None
+
+
+def _named(settings: Settings) -> Any:
+    """What MEMSCHED_APP names. Raises HandlerNotLoaded."""
     module_name, _, attribute = settings.app.partition(":")
     if not module_name or not attribute:
         raise HandlerNotLoaded(
@@ -61,22 +87,12 @@ def load_app(settings: Settings) -> Orchestrator:
             app = getattr(app, part)
     except (ImportError, AttributeError) as error:
         raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app}: {error}.") from error
-    if isinstance(app, Mapping):
-        orchestrator.register(app)
-    elif isinstance(found := getattr(app, "orchestrator", None), Orchestrator):
-        orchestrator.register(found.handlers)
-        orchestrator.tasks_priorities.update(found.tasks_priorities)
-        orchestrator.tasks_min_idle_ms.update(found.tasks_min_idle_ms)
-    else:
-        raise HandlerNotLoaded(
-            f"MEMSCHED_APP={settings.app} is a {type(app).__name__}, not a dictionary of handlers or a scheduler."
-        )
-    if not orchestrator.handlers:
-        raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app} has no handlers.")
-    return orchestrator
+    return app
 
 
-async def run_worker(settings: Settings, orchestrator: Orchestrator, worker_id: str) -> None:
+async def run_worker(
+    settings: Settings, orchestrator: Orchestrator, worker_id: str, policy: WorkingSetPolicy | None = None
+) -> None:
     """Run a worker until SIGTERM or SIGINT; at the second signal, hand everything back at once."""
     loop = asyncio.get_running_loop()
     told, hurried = asyncio.Event(), asyncio.Event()
@@ -99,6 +115,7 @@ async def run_worker(settings: Settings, orchestrator: Orchestrator, worker_id: 
         return server
 
     memory = SharedServices(settings, keys, get_server)
+    memory.policy = policy
     if settings.memory:
         add_memory_handlers(orchestrator, memory)
     try:
@@ -149,8 +166,8 @@ def main() -> None:
     try:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)
-        orchestrator = load_app(settings)
-        run_loop(lambda: run_worker(settings, orchestrator, worker_id))
+        orchestrator, policy = load_app(settings), load_policy(settings)
+        run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy))
     except ServerUnreachable as error:
         print(f"memsched: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_NO_SERVER)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
     from memsched.memory.hot_state import WorkingMemory
     from memsched.memory.searching import SearchResult
+    from memsched.policy.protocol import WorkingSetPolicy
     from memsched.queue.dead import DeadLetters
     from memsched.queue.status import Status
     from memsched.queue.submit import Producer
@@ -119,6 +120,18 @@ class AsyncMemScheduler:
         self.current_mem_cube: Any = None
         """The cube (a GeneralMemCube, a CubeRef) that ``retriever.search`` means when it is told none."""
         self.search_method: str = self.settings.search_method
+
+    @property
+    def working_set_policy(self) -> WorkingSetPolicy | None:
+        """What chooses the working sets in this process, or where MEMSCHED_APP names this; None: memsched's own.
+
+        To be set before the first use of memory.
+        """
+        return self._memory.policy
+
+    @working_set_policy.setter
+    def working_set_policy(self, policy: WorkingSetPolicy | None) -> None:
+        self._memory.policy = policy
 
     # -- handlers ------------------------------------------------------------------------------------------------
 
@@ -441,6 +454,15 @@ class MemScheduler:
     @current_mem_cube.setter
     def current_mem_cube(self, mem_cube: Any) -> None:
         self._async.current_mem_cube = mem_cube
+
+    @property
+    def working_set_policy(self) -> WorkingSetPolicy | None:
+        """See AsyncMemScheduler.working_set_policy."""
+        return self._async.working_set_policy
+
+    @working_set_policy.setter
+    def working_set_policy(self, policy: WorkingSetPolicy | None) -> None:
+        self._async.working_set_policy = policy
 
     @property
     def search_method(self) -> str:
