@@ -95,7 +95,7 @@ async def run(stop_after: int | None) -> None:
 
 def play_both_acts() -> None:
     if steps_done():
-        sys.exit(f"{len(finished())} tasks are done already: go on with --run, or delete ./memsched-data to begin anew.")
+        sys.exit(f"{len(finished())} tasks are done already. Go on with --run, or delete ./memsched-data first.")
     mine = [sys.executable, __file__, "--run"]
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
     print("First act: a process begins.")

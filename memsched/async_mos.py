@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
@@ -130,8 +129,10 @@ class AsyncMOS:
         self, cube_name: str, owner_id: str | None = None, cube_path: str | None = None, cube_id: str | None = None
     ) -> str:
         """Make a cube of a user's own, with the memories of a dump if there is a ``cube_path``; gives its name."""
-        name = cube_id or cube_name
-        return await self.register_mem_cube(Path(cube_path) if cube_path else name, name, owner_id)
+        name, user = cube_id or cube_name, owner_id or self.user_id
+        if cube_path:
+            return await self.load(cube_path, name, user)
+        return (await (await self._cubes()).register(user, name)).mem_cube_id
 
     async def register_mem_cube(
         self, mem_cube: GeneralMemCube | str | os.PathLike[str], mem_cube_id: str | None = None,
@@ -147,7 +148,7 @@ class AsyncMOS:
         if isinstance(mem_cube, str) and not _is_folder(mem_cube):
             return (await (await self._cubes()).register(user, mem_cube_id or mem_cube)).mem_cube_id
         if not isinstance(mem_cube, GeneralMemCube):
-            return await self.load(mem_cube, mem_cube_id, user)
+            return await self.load(_expanded(mem_cube), mem_cube_id, user)
         return await self._bring_in(mem_cube, mem_cube_id or mem_cube.config.cube_id, user)
 
     async def share_cube_with_user(
@@ -403,7 +404,6 @@ class AsyncMOS:
         self, query: str, user_id: str | None, mem_cube_id: str | None, session_id: str | None,
         history: Sequence[Mapping[str, Any]] | None, remember_in: str | None, top_k: int | None,
     ) -> Question:  # fmt: skip
-
         user = user_id or self.user_id
         await self.start()
         return Question(
@@ -419,11 +419,9 @@ class AsyncMOS:
         if name not in {view.name for view in await services.cubes.cubes_of(user_id)}:
             await services.cubes.register(user_id, name)
         ref = await services.cubes.resolve(user_id, name, Permission.WRITE)
-        imported = await import_cube(services, source, ref, added_by=user_id)
-        if imported.added:
-            await self.mem_scheduler.submit_messages(
-                _message(user_id, name, MEM_UPDATE_TASK_LABEL, "", info={"refresh": True})
-            )
+        await import_cube(services, source, ref, added_by=user_id)
+        refresh = _message(user_id, name, MEM_UPDATE_TASK_LABEL, "", info={"refresh": True})
+        await self.mem_scheduler.submit_messages(refresh)
         return name
 
 
@@ -444,4 +442,8 @@ def _is_uuid(text: str) -> bool:
 
 def _is_folder(text: str) -> bool:
     """Whether a text means a folder, and no name: it says so, or there is a dump of that name."""
-    return text.startswith(("/", "./", "../", "~/")) or (Path(text) / MANIFEST).is_file()
+    return text.startswith(("/", "./", "../", "~/")) or os.path.isfile(os.path.join(text, MANIFEST))
+
+
+def _expanded(folder: str | os.PathLike[str]) -> str:
+    return os.path.expanduser(os.fspath(folder))

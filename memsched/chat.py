@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from memsched.errors import CubeForbidden, InvalidMessage, MemschedError
+from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidMessage, MemschedError
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Chat:
             results = await self._scheduler.retriever.search(
                 question.text, question.user_id, question.mem_cube_id, top_k=question.top_k
             )
-        except (StoreUnavailable, EmbeddingError) as error:
+        except (StoreUnavailable, EmbeddedServerError, EmbeddingError) as error:
             # The working set holds what matters most, and is elsewhere: a poorer answer, not none.
             log.warning(
                 "search failed; the chat goes on with the working set alone", action="mos.search_failed",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.errors import SettingsError
 from memsched.messages import Id
-from memsched.settings import _YAML_IGNORED, _YAML_NAMES, Settings, _url_for_switch
+from memsched.settings import YAML_IGNORED, YAML_NAMES, Settings, url_for_switch
 
 log = structlog.get_logger(__name__)
 
@@ -155,7 +155,7 @@ class _Reading:
         for key, value in config.items():
             if not take(str(key), value):
                 known = {*_OF_THE_CHAT_MODEL, *_CHAT_OPTIONS} if name == "chat_model" else {
-                    *_YAML_NAMES, *Settings.model_fields, "enable_parallel_dispatch", "use_redis_queue"
+                    *YAML_NAMES, *Settings.model_fields, "enable_parallel_dispatch", "use_redis_queue"
                 }  # fmt: skip
                 self._unknown(f"{name}.config.{key}", known, str(key))
 
@@ -171,16 +171,16 @@ class _Reading:
         return True
 
     def _scheduler_key(self, key: str, value: Any) -> bool:
-        if key in _YAML_NAMES:
-            self._settings[_YAML_NAMES[key]] = value
+        if key in YAML_NAMES:
+            self._settings[YAML_NAMES[key]] = value
         elif key in Settings.model_fields:
             self._settings[key] = value
         elif key == "enable_parallel_dispatch":
             self._settings["one_by_one"] = not value
         elif key == "use_redis_queue":
-            self._settings["redis_url"] = _url_for_switch(key, str(value), self._problems)
+            self._settings["redis_url"] = url_for_switch(key, str(value), self._problems)
         else:
-            return key in _YAML_IGNORED
+            return key in YAML_IGNORED
         return True
 
     def _unknown(self, shown: str, known: Collection[str], key: str = "") -> None:

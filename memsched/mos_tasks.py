@@ -53,9 +53,10 @@ class Tasks:
 
         waiting = _Deadline(timeout)
         await self._done(message, waiting)
-        for label in (MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL):
-            known = await self._done(follow_up(message, label, ""), waiting)
-        if not known:
+        reading = follow_up(message, MEM_READ_TASK_LABEL, "")
+        if await self._done(reading, waiting):
+            await self._done(follow_up(reading, MEM_UPDATE_TASK_LABEL, ""), waiting)
+        if not await self._done(follow_up(message, MEM_UPDATE_TASK_LABEL, ""), waiting):
             # It was handled together with other messages of the cube, and one of those led on for all of them.
             await self._scheduler.wait(user_id=message.user_id, timeout=waiting.left)
 

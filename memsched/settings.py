@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in environment:
             for switch in ORIGINAL_SWITCHES:
                 if value := environment.get(switch):
-                    given["redis_url"] = _url_for_switch(switch, value, problems)
+                    given["redis_url"] = url_for_switch(switch, value, problems)
                     break
         try:
             settings = cls(**given)
@@ -241,15 +241,15 @@ class Settings(BaseSettings):
         problems: list[str] = []
         one_by_one = False
         for key, value in config.items():
-            if key in _YAML_NAMES:
-                given[_YAML_NAMES[key]] = value
+            if key in YAML_NAMES:
+                given[YAML_NAMES[key]] = value
             elif key in cls.model_fields:
                 given[key] = value
             elif key == "enable_parallel_dispatch":
                 one_by_one = not value
             elif key == "use_redis_queue":
-                given["redis_url"] = _url_for_switch(key, str(value), problems)
-            elif key not in _YAML_IGNORED:
+                given["redis_url"] = url_for_switch(key, str(value), problems)
+            elif key not in YAML_IGNORED:
                 problems.append(f"{path}: unknown key {key!r}{_suggestion(str(key), cls.model_fields)}.")
         if problems:
             raise SettingsError(problems)
@@ -269,14 +269,14 @@ class Settings(BaseSettings):
         return values
 
 
-_YAML_NAMES = {
+YAML_NAMES = {
     "thread_pool_max_workers": "concurrency",
     "max_internal_message_queue_size": "max_backlog",
     "context_window_size": "query_window",
     "working_mem_monitor_capacity": "working_set_size",
 }
 # The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
-_YAML_IGNORED = frozenset({
+YAML_IGNORED = frozenset({
     "consume_interval_seconds", "top_n", "act_mem_update_interval",
     "activation_mem_size", "enable_activation_memory", "act_mem_dump_path",
     "activation_mem_monitor_capacity", "auth_config_path",
@@ -313,7 +313,7 @@ def _suggestion(name: str, known: Mapping[str, Any] | set[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _url_for_switch(name: str, value: str, problems: list[str]) -> str:
+def url_for_switch(name: str, value: str, problems: list[str]) -> str:
     truth = {
         "true": True,
         "1": True,

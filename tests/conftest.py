@@ -15,6 +15,7 @@ from support.processes import SETTINGS_PREFIXES
 from support.servers import RedisServer, server_programs
 
 from memsched import AsyncMemScheduler, Settings
+from memsched.embedded import ensure_vector_server, release_vector_server
 
 for _name in [name for name in os.environ if name.upper().startswith(SETTINGS_PREFIXES)]:
     del os.environ[_name]
@@ -105,7 +106,11 @@ def settings_at(tmp_path: Path) -> Callable[..., Settings]:
     """Settings for a server, with times that suit tests."""
 
     def make(url: str, **given: Any) -> Settings:
-        short = {"liveness_dir": str(tmp_path / "live"), "retry_base_ms": 10, "connect_timeout_seconds": 10.0}
+        # Memory's own handlers are for the tests of memory, which ask for them.
+        short = {
+            "liveness_dir": str(tmp_path / "live"), "retry_base_ms": 10, "connect_timeout_seconds": 10.0,
+            "memory": False,
+        }  # fmt: skip
         return Settings.load(**{"redis_url": url, **short, **given})
 
     return make
@@ -124,6 +129,39 @@ async def schedulers_at(settings_at: Callable[..., Settings]) -> AsyncIterator[M
     yield make
     for scheduler in made:
         await scheduler.stop(grace_seconds=0)
+
+
+@pytest.fixture(scope="session")
+def vector_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The folder of a vector process that the tests of memory share; each has a collection of its own in it."""
+    pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed (pip install 'memsched[embedded]')")
+    folder = str(tmp_path_factory.mktemp("vectors"))
+    ensure_vector_server(folder)
+    yield folder
+    release_vector_server(folder)
+
+
+@pytest.fixture
+def memory_place(real_redis: RedisServer, vector_folder: str) -> dict[str, Any]:
+    """Settings of schedulers and workers that share a server, a vector process, and nothing with other tests."""
+    name = f"t{uuid4().hex[:12]}"
+    return {
+        "redis_url": real_redis.url, "qdrant_url": f"embedded://{vector_folder}", "prefix": name, "collection": name,
+        "memory": True, "min_idle_ms": 500, "beat_seconds": 0.15, "worker_ttl_seconds": 1.5, "block_ms": 100,
+        "store_retry_after_seconds": 0.2,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def memory_schedulers(
+    memory_place: dict[str, Any], schedulers_at: MakeScheduler
+) -> Callable[..., AsyncMemScheduler]:
+    """Makes schedulers with memory's own handlers, on one server and one vector process."""
+    return lambda **given: schedulers_at(**{"url": memory_place["redis_url"], **_without_url(memory_place), **given})
+
+
+def _without_url(place: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in place.items() if name != "redis_url"}
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from memsched.errors import InvalidMessage
 from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.cubes import CubeRef
-from memsched.memory.items import Memory
+from memsched.memory.items import Memory, to_ms
 from memsched.memory.reading import Reading
 from memsched.memory.turns import Turn, turns_of
 from memsched.messages import (
@@ -56,11 +56,27 @@ async def keep(
     by = messages[0].user_id
     readings = await services.reader.read_turns(ref, {key: said for key, said in turns.items() if said}, by)
     await tell(services, ref, messages, readings, ctx)
-    latest = max((said[-1] for said in turns.values() if said), key=lambda turn: turn.at, default=None)
-    if latest is not None:
-        last = next(message for message in reversed(messages) if turns.get(message.item_id))
-        ctx.submit(follow_up(last, MEM_UPDATE_TASK_LABEL, _talk(turns[last.item_id]), {"refresh": True}))
+    ctx.submit(_updates(services, messages, turns))
     return readings
+
+
+def _updates(
+    services: MemoryServices, messages: Sequence[ScheduleMessageItem], turns: Mapping[str, list[Turn]]
+) -> list[ScheduleMessageItem]:
+    """The follow-ups of all messages that may still be part of the recent talk.
+
+    What that is must not depend on which messages happened to come together: it is for mem_update to say.
+    """
+    steps = [
+        follow_up(message, MEM_UPDATE_TASK_LABEL, _talk(said), {"refresh": True})
+        for message in messages
+        if (said := turns.get(message.item_id))
+    ]
+    steps.sort(key=lambda step: (to_ms(step.timestamp), step.item_id), reverse=True)
+    latest: dict[str, ScheduleMessageItem] = {}
+    for step in steps:
+        latest.setdefault(step.content, step)
+    return list(latest.values())[: services.settings.query_window][::-1]
 
 
 def _talk(said: list[Turn]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
 import structlog
 
-from memsched.errors import CubeForbidden, InvalidId, InvalidMessage, UnknownCube
+from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, UnknownCube
 from memsched.handlers.services import MemoryServices
 from memsched.handlers.shared import SharedServices
 from memsched.memory.cubes import CubeRef, Permission
 from memsched.memory.embedding import EmbeddingError
+from memsched.memory.hot_state import HotStateContested
 from memsched.memory.items import Memory
 from memsched.memory.store_errors import EmbedderMismatch, SchemaTooNew, StoreUnavailable
 from memsched.messages import (
@@ -30,6 +32,7 @@ USER_INPUT = "UserInput"
 _FOLLOW_UPS = UUID("0d2f6f0e-8a3c-4d52-9a55-9b8a0f6f7c11")
 _SHOWN_CHARACTERS = 200
 _OPERATOR_NEEDED_SECONDS = 30.0
+_CONTESTED_SECONDS = 0.2
 
 Work = Callable[[MemoryServices, CubeRef, list[ScheduleMessageItem], HandlerContext], Awaitable[None]]
 
@@ -39,8 +42,8 @@ async def handle(
 ) -> None:
     """Do ``work`` for the cube of the messages, if their user may.
 
-    Who may not: the messages go to the dead letters with that reason. No store or model there: they wait, which
-    uses up none of their retries, however long it lasts.
+    Who may not: the messages go to the dead letters with that reason. No store or model there, or too many who write at
+    once: they wait, which uses up none of their retries, however long it lasts.
     """
     first = messages[0]
     try:
@@ -50,8 +53,10 @@ async def handle(
     except (CubeForbidden, UnknownCube, InvalidId, InvalidMessage) as error:
         for message in messages:
             ctx.fail(message, error)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, EmbeddedServerError) as error:
         _put_off(messages, ctx, error, shared.settings.store_retry_after_seconds)
+    except HotStateContested as error:
+        _put_off(messages, ctx, error, _CONTESTED_SECONDS)
     except EmbeddingError as error:
         if not error.temporary:
             raise
@@ -62,7 +67,7 @@ async def handle(
 
 def _put_off(messages: Sequence[ScheduleMessageItem], ctx: HandlerContext, error: Exception, delay: float) -> None:
     log.warning(
-        "memory cannot be reached; the messages wait", action="memory.put_off", count=len(messages),
+        "memory cannot be reached or written now; the messages wait", action="memory.put_off", count=len(messages),
         label=messages[0].label, delay_seconds=delay, error=str(error),
     )  # fmt: skip
     ctx.follow_ups.clear()
@@ -74,9 +79,13 @@ def _put_off(messages: Sequence[ScheduleMessageItem], ctx: HandlerContext, error
 def follow_up(
     message: ScheduleMessageItem, label: str, content: str, info: dict[str, Any] | None = None, **more: Any
 ) -> ScheduleMessageItem:
-    """The next step of a message. Its id follows from the message's: made twice, it is one."""
+    """The next step of a message. Its id follows from the message's: made twice, it is one.
+
+    Also from whose message it is, and of which label: strangers, and other labels, may use the same ids.
+    """
+    cause = json.dumps([message.user_id, message.mem_cube_id, message.label, message.item_id, label])
     return ScheduleMessageItem(
-        item_id=str(uuid5(_FOLLOW_UPS, f"{message.item_id}\x1f{label}".encode("utf-8", "replace").decode("latin-1"))),
+        item_id=str(uuid5(_FOLLOW_UPS, cause)),
         user_id=message.user_id, mem_cube_id=message.mem_cube_id, label=label, content=content,
         timestamp=message.timestamp, task_id=message.task_id, session_id=message.session_id,
         trace_id=message.trace_id, user_name=message.user_name, info=info, **more,

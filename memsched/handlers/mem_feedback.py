@@ -13,7 +13,7 @@ from memsched.memory.cubes import CubeRef
 from memsched.memory.items import Memory, to_ms
 from memsched.memory.reading import Reading, Statement
 from memsched.memory.searching import SearchArgs
-from memsched.memory.statements import corrects
+from memsched.memory.statements import same_subject
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -116,7 +116,7 @@ async def _what_it_corrects(
             return older, feedback.text or text
         except LLMError as error:
             services.llm.counters.fell_back("correction", error)
-    fits = [(corrects(text, memory.text), memory) for memory in near]
+    fits = [(same_subject(text, memory.text), memory) for memory in near]
     best = max((fit for fit, _ in fits), default=0.0)
     if best < _CORRECTS_FROM:
         return [], text

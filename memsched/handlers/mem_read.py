@@ -8,12 +8,13 @@ from typing import Any
 import structlog
 
 from memsched.handlers.add import keep, readable, tell
+from memsched.handlers.handling import follow_up
 from memsched.handlers.services import MemoryServices
 from memsched.memory.cubes import CubeRef
 from memsched.memory.items import Memory
 from memsched.memory.reading import Reading, Statement
 from memsched.memory.turns import Turn
-from memsched.messages import ScheduleMessageItem
+from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,10 @@ async def mem_read(
                           for number, claim in enumerate(claims)]  # fmt: skip
             readings[message.item_id] = await services.reader.read_statements(ref, of, statements, message.user_id)
     await tell(services, ref, messages, readings, ctx)
+    for message in messages:
+        # An unread message's own follow-up, from keep(), comes after this call, and so sees what was found.
+        if _read_for(message) and message.item_id in readings:
+            ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
 
 
 def _read_for(message: ScheduleMessageItem) -> str:
@@ -74,7 +79,8 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
             task="extract", error=str(error),
         )  # fmt: skip
         return []
-    return [each.model_dump(mode="json") for each in extracted]
+    # Without the quotes, which have done their duty: a checkpoint may not be of any length.
+    return [each.model_dump(mode="json", exclude={"quote"}) for each in extracted]
 
 
 async def _stored(services: MemoryServices, ref: CubeRef, item_id: str, turns: list[Turn]) -> dict[int, Memory]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ _AROUND = (0.6, 0.4, 0.2)
 from (0.5, 0.25) to (0.7, 0.5, 0.3, 0.15), 12 points of recall@10 above none."""
 _SUPERSEDED = 0.5
 """Factor of a memory that was corrected: still to be found, for who asks how it was before."""
+_CORRECTED_AGAIN = 5
+"""Corrections of corrections that are followed from a memory which was found."""
 
 
 @dataclass(slots=True)
@@ -84,10 +86,10 @@ class CubeSearch:
         by_dense, by_lexical = await self._store.query(
             ref, dense=dense, lexical=lexical, conditions=conditions, limit=limit
         )
-        candidates = _added({"dense": by_dense, "lexical": by_lexical})
+        candidates = _added({"dense": by_dense, "lexical": by_lexical}, limit)
         if args.neighbours:
             await self._share_with_neighbours(ref, candidates, args, conditions, top_k)
-        await self._put_corrections_first(ref, candidates)
+        await self._put_corrections_first(ref, candidates, conditions)
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
         ranked = newer_first(without_repetitions(ranked, top_k), top_k)
         if args.diversity:
@@ -127,20 +129,37 @@ class CubeSearch:
                 found.parts["neighbours"] = shares[place]
                 candidates[hit.memory_id] = found
 
-    async def _put_corrections_first(self, ref: CubeRef, candidates: dict[str, Scored]) -> None:
-        """What was corrected counts less, and what corrects it counts no less than it did."""
-        corrected = [each for each in candidates.values() if each.payload.get("superseded_by")]
-        unknown = {each.payload["superseded_by"] for each in corrected} - candidates.keys()
-        if unknown:
-            for memory_id, memory in (await self._store.get(ref, sorted(unknown))).items():
-                candidates[memory_id] = Scored(memory_id, memory.to_payload())
-        for each in sorted(corrected, key=lambda each: -each.score):
+    async def _put_corrections_first(self, ref: CubeRef, candidates: dict[str, Scored], conditions: Any) -> None:
+        """What was corrected counts less, and what corrects it, as far as it was asked for, no less than it did."""
+        corrected: list[Scored] = []
+        new = list(candidates.values())
+        for _ in range(_CORRECTED_AGAIN):
+            found = [each for each in new if each.payload.get("superseded_by")]
+            corrected += found
+            unknown = {each.payload["superseded_by"] for each in found} - candidates.keys()
+            if not unknown:
+                break
+            memories = await self._store.newest(ref, len(unknown), _among(unknown, conditions))
+            new = [Scored(memory.memory_id, memory.to_payload()) for memory in memories]
+            candidates.update((each.memory_id, each) for each in new)
+        for each in sorted(corrected, key=_said_at):  # a correction that was corrected itself hands on what it got
             before, each.score = each.score, each.score * _SUPERSEDED
             each.parts["superseded"] = each.score - before
             correction = candidates.get(each.payload["superseded_by"])
             if correction is not None and correction.score < before:
                 correction.parts["corrects"] = correction.parts.get("corrects", 0.0) + before - correction.score
                 correction.score = before
+
+
+def _among(memory_ids: set[str], conditions: Any) -> Any:
+    from qdrant_client import models
+
+    chosen = models.HasIdCondition(has_id=sorted(memory_ids))
+    return models.Filter(must=[chosen, *([conditions] if conditions is not None else [])])
+
+
+def _said_at(each: Scored) -> tuple[int, int]:
+    return int(each.payload.get("at", 0)), int(each.payload.get("turn", 0))
 
 
 def _shares(own: Mapping[tuple[str, int], float], factor: float) -> dict[tuple[str, int], float]:
@@ -159,23 +178,25 @@ def _shares(own: Mapping[tuple[str, int], float], factor: float) -> dict[tuple[s
     return shares
 
 
-def _added(rankings: Mapping[str, Sequence[Hit]]) -> dict[str, Scored]:
-    """The candidates of all rankings with the sum of their scaled scores."""
+def _added(rankings: Mapping[str, Sequence[Hit]], limit: int) -> dict[str, Scored]:
+    """The candidates of all rankings with the sum of their scaled scores. limit: how many hits were asked for."""
     candidates: dict[str, Scored] = {}
     for name, hits in rankings.items():
-        for hit, score in zip(hits, _scaled(hit.score for hit in hits), strict=True):
+        for hit, score in zip(hits, _scaled([hit.score for hit in hits], complete=len(hits) < limit), strict=True):
             each = candidates.setdefault(hit.memory_id, Scored(hit.memory_id, hit.payload))
             each.parts[name] = score
             each.score += score
     return candidates
 
 
-def _scaled(scores: Iterable[float]) -> list[float]:
-    """From 0 for the worst to 1 for the best candidate; scaling, not rank fusion, keeps the distances."""
-    values = list(scores)
-    if not values:
+def _scaled(scores: Sequence[float], *, complete: bool) -> list[float]:
+    """To 1 for the best candidate, and 0 for the best that is none; scaling, not rank fusion, keeps the distances.
+
+    complete: whether these are all that matched at all. Then no match is 0; otherwise it is the worst candidate.
+    """
+    if not scores:
         return []
-    lowest, highest = min(values), max(values)
+    highest, lowest = max(scores), 0.0 if complete else min(scores)
     if highest <= lowest:
-        return [1.0 if highest > 0 else 0.0] * len(values)
-    return [(value - lowest) / (highest - lowest) for value in values]
+        return [1.0 if highest > 0 else 0.0] * len(scores)
+    return [max(0.0, (score - lowest) / (highest - lowest)) for score in scores]

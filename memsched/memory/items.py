@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 from uuid import UUID, uuid5
@@ -105,8 +106,8 @@ def from_ms(ms: int) -> datetime:
 
 def memory_id_for(ref: CubeRef, item_id: str, *position: int | str) -> str:
     """The id of the memory at one position of one message: always the same, so writing it again changes nothing."""
-    place = "\x1f".join([ref.user_id, ref.mem_cube_id, item_id, *map(str, position)])
-    return str(uuid5(_NAMESPACE, place.encode("utf-8", "surrogatepass").decode("latin-1")))
+    place = json.dumps([ref.user_id, ref.mem_cube_id, item_id, *map(str, position)])  # no id can look like two
+    return str(uuid5(_NAMESPACE, place))
 
 
 def content_hash(speaker: str, text: str) -> str:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from memsched.memory.store import MemoryStore
     from memsched.memory.terms import Terms
 
-_CORRECTS_FROM = 0.5
+_CORRECTS_FROM = 0.4
+_CORRECTION = "correction"
+"""The tag of what sounds like a correction, so that it is found again when what it corrects comes after it."""
+_LATER_CORRECTIONS = 20
+_HASHES_PER_CALL = 100
 _LOOK_FOR_CORRECTED = SearchArgs(neighbours=0.0, candidates=30)
 
 
@@ -168,32 +172,54 @@ class Reader:
         }
         await self._terms.add(ref, counted)
         for reading in readings.values():
-            for memory in reading.added:
-                if says_correction(memory.text) and (older := await self._corrected_by(ref, memory)):
+            for memory in await self._corrections(ref, reading.added):
+                if older := await self._corrected_by(ref, memory):
                     await self.correct(ref, older, memory)
                     reading.corrected += [(each, memory) for each in older]
         return readings
 
     async def _said_before(self, ref: CubeRef, drafts: Sequence[Memory]) -> tuple[dict[str, Memory], set[str]]:
-        """By content hash, the oldest other active memory that says the same; and the ids of drafts stored before."""
+        """By content hash, the oldest other active memory that says the same; and the ids of drafts stored before.
+
+        What was corrected since does not count: whoever says it again means it. But a message that comes once more
+        does not say it again.
+        """
         own = {memory.memory_id for memory in drafts}
+        sources = {source for memory in drafts for source in memory.sources}
         others: dict[str, Memory] = {}
         stored: set[str] = set()
-        for memory in await self._store.with_hashes(ref, sorted({draft.content_hash for draft in drafts})):
-            if memory.memory_id in own:
-                stored.add(memory.memory_id)
-            else:
-                others.setdefault(memory.content_hash, memory)
+        hashes = sorted({draft.content_hash for draft in drafts})
+        for at in range(0, len(hashes), _HASHES_PER_CALL):
+            for memory in await self._store.with_hashes(ref, hashes[at : at + _HASHES_PER_CALL]):
+                if memory.memory_id in own:
+                    stored.add(memory.memory_id)
+                elif memory.superseded_by is None or sources & memory.sources.keys():
+                    others.setdefault(memory.content_hash, memory)
         return others, stored
+
+    async def _corrections(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
+        """Those among new memories, and those that were here before what they correct: with several workers, what
+        was said first may come last.
+        """
+        found = [memory for memory in added if says_correction(memory.text)]
+        if may_be_corrected := [to_ms(memory.at) for memory in added if not memory.text.rstrip().endswith("?")]:
+            from qdrant_client import models
+
+            later = models.Filter(must=[
+                models.FieldCondition(key="tags", match=models.MatchValue(value=_CORRECTION)),
+                models.FieldCondition(key="at", range=models.Range(gt=min(may_be_corrected))),
+            ])  # fmt: skip
+            known = {memory.memory_id for memory in added}
+            newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
+            found += [memory for memory in newest if memory.memory_id not in known]
+        return found
 
     async def _corrected_by(self, ref: CubeRef, newer: Memory) -> list[Memory]:
         """The older memories of the same subject, said by the same speaker or about the one who corrects."""
         best: dict[str, tuple[float, Memory]] = {}
         for result in await self._search.search(ref, newer.indexed_text, 10, "hybrid", _LOOK_FOR_CORRECTED):
             older = result.memory
-            if older.memory_id == newer.memory_id or (older.at, older.turn, older.part) >= (
-                newer.at, newer.turn, newer.part,
-            ):  # fmt: skip
+            if older.memory_id == newer.memory_id or _order(older) >= _order(newer):
                 continue
             if older.superseded_by not in (None, newer.memory_id) or older.text.rstrip().endswith("?"):
                 continue
@@ -206,6 +232,11 @@ class Reader:
             return []
         top = max(match for match, _ in best.values())
         return [older for match, older in best.values() if match == top]
+
+
+def _order(memory: Memory) -> tuple[int, int, int]:
+    """Of what was said: by the time as it is stored, in ms."""
+    return to_ms(memory.at), memory.turn, memory.part
 
 
 def _session(item_id: str, turn: Turn, of: int) -> str:
@@ -234,7 +265,7 @@ def _of_turn(
         sources={f"{item_id}#{turn.position}": turn.reference},
         importance=importance(text, about_speaker=about_oneself(text)),
         content_hash=content_hash(turn.speaker, text),
-        tags=["preference"] if is_preference(text) else [],
+        tags=[*(["preference"] * is_preference(text)), *([_CORRECTION] * says_correction(text))],
         added_by=added_by,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from memsched.memory.lexical import NEGATIONS, STOP_WORDS, stem, words
 
@@ -38,8 +39,9 @@ _NUMBER = re.compile(r"\d")
 _PROPER_NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][\w'-]+")
 _ADMITS = re.compile(
     r"""\b(?:correction|i\s+meant|(?:i|that)\s+was\s+wrong|my\s+mistake|scratch\s+that|to\s+correct\s+(?:myself|that)|
-      changed\s+(?:my|his|her|their|our)\s+mind|it\s+turns\s+out|no\s+longer|not\s+any\s*more|any\s*more|any\s+longer|
-      instead\s+of|switched\s+(?:from|to))\b
+      changed\s+(?:my|his|her|their|our)\s+mind|no\s+longer|instead\s+of|switched\s+(?:from|to))\b
+    |^it\s+turns\s+out\b
+    |(?:\bnot|n['\u2019]?t|\bno)\b.{1,60}\b(?:any\s*more|any\s+longer)[.!]?$
     |\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+[\w' -]{1,40}?(?:,\s*|\s+)but\b
     |,\s*not\s+[\w' -]{1,40}[.!]?$
     """,
@@ -47,7 +49,8 @@ _ADMITS = re.compile(
 )
 """Leaves no doubt that something said before was wrong, or is so no more."""
 _HINTS = re.compile(
-    r"""^\W*(?:actually|sorry|oops|no|nope|wait|wrong|in\s+fact|rather|update)\b
+    r"""^\W*(?:actually|update|in\s+fact)\b
+    |^\W*(?:sorry|oops|no|nope|wait|wrong|rather)\s*(?:[,:;.!\u2014-]|$)
     |\b(?:i\s+mean|used\s+to\s+\w+|from\s+now\s+on|has\s+changed|(?:is|are|am|lives?|works?)\s+now|
       now\s+(?:lives?|works?|prefers?|likes?|is|are)|(?:has|have)\s+(?:since\s+)?moved)\b
     """,
@@ -78,6 +81,7 @@ _LONGEST = 12
 """Content words of a statement, or of a sentence that corrects one. What is longer is about several things: it would
 be wrong to take all of it back, and by chance it has words in common with anything."""
 _FEWEST_COMMON = 2
+_SAID_ANEW = 2
 _QUESTION = re.compile(r"\?\s*$")
 
 
@@ -138,13 +142,20 @@ def _corrects(new: str, old: str) -> float:
     if denied := _denied(new):
         if not denied & set(older):
             return 0.0
+        if len(newer) <= len(denied) + _SAID_ANEW:  # "not tea but coffee": what it is about goes without saying
+            return len(denied & set(older)) / len(denied)
     elif not _ADMITS.search(new):
         newer = [each for each in newer if each not in _NOT_EXCLUSIVE]
         older = [each for each in older if each not in _NOT_EXCLUSIVE]
     common = set(newer) & set(older)
-    if len(common) < _FEWEST_COMMON or not (newer[0] in common or older[0] in common):
+    if len(common) < _FEWEST_COMMON or not (_first(newer) in common or _first(older) in common):
         return 0.0
     return len(common) / min(len(set(newer)), len(set(older)))
+
+
+def _first(subject: Sequence[str]) -> str:
+    """What it is about: beside oneself, if that is all that there is to say who."""
+    return next((each for each in subject if each != _I), "")
 
 
 def _correcting(text: str) -> list[str]:

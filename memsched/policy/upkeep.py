@@ -149,7 +149,15 @@ class _Fold:
             for memory_id, memory in sorted(self._candidates.items())
             if memory.status == "activated" and memory.superseded_by is None
         ]
-        return self._policy.choose(cube, candidates, self._size)
+        return self._each_once(self._policy.choose(cube, candidates, len(candidates)))[: self._size]
+
+    @staticmethod
+    def _each_once(chosen: Sequence[Chosen]) -> list[Chosen]:
+        """Two workers may have stored the same text at once: until mem_organize merges them, one is enough."""
+        by_text: dict[str, Chosen] = {}
+        for each in chosen:
+            by_text.setdefault(each.memory.content_hash or each.memory.memory_id, each)
+        return list(by_text.values())
 
 
 def covers(words: Sequence[str], memories: Sequence[Memory], counts: TermCounts) -> bool:

@@ -218,13 +218,15 @@ async def test_a_cube_can_be_registered_from_an_object_a_folder_and_a_name(mos: 
     assert await mos.register_mem_cube(tmp_path / "weather", "from a path", "bob") == "from a path"
     assert await mos.register_mem_cube("weather") == "weather", "a name, though there is a folder of that name here"
     assert await mos.register_mem_cube("owner/like") == "owner/like"
+    assert await mos.register_mem_cube("x" * 512) == "x" * 512
+    assert await mos.create_cube_for_user("/", "carol") == "/"
     with pytest.raises(CubeDumpError):
         await mos.register_mem_cube("./not there")
     await mos.wait(timeout=SECONDS)
 
     found = (await mos.search("rain"))["text_mem"]
     assert {each["cube_id"]: len(each["memories"]) for each in found} == {
-        "from a text": 1, "owner/like": 0, "weather": 1,
+        "from a text": 1, "owner/like": 0, "weather": 1, "x" * 512: 0,
     }  # fmt: skip
     assert len((await mos.search("rain", user_id="bob"))["text_mem"][0]["memories"]) == 1
 

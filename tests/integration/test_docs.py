@@ -54,7 +54,7 @@ from memsched.keys import Keys
 from memsched.logs import configure_logs
 from memsched.messages import MAX_ID_CHARACTERS, WIRE_VERSION
 from memsched.queue.dead import DeadFilter
-from memsched.settings import _YAML_NAMES, ORIGINAL_SWITCHES, PREFIX
+from memsched.settings import ORIGINAL_SWITCHES, PREFIX, YAML_NAMES
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -85,8 +85,8 @@ def test_the_table_of_the_originals_keys_is_what_from_yaml_understands(tmp_path:
     cells = table(section(OPERATIONS, "### A file of the original system"), "key")
     meant = {named(key)[0]: named(variable)[0].removeprefix(PREFIX).lower() for key, variable in cells}
 
-    assert {key: name for key, name in meant.items() if key in _YAML_NAMES} == _YAML_NAMES
-    others = meant.keys() - _YAML_NAMES
+    assert {key: name for key, name in meant.items() if key in YAML_NAMES} == YAML_NAMES
+    others = meant.keys() - YAML_NAMES
     assert others == {"enable_parallel_dispatch: false", "use_redis_queue", "top_k"}
     values = {"enable_parallel_dispatch: false": "", "use_redis_queue": ": true"}
     (tmp_path / "config.yaml").write_text("\n".join(key + values.get(key, ": 3") for key in meant), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.llm import FakeLLM, fails, says
+from support.llm import FakeLLM, fails, says, says_json
 
 from memsched import MOS, AsyncMOS
 from memsched.chat import NO_MODEL
@@ -158,6 +158,21 @@ async def test_a_history_that_is_given_takes_the_place_of_the_sessions(make_mos:
     with pytest.raises(InvalidMessage, match="empty"):
         await mos.chat(" ")
     assert len(chats(model)) == 2
+
+
+async def test_what_the_model_reads_in_a_conversation_is_there_when_the_task_is_done(
+    make_mos: MakeMos, model: FakeLLM
+) -> None:
+    mos = make_mos(model)
+    fact = {
+        "kind": "fact", "text": "Ann is allergic to nuts.", "quote": "Ann is allergic to nuts", "source_turns": [0],
+        "about_user": False, "when": None, "importance": 0.95, "tags": ["health"],
+    }  # fmt: skip
+    model.then(says_json({"memories": [fact]}, delay_seconds=0.2))
+
+    await mos.add([ALLERGIC], mem_cube_id="home", wait=True, timeout=SECONDS)
+
+    assert {each.text for each in await mos.working_set("home")} == {ALLERGIC, "Ann is allergic to nuts."}
 
 
 async def test_what_was_corrected_is_said_to_be_so(make_mos: MakeMos, model: FakeLLM) -> None:

@@ -131,7 +131,7 @@ class Crew:
     def environment(self, **settings: Any) -> dict[str, str]:
         given = {
             "redis_url": self.url, "app": "support.handlers:app", "liveness_dir": self.folder / "live",
-            "log_format": "json",
+            "log_format": "json", "memory": False,
             **self.settings, **settings,
         }  # fmt: skip
         return clean_environment(

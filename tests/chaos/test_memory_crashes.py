@@ -1,0 +1,171 @@
+"""A worker dies between every two steps of a memory handler: afterwards the cube is as if it had not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.conditions import until
+from support.crash_points import CRASH_AT, MARK, STEPS, Nursery, gone
+from support.llm import Asked, FakeLLM, says_json
+from support.memory import Snapshot, conversation, dead, forget_everything, said, snapshot
+
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+
+pytestmark = pytest.mark.timeout(170)
+
+Schedulers = Callable[..., AsyncMemScheduler]
+ROWS = 3
+"""Crashes that are tried at the same time, each in a place of its own."""
+
+HEARD = [
+    said("My sister Ann is allergic to nuts.", 0, item_id="a1", user_name="Alice"),
+    said("My sister Ann is allergic to nuts!", 1, item_id="a2", user_name="Alice"),
+    said("I live in Lisbon.", 2, item_id="a3", user_name="Alice"),
+]
+THEN = [
+    conversation(
+        ("Alice", "We got a puppy called Rex."), ("Bob", "How sweet, what does Rex eat?"),
+        ("Alice", "Actually, I live in Porto."), minute=3, item_id="a4",
+    ),
+    said("Where does Alice live, and is Ann allergic?", 4, "query", item_id="q1"),
+    said("I prefer window seats", 5, "pref_add", item_id="p1", user_name="Alice"),
+]  # fmt: skip
+READ = [
+    conversation(
+        ("Alice", "We got a puppy called Rex."), ("Bob", "I moved my desk into the garden house."),
+        minute=3, label="mem_read", item_id="r1",
+    ),
+    said("Tell me about the puppy", 4, "query", item_id="q1"),
+]  # fmt: skip
+FACTS = {
+    "memories": [
+        {"kind": "event", "text": "Alice got a puppy called Rex.", "quote": "We got a puppy called Rex",
+         "source_turns": [0], "about_user": True, "importance": 0.6, "tags": ["pets"]},
+        {"kind": "fact", "text": "Bob moved his desk into the garden house.",
+         "quote": "I moved my desk into the garden house", "source_turns": [1], "importance": 0.3},
+    ]
+}  # fmt: skip
+
+
+class Row:
+    """One place, in which scenes are played one after another."""
+
+    def __init__(self, folder: Path, nursery: Nursery, scheduler: AsyncMemScheduler, **settings: Any) -> None:
+        self.folder = folder
+        self.scheduler = scheduler
+        self.nursery = nursery
+        self.environment = {f"MEMSCHED_{name.upper()}": str(value) for name, value in settings.items()}
+        self.pids: list[int] = []
+        folder.mkdir()
+
+    def start(self, **more: str) -> int:
+        self.pids.append(self.nursery.worker(**self.environment, **more))
+        return self.pids[-1]
+
+    def kill(self) -> None:
+        for pid in self.pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.pids.clear()
+
+    async def play(self, scene: list[list[ScheduleMessageItem]], crash_at: int) -> tuple[Snapshot, str]:
+        """The scene, with a worker that dies before its step of that number; and what that step was ("" if none)."""
+        mark = self.folder / "mark"
+        mark.unlink(missing_ok=True)
+        crashing = {CRASH_AT: str(crash_at), MARK: str(mark)}
+        pid = self.start(**crashing, **({} if crash_at else {STEPS: str(self.folder / "steps")}))
+        for act in scene:
+            await self.scheduler.submit_messages(act)
+            await until(lambda: gone(pid) or self._done(), "the act to end", seconds=30)
+            if gone(pid):
+                pid = self.start()
+                await until(self._done, "the next worker to go on", seconds=30)
+        assert await dead(self.scheduler) == []
+        outcome = await snapshot(self.scheduler)
+        self.kill()
+        await forget_everything([self.scheduler])
+        return outcome, mark.read_text() if mark.exists() else ""
+
+    async def _done(self) -> bool:
+        return (await self.scheduler.read_status()).total.backlog == 0
+
+
+@pytest.fixture
+def nursery(tmp_path: Path) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path)
+    yield nursery
+    nursery.end()
+    print((tmp_path / "workers.log").read_text(errors="replace")[-4000:])
+
+
+@pytest.fixture
+def rows(
+    memory_place: dict[str, Any], memory_schedulers: Schedulers, nursery: Nursery, tmp_path: Path
+) -> Callable[..., list[Row]]:
+    def make(**given: Any) -> list[Row]:
+        made = []
+        for number in range(ROWS):
+            own = {name: f"{memory_place[name]}-{number}" for name in ("prefix", "collection")}
+            settings = {**memory_place, **own, "min_idle_ms": 150, "beat_seconds": 0.05, "block_ms": 50,
+                        "max_crashes": 40, "retry_base_ms": 10, "liveness_dir": tmp_path / f"live-{number}", **given}
+            scheduler = memory_schedulers(**own)
+            made.append(Row(tmp_path / f"row-{number}", nursery, scheduler, **settings))
+        return made
+
+    return make
+
+
+async def crash_everywhere(rows: list[Row], scene: list[list[ScheduleMessageItem]]) -> tuple[Snapshot, list[str]]:
+    """Plays the scene once undisturbed, and once for every step with a crash before it; all must end alike."""
+    undisturbed, _ = await rows[0].play(scene, 0)
+    steps = (rows[0].folder / "steps").read_text().splitlines()
+    numbers = iter(range(1, len(steps) + 1))
+    died: list[str] = []
+
+    async def go_on(row: Row) -> None:
+        for number in numbers:
+            outcome, at = await row.play(scene, number)
+            died.append(at)
+            assert outcome == undisturbed, f"after a crash before step {number}, {at or steps[number - 1]}"
+
+    await asyncio.gather(*map(go_on, rows))
+    return undisturbed, [at for at in died if at]
+
+
+async def test_a_crash_before_any_step_of_add_and_mem_update_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
+    undisturbed, died = await crash_everywhere(rows(), [HEARD, THEN])
+
+    assert len(died) >= 40
+    assert {at.partition(":")[0] for at in died} >= {"add", "mem_update", "pref_add", "query"}
+    assert undisturbed.texts == sorted([
+        "My sister Ann is allergic to nuts.", "I live in Lisbon.", "We got a puppy called Rex.",
+        "How sweet, what does Rex eat?", "Actually, I live in Porto.", "I prefer window seats",
+    ])  # fmt: skip
+    assert undisturbed.words["#"] == 6
+    assert undisturbed.words["allerg"] == 1
+    kept_once = next(each for each in undisturbed.memories.values() if "allergic" in each["text"])
+    assert set(kept_once["sources"]) == {"a1#0", "a2#0"}
+    old, new = (next(each for each in undisturbed.memories.values() if city in each["text"]) for city in ("Lis", "Por"))
+    assert undisturbed.memories[old["superseded_by"]] == new
+    assert [undisturbed.memories[memory_id]["text"] for memory_id, _ in undisturbed.working_set][0] == new["text"]
+
+
+async def test_a_crash_before_any_step_of_mem_read_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
+    def facts(asked: Asked) -> Any:
+        return says_json(FACTS)
+
+    with FakeLLM(facts) as model:
+        places = rows(llm_model="fake", llm_base_url=model.url, llm_api_key="none")
+        undisturbed, died = await crash_everywhere(places, [READ])
+
+    assert sum(at.startswith("mem_read") for at in died) >= 15
+    assert any("checkpoint" in at for at in died)
+    assert sorted(each["kind"] for each in undisturbed.memories.values()) == ["event", "fact", "turn", "turn"]
+    assert undisturbed.words["#"] == 4
+    assert "Alice got a puppy called Rex." in [undisturbed.memories[key]["text"] for key, _ in undisturbed.working_set]

@@ -1,0 +1,162 @@
+"""A Redis and a vector store that worker processes and the test share, and what a cube looks like in both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.memory.cubes import CubeRef
+from memsched.memory.items import Memory
+from memsched.queue.dead import DeadFilter, DeadLetter
+from support.conditions import until
+
+FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+_numbers = count()
+
+
+def unique(word: str) -> str:
+    """A name that no other test has."""
+    return f"{word}-{os.getpid()}-{next(_numbers)}-{time.time_ns() % 1_000_000}"
+
+
+def said(text: str, minute: float = 0, label: str = "add", **fields: Any) -> ScheduleMessageItem:
+    """One message of Alice to her cube, so many minutes after FIRST."""
+    values = {"user_id": "alice", "mem_cube_id": "home", "timestamp": FIRST + timedelta(minutes=minute)}
+    return ScheduleMessageItem(label=label, content=text, **{**values, **fields})
+
+
+def conversation(*turns: tuple[str, str], minute: float = 0, label: str = "add", **fields: Any) -> ScheduleMessageItem:
+    """(speaker, text) each, in one message; Alice is the user."""
+    history = [
+        {"role": "user" if speaker == "Alice" else "", "name": speaker, "content": text} for speaker, text in turns
+    ]
+    return said("", minute, label, **{"user_name": "Alice", "chat_history": history, **fields})
+
+
+async def put(scheduler: AsyncMemScheduler, message: ScheduleMessageItem) -> None:
+    """As a foreign producer puts it in: nobody asks whether it is there already."""
+    lane = scheduler.keys.lane(message.label, message.user_id, message.mem_cube_id)
+    server = await scheduler.server()
+    await server.execute("SADD", scheduler.keys.lanes, lane.name)
+    await server.execute("XADD", lane.stream, "*", *message.to_wire())
+
+
+async def idle(scheduler: AsyncMemScheduler, seconds: float = 30.0) -> None:
+    """Until nothing is left to do, of any label."""
+
+    async def finished() -> bool:
+        return (await scheduler.read_status()).total.backlog == 0
+
+    await until(finished, "all messages to be finished", seconds=seconds)
+
+
+async def dead(scheduler: AsyncMemScheduler) -> list[DeadLetter]:
+    letters = await scheduler.dead_letters()
+    return [letter async for letter in letters.letters(DeadFilter())]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a cube is, but for the times at which it was written.
+
+    memories: by id. words: how many memories each stem is in. working_set: (id, score), in order.
+    """
+
+    memories: dict[str, dict[str, Any]]
+    words: dict[str, int]
+    working_set: list[tuple[str, float]]
+    parts: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        return sorted(memory["text"] for memory in self.memories.values())
+
+
+_OF_THE_RUN = ("created_at", "updated_at", "last_used_at")
+
+
+async def memories_of(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> list[Memory]:
+    services = await scheduler.memory()
+    return [memory async for memory, _ in services.store.scan(CubeRef(user, cube))]
+
+
+async def snapshot(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> Snapshot:
+    memories = await memories_of(scheduler, user, cube)
+    server = await scheduler.server()
+    reply = await server.execute("HGETALL", scheduler.keys.cube(user, cube).terms)
+    flat = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply
+    words = {stem.decode(): int(number) for stem, number in zip(flat[::2], flat[1::2], strict=True)}
+    working_set = await scheduler.working_set(user, cube)
+    return Snapshot(
+        {memory.memory_id: memory.model_dump(exclude=set(_OF_THE_RUN)) for memory in memories},
+        words,
+        [(memory.memory_id, memory.score) for memory in working_set],
+        [memory.parts for memory in working_set],
+    )
+
+
+async def texts_of(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> list[str]:
+    """The working set's texts, in order."""
+    return [memory.text for memory in await scheduler.working_set(user, cube)]
+
+
+async def found(scheduler: AsyncMemScheduler, query: str, user: str = "alice", cube: str = "home", **more: Any) -> list[str]:
+    """The texts that a search gives, in order."""
+    return [result.memory.text for result in await scheduler.retriever.search(query, user, cube, **more)]
+
+
+async def forget_everything(schedulers: Sequence[AsyncMemScheduler], user: str = "alice", cube: str = "home") -> None:
+    """Empty the cube, and every key under the schedulers' prefix: for the next round of a test."""
+    server = await schedulers[0].server()
+    services = await schedulers[0].memory()
+    await services.store.delete(CubeRef(user, cube))
+    names = schedulers[0].keys
+    keys = await server.execute("KEYS", f"{names.prefix}:*")
+    # The producers have said which lanes there are, and will not say it again at once.
+    if gone := [key for key in keys if key.decode() != names.lanes]:
+        await server.execute("DEL", *gone)
+
+
+class Proxy:
+    """A TCP port that leads to a unix socket: nothing listens there while it is closed."""
+
+    def __init__(self, port: int, target: Callable[[], str]) -> None:
+        self.port = port
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        """As an outage does it: those who are connected lose their connection."""
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._open):
+                writer.transport.abort()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_unix_connection(self._target())
+        self._open |= {writer, here}
+        await asyncio.gather(_pump(reader, here), _pump(there, writer), return_exceptions=True)
+        self._open -= {writer, here}
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
