@@ -153,9 +153,7 @@ def memory_place(real_redis: RedisServer, vector_folder: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def memory_schedulers(
-    memory_place: dict[str, Any], schedulers_at: MakeScheduler
-) -> Callable[..., AsyncMemScheduler]:
+def memory_schedulers(memory_place: dict[str, Any], schedulers_at: MakeScheduler) -> Callable[..., AsyncMemScheduler]:
     """Makes schedulers with memory's own handlers, on one server and one vector process."""
     return lambda **given: schedulers_at(**{"url": memory_place["redis_url"], **_without_url(memory_place), **given})
 

@@ -10,6 +10,7 @@ from memsched.cli.clear import clear
 from memsched.cli.config import config
 from memsched.cli.dead import dead
 from memsched.cli.demo import demo
+from memsched.cli.eval import evaluate
 from memsched.cli.live import live
 from memsched.cli.status import status
 from memsched.cli.submit import submit
@@ -47,6 +48,7 @@ app.command()(clear)
 app.command()(live)
 app.command()(config)
 app.command()(demo)
+app.add_typer(evaluate, name="eval")
 
 
 @app.command()

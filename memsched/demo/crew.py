@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from memsched.connection import Server
 from memsched.errors import MemschedError
 from memsched.keys import GROUP, Lane
+from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, read_entry
 from memsched.queue.registry import WorkerInfo
 from memsched.queue.status import Status
@@ -35,8 +37,7 @@ class Kill:
     worker_id: str
     at: float
     done: int
-    held: tuple[str, ...]
-    """item ids"""
+    held: tuple[ScheduleMessageItem, ...]
 
 
 class Crew:
@@ -78,36 +79,39 @@ class Crew:
         return [self.name(worker_id) for worker_id in sorted(new, key=lambda new_id: new_id.rpartition("-")[2])]
 
     async def kill_one(
-        self, server: Server, lane: Lane, status: Status, done: int, suits: Callable[[Sequence[str]], bool]
+        self,
+        server: Server,
+        lanes: Sequence[Lane],
+        status: Status,
+        done: int,
+        suits: Callable[[Sequence[ScheduleMessageItem]], Awaitable[bool]],
     ) -> Kill | None:
-        """SIGKILL the worker that holds most, if what it holds (item ids) suits; None if it does not.
+        """SIGKILL the worker that holds most of these lanes, if what it holds suits; None if it does not.
 
         It is stopped first, for the time of a look: so what it holds when it dies is known exactly.
         """
-        summary = await server.execute("XPENDING", lane.stream, GROUP)
-        holding = {owner.decode(): int(count) for owner, count in summary[3] or ()}
-        workers = [worker for worker in status.workers if worker.alive and holding.get(worker.worker_id)]
+        holding: Counter[str] = Counter()
+        for lane in lanes:
+            summary = await server.execute("XPENDING", lane.stream, GROUP)
+            holding.update({owner.decode(): int(count) for owner, count in summary[3] or ()})
+        workers = [worker for worker in status.workers if worker.alive and holding[worker.worker_id]]
         victim = max(workers, key=lambda worker: holding[worker.worker_id], default=None)
-        if victim is None or not suits(await self._held(server, lane, victim.worker_id)):
+        if victim is None:
             return None
         pid = int(victim.about["pid"])
         os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(_ON_ITS_WAY_SECONDS)
-        held = await self._held(server, lane, victim.worker_id)
-        if not suits(held):
-            os.kill(pid, signal.SIGCONT)
-            return None
-        os.kill(pid, signal.SIGKILL)
-        return Kill(victim.worker_id, time.time(), done, tuple(held))
-
-    async def _held(self, server: Server, lane: Lane, worker_id: str) -> list[str]:
-        held = []
-        for row in await server.execute("XPENDING", lane.stream, GROUP, "-", "+", 10_000, worker_id):
-            for entry_id, raw in await server.execute("XRANGE", lane.stream, row[0], row[0]):
-                entry = read_entry(lane, entry_id, raw)
-                if isinstance(entry, Delivery):
-                    held.append(entry.message.item_id)
-        return held
+        killed = False
+        try:
+            await asyncio.sleep(_ON_ITS_WAY_SECONDS)
+            held = [message for lane in lanes for message in await _held(server, lane, victim.worker_id)]
+            if not held or not await suits(held):
+                return None
+            os.kill(pid, signal.SIGKILL)
+            killed = True
+            return Kill(victim.worker_id, time.time(), done, tuple(held))
+        finally:
+            if not killed:
+                os.kill(pid, signal.SIGCONT)
 
     async def stop(self, *, hurry: bool) -> int:
         """Let them finish what runs (or not, in a hurry); gives the supervisor's exit code."""
@@ -123,3 +127,13 @@ class Crew:
         except TimeoutError:
             process.kill()  # its workers are told by the kernel, and end
             return await process.wait()
+
+
+async def _held(server: Server, lane: Lane, worker_id: str) -> list[ScheduleMessageItem]:
+    held = []
+    for row in await server.execute("XPENDING", lane.stream, GROUP, "-", "+", 10_000, worker_id):
+        for entry_id, raw in await server.execute("XRANGE", lane.stream, row[0], row[0]):
+            entry = read_entry(lane, entry_id, raw)
+            if isinstance(entry, Delivery):
+                held.append(entry.message)
+    return held

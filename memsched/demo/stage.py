@@ -1,10 +1,11 @@
-"""What people see of the demo: a live table on a terminal, plain lines anywhere else, and a picture of both."""
+"""What people see of a demo: a live view on a terminal, plain lines anywhere else, and a picture for a page."""
 
 from __future__ import annotations
 
 import io
 import re
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,33 +15,32 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from memsched.queue.status import Status
-from memsched.tables import status_view
 from memsched.terminal import as_text, console
 
-_LINES_PER_RUN = 10
-_PICTURE_COLUMNS = 92
 _DRAW_SECONDS = 0.1
+_PICTURE_LINES = 24
+
+Drawing = Callable[[Console], RenderableType]
+"""Draws for a console: as wide and as high as that one is."""
 
 
 class Stage:
     """Says what happens, and shows how far it is.
 
-    total: the number of messages.
+    picture_columns: how wide the picture's terminal is.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, picture_columns: int = 92) -> None:
         self._console = console()
         self._started = time.monotonic()
-        self._said: list[RenderableType] = []
+        self._pictured: list[RenderableType] = []
+        self._columns = picture_columns
         self._stack = ExitStack()
         self._live: Live | None = None
         self._drawn = 0.0
-        self._tenths = 0
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = self._stack.enter_context(Live(console=self._console, auto_refresh=False, transient=True))
         return self
 
@@ -50,45 +50,48 @@ class Stage:
         self._stack.close()
         self._live = None
 
-    def say(self, text: str, style: str = "") -> None:
-        """A line that stays, with the seconds since the start."""
-        self.show(as_text(f"{time.monotonic() - self._started:5.1f} s  {text}", style))
+    @property
+    def live(self) -> bool:
+        """Whether there is a view that is drawn over; otherwise what happens should be said in lines."""
+        return self._live is not None
 
-    def show(self, what: RenderableType) -> None:
+    def say(self, text: str, style: str = "", *, pictured: bool = True) -> None:
+        """A line that stays, with the seconds since the start."""
+        self.show(as_text(f"{time.monotonic() - self._started:5.1f} s  {text}", style), pictured=pictured)
+
+    def show(self, what: RenderableType, *, pictured: bool = True) -> None:
         """Something that stays."""
-        self._said.append(what)
+        if pictured:
+            self._pictured.append(what)
         self._console.print(what)
 
-    def progress(self, status: Status, done: int) -> None:
-        """How far it is: drawn over the last time on a terminal, and a line every tenth elsewhere."""
-        if self._live is not None:
-            now = time.monotonic()
-            if now - self._drawn >= _DRAW_SECONDS or done == self._total:
-                self._drawn = now
-                self._live.update(Group("", self._bar(done), "", status_view(status)), refresh=True)
-            return
-        tenths = done * _LINES_PER_RUN // self._total
-        if tenths > self._tenths:
-            self._tenths = tenths
-            self.say(f"{done} of {self._total} done")
+    def view(self, drawing: Drawing, *, at_once: bool = False) -> None:
+        """The live view, drawn over the last one; no more than ten times a second."""
+        now = time.monotonic()
+        if self._live is not None and (at_once or now - self._drawn >= _DRAW_SECONDS):
+            self._drawn = now
+            self._live.update(drawing(self._console), refresh=True)
 
-    def _bar(self, done: int) -> Text:
-        width = 40
-        full = done * width // self._total
-        bar = Text("━" * full, style="green")
-        bar.append("━" * (width - full), style="dim")
-        bar.append(f"  {done} of {self._total} done", style="bold")
-        return bar
+    def keep_view(self, drawing: Drawing, *, shown: bool = False) -> None:
+        """This view is part of the picture. shown: it stays on the terminal as well, if there is one."""
+        # Drawn now: what it shows may have changed by the time of the picture.
+        self._pictured.append(Group("", drawing(_picture_console(self._columns)), *([] if shown else [""])))
+        if shown and self._live is not None:
+            self._console.print(drawing(self._console))
 
     def draw_picture(self, file: Path, command: str) -> None:
-        """Everything that was said, as an SVG of a terminal."""
-        recorder = Console(
-            record=True, width=_PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor",
-            highlight=False, markup=False, emoji=False, legacy_windows=False,
-        )  # fmt: skip
+        """Everything that is pictured, as an SVG of a terminal."""
+        recorder = _picture_console(self._columns)
         recorder.print(Text.assemble(("$ ", "bold green"), command))
-        for what in self._said:
+        for what in self._pictured:
             recorder.print(what)
         svg = recorder.export_svg(title="memsched demo", unique_id="memsched-demo")
         # No font from the network: a picture in a README must not tell anybody who reads it.
         file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+
+
+def _picture_console(columns: int) -> Console:
+    return Console(
+        record=True, width=columns, height=_PICTURE_LINES, file=io.StringIO(), force_terminal=True,
+        color_system="truecolor", highlight=False, markup=False, emoji=False, legacy_windows=False,
+    )  # fmt: skip

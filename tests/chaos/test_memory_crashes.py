@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.conditions import until
-from support.crash_points import CRASH_AT, MARK, STEPS, Nursery, gone
+from support.crash_points import CRASH_AT, MARK, SIGNAL, STEPS, Nursery, gone
 from support.llm import Asked, FakeLLM, says_json
 from support.memory import Snapshot, conversation, dead, forget_everything, said, snapshot
 
@@ -20,21 +20,19 @@ from memsched import AsyncMemScheduler, ScheduleMessageItem
 pytestmark = pytest.mark.timeout(170)
 
 Schedulers = Callable[..., AsyncMemScheduler]
-ROWS = 3
+LABELS = ["add", "mem_update"]
+ROWS = 6
 """Crashes that are tried at the same time, each in a place of its own."""
 
 HEARD = [
     said("My sister Ann is allergic to nuts.", 0, item_id="a1", user_name="Alice"),
-    said("My sister Ann is allergic to nuts!", 1, item_id="a2", user_name="Alice"),
-    said("I live in Lisbon.", 2, item_id="a3", user_name="Alice"),
+    said("I live in Lisbon.", 1, item_id="a2", user_name="Alice"),
 ]
 THEN = [
     conversation(
-        ("Alice", "We got a puppy called Rex."), ("Bob", "How sweet, what does Rex eat?"),
-        ("Alice", "Actually, I live in Porto."), minute=3, item_id="a4",
-    ),
-    said("Where does Alice live, and is Ann allergic?", 4, "query", item_id="q1"),
-    said("I prefer window seats", 5, "pref_add", item_id="p1", user_name="Alice"),
+        ("Alice", "We got a puppy called Rex."), ("Alice", "My sister Ann is allergic to nuts!"),
+        ("Alice", "Actually, I live in Porto."), minute=2, item_id="a3",
+    )
 ]  # fmt: skip
 READ = [
     conversation(
@@ -68,6 +66,34 @@ class Row:
         self.pids.append(self.nursery.worker(**self.environment, **more))
         return self.pids[-1]
 
+    async def play_with_zombie(self, scene: list[list[ScheduleMessageItem]], stop_at: int) -> tuple[Snapshot, str]:
+        """The scene; its worker is stopped before a step, and goes on when another one has done everything."""
+        mark = self.folder / "mark"
+        mark.unlink(missing_ok=True)
+        zombie = owner = 0
+        stopping = {CRASH_AT: str(stop_at), MARK: str(mark), SIGNAL: str(int(signal.SIGSTOP))}
+        for act in scene:
+            await self.scheduler.submit_messages(act)
+            zombie = zombie or self.start(**stopping)
+            await until(lambda: mark.exists() or self._done(), "the act to end", seconds=30)
+            if mark.exists() and not owner:
+                owner = self.start()
+            await until(self._done, "the owner to go on", seconds=30)
+        if owner:
+            os.kill(owner, signal.SIGKILL)
+            os.kill(zombie, signal.SIGCONT)
+            # What it does for others comes after what it was about to do.
+            await self.scheduler.submit_messages([said("", label=label, mem_cube_id="b") for label in LABELS])
+            await until(self._done, "the former zombie to work on", seconds=30)
+        return await self._end(mark)
+
+    async def _end(self, mark: Path) -> tuple[Snapshot, str]:
+        assert await dead(self.scheduler) == []
+        outcome = await snapshot(self.scheduler)
+        self.kill()
+        await forget_everything([self.scheduler])
+        return outcome, mark.read_text() if mark.exists() else ""
+
     def kill(self) -> None:
         for pid in self.pids:
             if not gone(pid):
@@ -79,18 +105,15 @@ class Row:
         mark = self.folder / "mark"
         mark.unlink(missing_ok=True)
         crashing = {CRASH_AT: str(crash_at), MARK: str(mark)}
-        pid = self.start(**crashing, **({} if crash_at else {STEPS: str(self.folder / "steps")}))
+        pid = 0
         for act in scene:
-            await self.scheduler.submit_messages(act)
+            await self.scheduler.submit_messages(act)  # before the worker starts: what comes together is then certain
+            pid = pid or self.start(**crashing, **({} if crash_at else {STEPS: str(self.folder / "steps")}))
             await until(lambda: gone(pid) or self._done(), "the act to end", seconds=30)
             if gone(pid):
                 pid = self.start()
                 await until(self._done, "the next worker to go on", seconds=30)
-        assert await dead(self.scheduler) == []
-        outcome = await snapshot(self.scheduler)
-        self.kill()
-        await forget_everything([self.scheduler])
-        return outcome, mark.read_text() if mark.exists() else ""
+        return await self._end(mark)
 
     async def _done(self) -> bool:
         return (await self.scheduler.read_status()).total.backlog == 0
@@ -112,8 +135,17 @@ def rows(
         made = []
         for number in range(ROWS):
             own = {name: f"{memory_place[name]}-{number}" for name in ("prefix", "collection")}
-            settings = {**memory_place, **own, "min_idle_ms": 150, "beat_seconds": 0.05, "block_ms": 50,
-                        "max_crashes": 40, "retry_base_ms": 10, "liveness_dir": tmp_path / f"live-{number}", **given}
+            settings = {
+                **memory_place,
+                **own,
+                "min_idle_ms": 150,
+                "beat_seconds": 0.05,
+                "block_ms": 50,
+                "max_crashes": 40,
+                "retry_base_ms": 10,
+                "liveness_dir": tmp_path / f"live-{number}",
+                **given,
+            }
             scheduler = memory_schedulers(**own)
             made.append(Row(tmp_path / f"row-{number}", nursery, scheduler, **settings))
         return made
@@ -121,16 +153,22 @@ def rows(
     return make
 
 
-async def crash_everywhere(rows: list[Row], scene: list[list[ScheduleMessageItem]]) -> tuple[Snapshot, list[str]]:
-    """Plays the scene once undisturbed, and once for every step with a crash before it; all must end alike."""
+async def crash_everywhere(
+    rows: list[Row],
+    scene: list[list[ScheduleMessageItem]],
+    chosen: Callable[[str], bool] = bool,
+    *,
+    zombie: bool = False,
+) -> tuple[Snapshot, list[str]]:
+    """Plays the scene once undisturbed, and once for each (chosen) step with a crash before it; all must end alike."""
     undisturbed, _ = await rows[0].play(scene, 0)
     steps = (rows[0].folder / "steps").read_text().splitlines()
-    numbers = iter(range(1, len(steps) + 1))
+    numbers = iter([number for number, step in enumerate(steps, 1) if chosen(step)])
     died: list[str] = []
 
     async def go_on(row: Row) -> None:
         for number in numbers:
-            outcome, at = await row.play(scene, number)
+            outcome, at = await (row.play_with_zombie if zombie else row.play)(scene, number)
             died.append(at)
             assert outcome == undisturbed, f"after a crash before step {number}, {at or steps[number - 1]}"
 
@@ -141,19 +179,21 @@ async def crash_everywhere(rows: list[Row], scene: list[list[ScheduleMessageItem
 async def test_a_crash_before_any_step_of_add_and_mem_update_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
     undisturbed, died = await crash_everywhere(rows(), [HEARD, THEN])
 
-    assert len(died) >= 40
-    assert {at.partition(":")[0] for at in died} >= {"add", "mem_update", "pref_add", "query"}
+    assert sum(at.startswith("add") for at in died) >= 18
+    assert sum(at.startswith("mem_update") for at in died) >= 15
     assert undisturbed.texts == sorted([
         "My sister Ann is allergic to nuts.", "I live in Lisbon.", "We got a puppy called Rex.",
-        "How sweet, what does Rex eat?", "Actually, I live in Porto.", "I prefer window seats",
+        "Actually, I live in Porto.",
     ])  # fmt: skip
-    assert undisturbed.words["#"] == 6
+    assert undisturbed.words["#"] == 4
     assert undisturbed.words["allerg"] == 1
     kept_once = next(each for each in undisturbed.memories.values() if "allergic" in each["text"])
-    assert set(kept_once["sources"]) == {"a1#0", "a2#0"}
+    assert set(kept_once["sources"]) == {"a1#0", "a3#1"}
     old, new = (next(each for each in undisturbed.memories.values() if city in each["text"]) for city in ("Lis", "Por"))
     assert undisturbed.memories[old["superseded_by"]] == new
-    assert [undisturbed.memories[memory_id]["text"] for memory_id, _ in undisturbed.working_set][0] == new["text"]
+    working_set = [memory_id for memory_id, _ in undisturbed.working_set]
+    assert new["memory_id"] in working_set
+    assert old["memory_id"] not in working_set
 
 
 async def test_a_crash_before_any_step_of_mem_read_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
@@ -169,3 +209,12 @@ async def test_a_crash_before_any_step_of_mem_read_leaves_no_trace(rows: Callabl
     assert sorted(each["kind"] for each in undisturbed.memories.values()) == ["event", "fact", "turn", "turn"]
     assert undisturbed.words["#"] == 4
     assert "Alice got a puppy called Rex." in [undisturbed.memories[key]["text"] for key, _ in undisturbed.working_set]
+
+
+async def test_a_zombie_that_writes_late_changes_nothing(rows: Callable[..., list[Row]]) -> None:
+    def every_second(step: str) -> bool:
+        return int(step.split()[0]) % 2 == 0
+
+    _, died = await crash_everywhere(rows(), [HEARD, THEN], every_second, zombie=True)
+
+    assert len(died) >= 12

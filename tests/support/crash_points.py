@@ -2,7 +2,8 @@
 
 A step is a call that reaches Redis, the vector store or the context from within a handler, and the handler's end. A
 worker whose TEST_CRASH_AT is n kills itself before its n-th step, unless the file TEST_CRASH_MARK is there, which it
-makes first: it does so once, and whoever goes on after it is not killed again.
+makes first: it does so once, and whoever goes on after it is not killed again. With TEST_SIGNAL it does that to itself
+instead: stopped, it becomes a zombie that goes on with this step when it is let.
 
 ``python -m support.crash_points`` imports what takes a second, and then forks a worker for every line that it reads (a
 JSON object of environment variables), and says its process id.
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from support.processes import clean_environment, end
 CRASH_AT = "TEST_CRASH_AT"
 MARK = "TEST_CRASH_MARK"
 STEPS = "TEST_STEPS"
+SIGNAL = "TEST_SIGNAL"
 _inside: ContextVar[str] = ContextVar("_inside", default="")
 _count = 0
 
@@ -40,7 +43,7 @@ def step(what: str) -> None:
     mark = os.environ.get(MARK, "")
     if mark and _count == int(os.environ[CRASH_AT]) and not os.path.exists(mark):
         Path(mark).write_text(f"{label}: {what}")
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(os.environ.get(SIGNAL, signal.SIGKILL)))
 
 
 def watch_steps() -> None:
@@ -107,16 +110,26 @@ def gone(pid: int) -> bool:
     return False
 
 
-def _nursery() -> None:
+def nursery() -> None:
+    """Fork a worker for each line; see the module."""
     import ctypes
+    import gc
+    import pkgutil
 
     import openai.resources.chat.completions  # noqa: F401
     import qdrant_client  # noqa: F401
+    import redis.asyncio  # noqa: F401
+    import uvloop  # noqa: F401
 
-    import memsched.handlers.services
-    import memsched.llm.client  # noqa: F401
-    from memsched import process
+    from memsched import handlers, llm, memory, process
+    from memsched.memory.lexical import stem
 
+    for package in (handlers, llm, memory):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    stem("loads the stemmer")
+    gc.collect()
+    gc.freeze()  # or each child looks at all of it again, and has the kernel copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     watch_steps()
     for line in sys.stdin:
@@ -137,6 +150,4 @@ def _nursery() -> None:
 
 
 if __name__ == "__main__":
-    from support import crash_points
-
-    crash_points._nursery()  # of the module that other modules import, not of __main__
+    import_module("support.crash_points").nursery()  # the module that others import: __main__ is not it

@@ -107,7 +107,9 @@ async def texts_of(scheduler: AsyncMemScheduler, user: str = "alice", cube: str 
     return [memory.text for memory in await scheduler.working_set(user, cube)]
 
 
-async def found(scheduler: AsyncMemScheduler, query: str, user: str = "alice", cube: str = "home", **more: Any) -> list[str]:
+async def found(
+    scheduler: AsyncMemScheduler, query: str, user: str = "alice", cube: str = "home", **more: Any
+) -> list[str]:
     """The texts that a search gives, in order."""
     return [result.memory.text for result in await scheduler.retriever.search(query, user, cube, **more)]
 
@@ -158,5 +160,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     finally:
         writer.close()
-
-

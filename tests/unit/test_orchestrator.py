@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from memsched import AsyncMemScheduler, Handler, MemScheduler, Settings, TaskPriorityLevel
@@ -85,10 +87,20 @@ def test_a_label_must_not_be_empty() -> None:
 
 
 async def test_a_scheduler_without_handlers_does_not_start() -> None:
-    scheduler = AsyncMemScheduler(redis_url="memory://nothing")
+    scheduler = AsyncMemScheduler(redis_url="memory://nothing", memory=False)
 
     with pytest.raises(SchedulerNotStarted, match="Register a handler first"):
         await scheduler.start()
+    await scheduler.stop()
+
+
+async def test_a_handler_of_ones_own_takes_the_place_of_memorys() -> None:
+    scheduler = AsyncMemScheduler(redis_url=f"memory://{uuid4()}")
+    scheduler.register_handlers({"add": handle})
+    await scheduler.start()
+
+    assert scheduler.orchestrator.handlers["add"].function is handle
+    assert {"query", "answer", "mem_update", "mem_read"} <= scheduler.orchestrator.handlers.keys()
     await scheduler.stop()
 
 
@@ -137,6 +149,10 @@ def test_an_app_may_be_a_scheduler() -> None:
 )
 def test_an_app_that_cannot_be_loaded_says_why(app: str, said: str) -> None:
     with pytest.raises(HandlerNotLoaded) as refused:
-        load_app(Settings(app=app))
+        load_app(Settings(app=app, memory=False))
 
     assert said in str(refused.value)
+
+
+def test_no_app_is_needed_where_memorys_own_handlers_run() -> None:
+    assert load_app(Settings(app="")).handlers == {}

@@ -1,4 +1,4 @@
-"""The demo from its first message to its report.
+"""The transport demo from its first message to its report.
 
 Two users' messages go through a server of the demo's own to several worker processes. In the middle one worker is
 killed, as an operating system kills: without a warning. The report says what became of each message, from evidence
@@ -8,13 +8,8 @@ that does not depend on the workers' word.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import signal
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,20 +18,28 @@ from rich.console import Group
 
 from memsched.connection import Server
 from memsched.demo.crew import Crew, DemoFailed, Kill
-from memsched.demo.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
 from memsched.demo.handlers import COUNT_LABEL, LABEL
 from memsched.demo.stage import Stage
 from memsched.demo.teardown import end_server
-from memsched.embedded.binary import BINARY_VARIABLE
+from memsched.demo.transport.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
+from memsched.demo.transport.progress import Progress
+from memsched.demo.workplace import (
+    EXIT_TOLD_TO_STOP,
+    cancel_when_told,
+    common_settings,
+    environment_of,
+    workplace,
+)
 from memsched.keys import Keys
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.status import Counts, Status, read_status
 from memsched.queue.submit import Producer
-from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
+from memsched.settings import Settings
 from memsched.tables import status_view
 from memsched.terminal import as_text
 
 USERS = ("alice", "bob")
+MESSAGES = 100
 _KILL_AT = 0.4
 _PICKY_UNTIL = 0.6
 _PICKY_FROM_MESSAGES = 20
@@ -48,14 +51,13 @@ _START_SECONDS = 20.0
 _PATIENCE_SECONDS = 40.0
 _LOOK_SECONDS = 0.03
 _ORPHANS_SECONDS = 1.0
-_EXIT_TOLD_TO_STOP = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be shown. svg: where a picture of it goes; keep: the folder to work in, if it is to stay."""
 
-    messages: int = 100
+    messages: int = MESSAGES
     workers: int = 3
     kill: bool = True
     svg: Path | None = None
@@ -65,7 +67,7 @@ class Plan:
     def command(self) -> str:
         """How it would be typed."""
         standard = Plan()
-        words = ["memsched demo"]
+        words = ["memsched demo --transport"]
         if self.messages != standard.messages:
             words.append(f"--messages {self.messages}")
         if self.workers != standard.workers:
@@ -75,13 +77,13 @@ class Plan:
 
 def run_demo(plan: Plan) -> int:
     """Perform it; gives 0 if every message was handled and counted exactly once, 1 otherwise."""
-    stage = Stage(plan.messages)
-    with _workplace(plan.keep) as folder:
+    stage = Stage()
+    with workplace(plan.keep) as folder:
         try:
             with stage:
                 evidence = asyncio.run(_perform(plan, folder, stage))
         except asyncio.CancelledError:
-            return _EXIT_TOLD_TO_STOP
+            return EXIT_TOLD_TO_STOP
         stage.show("")
         for line, style in evidence.report():
             stage.show(as_text(line, style))
@@ -92,31 +94,12 @@ def run_demo(plan: Plan) -> int:
     return 1 if evidence.problems else 0
 
 
-@contextmanager
-def _workplace(keep: Path | None) -> Iterator[Path]:
-    if keep is None:
-        folder = Path(tempfile.mkdtemp(prefix="memsched-demo-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    folder = keep.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise DemoFailed(f"The folder {folder} is not empty; what is in it would be counted too.")
-    yield folder
-
-
 async def _perform(plan: Plan, folder: Path, stage: Stage) -> Evidence:
     """Open the server, let the crew work, and gather the evidence; leaves no process behind, whatever happens."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    cancel_when_told()
     given = _given(plan, folder)
     settings = Settings.model_construct(**given)
-    crew = Crew(folder, _environment(given))
+    crew = Crew(folder, environment_of(given))
     try:
         server = await Server.connect(settings)
         try:
@@ -143,29 +126,14 @@ async def _perform(plan: Plan, folder: Path, stage: Stage) -> Evidence:
 def _given(plan: Plan, folder: Path) -> dict[str, Any]:
     """The demo's settings. Short enough to be seen to the end, long enough for a death in the middle."""
     sleep = min(_LONGEST_SLEEP_SECONDS, _WORK_SECONDS * plan.workers * len(USERS) / plan.messages)
-    return {
-        "redis_url": f"embedded://{folder / 'server'}",
+    return common_settings(folder, plan.workers) | {
         "app": "memsched.demo.handlers:counting_handlers",
-        "processes": plan.workers,
+        "memory": False,
         "concurrency": _BATCH * len(USERS),
         "batch_size": _BATCH,
-        "beat_seconds": 0.25,
-        "grace_seconds": 5.0,
-        "liveness_dir": str(folder / "live"),
-        "log_format": "json",
         "demo_folder": str(folder / "results"),
         "demo_sleep_seconds": round(sleep, 4),
     }
-
-
-def _environment(given: Mapping[str, Any]) -> dict[str, str]:
-    """What the workers' processes get: nothing of the settings that this machine may have for real work."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name == BINARY_VARIABLE or not (name.upper().startswith(PREFIX) or name in ORIGINAL_SWITCHES)
-    }
-    return environment | {PREFIX + name.upper(): str(value) for name, value in given.items()}
 
 
 class Play:
@@ -177,6 +145,7 @@ class Play:
         self._settings = settings
         self._crew = crew
         self._stage = stage
+        self._progress = Progress(stage, plan.messages)
         self.keys = Keys(settings.prefix)
         (self._lane,) = self.keys.lanes_of(LABEL)
         (self._counting_lane,) = self.keys.lanes_of(COUNT_LABEL)
@@ -201,7 +170,7 @@ class Play:
         orphans_left = False
         while True:
             status, done = await self._look()
-            stage.progress(status, done)
+            self._progress.show(status, done)
             if orphans_left and not status.total.orphaned:
                 orphans_left = False
                 stage.say("orphaned is 0 again: others went on with them", "green")
@@ -246,12 +215,12 @@ class Play:
         # could say so.
         picky = self._plan.messages >= _PICKY_FROM_MESSAGES and done < self._plan.messages * _PICKY_UNTIL
 
-        def suits(held: Sequence[str]) -> bool:
-            return bool(held) and (not picky or any(item_id in finished for item_id in held))
+        async def suits(held: Sequence[ScheduleMessageItem]) -> bool:
+            finished = read_runs(Path(self._settings.demo_folder)) if picky else {}
+            return not picky or any(message.item_id in finished for message in held)
 
-        finished = read_runs(Path(self._settings.demo_folder)) if picky else {}
         status = await self._read_status()
-        kill = await self._crew.kill_one(self._server, self._lane, status, done, suits)
+        kill = await self._crew.kill_one(self._server, [self._lane], status, done, suits)
         if kill is None:
             return None
         name = self._crew.name(kill.worker_id)

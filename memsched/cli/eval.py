@@ -1,0 +1,134 @@
+"""`memsched eval`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from memsched.evaluation.locomo import Conversation
+    from memsched.evaluation.replay import Scores
+
+evaluate = typer.Typer(
+    help="Measure how well memories are found and kept ready, on conversations with questions.", no_args_is_help=True
+)
+
+
+@evaluate.callback()
+def _group() -> None:
+    """Measure how well memories are found and kept ready, on conversations with questions."""
+
+
+@evaluate.command()
+def locomo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Conversations in the form of LoCoMo (JSON).")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Also write the numbers here, as one flat object.")
+    ] = None,
+    conversations: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N conversations.")
+    ] = None,
+) -> None:
+    """Replay conversations through the real pipeline, then ask their questions.
+
+    Everything runs on servers of its own in a temporary folder. The embedding model and the other settings are those
+    of the environment; without MEMSCHED_LLM_MODEL no language model is called.
+    """
+    from memsched.evaluation.locomo import read_conversations
+    from memsched.logs import configure_logs
+    from memsched.process import run_loop
+    from memsched.settings import Settings
+
+    chosen = read_conversations(file)[:conversations]
+    with tempfile.TemporaryDirectory(prefix="memsched-eval-") as folder:
+        settings = Settings.load(redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="warning")
+        configure_logs(settings)
+        scores: list[Scores] = []
+
+        async def main() -> None:
+            scores.append(await _replay(settings, chosen))
+
+        run_loop(main)
+        _stop(Path(folder))
+    flat = scores[0].as_flat()
+    _print(flat, len(chosen))
+    if json_file is not None:
+        json_file.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
+
+
+async def _replay(settings: object, conversations: Sequence[Conversation]) -> Scores:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from memsched.evaluation.replay import replay
+    from memsched.scheduler import AsyncMemScheduler
+    from memsched.settings import Settings
+    from memsched.terminal import console, plain
+
+    assert isinstance(settings, Settings)
+    scheduler = AsyncMemScheduler(settings)
+    steps = sum(each.turns + len(each.questions) for each in conversations)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    await scheduler.start()
+    try:
+        with Progress(*columns, console=console(), transient=True) as bar:
+            task = bar.add_task("starts", total=steps)
+            return await replay(
+                scheduler,
+                conversations,
+                lambda what, done: bar.update(task, description=plain(what), advance=done),
+            )
+    finally:
+        await scheduler.stop()
+
+
+def _stop(folder: Path) -> None:
+    """The folder goes; so must the servers in it."""
+    from memsched.demo.teardown import end_server
+    from memsched.embedded.vector_server import SUBFOLDER
+
+    for each in (folder / SUBFOLDER, folder):
+        end_server(each)
+
+
+def _print(flat: dict[str, float], conversations: int) -> None:
+    from memsched.evaluation.locomo import CATEGORIES
+    from memsched.tables import new_table
+    from memsched.terminal import as_text, console
+
+    table = new_table()
+    table.add_column("questions")
+    for title in ("", "recall@5", "recall@10", "recall@20", "hit@20"):
+        table.add_column(title, justify="right")
+    for category in (*CATEGORIES.values(), "other", ""):
+        suffix = f"_{category}" if category else ""
+        if f"questions{suffix}" not in flat:
+            continue
+        style = "" if category else "bold"
+        shares = [f"{100 * flat[f'{name}{suffix}']:.1f} %" for name in
+                  ("recall_at_5", "recall_at_10", "recall_at_20", "hit_at_20")]  # fmt: skip
+        row = [category.replace("_", " ") or "all", f"{flat[f'questions{suffix}']:,.0f}", *shares]
+        table.add_row(*(as_text(cell, style) for cell in row))
+    console().print(table)
+    times = new_table()
+    times.add_column("step")
+    for title in ("mean", "p50"):
+        times.add_column(title, justify="right")
+    steps = {
+        "submit": "submit a conversation", "add": "store a turn, set ready", "working_set": "read the working set",
+        "search": "search", "query_to_ready": "question to new working set",
+    }  # fmt: skip
+    for step, said in steps.items():
+        if f"{step}_mean_ms" in flat:
+            cells = (said, f"{flat[f'{step}_mean_ms']:,.2f} ms", f"{flat[f'{step}_p50_ms']:,.2f} ms")
+            times.add_row(*map(as_text, cells))
+    console().print(times)
+    console().print(
+        f"{conversations} conversations, {flat['turns']:,.0f} turns; {flat['without_evidence']:,.0f} questions without "
+        f"evidence left out; {flat['ingest_turns_per_s']:,.0f} turns/s, {flat['messages_per_s']:,.0f} messages/s",
+        highlight=False,
+    )

@@ -1,0 +1,94 @@
+"""Asking the stores for the evidence, when the talk is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from memsched.demo.crew import Kill
+from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, CUBES, MAX, PEANUT_BUTTER, TREAT, WHERE
+from memsched.demo.pets.evidence import Evidence, Found, Passage
+from memsched.errors import CubeForbidden, UnknownCube
+from memsched.memory.cubes import CubeRef
+from memsched.memory.items import Memory, memory_id_for
+from memsched.messages import ADD_LABEL, ScheduleMessageItem, TaskState
+from memsched.scheduler import AsyncMemScheduler
+
+if TYPE_CHECKING:
+    from memsched.handlers.services import MemoryServices
+
+_SEARCHES = 40
+_FOR_BOB = (MAX, TREAT, PEANUT_BUTTER, ALLERGY, WHERE)
+
+
+async def gather(scheduler: AsyncMemScheduler, evidence: Evidence, stored: set[str]) -> None:
+    """Fill in all that can be asked for. stored: the ids of messages that were remembered when their worker died."""
+    services = await scheduler.memory()
+    memories: dict[str, Memory] = {}
+    for user, cube in CUBES.items():
+        evidence.by_user[user] = set()
+        async for memory, _ in services.store.scan(CubeRef(user, cube)):
+            memories[memory.memory_id] = memory
+            evidence.by_user[user].add(memory.memory_id)
+            for source, reference in memory.sources.items():
+                evidence.sources[reference or source] += 1
+                evidence.texts[reference or source] = memory.text
+    for memory in memories.values():
+        if memory.superseded_by is not None:
+            correction = memories.get(memory.superseded_by)
+            evidence.replaced[memory.text] = correction.text if correction else ""
+    if evidence.kill is not None:
+        evidence.passages = [await _passage(scheduler, each, evidence.kill, stored) for each in evidence.kill.held]
+    evidence.where = await _search(scheduler, WHERE, ALICE)
+    evidence.others = {query: await _search(scheduler, query, BOB) for query in _FOR_BOB}
+    evidence.refused = await _is_refused(scheduler)
+    evidence.search_ms = await _search_times(scheduler)
+
+
+async def remembered(services: MemoryServices, messages: Sequence[ScheduleMessageItem]) -> set[str]:
+    """The ids of those messages whose utterance is in the store."""
+    found: set[str] = set()
+    for user, cube in CUBES.items():
+        ref = CubeRef(user, cube)
+        ids = {
+            memory_id_for(ref, message.item_id, 0, 0): message.item_id
+            for message in messages
+            if message.label == ADD_LABEL and message.user_id == user
+        }
+        found |= {ids[memory_id] for memory_id in await services.store.get(ref, list(ids))} if ids else set()
+    return found
+
+
+async def _passage(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, kill: Kill, stored: set[str]) -> Passage:
+    status = await scheduler.get_task_status(message)
+    if status is None or status.state is not TaskState.COMPLETED:
+        return Passage(message.label, "", 0.0, 0.0, message.item_id in stored)
+    # The server's clock is this machine's: it runs here.
+    started, finished = (max(0.0, at - kill.at * 1000) for at in (status.started_ms, status.finished_ms))
+    twice = message.item_id in stored and status.worker != kill.worker_id
+    return Passage(message.label, status.worker or kill.worker_id, started, finished, twice)
+
+
+async def _search(scheduler: AsyncMemScheduler, query: str, user: str) -> list[Found]:
+    results = await scheduler.retriever.search(query, user, CUBES[user])
+    return [Found(each.memory.text, each.memory.memory_id) for each in results]
+
+
+async def _is_refused(scheduler: AsyncMemScheduler) -> bool:
+    """Whether Bob gets nothing of Alice's cube under the name that it would have if she shared it."""
+    try:
+        return not await scheduler.retriever.search(MAX, BOB, f"{ALICE}/{CUBES[ALICE]}")
+    except (CubeForbidden, UnknownCube):
+        return True
+
+
+async def _search_times(scheduler: AsyncMemScheduler) -> list[float]:
+    queries = [(query, user) for user in CUBES for query in (TREAT, WHERE, "Where was there fried fish for supper?")]
+    times = []
+    for number in range(_SEARCHES):
+        query, user = queries[number % len(queries)]
+        began = time.perf_counter()
+        await scheduler.retriever.search(query, user, CUBES[user])
+        times.append((time.perf_counter() - began) * 1000)
+    return times

@@ -1,0 +1,239 @@
+"""The conversation from its first word to its report.
+
+Two users talk, through servers of the demo's own, to several worker processes that remember. In the middle one worker
+is killed, as an operating system kills: without a warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from memsched.demo.crew import Crew, DemoFailed
+from memsched.demo.pets.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
+from memsched.demo.pets.evidence import Evidence, in_words
+from memsched.demo.pets.gathering import gather, remembered
+from memsched.demo.pets.watch import Watch
+from memsched.demo.stage import Stage
+from memsched.demo.teardown import end_server
+from memsched.demo.workplace import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
+from memsched.embedded.vector_server import SUBFOLDER
+from memsched.logs import configure_logs
+from memsched.messages import ADD_LABEL, ScheduleMessageItem
+from memsched.scheduler import AsyncMemScheduler
+from memsched.settings import Settings
+from memsched.terminal import as_text
+
+if TYPE_CHECKING:
+    from memsched.handlers.services import MemoryServices
+
+PACE_SECONDS = 0.35
+_BATCH = 4
+"""Messages in one handler call: small, so that a burst lasts long enough to be interrupted."""
+_WORKING_SET = 12
+_DIARY_ENTRIES = 200
+_BURSTS = 4
+"""How often a diary is handed in before the demo gives up finding a worker that holds some of it."""
+_START_SECONDS = 30.0
+_PATIENCE_SECONDS = 30.0
+_ORPHANS_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be shown. pace: seconds between two utterances; svg: where a picture of it goes; keep: the folder to
+    work in, if it is to stay.
+    """
+
+    workers: int = 3
+    kill: bool = True
+    pace: float = PACE_SECONDS
+    svg: Path | None = None
+    keep: Path | None = None
+
+    @property
+    def command(self) -> str:
+        """How it would be typed; the pace changes nothing of the picture."""
+        standard = Plan()
+        words = ["memsched demo"]
+        if self.workers != standard.workers:
+            words.append(f"--workers {self.workers}")
+        return " ".join(words if self.kill else [*words, "--no-kill"])
+
+
+def run_demo(plan: Plan) -> int:
+    """Perform it; gives 0 if all that the report claims holds, 1 otherwise."""
+    stage = Stage()
+    with workplace(plan.keep) as folder:
+        try:
+            with stage, (folder / "demo.log").open("w", encoding="utf-8") as log:
+                evidence = asyncio.run(_perform(plan, folder, stage, log))
+        except asyncio.CancelledError:
+            return EXIT_TOLD_TO_STOP
+        stage.show("")
+        for line, style in evidence.report():
+            stage.show(as_text(line, style))
+        if plan.svg is not None:
+            stage.draw_picture(plan.svg, plan.command)
+        if plan.keep is not None:
+            stage.show(as_text(f"all of it is kept in {folder}", "dim"))
+    return 1 if evidence.problems else 0
+
+
+async def _perform(plan: Plan, folder: Path, stage: Stage, log: TextIO) -> Evidence:
+    """Open the servers, let them talk, and gather the evidence; leaves no process behind, whatever happens."""
+    cancel_when_told()
+    given = _given(plan, folder)
+    settings = Settings.model_construct(**given)
+    configure_logs(settings, log)
+    scheduler = AsyncMemScheduler(settings)
+    crew = Crew(folder, environment_of(given))
+    try:
+        try:
+            play = Play(plan, scheduler, crew, stage)
+            finished = False
+            try:
+                evidence = await play.run()
+                finished = True
+            finally:
+                exit_code = await crew.stop(hurry=not finished)
+            evidence.exit_code = exit_code
+            return evidence
+        finally:
+            await scheduler.stop()
+    finally:
+        for server in (folder / "server" / SUBFOLDER, folder / "server"):
+            await asyncio.to_thread(end_server, server)
+
+
+def _given(plan: Plan, folder: Path) -> dict[str, Any]:
+    return common_settings(folder, plan.workers) | {"batch_size": _BATCH, "working_set_size": _WORKING_SET}
+
+
+class Play:
+    """The part of the demo in which they talk."""
+
+    def __init__(self, plan: Plan, scheduler: AsyncMemScheduler, crew: Crew, stage: Stage) -> None:
+        self._plan = plan
+        self._scheduler = scheduler
+        self._crew = crew
+        self._stage = stage
+        self._watch: Watch
+        self._services: MemoryServices
+        self._said: dict[str, Turn] = {}
+        self._due = 0.0
+        self._evidence = Evidence(self._said, plan.workers, crew.name, plan.kill)
+
+    async def run(self) -> Evidence:
+        """Until everything said has been handled, or the demo's patience is over."""
+        evidence = self._evidence
+        await self._open()
+        began = self._due = time.monotonic()
+        for turn in BEFORE:
+            await self._say(turn)
+        stored = await self._burst()
+        for turn in AFTER:
+            if turn.text == TREAT:
+                evidence.before = await self._settled_set()
+            await self._say(turn)
+            if turn.text == TREAT:
+                evidence.after = await self._settled_set()
+        await self._settle()
+        status = self._watch.status.total
+        evidence.seconds = time.monotonic() - began
+        evidence.unfinished, evidence.dead = status.backlog, status.dead
+        await self._watch.keep(shown=True)
+        await gather(self._scheduler, evidence, stored)
+        return evidence
+
+    async def _open(self) -> None:
+        """Servers, cubes, and workers that are up."""
+        await self._scheduler.server()
+        await self._crew.start()
+        self._services = await self._scheduler.memory()
+        await self._services.store.open()
+        for user, cube in CUBES.items():
+            await self._services.cubes.create_user(user, NAMES[user])
+            await self._services.cubes.register(user, cube)
+        self._watch = Watch(self._scheduler, self._services, self._crew, self._stage)
+        self._watch.tell("Redis server and vector process are up")
+        if not await self._watch.until(self._all_are_up, _START_SECONDS):
+            raise DemoFailed(f"Not all workers were up after {_START_SECONDS:g} s.")
+
+    def _all_are_up(self) -> bool:
+        return sum(worker.alive for worker in self._watch.status.workers) >= self._plan.workers
+
+    # -- the talk ------------------------------------------------------------------------------------------------
+
+    async def _say(self, turn: Turn) -> None:
+        if turn.settled:
+            await self._settle()
+        await self._watch.pause(self._due)
+        self._due = time.monotonic() + self._plan.pace
+        await self._submit([turn])
+        self._watch.hear(turn)
+        await self._watch.look()
+
+    async def _submit(self, turns: Sequence[Turn]) -> None:
+        messages = []
+        for turn in turns:
+            self._evidence.submitted += 1
+            reference = f"{turn.user}-{self._evidence.submitted}"
+            if turn.label == ADD_LABEL:
+                self._said[reference] = turn
+            messages.append(turn.message(reference))
+        await self._scheduler.submit_messages(messages)
+
+    async def _settle(self) -> None:
+        """Until all that was said has been handled; what was not after a while is for the report."""
+        await self._watch.until(lambda: not self._watch.status.total.backlog, _PATIENCE_SECONDS)
+        await self._watch.look(at_once=True)
+
+    async def _settled_set(self) -> list[str]:
+        """The texts of Alice's working set when all is handled."""
+        await self._settle()
+        return [each.text for each in self._watch.working_set]
+
+    # -- the kill ------------------------------------------------------------------------------------------------
+
+    async def _burst(self) -> set[str]:
+        """Bob's diary comes in at once, and a worker dies over it; gives the ids of the messages that it had remembered
+        and not reported yet.
+        """
+        stored: set[str] = set()
+        entries = diary(_DIARY_ENTRIES * _BURSTS)
+        for burst in range(_BURSTS):
+            some = entries[burst * _DIARY_ENTRIES : (burst + 1) * _DIARY_ENTRIES]
+            await self._submit(some)
+            self._watch.tell(f"{BOB} hands in {len(some)} entries of his diary", "magenta")
+            if not self._plan.kill or await self._kill(stored, picky=burst < _BURSTS - 1):
+                break
+        return stored
+
+    async def _kill(self, stored: set[str], *, picky: bool) -> bool:
+        """Kill a worker while there is work; picky: only one that had remembered something and not reported it."""
+
+        async def suits(held: Sequence[ScheduleMessageItem]) -> bool:
+            stored.clear()
+            stored.update(await remembered(self._services, held))
+            return bool(stored) or not picky
+
+        watch, kill = self._watch, None
+        server = await self._scheduler.server()
+        while kill is None:
+            await watch.look()
+            if not watch.status.total.backlog:
+                return False
+            lanes = [lane for label in watch.status.labels for lane in self._scheduler.keys.lanes_of(label)]
+            kill = await self._crew.kill_one(server, lanes, watch.status, self._evidence.submitted, suits)
+        self._evidence.kill = kill
+        await watch.until(lambda: bool(watch.status.total.orphaned), _ORPHANS_SECONDS, every=0.0)
+        watch.tell_of(
+            kill, f"{self._crew.name(kill.worker_id)} killed with SIGKILL; it held {in_words(len(kill.held))}"
+        )
+        await watch.keep()
+        return True

@@ -1,0 +1,1 @@
+"""`memsched demo --transport`: a hundred messages, one worker killed, and a count that shows nothing was lost."""

@@ -1,0 +1,1 @@
+"""How well memories are found and kept ready, measured by replaying conversations through the real pipeline."""

@@ -1,0 +1,130 @@
+"""Several workers, repetitions and latecomers on one cube: it ends as if one worker had done each message once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.memory import (
+    Snapshot,
+    conversation,
+    dead,
+    forget_everything,
+    idle,
+    memories_of,
+    put,
+    said,
+    snapshot,
+    texts_of,
+)
+
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.memory.cubes import CubeRef
+from memsched.memory.turns import turns_of
+
+pytestmark = pytest.mark.timeout(90)
+
+Schedulers = Callable[..., AsyncMemScheduler]
+SEEDS = range(12)
+
+TALK: list[ScheduleMessageItem] = [
+    said("My sister Ann is allergic to nuts.", 0, item_id="a0", user_name="Alice"),
+    said("I live in Lisbon.", 1, item_id="a1", user_name="Alice"),
+    conversation(
+        ("Alice", "We got a puppy called Rex."), ("Bob", "How sweet, what does Rex eat?"),
+        ("Alice", "He eats carrots and he hates the vacuum cleaner."), minute=2, item_id="a2",
+    ),
+    said("Our renovation of the kitchen begins in March.", 3, item_id="a3", user_name="Alice"),
+    said("I prefer trains to planes", 4, "pref_add", item_id="p4", user_name="Alice"),
+    said("Actually, I live in Porto.", 5, item_id="a5", user_name="Alice"),
+    said("What does the puppy eat?", 6, "query", item_id="q6"),
+    said("The kitchen renovation costs 9000 euros.", 7, item_id="a7", user_name="Alice"),
+    said("When does the renovation begin?", 8, "query", item_id="q8"),
+    said("Where does Alice live?", 9, "query", item_id="q9"),
+    said("Bob repairs old motorcycles in his garage.", 10, item_id="a10", user_name="Alice"),
+    said("What does Bob do in the garage?", 11, "query", item_id="q11"),
+]  # fmt: skip
+ANSWER = said("Rex eats carrots, and Bob repairs old motorcycles in his garage.", 12, "answer", item_id="n12")
+
+
+async def alone(memory_schedulers: Schedulers, name: str, messages: list[ScheduleMessageItem]) -> Snapshot:
+    """What one worker makes of it, message by message."""
+    scheduler = memory_schedulers(prefix=f"{name}-alone", collection=f"{name}-alone", batch_size=1)
+    await scheduler.start()
+    for message in messages:
+        await scheduler.submit_messages(message)
+        await idle(scheduler)
+    return await snapshot(scheduler)
+
+
+@pytest.fixture
+async def replicas(memory_schedulers: Schedulers) -> list[AsyncMemScheduler]:
+    two = [memory_schedulers(), memory_schedulers(batch_size=3)]
+    for scheduler in two:
+        await scheduler.start()
+    return two
+
+
+async def test_two_replicas_and_three_deliveries_in_any_order_end_like_one_worker(
+    memory_schedulers: Schedulers, memory_place: dict[str, Any], replicas: list[AsyncMemScheduler]
+) -> None:
+    expected = await alone(memory_schedulers, memory_place["prefix"], [*TALK, ANSWER])
+    assert len(expected.working_set) >= 8
+    for seed in SEEDS:
+        chance = random.Random(seed)
+        deliveries = TALK * 3
+        chance.shuffle(deliveries)
+        while deliveries:
+            part = [deliveries.pop() for _ in range(min(len(deliveries), chance.randint(1, 9)))]
+            await asyncio.gather(*(put(replicas[0], message) for message in part))
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.uniform(0, 0.02))
+        await idle(replicas[0])
+        await asyncio.gather(*(put(replicas[0], ANSWER) for _ in range(3)))
+        await idle(replicas[0])
+
+        got = await snapshot(replicas[1])
+
+        assert await dead(replicas[0]) == []
+        assert got.words == expected.words, f"seed {seed}"
+        assert got.working_set == expected.working_set, f"seed {seed}"
+        assert got == expected, f"seed {seed}"
+        await forget_everything(replicas)
+
+
+async def test_an_answer_that_comes_three_times_to_two_replicas_counts_once(
+    replicas: list[AsyncMemScheduler],
+) -> None:
+    await replicas[0].submit_messages(TALK)
+    await idle(replicas[0])
+    await asyncio.gather(*(put(replicas[0], ANSWER) for _ in range(6)))
+    await idle(replicas[0])
+
+    used = {memory.text: memory.use_count for memory in await memories_of(replicas[0]) if memory.use_count}
+    assert used["Bob repairs old motorcycles in his garage."] == 1
+    assert set(used.values()) == {1}
+
+
+async def test_the_same_words_in_two_messages_at_once_are_in_the_working_set_once(
+    replicas: list[AsyncMemScheduler],
+) -> None:
+    # Two workers that look at the same moment both find nothing that says it already, and both store it.
+    services = [await replica.memory() for replica in replicas]
+    for number in range(5):
+        text = f"My aunt number {number} is allergic to cats."
+        one, other = (said(text, number, item_id=f"same-{number}-{name}") for name in ("one", "other"))
+        await asyncio.gather(*(
+            service.reader.read_turns(CubeRef("alice", "home"), {message.item_id: turns_of(message)})
+            for service, message in zip(services, (one, other), strict=True)
+        ))  # fmt: skip
+    await replicas[0].submit_messages(said("Who is allergic to cats?", 9, "query"))
+    await idle(replicas[0])
+
+    near = await texts_of(replicas[0])
+    assert sorted(near) == sorted(set(near))
+    assert len(near) == 5
+    results = await replicas[0].retriever.search("allergic to cats", "alice", "home")
+    assert len({result.memory.text for result in results}) == len(results)
