@@ -343,7 +343,9 @@ def test_workers_run_until_they_are_told_to_stop(
     assert {line["action"] for line in lines} >= {"worker.started", "worker.stopped"}
 
 
-def test_workers_without_handlers_are_not_started(run_all: RunAll) -> None:
+def test_workers_without_handlers_are_not_started(environment: dict[str, str], run_all: RunAll) -> None:
+    environment["MEMSCHED_MEMORY"] = "false"
+
     nowhere, wrong = run_all("worker", "worker --app my_handlers:nothing")
 
     assert nowhere.returncode == wrong.returncode == 2

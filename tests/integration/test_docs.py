@@ -459,7 +459,7 @@ async def test_the_rights_that_the_operations_page_gives_are_enough(
         shell.run(block)
     any_server.client.acl_log_reset()
     url = any_server.url.replace("unix://", "unix://memsched:change-me@")
-    scheduler = schedulers_at(url, min_idle_ms=300, qdrant_url=":memory:")
+    scheduler = schedulers_at(url, memory=True, min_idle_ms=300, qdrant_url=":memory:")
     seen: list[str] = []
 
     async def handle(messages: list[ScheduleMessageItem], context: HandlerContext) -> None:

@@ -116,7 +116,7 @@ async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: 
     (code,) = blocks(MEMORY, "python", "## Search")
     scope: dict[str, Any] = {}
     exec(code, scope)
-    scheduler: AsyncMemScheduler = schedulers_at(f"memory://{uuid.uuid4()}")
+    scheduler: AsyncMemScheduler = schedulers_at(f"memory://{uuid.uuid4()}", memory=True)
     await scheduler.start()
     said = [
         {"name": "Anna", "content": "The garden needs a new fence.", "timestamp": datetime.now(UTC).isoformat()},
@@ -173,7 +173,7 @@ async def _put_off(scheduler: AsyncMemScheduler, message: ScheduleMessageItem) -
 
 async def test_without_a_vector_store_messages_wait_and_the_working_set_goes_on(schedulers_at: Any) -> None:
     assert "`memory.put_off` with `The vector store at" in section(OPERATIONS, "### The vector store is down")
-    scheduler = schedulers_at(f"memory://{uuid.uuid4()}", qdrant_url="http://localhost:1", store_retries=1)
+    scheduler = schedulers_at(f"memory://{uuid.uuid4()}", memory=True, qdrant_url="http://localhost:1", store_retries=1)
 
     line = await _put_off(scheduler, _added("alice"))
 
@@ -189,13 +189,13 @@ async def test_with_another_embedding_model_messages_wait_for_somebody(
 ) -> None:
     told = section(OPERATIONS, "### The wrong embedding model")
     url = f"memory://{uuid.uuid4()}"
-    before = schedulers_at(url)
+    before = schedulers_at(url, memory=True)
     await before.start()
     await before.submit_messages(_added("alice"))
     await before.wait(timeout=20)
     await before.stop()
     monkeypatch.setattr("memsched.memory.hashing.HashingEmbedder.name", "another-1")
-    scheduler = schedulers_at(url)
+    scheduler = schedulers_at(url, memory=True)
 
     line = await _put_off(scheduler, _added("bob"))
 
@@ -208,7 +208,7 @@ async def test_with_another_embedding_model_messages_wait_for_somebody(
 
 async def test_who_may_not_write_to_a_cube_leaves_a_dead_letter_with_that_reason(schedulers_at: Any) -> None:
     told = section(OPERATIONS, "### Dead letters that say the cube is forbidden")
-    scheduler = schedulers_at(f"memory://{uuid.uuid4()}", auto_register_cubes=False)
+    scheduler = schedulers_at(f"memory://{uuid.uuid4()}", memory=True, auto_register_cubes=False)
     cubes = (await scheduler.memory()).cubes
     await cubes.create_user("bob")
     await cubes.register("alice", "home")
