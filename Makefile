@@ -43,8 +43,9 @@ format: $(STAMP)  ## Put the code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure the transport against raw Redis (some minutes)
+bench: $(STAMP)  ## Measure the transport and the memory against what is under them (some minutes)
 	$(BIN)/python -m benchmarks transport
+	$(BIN)/python -m benchmarks memory
 
 chaos: $(STAMP)  ## Only the tests that kill things
 	$(BIN)/python -m pytest -q tests/chaos

@@ -1,39 +1,61 @@
-"""``python -m benchmarks transport [--json FILE]``."""
+"""``python -m benchmarks WHAT [--json FILE]``: transport, or memory."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks.transport import TARGETS, TransportBenchmark
+from benchmarks import memory, transport
+from benchmarks.targets import Results, Target
 from memsched.process import run_loop
 
 
+class Benchmark(Protocol):
+    """Its steps in order; ``run`` fills in the results."""
+
+    STEPS: tuple[str, ...]
+
+    def __init__(self, results: Results) -> None: ...
+
+    async def run(self, only: list[str]) -> None: ...
+
+
+BENCHMARKS: dict[str, tuple[type[Benchmark], dict[str, Target]]] = {
+    "transport": (transport.TransportBenchmark, transport.TARGETS),
+    "memory": (memory.MemoryBenchmark, memory.TARGETS),
+}
+
+
 def main() -> None:
+    steps = "; ".join(f"{name}: {','.join(benchmark.STEPS)}" for name, (benchmark, _) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=["transport"], help="which benchmark")
+    parser.add_argument("what", choices=list(BENCHMARKS), help="which benchmark")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file, as one flat object")
-    parser.add_argument("--only", default="", help="comma-separated steps: " + ",".join(TransportBenchmark.STEPS))
+    parser.add_argument("--only", default="", help=f"comma-separated steps ({steps})")
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
-    results: dict[str, float] = {}
-    run_loop(lambda: TransportBenchmark(results).run(only))
-    print_table(results)
+    benchmark, targets = BENCHMARKS[arguments.what]
+    if unknown := set(only) - set(benchmark.STEPS):
+        parser.error(f"no such steps: {', '.join(sorted(unknown))} ({steps})")
+    results: Results = {}
+    run_loop(lambda: benchmark(results).run(only))
+    print_table(arguments.what, results, targets)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def print_table(results: dict[str, float]) -> None:
+def print_table(what: str, results: Results, targets: dict[str, Target]) -> None:
     """Each number with its unit, and beside it what it is to reach and whether it does."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="memsched transport", title_justify="left")
+    table = Table(title=f"memsched {what}", title_justify="left")
     for title in ("measured", "value", "to reach", ""):
         table.add_column(title, justify="right" if title == "value" else "left")
     for name, value in results.items():
-        target = TARGETS.get(name)
+        target = targets.get(name)
         said, reached = target(results) if target else ("", None)
         mark = "" if reached is None else "yes" if reached else "NO"
         table.add_row(name, f"{value:,.3f}" if value < 100 else f"{value:,.0f}", said, mark)

@@ -24,56 +24,39 @@ import psutil
 import redis
 
 from benchmarks import raw_hop
+from benchmarks.targets import Results, Target, at_least, at_most, share
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 
 MESSAGES = 20_000
 CUBES = 1_000
 BODY = "x" * 1024
 
-Results = dict[str, float]
-
-
-def _share(name: str, of: str, least: float) -> Callable[[Results], tuple[str, bool]]:
-    def check(results: Results) -> tuple[str, bool]:
-        ratio = results[name] / results[of] if results.get(of) else 0.0
-        return f">= {least:.0%} of {of}: {ratio:.0%}", ratio >= least
-
-    return check
-
-
-def _at_most(name: str, most: float, unit: str) -> Callable[[Results], tuple[str, bool]]:
-    return lambda results: (f"<= {most:g} {unit}", results[name] <= most)
-
-
-def _at_least(name: str, least: float, unit: str) -> Callable[[Results], tuple[str, bool]]:
-    return lambda results: (f">= {least:g} {unit}", results[name] >= least)
-
 
 def _drain(results: Results) -> tuple[str, bool]:
-    said, reached = _share("drain", "raw_drain", 0.25)(results)
+    said, reached = share("drain", "raw_drain", 0.25)(results)
     return f"{said}, >= 20,000/s", reached and results["drain"] >= 20_000
 
 
-TARGETS: dict[str, Callable[[Results], tuple[str, bool]]] = {
-    "submit_batch": _share("submit_batch", "raw_submit", 0.35),
+TARGETS: dict[str, Target] = {
+    "submit_batch": share("submit_batch", "raw_submit", 0.35),
     "drain": _drain,
-    "start_p50_ms": _at_most("start_p50_ms", 1.0, "ms"),
-    "start_p99_ms": _at_most("start_p99_ms", 3.0, "ms"),
-    "sleep10_1": _at_least("sleep10_1", 0.95, "of the ideal"),
-    "sleep10_2": _at_least("sleep10_2", 0.95, "of the ideal"),
-    "idle_commands_per_s": _at_most("idle_commands_per_s", 5, "commands/s"),
-    "idle_cpu_per_10s": _at_most("idle_cpu_per_10s", 0.05, "CPU s"),
-    "recovery_supervised_s": _at_most("recovery_supervised_s", 1.0, "s"),
-    "recovery_idle_s": _at_most("recovery_idle_s", 7.0, "s (min idle 5 s)"),
-    "recovery_idle_1s_s": _at_most("recovery_idle_1s_s", 2.0, "s (min idle 1 s)"),
-    "rss_mb_end": _at_most("rss_mb_end", 80, "MB after 200,000 messages"),
+    "start_p50_ms": at_most("start_p50_ms", 1.0, "ms"),
+    "start_p99_ms": at_most("start_p99_ms", 3.0, "ms"),
+    "sleep10_1": at_least("sleep10_1", 0.95, "of the ideal"),
+    "sleep10_2": at_least("sleep10_2", 0.95, "of the ideal"),
+    "idle_commands_per_s": at_most("idle_commands_per_s", 5, "commands/s"),
+    "idle_cpu_per_10s": at_most("idle_cpu_per_10s", 0.05, "CPU s"),
+    "recovery_supervised_s": at_most("recovery_supervised_s", 1.0, "s"),
+    "recovery_idle_s": at_most("recovery_idle_s", 7.0, "s (min idle 5 s)"),
+    "recovery_idle_1s_s": at_most("recovery_idle_1s_s", 2.0, "s (min idle 1 s)"),
+    "rss_mb_end": at_most("rss_mb_end", 80, "MB after 200,000 messages"),
 }
 
 
 class TransportBenchmark:
     """All steps in order; each starts with an empty server."""
 
-    STEPS = ("raw", "submit", "drain", "start", "sleep", "idle", "recovery", "memory")
+    STEPS: tuple[str, ...] = ("raw", "submit", "drain", "start", "sleep", "idle", "recovery", "memory")
 
     def __init__(self, results: Results) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))

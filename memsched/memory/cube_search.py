@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from memsched.memory.cubes import CubeRef
@@ -34,14 +35,11 @@ class Scored:
     payload: dict[str, Any]
     parts: dict[str, float] = field(default_factory=dict)
     score: float = 0.0
-    _words: frozenset[str] | None = None
 
     @property
     def words(self) -> frozenset[str]:
         """The stems of its text."""
-        if self._words is None:
-            self._words = frozenset(stems(str(self.payload.get("text", ""))))
-        return self._words
+        return _words_of(str(self.payload.get("text", "")))
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -82,7 +80,7 @@ class CubeSearch:
             dense = await self._embedder.embed_query(query, counts.idfs(words))
         if method != "dense":
             lexical = query_weights(words, counts)
-        limit = max(args.candidates, 2 * top_k)
+        limit = max(args.candidates, 3 * top_k // 2)
         by_dense, by_lexical = await self._store.query(
             ref, dense=dense, lexical=lexical, conditions=conditions, limit=limit
         )
@@ -149,6 +147,12 @@ class CubeSearch:
             if correction is not None and correction.score < before:
                 correction.parts["corrects"] = correction.parts.get("corrects", 0.0) + before - correction.score
                 correction.score = before
+
+
+@lru_cache(maxsize=4096)
+def _words_of(text: str) -> frozenset[str]:
+    """Kept, because questions of one talk find the same memories again."""
+    return frozenset(stems(text))
 
 
 def _among(memory_ids: set[str], conditions: Any) -> Any:

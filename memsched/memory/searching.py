@@ -52,7 +52,7 @@ class SearchArgs(BaseModel):
     include_archived: bool = False
     neighbours: float = Field(default=1.0, ge=0, le=2)
     diversity: float = Field(default=0.0, ge=0, le=1)
-    candidates: int = Field(default=40, ge=1, le=1000)
+    candidates: int = Field(default=24, ge=1, le=1000)
 
     @field_validator("memory_type", "kind", "session_id", "tags", "speaker", mode="before")
     @classmethod

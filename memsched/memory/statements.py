@@ -72,7 +72,8 @@ _CUES = frozenset(map(stem, (
 _NOT_EXCLUSIVE = frozenset(map(stem, "like likes love loves enjoy enjoys want wants got get go went".split()))
 """Who likes one thing may like another: such a word in common says nothing where it is only hinted at a correction."""
 _MOVES = re.compile(
-    r"\b(?:(?:has|have|had)\s+)?(?:just\s+)?(?:moved|relocated|reside[sd]?)\s+(?:back\s+)?(?=(?:to|in|from)\b)", re.IGNORECASE
+    r"\b(?:(?:has|have|had)\s+)?(?:just\s+)?(?:moved|relocated|reside[sd]?)\s+(?:back\s+)?(?=(?:to|in|from)\b)",
+    re.IGNORECASE,
 )
 _FIRST_PERSON = frozenset(("i", "me", "my", "mine", "myself"))
 _I = "\x00i"

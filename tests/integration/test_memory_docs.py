@@ -81,7 +81,6 @@ def test_the_numbers_of_search_are_those_of_the_code() -> None:
     assert f"BM25 (k1 = {lexical.K1}, b = {lexical.B})" in said
     assert cube_search._SUPERSEDED == 0.5
     assert "Minus half the score" in said
-    assert searching.SearchArgs().candidates == 40
     assert f"more than {turns.MAX_TEXT_CHARACTERS:,} characters" in section(
         MEMORY, "## From an utterance to the working set"
     )
