@@ -23,7 +23,7 @@ from memsched import (
 )
 from memsched.errors import SettingsError
 from memsched.handlers import MEMORY_LABELS
-from memsched.memory import cube_search, lexical, searching, turns
+from memsched.memory import cube_search, lexical, turns
 from memsched.memory.embedding import embedder_from
 from memsched.memory.hot_state import TalkEvent, Use
 from memsched.memory.items import Memory, to_ms
