@@ -26,7 +26,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	fi
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## 100 messages, three workers, one killed in the middle: nothing lost, nothing counted twice
+demo: $(STAMP)  ## A talk that three workers remember, one of them killed in the middle: nothing lost, nothing doubled
 	$(BIN)/memsched demo
 
 test: $(STAMP)  ## All tests, on servers that they start themselves

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,11 +24,15 @@ from support.processes import clean_environment
 from support.servers import server_programs
 
 from memsched.demo.crew import Kill
-from memsched.demo.evidence import Evidence, Recovery
 from memsched.demo.handlers import write_result
+from memsched.demo.pets import evidence as pets
+from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, NEW_HOME, OLD_HOME, PEANUT_BUTTER, TREAT, Turn
+from memsched.demo.transport.evidence import Evidence, Recovery
 from memsched.settings import PREFIX
 
 COMMAND = [sys.executable, "-m", "memsched.cli", "demo"]
+TRANSPORT = [*COMMAND, "--transport"]
+needs_vectors = pytest.mark.skipif(find_spec("qdrant_edge") is None, reason="qdrant-edge-py is not installed")
 needs_a_server = pytest.mark.skipif(not server_programs(), reason="no Redis or Valkey server on this machine")
 
 
@@ -56,27 +62,64 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A demo that runs, with its messages submitted."""
+    """A demo that runs, with its workers up and something for them to do."""
     process = subprocess.Popen(
         [*COMMAND, "--keep", str(folder), *words],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
-        if "submitted" in line:
+        if "submitted" in line or "Alice: " in line:
             return process
     raise AssertionError(process.communicate()[1])
 
 
 @needs_a_server
-def test_nothing_is_lost_and_nothing_counted_twice_though_a_worker_is_killed(folder: Path, tmp_path: Path) -> None:
+@needs_vectors
+def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+    # A developer's own settings are for real work.
+    own = {f"{PREFIX}REDIS_URL": "redis://nowhere", f"{PREFIX}QDRANT_URL": "http://nowhere", f"{PREFIX}MEMORY": "false"}
+
+    started = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, "--pace", "0.05", "--keep", str(folder), "--svg", str(picture)],
+        env=environment(**own), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    seconds = time.monotonic() - started
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seconds < 60
+    (remembered, said) = re.findall(
+        r"(\d+) of (\d+) utterances are in the vector store, each exactly once", done.stdout
+    )[0]
+    assert remembered == said
+    assert re.search(r"worker \d was killed \(SIGKILL\) with \d+ messages? in its hands", done.stdout)
+    assert re.search(r"from \d+ ms after the kill, all done after \d+ ms", done.stdout)
+    report = done.stdout.partition("utterances are in the vector store")[2]
+    assert "WRONG" not in report
+    for text in (NEW_HOME, f"instead of: {OLD_HOME}", PEANUT_BUTTER, ALLERGY):
+        assert text in report
+    assert processes_in(folder) == []
+
+    drawn = picture.read_text()
+    for word in ("SIGKILL", "working", "nuts"):
+        assert word in drawn
+    for private in ("@font-face", str(folder), socket.gethostname() + "-"):
+        assert private not in drawn
+
+
+@needs_a_server
+def test_of_the_transport_nothing_is_lost_and_nothing_counted_twice_though_a_worker_is_killed(
+    folder: Path, tmp_path: Path
+) -> None:
     picture = tmp_path / "demo.svg"
     # A developer's own settings are for real work.
     own = {f"{PREFIX}REDIS_URL": "redis://nowhere", f"{PREFIX}PARTITIONS": "3", f"{PREFIX}MAX_CRASHES": "1"}
 
     started = time.monotonic()
     done = subprocess.run(
-        [*COMMAND, "--messages", "40", "--keep", str(folder), "--svg", str(picture)],
+        [*TRANSPORT, "--messages", "40", "--keep", str(folder), "--svg", str(picture)],
         env=environment(**own), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     seconds = time.monotonic() - started
@@ -103,9 +146,13 @@ def test_nothing_is_lost_and_nothing_counted_twice_though_a_worker_is_killed(fol
 
 
 @needs_a_server
+@needs_vectors
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int, code: int) -> None:
-    process = begin(folder, "--messages", "5000")
+@pytest.mark.parametrize("words", [(), ("--transport", "--messages", "5000")])
+def test_an_interrupted_demo_leaves_no_process_behind(
+    folder: Path, words: Sequence[str], number: int, code: int
+) -> None:
+    process = begin(folder, *words)
     assert len(processes_in(folder)) > 4
 
     process.send_signal(number)
@@ -116,8 +163,10 @@ def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int,
 
 
 @needs_a_server
-def test_a_killed_demo_leaves_no_process_behind(folder: Path) -> None:
-    process = begin(folder, "--messages", "5000")
+@needs_vectors
+@pytest.mark.parametrize("words", [(), ("--transport", "--messages", "5000")])
+def test_a_killed_demo_leaves_no_process_behind(folder: Path, words: Sequence[str]) -> None:
+    process = begin(folder, *words)
 
     process.kill()
     process.communicate()
@@ -145,7 +194,7 @@ def evidence() -> Evidence:
     messages = [message(f"message {number}") for number in range(3)]
     ids = [item.item_id for item in messages]
     found = Evidence(messages, 1.0, 3, {"w-0": "worker 1", "w-1": "worker 2"}.__getitem__, kill_wanted=True)
-    found.kill = Kill("w-0", 1000.0, 1, (ids[0], ids[1]))
+    found.kill = Kill("w-0", 1000.0, 1, (messages[0], messages[1]))
     found.recoveries = [Recovery(ids[0], "w-0", "w-1", 12.0), Recovery(ids[1], "w-0", "w-1", 13.0)]
     found.counted = Counter(ids)
     found.runs = Counter([*ids, ids[0]])
@@ -182,10 +231,75 @@ def test_whatever_went_wrong_is_said() -> None:
 
 
 def test_a_demo_in_which_nobody_could_be_killed_has_shown_nothing() -> None:
-    found = evidence()
-    found.kill = None
+    found, talk = evidence(), talk_evidence()
+    found.kill = talk.kill = None
 
-    assert found.problems == ["no worker was killed: none held a message in time"]
+    assert found.problems == talk.problems == ["no worker was killed: none held a message in time"]
+
+
+# -- the evidence of the talk ------------------------------------------------------------------------------------
+
+
+def talk_evidence() -> pets.Evidence:
+    """Of two utterances, all as it should be; the killed worker had remembered one and not reported it."""
+    said = {"a": Turn(ALICE, "one"), "b": Turn(BOB, "two")}
+    found = pets.Evidence(said, 3, {"w-0": "worker 1", "w-1": "worker 2"}.__getitem__, kill_wanted=True)
+    found.sources = Counter(list(said))
+    found.texts = {reference: turn.text for reference, turn in said.items()}
+    found.by_user = {ALICE: {"1"}, BOB: {"2"}}
+    found.replaced = {OLD_HOME: NEW_HOME}
+    found.kill = Kill("w-0", 1000.0, 1, (message("one"), message("two")))
+    found.passages = [
+        pets.Passage("add", "w-1", 10.0, 20.0, stored=True),
+        pets.Passage("add", "w-1", 11.0, 21.0, False),
+    ]
+    found.where = [pets.Found(NEW_HOME, "3")]
+    found.before, found.after = [PEANUT_BUTTER], [PEANUT_BUTTER, ALLERGY]
+    found.others, found.refused = {"What of Max?": [pets.Found("two", "2")]}, True
+    return found
+
+
+def test_a_talk_that_is_remembered_as_it_should_be_has_no_problems() -> None:
+    found = talk_evidence()
+
+    assert found.problems == []
+    said = [line for line, _ in found.report()]
+    assert "✓ 2 of 2 utterances are in the vector store, each exactly once" in said
+    assert "✓ worker 1 was killed (SIGKILL) with 2 messages in its hands; others finished them" in said
+    assert f"    {PEANUT_BUTTER}  (before the question, and after it)" in said
+    assert f"    {ALLERGY}  (as soon as it was asked)" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"sources": Counter({"a": 1})}, "1 are lost, such as: two"),
+        ({"sources": Counter({"a": 1, "b": 2})}, "1 are there more than once, such as: two"),
+        ({"sources": Counter({"a": 1, "b": 1, "c": 1})}, "1 that nobody said"),
+        ({"texts": {"a": "one", "b": "too"}}, "1 say something else, such as: two"),
+        ({"by_user": {ALICE: {"1", "3"}, BOB: {"2"}}}, "3 memories for 2 utterances"),
+        ({"passages": []}, "nothing that it held was taken over by another"),
+        ({"passages": [pets.Passage("add", "w-1", 1.0, 2.0, stored=False)]}, "1 of them were not finished"),
+        ({"where": [pets.Found(OLD_HOME, "4")]}, "the correction is not what is found first"),
+        ({"replaced": {}}, "what was corrected is not that, and that alone: {}"),
+        ({"after": [PEANUT_BUTTER]}, f"not in it: {ALLERGY}"),
+        ({"after": [PEANUT_BUTTER, ALLERGY, OLD_HOME]}, f"still in it, though corrected: {OLD_HOME}"),
+        ({"others": {"Max?": [pets.Found("one", "1")]}}, "Max? found one"),
+        ({"others": {}}, "there was nothing to find"),
+        ({"refused": False}, "her cube was not refused to bob"),
+        ({"dead": 1}, "1 in the dead letters"),
+        ({"unfinished": 2}, "2 messages not finished in time"),
+        ({"exit_code": 3}, "the workers ended with exit code 3"),
+    ],
+)  # fmt: skip
+def test_whatever_went_wrong_in_the_talk_is_said(change: dict[str, Any], problem: str) -> None:
+    found = talk_evidence()
+    for name, value in change.items():
+        setattr(found, name, value)
+
+    assert problem in found.problems
+    assert any(line.strip() == f"WRONG: {problem}" for line, _ in found.report())
+    assert TREAT in "".join(line for line, _ in found.report())
 
 
 # -- the handlers ------------------------------------------------------------------------------------------------
