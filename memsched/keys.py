@@ -78,6 +78,10 @@ class Keys:
     def worker(self, worker_id: str) -> str:
         return f"{self.prefix}:worker:{escape(worker_id)}"
 
+    def reindex(self, collection: str) -> str:
+        """string: which process embeds all memories of this collection anew."""
+        return f"{self.prefix}:reindex:{escape(collection)}"
+
     def user(self, user_id: str) -> str:
         """hash: a user's own counter of changes. All keys of a user share a slot."""
         return f"{self._of_user(user_id)}:about"

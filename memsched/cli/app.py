@@ -12,6 +12,7 @@ from memsched.cli.dead import dead
 from memsched.cli.demo import demo
 from memsched.cli.eval import evaluate
 from memsched.cli.live import live
+from memsched.cli.reindex import reindex
 from memsched.cli.status import status
 from memsched.cli.submit import submit
 from memsched.cli.worker import worker
@@ -47,6 +48,7 @@ app.add_typer(dead, name="dead")
 app.command()(clear)
 app.command()(live)
 app.command()(config)
+app.command()(reindex)
 app.command()(demo)
 app.add_typer(evaluate, name="eval")
 

@@ -56,7 +56,7 @@ class Collection:
             await self.create(name)
             await self.point_alias_to(name)
             name = await self.behind_alias() or name
-        metadata = await self._metadata(name)
+        metadata = await self.metadata(name)
         self._check(metadata)
         await self._migrate(name, metadata)
         return name
@@ -91,7 +91,7 @@ class Collection:
                     sparse_vectors_config={LEXICAL: models.SparseVectorParams()},
                     # Memories of one cube are searched together: an index per tenant, none across.
                     hnsw_config=models.HnswConfigDiff(payload_m=16, m=0),
-                    metadata=self._own_metadata(),
+                    metadata=self.own_metadata(),
                 )
             )
             log.info("collection made", action="store.collection_made", collection=name, embedder=self._embedder)
@@ -131,11 +131,11 @@ class Collection:
         changes.append(models.CreateAliasOperation(create_alias=create))
         await self._client.update_collection_aliases(changes)
 
-    async def _metadata(self, name: str) -> Mapping[str, Any]:
+    async def metadata(self, name: str) -> Mapping[str, Any]:
         info = await self._client.get_collection(name)
         return dict(info.config.metadata or {})
 
-    def _own_metadata(self) -> dict[str, Any]:
+    def own_metadata(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA_VERSION,
             "embedder": self._embedder,

@@ -7,36 +7,32 @@ cube's condition, so that no caller can forget it. What a call gives back is che
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import structlog
 
 from memsched.keys import escape
 from memsched.memory.collection import Collection
 from memsched.memory.cubes import CubeRef
 from memsched.memory.items import Memory
 from memsched.memory.lexical import Sparse
-from memsched.memory.store_client import close_client, datatype_for, open_client, query_batch, revive
-from memsched.memory.store_errors import StoreRefused, StoreUnavailable, described
-from memsched.settings import Settings, masked
+from memsched.memory.store_client import close_client, datatype_for, open_client, patiently, query_batch
+from memsched.memory.store_errors import StoreRefused, StoreUnavailable
+from memsched.settings import Settings
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, models
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 DENSE = "dense"
 LEXICAL = "lexical"
 _POINTS_PER_CALL = 128
 _PAGE = 256
 _PARTS_OF_A_TURN = 4
-_MAX_PAUSE_SECONDS = 2.0
-_RESOLVE_AFTER_SECONDS = 5.0
+RESOLVE_AFTER_SECONDS = 5.0
+"""For so long a process goes on with the collection that was behind the alias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,32 +283,21 @@ class MemoryStore:
 
     async def _call(self, ask: Callable[[AsyncQdrantClient, str], Awaitable[T]]) -> T:
         """Ask, with a time limit; again after a pause where that may help."""
-        pause = 0.05
-        for attempt in range(self._settings.store_retries + 1):
-            try:
-                client, name = await self._ready()
-                async with asyncio.timeout(self._settings.store_timeout_seconds):
-                    return await ask(client, name)
-            except Exception as error:  # what the client raises depends on its transport
-                failure = described(error, masked(self._settings.store_url))
-                if not isinstance(failure, StoreUnavailable) or attempt == self._settings.store_retries:
-                    raise failure from error
-                if failure.collection_is_gone:
-                    self._resolved_at = 0.0
-                else:
-                    await revive(self._settings)
-                log.debug(
-                    "the vector store did not answer; asking again", action="store.retry", attempt=attempt + 1,
-                    error=str(failure),
-                )  # fmt: skip
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(_MAX_PAUSE_SECONDS, pause * 3)
-        raise AssertionError("unreachable")
+
+        async def once() -> T:
+            client, name = await self._ready()
+            async with asyncio.timeout(self._settings.store_timeout_seconds):
+                return await ask(client, name)
+
+        return await patiently(self._settings, once, on_gone=self._resolve_anew)
+
+    def _resolve_anew(self) -> None:
+        self._resolved_at = 0.0
 
     async def _ready(self) -> tuple[AsyncQdrantClient, str]:
         """The client, and the collection's name: looked up again now and then, since a reindex changes it."""
         now = time.monotonic()
-        if self._client is not None and self._name and now - self._resolved_at < _RESOLVE_AFTER_SECONDS:
+        if self._client is not None and self._name and now - self._resolved_at < RESOLVE_AFTER_SECONDS:
             return self._client, self._name
         async with self._opening:
             if self._client is None:
@@ -322,7 +307,7 @@ class MemoryStore:
                     self._client, self._settings.collection, self._embedder, self._dimensions,
                     datatype_for(self._settings),
                 )  # fmt: skip
-            if not self._name or time.monotonic() - self._resolved_at >= _RESOLVE_AFTER_SECONDS:
+            if not self._name or time.monotonic() - self._resolved_at >= RESOLVE_AFTER_SECONDS:
                 timeout = self._settings.store_timeout_seconds
                 self._name = await asyncio.wait_for(self._collection.resolve(), timeout)
                 self._resolved_at = time.monotonic()

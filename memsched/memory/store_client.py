@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from memsched.settings import Settings
+from memsched.memory.store_errors import StoreUnavailable, described
+from memsched.settings import Settings, masked
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, models
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+_MAX_PAUSE_SECONDS = 2.0
 _MEMORY = ":memory:"
 _in_process: dict[str, AsyncQdrantClient] = {}
 """Shared like the fake Redis of memory://: whoever opens the same name in this process sees the same memories."""
@@ -47,7 +51,33 @@ async def close_client(client: AsyncQdrantClient, url: str) -> None:
         await client.close()
 
 
-async def revive(settings: Settings) -> None:
+async def patiently(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone: Callable[[], None]) -> T:
+    """Ask, with the settings' time limit; again after a pause where that may help.
+
+    on_gone: called before it is asked again because the collection is not there. Raises as ``described`` says.
+    """
+    pause = 0.05
+    for attempt in range(settings.store_retries + 1):
+        try:
+            return await ask()
+        except Exception as error:  # what the client raises depends on its transport
+            failure = described(error, masked(settings.store_url))
+            if not isinstance(failure, StoreUnavailable) or attempt == settings.store_retries:
+                raise failure from error
+            if failure.collection_is_gone:
+                on_gone()
+            else:
+                await _revive(settings)
+            log.debug(
+                "the vector store did not answer; asking again", action="store.retry", attempt=attempt + 1,
+                error=str(failure),
+            )  # fmt: skip
+        await asyncio.sleep(random.uniform(pause / 2, pause))
+        pause = min(_MAX_PAUSE_SECONDS, pause * 3)
+    raise AssertionError("unreachable")
+
+
+async def _revive(settings: Settings) -> None:
     """Start the embedded process again if it is gone for good; its guard does so only while it lives itself."""
     if settings.store_url.startswith("embedded://"):
         from memsched.embedded import EmbeddedServerError
