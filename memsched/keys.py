@@ -79,7 +79,7 @@ class Keys:
         return f"{self.prefix}:worker:{escape(worker_id)}"
 
     def reindex(self, collection: str) -> str:
-        """string: which process embeds all memories of this collection anew."""
+        """hash: which process embeds all memories of this collection anew."""
         return f"{self.prefix}:reindex:{escape(collection)}"
 
     def user(self, user_id: str) -> str:

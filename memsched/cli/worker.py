@@ -80,3 +80,7 @@ def _check(settings: Settings) -> None:
                 "nothing; use redis:// or embedded://FOLDER."
             ]
         )
+    if settings.memory:
+        from memsched.memory.embedding import embedder_from
+
+        embedder_from(settings)

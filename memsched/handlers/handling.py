@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, UnknownCube
+from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, SettingsError, UnknownCube
 from memsched.handlers.services import MemoryServices
 from memsched.handlers.shared import SharedServices
 from memsched.memory.cubes import CubeRef, Permission
@@ -58,10 +58,11 @@ async def handle(
     except HotStateContested as error:
         _put_off(messages, ctx, error, _CONTESTED_SECONDS)
     except EmbeddingError as error:
-        if not error.temporary:
+        if error.refused:
             raise
-        _put_off(messages, ctx, error, shared.settings.store_retry_after_seconds)
-    except (EmbedderMismatch, SchemaTooNew) as error:
+        delay = shared.settings.store_retry_after_seconds if error.temporary else _OPERATOR_NEEDED_SECONDS
+        _put_off(messages, ctx, error, delay)
+    except (EmbedderMismatch, SchemaTooNew, SettingsError) as error:
         _put_off(messages, ctx, error, _OPERATOR_NEEDED_SECONDS)
 
 

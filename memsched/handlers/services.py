@@ -54,7 +54,11 @@ class MemoryServices:
     ) -> MemoryServices:
         """Load the embedding model. The vector store is connected at the first call that needs it."""
         services = cls(settings, server, keys, policy)
-        await services.embedder.prepare()
+        try:
+            await services.embedder.prepare()
+        except BaseException:
+            await services._close_models()
+            raise
         services._assemble()
         return services
 
@@ -73,6 +77,9 @@ class MemoryServices:
 
     async def aclose(self) -> None:
         await self.store.aclose()
+        await self._close_models()
+
+    async def _close_models(self) -> None:
         await self.embedder.aclose()
         if self.llm is not None:
             await self.llm.aclose()

@@ -9,62 +9,85 @@ from typing import Protocol
 from memsched.errors import MemschedError, SettingsError
 from memsched.settings import Settings
 
-_VARIABLE = "MEMSCHED_EMBEDDING_MODEL"
+_CHOICES = (
+    "hashing (no download, no server), openai:MODEL (any OpenAI-compatible server), fastembed:MODEL, "
+    "or the folder of an ONNX or safetensors model"
+)
 
 
 class EmbeddingError(MemschedError):
-    """The embedding model gave no vectors. temporary: the same call may succeed later."""
+    """The embedding model did not give vectors."""
 
-    def __init__(self, message: str, *, temporary: bool) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, temporary: bool, refused: bool = False) -> None:
+        """temporary: the same call may succeed later, and nobody has to do anything to this worker. refused: it may be
+        one of the texts; others will succeed.
+        """
         self.temporary = temporary
+        self.refused = refused
+        super().__init__(message)
 
 
 class Embedder(Protocol):
-    """Makes vectors of length 1.
+    """Gives vectors of length 1; all zero for a text in which the model finds nothing. Raises EmbeddingError.
 
-    name: stands for the model and all that changes its vectors; kept with the collection. dimensions: of a vector,
-    known once ``prepare`` has returned. Raises EmbeddingError.
+    name: kept with the collection; vectors of two names cannot be compared. dimensions: known after ``prepare``.
+    For one event loop.
     """
 
-    name: str
-    dimensions: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
 
     async def prepare(self) -> None:
-        """Load the model, or reach its server."""
+        """Load the model, or ask its server. Raises EmbeddingError, and SettingsError when there is no such model."""
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in order."""
+        """One vector per text, in the order of the texts."""
+        ...
 
     async def embed_query(self, text: str, weights: Mapping[str, float] | None = None) -> list[float]:
-        """The vector of a query. weights: by stem, how rare it is in the cube; for embedders that know no words."""
+        """weights: inverse document frequency by stem; models that weigh words themselves leave it unread."""
+        ...
 
     async def aclose(self) -> None: ...
 
 
 def embedder_from(settings: Settings) -> Embedder:
-    """The embedder that MEMSCHED_EMBEDDING_MODEL names; nothing is loaded yet. Raises SettingsError."""
-    kind, _, model = settings.embedding_model.partition(":")
-    if settings.embedding_model == "hashing":
+    """The embedder that MEMSCHED_EMBEDDING_MODEL names, not prepared yet. Raises SettingsError; waits for nothing."""
+    chosen = settings.embedding_model.strip()
+    kind, colon, model = chosen.partition(":")
+    if kind == "openai" and colon:
+        from memsched.memory.embedding_openai import OpenAIEmbedder
+
+        return OpenAIEmbedder(settings, _named(model, "openai:text-embedding-3-small"))
+    if settings.embedding_dimensions:
+        raise SettingsError([
+            "MEMSCHED_EMBEDDING_DIMENSIONS: only an openai:MODEL can be asked for a number of dimensions. Set it to 0."
+        ])  # fmt: skip
+    if chosen == "hashing":
         from memsched.memory.hashing import HashingEmbedder
 
         return HashingEmbedder()
-    if kind == "openai" and model:
-        from memsched.memory.embedding_server import EmbeddingServer
+    if kind == "fastembed" and colon:
+        from memsched.memory.embedding_fastembed import FastembedModel
+        from memsched.memory.embedding_local import LocalEmbedder
 
-        return EmbeddingServer(settings, model)
-    if kind == "fastembed" and model:
-        from memsched.memory.embedding_fastembed import FastembedEmbedder
+        return LocalEmbedder(FastembedModel(_named(model, "fastembed:BAAI/bge-small-en-v1.5")), settings)
+    if chosen and Path(chosen).expanduser().is_dir():
+        from memsched.memory.embedding_folder import FolderModel
+        from memsched.memory.embedding_local import LocalEmbedder
 
-        return FastembedEmbedder(model, settings.embedding_batch)
-    folder = Path(settings.embedding_model).expanduser()
-    if folder.is_dir():
-        from memsched.memory.embedding_folder import FolderEmbedder
+        return LocalEmbedder(FolderModel(Path(chosen).expanduser()), settings)
+    raise SettingsError([
+        f"MEMSCHED_EMBEDDING_MODEL: {chosen!r} is neither a model nor a folder. Set it to {_CHOICES}."
+    ])  # fmt: skip
 
-        return FolderEmbedder(folder, settings.embedding_batch)
-    raise SettingsError(
-        [
-            f"{_VARIABLE}: {settings.embedding_model!r} is neither hashing, openai:MODEL, fastembed:MODEL, nor a "
-            "folder with a model."
-        ]
-    )
+
+def _named(model: str, example: str) -> str:
+    if not model.strip():
+        raise SettingsError(
+            [f"MEMSCHED_EMBEDDING_MODEL: the model's name is missing after the colon, as in {example}."]
+        )
+    return model.strip()

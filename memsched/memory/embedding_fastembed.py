@@ -1,60 +1,59 @@
-"""Embedding models that the fastembed library downloads and runs in this process."""
+"""fastembed's models: downloaded once by that library, run here."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+import difflib
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 from memsched.errors import SettingsError
 from memsched.memory.embedding import EmbeddingError
+from memsched.memory.embedding_local import MODEL_THREADS
+from memsched.memory.embedding_texts import cut
+
+_MAX_TEXT_BYTES = 64 * 1024
+"""More than any of its models reads (8,192 tokens at most); the rest would only be taken apart and thrown away."""
 
 
-class FastembedEmbedder:
-    """``fastembed:MODEL``. The model is loaded, and at first downloaded, by ``prepare``."""
+class FastembedModel:
+    """A LocalModel. E5 models and the like get their words before queries and passages, by fastembed."""
 
-    def __init__(self, model: str, batch: int) -> None:
+    def __init__(self, model: str) -> None:
+        if importlib.util.find_spec("fastembed") is None:
+            raise SettingsError([
+                f"MEMSCHED_EMBEDDING_MODEL: fastembed:{model} needs a package that is not installed. "
+                "Run: pip install 'memsched[fastembed]'."
+            ])  # fmt: skip
+        self._model_name = model
+        self._model: Any = None
         self.name = f"fastembed:{model}"
         self.dimensions = 0
-        self._model = model
-        self._batch = batch
-        self._loaded: Any = None
-        self._one_at_a_time = asyncio.Lock()
+        """Known when it is loaded."""
 
-    async def prepare(self) -> None:
-        try:
-            self._loaded = await asyncio.to_thread(self._load)
-        except ImportError as error:
-            raise SettingsError(["MEMSCHED_EMBEDDING_MODEL: it needs: pip install 'memsched[fastembed]'."]) from error
-        except ValueError as error:
-            raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: fastembed has no model {self._model!r}."]) from error
-        except OSError as error:
-            raise EmbeddingError(f"The model {self._model} cannot be loaded: {error}.", temporary=True) from error
-        (vector,) = await self.embed_documents(["memory"])
-        self.dimensions = len(vector)
-
-    def _load(self) -> Any:
+    def load(self) -> None:
         from fastembed import TextEmbedding
 
-        return TextEmbedding(model_name=self._model)
+        known = {each["model"].lower(): each for each in TextEmbedding.list_supported_models()}
+        if self._model_name.lower() not in known:
+            close = difflib.get_close_matches(self._model_name.lower(), list(known), n=3, cutoff=0.4)
+            names = ", ".join(known[name]["model"] for name in close)
+            raise SettingsError([
+                f"MEMSCHED_EMBEDDING_MODEL: fastembed has no model {self._model_name!r}"
+                f"{f'; did you mean {names}?' if names else '.'}"
+            ])  # fmt: skip
+        try:
+            self._model = TextEmbedding(model_name=self._model_name, threads=MODEL_THREADS)
+        except Exception as error:  # from the network, the disk or the model's file: it does not tell which
+            raise EmbeddingError(
+                f"fastembed cannot load {self._model_name!r} ({type(error).__name__}). It downloads a model when it is "
+                "first used: is there a network, and room on the disk (FASTEMBED_CACHE_PATH)?",
+                temporary=True,
+            ) from error
+        self.dimensions = int(known[self._model_name.lower()]["dim"])
 
-    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        if not texts:
-            return []
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._embed, list(texts))
+    def documents(self, texts: Sequence[str]) -> list[Any]:
+        return list(self._model.passage_embed([cut(text, _MAX_TEXT_BYTES) for text in texts], batch_size=len(texts)))
 
-    def _embed(self, texts: list[str]) -> list[list[float]]:
-        from memsched.memory.embedding_server import unit
-
-        return [unit(vector.tolist()) for vector in self._loaded.embed(texts, batch_size=self._batch)]
-
-    async def embed_query(self, text: str, weights: Mapping[str, float] | None = None) -> list[float]:
-        async with self._one_at_a_time:
-            (vector,) = await asyncio.to_thread(lambda: list(self._loaded.query_embed([text])))
-        from memsched.memory.embedding_server import unit
-
-        return unit(vector.tolist())
-
-    async def aclose(self) -> None:
-        self._loaded = None
+    def queries(self, texts: Sequence[str]) -> list[Any]:
+        return list(self._model.query_embed([cut(text, _MAX_TEXT_BYTES) for text in texts], batch_size=len(texts)))

@@ -1,162 +1,122 @@
-"""An embedding model in a folder, as sentence-transformers writes it: ONNX, or safetensors of a BERT encoder."""
+"""A model from a folder on this machine: nothing is downloaded, and no server is needed."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memsched.errors import SettingsError
+from memsched.memory.embedding_local import MODEL_THREADS
+from memsched.memory.local_model.folder import ModelFolder, Pooling, read_folder, unusable
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Encode = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+    from memsched.memory.local_model.tokens import Tokens
 
-_ONNX = ("onnx/model.onnx", "model.onnx")
-_SAFETENSORS = "model.safetensors"
-_THREADS = 2
-_USUAL_LONGEST = 256
-_CHUNK = 1 << 20
+_TOKENS_AT_ONCE = 4096
+"""With padding. Eight texts of 512 tokens in twelve heads: 100 MB of scores, which is enough for one step."""
 
 
-class FolderEmbedder:
-    """The model in ``folder``; ``prepare`` loads it. One text at a time per process, in a thread."""
+class FolderModel:
+    """A LocalModel. Raises SettingsError when it cannot be run; its weights are not looked at before ``load``."""
 
-    def __init__(self, folder: Path, batch: int) -> None:
-        self._folder = folder
-        self._batch = batch
-        self._weights = _weights_file(folder)
-        self.name = f"folder:{folder.resolve().name}"
-        self.dimensions = 0
-        self._tokenizer: Any = None
-        self._encode: Encode | None = None
-        self._first_token = False
-        self._one_at_a_time = asyncio.Lock()
+    def __init__(self, path: Path) -> None:
+        self._folder = read_folder(path)
+        _check_installed(self._folder)
+        self.dimensions = self._folder.dimensions
+        self._tokens: Tokens
+        self._encode: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
-    async def prepare(self) -> None:
-        await asyncio.to_thread(self._load)
-        (vector,) = await self.embed_documents(["memory"])
-        self.dimensions = len(vector)
+    @cached_property
+    def name(self) -> str:
+        """The same wherever the folder is moved to, as long as its last part stays. Takes a second per gigabyte."""
+        return f"folder:{self._folder.path.resolve().name}-{self._folder.fingerprint()}"
 
-    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        vectors: list[list[float]] = []
-        async with self._one_at_a_time:
-            for at in range(0, len(texts), self._batch):
-                vectors += await asyncio.to_thread(self._embed, list(texts[at : at + self._batch]))
-        return vectors
+    def load(self) -> None:
+        from memsched.memory.local_model.tokens import Tokens
 
-    async def embed_query(self, text: str, weights: Mapping[str, float] | None = None) -> list[float]:
-        (vector,) = await self.embed_documents([text])
-        return vector
+        self._tokens = Tokens(self._folder)
+        if self._folder.is_onnx:
+            from memsched.memory.local_model.onnx import OnnxEncoder
 
-    async def aclose(self) -> None:
-        self._encode = self._tokenizer = None
-
-    # -- in a thread ---------------------------------------------------------------------------------------------
-
-    def _load(self) -> None:
-        try:
-            import numpy  # noqa: F401
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise SettingsError(
-                ["MEMSCHED_EMBEDDING_MODEL: a folder needs: pip install 'memsched[models]'."]
-            ) from error
-        config = _json(self._folder / "config.json")
-        pooling = _json(self._folder / "1_Pooling" / "config.json", {})
-        self._first_token = bool(pooling.get("pooling_mode_cls_token"))
-        if not self._first_token and not pooling.get("pooling_mode_mean_tokens", True):
-            raise SettingsError(["MEMSCHED_EMBEDDING_MODEL: the model pools neither by mean nor by its first token."])
-        longest = int(_json(self._folder / "sentence_bert_config.json", {}).get("max_seq_length") or _USUAL_LONGEST)
-        if self._weights.suffix == ".onnx":
-            self._encode = _onnx(self._weights)
+            self._encode = OnnxEncoder(self._folder, MODEL_THREADS)
         else:
-            from memsched.memory.bert import Bert
+            self._encode = self._bert()
+        if not self.dimensions:
+            self.dimensions = int(self.documents(["memory"]).shape[1])
+        _ = self.name  # read here, in the model's thread
 
-            kind = config.get("model_type", "bert")
-            if kind != "bert":
-                raise SettingsError(
-                    [f"MEMSCHED_EMBEDDING_MODEL: safetensors of {kind!r} cannot be run here (bert can); ONNX can."]
-                )
-            bert = Bert.load(self._weights, config)
-            self._encode, longest = bert, min(longest, bert.longest)
-        file = self._folder / "tokenizer.json"
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises nothing more precise
-            raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {file} is no tokenizer ({error})."]) from error
-        self._tokenizer.enable_truncation(longest)
-        self._tokenizer.enable_padding()
-        self.name = f"folder:{self._folder.resolve().name}-{_fingerprint(self._weights, file)}"
+    def documents(self, texts: Sequence[str]) -> NDArray[Any]:
+        return self._rows([self._folder.document_prompt + text for text in texts])
 
-    def _embed(self, texts: list[str]) -> list[list[float]]:
+    def queries(self, texts: Sequence[str]) -> NDArray[Any]:
+        return self._rows([self._folder.query_prompt + text for text in texts])
+
+    def _bert(self) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
+        from memsched.memory.local_model.bert import BertEncoder
+
+        encoder = BertEncoder(self._folder)
+        if self._tokens.vocabulary > encoder.vocabulary:
+            raise unusable(
+                self._folder.path,
+                f"its tokenizer has {self._tokens.vocabulary} tokens, its weights only {encoder.vocabulary}",
+            )
+        if self._folder.max_tokens > encoder.max_tokens:
+            raise unusable(
+                self._folder.path,
+                f"it takes {self._folder.max_tokens} tokens, its weights only {encoder.max_tokens}",
+            )
+        return encoder
+
+    def _rows(self, texts: Sequence[str]) -> NDArray[Any]:
         import numpy as np
 
-        assert self._encode is not None
-        encoded = self._tokenizer.encode_batch(texts)
-        ids = np.array([each.ids for each in encoded], dtype=np.int64)
-        mask = np.array([each.attention_mask for each in encoded], dtype=np.int64)
-        hidden = self._encode(ids, mask)
-        if hidden.ndim == 3:
-            if self._first_token:
-                hidden = hidden[:, 0]
-            else:
-                weights = mask[:, :, None].astype(np.float32)
-                hidden = (hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
-        vectors: Any = hidden / np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
-        return [[round(value, 6) for value in row] for row in vectors.tolist()]
+        ids = self._tokens.of(texts)
+        rows = []
+        for group in _groups(ids):
+            width = max(1, *(len(each) for each in group))
+            padded = np.full((len(group), width), int(self._folder.config.get("pad_token_id") or 0), dtype=np.int64)
+            mask = np.zeros((len(group), width), dtype=np.int64)
+            for row, each in enumerate(group):
+                padded[row, : len(each)] = each
+                mask[row, : len(each)] = 1
+            rows.append(_pooled(self._encode(padded, mask), mask, self._folder.pooling))
+        return np.concatenate(rows)
 
 
-def _weights_file(folder: Path) -> Path:
-    for name in (*_ONNX, _SAFETENSORS):
-        if (folder / name).is_file():
-            return folder / name
-    raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {folder} has none of {', '.join((*_ONNX, _SAFETENSORS))}."])
+def _groups(ids: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """In order, each within _TOKENS_AT_ONCE when padded to its longest."""
+    start = width = 0
+    for place, each in enumerate(ids):
+        width = max(width, len(each))
+        if place > start and width * (place + 1 - start) > _TOKENS_AT_ONCE:
+            yield ids[start:place]
+            start, width = place, len(each)
+    yield ids[start:]
 
 
-def _onnx(file: Path) -> Encode:
-    """The session of an ONNX model, as a function of token ids and mask."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SettingsError(["MEMSCHED_EMBEDDING_MODEL: ONNX needs: pip install 'memsched[models]'."]) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _THREADS
-    try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library has a class of its own for each reason, without a common one
-        raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {file} cannot be loaded ({type(error).__name__})."]) from error
-    wanted = {each.name for each in session.get_inputs()}
+def _pooled(hidden: NDArray[Any], mask: NDArray[Any], pooling: Pooling) -> NDArray[Any]:
+    """hidden: [texts, tokens, size] or, pooled by the model itself, [texts, size]. Returns [texts, size]."""
+    import numpy as np
 
-    def encode(ids: Any, mask: Any) -> Any:
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
-        return session.run(None, {name: value for name, value in given.items() if name in wanted})[0]
-
-    return encode
+    if hidden.ndim == 2:
+        return hidden
+    if pooling is Pooling.CLS:
+        first: NDArray[Any] = hidden[:, 0] * mask[:, :1]  # a text without any token has no first one
+        return first
+    sums = np.einsum("tks,tk->ts", hidden, mask.astype(np.float32))
+    means: NDArray[Any] = sums / np.maximum(mask.sum(axis=1, keepdims=True), 1).astype(np.float32)
+    return means
 
 
-def _json(file: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:
-    if default is not None and not file.is_file():
-        return default
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {file} cannot be read ({error})."]) from error
-    if not isinstance(found, dict):
-        raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {file} holds no object."])
-    return found
-
-
-def _fingerprint(*files: Path) -> str:
-    """Of what the vectors depend on: another model in the same folder must not be mistaken for this one."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while part := file.read(_CHUNK):
-                digest.update(part)
-    return digest.hexdigest()[:12]
+def _check_installed(folder: ModelFolder) -> None:
+    needed = ("tokenizers", "onnxruntime" if folder.is_onnx else "safetensors")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise SettingsError([
+            f"MEMSCHED_EMBEDDING_MODEL: a model from a folder needs {' and '.join(missing)}. "
+            "Run: pip install 'memsched[models]'."
+        ])  # fmt: skip

@@ -207,7 +207,7 @@ class Reader:
 
             later = models.Filter(must=[
                 models.FieldCondition(key="tags", match=models.MatchValue(value=_CORRECTION)),
-                models.FieldCondition(key="at", range=models.Range(gt=min(may_be_corrected))),
+                models.FieldCondition(key="at", range=models.Range(gte=min(may_be_corrected))),
             ])  # fmt: skip
             known = {memory.memory_id for memory in added}
             newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
@@ -219,7 +219,7 @@ class Reader:
         best: dict[str, tuple[float, Memory]] = {}
         for result in await self._search.search(ref, newer.indexed_text, 10, "hybrid", _LOOK_FOR_CORRECTED):
             older = result.memory
-            if older.memory_id == newer.memory_id or _order(older) >= _order(newer):
+            if older.memory_id == newer.memory_id or not _is_before(older, newer):
                 continue
             if older.superseded_by not in (None, newer.memory_id) or older.text.rstrip().endswith("?"):
                 continue
@@ -232,6 +232,13 @@ class Reader:
             return []
         top = max(match for match, _ in best.values())
         return [older for match, older in best.values() if match == top]
+
+
+def _is_before(older: Memory, newer: Memory) -> bool:
+    """Whether a correction may be about what was said: of two in one millisecond, the other one is the correction."""
+    if _order(older) == _order(newer):
+        return not says_correction(older.text)
+    return _order(older) < _order(newer)
 
 
 def _order(memory: Memory) -> tuple[int, int, int]:

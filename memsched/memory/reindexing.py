@@ -40,7 +40,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _HOLD = script("hold", "memory")
-_HOLD_MS = 30_000
+_HOLD_SECONDS = 30
 _FEW = 50
 """So few changes of one round are left to the last one."""
 _ROUNDS = 10
@@ -316,13 +316,12 @@ class Reindexer:
         """Only one at a time. Raises ReindexRefused if another does it."""
         if time.monotonic() < self._held_until:
             return
-        command = _HOLD.command([self._key], [self._holder, _HOLD_MS], as_int)
+        command = _HOLD.command([self._key], [self._holder, _HOLD_SECONDS], as_int)
         if not await self._server.persistently(lambda: self._server.call(command)):
             raise ReindexRefused(
-                f"Another process embeds all memories anew right now. If it was killed, try again in "
-                f"{_HOLD_MS // 1000} s."
+                f"Another process embeds all memories anew right now. If it was killed, try again in {_HOLD_SECONDS} s."
             )
-        self._held_until = time.monotonic() + _HOLD_MS / 3000
+        self._held_until = time.monotonic() + _HOLD_SECONDS / 3
 
     async def _let_go(self) -> None:
         if self._held_until:

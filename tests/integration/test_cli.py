@@ -353,6 +353,15 @@ def test_workers_without_handlers_are_not_started(environment: dict[str, str], r
     assert "MEMSCHED_APP=my_handlers:nothing" in wrong.stderr
 
 
+def test_workers_with_an_embedding_model_that_is_none_are_not_started(environment: dict[str, str], run: Run) -> None:
+    environment |= {"MEMSCHED_MEMORY": "true", "MEMSCHED_EMBEDDING_MODEL": "/no/such/folder"}
+
+    refused = run("worker")
+
+    assert refused.returncode == 2
+    assert "MEMSCHED_EMBEDDING_MODEL: '/no/such/folder'" in one_line(refused)
+
+
 def test_live_is_no_without_workers_and_names_the_stale_one(here: Run, tmp_path: Path) -> None:
     alone = here("live")
     folder = tmp_path / "live"

@@ -130,17 +130,27 @@ def test_the_table_of_keys_has_every_key() -> None:
     lane = keys.lane("add", "alice", "home")
     expected = {getattr(lane, name) for name in ("stream", "delayed", "dead", "users", "outbox")}
     expected |= {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.wake, keys.users}
-    expected |= {keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
+    expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
-    assert ours == {"lane", "lanes_of", "worker", "cube", "user", "user_cubes", "user_configs", "user_grants"}
+    assert ours == {
+        "lane",
+        "lanes_of",
+        "worker",
+        "reindex",
+        "cube",
+        "user",
+        "user_cubes",
+        "user_configs",
+        "user_grants",
+    }
 
     shown = {named(key)[0] for key, _, _ in rows(section(ARCHITECTURE, "## On Redis"))}
     assert shown == expected | {f"{keys.prefix}:worker:<id>"}
 
 
 ALLOWED = {
-    "queue": set(), "worker": {"queue"}, "llm": set(), "embedded": set(), "memory": {"embedded"},
+    "queue": set(), "worker": {"queue"}, "llm": set(), "embedded": set(), "memory": {"embedded", "llm"},
     "policy": {"memory"}, "handlers": {"policy", "memory", "llm", "worker"},
 }  # fmt: skip
 

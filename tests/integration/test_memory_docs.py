@@ -138,7 +138,9 @@ def test_the_table_of_embedders_names_what_the_setting_understands(tmp_path: Any
     shown = [named(cell[0])[0] if named(cell[0]) else cell[0] for cell in cells]
     assert shown == ["hashing", "openai:MODEL", "fastembed:MODEL", "a folder"]
 
-    for name in shown[:3]:
+    with pytest.raises(SettingsError, match=r"memsched\[fastembed\]"):  # which is not installed here
+        embedder_from(Settings.load(embedding_model="fastembed:MODEL"))
+    for name in shown[:2]:
         assert embedder_from(Settings.load(embedding_model=name)).name.startswith(name.partition(":")[0])
     with pytest.raises(SettingsError, match="MEMSCHED_EMBEDDING_MODEL"):
         embedder_from(Settings.load(embedding_model=str(tmp_path / "nothing-is-here")))
@@ -245,3 +247,19 @@ def _cube() -> tuple[CubeState, list[Candidate]]:
     ]
     used = {candidates[0].memory.memory_id: Use(count=1, times=[(event.at, "m")])}
     return CubeState([event], frozenset(), used, [], event.at), candidates
+
+
+async def test_messages_wait_for_an_embedding_model_that_cannot_be_had(
+    schedulers_at: Any,
+) -> None:
+    wrong = {"embedding_model": "openai:small", "embedding_base_url": "http://127.0.0.1:9/v1"}
+
+    # given a server that is not there, and a model that is none
+    given = ({**wrong, "embedding_timeout_seconds": 0.3}, {"embedding_model": "nothing"})
+    lines = [
+        await _put_off(schedulers_at(f"memory://{uuid.uuid4()}", memory=True, **each), _added("anna")) for each in given
+    ]
+
+    assert "MEMSCHED_EMBEDDING_BASE_URL" in lines[0]["error"]
+    assert "MEMSCHED_EMBEDDING_MODEL" in lines[1]["error"]
+    assert [line["delay_seconds"] for line in lines] == [5.0, 30.0]

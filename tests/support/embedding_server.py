@@ -26,7 +26,7 @@ class EmbeddingsServer:
     def __init__(self, dimensions: int = 8) -> None:
         self.dimensions = dimensions
         self.asked: list[dict[str, Any]] = []
-        self.keys: list[str] = []
+        self.headers: dict[str, str] = {}
         self.next_replies: list[Reply | Callable[[dict[str, Any]], Reply]] = []
         server = self
 
@@ -34,12 +34,13 @@ class EmbeddingsServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 server.asked.append(body)
-                server.keys.append(self.headers.get("Authorization", ""))
                 status, answer = server.reply(body)
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
+                for name, value in server.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 
