@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from memsched.handlers.handling import event, shown
@@ -10,14 +11,18 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.cubes import CubeRef
 from memsched.memory.hot_state import HotState, WorkingMemory, mark_of
 from memsched.memory.items import to_ms
-from memsched.memory.lexical import stems
+from memsched.memory.lexical import TermCounts, stems
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 _LEXICAL_SHARE = 0.5
-"""Share of a memory's words, by weight, that occur in an answer which used it."""
+"""Share of a memory's words, by weight, that occur in an answer which used it. What all memories near by have in common
+tells nothing of which of them was used.
+"""
 _ALIKE = 0.55
 """Cosine similarity from which an answer says what a memory says, in other words."""
+_ABOUT_AS_ALIKE = 0.1
+"""So much less than the memory that is most alike, another one may have been used as well."""
 _FEWEST_COMMON = 2
 
 
@@ -93,15 +98,18 @@ async def used_memories(
     words = set(stems(text))
     texts = [set(stems(each.text)) for each in near]
     counts = await services.terms.counts(ref, sorted(words.union(*texts)))
+    here = TermCounts(len(near), Counter(stem for theirs in texts for stem in theirs))
     vectors = await services.embedder.embed_documents([text, *(each.text for each in near)])
+    likeness = [_cosine(vectors[0], vector) for vector in vectors[1:]]
+    alike = max(_ALIKE, max(likeness) - _ABOUT_AS_ALIKE)
     found = []
-    for each, theirs, vector in zip(near, texts, vectors[1:], strict=True):
-        weights = counts.idfs(theirs)
+    for each, theirs, like in zip(near, texts, likeness, strict=True):
+        weights = {stem: idf * here.idf(stem) for stem, idf in counts.idfs(theirs).items()}
         total = sum(weights.values())
         common = theirs & words
         share = sum(weights[stem] for stem in common) / total if total else 0.0
         enough = len(common) >= min(_FEWEST_COMMON, len(theirs))
-        if (share >= _LEXICAL_SHARE and enough) or _cosine(vectors[0], vector) >= _ALIKE:
+        if (share >= _LEXICAL_SHARE and enough) or like >= alike:
             found.append(each)
     return found
 

@@ -48,7 +48,7 @@ async def test_tenants_with_equal_cube_ids_and_texts_never_see_each_other(schedu
             assert len(texts) == 3
             assert any(own in text for text in texts)
             assert not any(foreign in text for text in texts)
-    alices, bobs = ({memory.memory_id for memory in await memories_of(scheduler, user)} for user in ("alice", "bob"))
+    alices, bobs = [{memory.memory_id for memory in await memories_of(scheduler, user)} for user in ("alice", "bob")]
     assert not alices & bobs
 
     # and the events of each speak of his own
@@ -176,7 +176,8 @@ async def test_what_an_answer_used_stays_nearer_than_its_like(scheduler: AsyncMe
 
     assert (await texts_of(scheduler))[0] == "Guest Ben sleeps in the green room."
     used = {memory.text: memory.use_count for memory in await memories_of(scheduler)}
-    assert used["Guest Ben sleeps in the green room."] == 1
+    assert used == {"Guest Ada sleeps in the red room.": 0, "Guest Ben sleeps in the green room.": 1,
+                    "Guest Cem sleeps in the blue room.": 0}  # fmt: skip
 
 
 async def test_a_question_that_the_set_answers_brings_nothing_new_in(scheduler: AsyncMemScheduler) -> None:

@@ -262,4 +262,4 @@ async def test_messages_wait_for_an_embedding_model_that_cannot_be_had(
 
     assert "MEMSCHED_EMBEDDING_BASE_URL" in lines[0]["error"]
     assert "MEMSCHED_EMBEDDING_MODEL" in lines[1]["error"]
-    assert [line["delay_seconds"] for line in lines] == [5.0, 30.0]
+    assert [line["delay_seconds"] for line in lines] == [2.0, 30.0]
