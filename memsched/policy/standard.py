@@ -9,8 +9,10 @@ from memsched.memory.items import to_ms
 from memsched.policy.protocol import Candidate, Chosen, CubeState
 
 _RELEVANCE, _USE, _RECENCY, _VALUE = 0.6, 0.15, 0.05, 0.2
-_FADE = 0.8
-"""Weight of each event of the talk, relative to the one after it."""
+_FADE = 0.4
+"""Weight of each event of the talk, relative to the one after it. On LoCoMo, where the next question is often near the
+last one, the working set before a question holds 21 % of its evidence with 0.8, 25 % with 0.5, 27 % with 0.35.
+"""
 _DECAY = 0.5
 """Exponent of forgetting (ACT-R's default; Anderson & Schooler 1991)."""
 _DAY_MS = 86_400_000
