@@ -89,7 +89,7 @@ class CubeSearch:
             await self._share_with_neighbours(ref, candidates, args, conditions, top_k)
         await self._put_corrections_first(ref, candidates, conditions)
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
-        ranked = newer_first(without_repetitions(ranked, top_k), top_k)
+        ranked = newer_first(without_repetitions(ranked, top_k), top_k, frozenset(words))
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
         return [

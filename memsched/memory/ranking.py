@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from memsched.memory.cube_search import Scored
 
-_ABOUT_THE_SAME = 0.6
+_ABOUT_THE_SAME = 0.5
 """Share of common words of two statements about the same thing."""
 _SHORT = 12
 """Words of a statement that is short enough to be about one thing."""
@@ -31,8 +31,11 @@ def without_repetitions(ranked: Sequence[Scored], top_k: int) -> list[Scored]:
     return kept + list(ranked[limit:])
 
 
-def newer_first(ranked: list[Scored], top_k: int) -> list[Scored]:
-    """Of two short statements by one speaker about the same thing the newer comes first: it may have replaced it."""
+def newer_first(ranked: list[Scored], top_k: int, asked: Set[str]) -> list[Scored]:
+    """Of two short statements by one speaker about the same thing the newer comes first: it may have replaced it.
+
+    asked: the stems of the query; which of them the older one has, the newer one must have too.
+    """
     top = ranked[: _LOOKED_AT * top_k]
     brief = [each for each in top if len(each.payload.get("text", "")) <= _SHORT_CHARACTERS]
     short = [each for each in brief if 1 < len(each.words) <= _SHORT]
@@ -43,6 +46,7 @@ def newer_first(ranked: list[Scored], top_k: int) -> list[Scored]:
                 and _speaker(older) == _speaker(newer)
                 and _said_at(older) < _said_at(newer)
                 and _overlap(older.words, newer.words) >= _ABOUT_THE_SAME
+                and older.words & asked <= newer.words
             ):
                 _raise_to(newer, older.score, "newer")
                 top.remove(newer)

@@ -50,13 +50,21 @@ _ADMITS = re.compile(
 """Leaves no doubt that something said before was wrong, or is so no more."""
 _HINTS = re.compile(
     r"""^\W*(?:actually|update|in\s+fact)\b
-    |^\W*(?:sorry|oops|no|nope|wait|wrong|rather)\s*(?:[,:;.!\u2014-]|$)
+    |^\W*(?:sorry|oops|wait|wrong|rather)\s*(?:[,:;.!\u2014-]|$)
     |\b(?:i\s+mean|used\s+to\s+\w+|from\s+now\s+on|has\s+changed|(?:is|are|am|lives?|works?)\s+now|
       now\s+(?:lives?|works?|prefers?|likes?|is|are)|(?:has|have)\s+(?:since\s+)?moved)\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 """May correct something, or be a way to begin a sentence."""
+_WEAK_HINTS = re.compile(
+    r"""^\W*(?:no|nope)\s*[,:;.!\u2014-]
+    |\bmoved\s+(?:back\s+)?to\b(?!.*\b(?:ago|when|(?:19|20)\d\d)\b)
+    |(?<!right\s)(?<!just\s)\bnow[.!]?$
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Correct only what has the same form: "she works in Rome" by "she works in Oslo now"."""
 _DENIED = re.compile(
     r"""\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+([\w' -]{1,40}?)(?:,\s*|\s+)but\b
     |,\s*not\s+([\w' -]{1,40})[.!]?$
@@ -114,7 +122,7 @@ def importance(text: str, *, about_speaker: bool) -> float:
 
 def says_correction(text: str) -> bool:
     """Whether it sounds as if it took something back that was said before."""
-    return any(_ADMITS.search(each) or _HINTS.search(each) for each in _sentences(text))
+    return any(map(_sounds_so, _sentences(text)))
 
 
 def corrects(new: str, old: str) -> float:
@@ -123,7 +131,7 @@ def corrects(new: str, old: str) -> float:
     A correction names what it is about again (the city where Anna lives) and says it anew: of two short statements,
     what one of them begins with, and one word more, must be in both.
     """
-    return max((_corrects(each, old) for each in _correcting(new)), default=0.0)
+    return max((_corrects(each, old, weak) for each, weak in _correcting(new)), default=0.0)
 
 
 def same_subject(new: str, old: str) -> float:
@@ -134,7 +142,7 @@ def same_subject(new: str, old: str) -> float:
     return len(set(newer) & set(older)) / max(1, min(len(newer), len(older)))
 
 
-def _corrects(new: str, old: str) -> float:
+def _corrects(new: str, old: str, weak: bool) -> float:
     newer, older = _subject(new), _subject(old)
     if not newer or not older or max(len(newer), len(older)) > _LONGEST:
         return 0.0
@@ -146,12 +154,23 @@ def _corrects(new: str, old: str) -> float:
         if len(newer) <= len(denied) + _SAID_ANEW:  # "not tea but coffee": what it is about goes without saying
             return len(denied & set(older)) / len(denied)
     elif not _ADMITS.search(new):
+        if weak and not _same_form(newer, older):
+            return 0.0
         newer = [each for each in newer if each not in _NOT_EXCLUSIVE]
         older = [each for each in older if each not in _NOT_EXCLUSIVE]
     common = set(newer) & set(older)
-    if len(common) < _FEWEST_COMMON or not (_first(newer) in common or _first(older) in common):
+    if len(common) < _FEWEST_COMMON and not _same_form(newer, older):
+        return 0.0
+    if not (_first(newer) in common or _first(older) in common):
         return 0.0
     return len(common) / min(len(set(newer)), len(set(older)))
+
+
+def _same_form(newer: Sequence[str], older: Sequence[str]) -> bool:
+    """The meeting is on Friday, and: wait, the meeting is on Monday."""
+    if len(newer) != len(older):
+        return False
+    return sum(one != other for one, other in zip(newer, older, strict=True)) == 1
 
 
 def _first(subject: Sequence[str]) -> str:
@@ -159,15 +178,22 @@ def _first(subject: Sequence[str]) -> str:
     return next((each for each in subject if each != _I), "")
 
 
-def _correcting(text: str) -> list[str]:
-    """The sentences that correct. Where one only says so ("No. I was wrong."), it is the next one."""
-    found: list[str] = []
+def _correcting(text: str) -> list[tuple[str, bool]]:
+    """The sentences that correct, and whether they only may.
+
+    After a sentence that only says that something was wrong it is the next one.
+    """
+    found: list[tuple[str, bool]] = []
     announced = False
     for sentence in _sentences(text):
-        if announced or _ADMITS.search(sentence) or _HINTS.search(sentence):
-            found.append(sentence)
+        if announced or _sounds_so(sentence):
+            found.append((sentence, not (announced or _ADMITS.search(sentence) or _HINTS.search(sentence))))
             announced = not set(_subject(sentence)) - {_I}
     return found
+
+
+def _sounds_so(sentence: str) -> bool:
+    return any(each.search(sentence) for each in (_ADMITS, _HINTS, _WEAK_HINTS))
 
 
 def _sentences(text: str) -> list[str]:

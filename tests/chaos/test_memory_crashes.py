@@ -66,12 +66,12 @@ class Row:
         self.pids.append(self.nursery.worker(**self.environment, **more))
         return self.pids[-1]
 
-    async def play_with_zombie(self, scene: list[list[ScheduleMessageItem]], stop_at: int) -> tuple[Snapshot, str]:
+    async def play_with_zombie(self, scene: list[list[ScheduleMessageItem]], stop_at: str) -> tuple[Snapshot, str]:
         """The scene; its worker is stopped before a step, and goes on when another one has done everything."""
         mark = self.folder / "mark"
         mark.unlink(missing_ok=True)
         zombie = owner = 0
-        stopping = {CRASH_AT: str(stop_at), MARK: str(mark), SIGNAL: str(int(signal.SIGSTOP))}
+        stopping = {CRASH_AT: stop_at, MARK: str(mark), SIGNAL: str(int(signal.SIGSTOP))}
         for act in scene:
             await self.scheduler.submit_messages(act)
             zombie = zombie or self.start(**stopping)
@@ -100,11 +100,11 @@ class Row:
                 os.kill(pid, signal.SIGKILL)
         self.pids.clear()
 
-    async def play(self, scene: list[list[ScheduleMessageItem]], crash_at: int) -> tuple[Snapshot, str]:
-        """The scene, with a worker that dies before its step of that number; and what that step was ("" if none)."""
+    async def play(self, scene: list[list[ScheduleMessageItem]], crash_at: str) -> tuple[Snapshot, str]:
+        """The scene, with a worker that dies before that step; and what that step was ("" if none)."""
         mark = self.folder / "mark"
         mark.unlink(missing_ok=True)
-        crashing = {CRASH_AT: str(crash_at), MARK: str(mark)}
+        crashing = {CRASH_AT: crash_at, MARK: str(mark)}
         pid = 0
         for act in scene:
             await self.scheduler.submit_messages(act)  # before the worker starts: what comes together is then certain
@@ -161,16 +161,16 @@ async def crash_everywhere(
     zombie: bool = False,
 ) -> tuple[Snapshot, list[str]]:
     """Plays the scene once undisturbed, and once for each (chosen) step with a crash before it; all must end alike."""
-    undisturbed, _ = await rows[0].play(scene, 0)
+    undisturbed, _ = await rows[0].play(scene, "")
     steps = (rows[0].folder / "steps").read_text().splitlines()
-    numbers = iter([number for number, step in enumerate(steps, 1) if chosen(step)])
+    places = iter([step for step in steps if chosen(step)])
     died: list[str] = []
 
     async def go_on(row: Row) -> None:
-        for number in numbers:
-            outcome, at = await (row.play_with_zombie if zombie else row.play)(scene, number)
+        for place in places:
+            outcome, at = await (row.play_with_zombie if zombie else row.play)(scene, place.partition(":")[0])
             died.append(at)
-            assert outcome == undisturbed, f"after a crash before step {number}, {at or steps[number - 1]}"
+            assert outcome == undisturbed, f"after a crash before {place}"
 
     await asyncio.gather(*map(go_on, rows))
     return undisturbed, [at for at in died if at]
@@ -213,7 +213,7 @@ async def test_a_crash_before_any_step_of_mem_read_leaves_no_trace(rows: Callabl
 
 async def test_a_zombie_that_writes_late_changes_nothing(rows: Callable[..., list[Row]]) -> None:
     def every_second(step: str) -> bool:
-        return int(step.split()[0]) % 2 == 0
+        return int(step.partition(":")[0].split()[1]) % 2 == 0
 
     _, died = await crash_everywhere(rows(), [HEARD, THEN], every_second, zombie=True)
 

@@ -1,9 +1,9 @@
 """Worker processes that kill themselves in the middle of a memory handler, and a process that forks them quickly.
 
 A step is a call that reaches Redis, the vector store or the context from within a handler, and the handler's end. A
-worker whose TEST_CRASH_AT is n kills itself before its n-th step, unless the file TEST_CRASH_MARK is there, which it
-makes first: it does so once, and whoever goes on after it is not killed again. With TEST_SIGNAL it does that to itself
-instead: stopped, it becomes a zombie that goes on with this step when it is let.
+worker whose TEST_CRASH_AT is "add 3" kills itself before its third step in that handler, unless the file
+TEST_CRASH_MARK is there, which it makes first: it does so once, and whoever goes on after it is not killed again. With
+TEST_SIGNAL it does that to itself instead: stopped, it becomes a zombie that goes on with this step when it is let.
 
 ``python -m support.crash_points`` imports what takes a second, and then forks a worker for every line that it reads (a
 JSON object of environment variables), and says its process id.
@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
@@ -28,20 +29,20 @@ MARK = "TEST_CRASH_MARK"
 STEPS = "TEST_STEPS"
 SIGNAL = "TEST_SIGNAL"
 _inside: ContextVar[str] = ContextVar("_inside", default="")
-_count = 0
+_counts: Counter[str] = Counter()
 
 
 def step(what: str) -> None:
     """A moment at which a process may die."""
-    global _count
     if not (label := _inside.get()):
         return
-    _count += 1
+    _counts[label] += 1
+    here = f"{label} {_counts[label]}"
     if path := os.environ.get(STEPS):
         with open(path, "a") as file:
-            file.write(f"{_count} {label}: {what}\n")
+            file.write(f"{here}: {what}\n")
     mark = os.environ.get(MARK, "")
-    if mark and _count == int(os.environ[CRASH_AT]) and not os.path.exists(mark):
+    if mark and here == os.environ[CRASH_AT] and not os.path.exists(mark):
         Path(mark).write_text(f"{label}: {what}")
         os.kill(os.getpid(), int(os.environ.get(SIGNAL, signal.SIGKILL)))
 

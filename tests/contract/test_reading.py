@@ -1,0 +1,211 @@
+"""From what was said to memories: nothing is lost, the same is kept once, a correction wins over what it corrects."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.memory import conversation, idle, memories_of, said
+
+from memsched import AsyncMemScheduler
+from memsched.memory.cubes import CubeRef
+from memsched.memory.turns import MAX_TEXT_CHARACTERS, turns_of
+from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+SLOWLY = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+PEOPLE = ["Anna", "Hanna", "Ben", "Bengt", "my sister", "Mr. Li", "Ann-Marie", "O'Neill", "José"]
+THINGS = ["nuts", "peanuts", "nut oil", "cats", "penicillin", "gluten", "birch pollen", "E102", "milk"]
+TEMPLATES = [
+    "{who} is allergic to {what}.", "{who} hates {what}.", "{who} cannot stand {what}", "{who} loves {what}!",
+    "{who} has {what} at home.", "{who} is afraid of {what}.", "{who}: {what}?! Never.", "{what} make {who} sick.",
+    "{who} works with {what}.", "{who} eats {what} every day.", "{who} does not eat {what}.",
+    "{who}'s favourite: {what}",
+]  # fmt: skip
+
+
+@pytest.fixture
+async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+    await made.start()
+    return made
+
+
+async def read(scheduler: AsyncMemScheduler, cube: str, *messages: ScheduleMessageItem) -> None:
+    """As the handler of ``add`` reads, one message after another."""
+    reader = (await scheduler.memory()).reader
+    for message in messages:
+        await reader.read_turns(CubeRef("alice", cube), {message.item_id: turns_of(message)})
+
+
+async def texts(scheduler: AsyncMemScheduler, cube: str, query: str, top_k: int = 3) -> list[str]:
+    services = await scheduler.memory()
+    return [each.memory.text for each in await services.search.search(CubeRef("alice", cube), query, top_k)]
+
+
+async def test_short_facts_survive_beside_facts_that_differ_in_one_word(scheduler: AsyncMemScheduler) -> None:
+    fact = st.builds(lambda form, who, what: form.format(who=who, what=what), st.sampled_from(TEMPLATES),
+                     st.sampled_from(PEOPLE), st.sampled_from(THINGS))  # fmt: skip
+
+    @SLOWLY
+    @given(facts=st.lists(fact, min_size=1, max_size=8, unique=True))
+    async def survive(facts: list[str]) -> None:
+        cube = str(uuid4())
+        await read(scheduler, cube, *(said(text, number, mem_cube_id=cube) for number, text in enumerate(facts)))
+        kept = {memory.text: memory for memory in await memories_of(scheduler, cube=cube)}
+        assert set(kept) == set(facts)
+        assert not any(memory.superseded_by for memory in kept.values())
+        for text in facts:
+            assert text in await texts(scheduler, cube, text)
+
+    await _run(survive)
+
+
+async def _run(test: Any) -> None:
+    """A property of coroutines: hypothesis calls plain functions, so each example runs to its end in this loop."""
+    import asyncio
+
+    inner = test.hypothesis.inner_test
+    loop = asyncio.get_running_loop()
+
+    def blocking(**values: Any) -> None:
+        asyncio.run_coroutine_threadsafe(inner(**values), loop).result()
+
+    test.hypothesis.inner_test = blocking
+    await asyncio.to_thread(test)
+
+
+def corrections(count: int) -> list[tuple[list[str], str, str, str]]:
+    """(other things said, what was said, what corrects it, a question about it), made up."""
+    chance = random.Random(7)
+    cities = ["Lisbon", "Porto", "Rome", "Oslo", "Hamburg", "Kyiv", "Lima", "Graz", "Delhi", "Turin"]
+    days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+    dogs = ["Rex", "Max", "Bella", "Luna", "Rocky", "Milo"]
+    foods = ["carrots", "peanut butter", "rice", "salmon", "apples", "cheese"]
+    colours = ["red", "green", "blue", "yellow", "white"]
+    forms = [
+        ("I live in {a}.", ["Actually, I live in {b}.", "I moved to {b}.", "Correction: I live in {b} now, not in {a}.",
+                            "I no longer live in {a}, I live in {b}."], "Where do I live?", cities),
+        ("My sister works in {a}.", ["Sorry, my sister works in {b}.", "My sister works in {b} now.",
+                                     "No, my sister works in {b}, not {a}."], "Where does my sister work?", cities),
+        ("The meeting is on {a}.", ["Update: the meeting is on {b}.", "The meeting is on {b}, not on {a}.",
+                                    "Wait, the meeting is on {b}."], "When is the meeting?", days),
+        ("My dog is called {a}.", ["Actually my dog is called {b}.", "My dog is not called {a} but {b}.",
+                                   "I meant: my dog is called {b}."], "What is the name of my dog?", dogs),
+        ("My favourite food is {a}.", ["My favourite food is no longer {a}, it is {b}.",
+                                       "I changed my mind, my favourite food is {b}.",
+                                       "In fact, my favourite food is {b}."], "What is my favourite food?", foods),
+        ("The front door of our house is {a}.", ["I was wrong. The front door of our house is {b}.",
+                                                 "Oops, the front door of our house is {b}.",
+                                                 "The front door of our house is {b} now."],
+         "Which colour is the front door?", colours),
+    ]  # fmt: skip
+    noise = ["It rains today.", "We talked about books.", "Bob repairs his bicycle.", "The train was late again.",
+             "Carol bakes bread on Sundays.", "The neighbours have a new cat."]  # fmt: skip
+    made = []
+    for _ in range(count):
+        old, news, question, values = chance.choice(forms)
+        a, b = chance.sample(values, 2)
+        new = chance.choice(news).format(a=a, b=b)
+        made.append((chance.sample(noise, 4), old.format(a=a), new, question))
+    return made
+
+
+async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: AsyncMemScheduler) -> None:
+    won = 0
+    lost = []
+    for others, old, new, question in corrections(100):
+        cube = str(uuid4())
+        talk = [others[0], old, others[1], others[2], new, others[3]]
+        await read(scheduler, cube, *(said(text, 10 * number, mem_cube_id=cube) for number, text in enumerate(talk)))
+        by_text = {memory.text: memory for memory in await memories_of(scheduler, cube=cube)}
+        first = (await texts(scheduler, cube, question))[0]
+        replaced = {text for text, memory in by_text.items() if memory.superseded_by}
+        if first == new and replaced == {old} and by_text[old].superseded_by == by_text[new].memory_id:
+            won += 1
+        else:
+            lost.append((old, new, first, replaced))
+    assert (won, lost) == (100, [])
+
+
+async def test_what_is_said_again_is_kept_once_with_both_sources(scheduler: AsyncMemScheduler) -> None:
+    await read(scheduler, "home", said("My sister is allergic to nuts.", 0, item_id="one"))
+    await read(scheduler, "home", said("my sister is allergic to  NUTS!", 9, item_id="two"))
+
+    (memory,) = await memories_of(scheduler)
+
+    assert memory.text == "My sister is allergic to nuts."
+    assert set(memory.sources) == {"one#0", "two#0"}
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("I like nuts.", "I do not like nuts."), ("Is he late?", "He is late."), ("Max bit Rex.", "Rex bit Max."),
+        ("It costs 12 euros.", "It costs 13 euros."),
+    ],
+)  # fmt: skip
+async def test_what_means_something_else_is_never_taken_for_the_same(
+    scheduler: AsyncMemScheduler, pair: tuple[str, str]
+) -> None:
+    await read(scheduler, "home", *(said(text, number) for number, text in enumerate(pair)))
+
+    assert {memory.text for memory in await memories_of(scheduler)} == set(pair)
+
+
+async def test_a_long_utterance_is_split_and_nothing_of_it_is_lost(scheduler: AsyncMemScheduler) -> None:
+    words = [f"word{number}" for number in range(3000)]
+    await read(scheduler, "home", said(" ".join(words), item_id="long"))
+
+    parts = sorted(await memories_of(scheduler), key=lambda memory: memory.part)
+
+    assert len(parts) > 1
+    assert max(len(part.text) for part in parts) <= MAX_TEXT_CHARACTERS
+    assert " ".join(part.text for part in parts).split() == words
+    assert [part.part for part in parts] == list(range(len(parts)))
+
+
+async def test_lasting_facts_about_the_user_are_told_apart(scheduler: AsyncMemScheduler) -> None:
+    talk = conversation(
+        ("Alice", "I am allergic to nuts."), ("Alice", "The train was late."), ("Bob", "I live in Rome."),
+        ("Alice", "Do I like tea?"),
+    )  # fmt: skip
+    await scheduler.submit_messages(talk)
+    await idle(scheduler)
+
+    types = {memory.text: memory.memory_type for memory in await memories_of(scheduler)}
+
+    assert types == {
+        "I am allergic to nuts.": USER_MEMORY_TYPE, "The train was late.": LONG_TERM_MEMORY_TYPE,
+        "I live in Rome.": LONG_TERM_MEMORY_TYPE, "Do I like tea?": LONG_TERM_MEMORY_TYPE,
+    }  # fmt: skip
+
+
+async def test_who_spoke_when_and_in_which_session_is_kept(scheduler: AsyncMemScheduler) -> None:
+    talk = conversation(("Alice", "Hello Bob."), ("Bob", "Hello Alice, how is Max?"), minute=3, session_id="evening")
+    await read(scheduler, "home", talk)
+
+    first, second = sorted(await memories_of(scheduler), key=lambda memory: memory.turn)
+
+    assert [(each.speaker, each.session_id, each.turn) for each in (first, second)] == [
+        ("Alice", "evening", 0), ("Bob", "evening", 1),
+    ]  # fmt: skip
+    assert first.at <= second.at
+
+
+async def test_a_message_that_comes_again_makes_no_second_memory(scheduler: AsyncMemScheduler) -> None:
+    talk = conversation(("Alice", "We got a puppy."), ("Alice", "It is called Rex."), item_id="talk")
+    await read(scheduler, "home", talk)
+    before = {memory.memory_id: memory for memory in await memories_of(scheduler)}
+
+    await read(scheduler, "home", talk, talk)
+
+    assert {memory.memory_id: memory for memory in await memories_of(scheduler)} == before

@@ -1,0 +1,210 @@
+"""What is found for a question, in which order, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.memory import FIRST, conversation, idle, memories_of, said
+
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.memory.searching import METHODS, InvalidSearch, SearchResult
+from memsched.memory.turns import turns_of
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+
+TALK = conversation(
+    ("Alice", "Have you ever been to Norway?"),
+    ("Bob", "Yes, in the summer of 2019."),
+    ("Alice", "Did you like the fjords there?"),
+    ("Bob", "Loved them, but it rained a lot."),
+    ("Alice", "My tomatoes are ripe at last."),
+    item_id="norway", session_id="s1",
+)  # fmt: skip
+
+
+@pytest.fixture(params=["in this process", "in the vector process"])
+async def scheduler(
+    request: pytest.FixtureRequest, schedulers_at: Callable[..., AsyncMemScheduler]
+) -> AsyncMemScheduler:
+    """With memory's own handlers, on either store."""
+    if request.param == "in this process":
+        made = schedulers_at(f"memory://{uuid4()}", memory=True)
+    else:
+        made = request.getfixturevalue("memory_schedulers")()
+    await made.start()
+    return made
+
+
+async def tell(scheduler: AsyncMemScheduler, *messages: ScheduleMessageItem) -> None:
+    await scheduler.submit_messages(messages)
+    await idle(scheduler)
+
+
+async def search(scheduler: AsyncMemScheduler, query: str, **more: Any) -> list[SearchResult]:
+    return await scheduler.retriever.search(query, "alice", "home", **more)
+
+
+async def texts(scheduler: AsyncMemScheduler, query: str, **more: Any) -> list[str]:
+    return [result.memory.text for result in await search(scheduler, query, **more)]
+
+
+async def test_scores_fall_and_are_the_sums_of_their_parts(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, TALK)
+
+    results = await search(scheduler, "Did Bob like the fjords of Norway?")
+
+    scores = [result.score for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert all(result.score == pytest.approx(sum(result.parts.values()), abs=1e-6) for result in results)
+    assert {"dense", "lexical", "neighbours"} <= {part for result in results for part in result.parts}
+
+
+async def test_what_was_said_around_a_hit_is_found_with_it(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, TALK, said("It rained all night in Oslo.", 300, session_id="s2"))
+    answer = "Yes, in the summer of 2019."
+
+    with_neighbours = await search(scheduler, "Has anybody been to Norway?")
+    without = await search(scheduler, "Has anybody been to Norway?", search_args={"neighbours": 0.0})
+
+    assert answer in [result.memory.text for result in with_neighbours[:2]]
+    assert with_neighbours[1].parts["neighbours"] > 0.5
+    assert not any("neighbours" in result.parts for result in without)
+    assert all(result.score < 0.1 for result in without if result.memory.text == answer)
+
+
+@pytest.mark.parametrize(
+    ("query", "method", "is_found"),
+    [("tomatos", "dense", True), ("tomatos", "hybrid", True), ("photosynthesis", "lexical", False),
+     ("ripe", "lexical", True)],
+)  # fmt: skip
+async def test_methods_find_by_form_by_word_or_by_both(
+    scheduler: AsyncMemScheduler, query: str, method: str, is_found: bool
+) -> None:
+    await tell(scheduler, TALK)
+
+    found = await texts(scheduler, query, method=method, top_k=1)
+
+    assert (found == ["My tomatoes are ripe at last."]) is is_found
+
+
+async def test_names_of_the_original_system_are_understood_and_others_named(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, TALK)
+    expected = {method: await texts(scheduler, "the fjords", method=method) for method in set(METHODS.values())}
+
+    for name, method in METHODS.items():
+        assert await texts(scheduler, "the fjords", method=name) == expected[method]
+    with pytest.raises(InvalidSearch, match="tree_text_memory_search"):
+        await search(scheduler, "the fjords", method="magic")
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({"session_id": ["s2"]}, {"plan", "wish"}),
+        ({"speaker": ["Bob"]}, {"plan"}),
+        ({"since": FIRST + timedelta(minutes=20)}, {"wish"}),
+        ({"until": FIRST + timedelta(minutes=20)}, {"idea", "plan"}),
+        ({"since": FIRST, "until": FIRST + timedelta(minutes=5)}, {"idea"}),
+        ({"tags": ["preference"]}, {"wish"}),
+        ({"memory_type": ["UserMemory"]}, {"wish"}),
+        ({"kind": ["fact"]}, set()),
+        ({}, {"idea", "plan", "wish"}),
+    ],
+)  # fmt: skip
+async def test_filters_say_what_may_be_found(
+    scheduler: AsyncMemScheduler, args: dict[str, Any], expected: set[str]
+) -> None:
+    await tell(
+        scheduler,
+        conversation(("Carol", "The garden idea: a pond."), session_id="s1", item_id="idea"),
+        conversation(("Bob", "The garden plan: a hedge."), minute=10, session_id="s2", item_id="plan"),
+        conversation(("Alice", "I love a garden with roses."), minute=30, session_id="s2", item_id="wish"),
+    )
+
+    found = await search(scheduler, "the garden", search_args={"neighbours": 0.0, **args})
+
+    assert {next(iter(result.memory.sources)).partition("#")[0] for result in found} == expected
+
+
+@pytest.mark.parametrize("args", [{"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"color": "red"},
+                                  {"neighbours": 7}, {"top": 1}])  # fmt: skip
+async def test_what_is_no_filter_is_refused(scheduler: AsyncMemScheduler, args: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSearch, match=next(iter(args))):
+        await search(scheduler, "anything", search_args=args)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1001])
+async def test_a_number_of_results_that_is_none_is_refused(scheduler: AsyncMemScheduler, top_k: int) -> None:
+    with pytest.raises(InvalidSearch, match="top_k"):
+        await search(scheduler, "anything", top_k=top_k)
+
+
+@pytest.mark.parametrize("query", ["", "   ", "?!", "\x00", "\ud83d", "x" * 100_000])
+async def test_any_text_may_be_asked_for(scheduler: AsyncMemScheduler, query: str) -> None:
+    await tell(scheduler, said("The pond is frozen."))
+
+    assert await texts(scheduler, query) in ([], ["The pond is frozen."])
+
+
+async def test_of_the_same_words_in_other_spelling_the_newer_is_shown_alone(scheduler: AsyncMemScheduler) -> None:
+    services = await scheduler.memory()
+    ref = await services.cubes.register("alice", "home")
+    # two workers that stored at the same moment: neither saw the other's
+    services.reader._said_before = _nobody_said_before  # type: ignore[method-assign, assignment]
+    for message in (said("The pond is frozen.", 0, item_id="one"), said("The POND is frozen!", 9, item_id="other")):
+        await services.reader.read_turns(ref, {message.item_id: turns_of(message)})
+
+    results = await search(scheduler, "frozen pond")
+
+    assert [result.memory.text for result in results] == ["The POND is frozen!"]
+    assert len(await memories_of(scheduler)) == 2
+
+
+async def _nobody_said_before(*_: Any) -> tuple[dict[str, Any], set[str]]:
+    return {}, set()
+
+
+async def test_a_newer_statement_about_the_same_comes_before_the_older(scheduler: AsyncMemScheduler) -> None:
+    for number, colour in enumerate(("red", "green", "blue")):
+        await tell(scheduler, said(f"The front door is {colour}.", number * 60))
+
+    found = await texts(scheduler, "Which colour is the front door?")
+
+    assert found == [f"The front door is {colour}." for colour in ("blue", "green", "red")]
+
+
+async def test_a_newer_statement_about_somebody_else_stays_behind(scheduler: AsyncMemScheduler) -> None:
+    for number, name in enumerate(("Anna", "Hanna", "Joanna")):
+        await tell(scheduler, said(f"{name} is allergic to nuts.", number * 60))
+
+    assert (await texts(scheduler, "Is Anna allergic to nuts?"))[0] == "Anna is allergic to nuts."
+
+
+async def test_diversity_brings_other_things_up(scheduler: AsyncMemScheduler) -> None:
+    tulips = [said(f"In garden bed {number} grow red tulips and more red tulips.", number) for number in range(5)]
+    await tell(scheduler, *tulips, said("In the garden shed stands a mower.", 50))
+
+    plain = await texts(scheduler, "red tulips in the garden", top_k=3)
+    diverse = await texts(scheduler, "red tulips in the garden", top_k=3, search_args={"diversity": 0.9})
+
+    assert "In the garden shed stands a mower." not in plain
+    assert "In the garden shed stands a mower." in diverse
+    assert diverse[0] == plain[0]
+
+
+async def test_a_memory_that_was_corrected_is_behind_what_corrects_it(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("My aunt lives in Hamburg.", 0))
+    await tell(scheduler, said("Actually, my aunt lives in Bremen.", 5))
+
+    first, second = await search(scheduler, "Does the aunt live in Hamburg?")
+
+    assert (first.memory.text, second.memory.text) == (
+        "Actually, my aunt lives in Bremen.",
+        "My aunt lives in Hamburg.",
+    )
+    assert second.parts["superseded"] < 0 < first.parts["corrects"]
+    assert second.memory.superseded_by == first.memory.memory_id

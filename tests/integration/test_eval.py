@@ -1,0 +1,134 @@
+"""`memsched eval locomo`: a small made-up file through the real pipeline, and files that are none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support.processes import clean_environment
+
+from memsched.evaluation.locomo import NotAConversationFile, read_conversations
+from memsched.evaluation.replay import Scores
+
+pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed (pip install 'memsched[embedded]')")
+pytestmark = pytest.mark.timeout(90)
+
+OPENING = "It is good to see you again, how was your week?"
+
+
+def conversation(name: str, secret: str) -> dict[str, Any]:
+    """Two sessions; each conversation has the same words and ids as all others, but for one secret."""
+    sessions = [
+        ["Hello there!", OPENING, f"My locker has the number {secret}.", "I keep my boots in it."],
+        ["We adopted a kitten.", "What is the name of the kitten?", "The kitten is called Minka.", "Lovely name!"],
+    ]
+    talk: dict[str, Any] = {"speaker_a": "Ann", "speaker_b": "Ben"}
+    for number, turns in enumerate(sessions, 1):
+        talk[f"session_{number}_date_time"] = f"{number}:30 pm on {number} May, 2026"
+        talk[f"session_{number}"] = [
+            {"speaker": "Ann" if place % 2 == 0 else "Ben", "dia_id": f"D{number}:{place + 1}", "text": text}
+            for place, text in enumerate(turns)
+        ]
+    questions = [
+        {"question": "Which number does the locker have?", "evidence": ["D1:3"], "category": 4},
+        {"question": "What is the kitten called?", "evidence": ["D2:3", "D2:9"], "category": 1},
+        {"question": "What is kept in the locker?", "evidence": ["D1:4"], "category": 4},
+        {"question": "Who won?", "evidence": [], "category": 5},
+    ]
+    return {"sample_id": name, "conversation": talk, "qa": questions}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "talks.json"
+    path.write_text(json.dumps([conversation("one", "4711"), conversation("two", "0815")]))
+    return path
+
+
+def evaluate(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "memsched.cli", "eval", "locomo", *words],
+        env=clean_environment(COLUMNS="120", **environment), capture_output=True, text=True, timeout=80,
+    )  # fmt: skip
+
+
+def test_conversations_are_replayed_and_the_evidence_is_found(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+
+    # A developer's own settings are for real work.
+    done = evaluate(str(file), "--json", str(out), MEMSCHED_REDIS_URL="redis://nowhere", MEMSCHED_MEMORY="false")
+
+    assert done.returncode == 0, done.stderr
+    flat = json.loads(out.read_text())
+    assert (flat["questions"], flat["without_evidence"], flat["turns"]) == (6, 2, 16)
+    assert (flat["questions_single_hop"], flat["questions_multi_hop"]) == (4, 2)
+    assert flat["recall_at_5"] == flat["recall_at_10"] == flat["recall_at_20"] == 1.0
+    assert flat["recall_at_5_single_hop"] == 1.0
+    assert flat["hit_at_20"] == 1.0, "8 memories fit into a working set"
+    assert {"search_mean_ms", "working_set_mean_ms", "add_mean_ms", "query_to_ready_mean_ms"} <= flat.keys()
+    assert flat["ingest_turns_per_s"] > 0
+    assert flat["messages_per_s"] > 0
+    for shown in ("recall@10", "hit@20", "single hop", "multi hop", "100.0 %", "2 conversations, 16 turns"):
+        assert shown in done.stdout
+    left = [process for process in psutil.process_iter(["cmdline"]) if "memsched-eval-" in str(process.info["cmdline"])]
+    assert left == []
+
+
+def test_conversations_with_the_same_words_and_ids_are_kept_apart(file: Path, tmp_path: Path) -> None:
+    both, alone = tmp_path / "both.json", tmp_path / "alone.json"
+
+    evaluate(str(file), "--json", str(both))
+    evaluate(str(file), "--conversations", "1", "--json", str(alone))
+
+    shares = [
+        {name: value for name, value in json.loads(each.read_text()).items() if "_at_" in name}
+        for each in (both, alone)
+    ]
+    assert shares[0] == shares[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("no json", "Expecting value"), ("{}", "a list of conversations"), ("[]", "a list of conversations"),
+        ('[{"sample_id": "x"}]', "conversation 0: KeyError: 'conversation'"),
+        ('[{"conversation": {"session_1": [], "session_1_date_time": "today"}}]', "conversation 0: ValueError"),
+        ('[{"conversation": 7}]', "conversation 0"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_none_is_a_clear_error(tmp_path: Path, content: str, what: str) -> None:
+    file = tmp_path / "talks.json"
+    file.write_text(content)
+
+    with pytest.raises(NotAConversationFile, match=what):
+        read_conversations(file)
+
+
+def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    refused = evaluate(str(tmp_path / "nothing.json"))
+
+    assert refused.returncode == 1
+    assert "nothing.json" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_shares_are_means_of_questions_and_times_are_in_ms() -> None:
+    scores = Scores(turns=10, messages=4, questions=2, ingest_seconds=2.0, total_seconds=4.0)
+    for category, recall in (("temporal", 1.0), ("adversarial", 0.5)):
+        for each in ("all", category):
+            scores.hit[each].append(recall / 2)
+            for depth in (5, 10, 20):
+                scores.recall[each][depth].append(recall)
+    scores.seconds["search"] += [0.001, 0.002, 0.006]
+
+    flat = scores.as_flat()
+
+    assert (flat["recall_at_10"], flat["recall_at_10_temporal"], flat["hit_at_20"]) == (0.75, 1.0, 0.375)
+    assert (flat["search_mean_ms"], flat["search_p50_ms"]) == (3.0, 2.0)
+    assert (flat["ingest_turns_per_s"], flat["messages_per_s"]) == (5.0, 1.0)
+    assert "recall_at_10_multi_hop" not in flat
