@@ -1,0 +1,218 @@
+"""What the handlers of memory's own labels do, and that their events are true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.memory import FIRST, conversation, dead, found, idle, memories_of, said, texts_of
+
+from memsched import AsyncMemScheduler, HandlerContext, ScheduleLogForWebItem, ScheduleMessageItem
+from memsched.messages import USER_MEMORY_TYPE
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+
+
+@pytest.fixture
+async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+    await made.start()
+    return made
+
+
+async def tell(scheduler: AsyncMemScheduler, *messages: ScheduleMessageItem) -> list[ScheduleLogForWebItem]:
+    """The events of these messages and what follows from them."""
+    await scheduler.submit_messages(messages)
+    await idle(scheduler)
+    events: list[ScheduleLogForWebItem] = await scheduler.get_web_log_messages(1000)
+    return events
+
+
+def of(events: list[ScheduleLogForWebItem], label: str) -> ScheduleLogForWebItem:
+    (event,) = [event for event in events if event.label == label]
+    return event
+
+
+# -- mem_organize ----------------------------------------------------------------------------------------------------
+
+
+async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("We painted the kitchen walls with bright yellow paint.", 0, item_id="one"))
+    await tell(scheduler, said("We painted the kitchen walls with the bright yellow paint today.", 60, item_id="two"))
+    others = ["We painted the kitchen walls in bright green.", "We did not paint the kitchen walls with yellow.",
+              "Max weighs 12 kilos now.", "Max weighs 13 kilos now."]  # fmt: skip
+    await tell(scheduler, *(said(text, 100 + number) for number, text in enumerate(others)))
+
+    events = await tell(scheduler, said("", 200, "mem_organize"))
+
+    memories = {memory.text: memory for memory in await memories_of(scheduler)}
+    old = memories["We painted the kitchen walls with bright yellow paint."]
+    kept = memories["We painted the kitchen walls with the bright yellow paint today."]
+    assert (old.status, old.superseded_by) == ("archived", kept.memory_id)
+    assert set(kept.sources) == {"one#0", "two#0"}
+    assert all(memories[text].status == "activated" for text in others)
+    told = [event for event in events if event.label == "mem_organize"]
+    assert [event.metadata for event in told if "Merged" in event.log_content] == [
+        {"kept": kept.memory_id, "merged": [{"memory_id": old.memory_id, "text": old.text}]}
+    ]
+    assert any(event.log_content.startswith("Organized: 1 ") for event in told)
+    assert old.text not in await found(scheduler, "kitchen walls")
+    assert old.text not in await texts_of(scheduler)
+
+    # and once more there is nothing to do
+    events = await tell(scheduler, said("", 201, "mem_organize"))
+    assert any(event.log_content.startswith("Organized: 0 ") for event in events)
+
+
+# -- mem_feedback ----------------------------------------------------------------------------------------------------
+
+
+async def test_feedback_in_plain_words_corrects_what_it_is_about(scheduler: AsyncMemScheduler) -> None:
+    await tell(
+        scheduler, said("The meeting with Carol is on Friday.", 0), said("Carol likes tulips.", 1),
+        said("The kitchen is yellow.", 2),
+    )  # fmt: skip
+
+    events = await tell(scheduler, said("The meeting with Carol is on Monday.", 9, "mem_feedback", item_id="fb"))
+
+    memories = {memory.text: memory for memory in await memories_of(scheduler)}
+    new = memories["The meeting with Carol is on Monday."]
+    assert memories["The meeting with Carol is on Friday."].superseded_by == new.memory_id
+    assert {text for text, memory in memories.items() if memory.superseded_by} == {
+        "The meeting with Carol is on Friday."
+    }
+    assert (await found(scheduler, "When is the meeting with Carol?"))[0] == new.text
+    assert "The meeting with Carol is on Friday." not in await texts_of(scheduler)
+    assert any("The meeting with Carol is on Monday." in event.log_content for event in events)
+
+
+async def test_feedback_that_fits_nothing_is_remembered_and_corrects_nothing(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("Carol likes tulips.", 0))
+
+    await tell(scheduler, said("The garage door is broken.", 5, "mem_feedback"))
+
+    memories = await memories_of(scheduler)
+    assert {memory.text for memory in memories} == {"Carol likes tulips.", "The garage door is broken."}
+    assert not any(memory.superseded_by for memory in memories)
+
+
+async def test_feedback_by_id_corrects_that_memory_whatever_the_words(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("Carol likes tulips.", 0), said("Carol likes roses.", 1))
+    tulips = next(memory for memory in await memories_of(scheduler) if "tulips" in memory.text)
+
+    await tell(scheduler, said("Ben it was.", 5, "mem_feedback", info={"memory_id": tulips.memory_id}))
+
+    memories = {memory.text: memory for memory in await memories_of(scheduler)}
+    assert memories["Carol likes tulips."].superseded_by == memories["Ben it was."].memory_id
+    assert memories["Carol likes roses."].superseded_by is None
+
+
+@pytest.mark.parametrize(
+    ("content", "info", "why"),
+    [
+        ("", None, "content must say"), ("x", {"memory_id": "nonsense"}, "the cube has no memory"),
+        ("x", {"memory_id": str(uuid4())}, "the cube has no memory"), ("x", {"action": "burn"}, "info.action"),
+        ("x", {"action": "archive"}, "needs info.memory_id"),
+    ],
+)  # fmt: skip
+async def test_feedback_that_makes_no_sense_says_why_and_stops_nothing(
+    scheduler: AsyncMemScheduler, content: str, info: dict[str, Any] | None, why: str
+) -> None:
+    await tell(scheduler, said(content, 0, "mem_feedback", info=info), said("Carol likes tulips.", 1))
+
+    (letter,) = await dead(scheduler)
+    assert why in letter.error
+    assert await texts_of(scheduler) == ["Carol likes tulips."]
+
+
+# -- pref_add --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_preference_is_about_the_user_and_found_as_one(scheduler: AsyncMemScheduler) -> None:
+    history = conversation(
+        ("Alice", "I prefer trains to planes."), ("Alice", "The train was late."), ("Bob", "I love planes."),
+        minute=3, label="pref_add",
+    )  # fmt: skip
+    await tell(scheduler, said("Only short answers, please", 0, "pref_add"), history)
+
+    memories = {memory.text: memory for memory in await memories_of(scheduler)}
+    assert memories.keys() == {"Only short answers, please", "I prefer trains to planes."}
+    for memory in memories.values():
+        assert (memory.kind, memory.memory_type) == ("preference", USER_MEMORY_TYPE)
+        assert memory.importance >= 0.6
+    assert "I prefer trains to planes." in await found(scheduler, "trains", search_args={"tags": ["preference"]})
+
+
+# -- query, answer, add ----------------------------------------------------------------------------------------------
+
+
+async def test_a_question_makes_the_set_ready_and_both_are_told(scheduler: AsyncMemScheduler) -> None:
+    events = await tell(scheduler, said("Rex sleeps in the blue basket.", 0, item_id="a"))
+    assert of(events, "add").log_content == "Remembered 1 memory: Rex sleeps in the blue basket."
+    assert of(events, "add").current_memory_sizes["long_term_memory_size"] == 1
+
+    events = await tell(scheduler, said("Where does Rex sleep?", 5, "query", item_id="q"))
+
+    assert any(event.label == "query" and "Where does Rex sleep?" in event.log_content for event in events)
+    update = [event for event in events if event.label == "mem_update"][-1]
+    assert update.to_memory_type == "WorkingMemory"
+    assert update.current_memory_sizes["working_memory_size"] == len(await texts_of(scheduler)) == 1
+
+
+async def test_only_what_the_answer_used_is_counted_once(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("Rex sleeps in the blue basket.", 0), said("Bob repairs old motorcycles.", 1))
+    answer = said("In the blue basket, that is where Rex sleeps.", 9, "answer", item_id="n")
+
+    events = await tell(scheduler, answer)
+    await tell(scheduler, answer)
+
+    used = {memory.text: (memory.use_count, memory.last_used_at) for memory in await memories_of(scheduler)}
+    assert used["Bob repairs old motorcycles."] == (0, None)
+    assert used["Rex sleeps in the blue basket."] == (1, FIRST + timedelta(minutes=9))
+    told = of(events, "answer")
+    assert told.log_content.startswith("The answer used 1 of 2 memories")
+    assert isinstance(told.metadata, list)
+    assert [each["text"] for each in told.metadata] == ["Rex sleeps in the blue basket."]
+
+
+async def test_what_is_said_twice_is_told_as_known(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("Rex sleeps in the blue basket.", 0))
+
+    events = await tell(scheduler, said("rex sleeps in the BLUE basket!", 5))
+
+    assert [event.log_content for event in events if event.label == "add"][-1].startswith("Said before, kept once")
+
+
+async def test_a_handler_of_ones_own_takes_the_place_of_a_built_in_one(
+    schedulers_at: Callable[..., AsyncMemScheduler],
+) -> None:
+    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+    seen: list[str] = []
+
+    async def own(messages: list[ScheduleMessageItem], context: HandlerContext) -> None:
+        seen.extend(message.content for message in messages)
+
+    scheduler.register_handlers({"query": own})
+    await scheduler.start()
+    await tell(scheduler, said("Rex sleeps in the blue basket.", 0), said("Where does Rex sleep?", 5, "query"))
+
+    assert seen == ["Where does Rex sleep?"]
+    assert await texts_of(scheduler) == ["Rex sleeps in the blue basket."]
+
+
+@pytest.mark.parametrize("label", ["add", "mem_read", "pref_add", "query", "answer"])
+@pytest.mark.parametrize("history", [[7], [{}], [{"content": 7}], [{"role": "user"}], [None]])
+async def test_a_conversation_that_is_none_stops_nothing(
+    scheduler: AsyncMemScheduler, label: str, history: list[Any]
+) -> None:
+    from support.memory import put
+
+    broken = said("", 0, label, item_id="broken").model_copy(update={"chat_history": history})
+    await put(scheduler, broken)
+    await tell(scheduler, said("Carol likes tulips.", 5))
+
+    assert "Carol likes tulips." in await texts_of(scheduler)
+    assert {letter.item_id for letter in await dead(scheduler)} <= {"broken"}
