@@ -23,6 +23,7 @@ from memsched.messages import (
     ScheduleLogForWebItem,
     ScheduleMessageItem,
 )
+from memsched.settings import Settings
 from memsched.worker.context import HandlerContext
 
 log = structlog.get_logger(__name__)
@@ -58,12 +59,17 @@ async def handle(
     except HotStateContested as error:
         _put_off(messages, ctx, error, _CONTESTED_SECONDS)
     except EmbeddingError as error:
-        if error.refused:
-            raise
-        delay = shared.settings.store_retry_after_seconds if error.temporary else _OPERATOR_NEEDED_SECONDS
-        _put_off(messages, ctx, error, delay)
+        _put_off(messages, ctx, error, _until_embedding_helps(error, shared.settings))
     except (EmbedderMismatch, SchemaTooNew, SettingsError) as error:
         _put_off(messages, ctx, error, _OPERATOR_NEEDED_SECONDS)
+
+
+def _until_embedding_helps(error: EmbeddingError, settings: Settings) -> float:
+    """Seconds."""
+    if not error.temporary:
+        return _OPERATOR_NEEDED_SECONDS
+    asked = min(error.retry_after or 0.0, settings.retry_cap_ms / 1000)
+    return max(asked, settings.store_retry_after_seconds)
 
 
 def _put_off(messages: Sequence[ScheduleMessageItem], ctx: HandlerContext, error: Exception, delay: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -52,14 +53,18 @@ class MemoryServices:
     async def open(
         cls, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None
     ) -> MemoryServices:
-        """Load the embedding model. The vector store is connected at the first call that needs it."""
-        services = cls(settings, server, keys, policy)
+        """Load the embedding model. The vector store is connected at the first call that needs it.
+
+        Raises SettingsError, and EmbeddingError; nothing stays open then.
+        """
+        # In a thread: making the language model's client takes most of a second.
+        services = await asyncio.to_thread(cls, settings, server, keys, policy)
         try:
             await services.embedder.prepare()
+            services._assemble()
         except BaseException:
             await services._close_models()
             raise
-        services._assemble()
         return services
 
     def _assemble(self) -> None:
@@ -76,13 +81,17 @@ class MemoryServices:
         )  # fmt: skip
 
     async def aclose(self) -> None:
-        await self.store.aclose()
-        await self._close_models()
+        try:
+            await self.store.aclose()
+        finally:
+            await self._close_models()
 
     async def _close_models(self) -> None:
-        await self.embedder.aclose()
-        if self.llm is not None:
-            await self.llm.aclose()
+        try:
+            await self.embedder.aclose()
+        finally:
+            if self.llm is not None:
+                await self.llm.aclose()
 
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
         """The model's order of the set, if it gives one in time; the present one otherwise."""

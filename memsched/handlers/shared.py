@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from memsched.connection import Server
+from memsched.errors import MemschedError
 from memsched.keys import Keys
 from memsched.settings import Settings
 
@@ -16,31 +17,57 @@ if TYPE_CHECKING:
 
 
 class SharedServices:
-    """The services of one process: made when the first message or call needs them, then kept."""
+    """The services of one process: made when the first message or call needs them, then kept.
+
+    Who needs them meanwhile waits for the same attempt, and is told of its failure; the next call is the next attempt.
+    One after the other they would wait for a model that does not answer, longer than a handler may run.
+    """
 
     def __init__(self, settings: Settings, keys: Keys, server: Callable[[], Awaitable[Server]]) -> None:
         self.settings = settings
         self._keys = keys
         self._server = server
         self._services: MemoryServices | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[MemoryServices] | None = None
         self.policy: WorkingSetPolicy | None = None
 
     async def get(self) -> MemoryServices:
-        if self._services is None:
-            async with self._opening:
-                if self._services is None:
-                    await asyncio.to_thread(_load)
-                    from memsched.handlers.services import MemoryServices
-
-                    server = await self._server()
-                    self._services = await MemoryServices.open(self.settings, server, self._keys, self.policy)
-        return self._services
+        """Raises SettingsError, EmbeddingError, what the server raises, and MemschedError when closed meanwhile."""
+        if self._services is not None:
+            return self._services
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(self._ended)
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)  # who is cancelled does not take the services from the others
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if opening.cancelled() and not (caller and caller.cancelling()):
+                raise MemschedError("Memory was closed before it was open.") from None
+            raise
 
     async def aclose(self) -> None:
+        """Who still waits for them gets a MemschedError. They may be opened again."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         if self._services is not None:
             services, self._services = self._services, None
             await services.aclose()
+
+    async def _open(self) -> MemoryServices:
+        await asyncio.to_thread(_load)
+        from memsched.handlers.services import MemoryServices
+
+        server = await self._server()
+        self._services = await MemoryServices.open(self.settings, server, self._keys, self.policy)
+        return self._services
+
+    def _ended(self, opening: asyncio.Task[MemoryServices]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # perhaps nobody waits for it any more: asyncio shall not complain of that
 
 
 def _load() -> None:

@@ -18,17 +18,17 @@ _CHOICES = (
 class EmbeddingError(MemschedError):
     """The embedding model did not give vectors."""
 
-    def __init__(self, message: str, *, temporary: bool, refused: bool = False) -> None:
-        """temporary: the same call may succeed later, and nobody has to do anything to this worker. refused: it may be
-        one of the texts; others will succeed.
+    def __init__(self, message: str, *, temporary: bool, retry_after: float | None = None) -> None:
+        """temporary: the same call may succeed later, and nobody has to do anything to this worker. retry_after:
+        seconds, if the model's server asked to be left alone for so long.
         """
         self.temporary = temporary
-        self.refused = refused
+        self.retry_after = retry_after
         super().__init__(message)
 
 
 class Embedder(Protocol):
-    """Gives vectors of length 1; all zero for a text in which the model finds nothing. Raises EmbeddingError.
+    """Gives vectors of length 1; all zero for a text of which the model makes nothing. Raises EmbeddingError.
 
     name: kept with the collection; vectors of two names cannot be compared. dimensions: known after ``prepare``.
     For one event loop.
@@ -75,14 +75,22 @@ def embedder_from(settings: Settings) -> Embedder:
         from memsched.memory.embedding_local import LocalEmbedder
 
         return LocalEmbedder(FastembedModel(_named(model, "fastembed:BAAI/bge-small-en-v1.5")), settings)
-    if chosen and Path(chosen).expanduser().is_dir():
+    if (folder := _folder(chosen)) is not None:
         from memsched.memory.embedding_folder import FolderModel
         from memsched.memory.embedding_local import LocalEmbedder
 
-        return LocalEmbedder(FolderModel(Path(chosen).expanduser()), settings)
+        return LocalEmbedder(FolderModel(folder), settings)
     raise SettingsError([
         f"MEMSCHED_EMBEDDING_MODEL: {chosen!r} is neither a model nor a folder. Set it to {_CHOICES}."
     ])  # fmt: skip
+
+
+def _folder(chosen: str) -> Path | None:
+    try:
+        path = Path(chosen).expanduser()
+        return path if chosen and path.is_dir() else None
+    except (OSError, RuntimeError):  # too long for a path, or the home of nobody
+        return None
 
 
 def _named(model: str, example: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsched.errors import SettingsError
 from memsched.memory.embedding_local import MODEL_THREADS
-from memsched.memory.local_model.folder import ModelFolder, Pooling, read_folder, unusable
+from memsched.memory.local_model.folder import ModelFolder, Pooling, pad_token, read_folder, unusable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +79,7 @@ class FolderModel:
         rows = []
         for group in _groups(ids):
             width = max(1, *(len(each) for each in group))
-            padded = np.full((len(group), width), int(self._folder.config.get("pad_token_id") or 0), dtype=np.int64)
+            padded = np.full((len(group), width), pad_token(self._folder.config), dtype=np.int64)
             mask = np.zeros((len(group), width), dtype=np.int64)
             for row, each in enumerate(group):
                 padded[row, : len(each)] = each

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from memsched.errors import SettingsError
 from memsched.memory.embedding import EmbeddingError
 from memsched.memory.vectors import as_lists, unit_rows
 from memsched.settings import Settings
@@ -91,7 +92,14 @@ class LocalEmbedder:
         if self._loaded:
             return
         started = time.monotonic()
-        self._model.load()
+        try:
+            self._model.load()
+        except (SettingsError, EmbeddingError):
+            raise
+        except Exception as error:  # a file that is gone, a disk that fails, or what nobody thought of
+            temporary = isinstance(error, (OSError, MemoryError))
+            failure = f"The model cannot be loaded ({type(error).__name__})."
+            raise EmbeddingError(failure, temporary=temporary) from error
         self._embed_loaded(self._model.documents, ["memory"])
         self._loaded = True
         log.info("embedding model loaded", action="embedding.loaded", model=self._model.name,

@@ -31,8 +31,10 @@ log = structlog.get_logger(__name__)
 
 MAX_TEXT_BYTES = 8000
 """Of a longer text only so much is embedded: OpenAI takes 8,192 tokens, and a token is one byte or more."""
-_SHORTER_BYTES = (4000, 2000, 1000)
-"""What is tried next for a text that the server refuses: a model of 512 tokens takes about 2,000 bytes of English."""
+_SHORTER_BYTES = (4000, 2000, 1000, 500, 250)
+"""What is tried next for a text that the server refuses: a model of 512 tokens takes about 2,000 bytes of English,
+and 500 of anything.
+"""
 _CALL_BYTES = 256 * 1024
 """OpenAI takes 300,000 tokens in one call."""
 _CALLS_AT_ONCE = 8
@@ -42,7 +44,7 @@ _BACKOFF_SECONDS = 0.25
 _NO_KEY = "none"
 """Servers on one's own machine want no key; the library sends one in any case."""
 _NO_TEXT = "."
-"""Sent for an empty text, which servers refuse, together with the rest of its batch."""
+"""Sent for an empty text, which servers refuse. And a text that a model in order does not refuse."""
 
 _REPEATABLE = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """And every 5xx."""
@@ -58,10 +60,10 @@ class _Failed(EmbeddingError):
     def __init__(
         self, message: str, *, temporary: bool, refused: bool = False, status: int = 0, retry_after: float | None = None
     ) -> None:
-        """status: of HTTP, or 0. retry_after: seconds, as the server asks."""
-        super().__init__(message, temporary=temporary, refused=refused)
+        """refused: it may be one of the texts. status: of HTTP, or 0."""
+        super().__init__(message, temporary=temporary, retry_after=retry_after)
+        self.refused = refused
         self.status = status
-        self.retry_after = retry_after
 
 
 class OpenAIEmbedder:
@@ -81,7 +83,7 @@ class OpenAIEmbedder:
 
     async def prepare(self) -> None:
         """Unless embedding_dimensions says it, the server is asked for one vector to learn its dimensions."""
-        await asyncio.to_thread(_import_openai)
+        await asyncio.to_thread(self._open)
         if not self.dimensions:
             await self._ask(["memory"])
 
@@ -100,6 +102,13 @@ class OpenAIEmbedder:
         if "_client" in self.__dict__:
             await self._client.close()
 
+    def _open(self) -> None:
+        """Most of a second. The library imports its resources when they are first asked for."""
+        import numpy  # noqa: F401
+        import openai.resources.embeddings  # noqa: F401
+
+        _ = self._client
+
     @cached_property
     def _client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI, Timeout
@@ -114,36 +123,47 @@ class OpenAIEmbedder:
     async def _embed(self, texts: list[str]) -> list[bytes]:
         async with self._places:
             try:
-                rows = await self._ask(texts)
+                rows: Sequence[NDArray[Any]] = list(await self._ask(texts))
             except _Failed as refusal:
-                if not refusal.refused or not any(_is_long(text) for text in texts):
+                if not refusal.refused:
                     raise
-                return await self._embed_apart(texts)
+                await self._ask([_NO_TEXT])  # when this is refused too, it is not for the texts
+                rows = await self._embed_apart(texts)
         return [row.tobytes() for row in rows]
 
-    async def _embed_apart(self, texts: Sequence[str]) -> list[bytes]:
-        """A batch was refused: each long text goes alone, so that how much of it is used depends on it alone."""
-        short = [text for text in texts if not _is_long(text)]
-        rows = dict(zip(short, await self._ask(short), strict=True)) if short else {}
-        for text in texts:
-            if text not in rows:
-                rows[text] = await self._embed_long(text)
-        return [rows[text].tobytes() for text in texts]
+    async def _embed_apart(self, texts: Sequence[str]) -> list[NDArray[Any]]:
+        """Halves of a batch that was refused, and halves of these: what becomes of a text depends on it alone."""
+        if len(texts) == 1:
+            return [await self._embed_refused(texts[0])]
+        rows: list[NDArray[Any]] = []
+        for half in (texts[: len(texts) // 2], texts[len(texts) // 2 :]):
+            try:
+                rows.extend(await self._ask(half))
+            except _Failed as refusal:
+                if not refusal.refused:
+                    raise
+                rows += await self._embed_apart(half)
+        return rows
 
-    async def _embed_long(self, text: str) -> NDArray[Any]:
-        lengths = [len(text.encode()), *(limit for limit in _SHORTER_BYTES if limit < len(text.encode()))]
-        for limit in lengths:
+    async def _embed_refused(self, text: str) -> NDArray[Any]:
+        """Of a text that was refused alone: once more, for what comes of it stays; then its beginning; then zeros."""
+        length = len(text.encode())
+        for limit in (length, *(limit for limit in _SHORTER_BYTES if limit < length)):
             try:
                 row: NDArray[Any] = (await self._ask([cut(text, limit)]))[0]
             except _Failed as refusal:
-                if not refusal.refused or limit == lengths[-1]:
+                if not refusal.refused:
                     raise
             else:
-                if limit != lengths[0]:
+                if limit < length:
                     log.info("a text was too long for the embedding model; its beginning was embedded",
-                             action="embedding.shortened", model=self._model, bytes=lengths[0], used=limit)  # fmt: skip
+                             action="embedding.shortened", model=self._model, bytes=length, used=limit)  # fmt: skip
                 return row
-        raise AssertionError("the last length returns or raises")
+        log.warning("the embedding model refuses a text; only its words will find it",
+                    action="embedding.refused", model=self._model, bytes=length)  # fmt: skip
+        import numpy as np
+
+        return np.zeros(self.dimensions, dtype=np.float32)
 
     async def _ask(self, texts: Sequence[str]) -> NDArray[Any]:
         """[texts, dimensions] of float32, of length 1. Repeats what may succeed, while there is time."""
@@ -263,10 +283,6 @@ def _unpacked(vectors: Sequence[bytes]) -> NDArray[Any]:
     return np.frombuffer(b"".join(vectors), dtype=np.float32).reshape(len(vectors), -1)
 
 
-def _is_long(text: str) -> bool:
-    return len(text.encode()) > _SHORTER_BYTES[-1]
-
-
 def _check(url: str, key: str) -> None:
     """Raises SettingsError; no message holds the key."""
     problems = []
@@ -282,8 +298,3 @@ def _check(url: str, key: str) -> None:
         problems.append("MEMSCHED_EMBEDDING_API_KEY: has characters that no key has.")
     if problems:
         raise SettingsError(problems)
-
-
-def _import_openai() -> None:
-    """Most of a second, in a thread; the library imports its resources when they are first asked for."""
-    import openai.resources.embeddings  # noqa: F401

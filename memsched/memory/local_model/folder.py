@@ -132,12 +132,12 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> Pooling:
         for key, value in config.items() if key.startswith("pooling_mode_") and value
     }  # fmt: skip
     named = config.get("pooling_mode")
-    chosen |= set(named if isinstance(named, list) else [named]) - {None}
+    chosen |= {str(each) for each in (named if isinstance(named, list) else [named]) if each is not None}
     if not chosen:
         return Pooling.MEAN
     supported = {pooling.value: pooling for pooling in Pooling}
     if len(chosen) != 1 or not chosen <= supported.keys():
-        raise unusable(path, f"it pools by {' and '.join(sorted(map(str, chosen)))}")
+        raise unusable(path, f"it pools by {' and '.join(sorted(chosen))}")
     return supported[chosen.pop()]
 
 
@@ -147,7 +147,7 @@ def _max_tokens(config: Mapping[str, Any], tokenizer: Mapping[str, Any], sentenc
         wanted = tokenizer.get("model_max_length")  # 10**30, or a float, where nobody said it
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and "roberta" in str(config.get("model_type")):
-        positions -= 1 + int(config.get("pad_token_id") or 0)  # it numbers them from after the padding's id
+        positions -= 1 + pad_token(config)  # it numbers them from after the padding's id
     limits = [limit for limit in (wanted, positions) if isinstance(limit, int) and _count(limit)]
     return min(limits) if limits else _DEFAULT_TOKENS
 
@@ -159,6 +159,11 @@ def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         if isinstance(prompt := prompts.get(name), str) and prompt:
             return prompt
     return ""
+
+
+def pad_token(config: Mapping[str, Any]) -> int:
+    value = config.get("pad_token_id")
+    return value if isinstance(value, int) else 0
 
 
 def _count(value: Any) -> bool:
