@@ -73,7 +73,7 @@ class Chat:
     def __init__(self, scheduler: AsyncMemScheduler, options: MosOptions) -> None:
         self._scheduler = scheduler
         self._options = options
-        self._said: OrderedDict[tuple[str, str], list[Message]] = OrderedDict()
+        self._said: OrderedDict[tuple[str, str, str], list[Message]] = OrderedDict()
 
     def clear(self, user_id: str) -> None:
         """Forget the recent turns of all of a user's sessions. What was remembered stays in the cubes."""
@@ -195,7 +195,7 @@ class Chat:
     def _history(self, question: Question) -> list[Message]:
         """The turns before the question that its prompt repeats."""
         if question.history is None:
-            return list(self._said.get((question.user_id, question.session_id), ()))
+            return list(self._said.get(_talk_of(question), ()))
         turns, window = _readable(question.history), 2 * self._options.max_turns_window
         return turns[-window:] if window else []
 
@@ -247,7 +247,7 @@ class Chat:
 
     def _keep(self, question: Question, said: Sequence[Message]) -> None:
         window = 2 * self._options.max_turns_window
-        key = question.user_id, question.session_id
+        key = _talk_of(question)
         self._said[key] = [*self._said.pop(key, []), *said][-window:] if window else []
         while len(self._said) > _SESSIONS_KEPT:
             self._said.popitem(last=False)
@@ -258,6 +258,11 @@ class Chat:
         log.warning(
             "the model did not help; the chat tells what is remembered", action="mos.chat_local_form", error=str(error)
         )
+
+
+def _talk_of(question: Question) -> tuple[str, str, str]:
+    """Whose talk it is in which session, about which cube: what was said about one is not told others who read another."""
+    return question.user_id, question.session_id, question.mem_cube_id
 
 
 def _dated(memory: Memory | WorkingMemory, said: str, *, corrected: bool = False) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar, cast
 
 import typer
 
@@ -17,9 +19,10 @@ from memsched.cli.options import Prefix, RedisUrl
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
-    from memsched.memory.reindexing import Outcome, Reindexer
+    from memsched.memory.reindexing import Outcome, Plan, Reindexer
 
 T = TypeVar("T")
+_LINE_EVERY_SECONDS = 5.0
 
 
 def reindex(
@@ -37,21 +40,57 @@ def reindex(
     Workers may go on meanwhile; those with the new model begin as soon as it is done. Killed, it goes on where it was
     when it is called again.
     """
+    settings = tool_settings(redis_url=redis_url, prefix=prefix)
+    if sys.stderr.isatty():
+        from memsched.logs import configure_logs
+
+        configure_logs(settings, cast("TextIO", _AboveTheBar()))
+    ask = not yes and sys.stdin.isatty()
+
+    async def begin(reindexer: Reindexer) -> tuple[Plan, Outcome | None]:
+        plan = await reindexer.plan()
+        if dry_run or ask or not _to_do(plan, force):
+            return plan, None
+        return plan, await _run(reindexer, force, keep_old)
+
+    plan, outcome = asyncio.run(_with_reindexer(settings, batch_size, begin))
+    if dry_run or not _to_do(plan, force):
+        _print_plan(plan, _to_do(plan, force), as_json)
+        return
+    if outcome is None:
+        # Asked outside of the event loop, which would keep Ctrl-C from ending the question.
+        in_the_end = "" if keep_old else ", and drop the old collection in the end"
+        confirm(f"{_said(plan)}. Embed them anew{in_the_end}?")
+        outcome = asyncio.run(_with_reindexer(settings, batch_size, lambda each: _run(each, force, keep_old)))
+    _print_outcome(outcome, as_json)
+
+
+def _to_do(plan: Plan, force: bool) -> bool:
+    return plan.needed or plan.switched or force
+
+
+def _said(plan: Plan) -> str:
     from memsched.terminal import plain
 
-    settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    plan = asyncio.run(_with_reindexer(settings, batch_size, lambda each: each.plan()))
-    to_do = plan.needed or plan.switched or force
+    memories = f"{plan.memories} memories of {plain(plan.source)}"
     begun = " (begun before)" if plan.target else ""
-    what = f"{plan.memories} memories of {plain(plan.source)}: from {plain(plan.made_with)} to {plain(plan.wanted)}"
-    if dry_run or not to_do:
+    if plan.needed or plan.switched:
+        return f"{memories}: from {plain(plan.made_with)} to {plain(plan.wanted)}{begun}"
+    return f"{memories}: embedded with {plain(plan.wanted)}{begun}"
+
+
+def _print_plan(plan: Plan, to_do: bool, as_json: bool) -> None:
+    if as_json:
         known = {"collection": plan.source, "made_with": plan.made_with, "embedding": plan.wanted,
                  "memories": plan.memories, "needed": plan.needed, "begun": bool(plan.target)}  # fmt: skip
-        typer.echo(json.dumps(known) if as_json else f"{what}{begun}{'' if to_do else '; nothing to do'}")
-        return
-    if not yes and sys.stdin.isatty():
-        confirm(f"{what}{begun}. Embed them anew{'' if keep_old else ', and drop the old collection in the end'}?")
-    outcome = asyncio.run(_with_reindexer(settings, batch_size, lambda each: _run(each, force, keep_old)))
+        typer.echo(json.dumps(known))
+    else:
+        typer.echo(f"{_said(plan)}{'' if to_do else ' already; nothing to do'}")
+
+
+def _print_outcome(outcome: Outcome, as_json: bool) -> None:
+    from memsched.terminal import plain
+
     if as_json:
         typer.echo(json.dumps(asdict(outcome)))
         return
@@ -63,6 +102,8 @@ def reindex(
 
 
 async def _run(reindexer: Reindexer, force: bool, keep_old: bool) -> Outcome:
+    if not sys.stderr.isatty():
+        return await reindexer.run(_Lines().tell, force=force, keep_old=keep_old)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from memsched.terminal import console
@@ -74,6 +115,33 @@ async def _run(reindexer: Reindexer, force: bool, keep_old: bool) -> Outcome:
             lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
             force=force, keep_old=keep_old,
         )  # fmt: skip
+
+
+class _AboveTheBar(io.TextIOBase):
+    """Whatever stderr is at the moment: while there is a bar, it writes above that."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return True
+
+
+class _Lines:
+    """Progress for who reads a log: one line when another step begins, and then now and then."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._next_at = 0.0
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        if what == self._what and time.monotonic() < self._next_at:
+            return
+        self._what, self._next_at = what, time.monotonic() + _LINE_EVERY_SECONDS
+        typer.echo(f"{what}: {done} of {total}", err=True)
 
 
 async def _with_reindexer(settings: Settings, batch: int, work: Callable[[Reindexer], Awaitable[T]]) -> T:

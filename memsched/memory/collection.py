@@ -65,14 +65,19 @@ class Collection:
         aliases = await self._client.get_aliases()
         return next((each.collection_name for each in aliases.aliases if each.alias_name == self._alias), None)
 
+    async def names(self) -> list[str]:
+        """All collections that stand or stood behind the alias, or are to, oldest first."""
+        there = [each.name for each in (await self._client.get_collections()).collections]
+        numbers = [int(found[1]) for name in there if (found := re.fullmatch(rf"{re.escape(self._alias)}-(\d+)", name))]
+        return [f"{self._alias}-{number}" for number in sorted(numbers) if f"{self._alias}-{number}" in there]
+
     async def next_name(self) -> str:
         """A name that no collection has yet."""
-        taken = {each.name for each in (await self._client.get_collections()).collections}
-        numbers = [int(found[1]) for name in taken if (found := re.fullmatch(rf"{re.escape(self._alias)}-(\d+)", name))]
-        return f"{self._alias}-{max(numbers, default=0) + 1}"
+        last = (await self.names() or [f"{self._alias}-0"])[-1]
+        return f"{self._alias}-{1 + int(last.rpartition('-')[2])}"
 
-    async def create(self, name: str) -> None:
-        """Make it with all its indexes; several processes may do so at once."""
+    async def create(self, name: str, marks: Mapping[str, Any] | None = None) -> None:
+        """Make it with all its indexes; several processes may do so at once. marks: metadata beside our own."""
         from qdrant_client import models
 
         from memsched.memory.store import DENSE, LEXICAL
@@ -91,7 +96,7 @@ class Collection:
                     sparse_vectors_config={LEXICAL: models.SparseVectorParams()},
                     # Memories of one cube are searched together: an index per tenant, none across.
                     hnsw_config=models.HnswConfigDiff(payload_m=16, m=0),
-                    metadata=self.own_metadata(),
+                    metadata={**self.own_metadata(), **(marks or {})},
                 )
             )
             log.info("collection made", action="store.collection_made", collection=name, embedder=self._embedder)

@@ -27,7 +27,7 @@ _CORRECTED_AGAIN = 5
 """Corrections of corrections that are followed from a memory which was found."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Scored:
     """A candidate while it is ranked."""
 

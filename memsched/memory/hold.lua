@@ -4,13 +4,13 @@
 -- ARGV[1]  who wants it
 -- ARGV[2]  for how many seconds; 0 lets go of it
 --
--- Returns 1 if it is held by (or, for 0, was let go of by) who wants it, 0 if somebody else holds it.
+-- Returns '' if it is held by (or, for 0, was let go of by) who wants it, and who holds it if that is somebody else.
 local holder = redis.call('HGET', KEYS[1], 'by')
-if holder and holder ~= ARGV[1] then return 0 end
+if holder and holder ~= ARGV[1] then return holder end
 if ARGV[2] == '0' then
   redis.call('DEL', KEYS[1])
 else
   redis.call('HSET', KEYS[1], 'by', ARGV[1])
   redis.call('EXPIRE', KEYS[1], ARGV[2])
 end
-return 1
+return ''

@@ -39,18 +39,19 @@ def newer_first(ranked: list[Scored], top_k: int, asked: Set[str]) -> list[Score
     top = ranked[: _LOOKED_AT * top_k]
     brief = [each for each in top if len(each.payload.get("text", "")) <= _SHORT_CHARACTERS]
     short = [each for each in brief if 1 < len(each.words) <= _SHORT]
-    for late, newer in enumerate(short):
-        for older in short[:late]:
+    for newer in short:
+        place = top.index(newer)
+        for at, older in enumerate(top[:place]):
             if (
-                older.score > newer.score
+                older in short
                 and _speaker(older) == _speaker(newer)
                 and _said_at(older) < _said_at(newer)
                 and _overlap(older.words, newer.words) >= _ABOUT_THE_SAME
                 and older.words & asked <= newer.words
             ):
-                _raise_to(newer, older.score, "newer")
-                top.remove(newer)
-                top.insert(top.index(older), newer)
+                if older.score > newer.score:
+                    _raise_to(newer, older.score, "newer")
+                top.insert(at, top.pop(place))
                 break
     return top + ranked[_LOOKED_AT * top_k :]
 

@@ -309,8 +309,9 @@ class MemoryStore:
                 )  # fmt: skip
             if not self._name or time.monotonic() - self._resolved_at >= RESOLVE_AFTER_SECONDS:
                 timeout = self._settings.store_timeout_seconds
+                began = time.monotonic()
                 self._name = await asyncio.wait_for(self._collection.resolve(), timeout)
-                self._resolved_at = time.monotonic()
+                self._resolved_at = began  # it was true then; a reindex relies on how long it is believed
             return self._client, self._name
 
 

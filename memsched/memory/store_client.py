@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -75,6 +75,36 @@ async def patiently(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone
         await asyncio.sleep(random.uniform(pause / 2, pause))
         pause = min(_MAX_PAUSE_SECONDS, pause * 3)
     raise AssertionError("unreachable")
+
+
+class PatientClient:
+    """A client whose calls have a time limit, and are repeated where that may help: each must be safe to repeat."""
+
+    def __init__(self, settings: Settings, client: AsyncQdrantClient) -> None:
+        self._settings = settings
+        self._client = client
+
+    async def ask(self, ask: Callable[[AsyncQdrantClient], Awaitable[T]], seconds: float = 0.0) -> T:
+        """Raises StoreUnavailable and StoreRefused. seconds: at least so many are given to each attempt."""
+
+        async def once() -> T:
+            async with asyncio.timeout(max(seconds, self._settings.store_timeout_seconds)):
+                return await ask(self._client)
+
+        return await patiently(self._settings, once, on_gone=lambda: None)
+
+    async def pages(self, collection: str, size: int) -> AsyncIterator[Sequence[models.Record]]:
+        """All points of a collection with their payloads, whoever's they are, in the order of their ids."""
+        offset: Any = None
+        while True:
+            records, offset = await self.ask(
+                lambda client, offset=offset: client.scroll(  # type: ignore[misc]
+                    collection, limit=size, offset=offset, with_payload=True
+                )
+            )
+            yield records
+            if offset is None:
+                return
 
 
 async def _revive(settings: Settings) -> None:

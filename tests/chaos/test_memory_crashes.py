@@ -35,11 +35,13 @@ THEN = [
     )
 ]  # fmt: skip
 READ = [
-    conversation(
-        ("Alice", "We got a puppy called Rex."), ("Bob", "I moved my desk into the garden house."),
-        minute=3, label="mem_read", item_id="r1",
-    ),
-    said("Tell me about the puppy", 4, "query", item_id="q1"),
+    [
+        conversation(
+            ("Alice", "We got a puppy called Rex."), ("Bob", "I moved my desk into the garden house."),
+            minute=3, label="mem_read", item_id="r1",
+        )
+    ],
+    [said("Tell me about the puppy", 4, "query", item_id="q1")],
 ]  # fmt: skip
 FACTS = {
     "memories": [
@@ -159,8 +161,12 @@ async def crash_everywhere(
     chosen: Callable[[str], bool] = bool,
     *,
     zombie: bool = False,
+    most_missed: int = 0,
 ) -> tuple[Snapshot, list[str]]:
-    """Plays the scene once undisturbed, and once for each (chosen) step with a crash before it; all must end alike."""
+    """Plays the scene once undisturbed, and once for each (chosen) step with a crash before it; all must end alike.
+
+    most_missed: steps that may be missed, where several handlers at once make their number differ between runs.
+    """
     undisturbed, _ = await rows[0].play(scene, "")
     steps = (rows[0].folder / "steps").read_text().splitlines()
     places = iter([step for step in steps if chosen(step)])
@@ -173,11 +179,13 @@ async def crash_everywhere(
             assert outcome == undisturbed, f"after a crash before {place}"
 
     await asyncio.gather(*map(go_on, rows))
+    missed = died.count("")
+    assert missed <= most_missed, f"{missed} of {len(died)} steps were not reached again"
     return undisturbed, [at for at in died if at]
 
 
 async def test_a_crash_before_any_step_of_add_and_mem_update_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
-    undisturbed, died = await crash_everywhere(rows(), [HEARD, THEN])
+    undisturbed, died = await crash_everywhere(rows(), [HEARD, THEN], most_missed=17)
 
     assert sum(at.startswith("add") for at in died) >= 18
     assert sum(at.startswith("mem_update") for at in died) >= 15
@@ -202,9 +210,9 @@ async def test_a_crash_before_any_step_of_mem_read_leaves_no_trace(rows: Callabl
 
     with FakeLLM(facts) as model:
         places = rows(llm_model="fake", llm_base_url=model.url, llm_api_key="none")
-        undisturbed, died = await crash_everywhere(places, [READ])
+        undisturbed, died = await crash_everywhere(places, READ, lambda step: step.startswith("mem_read"))
 
-    assert sum(at.startswith("mem_read") for at in died) >= 15
+    assert len(died) >= 15
     assert any("checkpoint" in at for at in died)
     assert sorted(each["kind"] for each in undisturbed.memories.values()) == ["event", "fact", "turn", "turn"]
     assert undisturbed.words["#"] == 4
@@ -215,6 +223,6 @@ async def test_a_zombie_that_writes_late_changes_nothing(rows: Callable[..., lis
     def every_second(step: str) -> bool:
         return int(step.partition(":")[0].split()[1]) % 2 == 0
 
-    _, died = await crash_everywhere(rows(), [HEARD, THEN], every_second, zombie=True)
+    _, died = await crash_everywhere(rows(), [HEARD, THEN], every_second, zombie=True, most_missed=8)
 
     assert len(died) >= 12

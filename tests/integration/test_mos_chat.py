@@ -145,6 +145,18 @@ async def test_the_next_prompt_repeats_the_turns_of_the_same_session_and_of_no_o
     ]  # fmt: skip
 
 
+async def test_what_was_said_about_one_cube_is_not_in_the_prompt_about_another(
+    make_mos: MakeMos, model: FakeLLM
+) -> None:
+    mos = await told(make_mos(model))
+    await mos.add(memory_content="The fence needs paint.", mem_cube_id="shared", wait=True, timeout=SECONDS)
+    await mos.chat("My diagnosis is a secret, what does Max love?", mem_cube_id="home")
+
+    await mos.chat("What needs paint?", mem_cube_id="shared")
+
+    assert "diagnosis" not in chats(model)[-1].prompt
+
+
 async def test_a_history_that_is_given_takes_the_place_of_the_sessions(make_mos: MakeMos, model: FakeLLM) -> None:
     mos = await told(make_mos(model))
     await mos.chat("Before?")

@@ -46,6 +46,7 @@ def _notice_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memsched.memory.store.RESOLVE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(reindexing, "RESOLVE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(reindexing, "_CLOCKS_DIFFER_SECONDS", 0.0)
+    monkeypatch.setattr("memsched.handlers.handling._OPERATOR_NEEDED_SECONDS", 1.0)
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -104,10 +105,12 @@ async def test_after_a_change_of_the_model_all_is_found_again(
     await before.stop()
 
     # given workers with the new model: what comes in waits
-    scheduler = memory_schedulers(**QUICK, embedding_model=model, store_retry_after_seconds=0.2)
+    scheduler = memory_schedulers(**QUICK, embedding_model=model)
     await scheduler.start()
     with pytest.raises(EmbedderMismatch, match="memsched reindex"):
         await scheduler.retriever.search("Who sleeps in room 103?", "alice", "home")
+    await scheduler.submit_messages(said("The cellar is locked.", 700, mem_cube_id="cabin", item_id="waits"))
+    await until(lambda: _waiting(scheduler), "the message to be put off")
 
     # when it is said what would be done, and then done
     planned = json.loads(reindex(memory_place, model, "--dry-run", "--json").stdout)
@@ -117,6 +120,7 @@ async def test_after_a_change_of_the_model_all_is_found_again(
     outcome = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert outcome | {"memories": 35, "embedded": 35, "kept": False} == outcome
+    assert "embeds all memories: " in done.stderr, "plain lines where there is no terminal"
     assert "hashing-1" in outcome["made_with"]
 
     # then all is there as it was, in new vectors, and the old collection is gone
@@ -124,10 +128,16 @@ async def test_after_a_change_of_the_model_all_is_found_again(
     assert "Guest number 3 sleeps in room 103." in await found(scheduler, "room 103", method="lexical")
     assert len(await found(scheduler, "room 103", method="dense")) == 10
     assert list(await collections(scheduler)) == [f"{memory_place['collection']}-2"]
+    await idle(scheduler)
+    assert "The cellar is locked." in await found(scheduler, "cellar", cube="cabin"), "without a restart"
     await remember(scheduler, 1, first=500)
     assert len(await memories_of(scheduler)) == 31
     again = reindex(memory_place, model)
     assert (again.returncode, again.stdout.strip()[-13:]) == (0, "nothing to do")
+
+
+async def _waiting(scheduler: AsyncMemScheduler) -> bool:
+    return (await scheduler.read_status()).total.delayed == 1
 
 
 async def test_what_changes_meanwhile_is_brought_over(
@@ -240,10 +250,44 @@ async def test_a_run_that_was_killed_after_the_switch_is_brought_to_its_end(
     done = json.loads(reindex(memory_place, model, "--json").stdout)
 
     memories = {each.memory_id: each for each in await memories_of(after)}
-    assert (done["replaced"], done["embedded"]) == (first, 1)
+    assert (done["replaced"], done["embedded"]) == (first, 0)
     assert memories.keys() == {each.memory_id for each in old} - {old[1].memory_id}
     assert memories[old[0].memory_id].importance == 0.66
     assert list(await collections(after)) == [f"{memory_place['collection']}-2"]
+
+
+async def test_killed_again_and_again_it_gets_there_and_nobody_is_ever_without_memories(
+    memory_place: Place, memory_schedulers: Schedulers, model: str
+) -> None:
+    old, new = memory_schedulers(**QUICK), memory_schedulers(**QUICK, embedding_model=model)
+    await old.start()
+    await remember(old, 120)
+    ids = {each.memory_id for each in await memories_of(old)}
+    server = await old.server()
+    argv, environment = command(memory_place, model, "--batch-size", "8", "--json")
+    steps = ["embeds all", "waits", "waits", "embeds what came last", ""]
+
+    for step in steps:
+        process = await asyncio.create_subprocess_exec(
+            *argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        # when it is killed as soon as it says that it is so far; the last one is let be
+        while (line := (await process.stderr.readline()).decode()) and not (step and line.startswith(step)):
+            pass
+        if line:
+            process.kill()
+        said_last, _ = await process.communicate()
+        # then one of the two models has all memories
+        try:
+            assert {each.memory_id for each in await memories_of(old)} == ids
+        except EmbedderMismatch:
+            assert {each.memory_id for each in await memories_of(new)} == ids
+        await server.execute("DEL", old.keys.reindex(memory_place["collection"]))  # as after its 30 s
+
+    assert process.returncode == 0
+    assert {each.memory_id for each in await memories_of(new)} == ids
+    assert list(await collections(new)) == [f"{memory_place['collection']}-2"], said_last
 
 
 async def test_it_can_be_forced_and_the_old_collection_kept(memory_place: Place, memory_schedulers: Schedulers) -> None:

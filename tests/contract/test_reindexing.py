@@ -1,0 +1,325 @@
+"""Embedding all memories anew, step by step: what others change while the alias moves, outages, what earlier runs left.
+
+On both stores that need no server of their own: the client's in-process one, and the vector process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_DNS, uuid4, uuid5
+
+import pytest
+
+from memsched import Settings
+from memsched.connection import Server
+from memsched.keys import Keys
+from memsched.memory import reindexing
+from memsched.memory.carrying import Carrier
+from memsched.memory.cubes import CubeRef
+from memsched.memory.embedding import EmbeddingError
+from memsched.memory.hashing import HashingEmbedder
+from memsched.memory.holding import HeldByAnother
+from memsched.memory.items import Memory
+from memsched.memory.lexical import TermCounts, document_weights, query_weights, stems
+from memsched.memory.reindexing import Outcome, Reindexer, ReindexRefused
+from memsched.memory.store import MemoryStore, Point
+from memsched.memory.store_client import _in_process, close_client, open_client
+from memsched.memory.store_errors import EmbedderMismatch, StoreUnavailable
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
+]
+HOME, CABIN = CubeRef("alice", "home"), CubeRef("bob/x", "cabin {1}")
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+LATER = int(datetime(2026, 4, 1, tzinfo=UTC).timestamp() * 1000)
+
+
+class Lengths:
+    """Another model: three dimensions, and a list of what it was asked for."""
+
+    dimensions = 3
+
+    def __init__(self, name: str = "lengths") -> None:
+        self.name = name
+        self.asked: list[str] = []
+        self.failures: list[Exception] = []
+
+    async def prepare(self) -> None: ...
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        if self.failures:
+            raise self.failures.pop()
+        self.asked += texts
+        return [[0.6, 0.8, 0.0] if len(text) % 2 else [0.0, 0.6, 0.8] for text in texts]
+
+    async def embed_query(self, text: str, weights: Mapping[str, float] | None = None) -> list[float]:
+        return (await self.embed_documents([text]))[0]
+
+    async def aclose(self) -> None: ...
+
+
+class Place:
+    """A store of the test's own, and whoever uses it."""
+
+    def __init__(self, settings: Settings, server: Server) -> None:
+        self.settings = settings
+        self.server = server
+        self.old = MemoryStore(settings, HashingEmbedder.name, HashingEmbedder.dimensions)
+        self.new = MemoryStore(settings, "lengths", Lengths.dimensions)
+
+    @asynccontextmanager
+    async def reindexer(self, model: Any, **given: Any) -> AsyncIterator[Reindexer]:
+        keys = Keys(self.settings.prefix)
+        async with Reindexer.open(self.settings, self.server, keys, model, **given) as reindexer:
+            yield reindexer
+
+    async def reindex(self, model: Any, progress: Any = None, **given: Any) -> Outcome:
+        async with self.reindexer(model) as reindexer:
+            return await reindexer.run(progress or (lambda *_: None), **given)
+
+    async def remember(self, count: int, ref: CubeRef = HOME, first: int = 0) -> list[str]:
+        memories = [memory_of(ref, number) for number in range(first, first + count)]
+        vectors = await HashingEmbedder().embed_documents([each.indexed_text for each in memories])
+        points = [
+            Point(each, vector, document_weights(stems(each.indexed_text)))
+            for each, vector in zip(memories, vectors, strict=True)
+        ]
+        await self.old.insert(ref, points)
+        return [each.memory_id for each in memories]
+
+    async def collections(self) -> list[str]:
+        client, _ = await open_client(self.settings)
+        names = [each.name for each in (await client.get_collections()).collections]
+        await close_client(client, self.settings.store_url)
+        return sorted(name for name in names if name.startswith(self.settings.collection))
+
+
+def memory_of(ref: CubeRef, number: int) -> Memory:
+    return Memory(
+        memory_id=str(uuid5(NAMESPACE_DNS, f"{ref}{number}")), user_id=ref.user_id, mem_cube_id=ref.mem_cube_id,
+        text=f"Guest number {number} sleeps in room {number + 100}.", speaker="Alice", at=NOW, created_at=NOW,
+        updated_at=NOW, status="archived" if number % 5 == 4 else "activated", session_id="s", turn=number,
+    )  # fmt: skip
+
+
+async def all_of(store: MemoryStore, ref: CubeRef = HOME) -> dict[str, Memory]:
+    return {memory.memory_id: memory async for memory, _ in store.scan(ref)}
+
+
+@pytest.fixture(params=["in_process", "vector_process"])
+async def place(
+    request: pytest.FixtureRequest, settings_at: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Place]:
+    pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
+    in_process = request.param == "in_process"
+    store = ":memory:" if in_process else f"embedded://{request.getfixturevalue('vector_folder')}"
+    url = f"memory://{uuid4()}"
+    settings = settings_at(
+        url, qdrant_url=store, collection=f"r{uuid4().hex[:12]}", memory=True, store_timeout_seconds=0.5
+    )
+    monkeypatch.setattr("memsched.memory.store.RESOLVE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(reindexing, "RESOLVE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(reindexing, "_OUTAGE_PAUSE_SECONDS", 0.01)
+    server = await Server.connect(settings)
+    place = Place(settings, server)
+    yield place
+    await place.old.aclose()
+    await place.new.aclose()
+    await server.aclose()
+    _in_process.pop(url, None)
+
+
+def before_the_last_round(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Awaitable[Any]]) -> None:
+    """Do something when the alias has moved and all have been waited for, as somebody does who is late."""
+    bring_last = Carrier.bring_last
+
+    async def late(carrier: Carrier, *given: Any) -> int:
+        await do()
+        return await bring_last(carrier, *given)
+
+    monkeypatch.setattr(Carrier, "bring_last", late)
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nobody catches it."""
+
+
+async def test_the_memories_of_all_cubes_get_new_vectors_and_stay_what_they_are(place: Place) -> None:
+    await place.remember(70)
+    await place.remember(10, CABIN)
+    before = [await all_of(place.old, ref) for ref in (HOME, CABIN)]
+    model = Lengths()
+
+    outcome = await place.reindex(model)
+
+    assert [await all_of(place.new, ref) for ref in (HOME, CABIN)] == before
+    vectors = [vector async for _, vector in place.new.scan(HOME, with_vectors=True)]
+    assert {len(vector) for vector in vectors} == {3}
+    counts = TermCounts(80, {})
+    _, lexical = await place.new.query(
+        HOME, dense=None, lexical=query_weights(stems("room 107"), counts), conditions=None, limit=1
+    )
+    assert [hit.memory().turn for hit in lexical] == [7], "words are counted anew as well"
+    assert (outcome.memories, outcome.embedded, len(model.asked)) == (80, 80, 80)
+    assert await place.collections() == [f"{place.settings.collection}-2"]
+    with pytest.raises(EmbedderMismatch, match="memsched reindex"):
+        await all_of(place.old)
+
+
+async def test_a_change_that_leaves_the_text_alone_makes_no_new_vector(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindexing, "_FEW", 0)
+    ids = await place.remember(30)
+
+    class WhileUsed(Lengths):
+        async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+            await place.old.patch(HOME, {each: {"use_count": 7} for each in ids})
+            return await super().embed_documents(texts)
+
+    model = WhileUsed()
+    outcome = await place.reindex(model)
+
+    assert {each.use_count for each in (await all_of(place.new)).values()} == {7}
+    assert (outcome.embedded, len(model.asked)) == (30, 30)
+    assert outcome.rounds == 4, "all, what changed, nothing, and the last one"
+
+
+async def test_what_both_models_write_around_the_switch_is_put_together(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three, four, *_ = await place.remember(20)
+    late: list[str] = []
+
+    async def both() -> None:
+        # given a process that still believes the old name
+        place.old._resolved_at = time.monotonic() + 1000
+        await place.old.patch(HOME, {one: {"superseded_by": four, "updated_at": LATER}, two: {"importance": 0.7}})
+        await place.old.delete(HOME, [three])
+        late.extend(await place.remember(1, first=500))
+        await place.old.patch(HOME, {four: {"use_count": 9}})
+        # and another one with the new model, which is at work already
+        await place.new.patch(HOME, {one: {"use_count": 4}})
+        await place.new.delete(HOME, [four])
+
+    before_the_last_round(monkeypatch, both)
+    outcome = await place.reindex(Lengths())
+
+    after = await all_of(place.new)
+    assert (after[one].superseded_by, after[one].use_count) == (four, 4)
+    assert after[two].importance == 0.7
+    assert late[0] in after
+    assert not {three, four} & after.keys(), "what was deleted on either side stays deleted"
+    assert len(after) == outcome.memories == 19
+
+
+async def test_an_end_that_an_earlier_run_did_not_reach_is_made_up_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await place.remember(20)
+
+    async def killed() -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        before_the_last_round(patched, killed)
+        with pytest.raises(Killed):
+            await place.reindex(Lengths())
+    # given what was written to both collections since
+    place.old._resolved_at = time.monotonic() + 1000
+    await place.old.patch(HOME, {ids[0]: {"use_count": 3}, ids[1]: {"use_count": 3}})
+    await place.new.patch(HOME, {ids[0]: {"importance": 0.9, "updated_at": LATER}})
+    await place.new.delete(HOME, [ids[2]])
+    assert len(await place.collections()) == 2
+
+    # when it is run again: the model is in use already, and the end is to come
+    outcome = await place.reindex(model := Lengths())
+
+    after = await all_of(place.new)
+    assert (after[ids[0]].importance, after[ids[0]].use_count, after[ids[1]].use_count) == (0.9, 3, 3)
+    assert after.keys() == set(ids) - {ids[2]}
+    assert (outcome.memories, outcome.embedded, model.asked) == (19, 0, [])
+    assert await place.collections() == [f"{place.settings.collection}-2"]
+    with pytest.raises(ReindexRefused, match="already"):
+        await place.reindex(Lengths())
+
+
+async def test_what_an_earlier_run_began_with_a_third_model_is_dropped(place: Place) -> None:
+    await place.remember(5)
+    third = Lengths("third")
+    third.failures.append(EmbeddingError("no such model any more", temporary=False))
+    with pytest.raises(EmbeddingError):
+        await place.reindex(third)
+    assert len(await place.collections()) == 2
+
+    await place.reindex(Lengths())
+
+    assert await place.collections() == [f"{place.settings.collection}-3"]
+    assert len(await all_of(place.new)) == 5
+
+
+async def test_collections_that_were_kept_are_kept_by_later_runs(place: Place) -> None:
+    await place.remember(5)
+    name = place.settings.collection
+
+    assert (await place.reindex(Lengths(), keep_old=True)).kept
+    await place.reindex(Lengths("third"))
+
+    assert await place.collections() == [f"{name}-1", f"{name}-3"]
+
+
+async def test_an_outage_is_waited_for(place: Place) -> None:
+    await place.remember(80)
+    model = Lengths()
+    model.failures = [EmbeddingError("busy", temporary=True), StoreUnavailable("http://x", "no answer")]
+
+    outcome = await place.reindex(model)
+
+    assert (outcome.memories, outcome.embedded) == (80, 80)
+
+
+async def test_an_outage_that_lasts_ends_the_run_and_nothing_is_changed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindexing, "_OUTAGE_SECONDS", 0.0)
+    await place.remember(5)
+    model = Lengths()
+    model.failures = [EmbeddingError("busy", temporary=True)]
+
+    with pytest.raises(EmbeddingError, match="busy"):
+        await place.reindex(model)
+
+    assert len(await all_of(place.old)) == 5
+    assert (await place.reindex(model)).memories == 5
+
+
+async def test_the_second_of_two_is_refused(place: Place) -> None:
+    await place.remember(5)
+    second: list[BaseException] = []
+
+    class Meanwhile(Lengths):
+        async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+            with pytest.raises(HeldByAnother) as refused:
+                await place.reindex(Lengths())
+            second.append(refused.value)
+            return await super().embed_documents(texts)
+
+    assert (await place.reindex(Meanwhile())).memories == 5
+    assert len(second) == 1
+
+
+async def test_a_plan_tells_and_changes_nothing(place: Place) -> None:
+    async with place.reindexer(Lengths()) as reindexer:
+        with pytest.raises(ReindexRefused, match="nothing has been remembered"):
+            await reindexer.plan()
+        await place.remember(5)
+        plan = await reindexer.plan()
+
+    assert (plan.memories, plan.needed, plan.switched, plan.target) == (5, True, False, "")
+    assert (plan.made_with, plan.wanted) == ("hashing-1 (1024 dimensions)", "lengths (3 dimensions)")
+    assert await place.collections() == [f"{place.settings.collection}-1"]

@@ -1,0 +1,189 @@
+"""The state of a cube that changes by compare-and-set: the order of messages, and who writes, make no difference."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.memories import memory
+
+from memsched import Settings
+from memsched.connection import Server
+from memsched.keys import Keys
+from memsched.memory.cubes import CubeRef
+from memsched.memory.hot_state import HotState, HotStateContested, HotStates, TalkEvent, Use, WorkingMemory, mark_of
+
+HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
+WINDOW = 4
+EVENTS = st.builds(
+    lambda number, at, text: TalkEvent(event_id=f"e{number}", at=at, text=text),
+    st.integers(0, 9), st.integers(0, 3), st.sampled_from("abcdef"),
+)  # fmt: skip
+
+
+@pytest.fixture
+async def states() -> AsyncIterator[HotStates]:
+    pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
+    server = await Server.connect(Settings.load(redis_url=f"memory://{uuid4()}"))
+    yield HotStates(server, Keys())
+    await server.aclose()
+
+
+def one_of_each_id(events: list[TalkEvent]) -> list[TalkEvent]:
+    return list({event.event_id: event for event in events}.values())
+
+
+@given(st.lists(EVENTS, max_size=10).map(one_of_each_id), st.integers(1, 10), st.randoms(use_true_random=False))
+def test_talk_is_the_same_in_whatever_order_and_groups_it_arrives(
+    events: list[TalkEvent], window: int, chance: Random
+) -> None:
+    together = HotState().with_talk(events, window)
+    chance.shuffle(events)
+
+    in_parts = HotState()
+    while events:
+        part = [events.pop() for _ in range(chance.randint(1, len(events)))]
+        in_parts = in_parts.with_talk(part, window)
+
+    assert in_parts == together
+    assert len(together.talk) <= window
+    assert [event.order for event in together.talk] == sorted(event.order for event in together.talk)
+
+
+def test_the_latest_of_the_talk_stay_and_words_that_come_again_are_there_once() -> None:
+    events = [TalkEvent(event_id=f"e{at}", at=at, text=text) for at, text in enumerate("abcdea")]
+
+    talk = HotState().with_talk(events, WINDOW).talk
+
+    assert [(event.event_id, event.text) for event in talk] == [("e2", "c"), ("e3", "d"), ("e4", "e"), ("e5", "a")]
+
+
+def test_what_was_found_for_words_is_kept_when_they_come_again() -> None:
+    found = TalkEvent(event_id="e1", at=1, text="a", hits=[("m", 1.0)])
+
+    later = HotState(talk=[found]).with_talk([TalkEvent(event_id="e2", at=2, text="a")], WINDOW)
+    earlier = HotState(talk=[found]).with_talk([TalkEvent(event_id="e0", at=0, text="a")], WINDOW)
+
+    assert [(event.event_id, event.hits) for event in later.talk] == [("e2", [("m", 1.0)])]
+    assert earlier.talk == [found]
+
+
+def test_uses_are_counted_and_the_latest_times_of_the_latest_memories_kept() -> None:
+    state = HotState()
+    for at in range(300):
+        state = state.with_uses(f"answer-{at}", at, ["often", f"m{at}"])
+
+    assert state.uses["often"].count == 300
+    assert state.uses["often"].times == [(at, f"answer-{at}") for at in range(292, 300)]
+    assert len(state.uses) == 256
+    assert "m299" in state.uses
+    assert "m0" not in state.uses
+
+
+def test_an_older_use_that_arrives_late_takes_its_place_in_time() -> None:
+    state = HotState().with_uses("late", 9, ["m"]).with_uses("early", 3, ["m"])
+
+    assert state.uses["m"] == Use(count=2, times=[(3, "early"), (9, "late")])
+
+
+async def test_what_is_written_is_read_again(states: HotStates) -> None:
+    full = HotState(
+        talk=[TalkEvent(event_id='"e', at=1, text="Où?\n", hits=[("m", 0.5)]), TalkEvent(event_id="f", at=2, text="b")],
+        uses={"m": Use(count=3, times=[(1, "a")])},
+        working_set=[WorkingMemory.of(memory("Rex eats.", speaker="Bob"), 0.1234567, {"use": 0.1234567})],
+        policy={"key": [1]},
+    )
+
+    async def compute(before: HotState, known: set[str]) -> HotState:
+        assert (before, known) == (HotState(), set())
+        return full
+
+    _, after = await states.change(HOME, [mark_of("add", "m1")], compute)
+
+    assert after == await states.load(HOME) == full.model_copy(update={"version": 1})
+    assert after.working_set[0].score == 0.123457
+    assert after.working_set[0].said == "Bob: Rex eats."
+    assert await states.load(OTHER) == HotState()
+
+
+async def test_messages_that_are_in_it_already_change_nothing(states: HotStates) -> None:
+    seen: list[set[str]] = []
+
+    async def compute(state: HotState, known: set[str]) -> HotState:
+        seen.append(known)
+        return state.with_uses("x", 1, ["m"])
+
+    await states.change(HOME, ["a"], compute)
+    await states.change(HOME, ["a"], compute)
+    before, after = await states.change(HOME, ["a", "b"], compute)
+    again, same = await states.change(HOME, ["b", "a"], compute)
+
+    assert seen == [set(), {"a"}]
+    assert (before.version, after.version) == (1, 2)
+    assert again == same == after
+    assert await states.applied(HOME, ["a", "b", "c"]) == {"a", "b"}
+    assert await states.applied(OTHER, ["a"]) == set()
+
+
+async def test_of_many_writers_at_once_each_has_its_effect_once(states: HotStates) -> None:
+    async def write(name: str) -> None:
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            await asyncio.sleep(0)  # here the others get between reading and writing
+            return state.with_uses(name, 1, ["m"])
+
+        await states.change(HOME, [name], compute)
+
+    await asyncio.gather(*(write(name) for name in "abcdefaabbcc"))
+
+    state = await states.load(HOME)
+    assert {name for _, name in state.uses["m"].times} == set("abcdef")
+
+
+async def test_a_zombie_that_writes_what_it_computed_long_ago_writes_nothing(states: HotStates) -> None:
+    async def late(state: HotState, _: set[str]) -> HotState:
+        if state.version == 0:  # while it slept, its message was done by another worker
+            await states.change(HOME, ["a"], quick)
+        return state.with_uses("late", 1, ["m"])
+
+    async def quick(state: HotState, _: set[str]) -> HotState:
+        return state.with_uses("quick", 1, ["m"])
+
+    await states.change(HOME, ["a"], late)
+
+    assert (await states.load(HOME)).uses == {"m": Use(count=1, times=[(1, "quick")])}
+
+
+async def test_who_never_gets_his_turn_gives_up_and_has_written_nothing(states: HotStates) -> None:
+    async def overtaken(state: HotState, _: set[str]) -> HotState:
+        async def other(now: HotState, _: set[str]) -> HotState:
+            return now
+
+        await states.change(HOME, [], other)
+        return state.with_uses("mine", 1, ["m"])
+
+    with pytest.raises(HotStateContested, match="home"):
+        await states.change(HOME, ["mine"], overtaken)
+    assert (await states.load(HOME)).uses == {}
+    assert await states.applied(HOME, ["mine"]) == set()
+
+
+async def test_a_forgotten_cube_has_no_state(states: HotStates) -> None:
+    async def compute(state: HotState, _: set[str]) -> HotState:
+        return state
+
+    await states.change(HOME, ["a"], compute)
+    await states.forget(HOME)
+
+    assert await states.load(HOME) == HotState()
+    assert await states.applied(HOME, ["a"]) == set()
+
+
+def test_marks_differ_by_label_and_message_and_are_short() -> None:
+    assert mark_of("add", "m") != mark_of("answer", "m")
+    assert mark_of("add", "x" * 500) != mark_of("add", "x" * 499 + "y")
+    assert len(mark_of("add", "x" * 500)) < 100

@@ -1,0 +1,97 @@
+"""Words, stems, and weights whose dot product is BM25."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memsched.memory.lexical import (
+    K1,
+    MAX_WORD_CHARACTERS,
+    STOP_WORDS,
+    USUAL_LENGTH,
+    B,
+    Sparse,
+    TermCounts,
+    document_weights,
+    index_of,
+    query_weights,
+    stem,
+    stems,
+    words,
+)
+
+WORDS = st.lists(st.sampled_from("nut cat dog house boat rain tea".split()), min_size=1, max_size=30)
+
+
+def dot(one: Sparse, other: Sparse) -> float:
+    values = dict(zip(other.indices, other.values, strict=True))
+    return sum(value * values.get(index, 0.0) for index, value in zip(one.indices, one.values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don\u2019t panic, it's 9:30!", ["don't", "panic", "it's", "9", "30"]),
+        ("  Straße  ÉTÉ_foo ", ["straße", "été", "foo"]),
+        ("", []),
+        ("?! ...", []),
+        ("猫が好き", ["猫が", "が好", "好き"]),
+        ("x" * 100, ["x" * MAX_WORD_CHARACTERS]),
+    ],
+)
+def test_a_text_is_cut_into_words(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+def test_forms_of_a_word_have_one_stem() -> None:
+    assert stem("allergies") == stem("allergy") == stem("allergy's")
+    assert stem("moved") == stem("moving") == stem("moves")
+    assert stem("nuts") != stem("notes")
+
+
+def test_words_that_mean_nothing_alone_are_left_out_unless_there_are_no_others() -> None:
+    assert stems("Where is the cat of my sister?") == ["cat", "sister"]
+    assert stems("Who are you?") == stems("who are you")
+    assert stems("Who are you?") != []
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_stems_that_fit_into_a_vector(text: str) -> None:
+    weights = document_weights(stems(text))
+
+    assert len(set(weights.indices)) == len(weights.indices) == len(weights.values)
+    assert all(0 <= index < 2**32 for index in weights.indices)
+    assert all(0 < value <= K1 + 1 for value in weights.values)
+
+
+@given(WORDS, WORDS, st.integers(0, 50))
+def test_the_dot_product_of_both_sides_is_bm25(document: list[str], query: list[str], others: int) -> None:
+    counts = TermCounts(others + 1, Counter(set(document)))
+
+    score = dot(query_weights(query, counts), document_weights(document))
+
+    expected = 0.0
+    for term in set(query):
+        tf, n = document.count(term), min(1, document.count(term))
+        idf = math.log(1 + (counts.memories - n + 0.5) / (n + 0.5))
+        expected += idf * tf * (K1 + 1) / (tf + K1 * (1 - B + B * len(document) / USUAL_LENGTH))
+    assert score == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_rare_word_counts_more_than_a_common_one_and_every_word_counts() -> None:
+    counts = TermCounts(100, {"train": 90, "penguin": 1, "more than all": 500})
+
+    assert counts.idf("penguin") > counts.idf("train") > 0
+    assert counts.idf("never seen") > counts.idf("penguin")
+    assert counts.idf("more than all") > 0
+    assert TermCounts(0, {}).idf("anything") > 0
+
+
+def test_a_stem_has_the_same_dimension_on_every_machine() -> None:
+    assert index_of("allergi") == 3_590_738_641
+    assert {stem(word) for word in STOP_WORDS}.isdisjoint(stems("Anna is allergic to nuts"))

@@ -1,0 +1,99 @@
+"""The end of a ranking: repetitions go, newer statements pass older ones, variety if it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memsched.memory.cube_search import Scored
+from memsched.memory.ranking import newer_first, spread, without_repetitions
+
+
+def scored(text: str, score: float, at: int = 0, **payload: Any) -> Scored:
+    return Scored(text, {"text": text, "at": at, **payload}, {"dense": score}, score)
+
+
+def texts(ranked: list[Scored]) -> list[str]:
+    return [each.memory_id for each in ranked]
+
+
+def add_up(ranked: list[Scored]) -> bool:
+    return all(each.score == pytest.approx(sum(each.parts.values())) for each in ranked)
+
+
+def test_of_repetitions_the_newest_stays_at_the_place_of_the_best() -> None:
+    ranked = [
+        scored("best", 3, at=1, content_hash="x"), scored("other", 2),
+        scored("newest", 1, at=9, content_hash="x"), scored("oldest", 0.5, at=0, content_hash="x"),
+    ]  # fmt: skip
+
+    kept = without_repetitions(ranked, 5)
+
+    assert texts(kept) == ["newest", "other"]
+    assert kept[0].score == 3
+    assert add_up(kept)
+
+
+def test_what_has_no_hash_repeats_nothing() -> None:
+    assert texts(without_repetitions([scored("a", 2), scored("b", 1)], 5)) == ["a", "b"]
+
+
+def test_of_two_statements_about_the_same_the_newer_comes_first() -> None:
+    older, newer = scored("The front door is red", 3, at=1), scored("The front door is blue", 1, at=2)
+
+    ranked = newer_first([older, scored("It rains", 2), newer], 5, {"front", "door"})
+
+    assert texts(ranked) == ["The front door is blue", "The front door is red", "It rains"]
+    assert [each.score for each in ranked] == [3, 3, 2]
+    assert add_up(ranked)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ({"text": "The front door is red", "speaker": "Ann"}, {"text": "The front door is blue", "speaker": "Bob"}),
+        ({"text": "The front door is red", "at": 5}, {"text": "The front door is blue", "at": 4}),
+        ({"text": "The front door is red", "at": 5, "turn": 2}, {"text": "The front door is blue", "at": 5, "turn": 1}),
+        ({"text": "The front door is red"}, {"text": "We painted the garden shed"}),
+        ({"text": "red"}, {"text": "red", "at": 9}),
+        ({"text": "The front door is red. " + "Long story. " * 20}, {"text": "The front door is blue"}),
+    ],
+    ids=["other speaker", "older", "earlier turn", "other subject", "one word", "long"],
+)
+def test_nothing_passes_what_it_does_not_replace(older: dict[str, Any], newer: dict[str, Any]) -> None:
+    pair = [Scored("older", {"at": 1, **older}, {}, 3), Scored("newer", {"at": 2, **newer}, {}, 1)]
+
+    assert texts(newer_first(pair, 5, set())) == ["older", "newer"]
+
+
+def test_what_was_asked_for_by_name_is_not_passed_by_something_else() -> None:
+    older, newer = scored("We spent the holidays in Rome", 3, at=1), scored("We spent the holidays in Oslo", 1, at=2)
+
+    assert texts(newer_first([older, newer], 5, {"holiday", "rome"})) == texts([older, newer])
+
+
+def test_of_a_row_of_statements_the_newest_is_first_whatever_their_scores() -> None:
+    colours = ["red", "green", "blue", "white"]
+    doors = [scored(f"The front door is {colour}", 9 - at, at=at) for at, colour in enumerate(colours)]
+
+    ranked = newer_first(doors, 5, {"door"})
+
+    assert texts(ranked)[0] == "The front door is white"
+    assert [each.score for each in ranked] == sorted((each.score for each in ranked), reverse=True)
+
+
+def test_diversity_brings_up_what_repeats_nothing() -> None:
+    tulips = [scored(f"red tulips grow in bed {number}", 3 - number / 10) for number in range(3)]
+    mower = scored("the mower is broken", 1)
+
+    assert texts(spread([*tulips, mower], 2, 0.7)) == ["red tulips grow in bed 0", "the mower is broken"]
+    assert texts(spread([*tulips, mower], 2, 0.01)) == texts(tulips[:2])
+    assert len(spread([*tulips, mower], 9, 0.7)) == 4
+    assert spread([], 3, 0.5) == []
+
+
+def test_diversity_of_one_looks_at_nothing_but_words() -> None:
+    ranked = [scored("a b c", 3), scored("a b d", 2), scored("x y z", -1)]
+
+    assert texts(spread(ranked, 3, 1.0)) == ["a b c", "x y z", "a b d"]

@@ -1,0 +1,63 @@
+"""Word counts of a cube: once per message, however often and beside whom it runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from memsched import Settings
+from memsched.connection import Server
+from memsched.keys import Keys
+from memsched.memory.cubes import CubeRef
+from memsched.memory.lexical import TermCounts
+from memsched.memory.terms import MEMORIES, Terms
+
+HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
+
+
+@pytest.fixture
+async def terms() -> AsyncIterator[Terms]:
+    pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
+    server = await Server.connect(Settings.load(redis_url=f"memory://{uuid4()}"))
+    yield Terms(server, Keys())
+    await server.aclose()
+
+
+async def test_it_counts_in_how_many_memories_a_word_is(terms: Terms) -> None:
+    await terms.add(HOME, {"m1": [["nut", "nut", "cat"], ["nut"]], "m2": [["cat"]]})
+
+    assert await terms.counts(HOME, ["nut", "cat", "dog", "nut"]) == TermCounts(3, {"nut": 2, "cat": 2, "dog": 0})
+
+
+async def test_a_message_that_comes_again_counts_once_and_its_neighbours_count(terms: Terms) -> None:
+    await terms.add(HOME, {"m1": [["nut"]]})
+    await terms.add(HOME, {"m1": [["nut"]], "m2": [["nut"]]})
+    await terms.add(HOME, {"m2": [["nut"]]})
+
+    assert await terms.counts(HOME, ["nut"]) == TermCounts(2, {"nut": 2})
+
+
+async def test_cubes_count_for_themselves(terms: Terms) -> None:
+    await terms.add(HOME, {"same id": [["nut"]]})
+    await terms.add(OTHER, {"same id": [["cat"]]})
+
+    assert await terms.counts(HOME, ["nut", "cat"]) == TermCounts(1, {"nut": 1, "cat": 0})
+    assert await terms.counts(OTHER, ["nut", "cat"]) == TermCounts(1, {"nut": 0, "cat": 1})
+
+
+async def test_a_word_cannot_change_the_number_of_memories(terms: Terms) -> None:
+    from memsched.memory.lexical import stems
+
+    await terms.add(HOME, {"m1": [stems(f"{MEMORIES} #1 {MEMORIES * 3}"), []]})
+
+    assert (await terms.counts(HOME, [])).memories == 2
+
+
+async def test_forgotten_counts_begin_anew(terms: Terms) -> None:
+    await terms.add(HOME, {"m1": [["nut"]]})
+    await terms.reset(HOME)
+    await terms.add(HOME, {})
+
+    assert await terms.counts(HOME, ["nut"]) == TermCounts(0, {"nut": 0})

@@ -1,0 +1,92 @@
+"""What was said, taken out of messages of many forms."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.messages import message
+
+from memsched.errors import InvalidMessage
+from memsched.memory.turns import MAX_TEXT_CHARACTERS, Turn, parts_of, turns_of
+
+AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+def turns(*history: Any, **fields: Any) -> list[Turn]:
+    return turns_of(message("", timestamp=AT, chat_history=list(history), **{"user_name": "Alice", **fields}))
+
+
+def test_content_alone_is_one_utterance_of_the_user() -> None:
+    (turn,) = turns_of(message("  I like tea. ", timestamp=AT, user_name="Alice", session_id="s"))
+
+    assert turn == Turn(0, "I like tea.", "Alice", by_user=True, at=AT, session_id="s", reference="")
+    assert turns_of(message("  \n")) == []
+
+
+def test_a_conversation_has_speakers_times_sessions_and_ids() -> None:
+    one, two, three = turns(
+        {"role": "user", "content": "Hello", "timestamp": "2026-01-05T10:00:00+01:00", "id": 7},
+        {"role": "assistant", "text": "Hi", "chat_time": 1_767_603_600},
+        {"speaker": "Bob", "message": "Hey", "session_id": "s2", "dia_id": "D1:3", "time": "2026-01-05T09:30:00"},
+        session_id="s1",
+    )
+
+    assert (one.speaker, one.by_user, one.at, one.session_id, one.reference) == ("Alice", True, AT, "s1", "7")
+    assert (two.speaker, two.by_user, two.at, two.session_id) == ("assistant", False, AT, "s1")
+    assert (three.speaker, three.by_user, three.session_id, three.reference) == ("Bob", False, "s2", "D1:3")
+    assert three.at == datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+
+
+def test_what_no_person_said_is_left_out_and_the_others_keep_their_positions() -> None:
+    said = turns(
+        {"role": "system", "content": "Be nice."}, "I like tea.", {"role": "tool", "content": "{}"},
+        {"role": "user", "content": " "}, {"role": "user", "content": "And cake."},
+    )  # fmt: skip
+
+    assert [(turn.position, turn.text) for turn in said] == [(1, "I like tea."), (4, "And cake.")]
+    assert all(turn.by_user and turn.speaker == "Alice" for turn in said)
+
+
+def test_the_text_parts_of_a_multimodal_turn_are_its_text() -> None:
+    content = [
+        {"type": "text", "text": "Look,"},
+        {"type": "image_url", "image_url": {}},
+        {"type": "text", "text": "a cat"},
+    ]
+
+    assert [turn.text for turn in turns({"role": "user", "content": content})] == ["Look,\na cat"]
+
+
+@pytest.mark.parametrize(
+    "entry", [7, None, ["a"], {}, {"content": None}, {"content": 5}, {"content": {"text": "a"}},
+              {"content": [{"type": "text", "text": 5}]}, {"content": "a", "timestamp": "yesterday"},
+              {"content": "a", "timestamp": 1e30}, {"content": "a", "timestamp": True}],
+)  # fmt: skip
+def test_what_is_no_utterance_is_refused_by_its_place(entry: Any) -> None:
+    with pytest.raises(InvalidMessage, match=r"chat_history\[1\]"):
+        turns("Hello", entry)
+
+
+TEXTS = st.lists(st.text(st.sampled_from("ab .!?\n…。"), max_size=1500), max_size=4).map("".join)
+
+
+@given(TEXTS)
+def test_pieces_of_a_long_text_are_short_and_hold_all_of_it(text: str) -> None:
+    parts = parts_of(text.strip())
+
+    assert all(len(part) <= MAX_TEXT_CHARACTERS for part in parts)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+def test_a_long_text_is_cut_where_sentences_end() -> None:
+    sentences = [f"This is sentence number {number}." for number in range(100)]
+
+    parts = parts_of(" ".join(sentences))
+
+    assert len(parts) > 1
+    assert all(part.endswith(".") and part.startswith("This") for part in parts)
+    assert parts_of("short") == ["short"]
