@@ -170,11 +170,9 @@ class MemoryBenchmark:
         return subprocess.Popen([sys.executable, "-m", "memsched.process"], env=variables)
 
     def _remove(self) -> None:
-        from memsched.demo.teardown import end_server
-        from memsched.embedded.vector_server import SUBFOLDER
+        from memsched.embedded.teardown import end_servers
 
-        for each in (self.folder / SUBFOLDER, self.folder):
-            end_server(each)
+        end_servers(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

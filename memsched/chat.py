@@ -261,7 +261,6 @@ class Chat:
 
 
 def _talk_of(question: Question) -> tuple[str, str, str]:
-    """Whose talk it is in which session, about which cube: what was said about one is not told others who read another."""
     return question.user_id, question.session_id, question.mem_cube_id
 
 

@@ -39,6 +39,8 @@ class Lines:
         import hiredis
         from redis.exceptions import ResponseError
 
+        if _is_told_to_stop():
+            await asyncio.sleep(0)  # raises; below, it could be swallowed unseen
         cancellations = _cancellations()
         line: Any = self._idle.pop() if self._idle else await self._pool.get_connection()
         try:
@@ -79,3 +81,8 @@ def _cancellations() -> int:
     """How often this task was told to stop."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
+
+
+def _is_told_to_stop() -> bool:
+    """Whether this task was cancelled since it ran last, as by a signal, and does not know it yet."""
+    return bool(getattr(asyncio.current_task(), "_must_cancel", False))

@@ -39,6 +39,7 @@ def locomo(
     Everything runs on servers of its own in a temporary folder. The embedding model and the other settings are those
     of the environment; without MEMSCHED_LLM_MODEL no language model is called.
     """
+    from memsched.embedded.teardown import end_servers
     from memsched.evaluation.locomo import read_conversations
     from memsched.logs import configure_logs
     from memsched.process import run_loop
@@ -53,8 +54,10 @@ def locomo(
         async def main() -> None:
             scores.append(await _replay(settings, chosen))
 
-        run_loop(main)
-        _stop(Path(folder))
+        try:
+            run_loop(main)
+        finally:
+            end_servers(Path(folder))  # the folder goes; so must the servers in it
     flat = scores[0].as_flat()
     _print(flat, len(chosen))
     if json_file is not None:
@@ -84,15 +87,6 @@ async def _replay(settings: object, conversations: Sequence[Conversation]) -> Sc
             )
     finally:
         await scheduler.stop()
-
-
-def _stop(folder: Path) -> None:
-    """The folder goes; so must the servers in it."""
-    from memsched.demo.teardown import end_server
-    from memsched.embedded.vector_server import SUBFOLDER
-
-    for each in (folder / SUBFOLDER, folder):
-        end_server(each)
 
 
 def _print(flat: dict[str, float], conversations: int) -> None:

@@ -62,7 +62,12 @@ class Crew:
             )  # fmt: skip
 
     def check(self) -> None:
-        """Raises DemoFailed, with what they said, when the workers have given up."""
+        """Whether the demo may go on. Raises DemoFailed, with what they said, when the workers have given up."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Ctrl-C came, and was swallowed: before Python 3.12 asyncio.wait_for, in which redis-py sends, does so
+            # when it is done at that very moment.
+            raise asyncio.CancelledError
         code = self._supervisor.returncode if self._supervisor is not None else None
         if code is not None:
             said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]

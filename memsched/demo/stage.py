@@ -30,7 +30,7 @@ class Stage:
     picture_columns: how wide the picture's terminal is.
     """
 
-    def __init__(self, picture_columns: int = 92) -> None:
+    def __init__(self, picture_columns: int = 100) -> None:
         self._console = console()
         self._started = time.monotonic()
         self._pictured: list[RenderableType] = []

@@ -1,4 +1,4 @@
-"""Ending the demo's own server, so that no process outlives the demo."""
+"""Ending the servers of a folder at once, so that no process outlives what they were started for."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import time
 from pathlib import Path
 
 from memsched.embedded import guard
+from memsched.embedded.vector_server import SUBFOLDER
 
 _PATIENCE_SECONDS = 15.0
 _LOOK_SECONDS = 0.01
 
 
-def end_server(folder: Path) -> None:
-    """Tell the guard of this folder to stop its server, and wait until both are gone.
+def end_servers(folder: Path) -> None:
+    """Tell the guards of an `embedded://FOLDER` to stop its servers, and wait until all of them are gone.
 
-    By itself it would wait a little for the next user, and there is none.
+    By themselves they would wait a little for the next user, and there is none.
     """
+    for each in (folder / SUBFOLDER, folder):
+        _end_server(each)
+
+
+def _end_server(folder: Path) -> None:
     if not folder.is_dir():
         return
     pid = guard.read_state(str(folder)).get("guard_pid")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ from typing import Any
 import psutil
 import pytest
 from support.conditions import wait_until
+from support.memory import idle
 from support.messages import message
 from support.processes import clean_environment
 from support.servers import server_programs
 
+from memsched import AsyncMemScheduler
 from memsched.demo.crew import Kill
 from memsched.demo.handlers import write_result
 from memsched.demo.pets import evidence as pets
 from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, NEW_HOME, OLD_HOME, PEANUT_BUTTER, TREAT, Turn
+from memsched.demo.pets.gathering import gather
 from memsched.demo.transport.evidence import Evidence, Recovery
 from memsched.settings import PREFIX
 
@@ -58,7 +61,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return clean_environment(COLUMNS="100", **more)
+    return clean_environment(COLUMNS="200", **more)  # no line is broken
 
 
 def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -95,7 +98,9 @@ def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path
     )[0]
     assert remembered == said
     assert re.search(r"worker \d was killed \(SIGKILL\) with \d+ messages? in its hands", done.stdout)
-    assert re.search(r"from \d+ ms after the kill, all done after \d+ ms", done.stdout)
+    assert re.search(r"worker \d → worker \d  done after +\d+ ms", done.stdout)
+    assert re.search(r"(\d+) of \1 messages are done, by their records in Redis", done.stdout)
+    assert re.search(r"up to date with the question \d+ ms after it", done.stdout)
     report = done.stdout.partition("utterances are in the vector store")[2]
     assert "WRONG" not in report
     for text in (NEW_HOME, f"instead of: {OLD_HOME}", PEANUT_BUTTER, ALLERGY):
@@ -147,8 +152,14 @@ def test_of_the_transport_nothing_is_lost_and_nothing_counted_twice_though_a_wor
 
 @needs_a_server
 @needs_vectors
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("words", [(), ("--transport", "--messages", "5000")])
+@pytest.mark.parametrize(
+    ("words", "number", "code"),
+    [
+        ((), signal.SIGINT, 130),
+        ((), signal.SIGTERM, 143),
+        (("--transport", "--messages", "5000"), signal.SIGINT, 130),
+    ],
+)
 def test_an_interrupted_demo_leaves_no_process_behind(
     folder: Path, words: Sequence[str], number: int, code: int
 ) -> None:
@@ -164,9 +175,8 @@ def test_an_interrupted_demo_leaves_no_process_behind(
 
 @needs_a_server
 @needs_vectors
-@pytest.mark.parametrize("words", [(), ("--transport", "--messages", "5000")])
-def test_a_killed_demo_leaves_no_process_behind(folder: Path, words: Sequence[str]) -> None:
-    process = begin(folder, *words)
+def test_a_killed_demo_leaves_no_process_behind(folder: Path) -> None:
+    process = begin(folder)
 
     process.kill()
     process.communicate()
@@ -243,18 +253,20 @@ def test_a_demo_in_which_nobody_could_be_killed_has_shown_nothing() -> None:
 def talk_evidence() -> pets.Evidence:
     """Of two utterances, all as it should be; the killed worker had remembered one and not reported it."""
     said = {"a": Turn(ALICE, "one"), "b": Turn(BOB, "two")}
+    messages = [turn.message(reference) for reference, turn in said.items()]
     found = pets.Evidence(said, 3, {"w-0": "worker 1", "w-1": "worker 2"}.__getitem__, kill_wanted=True)
+    found.messages, found.done = messages, 2
     found.sources = Counter(list(said))
     found.texts = {reference: turn.text for reference, turn in said.items()}
     found.by_user = {ALICE: {"1"}, BOB: {"2"}}
     found.replaced = {OLD_HOME: NEW_HOME}
-    found.kill = Kill("w-0", 1000.0, 1, (message("one"), message("two")))
+    found.kill = Kill("w-0", 1000.0, 1, tuple(messages))
     found.passages = [
-        pets.Passage("add", "w-1", 10.0, 20.0, stored=True),
-        pets.Passage("add", "w-1", 11.0, 21.0, False),
+        pets.Passage("one", "w-1", 10.0, 20.0, stored=True),
+        pets.Passage("two", "w-1", 11.0, 21.0, stored=False),
     ]
     found.where = [pets.Found(NEW_HOME, "3")]
-    found.before, found.after = [PEANUT_BUTTER], [PEANUT_BUTTER, ALLERGY]
+    found.ready = pets.Ready([PEANUT_BUTTER], [PEANUT_BUTTER, ALLERGY], 0.4, 14.0)
     found.others, found.refused = {"What of Max?": [pets.Found("two", "2")]}, True
     return found
 
@@ -265,9 +277,24 @@ def test_a_talk_that_is_remembered_as_it_should_be_has_no_problems() -> None:
     assert found.problems == []
     said = [line for line, _ in found.report()]
     assert "✓ 2 of 2 utterances are in the vector store, each exactly once" in said
-    assert "✓ worker 1 was killed (SIGKILL) with 2 messages in its hands; others finished them" in said
-    assert f"    {PEANUT_BUTTER}  (before the question, and after it)" in said
-    assert f"    {ALLERGY}  (as soon as it was asked)" in said
+    assert "✓ 2 of 2 messages are done, by their records in Redis; no dead letters" in said
+    assert "✓ worker 1 was killed (SIGKILL) with 2 messages in its hands; others finished them:" in said
+    assert "    worker 2 did 2; the first began 10 ms after the kill" in said
+    assert "    two  worker 1 → worker 2  done after   21 ms" in said
+    assert f"    {PEANUT_BUTTER}  (there before, now number 1 of 2)" in said
+    assert f"    {ALLERGY}  (came with it, now number 2 of 2)" in said
+    assert "    read in 0.4 ms when the question came; up to date with the question 14 ms after it" in said
+
+
+def test_of_many_recovered_messages_the_first_ones_and_the_last_are_named() -> None:
+    found = talk_evidence()
+    found.passages = [pets.Passage(f"entry {n} " + "x" * 100, "w-1", 1.0, 10.0 * n, stored=False) for n in range(40)]
+
+    report = found.report()
+
+    said = [line for line, _ in report if "→" in line or line.strip() == "..."]
+    assert [line.partition(" x")[0].strip() for line in said] == ["entry 0", "entry 1", "entry 2", "...", "entry 39"]
+    assert max(len(line) for line, _ in report) < 120
 
 
 @pytest.mark.parametrize(
@@ -279,14 +306,19 @@ def test_a_talk_that_is_remembered_as_it_should_be_has_no_problems() -> None:
         ({"texts": {"a": "one", "b": "too"}}, "1 say something else, such as: two"),
         ({"by_user": {ALICE: {"1", "3"}, BOB: {"2"}}}, "3 memories for 2 utterances"),
         ({"passages": []}, "nothing that it held was taken over by another"),
-        ({"passages": [pets.Passage("add", "w-1", 1.0, 2.0, stored=False)]}, "1 of them were not finished"),
+        ({"passages": [pets.Passage("one", "w-1", 1.0, 2.0, stored=False)]}, "1 of them were not finished"),
         ({"where": [pets.Found(OLD_HOME, "4")]}, "the correction is not what is found first"),
         ({"replaced": {}}, "what was corrected is not that, and that alone: {}"),
-        ({"after": [PEANUT_BUTTER]}, f"not in it: {ALLERGY}"),
-        ({"after": [PEANUT_BUTTER, ALLERGY, OLD_HOME]}, f"still in it, though corrected: {OLD_HOME}"),
+        ({"ready": pets.Ready([], [PEANUT_BUTTER], 1.0, 1.0)}, f"not in it: {ALLERGY}"),
+        ({"ready": pets.Ready([], [PEANUT_BUTTER, ALLERGY])}, "it was not brought up to date with the question"),
+        (
+            {"ready": pets.Ready([], [PEANUT_BUTTER, ALLERGY, OLD_HOME], 1.0, 1.0)},
+            f"still in it, though corrected: {OLD_HOME}",
+        ),
         ({"others": {"Max?": [pets.Found("one", "1")]}}, "Max? found one"),
         ({"others": {}}, "there was nothing to find"),
-        ({"refused": False}, "her cube was not refused to bob"),
+        ({"refused": False}, "her cube was not refused to Bob"),
+        ({"done": 1}, "1 of 2 have no record that they are done"),
         ({"dead": 1}, "1 in the dead letters"),
         ({"unfinished": 2}, "2 messages not finished in time"),
         ({"exit_code": 3}, "the workers ended with exit code 3"),
@@ -300,6 +332,30 @@ def test_whatever_went_wrong_in_the_talk_is_said(change: dict[str, Any], problem
     assert problem in found.problems
     assert any(line.strip() == f"WRONG: {problem}" for line, _ in found.report())
     assert TREAT in "".join(line for line, _ in found.report())
+
+
+@needs_vectors
+async def test_the_evidence_sees_in_the_stores_what_is_lost_and_what_is_doubled(
+    memory_schedulers: Callable[..., AsyncMemScheduler],
+) -> None:
+    # given two utterances that are handled, one of them in two messages, and one that never gets to the server
+    scheduler = memory_schedulers()
+    await scheduler.start()
+    said = {"kept": Turn(BOB, "My tent is green."), "twice": Turn(ALICE, "Max barks."), "lost": Turn(ALICE, "He sits.")}
+    handled = [said[reference].message(reference) for reference in ("kept", "twice", "twice")]
+    await scheduler.submit_messages(handled)
+    await idle(scheduler)
+
+    found = pets.Evidence(said, 1, str, kill_wanted=False)
+    found.messages = [*handled, said["lost"].message("lost")]
+    await gather(scheduler, found, set())
+
+    for problem in (
+        "1 are lost, such as: He sits.",
+        "1 are there more than once, such as: Max barks.",
+        "1 of 4 have no record that they are done",
+    ):
+        assert problem in found.problems
 
 
 # -- the handlers ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ ASSISTANT = "assistant"
 MAX = "Max"
 
 PEANUT_BUTTER = "Max loves peanut butter, it is his favourite treat."
-ALLERGY = "The blood test says that Max is allergic to nuts."
+ALLERGY = "Max is allergic to nuts, the blood test says."
 OLD_HOME = "Max and I live in Leipzig."
 NEW_HOME = "Actually, Max and I live in Hamburg now, not in Leipzig."
 WHERE = "Where does Alice live?"

@@ -1,7 +1,7 @@
 """What the conversation left behind, and what that proves. None of it is the workers' word.
 
-Memories are counted in the vector store, by what they name as their source. Who went on with a message is in its
-status, which the server keeps. What a killed worker had done already was looked up while it was stopped.
+Memories are counted in the vector store, by what they name as their source. Whether a message is done, when, and by
+whom, is in its record in Redis. What a killed worker had done already was looked up while it was stopped.
 """
 
 from __future__ import annotations
@@ -12,20 +12,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memsched.demo.crew import Kill
-from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, NEW_HOME, OLD_HOME, PEANUT_BUTTER, TREAT, WHERE, Turn
+from memsched.demo.pets.conversation import (
+    ALICE,
+    ALLERGY,
+    BOB,
+    NAMES,
+    NEW_HOME,
+    OLD_HOME,
+    PEANUT_BUTTER,
+    TREAT,
+    WHERE,
+    Turn,
+)
+from memsched.messages import ScheduleMessageItem
 
 _GOOD, _BAD = "green", "bold red"
+_SHOWN = 3
+_LONGEST_TEXT = 32
+_HER, _HIM = NAMES[ALICE], NAMES[BOB]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A message that the killed worker held, and what became of it.
 
-    worker: who finished it, "" if nobody did. started_ms, finished_ms: after the kill. stored: its memories were in
-    the store already when its worker died.
+    what: it says. worker: who finished it, "" if nobody did. started_ms, finished_ms: after the kill. stored: its
+    memories were in the store already when its worker died.
     """
 
-    label: str
+    what: str
     worker: str
     started_ms: float
     finished_ms: float
@@ -40,6 +55,19 @@ class Found:
     memory_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A working set around a question. before, after: its texts, best first, when the question was asked, and when it
+    had been taken into account. read_ms: how long the first took to read. renewed_ms: from the question to the second;
+    None if there was none.
+    """
+
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
+    read_ms: float = 0.0
+    renewed_ms: float | None = None
+
+
 @dataclass(slots=True)
 class Evidence:
     """Everything that is known at the end.
@@ -52,7 +80,10 @@ class Evidence:
     workers: int
     name: Callable[[str], str]
     kill_wanted: bool
-    submitted: int = 0
+    messages: list[ScheduleMessageItem] = field(default_factory=list)
+    """All that were submitted."""
+    done: int = 0
+    """How many of those are."""
     seconds: float = 0.0
     sources: Counter[str] = field(default_factory=Counter)
     texts: dict[str, str] = field(default_factory=dict)
@@ -63,9 +94,8 @@ class Evidence:
     passages: list[Passage] = field(default_factory=list)
     where: Sequence[Found] = ()
     """What was found for the question after the home."""
-    before: Sequence[str] = ()
-    after: Sequence[str] = ()
-    """The working set before the question after the treat, and after it."""
+    ready: Ready = field(default_factory=Ready)
+    """The working set around the question after the treat."""
     others: dict[str, list[Found]] = field(default_factory=dict)
     """What Bob found when he asked for what only Alice had said."""
     refused: bool = False
@@ -97,24 +127,17 @@ class Evidence:
 
     def _first(self) -> str:
         crew = f"{self.workers} worker process{'es' * (self.workers != 1)}"
-        return f"{self.submitted} messages of {ALICE} and {BOB} in {self.seconds:.1f} s by {crew}"
+        return f"{in_words(len(self.messages))} of {_HER} and {_HIM} in {self.seconds:.1f} s by {crew}"
 
     def _checks(self) -> Iterator[_Check]:
         yield self._remembered()
+        yield self._finished()
         if self.kill_wanted:
             yield self._recovered()
             yield self._ran_twice()
         yield self._corrected()
         yield self._treat()
         yield self._apart()
-        if self.unfinished or self.dead or self.exit_code:
-            yield _Check("everything came to its end", problems=[
-                text for text, wrong in {
-                    f"{self.unfinished} messages not finished in time": self.unfinished,
-                    f"{self.dead} in the dead letters": self.dead,
-                    f"the workers ended with exit code {self.exit_code}": self.exit_code,
-                }.items() if wrong
-            ])  # fmt: skip
 
     def _remembered(self) -> _Check:
         missing = [reference for reference in self.said if not self.sources[reference]]
@@ -142,18 +165,41 @@ class Evidence:
         turn = self.said.get(references[0]) if references else None
         return f", such as: {turn.text}" if turn else ""
 
+    def _finished(self) -> _Check:
+        total = len(self.messages)
+        found = {
+            f"{total - self.done} of {total} have no record that they are done": self.done != total,
+            f"{in_words(self.unfinished)} not finished in time": self.unfinished,
+            f"{self.dead} in the dead letters": self.dead,
+            f"the workers ended with exit code {self.exit_code}": self.exit_code,
+        }
+        return _Check(
+            f"{self.done} of {in_words(total)} are done, by their records in Redis; no dead letters",
+            problems=[text for text, wrong in found.items() if wrong],
+        )
+
     def _recovered(self) -> _Check:
         if self.kill is None:
             return _Check("a worker is killed", problems=["no worker was killed: none held a message in time"])
         name, held = self.name(self.kill.worker_id), self.kill.held
         others = [each for each in self.passages if each.worker not in ("", self.kill.worker_id)]
         lost = len(held) - sum(bool(each.worker) for each in self.passages)
-        check = _Check(f"{name} was killed (SIGKILL) with {in_words(len(held))} in its hands; others finished them")
+        check = _Check(f"{name} was killed (SIGKILL) with {in_words(len(held))} in its hands; others finished them:")
         if others:
+            others.sort(key=lambda each: each.finished_ms)
             heirs = Counter(self.name(each.worker) for each in others)
-            first, last = min(each.started_ms for each in others), max(each.finished_ms for each in others)
-            went_on = ", ".join(f"{heir} with {count}" for heir, count in sorted(heirs.items()))
-            check.details.append(f"{went_on}; from {first:.0f} ms after the kill, all done after {last:.0f} ms")
+            went_on = ", ".join(f"{heir} did {count}" for heir, count in sorted(heirs.items()))
+            first = min(each.started_ms for each in others)
+            check.details.append(f"{went_on}; the first began {first:.0f} ms after the kill")
+            shown = others if len(others) <= _SHOWN + 1 else [*others[:_SHOWN], others[-1]]
+            texts = [_shortened(each.what) for each in shown]
+            for each, text in zip(shown, texts, strict=True):
+                if each is shown[-1] and len(shown) < len(others):
+                    check.details.append("...")
+                check.details.append(
+                    f"{text:{max(map(len, texts))}}  {name} → {self.name(each.worker)}  done after "
+                    f"{each.finished_ms:4.0f} ms"
+                )
         else:
             check.problems.append("nothing that it held was taken over by another")
         if lost:
@@ -182,26 +228,35 @@ class Evidence:
         return check
 
     def _treat(self) -> _Check:
-        check = _Check(f"{TREAT} The working set had the answer ready:")
+        ready = self.ready
+        check = _Check(f"{TREAT} The working set had what the answer needs:")
         for text in (PEANUT_BUTTER, ALLERGY):
-            if text in self.after:
-                since = "before the question, and after it" if text in self.before else "as soon as it was asked"
-                check.details.append(f"{text}  ({since})")
+            if text in ready.after:
+                since = "there before" if text in ready.before else "came with it"
+                place = f"number {ready.after.index(text) + 1} of {len(ready.after)}"
+                check.details.append(f"{text}  ({since}, now {place})")
             else:
                 check.problems.append(f"not in it: {text}")
-        if OLD_HOME in self.after:
+        if OLD_HOME in ready.after:
             check.problems.append(f"still in it, though corrected: {OLD_HOME}")
+        if ready.renewed_ms is None:
+            check.problems.append("it was not brought up to date with the question")
+        else:
+            check.details.append(
+                f"read in {ready.read_ms:.1f} ms when the question came; "
+                f"up to date with the question {ready.renewed_ms:.0f} ms after it"
+            )
         return check
 
     def _apart(self) -> _Check:
         hers = self.by_user.get(ALICE, set())
-        check = _Check(f"{BOB} asked {len(self.others)} times for what {ALICE} had said, and found nothing of hers")
+        check = _Check(f"{_HIM} asked {len(self.others)} times for what {_HER} had said, and found nothing of hers")
         for query, found in self.others.items():
             check.problems += [f"{query} found {each.text}" for each in found if each.memory_id in hers]
         if not self.others or not hers:
             check.problems.append("there was nothing to find")
         if not self.refused:
-            check.problems.append(f"her cube was not refused to {BOB}")
+            check.problems.append(f"her cube was not refused to {_HIM}")
         return check
 
 
@@ -216,3 +271,7 @@ class _Check:
 
 def in_words(messages: int) -> str:
     return f"{messages} message{'s' * (messages != 1)}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

@@ -38,6 +38,7 @@ async def gather(scheduler: AsyncMemScheduler, evidence: Evidence, stored: set[s
         if memory.superseded_by is not None:
             correction = memories.get(memory.superseded_by)
             evidence.replaced[memory.text] = correction.text if correction else ""
+    evidence.done = await _done(scheduler, evidence.messages)
     if evidence.kill is not None:
         evidence.passages = [await _passage(scheduler, each, evidence.kill, stored) for each in evidence.kill.held]
     evidence.where = await _search(scheduler, WHERE, ALICE)
@@ -60,14 +61,21 @@ async def remembered(services: MemoryServices, messages: Sequence[ScheduleMessag
     return found
 
 
+async def _done(scheduler: AsyncMemScheduler, messages: Sequence[ScheduleMessageItem]) -> int:
+    """How many of them are completed, by the record that the server keeps of each."""
+    statuses = [await scheduler.get_task_status(message) for message in messages]
+    return sum(status is not None and status.state is TaskState.COMPLETED for status in statuses)
+
+
 async def _passage(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, kill: Kill, stored: set[str]) -> Passage:
+    what = message.content if message.label == ADD_LABEL else f"{message.label} {message.content}".strip()
     status = await scheduler.get_task_status(message)
     if status is None or status.state is not TaskState.COMPLETED:
-        return Passage(message.label, "", 0.0, 0.0, message.item_id in stored)
+        return Passage(what, "", 0.0, 0.0, message.item_id in stored)
     # The server's clock is this machine's: it runs here.
     started, finished = (max(0.0, at - kill.at * 1000) for at in (status.started_ms, status.finished_ms))
     twice = message.item_id in stored and status.worker != kill.worker_id
-    return Passage(message.label, status.worker or kill.worker_id, started, finished, twice)
+    return Passage(what, status.worker or kill.worker_id, started, finished, twice)
 
 
 async def _search(scheduler: AsyncMemScheduler, query: str, user: str) -> list[Found]:

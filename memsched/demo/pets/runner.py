@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from memsched.demo.crew import Crew, DemoFailed
 from memsched.demo.pets.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
-from memsched.demo.pets.evidence import Evidence, in_words
+from memsched.demo.pets.evidence import Evidence, Ready, in_words
 from memsched.demo.pets.gathering import gather, remembered
 from memsched.demo.pets.watch import Watch
 from memsched.demo.stage import Stage
-from memsched.demo.teardown import end_server
 from memsched.demo.workplace import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
-from memsched.embedded.vector_server import SUBFOLDER
+from memsched.embedded.teardown import end_servers
 from memsched.logs import configure_logs
+from memsched.memory.cubes import CubeRef
+from memsched.memory.hot_state import HotState
 from memsched.messages import ADD_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
@@ -31,7 +32,7 @@ from memsched.terminal import as_text
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
 
-PACE_SECONDS = 0.35
+PACE_SECONDS = 0.5
 _BATCH = 4
 """Messages in one handler call: small, so that a burst lasts long enough to be interrupted."""
 _WORKING_SET = 12
@@ -41,6 +42,7 @@ _BURSTS = 4
 _START_SECONDS = 30.0
 _PATIENCE_SECONDS = 30.0
 _ORPHANS_SECONDS = 1.0
+_POLL_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,7 @@ async def _perform(plan: Plan, folder: Path, stage: Stage, log: TextIO) -> Evide
         finally:
             await scheduler.stop()
     finally:
-        for server in (folder / "server" / SUBFOLDER, folder / "server"):
-            await asyncio.to_thread(end_server, server)
+        await asyncio.to_thread(end_servers, folder / "server")
 
 
 def _given(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -138,10 +139,9 @@ class Play:
         stored = await self._burst()
         for turn in AFTER:
             if turn.text == TREAT:
-                evidence.before = await self._settled_set()
-            await self._say(turn)
-            if turn.text == TREAT:
-                evidence.after = await self._settled_set()
+                evidence.ready = await self._ask(turn)
+            else:
+                await self._say(turn)
         await self._settle()
         status = self._watch.status.total
         evidence.seconds = time.monotonic() - began
@@ -178,25 +178,45 @@ class Play:
         self._watch.hear(turn)
         await self._watch.look()
 
+    async def _ask(self, question: Turn) -> Ready:
+        """Say it when all before it has been handled, and see how the working set follows."""
+        ref = CubeRef(question.user, CUBES[question.user])
+        await self._settle()
+        await self._watch.pause(self._due)
+        self._due = time.monotonic() + self._plan.pace
+        began = time.perf_counter()
+        before = await self._scheduler.working_set(ref.user_id, ref.mem_cube_id)
+        asked = time.perf_counter()
+        await self._submit([question])
+        self._watch.hear(question)
+        state, renewed_ms = HotState(), None
+        while renewed_ms is None and time.perf_counter() - asked < _PATIENCE_SECONDS:
+            # The talk and the working set that follows from it are written in one step.
+            state = await self._services.states.load(ref)
+            if any(event.text == question.text for event in state.talk):
+                renewed_ms = (time.perf_counter() - asked) * 1000
+            else:
+                await asyncio.sleep(_POLL_SECONDS)
+        await self._watch.look()
+        return Ready(
+            [each.text for each in before], [each.text for each in state.working_set],
+            (asked - began) * 1000, renewed_ms,
+        )  # fmt: skip
+
     async def _submit(self, turns: Sequence[Turn]) -> None:
         messages = []
-        for turn in turns:
-            self._evidence.submitted += 1
-            reference = f"{turn.user}-{self._evidence.submitted}"
+        for number, turn in enumerate(turns, len(self._evidence.messages) + 1):
+            reference = f"{turn.user}-{number}"
             if turn.label == ADD_LABEL:
                 self._said[reference] = turn
             messages.append(turn.message(reference))
+        self._evidence.messages += messages
         await self._scheduler.submit_messages(messages)
 
     async def _settle(self) -> None:
         """Until all that was said has been handled; what was not after a while is for the report."""
         await self._watch.until(lambda: not self._watch.status.total.backlog, _PATIENCE_SECONDS)
         await self._watch.look(at_once=True)
-
-    async def _settled_set(self) -> list[str]:
-        """The texts of Alice's working set when all is handled."""
-        await self._settle()
-        return [each.text for each in self._watch.working_set]
 
     # -- the kill ------------------------------------------------------------------------------------------------
 
@@ -209,7 +229,7 @@ class Play:
         for burst in range(_BURSTS):
             some = entries[burst * _DIARY_ENTRIES : (burst + 1) * _DIARY_ENTRIES]
             await self._submit(some)
-            self._watch.tell(f"{BOB} hands in {len(some)} entries of his diary", "magenta")
+            self._watch.tell(f"{NAMES[BOB]} hands in {len(some)} entries of his diary", "magenta")
             if not self._plan.kill or await self._kill(stored, picky=burst < _BURSTS - 1):
                 break
         return stored
@@ -229,7 +249,7 @@ class Play:
             if not watch.status.total.backlog:
                 return False
             lanes = [lane for label in watch.status.labels for lane in self._scheduler.keys.lanes_of(label)]
-            kill = await self._crew.kill_one(server, lanes, watch.status, self._evidence.submitted, suits)
+            kill = await self._crew.kill_one(server, lanes, watch.status, len(self._evidence.messages), suits)
         self._evidence.kill = kill
         await watch.until(lambda: bool(watch.status.total.orphaned), _ORPHANS_SECONDS, every=0.0)
         watch.tell_of(

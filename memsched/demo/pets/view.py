@@ -79,11 +79,11 @@ class View:
     def draw(self, console: Console) -> RenderableType:
         lines = max(_FEWEST_LINES, min(_MOST_LINES, console.size.height - _LINES_BELOW))
         width = min(_MOST_COLUMNS, console.size.width)
-        left = width * 9 // 20
+        left = width * 2 // 5
         panels = Table.grid()
         panels.add_row(
             _panel("the talk", self._talk(console, left - 4, lines), left, lines),
-            _panel(f"working set of {ALICE}", self._working_set(width - left - 4, lines), width - left, lines),
+            _panel(f"working set of {NAMES[ALICE]}", self._working_set(width - left - 4, lines), width - left, lines),
         )
         return Group(panels, self._numbers(), self._crew(), self.news)
 

@@ -20,7 +20,6 @@ from memsched.connection import Server
 from memsched.demo.crew import Crew, DemoFailed, Kill
 from memsched.demo.handlers import COUNT_LABEL, LABEL
 from memsched.demo.stage import Stage
-from memsched.demo.teardown import end_server
 from memsched.demo.transport.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
 from memsched.demo.transport.progress import Progress
 from memsched.demo.workplace import (
@@ -30,6 +29,7 @@ from memsched.demo.workplace import (
     environment_of,
     workplace,
 )
+from memsched.embedded.teardown import end_servers
 from memsched.keys import Keys
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.status import Counts, Status, read_status
@@ -120,7 +120,7 @@ async def _perform(plan: Plan, folder: Path, stage: Stage) -> Evidence:
         finally:
             await server.aclose()
     finally:
-        await asyncio.to_thread(end_server, folder / "server")
+        await asyncio.to_thread(end_servers, folder / "server")
 
 
 def _given(plan: Plan, folder: Path) -> dict[str, Any]:
