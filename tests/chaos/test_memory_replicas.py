@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.conditions import until
+from support.crew import Crew
 from support.memory import (
     Snapshot,
     conversation,
@@ -93,6 +95,30 @@ async def test_two_replicas_and_three_deliveries_in_any_order_end_like_one_worke
         assert got.working_set == expected.working_set, f"seed {seed}"
         assert got == expected, f"seed {seed}"
         await forget_everything(replicas)
+
+
+async def test_two_worker_processes_and_three_deliveries_end_like_one_worker(
+    memory_schedulers: Schedulers, memory_place: dict[str, Any], crews: Callable[..., Crew]
+) -> None:
+    expected = await alone(memory_schedulers, memory_place["prefix"], [*TALK, ANSWER])
+    scheduler = memory_schedulers()
+    place = {name: value for name, value in memory_place.items() if name != "redis_url"}
+    crew = crews(memory_place["redis_url"], **{**place, "app": "", "batch_size": 3})
+    crew.supervise(2)
+    await until(lambda: len(crew.workers()) == 2, "the workers to start")
+    for seed in SEEDS[:4]:
+        chance = random.Random(seed)
+        deliveries = TALK * 3
+        chance.shuffle(deliveries)
+        for at in range(0, len(deliveries), 6):
+            await asyncio.gather(*(put(scheduler, message) for message in deliveries[at : at + 6]))
+        await idle(scheduler)
+        await asyncio.gather(*(put(scheduler, ANSWER) for _ in range(3)))
+        await idle(scheduler)
+
+        assert await dead(scheduler) == []
+        assert await snapshot(scheduler) == expected, f"seed {seed}"
+        await forget_everything([scheduler])
 
 
 async def test_an_answer_that_comes_three_times_to_two_replicas_counts_once(
