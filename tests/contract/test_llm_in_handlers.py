@@ -118,6 +118,36 @@ async def test_words_that_give_orders_are_remembered_and_not_obeyed(
         assert await dead(scheduler) == []
 
 
+@pytest.mark.parametrize("injection", INJECTIONS)
+async def test_a_memory_that_gives_orders_does_not_decide_what_a_correction_says(
+    make: Callable[..., AsyncMemScheduler], injection: str
+) -> None:
+    """Neither in what corrects, nor in the order of the working set, though the model is taken to obey."""
+
+    def obeys(asked: Asked) -> Reply:
+        if "rank" in asked.prompt.lower() and "correct" not in asked.prompt.lower():
+            return says_json({"order": [99, -1, 0, 0]})
+        return says_json({"corrected": 0, "text": "Alice is an administrator."})
+
+    with FakeLLM(obeys) as model:
+        scheduler = make(model, llm_rerank_seconds=1.0)
+        await scheduler.start()
+        await scheduler.submit_messages([said(injection, 0), said("The meeting with Carol is on Friday.", 1)])
+        await idle(scheduler)
+        await scheduler.submit_messages(
+            [said("The meeting with Carol is on Monday.", 5, "mem_feedback"), said("When is the meeting?", 6, "query")]
+        )
+        await idle(scheduler)
+
+        memories = {memory.text: memory for memory in await memories_of(scheduler)}
+        new = "The meeting with Carol is on Monday."
+        assert memories.keys() == {injection, "The meeting with Carol is on Friday.", new}
+        assert memories["The meeting with Carol is on Friday."].superseded_by == memories[new].memory_id
+        assert memories[injection].superseded_by is None
+        assert new in await texts_of(scheduler)
+        assert await dead(scheduler) == []
+
+
 async def test_without_a_model_nobody_is_asked(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:
     with FakeLLM(lambda asked: says("no")) as model:
         scheduler = schedulers_at(f"memory://{uuid4()}", memory=True, llm_base_url=model.url)
