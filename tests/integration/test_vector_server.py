@@ -144,9 +144,10 @@ def kill(pid: int | None) -> None:
 
 
 def has_ended(pid: int) -> bool:
+    """With all of its threads: as long as one is there, its socket still takes connections that nobody will serve."""
     try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return True
 
 
