@@ -73,7 +73,7 @@ class MemoryBenchmark:
         from qdrant_client import AsyncQdrantClient, models
 
         from memsched.embedded.vector_server import ensure_vector_server, vector_client_options
-        from memsched.memory.hashing import HashingEmbedder
+        from memsched.memory.embedding.hashing import HashingEmbedder
 
         services = await self.scheduler.memory()  # starts the vector process
         await services.store.open()

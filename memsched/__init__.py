@@ -24,12 +24,11 @@ if TYPE_CHECKING:
         UnknownUser,
         WaitTimeout,
     )
-    from memsched.memory.cube import GeneralMemCube, GeneralMemCubeConfig
-    from memsched.memory.cubes import CubeRef, Permission
-    from memsched.memory.hot_state import WorkingMemory
-    from memsched.memory.items import Memory
-    from memsched.memory.searching import InvalidSearch, SearchArgs, SearchResult
-    from memsched.memory.store_errors import EmbedderMismatch, StoreRefused, StoreUnavailable
+    from memsched.memory.access.cubes import CubeRef, Permission
+    from memsched.memory.model import Memory
+    from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult
+    from memsched.memory.store.errors import EmbedderMismatch, StoreRefused, StoreUnavailable
+    from memsched.memory.transfer.cube_object import GeneralMemCube, GeneralMemCubeConfig
     from memsched.messages import (
         ACTIVATION_MEMORY_TYPE,
         ACTIVATION_UPDATE_TASK_LABEL,
@@ -57,28 +56,29 @@ if TYPE_CHECKING:
         TaskPriorityLevel,
         TaskState,
     )
-    from memsched.mos import MOS, AsyncMOS
+    from memsched.mos.sync import MOS, AsyncMOS
     from memsched.policy.protocol import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, TaskStatus, show_web_logs
     from memsched.settings import Settings
+    from memsched.tiers.hot_state import WorkingMemory
     from memsched.worker.context import HandlerContext, SyncHandlerContext
-    from memsched.worker.orchestrator import Handler
+    from memsched.worker.handlers import Handler
 else:
     _HOMES = {
         "memsched.errors": "CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage LeaseLost "
         "MemschedError QueueFull UnknownCube UnknownUser WaitTimeout",
-        "memsched.memory.cube": "GeneralMemCube GeneralMemCubeConfig",
-        "memsched.memory.cubes": "CubeRef Permission",
-        "memsched.memory.hot_state": "WorkingMemory",
-        "memsched.memory.items": "Memory",
-        "memsched.memory.searching": "InvalidSearch SearchArgs SearchResult",
+        "memsched.memory.transfer.cube_object": "GeneralMemCube GeneralMemCubeConfig",
+        "memsched.memory.access.cubes": "CubeRef Permission",
+        "memsched.tiers.hot_state": "WorkingMemory",
+        "memsched.memory.model": "Memory",
+        "memsched.memory.search.arguments": "InvalidSearch SearchArgs SearchResult",
         "memsched.policy.protocol": "Candidate Chosen CubeState WorkingSetPolicy",
-        "memsched.memory.store_errors": "EmbedderMismatch StoreRefused StoreUnavailable",
-        "memsched.mos": "MOS AsyncMOS",
+        "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
+        "memsched.mos.sync": "MOS AsyncMOS",
         "memsched.scheduler": "AsyncMemScheduler MemScheduler TaskStatus show_web_logs",
         "memsched.settings": "Settings",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",
-        "memsched.worker.orchestrator": "Handler",
+        "memsched.worker.handlers": "Handler",
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

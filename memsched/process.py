@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
 from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
 from memsched.handlers import add_memory_handlers
 from memsched.handlers.shared import SharedServices
-from memsched.keys import Keys
 from memsched.logs import configure_logs
 from memsched.settings import Settings
-from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.handlers import Orchestrator
 from memsched.worker.supervisor import EXIT_NO_SERVER, EXIT_WILL_NOT_GET_BETTER
 from memsched.worker.worker import Worker, new_worker_id
 

@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from memsched.broker.keys import GROUP, Keys, Lane
+from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.errors import SchedulerNotStarted, WaitTimeout
 from memsched.handlers import add_memory_handlers
 from memsched.handlers.shared import SharedServices
-from memsched.keys import GROUP, Keys, Lane
-from memsched.lua import Command, as_int, as_text, as_texts, script
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, TaskState, messages_of
 from memsched.settings import Settings
-from memsched.worker.orchestrator import HandlerEntry, Orchestrator
+from memsched.worker.handlers import HandlerEntry, Orchestrator
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from memsched.connection import Server
+    from memsched.broker.client import Server
     from memsched.handlers.services import MemoryServices
-    from memsched.memory.hot_state import WorkingMemory
-    from memsched.memory.searching import SearchResult
+    from memsched.memory.search.arguments import SearchResult
     from memsched.policy.protocol import WorkingSetPolicy
-    from memsched.queue.dead import DeadLetters
+    from memsched.queue.dead_letters import DeadLetters
     from memsched.queue.status import Status
     from memsched.queue.submit import Producer
+    from memsched.tiers.hot_state import WorkingMemory
     from memsched.worker.worker import Worker
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class AsyncRetriever:
         method: str | None = None,
         search_args: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
-        """See memsched.memory.retriever.Retriever.search."""
+        """See memsched.memory.search.retriever.Retriever.search."""
         scheduler = self._scheduler
         services = await scheduler.memory()
         if mem_cube is None and mem_cube_id is None:
@@ -243,9 +243,9 @@ class AsyncMemScheduler:
 
         Raises CubeForbidden or UnknownCube.
         """
-        from memsched.connection import answered
-        from memsched.memory.cubes import CubeRef, Cubes, Permission
-        from memsched.memory.hot_state import HotStates
+        from memsched.broker.client import answered
+        from memsched.memory.access.cubes import CubeRef, Cubes, Permission
+        from memsched.tiers.hot_state import HotStates
 
         server = await self.server()
         cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
@@ -275,13 +275,13 @@ class AsyncMemScheduler:
 
     async def print_tasks_status(self) -> None:
         """Print the status as a table."""
-        from memsched.tables import print_status
+        from memsched.console.tables import print_status
 
         print_status(await self.read_status())
 
     async def dead_letters(self) -> DeadLetters:
         """What was given up: to list, redrive or purge."""
-        from memsched.queue.dead import DeadLetters
+        from memsched.queue.dead_letters import DeadLetters
 
         return DeadLetters(await self.server(), self.keys)
 
@@ -332,7 +332,7 @@ class AsyncMemScheduler:
         """The connection, opened at the first call."""
         if self._server is not None:
             return self._server
-        from memsched.connection import Server
+        from memsched.broker.client import Server
 
         async with self._opening:
             if self._server is None:
@@ -388,7 +388,7 @@ class Retriever:
         method: str | None = None,
         search_args: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
-        """See memsched.memory.retriever.Retriever.search."""
+        """See memsched.memory.search.retriever.Retriever.search."""
         return self._scheduler._search(query, user_id, mem_cube_id, mem_cube, top_k, method, search_args)
 
 
@@ -512,7 +512,7 @@ class MemScheduler:
 
 def show_web_logs(scheduler: MemScheduler, limit: int = 100) -> None:
     """Print the newest memory events of a scheduler as a table."""
-    from memsched.tables import print_events
+    from memsched.console.tables import print_events
 
     print_events(scheduler.get_web_log_messages(limit))
 

@@ -15,7 +15,7 @@ import asyncio
 from memsched.cli.connecting import tool_settings
 from memsched.cli.failures import exit_with
 from memsched.cli.watch import DEFAULT_INTERVAL_SECONDS, show_status
-from memsched.terminal import forgive_characters
+from memsched.console.terminal import forgive_characters
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ def clear(
 
     Workers that run one of them are told at their next renewal.
     """
-    from memsched.terminal import plain
+    from memsched.console.terminal import plain
 
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
     what = "of all labels" if label is None else f"of label {plain(label)}"

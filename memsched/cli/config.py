@@ -43,8 +43,8 @@ def config(
 
 
 def _print_table(values: dict[str, Any], sources: dict[str, str]) -> None:
-    from memsched.tables import new_table
-    from memsched.terminal import as_text, console
+    from memsched.console.tables import new_table
+    from memsched.console.terminal import as_text, console
 
     table = new_table()
     table.add_column("variable", no_wrap=True)

@@ -17,7 +17,7 @@ from memsched.cli.failures import EXIT_WRONG_USE, complain
 from memsched.cli.options import AsJson, Prefix, RedisUrl, parse_age, parse_rate
 
 if TYPE_CHECKING:
-    from memsched.queue.dead import DeadFilter, DeadLetter, DeadLetters
+    from memsched.queue.dead_letters import DeadFilter, DeadLetter, DeadLetters
     from memsched.settings import Settings
 
 T = TypeVar("T")
@@ -162,7 +162,7 @@ def purge(
 def _filter(
     ids: list[str] | None, label: str | None, reason: str | None, user: str | None, before: float | None
 ) -> DeadFilter:
-    from memsched.queue.dead import DeadFilter
+    from memsched.queue.dead_letters import DeadFilter
 
     before_ms = 0 if before is None else int((time.time() - before) * 1000)
     return DeadFilter(label or "", reason or "", user or "", frozenset(ids or ()), before_ms)
@@ -170,7 +170,7 @@ def _filter(
 
 def _refuse_to_guess(which: DeadFilter, all_: bool) -> None:
     """A forgotten option must not mean everything."""
-    from memsched.queue.dead import DeadFilter
+    from memsched.queue.dead_letters import DeadFilter
 
     if which == DeadFilter() and not all_:
         complain("say which dead letters: IDs, --label, --reason, --user or --before; or --all.")
@@ -189,7 +189,7 @@ async def _count(letters: DeadLetters, which: DeadFilter, limit: int | None, dry
             found.append(letter)
     missing = which.ids - {name for letter in found for name in (letter.item_id, letter.dead_id)}
     if missing and limit is None:
-        from memsched.terminal import plain
+        from memsched.console.terminal import plain
 
         complain(f"no such dead letter: {', '.join(map(plain, sorted(missing)))}")
         raise typer.Exit(1)
@@ -215,9 +215,9 @@ def _run(settings: Settings, work: Callable[[DeadLetters], Coroutine[None, None,
 
 @asynccontextmanager
 async def _dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
-    from memsched.connection import Server
-    from memsched.keys import Keys
-    from memsched.queue.dead import DeadLetters
+    from memsched.broker.client import Server
+    from memsched.broker.keys import Keys
+    from memsched.queue.dead_letters import DeadLetters
 
     server = await Server.connect(settings)
     try:

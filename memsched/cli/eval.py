@@ -67,10 +67,10 @@ def locomo(
 async def _replay(settings: object, conversations: Sequence[Conversation]) -> Scores:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from memsched.console.terminal import console, plain
     from memsched.evaluation.replay import replay
     from memsched.scheduler import AsyncMemScheduler
     from memsched.settings import Settings
-    from memsched.terminal import console, plain
 
     assert isinstance(settings, Settings)
     scheduler = AsyncMemScheduler(settings)
@@ -90,9 +90,9 @@ async def _replay(settings: object, conversations: Sequence[Conversation]) -> Sc
 
 
 def _print(flat: dict[str, float], conversations: int) -> None:
+    from memsched.console.tables import new_table
+    from memsched.console.terminal import as_text, console
     from memsched.evaluation.locomo import CATEGORIES
-    from memsched.tables import new_table
-    from memsched.terminal import as_text, console
 
     table = new_table()
     table.add_column("questions")

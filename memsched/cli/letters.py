@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from memsched.queue.dead import DeadLetter
-from memsched.terminal import as_text, console, duration
+from memsched.console.terminal import as_text, console, duration
+from memsched.queue.dead_letters import DeadLetter
 
 _SHOWN_CHARACTERS = 200
 

@@ -12,8 +12,8 @@ def live() -> None:
     Nothing is asked from the server here.
     """
     from memsched.cli.failures import complain
+    from memsched.console.terminal import duration, plain
     from memsched.settings import Settings
-    from memsched.terminal import duration, plain
     from memsched.worker.liveness import liveness_dir, read_liveness
 
     settings = Settings.load()

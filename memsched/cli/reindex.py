@@ -19,7 +19,7 @@ from memsched.cli.options import Prefix, RedisUrl
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
-    from memsched.memory.reindexing import Outcome, Plan, Reindexer
+    from memsched.memory.reindex.reindex import Outcome, Plan, Reindexer
 
 T = TypeVar("T")
 _LINE_EVERY_SECONDS = 5.0
@@ -70,7 +70,7 @@ def _to_do(plan: Plan, force: bool) -> bool:
 
 
 def _said(plan: Plan) -> str:
-    from memsched.terminal import plain
+    from memsched.console.terminal import plain
 
     memories = f"{plan.memories} memories of {plain(plan.source)}"
     begun = " (begun before)" if plan.target else ""
@@ -89,7 +89,7 @@ def _print_plan(plan: Plan, to_do: bool, as_json: bool) -> None:
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> None:
-    from memsched.terminal import plain
+    from memsched.console.terminal import plain
 
     if as_json:
         typer.echo(json.dumps(asdict(outcome)))
@@ -106,7 +106,7 @@ async def _run(reindexer: Reindexer, force: bool, keep_old: bool) -> Outcome:
         return await reindexer.run(_Lines().tell, force=force, keep_old=keep_old)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from memsched.terminal import console
+    from memsched.console.terminal import console
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True)) as bar:
@@ -145,10 +145,10 @@ class _Lines:
 
 
 async def _with_reindexer(settings: Settings, batch: int, work: Callable[[Reindexer], Awaitable[T]]) -> T:
-    from memsched.connection import Server
-    from memsched.keys import Keys
-    from memsched.memory.embedding import embedder_from
-    from memsched.memory.reindexing import Reindexer
+    from memsched.broker.client import Server
+    from memsched.broker.keys import Keys
+    from memsched.memory.embedding.embedder import embedder_from
+    from memsched.memory.reindex.reindex import Reindexer
 
     embedder = embedder_from(settings)
     server = await Server.connect(settings)

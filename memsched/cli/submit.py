@@ -76,8 +76,8 @@ def _message(**values: Any) -> ScheduleMessageItem:
 
 
 async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float, wait: float | None) -> int:
+    from memsched.console.terminal import plain
     from memsched.scheduler import AsyncMemScheduler
-    from memsched.terminal import plain
 
     scheduler = AsyncMemScheduler(settings)
     try:
@@ -90,8 +90,8 @@ async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float
 
 async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seconds: float) -> int:
     from memsched.cli.failures import complain
+    from memsched.console.terminal import duration, plain
     from memsched.messages import TaskState
-    from memsched.terminal import duration, plain
 
     started = time.monotonic()
     pause = 0.005

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
 from memsched.cli.failures import complain
-from memsched.connection import Server
+from memsched.console.terminal import as_text, console, plain
 from memsched.errors import ServerUnreachable
-from memsched.keys import Keys
 from memsched.queue.status import Status, read_status
 from memsched.settings import Settings
-from memsched.terminal import as_text, console, plain
 
 DEFAULT_INTERVAL_SECONDS = 2.0
 
@@ -79,7 +79,7 @@ class Pages:
     """One look under the other, for a pipe or a file."""
 
     def show(self, look: Status, previous: Status | None, seconds: float | None) -> None:
-        from memsched.tables import status_view
+        from memsched.console.tables import status_view
 
         if seconds is not None:
             console().print(f"\n{_time_of_day()}")
@@ -95,7 +95,7 @@ def screen(interval: float) -> Iterator[Display]:
     from rich.console import Group, RenderableType
     from rich.live import Live
 
-    from memsched.tables import status_view
+    from memsched.console.tables import status_view
 
     shown: RenderableType = ""
 

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import GROUP, Lane
 from memsched.errors import MemschedError
-from memsched.keys import GROUP, Lane
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, read_entry
-from memsched.queue.registry import WorkerInfo
 from memsched.queue.status import Status
+from memsched.queue.workers import WorkerInfo
 
 _ON_ITS_WAY_SECONDS = 0.03
 """For what a worker had sent before it was stopped to arrive at the server, on the same machine."""

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from memsched.keys import escape
+from memsched.broker.keys import escape
 from memsched.messages import ScheduleMessageItem
 from memsched.settings import Settings
 from memsched.worker.context import HandlerContext

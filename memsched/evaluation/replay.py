@@ -15,7 +15,7 @@ from memsched.evaluation.locomo import CATEGORIES, Conversation, Question, Sessi
 from memsched.messages import ADD_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 
 if TYPE_CHECKING:
-    from memsched.memory.items import Memory
+    from memsched.memory.model import Memory
     from memsched.scheduler import AsyncMemScheduler
 
 DEPTHS = (5, 10, 20)

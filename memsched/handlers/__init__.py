@@ -18,7 +18,7 @@ from memsched.messages import (
     ScheduleMessageItem,
     TaskPriorityLevel,
 )
-from memsched.worker.orchestrator import Handler, Orchestrator
+from memsched.worker.handlers import Handler, Orchestrator
 
 if TYPE_CHECKING:
     from memsched.handlers.shared import SharedServices
@@ -48,7 +48,7 @@ class MemoryHandler:
 
     async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
         from memsched.handlers.handling import handle
-        from memsched.memory.cubes import Permission
+        from memsched.memory.access.cubes import Permission
 
         work = getattr(import_module(f"memsched.handlers.{self.label}"), self.label)
         # Who may only read a cube may ask: the query handler looks itself whether he may change the working set.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from memsched.errors import InvalidMessage
 from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.cubes import CubeRef
-from memsched.memory.items import Memory, to_ms
-from memsched.memory.reading import Reading
-from memsched.memory.turns import Turn, turns_of
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.turns import Turn, turns_of
+from memsched.memory.ingest.writer import Reading
+from memsched.memory.model import Memory, to_ms
 from memsched.messages import (
     LONG_TERM_MEMORY_TYPE,
     MEM_READ_TASK_LABEL,

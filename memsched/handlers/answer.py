@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from memsched.handlers.handling import event, shown
 from memsched.handlers.services import MemoryServices
-from memsched.memory.cubes import CubeRef
-from memsched.memory.hot_state import HotState, WorkingMemory, mark_of
-from memsched.memory.items import to_ms
-from memsched.memory.lexical import TermCounts, stems
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import to_ms
+from memsched.memory.search.bm25 import TermCounts, stems
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem
+from memsched.tiers.hot_state import HotState, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext
 
 _LEXICAL_SHARE = 0.5

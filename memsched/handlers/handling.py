@@ -12,11 +12,10 @@ import structlog
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, SettingsError, UnknownCube
 from memsched.handlers.services import MemoryServices
 from memsched.handlers.shared import SharedServices
-from memsched.memory.cubes import CubeRef, Permission
-from memsched.memory.embedding import EmbeddingError
-from memsched.memory.hot_state import HotStateContested
-from memsched.memory.items import Memory
-from memsched.memory.store_errors import EmbedderMismatch, SchemaTooNew, StoreUnavailable
+from memsched.memory.access.cubes import CubeRef, Permission
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.model import Memory
+from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreUnavailable
 from memsched.messages import (
     LONG_TERM_MEMORY_TYPE,
     USER_MEMORY_TYPE,
@@ -24,6 +23,7 @@ from memsched.messages import (
     ScheduleMessageItem,
 )
 from memsched.settings import Settings
+from memsched.tiers.hot_state import HotStateContested
 from memsched.worker.context import HandlerContext
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ def follow_up(
 
 async def sizes_of(services: MemoryServices, ref: CubeRef) -> dict[str, int]:
     """How many memories the cube has, by type, for the events."""
-    from memsched.memory.searching import SearchArgs
+    from memsched.memory.search.arguments import SearchArgs
 
     long_term = await services.store.count(ref, SearchArgs(memory_type=[LONG_TERM_MEMORY_TYPE]).conditions())
     user = await services.store.count(ref, SearchArgs(memory_type=[USER_MEMORY_TYPE]).conditions())

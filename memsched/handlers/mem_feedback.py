@@ -9,11 +9,11 @@ from memsched.errors import InvalidMessage
 from memsched.handlers.add import tell
 from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.cubes import CubeRef
-from memsched.memory.items import Memory, to_ms
-from memsched.memory.reading import Reading, Statement
-from memsched.memory.searching import SearchArgs
-from memsched.memory.statements import same_subject
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.corrections import same_subject
+from memsched.memory.ingest.writer import Reading, Statement
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 

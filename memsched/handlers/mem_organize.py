@@ -8,11 +8,11 @@ from typing import Any
 
 from memsched.handlers.handling import event, follow_up, shown, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.cubes import CubeRef
-from memsched.memory.items import Memory, to_ms
-from memsched.memory.merging import say_the_same
-from memsched.memory.searching import SearchArgs
-from memsched.memory.store import Hit
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.sameness import say_the_same
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.arguments import SearchArgs
+from memsched.memory.store.store import Hit
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 

@@ -10,10 +10,10 @@ import structlog
 from memsched.handlers.add import keep, readable, tell
 from memsched.handlers.handling import follow_up
 from memsched.handlers.services import MemoryServices
-from memsched.memory.cubes import CubeRef
-from memsched.memory.items import Memory
-from memsched.memory.reading import Reading, Statement
-from memsched.memory.turns import Turn
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.turns import Turn
+from memsched.memory.ingest.writer import Reading, Statement
+from memsched.memory.model import Memory
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -85,7 +85,7 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
 
 async def _stored(services: MemoryServices, ref: CubeRef, item_id: str, turns: list[Turn]) -> dict[int, Memory]:
     """The memories of a message's turns, by the turn's number; those kept once elsewhere are missing."""
-    from memsched.memory.items import memory_id_for
+    from memsched.memory.model import memory_id_for
 
     ids = {memory_id_for(ref, item_id, turn.position, 0): number for number, turn in enumerate(turns)}
     return {ids[memory_id]: memory for memory_id, memory in (await services.store.get(ref, list(ids))).items()}

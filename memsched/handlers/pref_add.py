@@ -5,10 +5,10 @@ from __future__ import annotations
 from memsched.handlers.add import readable, tell
 from memsched.handlers.handling import follow_up
 from memsched.handlers.services import MemoryServices
-from memsched.memory.cubes import CubeRef
-from memsched.memory.reading import Reading, Statement
-from memsched.memory.statements import importance, is_preference
-from memsched.memory.turns import parts_of
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.corrections import importance, is_preference
+from memsched.memory.ingest.turns import parts_of
+from memsched.memory.ingest.writer import Reading, Statement
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from memsched.connection import Server
-from memsched.keys import Keys
-from memsched.memory.cube_search import CubeSearch
-from memsched.memory.cubes import Cubes
-from memsched.memory.hot_state import HotStates, TalkEvent
-from memsched.memory.reading import Reader
-from memsched.memory.retriever import Retriever
-from memsched.memory.store import MemoryStore
-from memsched.memory.terms import Terms
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.ingest.writer import Reader
+from memsched.memory.search.hybrid import CubeSearch
+from memsched.memory.search.retriever import Retriever
+from memsched.memory.search.term_statistics import Terms
+from memsched.memory.store.store import MemoryStore
 from memsched.policy.protocol import Chosen, WorkingSetPolicy
 from memsched.policy.standard import StandardPolicy
-from memsched.policy.upkeep import Upkeep
 from memsched.settings import Settings
+from memsched.tiers.hot_state import HotStates, TalkEvent
+from memsched.tiers.working_set import Upkeep
 
 if TYPE_CHECKING:
     from memsched.llm.client import LLM
@@ -33,7 +33,7 @@ class MemoryServices:
 
     def __init__(self, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None) -> None:
         from memsched.llm.client import LLM
-        from memsched.memory.embedding import embedder_from
+        from memsched.memory.embedding.embedder import embedder_from
 
         self.settings = settings
         self.cubes = Cubes(server, keys, settings)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
-from memsched.keys import Keys
 from memsched.settings import Settings
 
 if TYPE_CHECKING:

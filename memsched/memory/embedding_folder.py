@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memsched.errors import SettingsError
-from memsched.memory.embedding_local import MODEL_THREADS
-from memsched.memory.local_model.folder import ModelFolder, Pooling, pad_token, read_folder, unusable
+from memsched.memory.embedding.local import MODEL_THREADS
+from memsched.memory.embedding.onnx import ModelFolder, Pooling, pad_token, read_folder, unusable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

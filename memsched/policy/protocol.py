@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from memsched.memory.hot_state import TalkEvent, Use
-from memsched.memory.items import Memory
+from memsched.memory.model import Memory
+from memsched.tiers.hot_state import TalkEvent, Use
 
 
 @dataclass(frozen=True, slots=True)

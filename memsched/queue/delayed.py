@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from memsched.keys import Lane
-from memsched.lua import Command, as_text, script
+from memsched.broker.keys import Lane
+from memsched.broker.scripting import Command, as_text, script
 
 _PROMOTE = script("promote")
 MOST_AT_ONCE = 100

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memsched.broker.keys import Lane
 from memsched.errors import InvalidMessage
-from memsched.keys import Lane
 from memsched.messages import MAX_ID_CHARACTERS, ScheduleMessageItem, id_of_entry
 
 COUNTERS = ("errors", "timeouts", "crashes", "deferrals")

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from memsched.keys import GROUP, NOBODY, Keys, Lane
-from memsched.lua import Command, as_int, as_text, as_texts, script
+from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
+from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.queue.delivery import Delivery, Malformed, read_entry
 
 SCAN = 1000

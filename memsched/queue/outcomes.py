@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memsched.keys import GROUP, Keys, Lane
-from memsched.lua import Argument, Command, as_texts, script
+from memsched.broker.keys import GROUP, Keys, Lane
+from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, Malformed
 

@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from memsched.connection import Server
-from memsched.keys import GROUP, NOBODY, Keys, Lane
-from memsched.lua import Command, as_text, script
-from memsched.queue.registry import Registry, WorkerInfo
+from memsched.broker.client import Server
+from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
+from memsched.broker.scripting import Command, as_text, script
 from memsched.queue.submit import ask_every_lane
+from memsched.queue.workers import Registry, WorkerInfo
 from memsched.settings import Settings
 
 _STATUS = script("status")

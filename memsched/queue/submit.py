@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from memsched.connection import Server, answered
+from memsched.broker.client import Server, answered
+from memsched.broker.keys import GROUP, Keys, Lane
+from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
-from memsched.keys import GROUP, Keys, Lane
-from memsched.lua import Argument, Command, as_texts, script
 from memsched.messages import ScheduleMessageItem, SubmitResult
 from memsched.settings import Settings
 

@@ -15,25 +15,25 @@ from typing import Any
 
 import structlog
 
-from memsched.connection import Server, UnreachableError, backoff
+from memsched.broker.client import Server, UnreachableError, backoff
+from memsched.broker.keys import Keys, Lane
+from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost
-from memsched.keys import Keys, Lane
 from memsched.logs import log_fields
-from memsched.lua import Command
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.leases import Leases
-from memsched.queue.registry import Registry
 from memsched.queue.submit import ensure_groups
+from memsched.queue.workers import Registry
 from memsched.settings import Settings
+from memsched.worker.call import Verdict
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.exchange import Exchange, unanswered
+from memsched.worker.handlers import Orchestrator
 from memsched.worker.heartbeat import Heartbeat
 from memsched.worker.liveness import Liveness
-from memsched.worker.lookout import Lookout
-from memsched.worker.orchestrator import Orchestrator
-from memsched.worker.reading import Reading
-from memsched.worker.report import Report, Reporter, Tally
-from memsched.worker.run import Verdict
+from memsched.worker.reader import Reading
+from memsched.worker.recovery import Lookout
+from memsched.worker.reporter import Report, Reporter, Tally
 
 log = structlog.get_logger(__name__)
 

@@ -19,9 +19,9 @@ from memsched.logs import message_at_work
 from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
+from memsched.worker.call import Run, Verdict
 from memsched.worker.context import HandlerContext, Keeper, SyncHandlerContext
-from memsched.worker.orchestrator import Handler, Orchestrator
-from memsched.worker.run import Run, Verdict
+from memsched.worker.handlers import Handler, Orchestrator
 
 log = structlog.get_logger(__name__)
 

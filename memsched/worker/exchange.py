@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from memsched.lua import Command
+from memsched.broker.scripting import Command
 
 
 @dataclass(frozen=True, slots=True)

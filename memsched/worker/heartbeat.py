@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from memsched.keys import Keys, Lane
-from memsched.lua import Command
+from memsched.broker.keys import Keys, Lane
+from memsched.broker.scripting import Command
 from memsched.queue.delivery import Delivery
 from memsched.queue.leases import Leases
-from memsched.queue.registry import Registry
+from memsched.queue.workers import Registry
 from memsched.settings import Settings
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.exchange import Exchange, unanswered
-from memsched.worker.orchestrator import Orchestrator
-from memsched.worker.report import Tally
+from memsched.worker.handlers import Orchestrator
+from memsched.worker.reporter import Tally
 
 _MARK_AFTER_SECONDS = 0.05
 """A message is written down as running when it has run for so long; most are done before that."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from memsched.connection import Server, UnreachableError
-from memsched.keys import Keys, Lane
+from memsched.broker.client import Server, UnreachableError
+from memsched.broker.keys import Keys, Lane
 from memsched.queue.leases import Leases
-from memsched.queue.registry import Registry
 from memsched.queue.submit import ensure_groups, known_lanes
+from memsched.queue.workers import Registry
 from memsched.worker.cycle import Cycle
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from memsched.keys import escape, unescape
+from memsched.broker.keys import escape, unescape
 from memsched.settings import Settings
 
 _TOUCH_EVERY_SECONDS = 1.0

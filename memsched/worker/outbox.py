@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from memsched.connection import Server, UnreachableError
+from memsched.broker.client import Server, UnreachableError
+from memsched.broker.keys import Lane
+from memsched.broker.scripting import as_text
 from memsched.errors import InvalidMessage, ServerUnreachable
-from memsched.keys import Lane
-from memsched.lua import as_text
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.submit import Producer
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from memsched.connection import Server, UnreachableError, backoff
+from memsched.broker.client import Server, UnreachableError, backoff
+from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
-from memsched.keys import Keys
 from memsched.queue.leases import Leases
-from memsched.queue.registry import Registry
 from memsched.queue.submit import known_lanes
+from memsched.queue.workers import Registry
 from memsched.settings import Settings
 from memsched.worker.worker import new_worker_id
 

@@ -11,24 +11,24 @@ from uuid import uuid4
 
 import structlog
 
-from memsched.connection import Server, UnreachableError
+from memsched.broker.client import Server, UnreachableError
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command
 from memsched.errors import SchedulerNotStarted
-from memsched.keys import Keys
-from memsched.lua import Command
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Outcomes
-from memsched.queue.registry import Registry, started_now
 from memsched.queue.submit import Producer, ensure_groups, known_lanes, register_lanes
+from memsched.queue.workers import Registry, started_now
 from memsched.settings import Settings
 from memsched.version import __version__
 from memsched.worker.cycle import Cycle
 from memsched.worker.ending import end
-from memsched.worker.hints import Hints
+from memsched.worker.handlers import Orchestrator
 from memsched.worker.janitor import Janitor, forget_worker
 from memsched.worker.liveness import Liveness, liveness_dir
-from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.notifications import Hints
 from memsched.worker.outbox import Outbox
-from memsched.worker.report import Reporter
+from memsched.worker.reporter import Reporter
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from support.servers import RedisServer
 from support.truth import watched
 
 from memsched import AsyncMemScheduler
-from memsched.keys import GROUP, Keys
+from memsched.broker.keys import GROUP, Keys
 
 MakeCrew = Callable[..., Crew]
 LANE = Keys().lane("task", "", "")

@@ -24,8 +24,8 @@ from support.memory import (
 )
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.memory.cubes import CubeRef
-from memsched.memory.turns import turns_of
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.turns import turns_of
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -15,7 +15,7 @@ from support.outcome import effect_count, effects
 from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem, TaskState
-from memsched.keys import GROUP, Lane
+from memsched.broker.keys import GROUP, Lane
 
 DEEDS = ["ack", "raise", "retry", "fail", "submit", "checkpoint", "renew"]
 LABELS = ["afterwards", "afterwards in a thread"]

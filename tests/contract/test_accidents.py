@@ -10,7 +10,7 @@ from support.conditions import until
 from support.messages import LABEL, contents, message, messages
 
 from memsched import AsyncMemScheduler, HandlerContext, LeaseLost, ScheduleMessageItem
-from memsched.keys import GROUP
+from memsched.broker.keys import GROUP
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]

@@ -10,11 +10,11 @@ import pytest
 from redis.crc import key_slot
 
 from memsched import Settings
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command
 from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownUser
-from memsched.keys import Keys
-from memsched.lua import Command
-from memsched.memory.cubes import CubeRef, Cubes, CubeView, Grant, Permission, User
+from memsched.memory.access.cubes import CubeRef, Cubes, CubeView, Grant, Permission, User
 
 T = TypeVar("T")
 READ, WRITE = Permission.READ, Permission.WRITE

@@ -13,7 +13,7 @@ from support.conditions import until
 from support.messages import LABEL, contents, message, messages
 
 from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem, TaskState
-from memsched.queue.dead import DeadFilter, DeadLetter
+from memsched.queue.dead_letters import DeadFilter, DeadLetter
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]

@@ -9,9 +9,9 @@ import pytest
 from support.conditions import until
 
 from memsched import Settings
-from memsched.connection import Server
-from memsched.memory import holding
-from memsched.memory.holding import HeldByAnother, Hold
+from memsched.broker import lock as holding
+from memsched.broker.client import Server
+from memsched.broker.lock import HeldByAnother, Hold
 
 pytestmark = pytest.mark.timeout(30)
 KEY = "held"

@@ -13,9 +13,9 @@ from support.deliveries import contents
 from support.messages import LABEL, message, messages
 
 from memsched import Settings
-from memsched.connection import Server
-from memsched.keys import GROUP, Keys
-from memsched.lua import as_texts
+from memsched.broker.client import Server
+from memsched.broker.keys import GROUP, Keys
+from memsched.broker.scripting import as_texts
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, read_streams
 from memsched.queue.leases import Leases

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.memory import conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler
-from memsched.memory.cubes import CubeRef
-from memsched.memory.turns import MAX_TEXT_CHARACTERS, turns_of
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.turns import MAX_TEXT_CHARACTERS, turns_of
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]

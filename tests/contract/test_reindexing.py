@@ -15,20 +15,20 @@ from uuid import NAMESPACE_DNS, uuid4, uuid5
 import pytest
 
 from memsched import Settings
-from memsched.connection import Server
-from memsched.keys import Keys
-from memsched.memory import reindexing
-from memsched.memory.carrying import Carrier
-from memsched.memory.cubes import CubeRef
-from memsched.memory.embedding import EmbeddingError
-from memsched.memory.hashing import HashingEmbedder
-from memsched.memory.holding import HeldByAnother
-from memsched.memory.items import Memory
-from memsched.memory.lexical import TermCounts, document_weights, query_weights, stems
-from memsched.memory.reindexing import Outcome, Reindexer, ReindexRefused
-from memsched.memory.store import MemoryStore, Point
-from memsched.memory.store_client import _in_process, close_client, open_client
-from memsched.memory.store_errors import EmbedderMismatch, StoreUnavailable
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.broker.lock import HeldByAnother
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.embedding.hashing import HashingEmbedder
+from memsched.memory.model import Memory
+from memsched.memory.reindex import reindex as reindexing
+from memsched.memory.reindex.copy import Carrier
+from memsched.memory.reindex.reindex import Outcome, Reindexer, ReindexRefused
+from memsched.memory.search.bm25 import TermCounts, document_weights, query_weights, stems
+from memsched.memory.store.client import _in_process, close_client, open_client
+from memsched.memory.store.errors import EmbedderMismatch, StoreUnavailable
+from memsched.memory.store.store import MemoryStore, Point
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -122,7 +122,7 @@ async def place(
     settings = settings_at(
         url, qdrant_url=store, collection=f"r{uuid4().hex[:12]}", memory=True, store_timeout_seconds=0.5
     )
-    monkeypatch.setattr("memsched.memory.store.RESOLVE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("memsched.memory.store.store.RESOLVE_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(reindexing, "RESOLVE_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(reindexing, "_OUTAGE_PAUSE_SECONDS", 0.01)
     server = await Server.connect(settings)

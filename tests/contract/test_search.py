@@ -11,8 +11,8 @@ import pytest
 from support.memory import FIRST, conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.memory.searching import METHODS, InvalidSearch, SearchResult
-from memsched.memory.turns import turns_of
+from memsched.memory.ingest.turns import turns_of
+from memsched.memory.search.arguments import METHODS, InvalidSearch, SearchResult
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 

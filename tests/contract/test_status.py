@@ -11,9 +11,9 @@ from support.conditions import until
 from support.messages import LABEL, contents, message, messages
 
 from memsched import AsyncMemScheduler, HandlerContext, MemScheduler, ScheduleMessageItem, TaskState, WaitTimeout
-from memsched.keys import GROUP
+from memsched.broker.keys import GROUP
 from memsched.queue.leases import Leases
-from memsched.queue.registry import Registry
+from memsched.queue.workers import Registry
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]

@@ -11,7 +11,7 @@ from support.conditions import until
 from support.messages import LABEL, contents, message, messages
 
 from memsched import AsyncMemScheduler, InvalidMessage, QueueFull, ScheduleMessageItem
-from memsched.lua import as_texts
+from memsched.broker.scripting import as_texts
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 

@@ -24,7 +24,7 @@ from support.servers import RedisServer
 import memsched
 from memsched import MemScheduler, ScheduleMessageItem, Settings
 from memsched.cli import main
-from memsched.terminal import duration, plain
+from memsched.console.terminal import duration, plain
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "memsched.cli"]

@@ -13,11 +13,11 @@ import pytest
 from memsched import AsyncMOS, CubeRef, GeneralMemCube, GeneralMemCubeConfig
 from memsched.errors import CubeDumpError
 from memsched.handlers.services import MemoryServices
-from memsched.memory import exchange
-from memsched.memory.cube import TextMemory
-from memsched.memory.exchange import Imported, export_cube, import_cube
-from memsched.memory.items import Memory
-from memsched.memory.lexical import stems
+from memsched.memory.model import Memory
+from memsched.memory.search.bm25 import stems
+from memsched.memory.transfer import load as exchange
+from memsched.memory.transfer.cube_object import TextMemory
+from memsched.memory.transfer.load import Imported, export_cube, import_cube
 
 pytestmark = pytest.mark.timeout(60)
 

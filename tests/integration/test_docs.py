@@ -50,10 +50,10 @@ from memsched import (
     ScheduleMessageItem,
     Settings,
 )
-from memsched.keys import Keys
+from memsched.broker.keys import Keys
 from memsched.logs import configure_logs
 from memsched.messages import MAX_ID_CHARACTERS, WIRE_VERSION
-from memsched.queue.dead import DeadFilter
+from memsched.queue.dead_letters import DeadFilter
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX, YAML_NAMES
 
 pytestmark = pytest.mark.timeout(60)
@@ -150,9 +150,16 @@ def test_the_table_of_keys_has_every_key() -> None:
 
 
 ALLOWED = {
-    "queue": set(), "worker": {"queue"}, "llm": set(), "embedded": set(), "memory": {"embedded", "llm"},
-    "policy": {"memory"}, "handlers": {"policy", "memory", "llm", "worker"},
-}  # fmt: skip
+    "broker": {"embedded"},
+    "queue": {"broker"},
+    "worker": {"queue", "broker"},
+    "llm": set(),
+    "embedded": set(),
+    "memory": {"embedded", "llm", "broker"},
+    "policy": {"memory"},
+    "tiers": {"policy", "memory", "broker"},
+    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker"},
+}
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -160,11 +167,11 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
     code = sources(f"memsched/{package}/**/*.py")
     imported = set(re.findall(r"^\s*(?:from|import) memsched\.(\w+)", code, re.MULTILINE))
 
-    floor = {"messages", "settings", "errors", "logs", "keys", "lua", "lines", "connection", "version"}
+    floor = {"messages", "settings", "errors", "logs", "version"}
     assert imported - floor - {package} <= ALLOWED[package]
     if package == "handlers":
         assert set(re.findall(r"from (memsched\.worker\.\w+)", code)) == {
-            "memsched.worker.context", "memsched.worker.orchestrator",
+            "memsched.worker.context", "memsched.worker.handlers",
         }  # fmt: skip
 
 
@@ -198,7 +205,7 @@ def test_all_commands_that_the_code_sends_are_in_the_list_of_rights() -> None:
     allowed = set(re.findall(r"\+([a-z|]+)", rights))
 
     in_scripts = re.findall(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?", sources("memsched/**/*.lua"))
-    speaking = ("*", "cli/*", "demo/*", "handlers/*", "memory/*", "policy/*", "queue/*", "worker/*")  # Redis
+    speaking = ("*", "broker/*", "cli/*", "demo/*", "handlers/*", "memory/**/*", "queue/*", "tiers/*", "worker/*")
     code = re.sub(
         r'"([A-Z]+)" if \w+ else "([A-Z]+)"', r'"\1"), ("\2"', sources(*(f"memsched/{part}.py" for part in speaking))
     )
@@ -240,7 +247,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
     missing = [path for path in paths if not (ROOT / path).exists()]
     assert not missing
     for name in re.findall(r"(?<![\w/])([a-z_]+\.lua)\b", text):
-        assert list(ROOT.glob(f"memsched/*/{name}")), name
+        assert list(ROOT.glob(f"memsched/**/{name}")), name
 
 
 def test_the_readme_leads_to_every_example() -> None:
@@ -252,9 +259,11 @@ def test_the_readme_leads_to_every_example() -> None:
 def test_the_architecture_names_every_script_that_changes_a_message() -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     included = {
-        name for line in re.findall(r"-- include: (.+)", sources("memsched/queue/*.lua")) for name in line.split()
+        name
+        for line in re.findall(r"-- include: (.+)", sources("memsched/queue/scripts/*.lua"))
+        for name in line.split()
     }
-    scripts = {path.stem for path in ROOT.glob("memsched/queue/*.lua")} - included
+    scripts = {path.stem for path in ROOT.glob("memsched/queue/scripts/*.lua")} - included
     # These are what their names say, and change no message that runs.
     plain = {"beat", "begin", "checkpoint", "clear", "redrive", "unfinished"}
     assert {name for name in scripts if f"{name}.lua" not in text} <= plain

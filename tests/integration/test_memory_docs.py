@@ -23,15 +23,17 @@ from memsched import (
 )
 from memsched.errors import SettingsError
 from memsched.handlers import MEMORY_LABELS
-from memsched.memory import cube_search, lexical, turns
-from memsched.memory.embedding import embedder_from
-from memsched.memory.hot_state import TalkEvent, Use
-from memsched.memory.items import Memory, to_ms
-from memsched.memory.searching import METHODS, SearchArgs
+from memsched.memory.embedding.embedder import embedder_from
+from memsched.memory.ingest import turns
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search import bm25 as lexical
+from memsched.memory.search import hybrid as cube_search
+from memsched.memory.search.arguments import METHODS, SearchArgs
 from memsched.policy import standard
 from memsched.policy.protocol import Candidate, CubeState
 from memsched.policy.standard import StandardPolicy
-from memsched.queue.dead import DeadFilter
+from memsched.queue.dead_letters import DeadFilter
+from memsched.tiers.hot_state import TalkEvent, Use
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 
@@ -68,7 +70,7 @@ def test_the_table_of_methods_has_every_method_and_every_other_name_of_it() -> N
 def test_the_table_of_score_parts_has_every_part() -> None:
     shown = {named(cells[0])[0] for cells in table(section(MEMORY, "## Search"), "part")}
 
-    code = sources("memsched/memory/cube_search.py", "memsched/memory/ranking.py")
+    code = sources("memsched/memory/search/hybrid.py", "memsched/memory/search/rerank.py")
     parts = set(re.findall(r'parts\["(\w+)"\]', code)) | set(re.findall(r'_raise_to\(.*, "(\w+)"\)', code))
     assert shown == parts | {"dense", "lexical"}
 
@@ -195,7 +197,7 @@ async def test_with_another_embedding_model_messages_wait_for_somebody(
     await before.submit_messages(_added("alice"))
     await before.wait(timeout=20)
     await before.stop()
-    monkeypatch.setattr("memsched.memory.hashing.HashingEmbedder.name", "another-1")
+    monkeypatch.setattr("memsched.memory.embedding.hashing.HashingEmbedder.name", "another-1")
     scheduler = schedulers_at(url, memory=True)
 
     line = await _put_off(scheduler, _added("bob"))

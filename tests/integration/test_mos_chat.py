@@ -11,9 +11,9 @@ import pytest
 from support.llm import FakeLLM, fails, says, says_json
 
 from memsched import MOS, AsyncMOS
-from memsched.chat import NO_MODEL
 from memsched.errors import CubeForbidden, InvalidMessage
-from memsched.memory.store_errors import StoreUnavailable
+from memsched.memory.store.errors import StoreUnavailable
+from memsched.mos.chat import NO_MODEL
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -20,11 +20,11 @@ from support.processes import clean_environment
 from support.tiny_model import write_model
 
 from memsched import AsyncMemScheduler, EmbedderMismatch, Settings
-from memsched.connection import Server
-from memsched.keys import Keys
-from memsched.memory import reindexing
-from memsched.memory.embedding import embedder_from
-from memsched.memory.reindexing import Reindexer, ReindexRefused
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.memory.embedding.embedder import embedder_from
+from memsched.memory.reindex import reindex as reindexing
+from memsched.memory.reindex.reindex import Reindexer, ReindexRefused
 from memsched.settings import PREFIX
 
 pytestmark = pytest.mark.timeout(90)
@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _notice_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memsched.memory.store.RESOLVE_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr("memsched.memory.store.store.RESOLVE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(reindexing, "RESOLVE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(reindexing, "_CLOCKS_DIFFER_SECONDS", 0.0)
     monkeypatch.setattr("memsched.handlers.handling._OPERATOR_NEEDED_SECONDS", 1.0)

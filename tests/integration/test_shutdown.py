@@ -15,7 +15,7 @@ from support.messages import message, messages
 from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.keys import GROUP, NOBODY, Lane
+from memsched.broker.keys import GROUP, NOBODY, Lane
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 

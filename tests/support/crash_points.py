@@ -49,9 +49,9 @@ def step(what: str) -> None:
 
 def watch_steps() -> None:
     """Have every step of the memory handlers counted in this process."""
-    from memsched.connection import Server
+    from memsched.broker.client import Server
     from memsched.handlers import handling
-    from memsched.memory.store import MemoryStore
+    from memsched.memory.store.store import MemoryStore
     from memsched.worker.context import HandlerContext
 
     def before(owner: Any, name: str) -> None:
@@ -123,7 +123,7 @@ def nursery() -> None:
     import uvloop  # noqa: F401
 
     from memsched import handlers, llm, memory, process
-    from memsched.memory.lexical import stem
+    from memsched.memory.search.bm25 import stem
 
     for package in (handlers, llm, memory):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from memsched.keys import Keys
+from memsched.broker.keys import Keys
 from memsched.queue.delivery import Delivery, Malformed, read_entry
 from support.messages import LABEL, message
 

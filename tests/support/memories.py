@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memsched.memory.items import Memory, content_hash
+from memsched.memory.model import Memory, content_hash
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 

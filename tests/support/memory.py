@@ -12,9 +12,9 @@ from itertools import count
 from typing import Any
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.memory.cubes import CubeRef
-from memsched.memory.items import Memory
-from memsched.queue.dead import DeadFilter, DeadLetter
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import Memory
+from memsched.queue.dead_letters import DeadFilter, DeadLetter
 from support.conditions import until
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.keys import Keys
-from memsched.queue.dead import DeadFilter, DeadLetter
+from memsched.broker.keys import Keys
+from memsched.queue.dead_letters import DeadFilter, DeadLetter
 from support.conditions import until
 from support.crew import Crew
 from support.handlers import EFFECT

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memsched import AsyncMemScheduler, MemschedError
-from memsched.connection import UnreachableError
-from memsched.keys import Keys
+from memsched.broker.client import UnreachableError
+from memsched.broker.keys import Keys
 from support.handlers import EFFECT
 
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsched import Settings
-from memsched.connection import backoff
-from memsched.keys import Keys
+from memsched.broker.client import backoff
+from memsched.broker.keys import Keys
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Outcomes
-from memsched.worker.report import Reporter
+from memsched.worker.reporter import Reporter
 
 
 def reporter(**given: int) -> Reporter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memsched.memory.carrying import difference, digest, merged
+from memsched.memory.reindex.copy import difference, digest, merged
 
 
 def test_of_two_changes_the_later_one_counts() -> None:

@@ -12,10 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from memsched import MemschedError, Settings
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
 from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube
-from memsched.keys import Keys
-from memsched.memory.cubes import CubeRef, Cubes, Grant, Permission, check_id
+from memsched.memory.access.cubes import CubeRef, Cubes, Grant, Permission, check_id
 
 READ, WRITE = Permission.READ, Permission.WRITE
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

@@ -17,9 +17,9 @@ from memsched import Handler, HandlerContext, HandlerTimeout, LeaseLost, Setting
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery
 from memsched.worker import dispatcher as dispatcher_module
+from memsched.worker.call import Run, Verdict
 from memsched.worker.dispatcher import Dispatcher
-from memsched.worker.orchestrator import Orchestrator
-from memsched.worker.run import Run, Verdict
+from memsched.worker.handlers import Orchestrator
 
 Messages = list[ScheduleMessageItem]
 

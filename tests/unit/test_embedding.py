@@ -8,7 +8,7 @@ import pytest
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding import embedder_from
+from memsched.memory.embedding.embedder import embedder_from
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from memsched.memory.embedding import EmbeddingError
-from memsched.memory.embedding_cache import EmbeddingCache
+from memsched.memory.embedding.cache import EmbeddingCache
+from memsched.memory.embedding.embedder import EmbeddingError
 
 
 class Model:

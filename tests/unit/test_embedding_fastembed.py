@@ -14,7 +14,7 @@ import pytest
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding import EmbeddingError, embedder_from
+from memsched.memory.embedding.embedder import EmbeddingError, embedder_from
 
 
 def unit(vector: list[float]) -> list[float]:

@@ -14,7 +14,7 @@ from support.tiny_model import WORDS, expected_vector, write_model
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding import Embedder, EmbeddingError, embedder_from
+from memsched.memory.embedding.embedder import Embedder, EmbeddingError, embedder_from
 
 
 def embedder_in(folder: Path) -> Embedder:

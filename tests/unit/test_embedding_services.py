@@ -11,14 +11,14 @@ from structlog.testing import capture_logs
 from support.deliveries import delivery
 
 from memsched import HandlerContext, Settings
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
 from memsched.errors import MemschedError, SettingsError
 from memsched.handlers.handling import handle
 from memsched.handlers.services import MemoryServices
 from memsched.handlers.shared import SharedServices
-from memsched.keys import Keys
-from memsched.memory.cubes import Permission
-from memsched.memory.embedding import EmbeddingError
+from memsched.memory.access.cubes import Permission
+from memsched.memory.embedding.embedder import EmbeddingError
 
 
 class Embedder:
@@ -52,7 +52,7 @@ class Embedder:
 @pytest.fixture
 async def embedder(monkeypatch: pytest.MonkeyPatch) -> Embedder:
     embedder = Embedder()
-    monkeypatch.setattr("memsched.memory.embedding.embedder_from", lambda _: embedder)
+    monkeypatch.setattr("memsched.memory.embedding.embedder.embedder_from", lambda _: embedder)
     return embedder
 
 

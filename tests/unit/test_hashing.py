@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.memory.hashing import DIMENSIONS, HashingEmbedder, embed
+from memsched.memory.embedding.hashing import DIMENSIONS, HashingEmbedder, embed
 
 
 def likeness(one: str, other: str) -> float:

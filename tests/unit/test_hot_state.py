@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from support.memories import memory
 
 from memsched import Settings
-from memsched.connection import Server
-from memsched.keys import Keys
-from memsched.memory.cubes import CubeRef
-from memsched.memory.hot_state import HotState, HotStateContested, HotStates, TalkEvent, Use, WorkingMemory, mark_of
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.memory.access.cubes import CubeRef
+from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, TalkEvent, Use, WorkingMemory, mark_of
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 WINDOW = 4

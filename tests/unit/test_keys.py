@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from memsched.keys import NOBODY, Keys, escape, unescape
+from memsched.broker.keys import NOBODY, Keys, escape, unescape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 NASTY = st.text(st.sampled_from(list(":{}/ %~*.|-_aA\n\0é漢")), min_size=1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.memory.lexical import (
+from memsched.memory.search.bm25 import (
     K1,
     MAX_WORD_CHARACTERS,
     STOP_WORDS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memsched.lines import Lines
+from memsched.broker.pool import Lines
 
 
 class Pool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.deliveries import KEYS
 
-from memsched.worker.lookout import LaneWatch, claim_interval
+from memsched.worker.recovery import LaneWatch, claim_interval
 
 
 def watch() -> LaneWatch:

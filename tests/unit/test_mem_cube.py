@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsched.errors import CubeDumpError
-from memsched.memory import cube_dump
-from memsched.memory.cube import ActivationMemory, GeneralMemCube, GeneralMemCubeConfig, TextMemory
+from memsched.memory.transfer import dump as cube_dump
+from memsched.memory.transfer.cube_object import ActivationMemory, GeneralMemCube, GeneralMemCubeConfig, TextMemory
 
 FILES = {*cube_dump.FILES, cube_dump.MANIFEST}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

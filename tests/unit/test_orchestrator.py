@@ -9,7 +9,7 @@ import pytest
 from memsched import AsyncMemScheduler, Handler, MemScheduler, Settings, TaskPriorityLevel
 from memsched.errors import HandlerNotLoaded, SchedulerNotStarted
 from memsched.process import load_app
-from memsched.worker.orchestrator import Orchestrator
+from memsched.worker.handlers import Orchestrator
 
 
 def handle(batch: object) -> None: ...

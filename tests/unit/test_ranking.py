@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from memsched.memory.cube_search import Scored
-from memsched.memory.ranking import newer_first, spread, without_repetitions
+from memsched.memory.search.hybrid import Scored
+from memsched.memory.search.rerank import newer_first, spread, without_repetitions
 
 
 def scored(text: str, score: float, at: int = 0, **payload: Any) -> Scored:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from memsched.memory.cubes import CubeRef
-from memsched.memory.items import to_ms
-from memsched.memory.retriever import whose
-from memsched.memory.searching import METHODS, InvalidSearch, SearchArgs, method_named
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import to_ms
+from memsched.memory.search.arguments import METHODS, InvalidSearch, SearchArgs, method_named
+from memsched.memory.search.retriever import whose
 
 SINCE = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
-from memsched.memory.hot_state import TalkEvent, Use
-from memsched.memory.items import to_ms
+from memsched.memory.model import to_ms
 from memsched.policy.protocol import Candidate, Chosen, CubeState
 from memsched.policy.standard import StandardPolicy, use_value
+from memsched.tiers.hot_state import TalkEvent, Use
 
 NOW = to_ms(FIRST)
 DAY = 86_400_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.memory.statements import (
+from memsched.memory.ingest.corrections import (
     about_oneself,
     corrects,
     importance,

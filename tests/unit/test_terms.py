@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from memsched import Settings
-from memsched.connection import Server
-from memsched.keys import Keys
-from memsched.memory.cubes import CubeRef
-from memsched.memory.lexical import TermCounts
-from memsched.memory.terms import MEMORIES, Terms
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.search.bm25 import TermCounts
+from memsched.memory.search.term_statistics import MEMORIES, Terms
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 
@@ -48,7 +48,7 @@ async def test_cubes_count_for_themselves(terms: Terms) -> None:
 
 
 async def test_a_word_cannot_change_the_number_of_memories(terms: Terms) -> None:
-    from memsched.memory.lexical import stems
+    from memsched.memory.search.bm25 import stems
 
     await terms.add(HOME, {"m1": [stems(f"{MEMORIES} #1 {MEMORIES * 3}"), []]})
 

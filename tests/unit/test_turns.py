@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.messages import message
 
 from memsched.errors import InvalidMessage
-from memsched.memory.turns import MAX_TEXT_CHARACTERS, Turn, parts_of, turns_of
+from memsched.memory.ingest.turns import MAX_TEXT_CHARACTERS, Turn, parts_of, turns_of
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 

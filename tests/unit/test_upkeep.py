@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
-from memsched.memory.cubes import CubeRef
-from memsched.memory.hot_state import HotState, TalkEvent
-from memsched.memory.items import Memory, to_ms
-from memsched.memory.lexical import TermCounts, stems
-from memsched.memory.searching import SearchResult
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.arguments import SearchResult
+from memsched.memory.search.bm25 import TermCounts, stems
 from memsched.policy.protocol import Candidate, Chosen, CubeState
 from memsched.policy.standard import StandardPolicy
-from memsched.policy.upkeep import Upkeep, covers
+from memsched.tiers.hot_state import HotState, TalkEvent
+from memsched.tiers.working_set import Upkeep, covers
 
 HOME = CubeRef("alice", "home")
 NOW = to_ms(FIRST)

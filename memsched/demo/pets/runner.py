@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from memsched.console.terminal import as_text
 from memsched.demo.crew import Crew, DemoFailed
 from memsched.demo.pets.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
 from memsched.demo.pets.evidence import Evidence, Ready, in_words
@@ -22,12 +23,11 @@ from memsched.demo.stage import Stage
 from memsched.demo.workplace import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
 from memsched.embedded.teardown import end_servers
 from memsched.logs import configure_logs
-from memsched.memory.cubes import CubeRef
-from memsched.memory.hot_state import HotState
+from memsched.memory.access.cubes import CubeRef
 from memsched.messages import ADD_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
-from memsched.terminal import as_text
+from memsched.tiers.hot_state import HotState
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices

@@ -13,12 +13,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from memsched.console.tables import new_table
+from memsched.console.terminal import as_text
 from memsched.demo.pets.conversation import ALICE, ASSISTANT, BOB, NAMES, Turn
-from memsched.memory.hot_state import WorkingMemory
 from memsched.messages import ADD_LABEL, QUERY_LABEL
 from memsched.queue.status import Counts
-from memsched.tables import new_table
-from memsched.terminal import as_text
+from memsched.tiers.hot_state import WorkingMemory
 
 _LINES_BELOW = 10
 """The frames of the panels, the tables below, and the line that a terminal keeps for the cursor."""

@@ -12,11 +12,11 @@ from memsched.demo.crew import Crew, Kill
 from memsched.demo.pets.conversation import ALICE, CUBES, Turn
 from memsched.demo.pets.view import Place, View, described
 from memsched.demo.stage import Stage
-from memsched.memory.cubes import CubeRef
-from memsched.memory.hot_state import WorkingMemory
+from memsched.memory.access.cubes import CubeRef
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem, TaskState
 from memsched.queue.status import Status
 from memsched.scheduler import AsyncMemScheduler
+from memsched.tiers.hot_state import WorkingMemory
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
@@ -136,7 +136,7 @@ class Watch:
 
     async def _count(self) -> dict[str, int]:
         """How many memories of each type both of them have."""
-        from memsched.memory.searching import SearchArgs
+        from memsched.memory.search.arguments import SearchArgs
 
         numbers = {"long-term": 0, "user": 0, "working": 0}
         for user, cube in CUBES.items():

@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Lane
+from memsched.broker.scripting import as_texts
 from memsched.demo.crew import Kill
 from memsched.demo.handlers import PARENT
-from memsched.keys import Lane
-from memsched.lua import as_texts
 from memsched.messages import ScheduleMessageItem
 
 _PAGE = 1000

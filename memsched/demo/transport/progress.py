@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Group
 from rich.text import Text
 
+from memsched.console.tables import status_view
 from memsched.demo.stage import Stage
 from memsched.queue.status import Status
-from memsched.tables import status_view
 
 _LINES_PER_RUN = 10
 _BAR_COLUMNS = 40

@@ -16,7 +16,10 @@ from typing import Any
 
 from rich.console import Group
 
-from memsched.connection import Server
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.console.tables import status_view
+from memsched.console.terminal import as_text
 from memsched.demo.crew import Crew, DemoFailed, Kill
 from memsched.demo.handlers import COUNT_LABEL, LABEL
 from memsched.demo.stage import Stage
@@ -30,13 +33,10 @@ from memsched.demo.workplace import (
     workplace,
 )
 from memsched.embedded.teardown import end_servers
-from memsched.keys import Keys
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.status import Counts, Status, read_status
 from memsched.queue.submit import Producer
 from memsched.settings import Settings
-from memsched.tables import status_view
-from memsched.terminal import as_text
 
 USERS = ("alice", "bob")
 MESSAGES = 100

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memsched.memory.local_model.folder import ModelFolder, unusable
+from memsched.memory.embedding.onnx import ModelFolder, unusable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from memsched.memory.embedding_texts import cut
-from memsched.memory.local_model.folder import ModelFolder, unusable
+from memsched.memory.embedding.onnx import ModelFolder, unusable
+from memsched.memory.embedding.texts import cut
 
 _BYTES_PER_TOKEN = 32
 """No language has so many on average; what is beyond would be taken apart only to be thrown away."""

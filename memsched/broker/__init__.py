@@ -1,0 +1,1 @@
+"""How memsched talks to Redis: client, connection pool, scripts, key names, locks."""

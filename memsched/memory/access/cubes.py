@@ -1,0 +1,374 @@
+"""Who has which cube, and who may see it.
+
+Every user has names of his own for cubes: his own ones, and those that others share with him. What a name stands for
+is one field of one hash, the user's; it is read, never remembered, before every use of a cube, so that a revoked share
+ends at once. An entry of that hash is ``own``, ``shared <permission> <change> <owner> <cube>`` or
+``revoked <change> <owner> <cube>``; ids in it are escaped.
+
+The owner's side holds a list of whom he shares with. It is written before the other user's entry, and cleared after it:
+whatever dies in between, nobody sees a cube without being on its owner's list. The owner's changes are numbered, so
+that one that was held up on its way does not undo a later one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from memsched.broker.client import Server, answered
+from memsched.broker.keys import Keys, escape, unescape
+from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
+from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownUser
+from memsched.messages import MAX_ID_CHARACTERS
+from memsched.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_REGISTER = script("register", "memory/access")
+_GRANT = script("grant", "memory/access")
+_RECEIVE = script("receive", "memory/access")
+_WITHDRAW = script("withdraw", "memory/access")
+_UNGRANT = script("ungrant", "memory/access")
+_USERS_PER_PAGE = 1000
+
+
+class Permission(StrEnum):
+    """What a user may do with a cube. Who may write may read as well."""
+
+    READ = "read"
+    WRITE = "write"
+
+    def allows(self, need: Permission) -> bool:
+        return self is Permission.WRITE or need is Permission.READ
+
+
+@dataclass(frozen=True, slots=True)
+class CubeRef:
+    """A cube: its owner's id, and the owner's name of it. Keys and payloads hold this pair, whoever uses the cube."""
+
+    user_id: str
+    mem_cube_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One known user; ``name`` is for people, and may be empty."""
+
+    user_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CubeView:
+    """A cube as one user sees it: his name of it, what it is, and what he may do with it."""
+
+    name: str
+    ref: CubeRef
+    permission: Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One user with whom a cube is shared, and his name of it."""
+
+    user_id: str
+    name: str
+    permission: Permission
+
+
+class AccessState(StrEnum):
+    """What a name of a user stands for."""
+
+    OWN = "own"
+    SHARED = "shared"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a user's name of a cube stands for; ``Cubes.admit`` makes a cube, or a refusal, of it.
+
+    ref: the cube; for an unknown name, the one it would be. permission: None where there is none.
+    """
+
+    user_id: str
+    name: str
+    state: AccessState
+    ref: CubeRef
+    permission: Permission | None
+
+
+class Cubes:
+    """The users, their cubes, and who shares which with whom.
+
+    All methods raise InvalidId for an id that is empty, too long or no Unicode text, ServerUnreachable when the
+    server does not answer in time, and are safe to repeat.
+    """
+
+    def __init__(self, server: Server, keys: Keys, settings: Settings) -> None:
+        self._server = server
+        self._keys = keys
+        self._auto = settings.auto_register_cubes
+
+    # -- users ---------------------------------------------------------------------------------------------------
+
+    async def create_user(self, user_id: str, name: str = "") -> None:
+        """Make a user known; a name that is given replaces the one he had."""
+        check_id("user_id", user_id)
+        if name:
+            check_id("name", name)
+        (new,) = await self._run([self._user_command(user_id, name)])
+        if new:
+            log.info("a user is known from now on", action="user.created", user_id=user_id)
+
+    async def list_users(self) -> list[User]:
+        """All users that were created or registered a cube, by id."""
+        found: dict[str, str] = {}
+        cursor: Any = b"0"
+        while True:
+            page = Command(("HSCAN", self._keys.users, cursor, "COUNT", _USERS_PER_PAGE), lambda reply: reply)
+            ((cursor, fields),) = await self._run([page])
+            found |= {unescape(user): name for user, name in _mapping(fields).items()}
+            if as_int(cursor) == 0:
+                return [User(user, name) for user, name in sorted(found.items())]
+
+    # -- a user's own cubes --------------------------------------------------------------------------------------
+
+    async def register(self, user_id: str, mem_cube_id: str, config: dict[str, Any] | None = None) -> CubeRef:
+        """Make a cube of the user's own; registering it again changes nothing but a ``config`` that is given.
+
+        config: any JSON object, kept for whoever asks (``config_of``). A name whose share was revoked becomes free for
+        the user by this. Raises CubeExists if the name stands for a cube that another user shares with him, and
+        TypeError or ValueError for a ``config`` that is not JSON.
+        """
+        check_ids(user_id, mem_cube_id)
+        access = await self._register(user_id, mem_cube_id, "asked", config)
+        if access.state is not AccessState.OWN:
+            raise CubeExists(user_id, mem_cube_id, f"it is shared by {access.ref.user_id!r}")
+        return access.ref
+
+    async def config_of(self, ref: CubeRef) -> dict[str, Any] | None:
+        """What the cube was registered with; None if with nothing."""
+        check_ids(ref.user_id, ref.mem_cube_id)
+        field = escape(ref.mem_cube_id)
+        (config,) = await self._run([Command(("HGET", self._keys.user_configs(ref.user_id), field), _text_or_none)])
+        return None if config is None else json.loads(config)
+
+    async def cubes_of(self, user_id: str) -> list[CubeView]:
+        """The cubes that the user sees: his own, and those that others share with him; by his names of them."""
+        check_id("user_id", user_id)
+        (entries,) = await self._run([Command(("HGETALL", self._keys.user_cubes(user_id)), _mapping)])
+        found = (_access(user_id, unescape(name), entry) for name, entry in entries.items())
+        views = [CubeView(each.name, each.ref, each.permission) for each in found if each.permission is not None]
+        return sorted(views, key=lambda view: view.name)
+
+    # -- sharing -------------------------------------------------------------------------------------------------
+
+    async def share(
+        self, owner: str, mem_cube_id: str, with_user: str, permission: Permission, name: str | None = None
+    ) -> Grant:
+        """Let another user see a cube; sharing it again changes the permission.
+
+        name: what he calls it; default: the name that he has for it already, else ``<owner>/<cube>``. Another name is
+        for callers who may decide for both: one that the user takes for his own would lead him to the owner's cube.
+        Raises UnknownCube and
+        CubeForbidden if it is not the owner's cube, CubeExists if that user has another cube of that name (or this
+        one under another name), UnknownUser if cubes are not made by themselves and nobody created that user.
+        """
+        check_ids(owner, mem_cube_id)
+        usual = f"{owner}/{mem_cube_id}"
+        check_ids(with_user, usual if name is None else name)
+        permission = Permission(permission)
+        if with_user == owner:
+            raise CubeExists(owner, mem_cube_id, "it is the user's own")
+        if not self._auto:
+            (known,) = await self._run([Command(("HEXISTS", self._keys.users, escape(with_user)), as_int)])
+            if not known:
+                raise UnknownUser(with_user)
+        grants, grantee = self._keys.user_grants(owner, mem_cube_id), escape(with_user)
+        command = _GRANT.command(
+            [self._keys.user_cubes(owner), grants, self._keys.user(owner)],
+            [escape(mem_cube_id), grantee, permission, "" if name is None else escape(name), escape(usual)],
+            as_texts,
+        )
+        ((outcome, *details),) = await self._run([command])
+        if outcome == "not own":
+            raise _not_owner(owner, mem_cube_id, details[0])
+        if outcome == "named":
+            known_as = unescape(details[0])
+            raise CubeExists(with_user, name or mem_cube_id, f"it is shared with the user as {known_as!r} already")
+        change, local = details
+        whose = _whose(owner, mem_cube_id)
+        receive = _RECEIVE.command([self._keys.user_cubes(with_user)], [local, permission, change, whose], as_text)
+        (received,) = await self._run([receive])
+        if received == "taken":
+            await self._run([_UNGRANT.command([grants], [grantee, change], as_int)])
+            raise CubeExists(with_user, unescape(local), "the user has another cube of that name")
+        log.info(
+            "a cube is shared", action="cube.shared", user_id=owner, mem_cube_id=mem_cube_id,
+            with_user=with_user, permission=permission.value,
+        )  # fmt: skip
+        return Grant(with_user, unescape(local), permission)
+
+    async def revoke(self, owner: str, mem_cube_id: str, from_user: str) -> bool:
+        """End a share, from the other user's next message on; False if there was none.
+
+        His name of it stays taken: what he still sends there is refused, and does not start a cube of his own until he
+        registers one. Raises UnknownCube and CubeForbidden if it is not the owner's cube.
+        """
+        check_ids(owner, mem_cube_id)
+        check_id("user_id", from_user)
+        grants, grantee = self._keys.user_grants(owner, mem_cube_id), escape(from_user)
+        entry, change, noted = await self._run([
+            Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
+            Command(("HINCRBY", self._keys.user(owner), "changes", 1), as_int),
+            Command(("HGET", grants, grantee), _text_or_none),
+        ])  # fmt: skip
+        if entry != AccessState.OWN:
+            raise _not_owner(owner, mem_cube_id, entry or "")
+        if noted is None:
+            return False
+        local = noted.split(" ")[2]
+        arguments = [local, change, _whose(owner, mem_cube_id)]
+        await self._run([_WITHDRAW.command([self._keys.user_cubes(from_user)], arguments, as_int)])
+        await self._run([_UNGRANT.command([grants], [grantee, change], as_int)])
+        log.info(
+            "a cube is no longer shared", action="cube.revoked", user_id=owner, mem_cube_id=mem_cube_id,
+            from_user=from_user,
+        )  # fmt: skip
+        return True
+
+    async def grants_of(self, owner: str, mem_cube_id: str) -> list[Grant]:
+        """With whom the owner shares this cube, by user id. After a crash it may name one who sees nothing yet.
+
+        Raises UnknownCube and CubeForbidden if it is not the owner's cube.
+        """
+        check_ids(owner, mem_cube_id)
+        entry, noted = await self._run([
+            Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
+            Command(("HGETALL", self._keys.user_grants(owner, mem_cube_id)), _mapping),
+        ])  # fmt: skip
+        if entry != AccessState.OWN:
+            raise _not_owner(owner, mem_cube_id, entry or "")
+        found = []
+        for user, grant in noted.items():
+            permission, _, name = grant.split(" ")
+            found.append(Grant(unescape(user), unescape(name), Permission(permission)))
+        return sorted(found, key=lambda grant: grant.user_id)
+
+    # -- every read and write ------------------------------------------------------------------------------------
+
+    async def resolve(self, user_id: str, mem_cube_id: str, need: Permission) -> CubeRef:
+        """The cube that a user's name stands for, if he may: one HGET. Raises CubeForbidden or UnknownCube.
+
+        An unknown name is the user's own cube (MEMSCHED_AUTO_REGISTER_CUBES); it is made by the first WRITE, which
+        takes one round trip more.
+        """
+        (access,) = await self._run([self.resolve_command(user_id, mem_cube_id)])
+        return await self.admit(access, need)
+
+    def resolve_command(self, user_id: str, mem_cube_id: str) -> Command[Access]:
+        """The question of ``resolve``, for a pipeline; ``admit`` understands the answer."""
+        check_ids(user_id, mem_cube_id)
+        return Command(
+            ("HGET", self._keys.user_cubes(user_id), escape(mem_cube_id)),
+            lambda reply: _access(user_id, mem_cube_id, _text_or_none(reply)),
+        )
+
+    async def admit(self, access: Access, need: Permission) -> CubeRef:
+        """The cube, if ``access`` is enough. Calls the server only to make a cube. Raises as ``resolve``."""
+        user_id, name = access.user_id, access.name
+        if access.state is AccessState.UNKNOWN:
+            if not self._auto:
+                raise UnknownCube(user_id, name)
+            if need is Permission.READ:
+                return access.ref
+            access = await self._register(user_id, name, "auto", None)
+        if access.permission is None:
+            raise CubeForbidden(user_id, name, f"it was shared by {access.ref.user_id!r} and is no longer")
+        if not access.permission.allows(need):
+            raise CubeForbidden(user_id, name, f"{access.ref.user_id!r} shares it for reading only")
+        return access.ref
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    async def _register(self, user_id: str, mem_cube_id: str, how: str, config: dict[str, Any] | None) -> Access:
+        text = "" if config is None else json.dumps(config, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        _, entry = await self._run([
+            self._user_command(user_id, ""),  # a user is listed before he has a cube, or nobody would see him
+            _REGISTER.command(
+                [self._keys.user_cubes(user_id), self._keys.user_configs(user_id)],
+                [escape(mem_cube_id), how, text],
+                as_text,
+            ),
+        ])  # fmt: skip
+        access = _access(user_id, mem_cube_id, entry)
+        if access.state is AccessState.OWN:
+            log.info(
+                "a cube is registered", action="cube.registered", user_id=user_id, mem_cube_id=mem_cube_id, how=how
+            )
+        return access
+
+    def _user_command(self, user_id: str, name: str) -> Command[int]:
+        """Gives 1 if the user was not known."""
+        return Command(("HSET" if name else "HSETNX", self._keys.users, escape(user_id), name), as_int)
+
+    async def _run(self, commands: list[Command[Any]]) -> list[Any]:
+        return [answered(reply) for reply in await self._server.persistently(lambda: self._server.run(commands))]
+
+
+def check_ids(user_id: str, mem_cube_id: str) -> None:
+    """Raises InvalidId unless both can be ids."""
+    check_id("user_id", user_id)
+    check_id("mem_cube_id", mem_cube_id)
+
+
+def check_id(what: str, value: str) -> None:
+    """Raises InvalidId unless ``value`` can be an id: 1 to MAX_ID_CHARACTERS characters of any Unicode text."""
+    if not isinstance(value, str):
+        raise InvalidId(what, f"it must be text, not {type(value).__name__}")
+    if not 1 <= len(value) <= MAX_ID_CHARACTERS:
+        raise InvalidId(what, f"it has {len(value)} characters; 1 to {MAX_ID_CHARACTERS} are possible")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise InvalidId(what, "it is not Unicode text") from error
+
+
+def _access(user_id: str, name: str, entry: str | None) -> Access:
+    """What an entry of the user's hash says."""
+    if entry is None:
+        return Access(user_id, name, AccessState.UNKNOWN, CubeRef(user_id, name), None)
+    state, *details = entry.split(" ")
+    if state == AccessState.OWN:
+        return Access(user_id, name, AccessState.OWN, CubeRef(user_id, name), Permission.WRITE)
+    permission = Permission(details[0]) if state == AccessState.SHARED else None
+    ref = CubeRef(unescape(details[-2]), unescape(details[-1]))
+    return Access(user_id, name, AccessState(state), ref, permission)
+
+
+def _not_owner(user_id: str, mem_cube_id: str, entry: str) -> UnknownCube | CubeForbidden:
+    if not entry:
+        return UnknownCube(user_id, mem_cube_id)
+    owner = _access(user_id, mem_cube_id, entry).ref.user_id
+    return CubeForbidden(user_id, mem_cube_id, f"only its owner {owner!r} may share it")
+
+
+def _whose(owner: str, mem_cube_id: str) -> str:
+    return f"{escape(owner)} {escape(mem_cube_id)}"
+
+
+def _text_or_none(reply: Any) -> str | None:
+    return None if reply is None else as_text(reply)
+
+
+def _mapping(reply: Any) -> dict[str, str]:
+    """A hash, as RESP2's flat list or as the dict that a client makes of it."""
+    flat = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply
+    texts = as_texts(flat)
+    return dict(zip(texts[::2], texts[1::2], strict=True))

@@ -1,0 +1,73 @@
+"""The default embedder: feature hashing (Weinberger et al. 2009). No model, no download, no server.
+
+Each word gives its stem and its character 4-grams, which find other forms and misspellings of it. Every feature is
+hashed to one of 1,024 dimensions with a sign, so that those which meet there cancel out on average. Documents are
+stored without inverse document frequencies; a query's features are weighted by that of their word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from zlib import crc32
+
+from memsched.memory.search.bm25 import content_words, stem
+
+DIMENSIONS = 1024
+_GRAM = 4
+_GRAMS_WEIGHT = 0.6
+"""Of all grams of a word together, beside 1 for its stem."""
+
+
+class HashingEmbedder:
+    """Deterministic on every machine and in every process."""
+
+    name = "hashing-1"
+    dimensions = DIMENSIONS
+
+    async def prepare(self) -> None:
+        """Nothing to load."""
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        return [embed(text) for text in texts]
+
+    async def embed_query(self, text: str, weights: Mapping[str, float] | None = None) -> list[float]:
+        return embed(text, weights)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def embed(text: str, weights: Mapping[str, float] | None = None) -> list[float]:
+    """The vector of a text: 1,024 floats of length 1 (all zero for a text without words).
+
+    weights: factor by stem, for a query; stems that are not in it count once.
+    """
+    strengths: dict[int, float] = {}
+    for word in content_words(text):
+        stemmed, features = _features(word)
+        factor = 1.0 if weights is None else weights.get(stemmed, 1.0)
+        for place, strength in features:
+            strengths[place] = strengths.get(place, 0.0) + factor * strength
+    vector = [0.0] * DIMENSIONS
+    for place, strength in strengths.items():
+        vector[place >> 1] += strength if place & 1 else -strength
+    length = math.sqrt(sum(value * value for value in vector))
+    return [round(value / length, 6) if value else 0.0 for value in vector] if length else vector
+
+
+@lru_cache(maxsize=65_536)
+def _features(word: str) -> tuple[str, tuple[tuple[int, float], ...]]:
+    """The stem of a word, and (dimension * 2 + sign, strength) of each of its features."""
+    stemmed = stem(word)
+    framed = f"#{word}#"
+    count = max(1, len(framed) - _GRAM + 1)
+    strength = _GRAMS_WEIGHT / math.sqrt(count)
+    grams = ((f"g:{framed[at : at + _GRAM]}", strength) for at in range(count))
+    return stemmed, tuple((_place(feature), weight) for feature, weight in ((f"w:{stemmed}", 1.0), *grams))
+
+
+def _place(feature: str) -> int:
+    hashed = crc32(feature.encode())
+    return (hashed % DIMENSIONS) << 1 | (hashed >> 16 & 1)

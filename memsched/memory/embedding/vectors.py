@@ -1,0 +1,43 @@
+"""Rows of numbers from a model, as the vectors that are stored: of length 1, finite, short when written as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memsched.memory.embedding.embedder import EmbeddingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DECIMALS = 7
+"""float32 has no more to say of a number below 1, and seven digits make half the JSON of seventeen."""
+
+
+def unit_rows(rows: Any) -> NDArray[Any]:
+    """rows: [texts, dimensions], numbers. Returns float32 rows of length 1; a row of zeros stays one.
+
+    Raises EmbeddingError when they are not such numbers.
+    """
+    import numpy as np
+
+    try:
+        matrix = np.asarray(rows, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise EmbeddingError("It gave something else than vectors of numbers.", temporary=False) from error
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise EmbeddingError("It gave vectors of different or no dimensions.", temporary=False)
+    if not np.isfinite(matrix).all():
+        raise EmbeddingError("It gave a vector that is not finite.", temporary=False)
+    # Divided by the largest first: the squares of very large or small numbers would be infinite or zero.
+    largest = np.abs(matrix).max(axis=1, keepdims=True)
+    matrix = matrix / np.where(largest == 0, 1, largest)
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return (matrix / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
+def as_lists(rows: NDArray[Any]) -> list[list[float]]:
+    """Float32 rows as Python numbers: the same for the same row, wherever it was kept meanwhile."""
+    import numpy as np
+
+    lists: list[list[float]] = np.round(rows.astype(np.float64), _DECIMALS).tolist()
+    return lists

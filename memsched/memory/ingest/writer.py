@@ -1,0 +1,300 @@
+"""From what was said to memories, without a model: each utterance is kept as it was said.
+
+Every step may run again, alone or beside another process, and changes nothing the second time: ids come from the
+message and the position in it, what is stored is never overwritten, words are counted once per message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.ingest.corrections import about_oneself, corrects, importance, is_preference, says_correction
+from memsched.memory.ingest.turns import Turn, parts_of
+from memsched.memory.model import Memory, MemoryKind, content_hash, memory_id_for, to_ms
+from memsched.memory.search.arguments import SearchArgs
+from memsched.memory.search.bm25 import document_weights, stems
+from memsched.memory.store.store import Point
+from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
+
+if TYPE_CHECKING:
+    from memsched.memory.embedding.embedder import Embedder
+    from memsched.memory.search.hybrid import CubeSearch
+    from memsched.memory.search.term_statistics import Terms
+    from memsched.memory.store.store import MemoryStore
+
+_CORRECTS_FROM = 0.4
+_CORRECTION = "correction"
+"""The tag of what sounds like a correction, so that it is found again when what it corrects comes after it."""
+_LATER_CORRECTIONS = 20
+_HASHES_PER_CALL = 100
+_LOOK_FOR_CORRECTED = SearchArgs(neighbours=0.0, candidates=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Something to remember that did not come as a turn: an extracted fact, a preference, a correction.
+
+    key: its position in the message; it must be the same when the message runs again.
+    """
+
+    key: str
+    text: str
+    kind: MemoryKind
+    about_user: bool
+    at: datetime
+    speaker: str = ""
+    session_id: str = ""
+    turn: int = 0
+    sources: Mapping[str, str] = field(default_factory=dict)
+    importance: float | None = None
+    tags: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What became of one message's utterances.
+
+    added: new memories (a second run of the message names them again). repeated: (text, the memory that says it
+    already). corrected: (older memory, the newer one that corrects it).
+    """
+
+    added: list[Memory] = field(default_factory=list)
+    repeated: list[tuple[str, Memory]] = field(default_factory=list)
+    corrected: list[tuple[Memory, Memory]] = field(default_factory=list)
+
+
+class Reader:
+    """Writes memories. Whether the user may is checked by the caller."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms, search: CubeSearch) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._terms = terms
+        self._search = search
+
+    async def read_turns(
+        self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]], added_by: str = ""
+    ) -> dict[str, Reading]:
+        """Remember the utterances of some messages, by message id."""
+        sessions = await self._first_places(ref, turns)
+        drafts: dict[str, list[Memory]] = {}
+        now = datetime.now(UTC)
+        for item_id, said in turns.items():
+            drafts[item_id] = []
+            for number, turn in enumerate(said):
+                session = _session(item_id, turn, len(said))
+                place = sessions.get((item_id, session), 0) + number
+                for part, text in enumerate(parts_of(turn.text)):
+                    drafts[item_id].append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
+        return await self._remember(ref, drafts)
+
+    async def read_statements(
+        self, ref: CubeRef, item_id: str, statements: Sequence[Statement], added_by: str = ""
+    ) -> Reading:
+        """Remember statements that were taken from one message."""
+        now = datetime.now(UTC)
+        drafts = [_of_statement(ref, item_id, each, now, added_by) for each in statements]
+        return (await self._remember(ref, {item_id: drafts}, mark=":statements"))[item_id]
+
+    async def correct(self, ref: CubeRef, older: Sequence[Memory], newer: Memory) -> None:
+        """Say of memories that a newer one corrects them. Both stay."""
+        if not older:
+            return
+        now = to_ms(datetime.now(UTC))
+        changes = {each.memory_id: {"superseded_by": newer.memory_id, "updated_at": now} for each in older}
+        replaces = list(dict.fromkeys([*newer.replaces, *(each.memory_id for each in older)]))
+        version = 1 + max(each.version for each in older)
+        await self._store.patch(
+            ref, {**changes, newer.memory_id: {"replaces": replaces, "version": version, "updated_at": now}}
+        )
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    async def _first_places(self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]]) -> dict[tuple[str, str], int]:
+        """For each message and session, the place in the session of the message's first turn.
+
+        A message that was partly stored before keeps its place.
+        """
+        counts: dict[tuple[str, str], int] = {}
+        first_parts: dict[str, tuple[str, int]] = {}
+        for item_id, said in turns.items():
+            for number, turn in enumerate(said):
+                if session := _session(item_id, turn, len(said)):
+                    counts[item_id, session] = number + 1
+                    first_parts[memory_id_for(ref, item_id, turn.position, 0)] = item_id, number
+        places: dict[tuple[str, str], int] = {}
+        for memory_id, memory in (await self._store.get(ref, list(first_parts))).items():
+            item_id, number = first_parts[memory_id]
+            places.setdefault((item_id, memory.session_id), memory.turn - number)
+        nexts: dict[str, int] = {}
+        for item_id, session in counts:
+            if (item_id, session) in places:
+                continue
+            if session not in nexts:
+                nexts[session] = await self._store.next_turn(ref, session)
+            places[item_id, session] = nexts[session]
+            nexts[session] += counts[item_id, session]
+        return places
+
+    async def _remember(
+        self, ref: CubeRef, drafts: Mapping[str, Sequence[Memory]], mark: str = ""
+    ) -> dict[str, Reading]:
+        readings = {item_id: Reading() for item_id in drafts}
+        everything = [memory for memories in drafts.values() for memory in memories]
+        said_before, stored = await self._said_before(ref, everything)
+        new: list[Memory] = []
+        sources: dict[str, dict[str, str]] = {}
+        for item_id, memories in drafts.items():
+            for memory in memories:
+                same = said_before.setdefault(memory.content_hash, memory)
+                if same is memory or memory.memory_id in stored:
+                    readings[item_id].added.append(memory)
+                    new.append(memory)
+                else:
+                    readings[item_id].repeated.append((memory.text, same))
+                    sources.setdefault(same.memory_id, {}).update(memory.sources)
+        vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
+        words = {memory.memory_id: stems(memory.indexed_text) for memory in new}
+        points = [
+            Point(memory, vector, document_weights(words[memory.memory_id]))
+            for memory, vector in zip(new, vectors, strict=True)
+        ]
+        await self._store.insert(ref, points)
+        await self._store.add_sources(ref, sources)
+        counted = {
+            item_id + mark: [words[memory.memory_id] for memory in reading.added]
+            for item_id, reading in readings.items()
+            if reading.added
+        }
+        await self._terms.add(ref, counted)
+        for reading in readings.values():
+            for memory in await self._corrections(ref, reading.added):
+                if older := await self._corrected_by(ref, memory):
+                    await self.correct(ref, older, memory)
+                    reading.corrected += [(each, memory) for each in older]
+        return readings
+
+    async def _said_before(self, ref: CubeRef, drafts: Sequence[Memory]) -> tuple[dict[str, Memory], set[str]]:
+        """By content hash, the oldest other active memory that says the same; and the ids of drafts stored before.
+
+        What was corrected since does not count: whoever says it again means it. But a message that comes once more
+        does not say it again.
+        """
+        own = {memory.memory_id for memory in drafts}
+        sources = {source for memory in drafts for source in memory.sources}
+        others: dict[str, Memory] = {}
+        stored: set[str] = set()
+        hashes = sorted({draft.content_hash for draft in drafts})
+        for at in range(0, len(hashes), _HASHES_PER_CALL):
+            for memory in await self._store.with_hashes(ref, hashes[at : at + _HASHES_PER_CALL]):
+                if memory.memory_id in own:
+                    stored.add(memory.memory_id)
+                elif memory.superseded_by is None or sources & memory.sources.keys():
+                    others.setdefault(memory.content_hash, memory)
+        return others, stored
+
+    async def _corrections(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
+        """Those among new memories, and those that were here before what they correct: with several workers, what
+        was said first may come last.
+        """
+        found = [memory for memory in added if says_correction(memory.text)]
+        if may_be_corrected := [to_ms(memory.at) for memory in added if not memory.text.rstrip().endswith("?")]:
+            from qdrant_client import models
+
+            later = models.Filter(must=[
+                models.FieldCondition(key="tags", match=models.MatchValue(value=_CORRECTION)),
+                models.FieldCondition(key="at", range=models.Range(gte=min(may_be_corrected))),
+            ])  # fmt: skip
+            known = {memory.memory_id for memory in added}
+            newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
+            found += [memory for memory in newest if memory.memory_id not in known]
+        return found
+
+    async def _corrected_by(self, ref: CubeRef, newer: Memory) -> list[Memory]:
+        """The older memories of the same subject, said by the same speaker or about the one who corrects."""
+        best: dict[str, tuple[float, Memory]] = {}
+        for result in await self._search.search(ref, newer.indexed_text, 10, "hybrid", _LOOK_FOR_CORRECTED):
+            older = result.memory
+            if older.memory_id == newer.memory_id or not _is_before(older, newer):
+                continue
+            if older.superseded_by not in (None, newer.memory_id) or older.text.rstrip().endswith("?"):
+                continue
+            if older.speaker != newer.speaker and older.speaker and newer.speaker:
+                continue
+            match = corrects(newer.text, older.text)
+            if match >= _CORRECTS_FROM:
+                best[older.memory_id] = (match, older)
+        if not best:
+            return []
+        top = max(match for match, _ in best.values())
+        return [older for match, older in best.values() if match == top]
+
+
+def _is_before(older: Memory, newer: Memory) -> bool:
+    """Whether a correction may be about what was said: of two in one millisecond, the other one is the correction."""
+    if _order(older) == _order(newer):
+        return not says_correction(older.text)
+    return _order(older) < _order(newer)
+
+
+def _order(memory: Memory) -> tuple[int, int, int]:
+    """Of what was said: by the time as it is stored, in ms."""
+    return to_ms(memory.at), memory.turn, memory.part
+
+
+def _session(item_id: str, turn: Turn, of: int) -> str:
+    """Its session; a conversation that came without one is a session of its own."""
+    return turn.session_id or (item_id if of > 1 else "")
+
+
+def _of_turn(
+    ref: CubeRef, item_id: str, turn: Turn, session: str, place: int, part: int, text: str, now: datetime, added_by: str
+) -> Memory:
+    own = turn.by_user and about_oneself(text)
+    return Memory(
+        memory_id=memory_id_for(ref, item_id, turn.position, part),
+        user_id=ref.user_id,
+        mem_cube_id=ref.mem_cube_id,
+        text=text,
+        memory_type=USER_MEMORY_TYPE if own else LONG_TERM_MEMORY_TYPE,
+        kind="turn",
+        speaker=turn.speaker,
+        session_id=session,
+        turn=place,
+        part=part,
+        at=turn.at,
+        created_at=now,
+        updated_at=now,
+        sources={f"{item_id}#{turn.position}": turn.reference},
+        importance=importance(text, about_speaker=about_oneself(text)),
+        content_hash=content_hash(turn.speaker, text),
+        tags=[*(["preference"] * is_preference(text)), *([_CORRECTION] * says_correction(text))],
+        added_by=added_by,
+    )
+
+
+def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, added_by: str) -> Memory:
+    value = importance(each.text, about_speaker=each.about_user) if each.importance is None else each.importance
+    return Memory(
+        memory_id=memory_id_for(ref, item_id, each.key),
+        user_id=ref.user_id,
+        mem_cube_id=ref.mem_cube_id,
+        text=each.text,
+        memory_type=USER_MEMORY_TYPE if each.about_user else LONG_TERM_MEMORY_TYPE,
+        kind=each.kind,
+        speaker=each.speaker,
+        session_id=each.session_id,
+        turn=each.turn,
+        at=each.at,
+        created_at=now,
+        updated_at=now,
+        sources=dict(each.sources) or {f"{item_id}#{each.key}": ""},
+        importance=value,
+        content_hash=content_hash(f"{each.kind}:{each.speaker}", each.text),
+        tags=list(each.tags),
+        added_by=added_by,
+    )

@@ -1,0 +1,117 @@
+"""A memory, as users see it and as the store keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.search.bm25 import stem, words
+from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
+
+MemoryKind = Literal["turn", "fact", "preference", "event"]
+MemoryStatus = Literal["activated", "archived"]
+
+SCHEMA_VERSION = 1
+_NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
+_FILLING = frozenset(("oh hey hi well really very so just wow yeah yes ok okay please also").split())
+
+
+class Memory(BaseModel):
+    """One thing remembered in a cube. Memories are never changed in place: a correction is a new one.
+
+    text: as it was said (kind ``turn``), or the statement that was taken from it.
+    user_id, mem_cube_id: the cube's owner and his name of it.
+    turn: place within its session, counted from 0; part: within a turn that was long and split.
+    sources: where it comes from: ``<item_id>#<position>`` and the producer's own id of that turn, or "". More than one
+    when the same was said again.
+    importance: value of the content itself, 0 to 1.
+    replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    memory_id: str
+    user_id: str
+    mem_cube_id: str
+    text: str
+    memory_type: str = LONG_TERM_MEMORY_TYPE
+    kind: MemoryKind = "turn"
+    speaker: str = ""
+    session_id: str = ""
+    turn: int = 0
+    part: int = 0
+    at: UtcTime
+    created_at: UtcTime
+    updated_at: UtcTime
+    sources: dict[str, str] = Field(default_factory=dict)
+    importance: float = 0.0
+    use_count: int = 0
+    last_used_at: UtcTime | None = None
+    theme: str | None = None
+    status: MemoryStatus = "activated"
+    version: int = 1
+    replaces: list[str] = Field(default_factory=list)
+    superseded_by: str | None = None
+    content_hash: str = ""
+    tags: list[str] = Field(default_factory=list)
+    added_by: str = ""
+
+    @property
+    def ref(self) -> CubeRef:
+        return CubeRef(self.user_id, self.mem_cube_id)
+
+    @property
+    def indexed_text(self) -> str:
+        """What is embedded and indexed: who said it is part of what can be asked for."""
+        return f"{self.speaker}: {self.text}" if self.speaker else self.text
+
+    def to_payload(self) -> dict[str, Any]:
+        """The point's payload: times are ms since the epoch, what is empty is left out."""
+        values = self.model_dump(exclude={"memory_id"}, exclude_defaults=True)
+        for name in _TIMES:
+            if isinstance(moment := values.get(name), datetime):
+                values[name] = to_ms(moment)
+        # Always there: filters look at them.
+        values |= {"status": self.status, "memory_type": self.memory_type, "kind": self.kind}
+        values |= {"session_id": self.session_id, "turn": self.turn, "schema": SCHEMA_VERSION}
+        return values
+
+    @classmethod
+    def from_payload(cls, memory_id: str, payload: dict[str, Any]) -> Self:
+        """The memory in a point that this or an earlier schema version wrote."""
+        values = dict(payload)
+        values["memory_id"] = memory_id
+        for name in _TIMES:
+            if (ms := values.get(name)) is not None:
+                values[name] = from_ms(ms)
+        return cls.model_validate(values)
+
+
+_TIMES = ("at", "created_at", "updated_at", "last_used_at")
+
+
+def to_ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def from_ms(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def memory_id_for(ref: CubeRef, item_id: str, *position: int | str) -> str:
+    """The id of the memory at one position of one message: always the same, so writing it again changes nothing."""
+    place = json.dumps([ref.user_id, ref.mem_cube_id, item_id, *map(str, position)])  # no id can look like two
+    return str(uuid5(_NAMESPACE, place))
+
+
+def content_hash(speaker: str, text: str) -> str:
+    """Equal for texts of one speaker that differ in endings, spaces, case, marks and filling words only."""
+    plain = " ".join(stem(word) for word in words(text) if word not in _FILLING) or text.strip()
+    asked = "?" if text.rstrip().endswith("?") else ""
+    return hashlib.sha256(f"{speaker.casefold()}\x1f{plain}{asked}".encode("utf-8", "replace")).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""All memories embedded anew with another model."""

@@ -1,0 +1,66 @@
+"""How often words occur in a cube: what BM25's inverse document frequency is computed from.
+
+Kept in Redis, one hash per cube, counted once per message however often the message runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command, as_int, script
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.search.bm25 import TermCounts
+
+_COUNT = script("count_terms", "memory/search")
+_APPLIED_KEPT = 2_000
+"""Messages remembered as counted. One that comes back after so many others is counted again: counts, not memories."""
+MEMORIES = "#"
+"""The field with the number of memories: no stem, since stems have no such character."""
+
+
+class Terms:
+    """The term counts of all cubes."""
+
+    def __init__(self, server: Server, keys: Keys) -> None:
+        self._server = server
+        self._keys = keys
+
+    def counts_command(self, ref: CubeRef, stems: Sequence[str]) -> Command[TermCounts]:
+        """To be sent together with others: the counts of these stems."""
+        asked = list(dict.fromkeys(stems))
+
+        def parse(reply: Any) -> TermCounts:
+            values = [int(value or 0) for value in reply]
+            return TermCounts(values[0], dict(zip(asked, values[1:], strict=True)))
+
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).terms
+        return Command(("HMGET", key, MEMORIES, *asked), parse)
+
+    async def counts(self, ref: CubeRef, stems: Sequence[str]) -> TermCounts:
+        return await self._server.persistently(lambda: self._server.call(self.counts_command(ref, stems)))
+
+    async def add(self, ref: CubeRef, documents: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        """Count new memories: by message id, the stems of each memory that it made. Once per message id."""
+        keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
+        args: list[str | int] = [int(time.time() * 1000), _APPLIED_KEPT]
+        for item_id, texts in documents.items():
+            counted: Counter[str] = Counter()
+            for stems in texts:
+                counted.update(set(stems))
+            counted[MEMORIES] = len(texts)
+            args += [f"terms:{item_id}", len(counted)]
+            for stem, count in counted.items():
+                args += (stem, count)
+        if len(args) > 2:
+            command = _COUNT.command([keys.terms, keys.applied], args, as_int)
+            await self._server.persistently(lambda: self._server.call(command))
+
+    async def reset(self, ref: CubeRef) -> None:
+        """Forget all counts of a cube, to count anew."""
+        keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
+        await self._server.persistently(lambda: self._server.execute("DEL", keys.terms))

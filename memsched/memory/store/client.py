@@ -1,0 +1,143 @@
+"""The Qdrant client that a store URL means: a server's, the embedded process's, or one inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from memsched.memory.store.errors import StoreUnavailable, described
+from memsched.settings import Settings, masked
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient, models
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+_MAX_PAUSE_SECONDS = 2.0
+_MEMORY = ":memory:"
+_in_process: dict[str, AsyncQdrantClient] = {}
+"""Shared like the fake Redis of memory://: whoever opens the same name in this process sees the same memories."""
+
+
+async def open_client(settings: Settings) -> tuple[AsyncQdrantClient, Callable[[], None] | None]:
+    """The client, and what must be called (in a thread) when it is not needed any more."""
+    from qdrant_client import AsyncQdrantClient
+
+    url = settings.store_url
+    if url == _MEMORY:
+        name = settings.redis_url if settings.redis_url.startswith("memory://") else ""
+        if name not in _in_process:
+            _in_process[name] = AsyncQdrantClient(location=_MEMORY)
+        return _in_process[name], None
+    if url.startswith("embedded://"):
+        from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_client_options
+
+        folder = url.removeprefix("embedded://")
+        wait = max(settings.connect_timeout_seconds, 5.0)
+        socket = await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=wait)
+        return AsyncQdrantClient(**vector_client_options(socket)), lambda: release_vector_server(folder)
+    key = settings.qdrant_api_key.get_secret_value() or None
+    timeout = max(1, int(settings.store_timeout_seconds))
+    return AsyncQdrantClient(url=url, api_key=key, timeout=timeout, check_compatibility=False), None
+
+
+async def close_client(client: AsyncQdrantClient, url: str) -> None:
+    if url != _MEMORY:
+        await client.close()
+
+
+async def patiently(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone: Callable[[], None]) -> T:
+    """Ask, with the settings' time limit; again after a pause where that may help.
+
+    on_gone: called before it is asked again because the collection is not there. Raises as ``described`` says.
+    """
+    pause = 0.05
+    for attempt in range(settings.store_retries + 1):
+        try:
+            return await ask()
+        except Exception as error:  # what the client raises depends on its transport
+            failure = described(error, masked(settings.store_url))
+            if not isinstance(failure, StoreUnavailable) or attempt == settings.store_retries:
+                raise failure from error
+            if failure.collection_is_gone:
+                on_gone()
+            else:
+                await _revive(settings)
+            log.debug(
+                "the vector store did not answer; asking again", action="store.retry", attempt=attempt + 1,
+                error=str(failure),
+            )  # fmt: skip
+        await asyncio.sleep(random.uniform(pause / 2, pause))
+        pause = min(_MAX_PAUSE_SECONDS, pause * 3)
+    raise AssertionError("unreachable")
+
+
+class PatientClient:
+    """A client whose calls have a time limit, and are repeated where that may help: each must be safe to repeat."""
+
+    def __init__(self, settings: Settings, client: AsyncQdrantClient) -> None:
+        self._settings = settings
+        self._client = client
+
+    async def ask(self, ask: Callable[[AsyncQdrantClient], Awaitable[T]], seconds: float = 0.0) -> T:
+        """Raises StoreUnavailable and StoreRefused. seconds: at least so many are given to each attempt."""
+
+        async def once() -> T:
+            async with asyncio.timeout(max(seconds, self._settings.store_timeout_seconds)):
+                return await ask(self._client)
+
+        return await patiently(self._settings, once, on_gone=lambda: None)
+
+    async def pages(self, collection: str, size: int) -> AsyncIterator[Sequence[models.Record]]:
+        """All points of a collection with their payloads, whoever's they are, in the order of their ids."""
+        offset: Any = None
+        while True:
+            records, offset = await self.ask(
+                lambda client, offset=offset: client.scroll(  # type: ignore[misc]
+                    collection, limit=size, offset=offset, with_payload=True
+                )
+            )
+            yield records
+            if offset is None:
+                return
+
+
+async def _revive(settings: Settings) -> None:
+    """Start the embedded process again if it is gone for good; its guard does so only while it lives itself."""
+    if settings.store_url.startswith("embedded://"):
+        from memsched.embedded import EmbeddedServerError
+        from memsched.embedded.vector_server import ensure_vector_server
+
+        folder = settings.store_url.removeprefix("embedded://")
+        try:
+            await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=settings.store_timeout_seconds)
+        except EmbeddedServerError as error:
+            log.warning("the vector process cannot be started", action="store.not_started", error=str(error))
+
+
+def datatype_for(settings: Settings) -> str:
+    """How vectors are stored. The engine of the embedded process knows more than servers in use may know."""
+    return "turbo8" if settings.store_url.startswith("embedded://") else "float16"
+
+
+def is_in_process(client: AsyncQdrantClient) -> bool:
+    """Whether the client is its own store."""
+    return client.init_options.get("location") == _MEMORY
+
+
+async def query_batch(
+    client: AsyncQdrantClient, collection: str, requests: Sequence[models.QueryRequest]
+) -> list[models.QueryResponse]:
+    """``client.query_batch_points``, without its deep copies and its look for texts to embed: half of a search."""
+    if not is_in_process(client):
+        from qdrant_client import models
+
+        batch = models.QueryRequestBatch(searches=list(requests))
+        answer = await client.http.search_api.query_batch_points(collection, query_request_batch=batch)
+        return answer.result or []
+    return await client.query_batch_points(collection, requests)

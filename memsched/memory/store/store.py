@@ -1,0 +1,367 @@
+"""Long-term and user memories in Qdrant, through its async client and nothing else.
+
+One collection holds the memories of all cubes. Every call names a cube, and every filter that leaves here holds the
+cube's condition, so that no caller can forget it. What a call gives back is checked against the cube once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from memsched.broker.keys import escape
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import Memory
+from memsched.memory.search.bm25 import Sparse
+from memsched.memory.store.client import close_client, datatype_for, open_client, patiently, query_batch
+from memsched.memory.store.collection import Collection
+from memsched.memory.store.errors import StoreRefused, StoreUnavailable
+from memsched.settings import Settings
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient, models
+
+T = TypeVar("T")
+
+DENSE = "dense"
+LEXICAL = "lexical"
+_POINTS_PER_CALL = 128
+_PAGE = 256
+_PARTS_OF_A_TURN = 4
+RESOLVE_AFTER_SECONDS = 5.0
+"""For so long a process goes on with the collection that was behind the alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A memory with its vectors, ready to be stored."""
+
+    memory: Memory
+    dense: list[float]
+    lexical: Sparse
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One point that a query found, as it came: ``payload`` becomes a Memory only where one is needed."""
+
+    memory_id: str
+    score: float
+    payload: dict[str, Any]
+
+    def memory(self) -> Memory:
+        return Memory.from_payload(self.memory_id, self.payload)
+
+
+class MemoryStore:
+    """The store of one process. ``open`` it before use, ``aclose`` it after.
+
+    Raises StoreUnavailable when there is no answer after the retries (try again later), StoreRefused when there is
+    one, and it is no; EmbedderMismatch when the collection was made with another embedding model.
+    """
+
+    def __init__(self, settings: Settings, embedder_name: str, dimensions: int) -> None:
+        self._settings = settings
+        self._embedder = embedder_name
+        self._dimensions = dimensions
+        self._client: AsyncQdrantClient | None = None
+        self._release: Callable[[], None] | None = None
+        self._collection: Collection | None = None
+        self._name = ""
+        self._resolved_at = 0.0
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect, and make the collection or check that it fits."""
+        await self._ready()
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await close_client(self._client, self._settings.store_url)
+            self._client = self._collection = None
+        if self._release is not None:
+            await asyncio.to_thread(self._release)
+            self._release = None
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    async def insert(self, ref: CubeRef, points: Sequence[Point]) -> None:
+        """Store what is not there yet. A memory that is there stays as it is, whatever became of it since."""
+        from qdrant_client import models
+
+        for point in points:
+            if point.memory.ref != ref:
+                raise ValueError("a memory of another cube")
+        for at in range(0, len(points), _POINTS_PER_CALL):
+            batch = [_as_point(ref, point) for point in points[at : at + _POINTS_PER_CALL]]
+            await self._call(
+                lambda client, name, batch=batch: client.upsert(  # type: ignore[misc]
+                    name, batch, wait=True, update_mode=models.UpdateMode.INSERT_ONLY
+                )
+            )
+
+    async def patch(self, ref: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload fields of memories, by id. Fields hold what ``Memory.to_payload`` gives."""
+        from qdrant_client import models
+
+        operations = [
+            models.SetPayloadOperation(
+                set_payload=models.SetPayload(
+                    payload=dict(fields), filter=_within(ref, models.HasIdCondition(has_id=[memory_id]))
+                )
+            )
+            for memory_id, fields in changes.items()
+        ]
+        for at in range(0, len(operations), _POINTS_PER_CALL):
+            part = operations[at : at + _POINTS_PER_CALL]
+            await self._call(lambda client, name, part=part: client.batch_update_points(name, part, wait=True))  # type: ignore[misc]
+
+    async def add_sources(self, ref: CubeRef, sources: Mapping[str, Mapping[str, str]]) -> None:
+        """Add to where memories come from, by id. Whoever else adds at the same time loses nothing by it."""
+        from qdrant_client import models
+
+        operations = [
+            models.SetPayloadOperation(
+                set_payload=models.SetPayload(
+                    payload=dict(added), key="sources", filter=_within(ref, models.HasIdCondition(has_id=[memory_id]))
+                )
+            )
+            for memory_id, added in sources.items()
+        ]
+        if operations:
+            await self._call(lambda client, name: client.batch_update_points(name, operations, wait=True))
+
+    async def delete(self, ref: CubeRef, memory_ids: Sequence[str] | None = None) -> None:
+        """Delete memories for good because their owner said so: these, or all of the cube."""
+        from qdrant_client import models
+
+        conditions = [] if memory_ids is None else [models.HasIdCondition(has_id=list(memory_ids))]
+        selector = models.FilterSelector(filter=_within(ref, *conditions))
+        await self._call(lambda client, name: client.delete(name, selector, wait=True))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def get(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        """Those of these memories that are in the cube, by id."""
+        found: dict[str, Memory] = {}
+        ids = list(dict.fromkeys(memory_ids))
+        for at in range(0, len(ids), _PAGE):
+            part = ids[at : at + _PAGE]
+            records = await self._call(
+                lambda client, name, part=part: client.retrieve(name, part, with_payload=True)  # type: ignore[misc]
+            )
+            found.update((memory.memory_id, memory) for memory in _memories(ref, records))
+        return found
+
+    async def query(
+        self,
+        ref: CubeRef,
+        *,
+        dense: Sequence[float] | None,
+        lexical: Sparse | None,
+        conditions: models.Filter | None,
+        limit: int,
+    ) -> tuple[list[Hit], list[Hit]]:
+        """The best ``limit`` memories by cosine similarity and by BM25, in one call; [] for what is not asked."""
+        from qdrant_client import models
+
+        within = _within(ref, *([conditions] if conditions is not None else []))
+        asked: list[tuple[int, models.QueryRequest]] = []
+        if dense is not None and any(dense):
+            asked.append((0, _request(list(dense), DENSE, within, limit)))
+        if lexical is not None and lexical.indices:
+            vector = models.SparseVector(indices=lexical.indices, values=lexical.values)
+            asked.append((1, _request(vector, LEXICAL, within, limit)))
+        found: tuple[list[Hit], list[Hit]] = ([], [])
+        if not asked:
+            return found
+        requests = [request for _, request in asked]
+        answers = await self._call(lambda client, name: query_batch(client, name, requests))
+        for (which, _), answer in zip(asked, answers, strict=True):
+            found[which].extend(_hits(ref, answer.points))
+        return found
+
+    async def similar(self, ref: CubeRef, vectors: Sequence[Sequence[float]], limit: int) -> list[list[Hit]]:
+        """For each dense vector the nearest active memories, in one call."""
+
+        within = _within(ref, _is("status", "activated"))
+        requests: list[models.QueryRequest] = [_request(list(vector), DENSE, within, limit) for vector in vectors]
+        if not requests:
+            return []
+        answers = await self._call(lambda client, name: query_batch(client, name, requests))
+        return [_hits(ref, answer.points) for answer in answers]
+
+    async def at_places(
+        self, ref: CubeRef, places: Mapping[str, set[int]], conditions: models.Filter | None
+    ) -> list[Hit]:
+        """The memories said at these turns, by session. Scores are 0."""
+        from qdrant_client import models
+
+        if not places:
+            return []
+        anywhere: list[Any] = [
+            models.Filter(
+                must=[
+                    _is("session_id", session),
+                    models.FieldCondition(key="turn", match=models.MatchAny(any=sorted(turns))),
+                ]
+            )
+            for session, turns in places.items()
+        ]
+        within = _within(ref, models.Filter(should=anywhere), *([conditions] if conditions is not None else []))
+        limit = _PARTS_OF_A_TURN * sum(map(len, places.values()))
+        records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=limit, with_payload=True))
+        return _hits(ref, records)
+
+    async def with_hashes(self, ref: CubeRef, hashes: Sequence[str]) -> list[Memory]:
+        """The active memories with one of these content hashes, oldest first."""
+        from qdrant_client import models
+
+        if not hashes:
+            return []
+        within = _within(
+            ref, _is("status", "activated"),
+            models.FieldCondition(key="content_hash", match=models.MatchAny(any=list(hashes))),
+        )  # fmt: skip
+        records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=_PAGE, with_payload=True))
+        return sorted(_memories(ref, records), key=lambda memory: (memory.created_at, memory.memory_id))
+
+    async def next_turn(self, ref: CubeRef, session_id: str) -> int:
+        """The place that comes after the last turn of a session; 0 for a new one."""
+        from qdrant_client import models
+
+        within = _within(ref, _is("session_id", session_id))
+        order = models.OrderBy(key="turn", direction=models.Direction.DESC)
+        records, _ = await self._call(
+            lambda client, name: client.scroll(name, within, limit=1, order_by=order, with_payload=["turn"])
+        )
+        return int((records[0].payload or {}).get("turn", 0)) + 1 if records else 0
+
+    async def newest(self, ref: CubeRef, limit: int, conditions: models.Filter | None = None) -> list[Memory]:
+        """The memories said last, newest first."""
+        from qdrant_client import models
+
+        within = _within(ref, *([conditions] if conditions is not None else []))
+        order = models.OrderBy(key="at", direction=models.Direction.DESC)
+        records, _ = await self._call(
+            lambda client, name: client.scroll(name, within, limit=limit, order_by=order, with_payload=True)
+        )
+        return _memories(ref, records)
+
+    async def scan(
+        self, ref: CubeRef, conditions: models.Filter | None = None, *, with_vectors: bool = False, after: str = ""
+    ) -> AsyncIterator[tuple[Memory, list[float]]]:
+        """All memories of a cube in the order of their ids, page by page; the dense vector if asked for, else [].
+
+        after: the id of a memory; it and those before it are left out.
+        """
+        within = _within(ref, *([conditions] if conditions is not None else []))
+        offset: Any = after or None
+        while True:
+            records, offset = await self._call(
+                lambda client, name, offset=offset: client.scroll(  # type: ignore[misc]
+                    name, within, limit=_PAGE, offset=offset, with_payload=True,
+                    with_vectors=[DENSE] if with_vectors else False,
+                )
+            )  # fmt: skip
+            vectors: dict[str, Any] = {str(record.id): record.vector or {} for record in records}
+            for memory in _memories(ref, records):
+                if memory.memory_id != after:
+                    yield memory, list(vectors[memory.memory_id].get(DENSE, ()))
+            if offset is None:
+                return
+
+    async def count(self, ref: CubeRef, conditions: models.Filter | None = None) -> int:
+        within = _within(ref, *([conditions] if conditions is not None else []))
+        answer = await self._call(lambda client, name: client.count(name, within, exact=True))
+        return int(answer.count)
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    async def _call(self, ask: Callable[[AsyncQdrantClient, str], Awaitable[T]]) -> T:
+        """Ask, with a time limit; again after a pause where that may help."""
+
+        async def once() -> T:
+            client, name = await self._ready()
+            async with asyncio.timeout(self._settings.store_timeout_seconds):
+                return await ask(client, name)
+
+        return await patiently(self._settings, once, on_gone=self._resolve_anew)
+
+    def _resolve_anew(self) -> None:
+        self._resolved_at = 0.0
+
+    async def _ready(self) -> tuple[AsyncQdrantClient, str]:
+        """The client, and the collection's name: looked up again now and then, since a reindex changes it."""
+        now = time.monotonic()
+        if self._client is not None and self._name and now - self._resolved_at < RESOLVE_AFTER_SECONDS:
+            return self._client, self._name
+        async with self._opening:
+            if self._client is None:
+                self._client, self._release = await open_client(self._settings)
+            if self._collection is None:
+                self._collection = Collection(
+                    self._client, self._settings.collection, self._embedder, self._dimensions,
+                    datatype_for(self._settings),
+                )  # fmt: skip
+            if not self._name or time.monotonic() - self._resolved_at >= RESOLVE_AFTER_SECONDS:
+                timeout = self._settings.store_timeout_seconds
+                began = time.monotonic()
+                self._name = await asyncio.wait_for(self._collection.resolve(), timeout)
+                self._resolved_at = began  # it was true then; a reindex relies on how long it is believed
+            return self._client, self._name
+
+
+def _tenant(ref: CubeRef) -> str:
+    """One word for the cube: the payload field that the index is partitioned by."""
+    return f"{escape(ref.user_id)}/{escape(ref.mem_cube_id)}"
+
+
+def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
+    """What came back of the cube. There is nothing else, unless the store ignores a filter: then it stays unseen."""
+    tenant = _tenant(ref)
+    return [
+        Hit(str(point.id), getattr(point, "score", 0.0), point.payload)
+        for point in points
+        if point.payload and point.payload.get("cube") == tenant
+    ]
+
+
+def _memories(ref: CubeRef, points: Sequence[Any]) -> list[Memory]:
+    return [hit.memory() for hit in _hits(ref, points)]
+
+
+def _as_point(ref: CubeRef, point: Point) -> models.PointStruct:
+    from qdrant_client import models
+
+    vectors: dict[str, Any] = {
+        DENSE: point.dense,
+        LEXICAL: models.SparseVector(indices=point.lexical.indices, values=point.lexical.values),
+    }
+    payload = point.memory.to_payload() | {"cube": _tenant(ref)}
+    return models.PointStruct(id=point.memory.memory_id, vector=vectors, payload=payload)
+
+
+def _request(query: Any, using: str, within: models.Filter, limit: int) -> models.QueryRequest:
+    from qdrant_client import models
+
+    return models.QueryRequest(query=query, using=using, filter=within, limit=limit, with_payload=True)
+
+
+def _is(field: str, value: str) -> models.FieldCondition:
+    from qdrant_client import models
+
+    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+
+
+def _within(ref: CubeRef, *conditions: Any) -> models.Filter:
+    """These conditions, in this cube only."""
+    from qdrant_client import models
+
+    return models.Filter(must=[_is("cube", _tenant(ref)), *conditions])
+
+
+__all__ = ["DENSE", "LEXICAL", "Hit", "MemoryStore", "Point", "StoreRefused", "StoreUnavailable"]

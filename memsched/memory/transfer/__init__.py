@@ -1,0 +1,1 @@
+"""Cubes that leave and enter: dump, load, import."""

@@ -1,0 +1,205 @@
+"""A cube's memories from the store to a folder, and from a folder (or an object) to the store; streaming both ways.
+
+What comes in is a stranger's: it gets ids of the cube that it comes into, vectors of the model in use, and is checked
+like a message. Everything may run again: what is there already stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from memsched.errors import CubeDumpError
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import Memory, content_hash, memory_id_for, to_ms
+from memsched.memory.search.bm25 import document_weights, stems
+from memsched.memory.store.store import Point
+from memsched.memory.transfer.cube_object import GeneralMemCube, GeneralMemCubeConfig
+from memsched.messages import describe_validation_error
+
+if TYPE_CHECKING:
+    from memsched.memory.embedding.embedder import Embedder
+    from memsched.memory.search.term_statistics import Terms
+    from memsched.memory.store.store import MemoryStore
+    from memsched.memory.transfer.dump import DumpWriter
+
+_PAGE = 256
+_LARGEST_PLACE = 2**31 - 1
+_FROM_A_DUMP = "import"
+Record = Mapping[str, Any]
+
+
+class Services(Protocol):
+    """What is needed of the services of a process."""
+
+    @property
+    def store(self) -> MemoryStore: ...
+    @property
+    def embedder(self) -> Embedder: ...
+    @property
+    def terms(self) -> Terms: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How many memories came in, and how many were there already (and stayed as they are)."""
+
+    added: int
+    present: int
+
+
+async def export_cube(services: Services, ref: CubeRef, folder: str | os.PathLike[str], *, name: str = "") -> int:
+    """Write all memories of a cube to a folder, archived ones too; gives how many. See GeneralMemCube.dump.
+
+    name: for people. Raises CubeDumpError (then an earlier dump is still there) and StoreUnavailable.
+    """
+    config = GeneralMemCubeConfig(user_id=ref.user_id, cube_id=ref.mem_cube_id, name=name)
+    written = 0
+    async with _dumping(GeneralMemCube(config), folder) as dump:
+        page: list[Record] = []
+        async for memory, _ in services.store.scan(ref):
+            page.append(memory.to_payload() | {"memory_id": memory.memory_id})
+            if len(page) == _PAGE:
+                written += await asyncio.to_thread(_write, dump, page)
+                page = []
+        written += await asyncio.to_thread(_write, dump, page)
+    return written
+
+
+@asynccontextmanager
+async def _dumping(cube: GeneralMemCube, folder: str | os.PathLike[str]) -> AsyncIterator[DumpWriter]:
+    """``cube.dumping``, with what waits for the disk in a thread."""
+    writer = cube.dumping(folder)
+    await asyncio.to_thread(writer.__enter__)
+    try:
+        yield writer
+    except BaseException as error:
+        await asyncio.to_thread(writer.__exit__, type(error), error, error.__traceback__)
+        raise
+    await asyncio.to_thread(writer.__exit__, None, None, None)
+
+
+def _write(dump: DumpWriter, page: Sequence[Record]) -> int:
+    for record in page:
+        dump.add(record)
+    return len(page)
+
+
+async def import_cube(
+    services: Services, source: str | os.PathLike[str] | GeneralMemCube, ref: CubeRef, *, added_by: str = ""
+) -> Imported:
+    """Bring the memories of a dump's folder, or of a cube as an object, into a cube of the store.
+
+    A record needs no more than ``text`` (or ``memory``, the original system's name of it) beside its ``memory_id``.
+    Memories that were dumped from this very cube and are still there are left alone; all others get an id that
+    follows from the cube and their old one, so a second import adds nothing. Vectors are made anew, words counted
+    once. Activation and parameter memory are not brought in: nothing here keeps them yet.
+
+    added_by: who did it. Raises CubeDumpError, StoreUnavailable, EmbeddingError; pages before the one that failed stay.
+    """
+    records: Iterable[Record]
+    if isinstance(source, GeneralMemCube):
+        records = source.text_mem.all()
+    else:
+        _, records = await asyncio.to_thread(GeneralMemCube.open, source)
+    reading = iter(records)
+    added = present = number = 0
+    now = datetime.now(UTC)
+    while page := await asyncio.to_thread(lambda: list(islice(reading, _PAGE))):
+        there = await _still_there(services.store, ref, page)
+        memories = []
+        for record in page:
+            number += 1
+            if record["memory_id"] not in there:
+                memories.append(_memory(record, ref, there, now, added_by, f"memory number {number}"))
+        new = await _bring_in(services, ref, memories)
+        added += new
+        present += len(page) - new
+    return Imported(added, present)
+
+
+async def _still_there(store: MemoryStore, ref: CubeRef, page: Sequence[Record]) -> set[str]:
+    """Of the ids in these records, those of memories that the cube has."""
+    named = {str(record.get("memory_id")) for record in page}
+    for record in page:
+        named.update(each for each in (record.get("superseded_by"), *_listed(record)) if isinstance(each, str))
+    return set(await store.get(ref, sorted(each for each in named if _is_uuid(each))))
+
+
+def _listed(record: Record) -> Sequence[Any]:
+    replaces = record.get("replaces")
+    return replaces if isinstance(replaces, list) else ()
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_by: str, place: str) -> Memory:
+    """The memory that a record becomes in this cube. Raises CubeDumpError, naming ``place``."""
+
+    def renamed(memory_id: str) -> str:
+        return memory_id if memory_id in there else memory_id_for(ref, _FROM_A_DUMP, memory_id)
+
+    values = dict(record)
+    text = values.get("text", values.get("memory"))
+    if not isinstance(text, str) or not text.strip():
+        raise CubeDumpError(f"{place} has no text.")
+    values |= {"text": text, "user_id": ref.user_id, "mem_cube_id": ref.mem_cube_id, "updated_at": to_ms(now)}
+    values.setdefault("created_at", to_ms(now))
+    values.setdefault("at", values["created_at"])
+    try:
+        memory = Memory.from_payload(renamed(str(record["memory_id"])), values)
+        text.encode()
+    except ValidationError as error:
+        raise CubeDumpError(f"{place}: {describe_validation_error(error)}.") from error
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise CubeDumpError(f"{place} holds a time or a text that is none.") from error
+    if not (0 <= memory.turn <= _LARGEST_PLACE and 0 <= memory.part <= _LARGEST_PLACE):
+        raise CubeDumpError(f"{place}: turn and part are numbers from 0 to {_LARGEST_PLACE}.")
+    said = memory.speaker if memory.kind == "turn" else f"{memory.kind}:{memory.speaker}"
+    return memory.model_copy(
+        update={
+            "importance": min(1.0, max(0.0, memory.importance)),
+            "replaces": [renamed(each) for each in memory.replaces],
+            "superseded_by": None if memory.superseded_by is None else renamed(memory.superseded_by),
+            "content_hash": content_hash(said, text),
+            "added_by": added_by,
+        }
+    )
+
+
+async def _bring_in(services: Services, ref: CubeRef, memories: Sequence[Memory]) -> int:
+    """Store one page, and count its words: once, also when a crash came between the two. Gives how many were new."""
+    if not memories:
+        return 0
+    ids = [memory.memory_id for memory in memories]
+    present = await services.store.get(ref, ids)
+    new = [memory for memory in memories if memory.memory_id not in present]
+    vectors = await services.embedder.embed_documents([memory.indexed_text for memory in new]) if new else []
+    words = [stems(memory.indexed_text) for memory in memories]
+    by_id = dict(zip(ids, words, strict=True))
+    await services.store.insert(
+        ref,
+        [
+            Point(each, vector, document_weights(by_id[each.memory_id]))
+            for each, vector in zip(new, vectors, strict=True)
+        ],
+    )
+    # One mark for the page, not one for each: marks of recent messages are kept in the same place, and it is limited.
+    mark = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32]
+    await services.terms.add(ref, {f"{_FROM_A_DUMP}/{mark}": words})
+    return len(new)

@@ -1,0 +1,296 @@
+"""Chat with memories: what the cube knows about a question goes into the prompt, and what was said into the cube."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidMessage, MemschedError
+from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
+
+if TYPE_CHECKING:
+    from memsched.llm.prompts import Message
+    from memsched.memory.model import Memory
+    from memsched.memory.search.arguments import SearchResult
+    from memsched.mos.config import MosOptions
+    from memsched.scheduler import AsyncMemScheduler
+    from memsched.tiers.hot_state import WorkingMemory
+
+log = structlog.get_logger(__name__)
+
+NO_MODEL = "No language model is configured."
+_TOLD = 5
+"""Memories in an answer that no model wrote."""
+_TOLD_CHARACTERS = 300
+_SESSIONS_KEPT = 1000
+_CORRECTED = "(corrected since) "
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Somebody's question to a cube.
+
+    mem_cube_id: his name of the cube that is asked. remember_in: his name of the cube that keeps what is said; None:
+    the same one where he may write, else none.
+    """
+
+    text: str
+    user_id: str
+    mem_cube_id: str
+    session_id: str
+    history: Sequence[Mapping[str, Any]] | None = None
+    remember_in: str | None = None
+    top_k: int = 10
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One question on its way to an answer.
+
+    history: the turns before it. found: what search gave, for people. known: by memory id, what the prompt holds.
+    answer: what a model wrote, all of it; else empty.
+    """
+
+    question: Question
+    history: list[Message]
+    at: datetime
+    may_write: bool
+    remember_in: str | None
+    found: list[str] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)
+    answer: str = ""
+
+
+class Chat:
+    """Answers questions with what cubes know, through a model or, without one, in plain words that say so."""
+
+    def __init__(self, scheduler: AsyncMemScheduler, options: MosOptions) -> None:
+        self._scheduler = scheduler
+        self._options = options
+        self._said: OrderedDict[tuple[str, str, str], list[Message]] = OrderedDict()
+
+    def clear(self, user_id: str) -> None:
+        """Forget the recent turns of all of a user's sessions. What was remembered stays in the cubes."""
+        for key in [key for key in self._said if key[0] == user_id]:
+            del self._said[key]
+
+    async def answer(self, question: Question) -> str:
+        """The model's answer, or what is remembered about the question."""
+        turn = await self._begin(question)
+        text = await self._complete(turn)
+        await self._end(turn)
+        return text
+
+    async def stream(self, question: Question) -> AsyncGenerator[str, None]:
+        """The same in pieces. An answer that breaks off says so at its end, and is not remembered."""
+        from memsched.llm.errors import LLMError
+
+        turn = await self._begin(question)
+        services = await self._scheduler.memory()
+        pieces: list[str] = []
+        try:
+            if services.llm is None:
+                yield _in_plain_words(NO_MODEL, turn.found)
+                return
+            try:
+                asked = services.llm.stream(
+                    self._prompt(turn), temperature=self._options.temperature, max_tokens=self._options.max_tokens,
+                    task="chat",
+                )  # fmt: skip
+                async with contextlib.aclosing(asked):
+                    async for piece in asked:
+                        pieces.append(piece)
+                        yield piece
+                turn.answer = "".join(pieces)
+            except LLMError as error:
+                self._fell_back(services.llm.counters, error)
+                why = _why(error)
+                yield f"\n[The answer breaks off here. {why}]" if pieces else _in_plain_words(why, turn.found)
+        finally:
+            await self._end(turn)
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    async def _begin(self, question: Question) -> _Turn:
+        """Check what the user may, tell the scheduler what is asked, and gather what is known."""
+        from memsched.memory.access.cubes import Permission
+
+        if not question.text.strip():
+            raise InvalidMessage("the question is empty")
+        history = self._history(question)
+        services = await self._scheduler.memory()
+        user, name, target = question.user_id, question.mem_cube_id, question.remember_in
+        await services.cubes.resolve(user, name, Permission.READ)
+        try:
+            await services.cubes.resolve(user, name, Permission.WRITE)
+            may_write = True
+        except CubeForbidden:
+            may_write = False
+        if target is None:
+            target = name if may_write else None
+        elif target != name or not may_write:
+            await services.cubes.resolve(user, target, Permission.WRITE)  # that he named it himself is no permission
+        turn = _Turn(question, history, datetime.now(UTC), may_write, target)
+        if self._options.enable_textual_memory:
+            asked = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
+            await self._submit([asked], "the working set does not follow this question")
+            await self._gather(turn)
+        return turn
+
+    async def _gather(self, turn: _Turn) -> None:
+        """What search finds, the best first, then the rest of the working set."""
+        from memsched.memory.embedding.embedder import EmbeddingError
+        from memsched.memory.store.errors import StoreUnavailable
+
+        question = turn.question
+        results: list[SearchResult] = []
+        try:
+            results = await self._scheduler.retriever.search(
+                question.text, question.user_id, question.mem_cube_id, top_k=question.top_k
+            )
+        except (StoreUnavailable, EmbeddedServerError, EmbeddingError) as error:
+            # The working set holds what matters most, and is elsewhere: a poorer answer, not none.
+            log.warning(
+                "search failed; the chat goes on with the working set alone", action="mos.search_failed",
+                user_id=question.user_id, mem_cube_id=question.mem_cube_id, error=str(error),
+            )  # fmt: skip
+        memories = [result.memory for result in results]
+        # What was corrected, or merely asked, answers less: also than what was found after it.
+        for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
+            turn.found.append(_dated(memory, memory.indexed_text, corrected=memory.superseded_by is not None))
+            turn.known[memory.memory_id] = turn.found[-1]
+        working_set = await self._scheduler.working_set(question.user_id, question.mem_cube_id)
+        for each in working_set:
+            turn.known.setdefault(each.memory_id, _dated(each, each.said))
+        if not turn.found:
+            turn.found = list(turn.known.values())
+
+    async def _complete(self, turn: _Turn) -> str:
+        from memsched.llm.errors import LLMError
+
+        services = await self._scheduler.memory()
+        if services.llm is None:
+            return _in_plain_words(NO_MODEL, turn.found)
+        try:
+            turn.answer = await services.llm.complete(
+                self._prompt(turn), temperature=self._options.temperature, max_tokens=self._options.max_tokens,
+                task="chat",
+            )  # fmt: skip
+        except LLMError as error:
+            self._fell_back(services.llm.counters, error)
+            return _in_plain_words(_why(error), turn.found)
+        return turn.answer
+
+    def _prompt(self, turn: _Turn) -> list[Message]:
+        from memsched.llm.prompts import chat_messages
+
+        return chat_messages(turn.question.text, list(turn.known.values()), turn.history)
+
+    def _history(self, question: Question) -> list[Message]:
+        """The turns before the question that its prompt repeats."""
+        if question.history is None:
+            return list(self._said.get(_talk_of(question), ()))
+        turns, window = _readable(question.history), 2 * self._options.max_turns_window
+        return turns[-window:] if window else []
+
+    async def _end(self, turn: _Turn) -> None:
+        """Tell the scheduler what was answered and said, and keep it for the session's next prompt.
+
+        What was listed without a model is no answer: it would count as use of all that was found.
+        """
+        question = turn.question
+        said: list[Message] = [{"role": "user", "content": question.text}]
+        if turn.answer:
+            said.append({"role": "assistant", "content": turn.answer})
+        self._keep(question, said)
+        if not self._options.enable_textual_memory:
+            return
+        answered_at = datetime.now(UTC)
+        messages = []
+        if turn.answer and turn.may_write:
+            info = {"memory_ids": list(turn.known)}
+            name = question.mem_cube_id
+            messages.append(self._message(question, name, ANSWER_TASK_LABEL, turn.answer, answered_at, info))
+        if turn.remember_in is not None:
+            times = (turn.at, answered_at)
+            history = [{**each, "timestamp": at.isoformat()} for each, at in zip(said, times, strict=False)]
+            heard = self._message(question, turn.remember_in, ADD_TASK_LABEL, "", turn.at)
+            messages.append(heard.model_copy(update={"chat_history": history}))
+        if messages:
+            await self._submit(messages, "this turn is not remembered")
+
+    async def _submit(self, messages: Iterable[ScheduleMessageItem], otherwise: str) -> None:
+        """Submit; who asks gets an answer also when the queue is full or gone."""
+        try:
+            await self._scheduler.submit_messages(messages)
+        except InvalidMessage:
+            raise
+        except MemschedError as error:
+            log.warning(
+                f"what was said in a chat could not be submitted; {otherwise}", action="mos.chat_not_submitted",
+                error=str(error),
+            )  # fmt: skip
+
+    def _message(
+        self, question: Question, name: str, label: str, content: str, at: datetime, info: dict[str, Any] | None = None
+    ) -> ScheduleMessageItem:
+        return ScheduleMessageItem(
+            user_id=question.user_id, mem_cube_id=name, label=label, content=content, timestamp=at,
+            session_id=question.session_id, info=info,
+        )  # fmt: skip
+
+    def _keep(self, question: Question, said: Sequence[Message]) -> None:
+        window = 2 * self._options.max_turns_window
+        key = _talk_of(question)
+        self._said[key] = [*self._said.pop(key, []), *said][-window:] if window else []
+        while len(self._said) > _SESSIONS_KEPT:
+            self._said.popitem(last=False)
+
+    @staticmethod
+    def _fell_back(counters: Any, error: MemschedError) -> None:
+        counters.fell_back("chat", error)
+        log.warning(
+            "the model did not help; the chat tells what is remembered", action="mos.chat_local_form", error=str(error)
+        )
+
+
+def _talk_of(question: Question) -> tuple[str, str, str]:
+    return question.user_id, question.session_id, question.mem_cube_id
+
+
+def _dated(memory: Memory | WorkingMemory, said: str, *, corrected: bool = False) -> str:
+    """With the day, so that a newer statement can be told from an older one."""
+    return f"{memory.at:%Y-%m-%d} {_CORRECTED if corrected else ''}{said}"
+
+
+def _in_plain_words(why: str, found: Sequence[str]) -> str:
+    """What is remembered, as nobody would take for a model's answer."""
+    if not found:
+        return f"{why} I remember nothing about this."
+    told = [text if len(text) <= _TOLD_CHARACTERS else f"{text[: _TOLD_CHARACTERS - 1]}\u2026" for text in found]
+    return "\n".join([f"{why} What I remember about this:", *(f"- {text}" for text in told[:_TOLD])])
+
+
+def _why(error: MemschedError) -> str:
+    """For whoever asked: which kind of trouble it is. The log has the rest."""
+    return f"The language model was of no use ({getattr(error, 'kind', 'unreachable')})."
+
+
+def _readable(history: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """The turns that a model may see as such. Raises InvalidMessage for what is none."""
+    turns: list[Message] = []
+    for number, each in enumerate(history):
+        role, content = each.get("role"), each.get("content")
+        if role not in ("user", "assistant") or not isinstance(content, str):
+            raise InvalidMessage(f"history[{number}] must have a role (user or assistant) and content, a text")
+        turns.append({"role": role, "content": content})
+    return turns
+
+
+__all__ = ["NO_MODEL", "Chat", "Question"]

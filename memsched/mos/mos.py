@@ -1,0 +1,449 @@
+"""``AsyncMOS``: users, cubes, add, search, chat, in one object.
+
+The names and shapes are the original system's, where they mean the same here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID, uuid4
+
+from pydantic import ValidationError
+
+from memsched.errors import CubeForbidden, InvalidMessage
+from memsched.memory.access.cubes import Permission
+from memsched.memory.transfer.dump import MANIFEST
+from memsched.messages import (
+    ADD_TASK_LABEL,
+    MEM_FEEDBACK_TASK_LABEL,
+    MEM_UPDATE_TASK_LABEL,
+    ScheduleMessageItem,
+    describe_validation_error,
+)
+from memsched.mos.chat import Chat, Question
+from memsched.mos.config import Config, MosOptions, read_config
+from memsched.mos.results import CubeNotSaid, MOSSearchResult, UnknownMemory, by_cube
+from memsched.mos.tasks import Tasks
+from memsched.scheduler import AsyncMemScheduler
+
+if TYPE_CHECKING:
+    from memsched.deletion import Forgetting
+    from memsched.handlers.services import MemoryServices
+    from memsched.memory.access.cubes import CubeRef, Cubes, Grant
+    from memsched.memory.model import Memory
+    from memsched.memory.search.arguments import SearchArgs, SearchResult
+    from memsched.memory.transfer.cube_object import GeneralMemCube
+    from memsched.tiers.hot_state import WorkingMemory
+    from memsched.worker.handlers import HandlerEntry
+
+DEFAULT_CUBE = "default"
+"""The cube of a user who has none, where none is named."""
+
+
+class AsyncMOS:
+    """Users and their memories, over a scheduler (``mem_scheduler``) that runs in this process.
+
+    It starts at the first call that needs it, or by ``start``, or as an async context manager. With
+    ``enable_mem_scheduler`` false it only submits: then workers must run elsewhere, or nothing is remembered.
+
+    Everywhere: user_id None means the user of the configuration. mem_cube_id is the user's own name of a cube (one that
+    another shares is called ``<owner>/<cube>``); None means his only cube, or ``default`` if he has none. All methods
+    raise CubeForbidden for what the user may not do. There is no unregistering: a cube is the user's for good, and
+    ``delete_all`` empties it.
+    """
+
+    def __init__(self, config: Config = None, **given: Any) -> None:
+        """config: Settings, the path of a YAML file of the original's shape (``user_id``, ``chat_model``,
+        ``mem_scheduler``, ...), the same as a mapping, or nothing. given: settings, and what MosOptions has.
+        """
+        self.settings, self.options = read_config(config, given)
+        self._take(AsyncMemScheduler(self.settings))
+
+    @classmethod
+    def over(cls, scheduler: AsyncMemScheduler, options: MosOptions) -> Self:
+        """A MOS on a scheduler that is there already."""
+        mos = cls.__new__(cls)
+        mos.settings, mos.options = scheduler.settings, options
+        mos._take(scheduler)
+        return mos
+
+    def _take(self, scheduler: AsyncMemScheduler) -> None:
+        self.mem_scheduler = scheduler
+        self.user_id, self.session_id = self.options.user_id, self.options.session_id
+        self._tasks = Tasks(scheduler)
+        self._chat = Chat(scheduler, self.options)
+        self._starting = asyncio.Lock()
+
+    # -- its life ------------------------------------------------------------------------------------------------
+
+    def register_handlers(self, handlers: Mapping[str, HandlerEntry]) -> None:
+        """See AsyncMemScheduler.register_handlers; before the first other call."""
+        self.mem_scheduler.register_handlers(handlers)
+
+    async def start(self) -> None:
+        """Begin to work, if this process shall."""
+        if self.options.enable_mem_scheduler:
+            async with self._starting:
+                await self.mem_scheduler.start()
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Let running handlers end and close all connections. What is unfinished waits for the next start."""
+        await self.mem_scheduler.stop(grace_seconds)
+        self.stopped()
+
+    def stopped(self) -> None:
+        """The next start may be on another event loop."""
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # -- users and cubes -----------------------------------------------------------------------------------------
+
+    async def create_user(self, user_id: str | None = None, user_name: str | None = None) -> str:
+        """Make a user known; gives the id, which is made up if there is none. Doing it again changes the name."""
+        user = user_id or str(uuid4())
+        await (await self._cubes()).create_user(user, user_name or "")
+        return user
+
+    async def list_users(self) -> list[dict[str, str]]:
+        """``[{"user_id", "user_name"}]``, by id."""
+        return [{"user_id": user.user_id, "user_name": user.name} for user in await (await self._cubes()).list_users()]
+
+    async def get_user_info(self, user_id: str | None = None) -> dict[str, Any]:
+        """``{"user_id", "accessible_cubes": [{"cube_id", "owner_id", "permission"}]}``."""
+        views = await (await self._cubes()).cubes_of(user := user_id or self.user_id)
+        cubes = [
+            {"cube_id": view.name, "owner_id": view.ref.user_id, "permission": view.permission.value} for view in views
+        ]
+        return {"user_id": user, "accessible_cubes": cubes}
+
+    async def create_cube_for_user(
+        self, cube_name: str, owner_id: str | None = None, cube_path: str | None = None, cube_id: str | None = None
+    ) -> str:
+        """Make a cube of a user's own, with the memories of a dump if there is a ``cube_path``; gives its name."""
+        name, user = cube_id or cube_name, owner_id or self.user_id
+        if cube_path:
+            return await self.load(cube_path, name, user)
+        return (await (await self._cubes()).register(user, name)).mem_cube_id
+
+    async def register_mem_cube(
+        self, mem_cube: GeneralMemCube | str | os.PathLike[str], mem_cube_id: str | None = None,
+        user_id: str | None = None,
+    ) -> str:  # fmt: skip
+        """Make a cube of the user's own known: a name, a folder with a dump, or a GeneralMemCube; gives its name.
+
+        The memories of the last two are brought into the store, and there once however often it is done.
+        """
+        from memsched.memory.transfer.cube_object import GeneralMemCube
+
+        user = user_id or self.user_id
+        if isinstance(mem_cube, str) and not _is_folder(mem_cube):
+            return (await (await self._cubes()).register(user, mem_cube_id or mem_cube)).mem_cube_id
+        if not isinstance(mem_cube, GeneralMemCube):
+            return await self.load(_expanded(mem_cube), mem_cube_id, user)
+        return await self._bring_in(mem_cube, mem_cube_id or mem_cube.config.cube_id, user)
+
+    async def share_cube_with_user(
+        self, cube_id: str, target_user_id: str, permission: Permission | str = "read", user_id: str | None = None
+    ) -> Grant:
+        """Let another user see a cube of the user's own (``read``), or write to it (``write``).
+
+        He calls it ``<owner>/<cube>`` (``grant.name``).
+        """
+        cubes = await self._cubes()
+        return await cubes.share(user_id or self.user_id, cube_id, target_user_id, Permission(permission))
+
+    async def revoke_cube_from_user(self, cube_id: str, target_user_id: str, user_id: str | None = None) -> bool:
+        """End a share, from the other user's next call on; False if there was none."""
+        return await (await self._cubes()).revoke(user_id or self.user_id, cube_id, target_user_id)
+
+    # -- remembering ---------------------------------------------------------------------------------------------
+
+    async def add(
+        self, messages: Sequence[Any] | str | None = None, memory_content: str | None = None,
+        mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None, *,
+        wait: bool = False, timeout: float | None = None, user_name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
+
+        Gives the task's id. wait: until it can be found, and the working set knows of it (see ``wait``).
+        user_name: who says "I". Raises InvalidMessage for what cannot be read, QueueFull, WaitTimeout.
+        """
+        from memsched.memory.ingest.turns import turns_of
+
+        if (messages is None) == (memory_content is None):
+            raise InvalidMessage("give messages or memory_content, one of both")
+        user = user_id or self.user_id
+        name = await self._cube_name(user, mem_cube_id)
+        message = _message(
+            user, name, ADD_TASK_LABEL, messages if isinstance(messages, str) else memory_content or "",
+            session_id=session_id or self.session_id, user_name=user_name,
+            chat_history=None if messages is None or isinstance(messages, str) else list(messages),
+        )  # fmt: skip
+        if not turns_of(message):
+            raise InvalidMessage("there is nothing in it to remember")
+        await (await self._cubes()).resolve(user, name, Permission.WRITE)
+        await self._tasks.submit(message)
+        if wait:
+            await self._tasks.wait(message.item_id, timeout)
+        return message.item_id
+
+    async def update(
+        self, memory_id: str, text: str, mem_cube_id: str | None = None, user_id: str | None = None, *,
+        wait: bool = False, timeout: float | None = None,
+    ) -> str:  # fmt: skip
+        """Correct a memory: ``text`` is remembered and takes its place; gives the task's id."""
+        user = user_id or self.user_id
+        if not text.strip():
+            raise InvalidMessage("text must say what is right")
+        name, _, _ = await self._find(user, memory_id, mem_cube_id, Permission.WRITE)
+        message = _message(
+            user, name, MEM_FEEDBACK_TASK_LABEL, text, info={"memory_id": memory_id}, session_id=self.session_id
+        )
+        await self._tasks.submit(message)
+        if wait:
+            await self._tasks.wait(message.item_id, timeout)
+        return message.item_id
+
+    async def delete(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> None:
+        """Delete one memory for good, at once: it is neither found nor in the working set any more.
+
+        What a model took from it, and what corrects it, are memories of their own.
+        """
+        user = user_id or self.user_id
+        name, ref, memory = await self._find(user, memory_id, mem_cube_id, Permission.WRITE)
+        await (await self._forgetting()).forget(ref, [memory], user_id=user, name=name)
+
+    async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
+        """Delete all memories of a cube for good; gives how many. Only its owner may."""
+        user = user_id or self.user_id
+        ref = await (await self._cubes()).resolve(user, mem_cube_id, Permission.WRITE)
+        if ref.user_id != user:
+            raise CubeForbidden(user, mem_cube_id, f"only its owner {ref.user_id!r} may delete all of it")
+        return await (await self._forgetting()).forget_all(ref, user_id=user, name=mem_cube_id)
+
+    async def wait(
+        self, task_id: str | None = None, *, user_id: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Until a task of ``add`` or ``update`` is done and what follows from it; or all of a user's; or all.
+
+        After that, whoever asks sees it. Raises WaitTimeout, TaskFailed, UnknownTask.
+        """
+        await self.start()
+        if task_id is None:
+            await self.mem_scheduler.wait(user_id=user_id, timeout=timeout)
+        else:
+            await self._tasks.wait(task_id, timeout)
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    async def search(
+        self, query: str, user_id: str | None = None, install_cube_ids: Sequence[str] | None = None,
+        top_k: int | None = None, *, mem_cube_ids: Sequence[str] | None = None, method: str | None = None,
+        search_args: SearchArgs | Mapping[str, Any] | None = None,
+    ) -> MOSSearchResult:  # fmt: skip
+        """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory.text`` and ``.score``.
+
+        install_cube_ids, or mem_cube_ids: the cubes to look in; default: all that the user may read.
+        """
+        user = user_id or self.user_id
+        services = await self._services()
+        given = install_cube_ids if mem_cube_ids is None else mem_cube_ids
+        if isinstance(given, str):
+            given = [given]
+        names = [view.name for view in await services.cubes.cubes_of(user)] if given is None else list(given)
+        k = top_k or self.options.top_k
+
+        async def ask(name: str) -> list[SearchResult]:
+            return await services.retriever.search(query, user, name, None, k, method, search_args)
+
+        found = await asyncio.gather(*map(ask, names))
+        return by_cube(dict(zip(names, found, strict=True)))
+
+    async def get_all(
+        self, mem_cube_id: str | None = None, user_id: str | None = None, *, include_archived: bool = False
+    ) -> MOSSearchResult:
+        """All memories (``Memory``), cube by cube, oldest first; of one cube, or of all that the user may read."""
+        from memsched.memory.search.arguments import SearchArgs
+
+        user = user_id or self.user_id
+        services = await self._services()
+        if mem_cube_id is None:
+            refs = {view.name: view.ref for view in await services.cubes.cubes_of(user)}
+        else:
+            refs = {mem_cube_id: await services.cubes.resolve(user, mem_cube_id, Permission.READ)}
+        conditions = SearchArgs(include_archived=include_archived).conditions()
+        found = {}
+        for name, ref in refs.items():
+            memories = [memory async for memory, _ in services.store.scan(ref, conditions)]
+            found[name] = sorted(memories, key=lambda each: (each.at, each.session_id, each.turn, each.part))
+        return by_cube(found)
+
+    async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
+        """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""
+        _, _, memory = await self._find(user_id or self.user_id, memory_id, mem_cube_id, Permission.READ)
+        return memory
+
+    async def working_set(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[WorkingMemory]:
+        """What the next question of the cube will probably need, best first."""
+        user = user_id or self.user_id
+        return await self.mem_scheduler.working_set(user, await self._cube_name(user, mem_cube_id))
+
+    # -- chat ----------------------------------------------------------------------------------------------------
+
+    async def chat(
+        self, query: str, user_id: str | None = None, mem_cube_id: str | None = None, session_id: str | None = None,
+        history: Sequence[Mapping[str, Any]] | None = None, *, remember_in: str | None = None,
+        top_k: int | None = None,
+    ) -> str:  # fmt: skip
+        """An answer that knows what the cube knows; without a model, what it knows, and says so.
+
+        history: ``{"role", "content"}``, the turns before; default: those of this session in this process.
+        What is said is remembered in the cube that is asked; one that is shared for reading only is asked and keeps
+        nothing, unless ``remember_in`` names a cube of the user's that shall.
+        """
+        question = await self._question(query, user_id, mem_cube_id, session_id, history, remember_in, top_k)
+        return await self._chat.answer(question)
+
+    async def chat_stream(
+        self, query: str, user_id: str | None = None, mem_cube_id: str | None = None, session_id: str | None = None,
+        history: Sequence[Mapping[str, Any]] | None = None, *, remember_in: str | None = None,
+        top_k: int | None = None,
+    ) -> AsyncGenerator[str, None]:  # fmt: skip
+        """As ``chat``, in pieces. Close it (``contextlib.aclosing``) when you do not read it to its end."""
+        from contextlib import aclosing
+
+        question = await self._question(query, user_id, mem_cube_id, session_id, history, remember_in, top_k)
+        async with aclosing(self._chat.stream(question)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def clear_messages(self, user_id: str | None = None) -> None:
+        """Forget the turns that the user's next prompts would repeat. What was remembered stays."""
+        self._chat.clear(user_id or self.user_id)
+
+    # -- dumps and status ----------------------------------------------------------------------------------------
+
+    async def dump(
+        self, dump_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
+    ) -> int:
+        """Write a cube to a folder, all of it or nothing; gives how many memories. See GeneralMemCube.dump."""
+        from memsched.memory.transfer.load import export_cube
+
+        user = user_id or self.user_id
+        name = await self._cube_name(user, mem_cube_id)
+        services = await self._services()
+        ref = await services.cubes.resolve(user, name, Permission.READ)
+        return await export_cube(services, ref, dump_dir, name=name)
+
+    async def load(
+        self, load_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
+    ) -> str:
+        """Bring the memories of a dump into a cube (default: one of the name that was dumped); gives its name."""
+        from memsched.memory.transfer.cube_object import GeneralMemCube
+
+        if mem_cube_id is None:
+            cube, records = await asyncio.to_thread(GeneralMemCube.open, load_dir)
+            del records
+            mem_cube_id = cube.config.cube_id
+        return await self._bring_in(load_dir, mem_cube_id, user_id or self.user_id)
+
+    async def get_tasks_status(self) -> dict[str, Any]:
+        """See AsyncMemScheduler.get_tasks_status."""
+        return await self.mem_scheduler.get_tasks_status()
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    async def _services(self) -> MemoryServices:
+        await self.start()
+        return await self.mem_scheduler.memory()
+
+    async def _cubes(self) -> Cubes:
+        return (await self._services()).cubes
+
+    async def _forgetting(self) -> Forgetting:
+        from memsched.deletion import Forgetting
+
+        return Forgetting(await self._services(), await self.mem_scheduler.server(), self.mem_scheduler.keys)
+
+    async def _cube_name(self, user_id: str, given: str | None) -> str:
+        """The cube that is meant. Raises CubeNotSaid where nobody can know."""
+        if given is not None:
+            return given
+        views = await (await self._cubes()).cubes_of(user_id)
+        own = [view.name for view in views if view.ref.user_id == user_id]
+        if not own or DEFAULT_CUBE in own:
+            return DEFAULT_CUBE
+        if len(own) > 1:
+            raise CubeNotSaid(user_id, own)
+        return own[0]
+
+    async def _find(
+        self, user_id: str, memory_id: str, mem_cube_id: str | None, need: Permission
+    ) -> tuple[str, CubeRef, Memory]:
+        """Where a memory is: the user's name of the cube, the cube, the memory. Raises UnknownMemory."""
+        services = await self._services()
+        names = [mem_cube_id] if mem_cube_id is not None else []
+        if mem_cube_id is None:
+            names = [view.name for view in await services.cubes.cubes_of(user_id)]
+        for name in names if _is_uuid(memory_id) else ():
+            ref = await services.cubes.resolve(user_id, name, Permission.READ)
+            if memory := (await services.store.get(ref, [memory_id])).get(memory_id):
+                return name, await services.cubes.resolve(user_id, name, need), memory
+        raise UnknownMemory(memory_id)
+
+    async def _question(
+        self, query: str, user_id: str | None, mem_cube_id: str | None, session_id: str | None,
+        history: Sequence[Mapping[str, Any]] | None, remember_in: str | None, top_k: int | None,
+    ) -> Question:  # fmt: skip
+        user = user_id or self.user_id
+        await self.start()
+        return Question(
+            query, user, await self._cube_name(user, mem_cube_id), session_id or self.session_id, history, remember_in,
+            top_k or self.options.top_k or self.settings.top_k,
+        )  # fmt: skip
+
+    async def _bring_in(self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str) -> str:
+        """Import into a cube, made first if there is none; and have its working set look at what is new."""
+        from memsched.memory.transfer.load import import_cube
+
+        services = await self._services()
+        if name not in {view.name for view in await services.cubes.cubes_of(user_id)}:
+            await services.cubes.register(user_id, name)
+        ref = await services.cubes.resolve(user_id, name, Permission.WRITE)
+        await import_cube(services, source, ref, added_by=user_id)
+        refresh = _message(user_id, name, MEM_UPDATE_TASK_LABEL, "", info={"refresh": True})
+        await self.mem_scheduler.submit_messages(refresh)
+        return name
+
+
+def _message(user_id: str, mem_cube_id: str, label: str, content: str, **more: Any) -> ScheduleMessageItem:
+    """Raises InvalidMessage for values that no message can have."""
+    try:
+        return ScheduleMessageItem(user_id=user_id, mem_cube_id=mem_cube_id, label=label, content=content, **more)
+    except ValidationError as error:
+        raise InvalidMessage(describe_validation_error(error)) from error
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
+def _is_folder(text: str) -> bool:
+    """Whether a text means a folder, and no name: it says so, or there is a dump of that name."""
+    return text.startswith(("/", "./", "../", "~/")) or os.path.isfile(os.path.join(text, MANIFEST))
+
+
+def _expanded(folder: str | os.PathLike[str]) -> str:
+    return os.path.expanduser(os.fspath(folder))

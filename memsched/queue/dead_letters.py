@@ -1,0 +1,189 @@
+"""Dead letters: messages that memsched gave up on, with the reason, kept until an operator decides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys, Lane
+from memsched.broker.scripting import Command, as_int, script
+from memsched.messages import id_of_entry
+from memsched.queue.submit import known_lanes
+
+_REDRIVE = script("redrive")
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One message that was given up. Times are ms since the epoch; attempts counts the failures by kind."""
+
+    lane: Lane
+    dead_id: str
+    reason: str
+    error: str
+    attempts: dict[str, int]
+    first_ms: int
+    last_ms: int
+    worker: str
+    fields: dict[str, str]
+    """What the message's entry said. Bytes that are not UTF-8 are shown as ``\\xNN``."""
+
+    @property
+    def item_id(self) -> str:
+        return self.fields.get("item_id") or id_of_entry(self.lane.name, self.dead_id)
+
+    @property
+    def user_id(self) -> str:
+        return self.fields.get("user_id", "")
+
+    @property
+    def mem_cube_id(self) -> str:
+        return self.fields.get("mem_cube_id", "")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.dead_id,
+            "label": self.lane.label,
+            "lane": self.lane.name,
+            "item_id": self.item_id,
+            "reason": self.reason,
+            "error": self.error,
+            "attempts": self.attempts,
+            "first_ms": self.first_ms,
+            "last_ms": self.last_ms,
+            "worker": self.worker,
+            "fields": self.fields,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters are meant; an empty filter means all."""
+
+    label: str = ""
+    reason: str = ""
+    user_id: str = ""
+    ids: frozenset[str] = frozenset()
+    """Item ids, or ids within the dead letters."""
+    before_ms: int = 0
+    """Only those given up before this time; 0: any."""
+
+    def admits(self, letter: DeadLetter) -> bool:
+        return (
+            (not self.reason or letter.reason == self.reason)
+            and (not self.user_id or letter.user_id == self.user_id)
+            and (not self.ids or letter.item_id in self.ids or letter.dead_id in self.ids)
+            and (not self.before_ms or letter.last_ms < self.before_ms)
+        )
+
+
+class DeadLetters:
+    """Reads, redrives and purges the dead letters of one prefix, a page at a time."""
+
+    def __init__(self, server: Server, keys: Keys) -> None:
+        self._server = server
+        self._keys = keys
+
+    async def letters(
+        self, which: DeadFilter, *, newest_first: bool = False, most_per_lane: int | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """Those that the filter admits, lane by lane; of each lane at most so many."""
+        for lane in await known_lanes(self._server, self._keys):
+            if which.label and lane.label != which.label:
+                continue
+            count = 0
+            async for letter in self._in_lane(lane, newest_first):
+                if count == most_per_lane:
+                    break
+                if which.admits(letter):
+                    count += 1
+                    yield letter
+
+    async def _in_lane(self, lane: Lane, newest_first: bool) -> AsyncIterator[DeadLetter]:
+        edge = "+" if newest_first else "-"
+        while True:
+            if newest_first:
+                page = await self._server.execute("XREVRANGE", lane.dead, edge, "-", "COUNT", _PAGE)
+            else:
+                page = await self._server.execute("XRANGE", lane.dead, edge, "+", "COUNT", _PAGE)
+            for row in page or ():
+                yield _letter(lane, *_id_and_fields(row))
+            if len(page or ()) < _PAGE:
+                return
+            edge = "(" + _id_and_fields(page[-1])[0]
+
+    async def redrive(
+        self,
+        which: DeadFilter,
+        *,
+        limit: int | None = None,
+        per_second: float | None = None,
+        on_sent: Callable[[DeadLetter], None] = lambda letter: None,
+    ) -> int:
+        """Send them to their streams again with all budgets renewed; gives how many were sent.
+
+        per_second: at most so many in a second, so that what killed them once meets them slowly.
+        """
+        sent = 0
+        chosen = [letter async for letter in self._limited(which, limit)]
+        for letter in chosen:
+            done = await self._server.call(self._redrive(letter.lane, [letter]))
+            sent += done
+            if done:
+                on_sent(letter)
+            if per_second:
+                await asyncio.sleep(1 / per_second)
+        return sent
+
+    async def purge(self, which: DeadFilter, *, limit: int | None = None) -> int:
+        """Delete them for good; gives how many were deleted."""
+        purged = 0
+        async for letter in self._limited(which, limit):
+            purged += int(await self._server.execute("XDEL", letter.lane.dead, letter.dead_id))
+        return purged
+
+    async def _limited(self, which: DeadFilter, limit: int | None) -> AsyncIterator[DeadLetter]:
+        count = 0
+        async for letter in self.letters(which):
+            if limit is not None and count >= limit:
+                return
+            count += 1
+            yield letter
+
+    def _redrive(self, lane: Lane, letters: Sequence[DeadLetter]) -> Command[int]:
+        keys = [lane.dead, lane.stream, lane.users]
+        args = []
+        for letter in letters:
+            keys.append(lane.task(letter.item_id))
+            args += [letter.dead_id, letter.user_id if "submitted" in letter.fields else ""]
+        return _REDRIVE.command(keys, args, as_int)
+
+
+def _id_and_fields(row: Any) -> tuple[str, list[bytes]]:
+    entry_id, fields = row
+    if isinstance(fields, dict):
+        fields = [part for pair in fields.items() for part in pair]
+    return entry_id.decode() if isinstance(entry_id, bytes) else entry_id, fields
+
+
+def _letter(lane: Lane, dead_id: str, raw: Sequence[bytes]) -> DeadLetter:
+    texts = [part.decode("utf-8", "backslashreplace") for part in raw]
+    fields = dict(zip(texts[::2], texts[1::2], strict=False))
+    told = {name: fields.pop(f"dead_{name}", "") for name in ("reason", "error", "attempts", "first", "last", "worker")}
+    try:
+        attempts = {str(kind): int(count) for kind, count in json.loads(told["attempts"] or "{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        attempts = {}
+    return DeadLetter(
+        lane, dead_id, told["reason"], told["error"], attempts, _ms(told["first"]), _ms(told["last"]), told["worker"],
+        fields,
+    )  # fmt: skip
+
+
+def _ms(text: str) -> int:
+    return int(text) if text.isdecimal() else 0

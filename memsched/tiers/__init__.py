@@ -1,0 +1,1 @@
+"""Which memory stands where now, and how it moves."""

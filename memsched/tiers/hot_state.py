@@ -1,0 +1,213 @@
+"""A cube's hot state in Redis: the recent talk, what answers used, and the working set that follows from both.
+
+It changes by compare-and-set. Talk and uses are kept so that the order in which messages arrive does not matter:
+each is a set of events, of which the latest few stay. Whoever lost the race reloads, adds his events and computes
+again; two replicas, a repeated message and one that comes too late all end in the same state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Argument, Command, as_text, as_texts, script
+from memsched.errors import MemschedError
+from memsched.memory.access.cubes import CubeRef
+from memsched.memory.model import Memory
+from memsched.messages import UtcTime
+
+_COMMIT = script("commit_hot", "tiers")
+_APPLIED_KEPT = 2_000
+_USES_KEPT = 8
+_USED_MEMORIES_KEPT = 256
+_ATTEMPTS = 20
+
+
+class TalkEvent(BaseModel):
+    """One thing said lately that the working set should cover. at: ms since the epoch.
+
+    hits: what search found for it, (memory id, score from 0 to 1), best first; None while nobody looked.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    event_id: str
+    at: int
+    text: str
+    hits: list[tuple[str, float]] | None = None
+
+    @property
+    def order(self) -> tuple[int, str]:
+        return self.at, self.event_id
+
+
+class Use(BaseModel):
+    """How often answers used a memory, and when lately: (ms, message id), oldest first, at most 8."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int = 0
+    times: list[tuple[int, str]] = Field(default_factory=list)
+
+
+class WorkingMemory(BaseModel):
+    """A memory in the working set. parts: what its score is made of; they add up to ``score``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    memory_id: str
+    text: str
+    speaker: str = ""
+    memory_type: str
+    kind: str
+    at: UtcTime
+    score: float
+    parts: dict[str, float] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, memory: Memory, score: float, parts: dict[str, float]) -> WorkingMemory:
+        return cls(
+            memory_id=memory.memory_id, text=memory.text, speaker=memory.speaker, memory_type=memory.memory_type,
+            kind=memory.kind, at=memory.at, score=round(score, 6),
+            parts={name: round(value, 6) for name, value in parts.items()},
+        )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """The text, with who said it."""
+        return f"{self.speaker}: {self.text}" if self.speaker else self.text
+
+
+class HotState(BaseModel):
+    """All of it, at one version (0: the cube has none yet)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = 0
+    talk: list[TalkEvent] = Field(default_factory=list)
+    uses: dict[str, Use] = Field(default_factory=dict)
+    working_set: list[WorkingMemory] = Field(default_factory=list)
+    policy: dict[str, Any] = Field(default_factory=dict)
+
+    def with_talk(self, events: Iterable[TalkEvent], window: int) -> HotState:
+        """The latest ``window`` events of both; of equal texts the latest, since it says nothing new."""
+        by_text: dict[str, TalkEvent] = {}
+        for event in [*self.talk, *events]:
+            known = by_text.get(event.text)
+            if known is None or known.order <= event.order:
+                hits = event.hits if event.hits is not None or known is None else known.hits
+                by_text[event.text] = event.model_copy(update={"hits": hits})
+        latest = sorted(by_text.values(), key=lambda event: event.order)[-window:]
+        return self.model_copy(update={"talk": latest})
+
+    def with_uses(self, item_id: str, at: int, memory_ids: Iterable[str]) -> HotState:
+        """With one answer's uses. Must be called once per answer: the count has no memory of its own."""
+        uses = dict(self.uses)
+        for memory_id in memory_ids:
+            use = uses.get(memory_id, Use())
+            times = sorted({*use.times, (at, item_id)})[-_USES_KEPT:]
+            uses[memory_id] = Use(count=use.count + 1, times=times)
+        if len(uses) > _USED_MEMORIES_KEPT:
+            latest = sorted(uses, key=lambda memory_id: (uses[memory_id].times[-1], memory_id))
+            uses = {memory_id: uses[memory_id] for memory_id in latest[-_USED_MEMORIES_KEPT:]}
+        return self.model_copy(update={"uses": uses})
+
+    def to_fields(self) -> list[str]:
+        return [
+            "talk", _as_json([event.model_dump(mode="json") for event in self.talk]),
+            "uses", _as_json({memory_id: use.model_dump(mode="json") for memory_id, use in self.uses.items()}),
+            "policy", _as_json(self.policy),
+            "set", _as_json([memory.model_dump(mode="json") for memory in self.working_set]),
+        ]  # fmt: skip
+
+    @classmethod
+    def from_reply(cls, reply: Any) -> HotState:
+        version, talk, uses, policy, working_set = [as_text(part) if part is not None else "" for part in reply]
+        return cls.model_validate({
+            "version": int(version or 0),
+            "talk": json.loads(talk or "[]"),
+            "uses": json.loads(uses or "{}"),
+            "policy": json.loads(policy or "{}"),
+            "working_set": json.loads(working_set or "[]"),
+        })  # fmt: skip
+
+
+class HotStateContested(MemschedError):
+    """Other workers changed the cube's hot state again and again while this one computed. Nothing was written."""
+
+
+class HotStates:
+    """The hot states of all cubes."""
+
+    def __init__(self, server: Server, keys: Keys) -> None:
+        self._server = server
+        self._keys = keys
+
+    async def load(self, ref: CubeRef) -> HotState:
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        command = Command(("HMGET", key, "version", "talk", "uses", "policy", "set"), HotState.from_reply)
+        return await self._server.persistently(lambda: self._server.call(command))
+
+    def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
+        """To be sent alone or with others: the working set, best first."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+
+        def parse(reply: Any) -> list[WorkingMemory]:
+            return [] if reply is None else [WorkingMemory.model_validate(each) for each in json.loads(reply)]
+
+        return Command(("HGET", key, "set"), parse)
+
+    async def applied(self, ref: CubeRef, marks: Sequence[str]) -> set[str]:
+        """Those of the marks whose messages have changed the state already."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).applied
+        reply = await self._server.persistently(lambda: self._server.execute("ZMSCORE", key, *marks))
+        return {mark for mark, score in zip(marks, reply, strict=True) if score is not None}
+
+    async def change(
+        self,
+        ref: CubeRef,
+        marks: Sequence[str],
+        compute: Callable[[HotState, set[str]], Awaitable[HotState]],
+    ) -> tuple[HotState, HotState]:
+        """Load, compute, and write if nobody wrote meanwhile, else again. Gives the states before and after.
+
+        marks: of the messages whose effects this brings. ``compute`` gets those that the state has already; it is
+        not called when it has all of them. Raises HotStateContested after 20 attempts.
+        """
+        keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
+        for _ in range(_ATTEMPTS):
+            before = await self.load(ref)
+            known = await self.applied(ref, marks) if marks else set()
+            if marks and len(known) == len(set(marks)):
+                return before, before
+            after = await compute(before, known)
+            now = int(time.time() * 1000)
+            args: list[Argument] = [str(before.version), now, _APPLIED_KEPT, len(marks), *marks, *after.to_fields()]
+            command = _COMMIT.command([keys.hot, keys.applied], args, as_texts)
+            outcome, version = await self._server.persistently(lambda command=command: self._server.call(command))  # type: ignore[misc]
+            if outcome == "written":
+                return before, after.model_copy(update={"version": int(version)})
+        raise HotStateContested(
+            f"The working set of cube {ref.mem_cube_id!r} was changed by others {_ATTEMPTS} times in a row."
+        )
+
+    async def forget(self, ref: CubeRef) -> None:
+        """Remove a cube's hot state and what was applied to it."""
+        keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
+        await self._server.persistently(lambda: self._server.execute("DEL", keys.hot, keys.applied))
+
+
+def mark_of(label: str, item_id: str) -> str:
+    """The mark of one message's effect on the hot state."""
+    return f"{label}:{item_id}" if len(item_id) <= 64 else f"{label}:{hashlib.sha256(item_id.encode()).hexdigest()}"
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

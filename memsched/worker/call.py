@@ -1,0 +1,60 @@
+"""One call of a handler: the messages, the context, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+
+from memsched.queue.delivery import Delivery
+from memsched.worker.buffer import Cube
+from memsched.worker.context import HandlerContext
+from memsched.worker.handlers import Handler
+
+
+class Verdict(StrEnum):
+    """How a call ended."""
+
+    DONE = "done"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A handler call, from its start until its outcome was reported and its place is free again.
+
+    The two need not fall together: a thread cannot be stopped, so a sync handler that ran too long is reported as
+    such at once, and keeps its place, and its cube busy, until it returns.
+    """
+
+    label: str
+    cube: Cube
+    handler: Handler
+    deliveries: list[Delivery]
+    timeout_seconds: float
+    started: float
+    """loop.time()"""
+    context: HandlerContext | None = None
+    task: asyncio.Task[None] | None = None
+    thread: Future[object] | None = None
+    verdict: Verdict | None = None
+    cancelled_as: Verdict | None = None
+    cancelled_at: float = 0.0
+    error: BaseException | None = None
+    reported: bool = False
+    """Its outcome is known, or was given up."""
+    over: bool = False
+    """Its task has ended."""
+    suspect: bool = False
+    """Its message may have killed its last worker."""
+    alone: bool = True
+    """No other suspect ran when it started."""
+
+    @property
+    def kept(self) -> list[Delivery]:
+        """Its messages that are still ours."""
+        return [delivery for delivery in self.deliveries if not delivery.lost]

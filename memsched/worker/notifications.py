@@ -1,0 +1,55 @@
+"""Listens for hints: another process left something that this one would find only by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from memsched.broker.client import Server, backoff
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import as_text
+
+log = structlog.get_logger(__name__)
+
+
+class Hints:
+    """Passes hints on (see hint.lua). They may be lost, so the receiver looks everywhere after a new subscription."""
+
+    def __init__(
+        self,
+        server: Server,
+        keys: Keys,
+        on_hint: Callable[[str, str], None],
+        look_everywhere: Callable[[], None],
+    ) -> None:
+        self._server = server
+        self._keys = keys
+        self._on_hint = on_hint
+        self._look_everywhere = look_everywhere
+
+    async def run(self) -> None:
+        tries = 0
+        while True:
+            try:
+                subscription = self._server.subscription()
+                try:
+                    await subscription.subscribe(self._keys.wake)
+                    while True:
+                        message = await subscription.get_message(timeout=None)
+                        tries = 0
+                        if message is not None and message.get("type") == "subscribe":
+                            # Not when it was asked for: what comes between the two would be missed.
+                            self._look_everywhere()
+                        if message is not None and message.get("type") == "message":
+                            kind, _, lane = as_text(message["data"]).split(" ", 2)
+                            self._on_hint(kind, lane)
+                finally:
+                    await subscription.aclose()  # type: ignore[no-untyped-call]
+            except self._server.unreachable_errors as error:
+                log.debug("no hints for now", action="hints.gone", error=str(error))
+            except ValueError as error:
+                log.warning("a hint could not be read", action="hints.malformed", error=str(error))
+            await asyncio.sleep(backoff(tries))
+            tries += 1

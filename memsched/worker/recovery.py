@@ -1,0 +1,139 @@
+"""Looks after lanes by the clock, or sooner at a hint: claims what is idle, promotes what is due."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from memsched.broker.keys import Lane
+from memsched.queue.delayed import MOST_AT_ONCE, promote
+from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.leases import Leases
+from memsched.worker.dispatcher import Dispatcher
+from memsched.worker.exchange import Exchange
+from memsched.worker.handlers import Orchestrator
+
+_PROMOTE_EVERY_SECONDS = 30.0
+"""Without any hint. A hint tells at once when something becomes due earlier; this is for hints that were lost."""
+_AT_MOST_EVERY_SECONDS = 0.02
+_CLAIM_AT_ONCE = 100
+
+Entries = list[Delivery | Malformed]
+
+
+@dataclass(slots=True)
+class LaneWatch:
+    """The next times at which a lane wants a look, in loop.time()."""
+
+    lane: Lane
+    claim_at: float = 0.0
+    promote_at: float = 0.0
+    cursor: str = "-"
+    hinted_since: set[str] = field(default_factory=set)
+    """What was hinted at after the look was sent whose answer is awaited: the answer may not know of it yet."""
+
+    def claimed(self, now: float, cursor: str, taken: int, asked: int, min_idle_ms: int) -> None:
+        """A claim was made: again at once while there may be more, otherwise after a quarter of the min idle."""
+        if "claimable" in self.hinted_since:
+            self.hinted("claimable")
+            return
+        self.cursor = cursor
+        if taken == asked or cursor != "-":
+            self.claim_at = now
+        else:
+            self.claim_at = now + claim_interval(min_idle_ms) * random.uniform(0.9, 1.1)
+
+    def promoted(self, now: float, count: int, until_next: float | None) -> None:
+        later = _PROMOTE_EVERY_SECONDS * random.uniform(0.9, 1.1)
+        if count >= MOST_AT_ONCE or "due" in self.hinted_since:
+            self.promote_at = now
+        else:
+            self.promote_at = now + max(_AT_MOST_EVERY_SECONDS, min(later, later if until_next is None else until_next))
+
+    def hinted(self, kind: str) -> None:
+        """Another process says that there is something to pick up."""
+        self.hinted_since.add(kind)
+        if kind == "claimable":
+            self.claim_at = 0.0
+            self.cursor = "-"
+        else:
+            self.promote_at = 0.0
+
+
+def claim_interval(min_idle_ms: int) -> float:
+    """Seconds between two looks for idle messages of a label."""
+    return min(15.0, max(0.25, min_idle_ms / 4000))
+
+
+class Lookout:
+    """The watches over all lanes of this worker."""
+
+    def __init__(
+        self,
+        orchestrator: Orchestrator,
+        leases: Leases,
+        dispatcher: Dispatcher,
+        clock: Callable[[], float],
+        on_claimed: Callable[[Entries], None],
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._leases = leases
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._on_claimed = on_claimed
+        self._watches: dict[Lane, LaneWatch] = {}
+
+    def add(self, lane: Lane) -> None:
+        self._watches[lane] = LaneWatch(lane)
+
+    def hint(self, kind: str, lane: Lane) -> bool:
+        """Whether the hint is about a lane of ours."""
+        watch = self._watches.get(lane)
+        if watch is not None:
+            watch.hinted(kind)
+        return watch is not None
+
+    def look_everywhere(self) -> None:
+        """Hints may have been missed."""
+        for watch in self._watches.values():
+            watch.hinted("claimable")
+            watch.hinted("due")
+
+    def next_at(self) -> float:
+        """When a look is due, in loop.time()."""
+        times = [watch.promote_at for watch in self._watches.values()]
+        if self._dispatcher.room > 0:
+            times += [watch.claim_at for watch in self._watches.values()]
+        return min(times, default=math.inf)
+
+    def exchanges(self, now: float) -> Iterable[Exchange]:
+        """The looks that are due now."""
+        # What a waiting read may bring is not kept free: one that waits for good must not keep us from claiming.
+        room = self._dispatcher.room
+        if room > 0:
+            due = [watch for watch in self._watches.values() if watch.claim_at <= now]
+            for watch in due:
+                yield self._claim(watch, min(_CLAIM_AT_ONCE, max(1, room // len(due))))
+        for watch in self._watches.values():
+            if watch.promote_at <= now:
+                yield self._promote(watch)
+
+    def _claim(self, watch: LaneWatch, asked: int) -> Exchange:
+        min_idle_ms = self._orchestrator.min_idle_ms(watch.lane.label)
+
+        def receive(reply: tuple[str, Entries]) -> None:
+            cursor, taken = reply
+            watch.claimed(self._clock(), cursor, len(taken), asked, min_idle_ms)
+            self._on_claimed(taken)
+
+        watch.hinted_since.discard("claimable")
+        return Exchange(self._leases.claim(watch.lane, min_idle_ms, asked, watch.cursor), receive)
+
+    def _promote(self, watch: LaneWatch) -> Exchange:
+        def receive(reply: tuple[int, float | None]) -> None:
+            watch.promoted(self._clock(), *reply)
+
+        watch.hinted_since.discard("due")
+        return Exchange(promote(watch.lane), receive)
