@@ -9,7 +9,8 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
-from memsched.tiers.hot_state import HotState, TalkEvent, mark_of
+from memsched.policy.protocol import TalkEvent
+from memsched.tiers.hot_state import HotState, mark_of
 from memsched.worker.context import HandlerContext
 
 _LONGEST_TALK_CHARACTERS = 2000

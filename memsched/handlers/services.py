@@ -16,10 +16,10 @@ from memsched.memory.search.hybrid import CubeSearch
 from memsched.memory.search.retriever import Retriever
 from memsched.memory.search.term_statistics import Terms
 from memsched.memory.store.store import MemoryStore
-from memsched.policy.protocol import Chosen, WorkingSetPolicy
+from memsched.policy.protocol import Chosen, TalkEvent, WorkingSetPolicy
 from memsched.policy.standard import StandardPolicy
 from memsched.settings import Settings
-from memsched.tiers.hot_state import HotStates, TalkEvent
+from memsched.tiers.hot_state import HotStates
 from memsched.tiers.working_set import Upkeep
 
 if TYPE_CHECKING:

@@ -6,8 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from memsched.memory.model import Memory
-from memsched.tiers.hot_state import TalkEvent, Use
+
+
+class TalkEvent(BaseModel):
+    """One thing said lately that the working set should cover. at: ms since the epoch.
+
+    hits: what search found for it, (memory id, score from 0 to 1), best first; None while nobody looked.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    event_id: str
+    at: int
+    text: str
+    hits: list[tuple[str, float]] | None = None
+
+    @property
+    def order(self) -> tuple[int, str]:
+        return self.at, self.event_id
+
+
+class Use(BaseModel):
+    """How often answers used a memory, and when lately: (ms, message id), oldest first, at most 8."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int = 0
+    times: list[tuple[int, str]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memsched.memory.model import to_ms
-from memsched.policy.protocol import Candidate, Chosen, CubeState
-from memsched.tiers.hot_state import Use
+from memsched.policy.protocol import Candidate, Chosen, CubeState, Use
 
 _RELEVANCE, _USE, _RECENCY, _VALUE = 0.6, 0.15, 0.05, 0.2
 _FADE = 0.4

@@ -22,39 +22,13 @@ from memsched.errors import MemschedError
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
+from memsched.policy.protocol import TalkEvent, Use
 
 _COMMIT = script("commit_hot", "tiers")
 _APPLIED_KEPT = 2_000
 _USES_KEPT = 8
 _USED_MEMORIES_KEPT = 256
 _ATTEMPTS = 20
-
-
-class TalkEvent(BaseModel):
-    """One thing said lately that the working set should cover. at: ms since the epoch.
-
-    hits: what search found for it, (memory id, score from 0 to 1), best first; None while nobody looked.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    event_id: str
-    at: int
-    text: str
-    hits: list[tuple[str, float]] | None = None
-
-    @property
-    def order(self) -> tuple[int, str]:
-        return self.at, self.event_id
-
-
-class Use(BaseModel):
-    """How often answers used a memory, and when lately: (ms, message id), oldest first, at most 8."""
-
-    model_config = ConfigDict(frozen=True)
-
-    count: int = 0
-    times: list[tuple[int, str]] = Field(default_factory=list)
 
 
 class WorkingMemory(BaseModel):

@@ -30,10 +30,9 @@ from memsched.memory.search import bm25 as lexical
 from memsched.memory.search import hybrid as cube_search
 from memsched.memory.search.arguments import METHODS, SearchArgs
 from memsched.policy import standard
-from memsched.policy.protocol import Candidate, CubeState
+from memsched.policy.protocol import Candidate, CubeState, TalkEvent, Use
 from memsched.policy.standard import StandardPolicy
 from memsched.queue.dead_letters import DeadFilter
-from memsched.tiers.hot_state import TalkEvent, Use
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 

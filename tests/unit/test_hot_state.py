@@ -16,7 +16,8 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.cubes import CubeRef
-from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, TalkEvent, Use, WorkingMemory, mark_of
+from memsched.policy.protocol import TalkEvent, Use
+from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, WorkingMemory, mark_of
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 WINDOW = 4

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
 from memsched.memory.model import to_ms
-from memsched.policy.protocol import Candidate, Chosen, CubeState
+from memsched.policy.protocol import Candidate, Chosen, CubeState, TalkEvent, Use
 from memsched.policy.standard import StandardPolicy, use_value
-from memsched.tiers.hot_state import TalkEvent, Use
 
 NOW = to_ms(FIRST)
 DAY = 86_400_000
