@@ -127,11 +127,11 @@ Here.app.register_handlers({"other": (handle, TaskPriorityLevel.LEVEL_1, 1234)})
 
 
 def test_an_app_is_a_dictionary_of_handlers() -> None:
-    assert list(load_app(Settings(app="test_orchestrator:APP")).handlers) == ["task"]
+    assert list(load_app(Settings(app=f"{__name__}:APP")).handlers) == ["task"]
 
 
 def test_an_app_may_be_a_scheduler() -> None:
-    rules = load_app(Settings(app="test_orchestrator:Here.app"))
+    rules = load_app(Settings(app=f"{__name__}:Here.app"))
 
     assert rules.min_idle_ms("other") == 1234
 
@@ -142,9 +142,9 @@ def test_an_app_may_be_a_scheduler() -> None:
         ("", "set it to module:attribute"),
         ("module_only", "set it to module:attribute"),
         ("no_such_module:app", "No module named 'no_such_module'"),
-        ("test_orchestrator:nothing", "no attribute 'nothing'"),
-        ("test_orchestrator:Here.number", "is a int, not a dictionary of handlers"),
-        ("test_orchestrator:EMPTY", "has no handlers"),
+        (f"{__name__}:nothing", "no attribute 'nothing'"),
+        (f"{__name__}:Here.number", "is a int, not a dictionary of handlers"),
+        (f"{__name__}:EMPTY", "has no handlers"),
     ],
 )
 def test_an_app_that_cannot_be_loaded_says_why(app: str, said: str) -> None:
