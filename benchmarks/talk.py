@@ -44,9 +44,13 @@ class Talk:
                 for number in range(first, min(turns, first + TURNS_PER_MESSAGE))
             ]
             yield ScheduleMessageItem(
-                user_id=user_id, mem_cube_id="talk", label=ADD_TASK_LABEL, content="",
-                session_id=f"session {first // 50}", chat_history=history,
-            )  # fmt: skip
+                user_id=user_id,
+                mem_cube_id="talk",
+                label=ADD_TASK_LABEL,
+                content="",
+                session_id=f"session {first // 50}",
+                chat_history=history,
+            )
 
     def question(self) -> str:
         return "When did " + self.sentence(self._random.randint(2, 5)).rstrip(".") + "?"

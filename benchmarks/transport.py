@@ -204,9 +204,21 @@ class TransportBenchmark:
         if binary is None:
             sys.exit("the benchmark needs redis-server or valkey-server on PATH")
         server = subprocess.Popen(
-            [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--appendonly", "yes",
-             "--save", ""], stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                binary,
+                "--port",
+                "0",
+                "--unixsocket",
+                str(self.socket),
+                "--dir",
+                str(self.folder),
+                "--appendonly",
+                "yes",
+                "--save",
+                "",
+            ],
+            stdout=subprocess.DEVNULL,
+        )
         try:
             while not self.socket.exists():
                 time.sleep(0.01)

@@ -43,8 +43,10 @@ def main() -> None:
                 {"role": "assistant", "content": "Jasmine it is, then. Is there anything I should know?"},
                 {"role": "user", "content": "Yes, I am allergic to penicillin."},
             ],
-            mem_cube_id="home", wait=True, timeout=60,
-        )  # fmt: skip
+            mem_cube_id="home",
+            wait=True,
+            timeout=60,
+        )
 
         # 3. Find, and see what the next question will probably need (the working set: ready before it is asked).
         show(mos, "In which city do I live?")

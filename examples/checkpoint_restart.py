@@ -62,12 +62,15 @@ def tasks() -> list[ScheduleMessageItem]:
     """Always with the same ids: submitted again, they are duplicates."""
     return [
         ScheduleMessageItem(
-            item_id=f"{user}-{number}", user_id=user, mem_cube_id="library", label=LABEL,
+            item_id=f"{user}-{number}",
+            user_id=user,
+            mem_cube_id="library",
+            label=LABEL,
             content=f"{user}'s book {number}",
         )
         for number in range(1, TASKS_EACH + 1)
         for user in USERS
-    ]  # fmt: skip
+    ]
 
 
 async def run(stop_after: int | None) -> None:

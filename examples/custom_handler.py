@@ -36,10 +36,12 @@ async def count_words(messages: list[ScheduleMessageItem], context: HandlerConte
             return
     context.submit(
         ScheduleMessageItem(
-            user_id=message.user_id, mem_cube_id=message.mem_cube_id, label=REPORT_LABEL,
+            user_id=message.user_id,
+            mem_cube_id=message.mem_cube_id,
+            label=REPORT_LABEL,
             content=f"{sum(counted)} words, chapter by chapter {counted}",
         )
-    )  # fmt: skip
+    )
 
 
 def report(messages: list[ScheduleMessageItem]) -> None:

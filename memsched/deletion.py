@@ -78,10 +78,15 @@ class Forgetting:
         self, user_id: str, name: str, said: str, memory_type: str, details: list[dict[str, Any]], working: int
     ) -> None:
         item = ScheduleLogForWebItem(
-            user_id=user_id, mem_cube_id=name, label=_LABEL, log_content=f"{said}, as asked",
-            from_memory_type=memory_type, to_memory_type=DELETED, metadata=details,
+            user_id=user_id,
+            mem_cube_id=name,
+            label=_LABEL,
+            log_content=f"{said}, as asked",
+            from_memory_type=memory_type,
+            to_memory_type=DELETED,
+            metadata=details,
             current_memory_sizes={"working_memory_size": working},
-        )  # fmt: skip
+        )
         newest = ("MAXLEN", "~", self._services.settings.events_maxlen)
         command = Command(("XADD", self._keys.events, *newest, "*", *item.to_wire()), lambda reply: reply)
         await self._server.persistently(lambda: self._server.call(command))

@@ -26,9 +26,12 @@ message_at_work: ContextVar[ScheduleMessageItem | None] = ContextVar("memsched_m
 def log_fields(message: ScheduleMessageItem) -> dict[str, str | None]:
     """What every log line about a message carries."""
     return {
-        "item_id": message.item_id, "user_id": message.user_id, "mem_cube_id": message.mem_cube_id,
-        "label": message.label, "trace_id": message.trace_id,
-    }  # fmt: skip
+        "item_id": message.item_id,
+        "user_id": message.user_id,
+        "mem_cube_id": message.mem_cube_id,
+        "label": message.label,
+        "trace_id": message.trace_id,
+    }
 
 
 def add_message_at_work(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

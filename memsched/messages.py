@@ -132,13 +132,19 @@ class ScheduleMessageItem(BaseModel):
     def to_wire(self) -> list[str]:
         """The entry's fields, flat: name, value, name, value. Raises InvalidMessage if it cannot be sent."""
         fields = [
-            "v", WIRE_VERSION,
-            "item_id", self.item_id,
-            "user_id", self.user_id,
-            "mem_cube_id", self.mem_cube_id,
-            "content", self.content,
-            "timestamp", self.timestamp.isoformat(),
-        ]  # fmt: skip
+            "v",
+            WIRE_VERSION,
+            "item_id",
+            self.item_id,
+            "user_id",
+            self.user_id,
+            "mem_cube_id",
+            self.mem_cube_id,
+            "content",
+            self.content,
+            "timestamp",
+            self.timestamp.isoformat(),
+        ]
         if self.task_id is not None:
             fields += ("task_id", self.task_id)
         if self.session_id is not None:
@@ -191,8 +197,16 @@ class ScheduleMessageItem(BaseModel):
 
 
 _TEXT_FIELDS = (
-    "item_id", "user_id", "mem_cube_id", "content", "timestamp", "task_id", "session_id", "trace_id", "user_name",
-)  # fmt: skip
+    "item_id",
+    "user_id",
+    "mem_cube_id",
+    "content",
+    "timestamp",
+    "task_id",
+    "session_id",
+    "trace_id",
+    "user_name",
+)
 _JSON_FIELDS = ("info", "chat_history")
 
 
@@ -210,9 +224,12 @@ def id_of_entry(lane_name: str, entry_id: str) -> str:
 
 
 MEMORY_SIZE_NAMES = (
-    "long_term_memory_size", "user_memory_size", "working_memory_size", "transformed_act_memory_size",
+    "long_term_memory_size",
+    "user_memory_size",
+    "working_memory_size",
+    "transformed_act_memory_size",
     "parameter_memory_size",
-)  # fmt: skip
+)
 
 
 def _unknown_sizes() -> dict[str, int]:

@@ -200,9 +200,14 @@ class AsyncMemScheduler:
             return None
         times = {name: int(found.get(name) or 0) for name in ("submitted", "started", "finished", "due")}
         return TaskStatus(
-            TaskState(found["state"]), times["submitted"], times["started"], times["finished"], times["due"],
-            found.get("worker", ""), found.get("error", ""),
-        )  # fmt: skip
+            TaskState(found["state"]),
+            times["submitted"],
+            times["started"],
+            times["finished"],
+            times["due"],
+            found.get("worker", ""),
+            found.get("error", ""),
+        )
 
     async def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.

@@ -167,8 +167,17 @@ class Settings(BaseSettings):
     @classmethod
     def _known_scheme(cls, url: str) -> str:
         scheme = url.partition("://")[0]
-        known = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
-                 "memory", "embedded")  # fmt: skip
+        known = (
+            "redis",
+            "rediss",
+            "unix",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "redis+cluster",
+            "rediss+cluster",
+            "memory",
+            "embedded",
+        )
         if scheme not in known or "://" not in url:
             raise ValueError(f"must start with one of {', '.join(name + '://' for name in known)}")
         if scheme == "embedded" and not url.removeprefix("embedded://"):
@@ -276,11 +285,18 @@ YAML_NAMES = {
     "working_mem_monitor_capacity": "working_set_size",
 }
 # The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
-YAML_IGNORED = frozenset({
-    "consume_interval_seconds", "top_n", "act_mem_update_interval",
-    "activation_mem_size", "enable_activation_memory", "act_mem_dump_path",
-    "activation_mem_monitor_capacity", "auth_config_path",
-})  # fmt: skip
+YAML_IGNORED = frozenset(
+    {
+        "consume_interval_seconds",
+        "top_n",
+        "act_mem_update_interval",
+        "activation_mem_size",
+        "enable_activation_memory",
+        "act_mem_dump_path",
+        "activation_mem_monitor_capacity",
+        "auth_config_path",
+    }
+)
 
 
 def masked(url: str) -> str:

@@ -21,9 +21,12 @@ from memsched.console.terminal import forgive_characters
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--interval", type=_seconds, default=DEFAULT_INTERVAL_SECONDS, metavar="S",
+        "--interval",
+        type=_seconds,
+        default=DEFAULT_INTERVAL_SECONDS,
+        metavar="S",
         help="seconds between two looks, default %(default)g",
-    )  # fmt: skip
+    )
     parser.add_argument("--prefix", metavar="P", help="first part of every key (MEMSCHED_PREFIX)")
     parser.add_argument("--once", action="store_true", help="look once")
     parser.add_argument("--json", action="store_true", help="one JSON document per look")

@@ -108,9 +108,11 @@ def settings_at(tmp_path: Path) -> Callable[..., Settings]:
     def make(url: str, **given: Any) -> Settings:
         # Memory's own handlers are for the tests of memory, which ask for them.
         short = {
-            "liveness_dir": str(tmp_path / "live"), "retry_base_ms": 10, "connect_timeout_seconds": 10.0,
+            "liveness_dir": str(tmp_path / "live"),
+            "retry_base_ms": 10,
+            "connect_timeout_seconds": 10.0,
             "memory": False,
-        }  # fmt: skip
+        }
         return Settings.load(**{"redis_url": url, **short, **given})
 
     return make
@@ -146,10 +148,17 @@ def memory_place(real_redis: RedisServer, vector_folder: str) -> dict[str, Any]:
     """Settings of schedulers and workers that share a server, a vector process, and nothing with other tests."""
     name = f"t{uuid4().hex[:12]}"
     return {
-        "redis_url": real_redis.url, "qdrant_url": f"embedded://{vector_folder}", "prefix": name, "collection": name,
-        "memory": True, "min_idle_ms": 500, "beat_seconds": 0.15, "worker_ttl_seconds": 1.5, "block_ms": 100,
+        "redis_url": real_redis.url,
+        "qdrant_url": f"embedded://{vector_folder}",
+        "prefix": name,
+        "collection": name,
+        "memory": True,
+        "min_idle_ms": 500,
+        "beat_seconds": 0.15,
+        "worker_ttl_seconds": 1.5,
+        "block_ms": 100,
         "store_retry_after_seconds": 0.2,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture

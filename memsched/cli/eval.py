@@ -103,8 +103,10 @@ def _print(flat: dict[str, float], conversations: int) -> None:
         if f"questions{suffix}" not in flat:
             continue
         style = "" if category else "bold"
-        shares = [f"{100 * flat[f'{name}{suffix}']:.1f} %" for name in
-                  ("recall_at_5", "recall_at_10", "recall_at_20", "hit_at_20")]  # fmt: skip
+        shares = [
+            f"{100 * flat[f'{name}{suffix}']:.1f} %"
+            for name in ("recall_at_5", "recall_at_10", "recall_at_20", "hit_at_20")
+        ]
         row = [category.replace("_", " ") or "all", f"{flat[f'questions{suffix}']:,.0f}", *shares]
         table.add_row(*(as_text(cell, style) for cell in row))
     console().print(table)
@@ -113,9 +115,12 @@ def _print(flat: dict[str, float], conversations: int) -> None:
     for title in ("mean", "p50"):
         times.add_column(title, justify="right")
     steps = {
-        "submit": "submit a conversation", "add": "store a turn, set ready", "working_set": "read the working set",
-        "search": "search", "query_to_ready": "question to new working set",
-    }  # fmt: skip
+        "submit": "submit a conversation",
+        "add": "store a turn, set ready",
+        "working_set": "read the working set",
+        "search": "search",
+        "query_to_ready": "question to new working set",
+    }
     for step, said in steps.items():
         if f"{step}_mean_ms" in flat:
             cells = (said, f"{flat[f'{step}_mean_ms']:,.2f} ms", f"{flat[f'{step}_p50_ms']:,.2f} ms")

@@ -81,8 +81,14 @@ def _said(plan: Plan) -> str:
 
 def _print_plan(plan: Plan, to_do: bool, as_json: bool) -> None:
     if as_json:
-        known = {"collection": plan.source, "made_with": plan.made_with, "embedding": plan.wanted,
-                 "memories": plan.memories, "needed": plan.needed, "begun": bool(plan.target)}  # fmt: skip
+        known = {
+            "collection": plan.source,
+            "made_with": plan.made_with,
+            "embedding": plan.wanted,
+            "memories": plan.memories,
+            "needed": plan.needed,
+            "begun": bool(plan.target),
+        }
         typer.echo(json.dumps(known))
     else:
         typer.echo(f"{_said(plan)}{'' if to_do else ' already; nothing to do'}")
@@ -113,8 +119,9 @@ async def _run(reindexer: Reindexer, force: bool, keep_old: bool) -> Outcome:
         task = bar.add_task("starts", total=None)
         return await reindexer.run(
             lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-            force=force, keep_old=keep_old,
-        )  # fmt: skip
+            force=force,
+            keep_old=keep_old,
+        )
 
 
 class _AboveTheBar(io.TextIOBase):

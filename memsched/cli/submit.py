@@ -44,9 +44,17 @@ def submit(
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
     text = sys.stdin.read() if content == "-" else content
     message = _message(
-        item_id=item_id, user_id=user, mem_cube_id=cube, label=label, content=text, info=_object(info),
-        session_id=session_id, task_id=task_id, trace_id=trace_id, user_name=user_name,
-    )  # fmt: skip
+        item_id=item_id,
+        user_id=user,
+        mem_cube_id=cube,
+        label=label,
+        content=text,
+        info=_object(info),
+        session_id=session_id,
+        task_id=task_id,
+        trace_id=trace_id,
+        user_name=user_name,
+    )
     code = asyncio.run(_submit(settings, message, delay, wait))
     raise typer.Exit(code)
 

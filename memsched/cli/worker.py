@@ -52,9 +52,14 @@ def worker(
     from memsched.worker.supervisor import run_supervisor
 
     options = {
-        "app": app, "processes": processes, "concurrency": concurrency, "redis_url": redis_url, "prefix": prefix,
-        "log_level": log_level and log_level.value, "log_format": log_format and log_format.value,
-    }  # fmt: skip
+        "app": app,
+        "processes": processes,
+        "concurrency": concurrency,
+        "redis_url": redis_url,
+        "prefix": prefix,
+        "log_level": log_level and log_level.value,
+        "log_format": log_format and log_format.value,
+    }
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.load(**given)
     _check(settings)

@@ -38,9 +38,14 @@ def print_events(events: Sequence[ScheduleLogForWebItem]) -> None:
     table.add_column("what", overflow="fold")
     for event in events:
         cells = (
-            event.timestamp.strftime("%m-%d %H:%M:%S"), event.label, event.user_id, event.mem_cube_id,
-            event.from_memory_type, event.to_memory_type, event.log_content,
-        )  # fmt: skip
+            event.timestamp.strftime("%m-%d %H:%M:%S"),
+            event.label,
+            event.user_id,
+            event.mem_cube_id,
+            event.from_memory_type,
+            event.to_memory_type,
+            event.log_content,
+        )
         table.add_row(*map(as_text, cells))
     console().print(table if events else "no memory events")
 

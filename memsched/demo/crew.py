@@ -56,10 +56,16 @@ class Crew:
     async def start(self) -> None:
         with open(self.log, "ab") as log:  # noqa: ASYNC230 -- once, before anything happens
             self._supervisor = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "memsched.demo.workers",
-                cwd=self._folder, env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                sys.executable,
+                "-m",
+                "memsched.demo.workers",
+                cwd=self._folder,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 process_group=0,  # Ctrl-C is for the demo, which stops its workers in order
-            )  # fmt: skip
+            )
 
     def check(self) -> None:
         """Whether the demo may go on. Raises DemoFailed, with what they said, when the workers have given up."""

@@ -47,11 +47,14 @@ async def handle_and_count(messages: list[ScheduleMessageItem], context: Handler
     await handle(messages)
     context.submit(
         ScheduleMessageItem(
-            user_id=message.user_id, mem_cube_id=message.mem_cube_id, label=COUNT_LABEL, content="1",
+            user_id=message.user_id,
+            mem_cube_id=message.mem_cube_id,
+            label=COUNT_LABEL,
+            content="1",
             info={PARENT: message.item_id},
         )
         for message in messages
-    )  # fmt: skip
+    )
 
 
 def write_result(folder: Path, message: ScheduleMessageItem, started: float) -> None:

@@ -92,6 +92,14 @@ class Stage:
 
 def _picture_console(columns: int) -> Console:
     return Console(
-        record=True, width=columns, height=_PICTURE_LINES, file=io.StringIO(), force_terminal=True,
-        color_system="truecolor", highlight=False, markup=False, emoji=False, legacy_windows=False,
-    )  # fmt: skip
+        record=True,
+        width=columns,
+        height=_PICTURE_LINES,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )

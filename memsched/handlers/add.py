@@ -103,20 +103,37 @@ async def tell(
             if added := [memory for memory in reading.added if memory.memory_type == memory_type]:
                 said = f"Remembered {_counted(added)}: {shown(added[0].indexed_text)}"
                 ctx.log(
-                    event(message, said, from_type=USER_INPUT, to_type=memory_type, sizes=sizes,
-                          metadata=shown_memories(added))
-                )  # fmt: skip
+                    event(
+                        message,
+                        said,
+                        from_type=USER_INPUT,
+                        to_type=memory_type,
+                        sizes=sizes,
+                        metadata=shown_memories(added),
+                    )
+                )
         for text, same in reading.repeated:
             ctx.log(
-                event(message, f"Said before, kept once: {shown(text)}", from_type=USER_INPUT, to_type=same.memory_type,
-                      sizes=sizes, metadata={"memory_id": same.memory_id, "text": shown(same.indexed_text)})
-            )  # fmt: skip
+                event(
+                    message,
+                    f"Said before, kept once: {shown(text)}",
+                    from_type=USER_INPUT,
+                    to_type=same.memory_type,
+                    sizes=sizes,
+                    metadata={"memory_id": same.memory_id, "text": shown(same.indexed_text)},
+                )
+            )
         for older, newer in reading.corrected:
             ctx.log(
-                event(message, f"Corrected: {shown(older.text)} is now: {shown(newer.text)}",
-                      from_type=older.memory_type, to_type=newer.memory_type, sizes=sizes,
-                      metadata={"replaced": older.memory_id, "by": newer.memory_id})
-            )  # fmt: skip
+                event(
+                    message,
+                    f"Corrected: {shown(older.text)} is now: {shown(newer.text)}",
+                    from_type=older.memory_type,
+                    to_type=newer.memory_type,
+                    sizes=sizes,
+                    metadata={"replaced": older.memory_id, "by": newer.memory_id},
+                )
+            )
 
 
 def _counted(memories: list[Memory]) -> str:

@@ -61,12 +61,15 @@ async def answer(
         said = f"The answer used {len(used)} of {len(near)} memories: {shown(message.content)}"
         ctx.log(
             event(
-                message, said, from_type=WORKING_MEMORY_TYPE, to_type=WORKING_MEMORY_TYPE,
+                message,
+                said,
+                from_type=WORKING_MEMORY_TYPE,
+                to_type=WORKING_MEMORY_TYPE,
                 sizes={"working_memory_size": len(after.working_set)},
                 capacity=services.settings.working_set_size,
                 metadata=[{"memory_id": each.memory_id, "text": shown(each.said)} for each in used],
             )
-        )  # fmt: skip
+        )
 
 
 async def _near(

@@ -74,9 +74,13 @@ def _until_embedding_helps(error: EmbeddingError, settings: Settings) -> float:
 
 def _put_off(messages: Sequence[ScheduleMessageItem], ctx: HandlerContext, error: Exception, delay: float) -> None:
     log.warning(
-        "memory cannot be reached or written now; the messages wait", action="memory.put_off", count=len(messages),
-        label=messages[0].label, delay_seconds=delay, error=str(error),
-    )  # fmt: skip
+        "memory cannot be reached or written now; the messages wait",
+        action="memory.put_off",
+        count=len(messages),
+        label=messages[0].label,
+        delay_seconds=delay,
+        error=str(error),
+    )
     ctx.follow_ups.clear()
     ctx.events.clear()
     for message in messages:
@@ -93,10 +97,18 @@ def follow_up(
     cause = json.dumps([message.user_id, message.mem_cube_id, message.label, message.item_id, label])
     return ScheduleMessageItem(
         item_id=str(uuid5(_FOLLOW_UPS, cause)),
-        user_id=message.user_id, mem_cube_id=message.mem_cube_id, label=label, content=content,
-        timestamp=message.timestamp, task_id=message.task_id, session_id=message.session_id,
-        trace_id=message.trace_id, user_name=message.user_name, info=info, **more,
-    )  # fmt: skip
+        user_id=message.user_id,
+        mem_cube_id=message.mem_cube_id,
+        label=label,
+        content=content,
+        timestamp=message.timestamp,
+        task_id=message.task_id,
+        session_id=message.session_id,
+        trace_id=message.trace_id,
+        user_name=message.user_name,
+        info=info,
+        **more,
+    )
 
 
 async def sizes_of(services: MemoryServices, ref: CubeRef) -> dict[str, int]:
@@ -121,10 +133,17 @@ def event(
     """An event about one message, for people to look at."""
     capacities = {} if capacity is None else {"working_memory_capacity": capacity}
     return ScheduleLogForWebItem(
-        user_id=message.user_id, mem_cube_id=message.mem_cube_id, label=message.label, log_content=said,
-        from_memory_type=from_type, to_memory_type=to_type, current_memory_sizes=sizes or {},
-        memory_capacities=capacities, task_id=message.task_id, metadata=metadata,
-    )  # fmt: skip
+        user_id=message.user_id,
+        mem_cube_id=message.mem_cube_id,
+        label=message.label,
+        log_content=said,
+        from_memory_type=from_type,
+        to_memory_type=to_type,
+        current_memory_sizes=sizes or {},
+        memory_capacities=capacities,
+        task_id=message.task_id,
+        metadata=metadata,
+    )
 
 
 def shown(text: str) -> str:

@@ -131,8 +131,11 @@ async def _set_status(
     said = f"{'Archived' if to == 'archived' else 'Restored'} as asked: {shown(memory.indexed_text)}"
     ctx.log(
         event(
-            message, said, from_type=memory.memory_type if to == "archived" else USER_INPUT,
-            to_type=memory.memory_type, sizes=await sizes_of(services, ref),
+            message,
+            said,
+            from_type=memory.memory_type if to == "archived" else USER_INPUT,
+            to_type=memory.memory_type,
+            sizes=await sizes_of(services, ref),
             metadata={"memory_id": memory.memory_id, "status": to},
         )
-    )  # fmt: skip
+    )

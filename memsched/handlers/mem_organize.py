@@ -41,11 +41,14 @@ async def mem_organize(
     merged += await _merge_page(services, ref, page, messages[-1], ctx, gone)
     ctx.log(
         event(
-            messages[-1], f"Organized: {merged} memories said what others say, and were merged into those",
-            from_type="LongTermMemory", to_type="LongTermMemory", sizes=await sizes_of(services, ref),
+            messages[-1],
+            f"Organized: {merged} memories said what others say, and were merged into those",
+            from_type="LongTermMemory",
+            to_type="LongTermMemory",
+            sizes=await sizes_of(services, ref),
             metadata={"merged": merged},
         )
-    )  # fmt: skip
+    )
     if merged:
         ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
 
@@ -74,14 +77,16 @@ async def _merge_page(
         merged += len(older)
         ctx.log(
             event(
-                message, f"Merged {len(older)} into: {shown(newest.indexed_text)}", from_type=newest.memory_type,
+                message,
+                f"Merged {len(older)} into: {shown(newest.indexed_text)}",
+                from_type=newest.memory_type,
                 to_type=newest.memory_type,
                 metadata={
                     "kept": newest.memory_id,
                     "merged": [{"memory_id": each.memory_id, "text": shown(each.indexed_text)} for each in older],
                 },
             )
-        )  # fmt: skip
+        )
     return merged
 
 

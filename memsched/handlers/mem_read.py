@@ -49,8 +49,9 @@ async def mem_read(
         if claims := found.get(message.item_id):
             of = _read_for(message) or message.item_id
             stored = await _stored(services, ref, of, turns[message.item_id])
-            statements = [_statement(of, number, claim, turns[message.item_id], stored)
-                          for number, claim in enumerate(claims)]  # fmt: skip
+            statements = [
+                _statement(of, number, claim, turns[message.item_id], stored) for number, claim in enumerate(claims)
+            ]
             readings[message.item_id] = await services.reader.read_statements(ref, of, statements, message.user_id)
     await tell(services, ref, messages, readings, ctx)
     for message in messages:
@@ -75,9 +76,11 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
     except LLMError as error:
         services.llm.counters.fell_back("extract", error)
         log.warning(
-            "the model did not help; the conversation is remembered as it was said", action="memory.local_form",
-            task="extract", error=str(error),
-        )  # fmt: skip
+            "the model did not help; the conversation is remembered as it was said",
+            action="memory.local_form",
+            task="extract",
+            error=str(error),
+        )
         return []
     # Without the quotes, which have done their duty: a checkpoint may not be of any length.
     return [each.model_dump(mode="json", exclude={"quote"}) for each in extracted]

@@ -32,10 +32,15 @@ async def mem_update(
         sizes = await sizes_of(services, ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(
             event(
-                messages[-1], change["said"], from_type=LONG_TERM_MEMORY_TYPE, to_type=WORKING_MEMORY_TYPE, sizes=sizes,
-                metadata=change, capacity=services.settings.working_set_size,
+                messages[-1],
+                change["said"],
+                from_type=LONG_TERM_MEMORY_TYPE,
+                to_type=WORKING_MEMORY_TYPE,
+                sizes=sizes,
+                metadata=change,
+                capacity=services.settings.working_set_size,
             )
-        )  # fmt: skip
+        )
 
 
 def described(before: HotState, after: HotState) -> dict[str, Any]:

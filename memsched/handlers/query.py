@@ -27,7 +27,10 @@ async def query(
             ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, message.content))
         ctx.log(
             event(
-                message, f"Asked: {shown(message.content)}", from_type=USER_INPUT, to_type=WORKING_MEMORY_TYPE,
+                message,
+                f"Asked: {shown(message.content)}",
+                from_type=USER_INPUT,
+                to_type=WORKING_MEMORY_TYPE,
                 metadata={"working_set_follows": may_write},
             )
-        )  # fmt: skip
+        )

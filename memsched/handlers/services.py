@@ -76,9 +76,15 @@ class MemoryServices:
         )
         self.reader = Reader(self.store, self.embedder, self.terms, self.search)
         self.upkeep = Upkeep(
-            self.states, self.store, self.search, self.terms, self._policy, size=settings.working_set_size,
-            window=settings.query_window, rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
-        )  # fmt: skip
+            self.states,
+            self.store,
+            self.search,
+            self.terms,
+            self._policy,
+            size=settings.working_set_size,
+            window=settings.query_window,
+            rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
+        )
 
     async def aclose(self) -> None:
         try:

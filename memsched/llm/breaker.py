@@ -94,8 +94,11 @@ class Breaker:
         self.epoch += 1
         log.warning(
             "the language model is left alone for a while; memsched goes on with its local forms",
-            action="llm.breaker_opened", failures=self._failures, seconds=self._seconds, reason=reason,
-        )  # fmt: skip
+            action="llm.breaker_opened",
+            failures=self._failures,
+            seconds=self._seconds,
+            reason=reason,
+        )
 
 
 class Trial:

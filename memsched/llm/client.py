@@ -120,8 +120,12 @@ class LLM:
             first = fitted(answer.text, schema)
             if not isinstance(first, Misfit):
                 return first
-            log.info("the language model's answer does not fit; it is asked again", action="llm.misfit",
-                     task=task, problem=first.problem)  # fmt: skip
+            log.info(
+                "the language model's answer does not fit; it is asked again",
+                action="llm.misfit",
+                task=task,
+                problem=first.problem,
+            )
             if request.remaining <= 0:
                 raise first.error()
             request.body["messages"] += _plain(second_try(answer.text, first.problem))
@@ -204,8 +208,14 @@ class LLM:
         # Waiting longer than the budget, or for a breaker that will say no, would only cost the caller time.
         if delay >= request.remaining or self.breaker.seconds_left > delay:
             raise failure.error
-        log.info("a call of the language model failed; it is repeated", action="llm.retry", task=request.task,
-                 kind=failure.error.kind, status=failure.status, delay_seconds=round(delay, 3))  # fmt: skip
+        log.info(
+            "a call of the language model failed; it is repeated",
+            action="llm.retry",
+            task=request.task,
+            kind=failure.error.kind,
+            status=failure.status,
+            delay_seconds=round(delay, 3),
+        )
         await asyncio.sleep(delay)
         self.counters.retries += 1
         return without, repeated + 1
@@ -361,8 +371,10 @@ class LLM:
     ) -> _Request:
         seconds = self.budget_seconds if budget is None else budget
         body: dict[str, Any] = {
-            "model": self.model, "messages": _plain(messages), "temperature": temperature,
-        }  # fmt: skip
+            "model": self.model,
+            "messages": _plain(messages),
+            "temperature": temperature,
+        }
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         return _Request(task, asyncio.get_running_loop().time() + seconds, body)

@@ -67,8 +67,16 @@ class Counters:
         for (task, reason), count in self.fallbacks.items():
             fallbacks.setdefault(task, {})[reason] = count
         return {
-            "calls": dict(self.calls), "failures": dict(self.failures), "fallbacks": fallbacks,
-            "rejections": dict(self.rejections), "requests": self.requests, "retries": self.retries,
-            "truncated": self.truncated, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
-            "estimated": self.estimated, "cost": self.cost, "latency_seconds": self.latency_seconds,
-        }  # fmt: skip
+            "calls": dict(self.calls),
+            "failures": dict(self.failures),
+            "fallbacks": fallbacks,
+            "rejections": dict(self.rejections),
+            "requests": self.requests,
+            "retries": self.retries,
+            "truncated": self.truncated,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "estimated": self.estimated,
+            "cost": self.cost,
+            "latency_seconds": self.latency_seconds,
+        }

@@ -53,5 +53,6 @@ class Dialect:
             self._without |= new
             log.info(
                 "the language model's server does not take a part of the request; it is left out from now on",
-                action="llm.adapted", without=sorted(new),
-            )  # fmt: skip
+                action="llm.adapted",
+                without=sorted(new),
+            )

@@ -79,13 +79,16 @@ class Failures:
             cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
             return Failure(
                 LLMUnavailable(f"{self.address}: {cause}. Check MEMSCHED_LLM_BASE_URL, and that the server runs."),
-                Verdict.FAILED, repeat=True,
-            )  # fmt: skip
+                Verdict.FAILED,
+                repeat=True,
+            )
         complaint = self._said(error)
         return Failure(
             LLMUnavailable(f"{self.address} reported an error while it answered.", kind="server_error"),
-            Verdict.FAILED, repeat=True, complaint=complaint,
-        )  # fmt: skip
+            Verdict.FAILED,
+            repeat=True,
+            complaint=complaint,
+        )
 
     def _status(self, error: APIStatusError) -> Failure:
         status = error.status_code

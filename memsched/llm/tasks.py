@@ -52,9 +52,12 @@ async def extract(
             for index in range(begin, end)
         ]
         extraction = await llm.complete_json(
-            EXTRACT.messages(turns=shown), Extraction,
-            budget_seconds=deadline.left, max_tokens=_EXTRACT_TOKENS, task="extract",
-        )  # fmt: skip
+            EXTRACT.messages(turns=shown),
+            Extraction,
+            budget_seconds=deadline.left,
+            max_tokens=_EXTRACT_TOKENS,
+            task="extract",
+        )
         claimed += extraction.memories
     rejected: Counter[str] = Counter()
     # At worst (long turns, a hundred memories) this takes a second, which heartbeats must not wait for.
@@ -62,8 +65,9 @@ async def extract(
         verified, Extraction.model_construct(memories=claimed), texts, speakers=speakers, rejected=rejected
     )
     llm.counters.rejections.update(rejected)
-    log.debug("memories were extracted", action="llm.extracted", turns=len(turns), kept=len(found),
-              rejected=dict(rejected))  # fmt: skip
+    log.debug(
+        "memories were extracted", action="llm.extracted", turns=len(turns), kept=len(found), rejected=dict(rejected)
+    )
     return found
 
 
@@ -72,9 +76,12 @@ async def rerank(llm: LLM, query: str, texts: Sequence[str], budget_seconds: flo
     if len(texts) < 2:
         return list(range(len(texts)))
     ranking = await llm.complete_json(
-        RERANK.messages(query=query[:4000], memories=numbered(texts, 400)), Ranking,
-        budget_seconds=budget_seconds, max_tokens=_SHORT_TOKENS, task="rerank",
-    )  # fmt: skip
+        RERANK.messages(query=query[:4000], memories=numbered(texts, 400)),
+        Ranking,
+        budget_seconds=budget_seconds,
+        max_tokens=_SHORT_TOKENS,
+        task="rerank",
+    )
     ranked = [index for index in dict.fromkeys(ranking.order) if 0 <= index < len(texts)]
     return list(dict.fromkeys((*ranked, *range(len(texts)))))
 
@@ -84,9 +91,12 @@ async def used(llm: LLM, answer: str, texts: Sequence[str], budget_seconds: floa
     if not texts or not answer.strip():
         return set()
     claim = await llm.complete_json(
-        USED.messages(answer=answer[:_TURN_CHARACTERS], memories=numbered(texts)), Used,
-        budget_seconds=budget_seconds, max_tokens=_SHORT_TOKENS, task="used",
-    )  # fmt: skip
+        USED.messages(answer=answer[:_TURN_CHARACTERS], memories=numbered(texts)),
+        Used,
+        budget_seconds=budget_seconds,
+        max_tokens=_SHORT_TOKENS,
+        task="used",
+    )
     return {index for index in claim.used if 0 <= index < len(texts)}
 
 
@@ -96,9 +106,12 @@ async def correction(llm: LLM, text: str, memories: Sequence[str], budget_second
     Raises LLMRubbish also when the model's text says more than the correction and the corrected memory do.
     """
     feedback = await llm.complete_json(
-        FEEDBACK.messages(correction=text[:_TURN_CHARACTERS], memories=numbered(memories)), Feedback,
-        budget_seconds=budget_seconds, max_tokens=_SHORT_TOKENS, task="correction",
-    )  # fmt: skip
+        FEEDBACK.messages(correction=text[:_TURN_CHARACTERS], memories=numbered(memories)),
+        Feedback,
+        budget_seconds=budget_seconds,
+        max_tokens=_SHORT_TOKENS,
+        task="correction",
+    )
     index = feedback.corrected
     if index is not None and index >= len(memories):
         raise LLMRubbish("It corrects a memory that it was not shown.")

@@ -116,7 +116,9 @@ def _pooled(hidden: NDArray[Any], mask: NDArray[Any], pooling: Pooling) -> NDArr
 def _check_installed(folder: ModelFolder) -> None:
     needed = ("tokenizers", "onnxruntime" if folder.is_onnx else "safetensors")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        raise SettingsError([
-            f"MEMSCHED_EMBEDDING_MODEL: a model from a folder needs {' and '.join(missing)}. "
-            "Run: pip install 'memsched[models]'."
-        ])  # fmt: skip
+        raise SettingsError(
+            [
+                f"MEMSCHED_EMBEDDING_MODEL: a model from a folder needs {' and '.join(missing)}. "
+                "Run: pip install 'memsched[models]'."
+            ]
+        )

@@ -100,9 +100,11 @@ class Chat:
                 return
             try:
                 asked = services.llm.stream(
-                    self._prompt(turn), temperature=self._options.temperature, max_tokens=self._options.max_tokens,
+                    self._prompt(turn),
+                    temperature=self._options.temperature,
+                    max_tokens=self._options.max_tokens,
                     task="chat",
-                )  # fmt: skip
+                )
                 async with contextlib.aclosing(asked):
                     async for piece in asked:
                         pieces.append(piece)
@@ -157,9 +159,12 @@ class Chat:
         except (StoreUnavailable, EmbeddedServerError, EmbeddingError) as error:
             # The working set holds what matters most, and is elsewhere: a poorer answer, not none.
             log.warning(
-                "search failed; the chat goes on with the working set alone", action="mos.search_failed",
-                user_id=question.user_id, mem_cube_id=question.mem_cube_id, error=str(error),
-            )  # fmt: skip
+                "search failed; the chat goes on with the working set alone",
+                action="mos.search_failed",
+                user_id=question.user_id,
+                mem_cube_id=question.mem_cube_id,
+                error=str(error),
+            )
         memories = [result.memory for result in results]
         # What was corrected, or merely asked, answers less: also than what was found after it.
         for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
@@ -179,9 +184,11 @@ class Chat:
             return _in_plain_words(NO_MODEL, turn.found)
         try:
             turn.answer = await services.llm.complete(
-                self._prompt(turn), temperature=self._options.temperature, max_tokens=self._options.max_tokens,
+                self._prompt(turn),
+                temperature=self._options.temperature,
+                max_tokens=self._options.max_tokens,
                 task="chat",
-            )  # fmt: skip
+            )
         except LLMError as error:
             self._fell_back(services.llm.counters, error)
             return _in_plain_words(_why(error), turn.found)
@@ -233,17 +240,23 @@ class Chat:
             raise
         except MemschedError as error:
             log.warning(
-                f"what was said in a chat could not be submitted; {otherwise}", action="mos.chat_not_submitted",
+                f"what was said in a chat could not be submitted; {otherwise}",
+                action="mos.chat_not_submitted",
                 error=str(error),
-            )  # fmt: skip
+            )
 
     def _message(
         self, question: Question, name: str, label: str, content: str, at: datetime, info: dict[str, Any] | None = None
     ) -> ScheduleMessageItem:
         return ScheduleMessageItem(
-            user_id=question.user_id, mem_cube_id=name, label=label, content=content, timestamp=at,
-            session_id=question.session_id, info=info,
-        )  # fmt: skip
+            user_id=question.user_id,
+            mem_cube_id=name,
+            label=label,
+            content=content,
+            timestamp=at,
+            session_id=question.session_id,
+            info=info,
+        )
 
     def _keep(self, question: Question, said: Sequence[Message]) -> None:
         window = 2 * self._options.max_turns_window

@@ -44,16 +44,32 @@ class MosOptions(BaseModel):
 
 
 _SECTIONS = ("mem_scheduler", "chat_model")
-_MEAN_NOTHING_HERE = frozenset({
-    "mem_reader", "user_manager", "enable_activation_memory", "enable_parametric_memory", "enable_preference_memory",
-    "PRO_MODE",
-})  # fmt: skip
+_MEAN_NOTHING_HERE = frozenset(
+    {
+        "mem_reader",
+        "user_manager",
+        "enable_activation_memory",
+        "enable_parametric_memory",
+        "enable_preference_memory",
+        "PRO_MODE",
+    }
+)
 _OF_THE_CHAT_MODEL = {"model_name_or_path": "llm_model", "api_key": "llm_api_key", "api_base": "llm_base_url"}
 _CHAT_OPTIONS = ("temperature", "max_tokens")
-_CHAT_IGNORED = frozenset({
-    "remove_think_prefix", "top_p", "top_k", "extra_body", "extra", "default_headers", "headers", "model_schema",
-    "enable_thinking", "do_sample",
-})  # fmt: skip
+_CHAT_IGNORED = frozenset(
+    {
+        "remove_think_prefix",
+        "top_p",
+        "top_k",
+        "extra_body",
+        "extra",
+        "default_headers",
+        "headers",
+        "model_schema",
+        "enable_thinking",
+        "do_sample",
+    }
+)
 _OPENAI = "openai"
 
 
@@ -97,10 +113,12 @@ def _options(values: Mapping[str, Any], place: str) -> MosOptions:
         return MosOptions.model_validate(values)
     except ValidationError as error:
         where = f"{place}: " if place else ""
-        raise SettingsError([
-            f"{where}{problem['loc'][0]}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
-            for problem in error.errors(include_url=False, include_input=False, include_context=False)
-        ]) from error  # fmt: skip
+        raise SettingsError(
+            [
+                f"{where}{problem['loc'][0]}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+                for problem in error.errors(include_url=False, include_input=False, include_context=False)
+            ]
+        ) from error
 
 
 class _Reading:
@@ -154,9 +172,11 @@ class _Reading:
             return
         for key, value in config.items():
             if not take(str(key), value):
-                known = {*_OF_THE_CHAT_MODEL, *_CHAT_OPTIONS} if name == "chat_model" else {
-                    *YAML_NAMES, *Settings.model_fields, "enable_parallel_dispatch", "use_redis_queue"
-                }  # fmt: skip
+                known = (
+                    {*_OF_THE_CHAT_MODEL, *_CHAT_OPTIONS}
+                    if name == "chat_model"
+                    else {*YAML_NAMES, *Settings.model_fields, "enable_parallel_dispatch", "use_redis_queue"}
+                )
                 self._unknown(f"{name}.config.{key}", known, str(key))
 
     def _chat_key(self, key: str, value: Any) -> bool:

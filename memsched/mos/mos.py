@@ -135,9 +135,11 @@ class AsyncMOS:
         return (await (await self._cubes()).register(user, name)).mem_cube_id
 
     async def register_mem_cube(
-        self, mem_cube: GeneralMemCube | str | os.PathLike[str], mem_cube_id: str | None = None,
+        self,
+        mem_cube: GeneralMemCube | str | os.PathLike[str],
+        mem_cube_id: str | None = None,
         user_id: str | None = None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """Make a cube of the user's own known: a name, a folder with a dump, or a GeneralMemCube; gives its name.
 
         The memories of the last two are brought into the store, and there once however often it is done.
@@ -168,10 +170,17 @@ class AsyncMOS:
     # -- remembering ---------------------------------------------------------------------------------------------
 
     async def add(
-        self, messages: Sequence[Any] | str | None = None, memory_content: str | None = None,
-        mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None, *,
-        wait: bool = False, timeout: float | None = None, user_name: str | None = None,
-    ) -> str:  # fmt: skip
+        self,
+        messages: Sequence[Any] | str | None = None,
+        memory_content: str | None = None,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        *,
+        wait: bool = False,
+        timeout: float | None = None,
+        user_name: str | None = None,
+    ) -> str:
         """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
 
         Gives the task's id. wait: until it can be found, and the working set knows of it (see ``wait``).
@@ -184,10 +193,14 @@ class AsyncMOS:
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
         message = _message(
-            user, name, ADD_TASK_LABEL, messages if isinstance(messages, str) else memory_content or "",
-            session_id=session_id or self.session_id, user_name=user_name,
+            user,
+            name,
+            ADD_TASK_LABEL,
+            messages if isinstance(messages, str) else memory_content or "",
+            session_id=session_id or self.session_id,
+            user_name=user_name,
             chat_history=None if messages is None or isinstance(messages, str) else list(messages),
-        )  # fmt: skip
+        )
         if not turns_of(message):
             raise InvalidMessage("there is nothing in it to remember")
         await (await self._cubes()).resolve(user, name, Permission.WRITE)
@@ -197,9 +210,15 @@ class AsyncMOS:
         return message.item_id
 
     async def update(
-        self, memory_id: str, text: str, mem_cube_id: str | None = None, user_id: str | None = None, *,
-        wait: bool = False, timeout: float | None = None,
-    ) -> str:  # fmt: skip
+        self,
+        memory_id: str,
+        text: str,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> str:
         """Correct a memory: ``text`` is remembered and takes its place; gives the task's id."""
         user = user_id or self.user_id
         if not text.strip():
@@ -246,10 +265,16 @@ class AsyncMOS:
     # -- finding -------------------------------------------------------------------------------------------------
 
     async def search(
-        self, query: str, user_id: str | None = None, install_cube_ids: Sequence[str] | None = None,
-        top_k: int | None = None, *, mem_cube_ids: Sequence[str] | None = None, method: str | None = None,
+        self,
+        query: str,
+        user_id: str | None = None,
+        install_cube_ids: Sequence[str] | None = None,
+        top_k: int | None = None,
+        *,
+        mem_cube_ids: Sequence[str] | None = None,
+        method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
-    ) -> MOSSearchResult:  # fmt: skip
+    ) -> MOSSearchResult:
         """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory.text`` and ``.score``.
 
         install_cube_ids, or mem_cube_ids: the cubes to look in; default: all that the user may read.
@@ -300,10 +325,16 @@ class AsyncMOS:
     # -- chat ----------------------------------------------------------------------------------------------------
 
     async def chat(
-        self, query: str, user_id: str | None = None, mem_cube_id: str | None = None, session_id: str | None = None,
-        history: Sequence[Mapping[str, Any]] | None = None, *, remember_in: str | None = None,
+        self,
+        query: str,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        session_id: str | None = None,
+        history: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        remember_in: str | None = None,
         top_k: int | None = None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """An answer that knows what the cube knows; without a model, what it knows, and says so.
 
         history: ``{"role", "content"}``, the turns before; default: those of this session in this process.
@@ -314,10 +345,16 @@ class AsyncMOS:
         return await self._chat.answer(question)
 
     async def chat_stream(
-        self, query: str, user_id: str | None = None, mem_cube_id: str | None = None, session_id: str | None = None,
-        history: Sequence[Mapping[str, Any]] | None = None, *, remember_in: str | None = None,
+        self,
+        query: str,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        session_id: str | None = None,
+        history: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        remember_in: str | None = None,
         top_k: int | None = None,
-    ) -> AsyncGenerator[str, None]:  # fmt: skip
+    ) -> AsyncGenerator[str, None]:
         """As ``chat``, in pieces. Close it (``contextlib.aclosing``) when you do not read it to its end."""
         from contextlib import aclosing
 
@@ -401,15 +438,26 @@ class AsyncMOS:
         raise UnknownMemory(memory_id)
 
     async def _question(
-        self, query: str, user_id: str | None, mem_cube_id: str | None, session_id: str | None,
-        history: Sequence[Mapping[str, Any]] | None, remember_in: str | None, top_k: int | None,
-    ) -> Question:  # fmt: skip
+        self,
+        query: str,
+        user_id: str | None,
+        mem_cube_id: str | None,
+        session_id: str | None,
+        history: Sequence[Mapping[str, Any]] | None,
+        remember_in: str | None,
+        top_k: int | None,
+    ) -> Question:
         user = user_id or self.user_id
         await self.start()
         return Question(
-            query, user, await self._cube_name(user, mem_cube_id), session_id or self.session_id, history, remember_in,
+            query,
+            user,
+            await self._cube_name(user, mem_cube_id),
+            session_id or self.session_id,
+            history,
+            remember_in,
             top_k or self.options.top_k or self.settings.top_k,
-        )  # fmt: skip
+        )
 
     async def _bring_in(self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str) -> str:
         """Import into a cube, made first if there is none; and have its working set look at what is new."""

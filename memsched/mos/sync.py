@@ -75,9 +75,11 @@ class MOS:
         return self._call(self._async.create_cube_for_user, cube_name, owner_id, cube_path, cube_id)
 
     def register_mem_cube(
-        self, mem_cube: GeneralMemCube | str | os.PathLike[str], mem_cube_id: str | None = None,
+        self,
+        mem_cube: GeneralMemCube | str | os.PathLike[str],
+        mem_cube_id: str | None = None,
         user_id: str | None = None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         return self._call(self._async.register_mem_cube, mem_cube, mem_cube_id, user_id)
 
     def share_cube_with_user(
@@ -91,21 +93,40 @@ class MOS:
     # -- remembering ---------------------------------------------------------------------------------------------
 
     def add(
-        self, messages: Sequence[Any] | str | None = None, memory_content: str | None = None,
-        mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None, *,
-        wait: bool = False, timeout: float | None = None, user_name: str | None = None,
-    ) -> str:  # fmt: skip
+        self,
+        messages: Sequence[Any] | str | None = None,
+        memory_content: str | None = None,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        *,
+        wait: bool = False,
+        timeout: float | None = None,
+        user_name: str | None = None,
+    ) -> str:
         return self._call(
             lambda: self._async.add(
-                messages, memory_content, mem_cube_id, user_id, session_id, wait=wait, timeout=timeout,
+                messages,
+                memory_content,
+                mem_cube_id,
+                user_id,
+                session_id,
+                wait=wait,
+                timeout=timeout,
                 user_name=user_name,
             )
-        )  # fmt: skip
+        )
 
     def update(
-        self, memory_id: str, text: str, mem_cube_id: str | None = None, user_id: str | None = None, *,
-        wait: bool = False, timeout: float | None = None,
-    ) -> str:  # fmt: skip
+        self,
+        memory_id: str,
+        text: str,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> str:
         return self._call(lambda: self._async.update(memory_id, text, mem_cube_id, user_id, wait=wait, timeout=timeout))
 
     def delete(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> None:
@@ -120,16 +141,27 @@ class MOS:
     # -- finding -------------------------------------------------------------------------------------------------
 
     def search(
-        self, query: str, user_id: str | None = None, install_cube_ids: Sequence[str] | None = None,
-        top_k: int | None = None, *, mem_cube_ids: Sequence[str] | None = None, method: str | None = None,
+        self,
+        query: str,
+        user_id: str | None = None,
+        install_cube_ids: Sequence[str] | None = None,
+        top_k: int | None = None,
+        *,
+        mem_cube_ids: Sequence[str] | None = None,
+        method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
-    ) -> MOSSearchResult:  # fmt: skip
+    ) -> MOSSearchResult:
         return self._call(
             lambda: self._async.search(
-                query, user_id, install_cube_ids, top_k, mem_cube_ids=mem_cube_ids, method=method,
+                query,
+                user_id,
+                install_cube_ids,
+                top_k,
+                mem_cube_ids=mem_cube_ids,
+                method=method,
                 search_args=search_args,
             )
-        )  # fmt: skip
+        )
 
     def get_all(
         self, mem_cube_id: str | None = None, user_id: str | None = None, *, include_archived: bool = False
@@ -145,10 +177,16 @@ class MOS:
     # -- chat ----------------------------------------------------------------------------------------------------
 
     def chat(
-        self, query: str, user_id: str | None = None, mem_cube_id: str | None = None, session_id: str | None = None,
-        history: Sequence[Mapping[str, Any]] | None = None, *, remember_in: str | None = None,
+        self,
+        query: str,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        session_id: str | None = None,
+        history: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        remember_in: str | None = None,
         top_k: int | None = None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         return self._call(
             lambda: self._async.chat(
                 query, user_id, mem_cube_id, session_id, history, remember_in=remember_in, top_k=top_k
@@ -156,10 +194,16 @@ class MOS:
         )
 
     def chat_stream(
-        self, query: str, user_id: str | None = None, mem_cube_id: str | None = None, session_id: str | None = None,
-        history: Sequence[Mapping[str, Any]] | None = None, *, remember_in: str | None = None,
+        self,
+        query: str,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        session_id: str | None = None,
+        history: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        remember_in: str | None = None,
         top_k: int | None = None,
-    ) -> Iterator[str]:  # fmt: skip
+    ) -> Iterator[str]:
         """As ``chat``, in pieces, which are asked for one by one."""
         pieces = self._async.chat_stream(
             query, user_id, mem_cube_id, session_id, history, remember_in=remember_in, top_k=top_k
@@ -193,5 +237,12 @@ class MOS:
 
 
 __all__ = [
-    "MOS", "AsyncMOS", "CubeNotSaid", "MOSSearchResult", "MosOptions", "TaskFailed", "UnknownMemory", "UnknownTask",
-]  # fmt: skip
+    "MOS",
+    "AsyncMOS",
+    "CubeNotSaid",
+    "MOSSearchResult",
+    "MosOptions",
+    "TaskFailed",
+    "UnknownMemory",
+    "UnknownTask",
+]

@@ -180,9 +180,16 @@ def _letter(lane: Lane, dead_id: str, raw: Sequence[bytes]) -> DeadLetter:
     except (ValueError, TypeError, AttributeError):
         attempts = {}
     return DeadLetter(
-        lane, dead_id, told["reason"], told["error"], attempts, _ms(told["first"]), _ms(told["last"]), told["worker"],
+        lane,
+        dead_id,
+        told["reason"],
+        told["error"],
+        attempts,
+        _ms(told["first"]),
+        _ms(told["last"]),
+        told["worker"],
         fields,
-    )  # fmt: skip
+    )
 
 
 def _ms(text: str) -> int:

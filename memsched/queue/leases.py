@@ -29,9 +29,17 @@ class Leases:
         """XREADGROUP of new messages, at most ``count`` of each lane, as plain arguments."""
         waiting = () if block_ms is None else ("BLOCK", block_ms)
         return (
-            "XREADGROUP", "GROUP", GROUP, self.worker_id, "COUNT", count, *waiting,
-            "STREAMS", *(lane.stream for lane in lanes), *(">" for _ in lanes),
-        )  # fmt: skip
+            "XREADGROUP",
+            "GROUP",
+            GROUP,
+            self.worker_id,
+            "COUNT",
+            count,
+            *waiting,
+            "STREAMS",
+            *(lane.stream for lane in lanes),
+            *(">" for _ in lanes),
+        )
 
     def claim(
         self, lane: Lane, min_idle_ms: int, most: int, cursor: str

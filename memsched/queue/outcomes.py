@@ -115,7 +115,12 @@ class Outcomes:
             delivery = burial.delivery
             keys.append(delivery.task_key)
             args += (
-                delivery.entry_id, delivery.counted_user, burial.reason, burial.error[:_ERROR_CHARACTERS],
-                json.dumps(burial.attempts), delivery.item_id, delivery.timestamp,
-            )  # fmt: skip
+                delivery.entry_id,
+                delivery.counted_user,
+                burial.reason,
+                burial.error[:_ERROR_CHARACTERS],
+                json.dumps(burial.attempts),
+                delivery.item_id,
+                delivery.timestamp,
+            )
         return _BURY.command(keys, args, as_texts)

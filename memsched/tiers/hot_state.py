@@ -48,10 +48,15 @@ class WorkingMemory(BaseModel):
     @classmethod
     def of(cls, memory: Memory, score: float, parts: dict[str, float]) -> WorkingMemory:
         return cls(
-            memory_id=memory.memory_id, text=memory.text, speaker=memory.speaker, memory_type=memory.memory_type,
-            kind=memory.kind, at=memory.at, score=round(score, 6),
+            memory_id=memory.memory_id,
+            text=memory.text,
+            speaker=memory.speaker,
+            memory_type=memory.memory_type,
+            kind=memory.kind,
+            at=memory.at,
+            score=round(score, 6),
             parts={name: round(value, 6) for name, value in parts.items()},
-        )  # fmt: skip
+        )
 
     @property
     def said(self) -> str:
@@ -95,22 +100,28 @@ class HotState(BaseModel):
 
     def to_fields(self) -> list[str]:
         return [
-            "talk", _as_json([event.model_dump(mode="json") for event in self.talk]),
-            "uses", _as_json({memory_id: use.model_dump(mode="json") for memory_id, use in self.uses.items()}),
-            "policy", _as_json(self.policy),
-            "set", _as_json([memory.model_dump(mode="json") for memory in self.working_set]),
-        ]  # fmt: skip
+            "talk",
+            _as_json([event.model_dump(mode="json") for event in self.talk]),
+            "uses",
+            _as_json({memory_id: use.model_dump(mode="json") for memory_id, use in self.uses.items()}),
+            "policy",
+            _as_json(self.policy),
+            "set",
+            _as_json([memory.model_dump(mode="json") for memory in self.working_set]),
+        ]
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
         version, talk, uses, policy, working_set = [as_text(part) if part is not None else "" for part in reply]
-        return cls.model_validate({
-            "version": int(version or 0),
-            "talk": json.loads(talk or "[]"),
-            "uses": json.loads(uses or "{}"),
-            "policy": json.loads(policy or "{}"),
-            "working_set": json.loads(working_set or "[]"),
-        })  # fmt: skip
+        return cls.model_validate(
+            {
+                "version": int(version or 0),
+                "talk": json.loads(talk or "[]"),
+                "uses": json.loads(uses or "{}"),
+                "policy": json.loads(policy or "{}"),
+                "working_set": json.loads(working_set or "[]"),
+            }
+        )
 
 
 class HotStateContested(MemschedError):

@@ -101,10 +101,12 @@ class Upkeep:
         """What must not be forgotten whatever the talk is about: allergies, illness, such things."""
         from qdrant_client import models
 
-        conditions = models.Filter(must=[
-            models.FieldCondition(key="importance", range=models.Range(gte=_VITAL)),
-            models.FieldCondition(key="status", match=models.MatchValue(value="activated")),
-        ])  # fmt: skip
+        conditions = models.Filter(
+            must=[
+                models.FieldCondition(key="importance", range=models.Range(gte=_VITAL)),
+                models.FieldCondition(key="status", match=models.MatchValue(value="activated")),
+            ]
+        )
         return await self._store.newest(ref, self._size, conditions)
 
 

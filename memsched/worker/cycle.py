@@ -73,9 +73,7 @@ class Cycle:
             settings, keys, orchestrator, leases, registry, self.dispatcher, self.tally, self._lost
         )
         self._lookout = Lookout(orchestrator, leases, self.dispatcher, self._now, self._claimed)
-        self._reading = Reading(
-            server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake
-        )  # fmt: skip
+        self._reading = Reading(server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake)
         self.lanes: list[Lane] = []
         self._woken = asyncio.Event()
         self._reports: list[Report] = []
@@ -238,9 +236,13 @@ class Cycle:
                 continue
             self.tally.recovered += 1
             log.warning(
-                "a message of a silent worker goes on here", action="message.recovered", **log_fields(entry.message),
-                previous_owner=entry.previous_owner, idle_ms=entry.idle_ms, crashes=entry.attempts["crashes"],
-            )  # fmt: skip
+                "a message of a silent worker goes on here",
+                action="message.recovered",
+                **log_fields(entry.message),
+                previous_owner=entry.previous_owner,
+                idle_ms=entry.idle_ms,
+                crashes=entry.attempts["crashes"],
+            )
         gone = set(poisonous)
         self._received([entry for entry in entries if entry not in gone])
         self._reports += self._reporter.poisonous(poisonous)
@@ -298,8 +300,9 @@ class Cycle:
                 self.tally.lost += 1
                 log.warning(
                     "a message belongs to another worker now; what was done with it here does not count",
-                    action="message.lost", **log_fields(delivery.message),
-                )  # fmt: skip
+                    action="message.lost",
+                    **log_fields(delivery.message),
+                )
                 self.dispatcher.lose([delivery])
 
     # -- for handlers --------------------------------------------------------------------------------------------

@@ -118,9 +118,12 @@ class Dispatcher:
     def _new_label(self, label: str) -> _Label:
         rules = self._orchestrator
         return _Label(
-            rules.handlers[label], WEIGHTS[rules.priority(label)], rules.concurrency(label), rules.batch_size(label),
+            rules.handlers[label],
+            WEIGHTS[rules.priority(label)],
+            rules.concurrency(label),
+            rules.batch_size(label),
             rules.timeout_seconds(label),
-        )  # fmt: skip
+        )
 
     def start_ready(self) -> None:
         """Start calls while there are free places and waiting messages."""
@@ -347,8 +350,10 @@ class Dispatcher:
         """A handler that ignores its cancellation: its messages go on without it, its place stays taken."""
         log.error(
             "handler ignores its cancellation; its messages are given to others, its place stays taken until it ends",
-            action="handler.stuck", label=run.label, verdict=run.cancelled_as,
-        )  # fmt: skip
+            action="handler.stuck",
+            label=run.label,
+            verdict=run.cancelled_as,
+        )
         run.verdict = run.cancelled_as
         run.reported = True
         self._ended.append(run)

@@ -74,7 +74,9 @@ class Outbox:
             return ScheduleMessageItem.from_wire(label, fields, default_id="", default_ms=0)
         except InvalidMessage as error:
             log.error(
-                "a follow-up in the outbox is no message and is dropped", action="outbox.malformed",
-                label=as_text(label), error=str(error),
-            )  # fmt: skip
+                "a follow-up in the outbox is no message and is dropped",
+                action="outbox.malformed",
+                label=as_text(label),
+                error=str(error),
+            )
             return None

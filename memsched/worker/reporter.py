@@ -108,9 +108,12 @@ class Reporter:
         lanes: dict[Lane, list[Burial]] = {}
         for entry in entries:
             log.error(
-                "an entry is no message; it goes to the dead letters", action="message.malformed",
-                label=entry.lane.label, entry_id=entry.entry_id, reason=entry.reason,
-            )  # fmt: skip
+                "an entry is no message; it goes to the dead letters",
+                action="message.malformed",
+                label=entry.lane.label,
+                entry_id=entry.entry_id,
+                reason=entry.reason,
+            )
             lanes.setdefault(entry.lane, []).append(Burial(entry, "malformed", entry.reason, {}))
         return [
             Report(self._outcomes.bury(lane, part), [], "dead")
@@ -129,8 +132,11 @@ class Reporter:
             error = f"its process died {attempts['crashes']} times while it ran; last in {delivery.previous_owner}"
             log.error(
                 "a message whose process died too often goes to the dead letters",
-                action="message.dead", reason="crashes", **log_fields(delivery.message), error=error,
-            )  # fmt: skip
+                action="message.dead",
+                reason="crashes",
+                **log_fields(delivery.message),
+                error=error,
+            )
             lanes.setdefault(delivery.lane, []).append(Burial(delivery, "crashes", error, attempts))
         return [
             Report(
@@ -183,9 +189,12 @@ class Reporter:
             attempts = delivery.attempts
             if decision.delay_ms is None:
                 log.error(
-                    "the handler gave a message up; it goes to the dead letters", action="message.dead",
-                    reason="rejected", **log_fields(delivery.message), error=decision.error,
-                )  # fmt: skip
+                    "the handler gave a message up; it goes to the dead letters",
+                    action="message.dead",
+                    reason="rejected",
+                    **log_fields(delivery.message),
+                    error=decision.error,
+                )
                 found.burials.append(Burial(delivery, "rejected", decision.error, attempts))
             else:
                 attempts["deferrals"] += 1
@@ -196,16 +205,27 @@ class Reporter:
         attempts[kind] += 1
         if attempts[kind] > most:
             log.error(
-                "a message failed too often; it goes to the dead letters", action="message.dead", reason=kind,
-                **log_fields(delivery.message), error=error, attempts=attempts, exc_info=run.error,
-            )  # fmt: skip
+                "a message failed too often; it goes to the dead letters",
+                action="message.dead",
+                reason=kind,
+                **log_fields(delivery.message),
+                error=error,
+                attempts=attempts,
+                exc_info=run.error,
+            )
             found.burials.append(Burial(delivery, kind, error, attempts))
             return
         delay_ms = self.retry_delay_ms(attempts[kind])
         log.warning(
-            "a message failed; it runs again", action="message.retried", reason=kind, **log_fields(delivery.message),
-            error=error, attempts=attempts, delay_ms=delay_ms, exc_info=run.error if attempts[kind] == 1 else None,
-        )  # fmt: skip
+            "a message failed; it runs again",
+            action="message.retried",
+            reason=kind,
+            **log_fields(delivery.message),
+            error=error,
+            attempts=attempts,
+            delay_ms=delay_ms,
+            exc_info=run.error if attempts[kind] == 1 else None,
+        )
         found.retries.append(Retry(delivery, delay_ms, attempts, error))
 
     def retry_delay_ms(self, failures: int) -> int:

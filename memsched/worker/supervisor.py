@@ -99,8 +99,11 @@ class Supervisor:
                 return
             log.error(
                 "a worker process died; its messages are handed over and another one is started",
-                action="worker.died", worker_id=child.worker_id, pid=child.process.pid, exit=_describe(code),
-            )  # fmt: skip
+                action="worker.died",
+                worker_id=child.worker_id,
+                pid=child.process.pid,
+                exit=_describe(code),
+            )
             await self._hand_over(child.worker_id)
             quick_deaths = quick_deaths + 1 if loop.time() - started < _QUICK_DEATH_SECONDS else 0
             if quick_deaths > 1:
@@ -109,10 +112,14 @@ class Supervisor:
     async def _start(self, place: int) -> _Child:
         worker_id = f"{new_worker_id()}-{place}"
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "memsched.process", "--worker-id", worker_id,
+            sys.executable,
+            "-m",
+            "memsched.process",
+            "--worker-id",
+            worker_id,
             env={**os.environ, **self._environment},
             process_group=0,  # Ctrl-C is for the supervisor, which tells its children in order
-        )  # fmt: skip
+        )
         child = _Child(worker_id, process)
         self._children[place] = child
         if self._stopping.is_set():
@@ -149,8 +156,10 @@ class Supervisor:
         except (MemschedError, UnreachableError) as error:
             log.error(
                 "messages of a dead worker are not handed over; they are claimed after their min idle",
-                action="worker.handover_failed", worker_id=worker_id, error=str(error),
-            )  # fmt: skip
+                action="worker.handover_failed",
+                worker_id=worker_id,
+                error=str(error),
+            )
         else:
             log.info("messages handed over", action="worker.handover", worker_id=worker_id, count=count)
 

@@ -81,10 +81,13 @@ class Worker:
         ]
         await ensure_groups(self._server, lanes)
         about = {
-            "host": socket.gethostname(), "pid": str(os.getpid()), "started": started_now(),
-            "labels": ",".join(sorted(labels)), "concurrency": str(self._settings.concurrency),
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "started": started_now(),
+            "labels": ",".join(sorted(labels)),
+            "concurrency": str(self._settings.concurrency),
             "version": __version__,
-        }  # fmt: skip
+        }
         await self._registry.register(self.worker_id, about)
         self._liveness.begin()
         self.cycle.watch_lanes(lanes)
@@ -98,9 +101,14 @@ class Worker:
             self.cycle.on_follow_ups = outbox.filled
             self._also(outbox.run())
         log.info(
-            "worker started", action="worker.started", worker_id=self.worker_id, pid=os.getpid(), labels=sorted(labels),
-            lanes=len(lanes), concurrency=self._settings.concurrency,
-        )  # fmt: skip
+            "worker started",
+            action="worker.started",
+            worker_id=self.worker_id,
+            pid=os.getpid(),
+            labels=sorted(labels),
+            lanes=len(lanes),
+            concurrency=self._settings.concurrency,
+        )
 
     def _also(self, duty: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(duty))
@@ -159,16 +167,20 @@ class Worker:
             handed_back = sum(reply for reply in await self._server.run(releases) if isinstance(reply, int))
             if handed_back:
                 log.info(
-                    "unfinished messages are handed back", action="worker.released", worker_id=self.worker_id,
+                    "unfinished messages are handed back",
+                    action="worker.released",
+                    worker_id=self.worker_id,
                     count=handed_back,
-                )  # fmt: skip
+                )
             if await forget_worker(self._server, self._keys, self.worker_id, lanes):
                 await self._registry.remove(self.worker_id)
         except UnreachableError as error:
             log.warning(
                 "no goodbye: the server does not answer; what is unfinished is claimed after its min idle",
-                action="worker.stopped", worker_id=self.worker_id, error=str(error),
-            )  # fmt: skip
+                action="worker.stopped",
+                worker_id=self.worker_id,
+                error=str(error),
+            )
 
 
 def _numbers(tally: Any) -> dict[str, int]:

@@ -24,9 +24,15 @@ def chance() -> random.Random:
 @pytest.fixture
 def make_crew(own_redis: RedisServer, crews: Callable[..., Crew]) -> Callable[..., Crew]:
     short = {
-        "min_idle_ms": 1000, "beat_seconds": 0.3, "worker_ttl_seconds": 1.5, "retry_base_ms": 10, "concurrency": 8,
-        "batch_size": 4, "max_crashes": 40, "grace_seconds": 5,
-    }  # fmt: skip
+        "min_idle_ms": 1000,
+        "beat_seconds": 0.3,
+        "worker_ttl_seconds": 1.5,
+        "retry_base_ms": 10,
+        "concurrency": 8,
+        "batch_size": 4,
+        "max_crashes": 40,
+        "grace_seconds": 5,
+    }
     return lambda **settings: crews(own_redis.url, **{**short, **settings})
 
 

@@ -105,9 +105,13 @@ async def test_what_is_no_message_is_a_dead_letter_and_its_neighbours_are_done(
 ) -> None:
     crew, client = make_crew(), own_redis.client
     good = messages(100)
-    bad = [{"user_id": "u"}, {"nothing": "here"}, {"v": "99", "user_id": "u", "mem_cube_id": "c", "content": "x"},
-           {"user_id": b"\xff\xfe", "mem_cube_id": "c", "content": "x"},
-           {"user_id": "u", "mem_cube_id": "c", "content": "x", "info": "{no json"}]  # fmt: skip
+    bad = [
+        {"user_id": "u"},
+        {"nothing": "here"},
+        {"v": "99", "user_id": "u", "mem_cube_id": "c", "content": "x"},
+        {"user_id": b"\xff\xfe", "mem_cube_id": "c", "content": "x"},
+        {"user_id": "u", "mem_cube_id": "c", "content": "x", "info": "{no json"},
+    ]
     for number in range(10):
         await scheduler.submit_messages(good[10 * number : 10 * number + 10])
         client.xadd(LANE.stream, bad[number % len(bad)])

@@ -45,9 +45,13 @@ class Killer:
 @pytest.mark.parametrize("label", ["task", "threaded"])
 @pytest.mark.parametrize("supervised", [True, False], ids=["supervised", "alone"])
 async def test_workers_killed_at_random_moments_lose_nothing_and_count_nothing_twice(
-    label: str, supervised: bool, make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer,
+    label: str,
+    supervised: bool,
+    make_crew: MakeCrew,
+    scheduler: AsyncMemScheduler,
+    own_redis: RedisServer,
     chance: random.Random,
-) -> None:  # fmt: skip
+) -> None:
     crew, client = make_crew(), own_redis.client
     killer = Killer(crew, chance, replaces=not supervised)
     if supervised:

@@ -30,27 +30,45 @@ HEARD = [
 ]
 THEN = [
     conversation(
-        ("Alice", "We got a puppy called Rex."), ("Alice", "My sister Ann is allergic to nuts!"),
-        ("Alice", "Actually, I live in Porto."), minute=2, item_id="a3",
+        ("Alice", "We got a puppy called Rex."),
+        ("Alice", "My sister Ann is allergic to nuts!"),
+        ("Alice", "Actually, I live in Porto."),
+        minute=2,
+        item_id="a3",
     )
-]  # fmt: skip
+]
 READ = [
     [
         conversation(
-            ("Alice", "We got a puppy called Rex."), ("Bob", "I moved my desk into the garden house."),
-            minute=3, label="mem_read", item_id="r1",
+            ("Alice", "We got a puppy called Rex."),
+            ("Bob", "I moved my desk into the garden house."),
+            minute=3,
+            label="mem_read",
+            item_id="r1",
         )
     ],
     [said("Tell me about the puppy", 4, "query", item_id="q1")],
-]  # fmt: skip
+]
 FACTS = {
     "memories": [
-        {"kind": "event", "text": "Alice got a puppy called Rex.", "quote": "We got a puppy called Rex",
-         "source_turns": [0], "about_user": True, "importance": 0.6, "tags": ["pets"]},
-        {"kind": "fact", "text": "Bob moved his desk into the garden house.",
-         "quote": "I moved my desk into the garden house", "source_turns": [1], "importance": 0.3},
+        {
+            "kind": "event",
+            "text": "Alice got a puppy called Rex.",
+            "quote": "We got a puppy called Rex",
+            "source_turns": [0],
+            "about_user": True,
+            "importance": 0.6,
+            "tags": ["pets"],
+        },
+        {
+            "kind": "fact",
+            "text": "Bob moved his desk into the garden house.",
+            "quote": "I moved my desk into the garden house",
+            "source_turns": [1],
+            "importance": 0.3,
+        },
     ]
-}  # fmt: skip
+}
 
 
 class Row:
@@ -189,10 +207,14 @@ async def test_a_crash_before_any_step_of_add_and_mem_update_leaves_no_trace(row
 
     assert sum(at.startswith("add") for at in died) >= 18
     assert sum(at.startswith("mem_update") for at in died) >= 15
-    assert undisturbed.texts == sorted([
-        "My sister Ann is allergic to nuts.", "I live in Lisbon.", "We got a puppy called Rex.",
-        "Actually, I live in Porto.",
-    ])  # fmt: skip
+    assert undisturbed.texts == sorted(
+        [
+            "My sister Ann is allergic to nuts.",
+            "I live in Lisbon.",
+            "We got a puppy called Rex.",
+            "Actually, I live in Porto.",
+        ]
+    )
     assert undisturbed.words["#"] == 4
     assert undisturbed.words["allerg"] == 1
     kept_once = next(each for each in undisturbed.memories.values() if "allergic" in each["text"])

@@ -36,8 +36,11 @@ TALK: list[ScheduleMessageItem] = [
     said("My sister Ann is allergic to nuts.", 0, item_id="a0", user_name="Alice"),
     said("I live in Lisbon.", 1, item_id="a1", user_name="Alice"),
     conversation(
-        ("Alice", "We got a puppy called Rex."), ("Bob", "How sweet, what does Rex eat?"),
-        ("Alice", "He eats carrots and he hates the vacuum cleaner."), minute=2, item_id="a2",
+        ("Alice", "We got a puppy called Rex."),
+        ("Bob", "How sweet, what does Rex eat?"),
+        ("Alice", "He eats carrots and he hates the vacuum cleaner."),
+        minute=2,
+        item_id="a2",
     ),
     said("Our renovation of the kitchen begins in March.", 3, item_id="a3", user_name="Alice"),
     said("I prefer trains to planes", 4, "pref_add", item_id="p4", user_name="Alice"),
@@ -48,7 +51,7 @@ TALK: list[ScheduleMessageItem] = [
     said("Where does Alice live?", 9, "query", item_id="q9"),
     said("Bob repairs old motorcycles in his garage.", 10, item_id="a10", user_name="Alice"),
     said("What does Bob do in the garage?", 11, "query", item_id="q11"),
-]  # fmt: skip
+]
 ANSWER = said("Rex eats carrots, and Bob repairs old motorcycles in his garage.", 12, "answer", item_id="n12")
 
 
@@ -142,10 +145,12 @@ async def test_the_same_words_in_two_messages_at_once_are_in_the_working_set_onc
     for number in range(5):
         text = f"My aunt number {number} is allergic to cats."
         one, other = (said(text, number, item_id=f"same-{number}-{name}") for name in ("one", "other"))
-        await asyncio.gather(*(
-            service.reader.read_turns(CubeRef("alice", "home"), {message.item_id: turns_of(message)})
-            for service, message in zip(services, (one, other), strict=True)
-        ))  # fmt: skip
+        await asyncio.gather(
+            *(
+                service.reader.read_turns(CubeRef("alice", "home"), {message.item_id: turns_of(message)})
+                for service, message in zip(services, (one, other), strict=True)
+            )
+        )
     await replicas[0].submit_messages(said("Who is allergic to cats?", 9, "query"))
     await idle(replicas[0])
 

@@ -41,10 +41,14 @@ class Scene:
         task = self.client.hgetall(self.lane.task(self.sent.item_id))
         (row,) = self.client.xpending_range(self.lane.stream, GROUP, "-", "+", 10)
         return {
-            "task": task, "owner": row["consumer"], "claims": row["times_delivered"],
-            "entries": self.client.xrange(self.lane.stream), "delayed": self.client.zcard(self.lane.delayed),
-            "dead": self.client.xlen(self.lane.dead), "effects": effect_count(self.client),
-        }  # fmt: skip
+            "task": task,
+            "owner": row["consumer"],
+            "claims": row["times_delivered"],
+            "entries": self.client.xrange(self.lane.stream),
+            "delayed": self.client.zcard(self.lane.delayed),
+            "dead": self.client.xlen(self.lane.dead),
+            "effects": effect_count(self.client),
+        }
 
 
 @pytest.fixture

@@ -174,12 +174,19 @@ async def test_ids_of_any_text_come_back_as_they_are(cubes: Cubes) -> None:
 async def test_what_cannot_be_an_id_is_refused_before_anything_is_done(place: Place, bad: Any) -> None:
     server, cubes = place.watched()
     for attempt in (
-        lambda: cubes.create_user(bad), lambda: cubes.register(bad, "c"), lambda: cubes.register("u", bad),
-        lambda: cubes.resolve("u", bad, READ), lambda: cubes.resolve(bad, "c", WRITE), lambda: cubes.cubes_of(bad),
-        lambda: cubes.share("u", "c", bad, READ), lambda: cubes.share("u", bad, "v", READ),
-        lambda: cubes.revoke("u", "c", bad), lambda: cubes.grants_of("u", bad), lambda: cubes.revoke(bad, "c", "v"),
+        lambda: cubes.create_user(bad),
+        lambda: cubes.register(bad, "c"),
+        lambda: cubes.register("u", bad),
+        lambda: cubes.resolve("u", bad, READ),
+        lambda: cubes.resolve(bad, "c", WRITE),
+        lambda: cubes.cubes_of(bad),
+        lambda: cubes.share("u", "c", bad, READ),
+        lambda: cubes.share("u", bad, "v", READ),
+        lambda: cubes.revoke("u", "c", bad),
+        lambda: cubes.grants_of("u", bad),
+        lambda: cubes.revoke(bad, "c", "v"),
         lambda: cubes.config_of(CubeRef(bad, "c")),
-    ):  # fmt: skip
+    ):
         with pytest.raises(InvalidId):
             await attempt()
     if bad is not None:

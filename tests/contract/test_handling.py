@@ -367,9 +367,14 @@ async def test_a_message_that_is_handed_back_goes_on_from_its_checkpoint(make_sc
 async def test_events_are_kept_in_order_and_bounded(make_scheduler: MakeScheduler) -> None:
     def event(text: str) -> ScheduleLogForWebItem:
         return ScheduleLogForWebItem(
-            user_id="alice", mem_cube_id="home", label=LABEL, from_memory_type="LongTermMemory",
-            to_memory_type="WorkingMemory", log_content=text, metadata={"score": 0.5},
-        )  # fmt: skip
+            user_id="alice",
+            mem_cube_id="home",
+            label=LABEL,
+            from_memory_type="LongTermMemory",
+            to_memory_type="WorkingMemory",
+            log_content=text,
+            metadata={"score": 0.5},
+        )
 
     async def handle(batch: Messages, ctx: HandlerContext) -> None:
         for number in range(20):

@@ -42,8 +42,12 @@ def of(events: list[ScheduleLogForWebItem], label: str) -> ScheduleLogForWebItem
 async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: AsyncMemScheduler) -> None:
     await tell(scheduler, said("We painted the kitchen walls with bright yellow paint.", 0, item_id="one"))
     await tell(scheduler, said("We painted the kitchen walls with the bright yellow paint today.", 60, item_id="two"))
-    others = ["We painted the kitchen walls in bright green.", "We did not paint the kitchen walls with yellow.",
-              "Max weighs 12 kilos now.", "Max weighs 13 kilos now."]  # fmt: skip
+    others = [
+        "We painted the kitchen walls in bright green.",
+        "We did not paint the kitchen walls with yellow.",
+        "Max weighs 12 kilos now.",
+        "Max weighs 13 kilos now.",
+    ]
     await tell(scheduler, *(said(text, 100 + number) for number, text in enumerate(others)))
 
     events = await tell(scheduler, said("", 200, "mem_organize"))
@@ -72,9 +76,11 @@ async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: As
 
 async def test_feedback_in_plain_words_corrects_what_it_is_about(scheduler: AsyncMemScheduler) -> None:
     await tell(
-        scheduler, said("The meeting with Carol is on Friday.", 0), said("Carol likes tulips.", 1),
+        scheduler,
+        said("The meeting with Carol is on Friday.", 0),
+        said("Carol likes tulips.", 1),
         said("The kitchen is yellow.", 2),
-    )  # fmt: skip
+    )
 
     events = await tell(scheduler, said("The meeting with Carol is on Monday.", 9, "mem_feedback", item_id="fb"))
 
@@ -113,11 +119,13 @@ async def test_feedback_by_id_corrects_that_memory_whatever_the_words(scheduler:
 @pytest.mark.parametrize(
     ("content", "info", "why"),
     [
-        ("", None, "content must say"), ("x", {"memory_id": "nonsense"}, "the cube has no memory"),
-        ("x", {"memory_id": str(uuid4())}, "the cube has no memory"), ("x", {"action": "burn"}, "info.action"),
+        ("", None, "content must say"),
+        ("x", {"memory_id": "nonsense"}, "the cube has no memory"),
+        ("x", {"memory_id": str(uuid4())}, "the cube has no memory"),
+        ("x", {"action": "burn"}, "info.action"),
         ("x", {"action": "archive"}, "needs info.memory_id"),
     ],
-)  # fmt: skip
+)
 async def test_feedback_that_makes_no_sense_says_why_and_stops_nothing(
     scheduler: AsyncMemScheduler, content: str, info: dict[str, Any] | None, why: str
 ) -> None:
@@ -133,9 +141,12 @@ async def test_feedback_that_makes_no_sense_says_why_and_stops_nothing(
 
 async def test_a_preference_is_about_the_user_and_found_as_one(scheduler: AsyncMemScheduler) -> None:
     history = conversation(
-        ("Alice", "I prefer trains to planes."), ("Alice", "The train was late."), ("Bob", "I love planes."),
-        minute=3, label="pref_add",
-    )  # fmt: skip
+        ("Alice", "I prefer trains to planes."),
+        ("Alice", "The train was late."),
+        ("Bob", "I love planes."),
+        minute=3,
+        label="pref_add",
+    )
     await tell(scheduler, said("Only short answers, please", 0, "pref_add"), history)
 
     memories = {memory.text: memory for memory in await memories_of(scheduler)}

@@ -25,11 +25,19 @@ SLOWLY = settings(
 PEOPLE = ["Anna", "Hanna", "Ben", "Bengt", "my sister", "Mr. Li", "Ann-Marie", "O'Neill", "José"]
 THINGS = ["nuts", "peanuts", "nut oil", "cats", "penicillin", "gluten", "birch pollen", "E102", "milk"]
 TEMPLATES = [
-    "{who} is allergic to {what}.", "{who} hates {what}.", "{who} cannot stand {what}", "{who} loves {what}!",
-    "{who} has {what} at home.", "{who} is afraid of {what}.", "{who}: {what}?! Never.", "{what} make {who} sick.",
-    "{who} works with {what}.", "{who} eats {what} every day.", "{who} does not eat {what}.",
+    "{who} is allergic to {what}.",
+    "{who} hates {what}.",
+    "{who} cannot stand {what}",
+    "{who} loves {what}!",
+    "{who} has {what} at home.",
+    "{who} is afraid of {what}.",
+    "{who}: {what}?! Never.",
+    "{what} make {who} sick.",
+    "{who} works with {what}.",
+    "{who} eats {what} every day.",
+    "{who} does not eat {what}.",
     "{who}'s favourite: {what}",
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -52,8 +60,12 @@ async def texts(scheduler: AsyncMemScheduler, cube: str, query: str, top_k: int 
 
 
 async def test_short_facts_survive_beside_facts_that_differ_in_one_word(scheduler: AsyncMemScheduler) -> None:
-    fact = st.builds(lambda form, who, what: form.format(who=who, what=what), st.sampled_from(TEMPLATES),
-                     st.sampled_from(PEOPLE), st.sampled_from(THINGS))  # fmt: skip
+    fact = st.builds(
+        lambda form, who, what: form.format(who=who, what=what),
+        st.sampled_from(TEMPLATES),
+        st.sampled_from(PEOPLE),
+        st.sampled_from(THINGS),
+    )
 
     @SLOWLY
     @given(facts=st.lists(fact, min_size=1, max_size=8, unique=True))
@@ -92,24 +104,64 @@ def corrections(count: int) -> list[tuple[list[str], str, str, str]]:
     foods = ["carrots", "peanut butter", "rice", "salmon", "apples", "cheese"]
     colours = ["red", "green", "blue", "yellow", "white"]
     forms = [
-        ("I live in {a}.", ["Actually, I live in {b}.", "I moved to {b}.", "Correction: I live in {b} now, not in {a}.",
-                            "I no longer live in {a}, I live in {b}."], "Where do I live?", cities),
-        ("My sister works in {a}.", ["Sorry, my sister works in {b}.", "My sister works in {b} now.",
-                                     "No, my sister works in {b}, not {a}."], "Where does my sister work?", cities),
-        ("The meeting is on {a}.", ["Update: the meeting is on {b}.", "The meeting is on {b}, not on {a}.",
-                                    "Wait, the meeting is on {b}."], "When is the meeting?", days),
-        ("My dog is called {a}.", ["Actually my dog is called {b}.", "My dog is not called {a} but {b}.",
-                                   "I meant: my dog is called {b}."], "What is the name of my dog?", dogs),
-        ("My favourite food is {a}.", ["My favourite food is no longer {a}, it is {b}.",
-                                       "I changed my mind, my favourite food is {b}.",
-                                       "In fact, my favourite food is {b}."], "What is my favourite food?", foods),
-        ("The front door of our house is {a}.", ["I was wrong. The front door of our house is {b}.",
-                                                 "Oops, the front door of our house is {b}.",
-                                                 "The front door of our house is {b} now."],
-         "Which colour is the front door?", colours),
-    ]  # fmt: skip
-    noise = ["It rains today.", "We talked about books.", "Bob repairs his bicycle.", "The train was late again.",
-             "Carol bakes bread on Sundays.", "The neighbours have a new cat."]  # fmt: skip
+        (
+            "I live in {a}.",
+            [
+                "Actually, I live in {b}.",
+                "I moved to {b}.",
+                "Correction: I live in {b} now, not in {a}.",
+                "I no longer live in {a}, I live in {b}.",
+            ],
+            "Where do I live?",
+            cities,
+        ),
+        (
+            "My sister works in {a}.",
+            ["Sorry, my sister works in {b}.", "My sister works in {b} now.", "No, my sister works in {b}, not {a}."],
+            "Where does my sister work?",
+            cities,
+        ),
+        (
+            "The meeting is on {a}.",
+            ["Update: the meeting is on {b}.", "The meeting is on {b}, not on {a}.", "Wait, the meeting is on {b}."],
+            "When is the meeting?",
+            days,
+        ),
+        (
+            "My dog is called {a}.",
+            ["Actually my dog is called {b}.", "My dog is not called {a} but {b}.", "I meant: my dog is called {b}."],
+            "What is the name of my dog?",
+            dogs,
+        ),
+        (
+            "My favourite food is {a}.",
+            [
+                "My favourite food is no longer {a}, it is {b}.",
+                "I changed my mind, my favourite food is {b}.",
+                "In fact, my favourite food is {b}.",
+            ],
+            "What is my favourite food?",
+            foods,
+        ),
+        (
+            "The front door of our house is {a}.",
+            [
+                "I was wrong. The front door of our house is {b}.",
+                "Oops, the front door of our house is {b}.",
+                "The front door of our house is {b} now.",
+            ],
+            "Which colour is the front door?",
+            colours,
+        ),
+    ]
+    noise = [
+        "It rains today.",
+        "We talked about books.",
+        "Bob repairs his bicycle.",
+        "The train was late again.",
+        "Carol bakes bread on Sundays.",
+        "The neighbours have a new cat.",
+    ]
     made = []
     for _ in range(count):
         old, news, question, values = chance.choice(forms)
@@ -149,10 +201,12 @@ async def test_what_is_said_again_is_kept_once_with_both_sources(scheduler: Asyn
 @pytest.mark.parametrize(
     "pair",
     [
-        ("I like nuts.", "I do not like nuts."), ("Is he late?", "He is late."), ("Max bit Rex.", "Rex bit Max."),
+        ("I like nuts.", "I do not like nuts."),
+        ("Is he late?", "He is late."),
+        ("Max bit Rex.", "Rex bit Max."),
         ("It costs 12 euros.", "It costs 13 euros."),
     ],
-)  # fmt: skip
+)
 async def test_what_means_something_else_is_never_taken_for_the_same(
     scheduler: AsyncMemScheduler, pair: tuple[str, str]
 ) -> None:
@@ -175,18 +229,22 @@ async def test_a_long_utterance_is_split_and_nothing_of_it_is_lost(scheduler: As
 
 async def test_lasting_facts_about_the_user_are_told_apart(scheduler: AsyncMemScheduler) -> None:
     talk = conversation(
-        ("Alice", "I am allergic to nuts."), ("Alice", "The train was late."), ("Bob", "I live in Rome."),
+        ("Alice", "I am allergic to nuts."),
+        ("Alice", "The train was late."),
+        ("Bob", "I live in Rome."),
         ("Alice", "Do I like tea?"),
-    )  # fmt: skip
+    )
     await scheduler.submit_messages(talk)
     await idle(scheduler)
 
     types = {memory.text: memory.memory_type for memory in await memories_of(scheduler)}
 
     assert types == {
-        "I am allergic to nuts.": USER_MEMORY_TYPE, "The train was late.": LONG_TERM_MEMORY_TYPE,
-        "I live in Rome.": LONG_TERM_MEMORY_TYPE, "Do I like tea?": LONG_TERM_MEMORY_TYPE,
-    }  # fmt: skip
+        "I am allergic to nuts.": USER_MEMORY_TYPE,
+        "The train was late.": LONG_TERM_MEMORY_TYPE,
+        "I live in Rome.": LONG_TERM_MEMORY_TYPE,
+        "Do I like tea?": LONG_TERM_MEMORY_TYPE,
+    }
 
 
 async def test_who_spoke_when_and_in_which_session_is_kept(scheduler: AsyncMemScheduler) -> None:
@@ -196,8 +254,9 @@ async def test_who_spoke_when_and_in_which_session_is_kept(scheduler: AsyncMemSc
     first, second = sorted(await memories_of(scheduler), key=lambda memory: memory.turn)
 
     assert [(each.speaker, each.session_id, each.turn) for each in (first, second)] == [
-        ("Alice", "evening", 0), ("Bob", "evening", 1),
-    ]  # fmt: skip
+        ("Alice", "evening", 0),
+        ("Bob", "evening", 1),
+    ]
     assert first.at <= second.at
 
 

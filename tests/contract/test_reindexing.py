@@ -101,10 +101,18 @@ class Place:
 
 def memory_of(ref: CubeRef, number: int) -> Memory:
     return Memory(
-        memory_id=str(uuid5(NAMESPACE_DNS, f"{ref}{number}")), user_id=ref.user_id, mem_cube_id=ref.mem_cube_id,
-        text=f"Guest number {number} sleeps in room {number + 100}.", speaker="Alice", at=NOW, created_at=NOW,
-        updated_at=NOW, status="archived" if number % 5 == 4 else "activated", session_id="s", turn=number,
-    )  # fmt: skip
+        memory_id=str(uuid5(NAMESPACE_DNS, f"{ref}{number}")),
+        user_id=ref.user_id,
+        mem_cube_id=ref.mem_cube_id,
+        text=f"Guest number {number} sleeps in room {number + 100}.",
+        speaker="Alice",
+        at=NOW,
+        created_at=NOW,
+        updated_at=NOW,
+        status="archived" if number % 5 == 4 else "activated",
+        session_id="s",
+        turn=number,
+    )
 
 
 async def all_of(store: MemoryStore, ref: CubeRef = HOME) -> dict[str, Memory]:

@@ -22,8 +22,9 @@ TALK = conversation(
     ("Alice", "Did you like the fjords there?"),
     ("Bob", "Loved them, but it rained a lot."),
     ("Alice", "My tomatoes are ripe at last."),
-    item_id="norway", session_id="s1",
-)  # fmt: skip
+    item_id="norway",
+    session_id="s1",
+)
 
 
 @pytest.fixture(params=["in this process", "in the vector process"])
@@ -78,9 +79,13 @@ async def test_what_was_said_around_a_hit_is_found_with_it(scheduler: AsyncMemSc
 
 @pytest.mark.parametrize(
     ("query", "method", "is_found"),
-    [("tomatos", "dense", True), ("tomatos", "hybrid", True), ("photosynthesis", "lexical", False),
-     ("ripe", "lexical", True)],
-)  # fmt: skip
+    [
+        ("tomatos", "dense", True),
+        ("tomatos", "hybrid", True),
+        ("photosynthesis", "lexical", False),
+        ("ripe", "lexical", True),
+    ],
+)
 async def test_methods_find_by_form_by_word_or_by_both(
     scheduler: AsyncMemScheduler, query: str, method: str, is_found: bool
 ) -> None:
@@ -114,7 +119,7 @@ async def test_names_of_the_original_system_are_understood_and_others_named(sche
         ({"kind": ["fact"]}, set()),
         ({}, {"idea", "plan", "wish"}),
     ],
-)  # fmt: skip
+)
 async def test_filters_say_what_may_be_found(
     scheduler: AsyncMemScheduler, args: dict[str, Any], expected: set[str]
 ) -> None:
@@ -130,8 +135,9 @@ async def test_filters_say_what_may_be_found(
     assert {next(iter(result.memory.sources)).partition("#")[0] for result in found} == expected
 
 
-@pytest.mark.parametrize("args", [{"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"color": "red"},
-                                  {"neighbours": 7}, {"top": 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "args", [{"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"color": "red"}, {"neighbours": 7}, {"top": 1}]
+)
 async def test_what_is_no_filter_is_refused(scheduler: AsyncMemScheduler, args: dict[str, Any]) -> None:
     with pytest.raises(InvalidSearch, match=next(iter(args))):
         await search(scheduler, "anything", search_args=args)

@@ -228,9 +228,23 @@ async def test_one_full_label_does_not_stop_another(make_scheduler: MakeSchedule
 
 
 STRANGE = [
-    "a:b", "{x}", "}{", "with space", "sl/ash", "per%20cent", "*", "é漢🙂", "line\nbreak", "nul\0byte", "~", "MY_TASK",
-    "x" * 128, "' OR 1=1", "-", "..",
-]  # fmt: skip
+    "a:b",
+    "{x}",
+    "}{",
+    "with space",
+    "sl/ash",
+    "per%20cent",
+    "*",
+    "é漢🙂",
+    "line\nbreak",
+    "nul\0byte",
+    "~",
+    "MY_TASK",
+    "x" * 128,
+    "' OR 1=1",
+    "-",
+    "..",
+]
 
 
 async def test_labels_and_ids_may_hold_any_character(make_scheduler: MakeScheduler) -> None:
@@ -294,6 +308,11 @@ async def test_entries_are_readable_in_redis_cli(make_scheduler: MakeScheduler) 
     fields = dict(zip(texts[::2], texts[1::2], strict=True))
     assert fields.pop("submitted").isdecimal()
     assert fields == {
-        "v": "1", "item_id": sent.item_id, "user_id": "alice", "mem_cube_id": "home", "content": "hello",
-        "timestamp": sent.timestamp.isoformat(), "info": '{"n":1}',
-    }  # fmt: skip
+        "v": "1",
+        "item_id": sent.item_id,
+        "user_id": "alice",
+        "mem_cube_id": "home",
+        "content": "hello",
+        "timestamp": sent.timestamp.isoformat(),
+        "info": '{"n":1}',
+    }

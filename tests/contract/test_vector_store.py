@@ -111,8 +111,11 @@ async def test_dense_and_lexical_neighbours_of_one_tenant_come_in_one_call(
     assert dense.points[0].score == pytest.approx(1 / math.sqrt(1.01), abs=1e-5)
     assert dense.points[0].payload == {"cube": "a", "text": "text 1", "kind": "fact"}
     assert [(each.id, each.score, each.payload) for each in lexical.points] == [
-        (7, 8.0, None), (5, 6.0, None), (3, 4.0, None), (1, 2.0, None),
-    ]  # fmt: skip
+        (7, 8.0, None),
+        (5, 6.0, None),
+        (3, 4.0, None),
+        (1, 2.0, None),
+    ]
 
 
 async def test_a_search_sees_the_latest_payload(client: AsyncQdrantClient, name: str) -> None:
@@ -401,9 +404,14 @@ async def test_indexes_are_reported_and_dropped(process: AsyncQdrantClient, name
 
     schema = (await process.get_collection(name)).payload_schema
     assert {field: each.data_type.value for field, each in schema.items()} == {
-        "cube": "keyword", "number": "integer", "at": "datetime", "text": "text",
-        "float": "float", "bool": "bool", "uuid": "uuid",
-    }  # fmt: skip
+        "cube": "keyword",
+        "number": "integer",
+        "at": "datetime",
+        "text": "text",
+        "float": "float",
+        "bool": "bool",
+        "uuid": "uuid",
+    }
     assert schema["cube"].params == models.KeywordIndexParams(type="keyword", is_tenant=True)
     assert schema["text"].params == text
     words = models.FieldCondition(key="text", match=models.MatchText(text="words"))
@@ -431,26 +439,46 @@ async def test_points_come_as_columns_too(process: AsyncQdrantClient, name: str)
         (409, "already exists", "PUT", "collections/{name}", {"vectors": {"size": 4, "distance": "Dot"}}),
         (422, "name of a collection", "PUT", "collections/a%2Fb", {"vectors": {"size": 4, "distance": "Dot"}}),
         (400, "size", "PUT", "collections/new", {"vectors": {"size": 0, "distance": "Dot"}}),
-        (400, "expected dim: 4, got 2", "PUT", "collections/{name}/points",
-         {"points": [{"id": 1, "vector": {"dense": [1, 2, 3, 4]}}, {"id": 2, "vector": {"dense": [1, 2]}}]}),
+        (
+            400,
+            "expected dim: 4, got 2",
+            "PUT",
+            "collections/{name}/points",
+            {"points": [{"id": 1, "vector": {"dense": [1, 2, 3, 4]}}, {"id": 2, "vector": {"dense": [1, 2]}}]},
+        ),
         (400, "vector name", "PUT", "collections/{name}/points", {"points": [{"id": 1, "vector": {"other": [1]}}]}),
         (400, "UUID", "PUT", "collections/{name}/points", {"points": [{"id": "x", "vector": {}}]}),
-        (400, "as many values", "PUT", "collections/{name}/points",
-         {"points": [{"id": 1, "vector": {"lexical": {"indices": [1], "values": []}}}]}),
+        (
+            400,
+            "as many values",
+            "PUT",
+            "collections/{name}/points",
+            {"points": [{"id": 1, "vector": {"lexical": {"indices": [1], "values": []}}}]},
+        ),
         (400, "expected dim", "POST", "collections/{name}/points/query", {"query": [1.0], "using": "dense"}),
         (400, "unknown field mus", "POST", "collections/{name}/points/count", {"filter": {"mus": []}}),
-        (400, "JSON path", "POST", "collections/{name}/points/count",
-         {"filter": {"must": [{"key": "a..b", "match": {"value": 1}}]}}),
+        (
+            400,
+            "JSON path",
+            "POST",
+            "collections/{name}/points/count",
+            {"filter": {"must": [{"key": "a..b", "match": {"value": 1}}]}},
+        ),
         (400, "JSON", "POST", "collections/{name}/points/count", "{"),
         (400, "range index", "POST", "collections/{name}/points/scroll", {"order_by": "cube"}),
-        (404, "No point with id 99", "POST", "collections/{name}/points/payload",
-         {"payload": {"a": 1}, "points": [99]}),
+        (
+            404,
+            "No point with id 99",
+            "POST",
+            "collections/{name}/points/payload",
+            {"payload": {"a": 1}, "points": [99]},
+        ),
         (413, "larger than allowed", "PUT", "collections/{name}/points", " " * (64 * 1024 * 1024 + 1)),
         (422, "points or filter", "POST", "collections/{name}/points/delete", {}),
         (501, "recommend", "POST", "collections/{name}/points/query", {"query": {"recommend": {"positive": [1]}}}),
         (501, "does not support", "POST", "collections/{name}/snapshots", {}),
     ],
-)  # fmt: skip
+)
 async def test_a_refused_request_says_why_as_qdrant_does(
     socket_path: str, process: AsyncQdrantClient, name: str, status: int, what: str, method: str, path: str, body: Any
 ) -> None:

@@ -168,21 +168,33 @@ async def test_it_holds_what_the_question_needs_and_what_must_not_be_forgotten(s
 
 
 async def test_what_an_answer_used_stays_nearer_than_its_like(scheduler: AsyncMemScheduler) -> None:
-    rooms = [said(f"Guest {name} sleeps in the {colour} room.", number) for number, (name, colour) in enumerate(
-        [("Ada", "red"), ("Ben", "green"), ("Cem", "blue")])]  # fmt: skip
+    rooms = [
+        said(f"Guest {name} sleeps in the {colour} room.", number)
+        for number, (name, colour) in enumerate([("Ada", "red"), ("Ben", "green"), ("Cem", "blue")])
+    ]
     await tell(scheduler, *rooms, said("Which guest sleeps in which room?", 10, "query"))
 
     await tell(scheduler, said("Guest Ben sleeps in the green room.", 11, "answer"))
 
     assert (await texts_of(scheduler))[0] == "Guest Ben sleeps in the green room."
     used = {memory.text: memory.use_count for memory in await memories_of(scheduler)}
-    assert used == {"Guest Ada sleeps in the red room.": 0, "Guest Ben sleeps in the green room.": 1,
-                    "Guest Cem sleeps in the blue room.": 0}  # fmt: skip
+    assert used == {
+        "Guest Ada sleeps in the red room.": 0,
+        "Guest Ben sleeps in the green room.": 1,
+        "Guest Cem sleeps in the blue room.": 0,
+    }
 
 
 async def test_a_question_that_the_set_answers_brings_nothing_new_in(scheduler: AsyncMemScheduler) -> None:
-    await tell(scheduler, *(said(text, number) for number, text in enumerate([
-        "Rex eats carrots.", "Bob repairs motorcycles.", "The lake is frozen in January."])))  # fmt: skip
+    await tell(
+        scheduler,
+        *(
+            said(text, number)
+            for number, text in enumerate(
+                ["Rex eats carrots.", "Bob repairs motorcycles.", "The lake is frozen in January."]
+            )
+        ),
+    )
     await tell(scheduler, said("What does Rex eat?", 10, "query"))
     before = set(await texts_of(scheduler))
 

@@ -218,8 +218,13 @@ def test_status_counts_by_label_and_in_total(run_all: RunAll, submitted: Callabl
     table = [line.split() for line in shown.stdout.splitlines()]
 
     assert {name: status[name] for name in ("backlog", "remaining", "running", "orphaned", "delayed", "dead")} == {
-        "backlog": 3, "remaining": 3, "running": 0, "orphaned": 0, "delayed": 1, "dead": 0,
-    }  # fmt: skip
+        "backlog": 3,
+        "remaining": 3,
+        "running": 0,
+        "orphaned": 0,
+        "delayed": 1,
+        "dead": 0,
+    }
     assert status["labels"]["other"]["delayed"] == 1
     rows = {cells[0]: cells[1:7] for cells in table if len(cells) > 6}
     assert rows["work"] == ["2", "2", "0", "0", "0", "0"]
@@ -384,9 +389,14 @@ def test_live_is_no_without_workers_and_names_the_stale_one(here: Run, tmp_path:
 
 def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[ScheduleMessageItem]) -> None:
     listed, in_json, of_bob, two, old, shown, missing = run_all(
-        "dead list", "dead list --json", "dead list --user bob --json", "dead list --limit 2",
-        "dead list --before 1h", f"dead show {shlex.quote(dead_letters[2].item_id)}", "dead show nothing",
-    )  # fmt: skip
+        "dead list",
+        "dead list --json",
+        "dead list --user bob --json",
+        "dead list --limit 2",
+        "dead list --before 1h",
+        f"dead show {shlex.quote(dead_letters[2].item_id)}",
+        "dead show nothing",
+    )
 
     for message in dead_letters[:2]:
         assert f"{message.item_id}  fail  alice  errors" in listed.stdout
@@ -444,9 +454,13 @@ def test_clearing_is_for_one_label_or_for_all(run: Run, submitted: Callable[...,
 
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0), (None, 130, 1)])
 def test_clearing_asks_a_person(
-    environment: dict[str, str], submitted: Callable[..., None], real_redis: RedisServer,
-    answer: bytes | None, code: int, left: int,
-) -> None:  # fmt: skip
+    environment: dict[str, str],
+    submitted: Callable[..., None],
+    real_redis: RedisServer,
+    answer: bytes | None,
+    code: int,
+    left: int,
+) -> None:
     submitted("a")
     keyboard, terminal = pty.openpty()
     asking = subprocess.Popen(

@@ -171,13 +171,19 @@ async def test_a_strangers_record_gets_neither_into_another_cube_nor_over_anothe
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ({}, "has no text"), ({"text": " "}, "has no text"), ({"text": 7}, "has no text"),
-        ({"text": "x", "kind": "rumour"}, "kind:"), ({"text": "x", "turn": -1}, "turn and part are numbers"),
-        ({"text": "x", "turn": 2**40}, "turn and part are numbers"), ({"text": "x", "at": 10**18}, "a time or a text"),
-        ({"text": "x", "at": "now"}, "a time or a text"), ({"text": "\ud800"}, "a time or a text"),
-        ({"text": "x", "sources": ["a"]}, "sources:"), ({"text": "x", "replaces": "a"}, "replaces:"),
+        ({}, "has no text"),
+        ({"text": " "}, "has no text"),
+        ({"text": 7}, "has no text"),
+        ({"text": "x", "kind": "rumour"}, "kind:"),
+        ({"text": "x", "turn": -1}, "turn and part are numbers"),
+        ({"text": "x", "turn": 2**40}, "turn and part are numbers"),
+        ({"text": "x", "at": 10**18}, "a time or a text"),
+        ({"text": "x", "at": "now"}, "a time or a text"),
+        ({"text": "\ud800"}, "a time or a text"),
+        ({"text": "x", "sources": ["a"]}, "sources:"),
+        ({"text": "x", "replaces": "a"}, "replaces:"),
     ],
-)  # fmt: skip
+)
 async def test_a_record_that_is_no_memory_is_named_and_its_page_does_not_come_in(
     services: MemoryServices, record: dict[str, Any], said: str
 ) -> None:
@@ -226,8 +232,11 @@ async def test_a_cube_can_be_registered_from_an_object_a_folder_and_a_name(mos: 
 
     found = (await mos.search("rain"))["text_mem"]
     assert {each["cube_id"]: len(each["memories"]) for each in found} == {
-        "from a text": 1, "owner/like": 0, "weather": 1, "x" * 512: 0,
-    }  # fmt: skip
+        "from a text": 1,
+        "owner/like": 0,
+        "weather": 1,
+        "x" * 512: 0,
+    }
     assert len((await mos.search("rain", user_id="bob"))["text_mem"][0]["memories"]) == 1
 
 

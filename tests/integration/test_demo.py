@@ -68,8 +68,11 @@ def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
     """A demo that runs, with its workers up and something for them to do."""
     process = subprocess.Popen(
         [*COMMAND, "--keep", str(folder), *words],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if "submitted" in line or "Alice: " in line:
@@ -87,8 +90,11 @@ def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path
     started = time.monotonic()
     done = subprocess.run(
         [*COMMAND, "--pace", "0.05", "--keep", str(folder), "--svg", str(picture)],
-        env=environment(**own), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        env=environment(**own),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     seconds = time.monotonic() - started
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -125,8 +131,11 @@ def test_of_the_transport_nothing_is_lost_and_nothing_counted_twice_though_a_wor
     started = time.monotonic()
     done = subprocess.run(
         [*TRANSPORT, "--messages", "40", "--keep", str(folder), "--svg", str(picture)],
-        env=environment(**own), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        env=environment(**own),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     seconds = time.monotonic() - started
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -232,9 +241,15 @@ def test_whatever_went_wrong_is_said() -> None:
     said = "\n".join(line for line, _ in found.report())
 
     for problem in (
-        "2 not finished in time", "1 lost", "1 not counted", "1 counted twice", "1 that nobody submitted",
-        "1 in the dead letters", "exit code 3", "nothing that the killed worker held",
-    ):  # fmt: skip
+        "2 not finished in time",
+        "1 lost",
+        "1 not counted",
+        "1 counted twice",
+        "1 that nobody submitted",
+        "1 in the dead letters",
+        "exit code 3",
+        "nothing that the killed worker held",
+    ):
         assert f"WRONG: {problem}" in said or problem in said
     assert len(found.problems) == 8
     assert "none lost" not in said
@@ -323,7 +338,7 @@ def test_of_many_recovered_messages_the_first_ones_and_the_last_are_named() -> N
         ({"unfinished": 2}, "2 messages not finished in time"),
         ({"exit_code": 3}, "the workers ended with exit code 3"),
     ],
-)  # fmt: skip
+)
 def test_whatever_went_wrong_in_the_talk_is_said(change: dict[str, Any], problem: str) -> None:
     found = talk_evidence()
     for name, value in change.items():

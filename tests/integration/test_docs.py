@@ -171,8 +171,9 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
     assert imported - floor - {package} <= ALLOWED[package]
     if package == "handlers":
         assert set(re.findall(r"from (memsched\.worker\.\w+)", code)) == {
-            "memsched.worker.context", "memsched.worker.handlers",
-        }  # fmt: skip
+            "memsched.worker.context",
+            "memsched.worker.handlers",
+        }
 
 
 def test_the_table_of_fields_is_what_the_wire_form_has() -> None:
@@ -181,9 +182,17 @@ def test_the_table_of_fields_is_what_the_wire_form_has() -> None:
     }
 
     everything = ScheduleMessageItem(
-        user_id="u", mem_cube_id="c", label="L", content="x", task_id="t", session_id="s", trace_id="t", user_name="n",
-        info={}, chat_history=[],
-    )  # fmt: skip
+        user_id="u",
+        mem_cube_id="c",
+        label="L",
+        content="x",
+        task_id="t",
+        session_id="s",
+        trace_id="t",
+        user_name="n",
+        info={},
+        chat_history=[],
+    )
     assert set(fields_of) == set(everything.to_wire()[::2])
     assert fields_of["user_id"][1] == f"1 to {MAX_ID_CHARACTERS} characters"
     assert WIRE_VERSION == "1"
@@ -447,9 +456,16 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
         {name: value for name, value in good.items() if name != missing} for missing in good
     ]
     for wrong in (
-        {"user_id": ""}, {"item_id": "x" * 513}, {"content": b"\xff"}, {"v": "2"}, {"timestamp": "yesterday"},
-        {"timestamp": "2026-01-02T03:04:05"}, {"info": "[1]"}, {"info": "{"}, {"chat_history": "{}"},
-    ):  # fmt: skip
+        {"user_id": ""},
+        {"item_id": "x" * 513},
+        {"content": b"\xff"},
+        {"v": "2"},
+        {"timestamp": "yesterday"},
+        {"timestamp": "2026-01-02T03:04:05"},
+        {"info": "[1]"},
+        {"info": "{"},
+        {"chat_history": "{}"},
+    ):
         bad.append({**good, **wrong})
     wide = {f"field {number}": "x" for number in range(5000)}
     bad += [{**good, **dict(list(wide.items())[:998])}, {**good, **wide}]
@@ -494,10 +510,14 @@ async def test_the_rights_that_the_operations_page_gives_are_enough(
                 context.submit(message.model_copy(update={"item_id": "next", "content": "follows"}))
                 context.log(
                     ScheduleLogForWebItem(
-                        user_id="u", mem_cube_id="c", label="DEMO", from_memory_type="", to_memory_type="",
+                        user_id="u",
+                        mem_cube_id="c",
+                        label="DEMO",
+                        from_memory_type="",
+                        to_memory_type="",
                         log_content="",
                     )
-                )  # fmt: skip
+                )
         await asyncio.sleep(0.15)
 
     def message(content: str) -> ScheduleMessageItem:
@@ -568,9 +588,13 @@ def _as_producer(socket: str, command: list[str]) -> None:
 
 def run_python(code: list[str], folder: Path, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, *code], cwd=folder, env=clean_environment(**environment), capture_output=True, text=True,
+        [sys.executable, *code],
+        cwd=folder,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
         timeout=45,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -631,21 +655,24 @@ async def test_the_readme_s_commands_run_a_worker_and_messages(tmp_path: Path) -
 
 def test_the_operations_page_deletes_all_that_a_user_s_own_cubes_hold(tmp_path: Path) -> None:
     (deleting,) = blocks(OPERATIONS, "python", "### Deleting a user's data")
-    before, after = """
+    before, after = (
+        """
 from memsched import MOS
 mos = MOS()
 mos.add("I am allergic to nuts.", mem_cube_id="home", user_id="alice", wait=True)
 mos.add("I like nuts.", mem_cube_id="home", user_id="bob", wait=True)
 mos.share_cube_with_user("home", "alice", user_id="bob")
 mos.stop()
-""", """
+""",
+        """
 delete_everything_of("alice")
 mos = MOS()
 for cube in mos.get_all(user_id="alice")["text_mem"]:
     print(cube["cube_id"], [memory.text for memory in cube["memories"]])
 print(mos.working_set("home", user_id="alice"))
 mos.stop()
-"""  # fmt: skip
+""",
+    )
 
     said = run_python(["-c", before + deleting + after], tmp_path).splitlines()
 

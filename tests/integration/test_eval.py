@@ -53,8 +53,11 @@ def file(tmp_path: Path) -> Path:
 def evaluate(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "memsched.cli", "eval", "locomo", *words],
-        env=clean_environment(COLUMNS="120", **environment), capture_output=True, text=True, timeout=80,
-    )  # fmt: skip
+        env=clean_environment(COLUMNS="120", **environment),
+        capture_output=True,
+        text=True,
+        timeout=80,
+    )
 
 
 def test_conversations_are_replayed_and_the_evidence_is_found(file: Path, tmp_path: Path) -> None:
@@ -95,12 +98,14 @@ def test_conversations_with_the_same_words_and_ids_are_kept_apart(file: Path, tm
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("no json", "Expecting value"), ("{}", "a list of conversations"), ("[]", "a list of conversations"),
+        ("no json", "Expecting value"),
+        ("{}", "a list of conversations"),
+        ("[]", "a list of conversations"),
         ('[{"sample_id": "x"}]', "conversation 0: KeyError: 'conversation'"),
         ('[{"conversation": {"session_1": [], "session_1_date_time": "today"}}]', "conversation 0: ValueError"),
         ('[{"conversation": 7}]', "conversation 0"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_none_is_a_clear_error(tmp_path: Path, content: str, what: str) -> None:
     file = tmp_path / "talks.json"
     file.write_text(content)

@@ -22,9 +22,13 @@ pytestmark = pytest.mark.timeout(90)
 
 def run(name: str, folder: Path, *options: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), *options], cwd=folder, env=clean_environment(**environment),
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *options],
+        cwd=folder,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return done.stdout

@@ -54,8 +54,9 @@ def test_the_table_of_search_args_has_every_one_with_its_default() -> None:
     cells = table(section(MEMORY, "## Search"), "`search_args`")
     shown = {name: named(default)[0] for names, default, _ in cells for name in named(names)}
 
-    expected = {name: repr(field.get_default(call_default_factory=True))
-                for name, field in SearchArgs.model_fields.items()}  # fmt: skip
+    expected = {
+        name: repr(field.get_default(call_default_factory=True)) for name, field in SearchArgs.model_fields.items()
+    }
     assert shown == expected
 
 
@@ -92,8 +93,11 @@ def test_the_table_of_the_policy_s_parts_has_their_weights() -> None:
     shown = {named(part)[0]: float(weight) for part, weight, _ in cells}
 
     assert shown == {
-        "relevance": standard._RELEVANCE, "value": standard._VALUE, "use": standard._USE, "recency": standard._RECENCY,
-    }  # fmt: skip
+        "relevance": standard._RELEVANCE,
+        "value": standard._VALUE,
+        "use": standard._USE,
+        "recency": standard._RECENCY,
+    }
     state, candidates = _cube()
     (chosen, *_) = StandardPolicy().choose(state, candidates, 20)
     assert set(chosen.parts) == set(shown)
@@ -237,9 +241,14 @@ def _cube() -> tuple[CubeState, list[Candidate]]:
     def memory(text: str, day: int) -> Memory:
         at = datetime(2026, 1, day, tzinfo=UTC)
         return Memory(
-            memory_id=str(uuid.uuid5(uuid.NAMESPACE_OID, text)), user_id="alice", mem_cube_id="home", text=text,
-            at=at, created_at=at, updated_at=at,
-        )  # fmt: skip
+            memory_id=str(uuid.uuid5(uuid.NAMESPACE_OID, text)),
+            user_id="alice",
+            mem_cube_id="home",
+            text=text,
+            at=at,
+            created_at=at,
+            updated_at=at,
+        )
 
     candidates = [
         Candidate(memory("old", 1)),

@@ -135,12 +135,18 @@ async def test_a_cube_that_is_not_named_is_the_users_only_one(mos: AsyncMOS) -> 
 @pytest.mark.parametrize(
     "given",
     [
-        {}, {"messages": PETS, "memory_content": "x"}, {"memory_content": " "}, {"messages": []}, {"messages": [7]},
-        {"messages": [{"role": "user"}]}, {"messages": [{"role": "system", "content": "be nice"}]},
-        {"messages": "\ud800"}, {"memory_content": "x", "mem_cube_id": ""},
+        {},
+        {"messages": PETS, "memory_content": "x"},
+        {"memory_content": " "},
+        {"messages": []},
+        {"messages": [7]},
+        {"messages": [{"role": "user"}]},
+        {"messages": [{"role": "system", "content": "be nice"}]},
+        {"messages": "\ud800"},
+        {"memory_content": "x", "mem_cube_id": ""},
         {"memory_content": "x", "user_id": _TOO_LONG},
     ],
-)  # fmt: skip
+)
 async def test_what_cannot_be_remembered_is_refused_at_once(mos: AsyncMOS, given: dict[str, Any]) -> None:
     with pytest.raises((InvalidMessage, InvalidId)):
         await mos.add(**given)
@@ -157,8 +163,9 @@ async def test_ids_of_any_text_work(mos: AsyncMOS) -> None:
     assert texts(await mos.search("rain", user_id=user)) == {cube: ["I like rain."]}
     assert await mos.list_users() == [{"user_id": user, "user_name": "Ä"}]
     assert await mos.get_user_info(user) == {
-        "user_id": user, "accessible_cubes": [{"cube_id": cube, "owner_id": user, "permission": "write"}],
-    }  # fmt: skip
+        "user_id": user,
+        "accessible_cubes": [{"cube_id": cube, "owner_id": user, "permission": "write"}],
+    }
 
 
 async def test_a_user_without_an_id_gets_one(mos: AsyncMOS) -> None:
@@ -249,11 +256,15 @@ async def test_who_may_only_read_can_find_and_change_nothing(mos: AsyncMOS) -> N
     assert len(texts(await mos.get_all(**bob))["alice/home"]) == 3
     assert {each.text for each in await mos.working_set(**bob)}
     for attempt in (
-        mos.add(memory_content="x", **bob), mos.update(memory_id, "x", **bob), mos.delete(memory_id, **bob),
-        mos.update(memory_id, "x", user_id="bob"), mos.delete(memory_id, user_id="bob"),
-        mos.delete_all("alice/home", "bob"), mos.load("nowhere", "alice/home", "bob"),
+        mos.add(memory_content="x", **bob),
+        mos.update(memory_id, "x", **bob),
+        mos.delete(memory_id, **bob),
+        mos.update(memory_id, "x", user_id="bob"),
+        mos.delete(memory_id, user_id="bob"),
+        mos.delete_all("alice/home", "bob"),
+        mos.load("nowhere", "alice/home", "bob"),
         mos.share_cube_with_user("alice/home", "carol", user_id="bob"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(CubeForbidden):
             await attempt
 
@@ -283,9 +294,10 @@ async def test_a_memory_of_others_is_not_known_whoever_has_its_id(mos: AsyncMOS)
     for wrong in (memory_id, str(uuid4()), "1", "", "../x", memory_id.upper()):
         for more in ({}, {"mem_cube_id": "home"}):
             for attempt in (
-                mos.get(wrong, user_id="eve", **more), mos.delete(wrong, user_id="eve", **more),
+                mos.get(wrong, user_id="eve", **more),
+                mos.delete(wrong, user_id="eve", **more),
                 mos.update(wrong, "x", user_id="eve", **more),
-            ):  # fmt: skip
+            ):
                 with pytest.raises(UnknownMemory):
                     await attempt
 

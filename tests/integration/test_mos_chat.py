@@ -140,9 +140,14 @@ async def test_the_next_prompt_repeats_the_turns_of_the_same_session_and_of_no_o
         return [each["content"] for each in chats(model)[number].body["messages"] if each["role"] == "user"]
 
     assert [turns(number) for number in range(7)] == [
-        ["Question 0?"], ["Question 0?", "Question 1?"], ["Question 0?", "Question 1?", "Question 2?"],
-        ["Question 1?", "Question 2?", "Question 3?"], ["Elsewhere?"], ["Whose?"], ["And now?"],
-    ]  # fmt: skip
+        ["Question 0?"],
+        ["Question 0?", "Question 1?"],
+        ["Question 0?", "Question 1?", "Question 2?"],
+        ["Question 1?", "Question 2?", "Question 3?"],
+        ["Elsewhere?"],
+        ["Whose?"],
+        ["And now?"],
+    ]
 
 
 async def test_what_was_said_about_one_cube_is_not_in_the_prompt_about_another(
@@ -177,9 +182,15 @@ async def test_what_the_model_reads_in_a_conversation_is_there_when_the_task_is_
 ) -> None:
     mos = make_mos(model)
     fact = {
-        "kind": "fact", "text": "Ann is allergic to nuts.", "quote": "Ann is allergic to nuts", "source_turns": [0],
-        "about_user": False, "when": None, "importance": 0.95, "tags": ["health"],
-    }  # fmt: skip
+        "kind": "fact",
+        "text": "Ann is allergic to nuts.",
+        "quote": "Ann is allergic to nuts",
+        "source_turns": [0],
+        "about_user": False,
+        "when": None,
+        "importance": 0.95,
+        "tags": ["health"],
+    }
     model.then(says_json({"memories": [fact]}, delay_seconds=0.2))
 
     await mos.add([ALLERGIC], mem_cube_id="home", wait=True, timeout=SECONDS)

@@ -55,10 +55,18 @@ def lines_of(*documents: Any) -> bytes:
 
 def test_bad_lines_are_named_and_do_not_stop_the_others(environment: dict[str, str], real_redis: RedisServer) -> None:
     given = lines_of(
-        {**GOOD, "info": {"n": 1}, "session_id": "s"}, b"", b"{", [1], {**GOOD, "user_id": None}, b"\xff",
-        {**GOOD, "color": 1}, b'{"user_id": "a", "mem_cube_id": "c", "label": "work", "content": "\\ud800"}',
-        {**GOOD, "mem_cube": {}}, {**GOOD, "content": "\x1b[2J last", "\x1b[2J": 1}, {**GOOD, "content": "last"},
-    )  # fmt: skip
+        {**GOOD, "info": {"n": 1}, "session_id": "s"},
+        b"",
+        b"{",
+        [1],
+        {**GOOD, "user_id": None},
+        b"\xff",
+        {**GOOD, "color": 1},
+        b'{"user_id": "a", "mem_cube_id": "c", "label": "work", "content": "\\ud800"}',
+        {**GOOD, "mem_cube": {}},
+        {**GOOD, "content": "\x1b[2J last", "\x1b[2J": 1},
+        {**GOOD, "content": "last"},
+    )
 
     done = run([*SUBMIT, "-", "--batch", "2"], environment, given)
 

@@ -87,8 +87,13 @@ async def test_the_rest_is_handed_back_without_using_up_an_attempt(
     assert len(rows) >= 4
     status = await scheduler.get_tasks_status()
     assert {name: status[name] for name in ("backlog", "remaining", "running", "orphaned", "delayed", "dead")} == {
-        "backlog": 10, "remaining": 10, "running": 0, "orphaned": 0, "delayed": 0, "dead": 0,
-    }  # fmt: skip
+        "backlog": 10,
+        "remaining": 10,
+        "running": 0,
+        "orphaned": 0,
+        "delayed": 0,
+        "dead": 0,
+    }
     consumers = real_redis.client.xinfo_consumers(lane_of(scheduler, label).stream, GROUP)
     assert {row["name"] for row in consumers} <= {NOBODY}
 

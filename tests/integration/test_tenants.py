@@ -17,12 +17,28 @@ pytestmark = pytest.mark.timeout(90)
 
 TENANTS = [
     # what is equal when both ids are put together by some mark
-    ("a", "b"), ("a/b", "c"), ("a", "b/c"), ("a:b", "c"), ("a", "b:c"), ("a|b", "c"), ("a", "b|c"), ("a b", "c"),
+    ("a", "b"),
+    ("a/b", "c"),
+    ("a", "b/c"),
+    ("a:b", "c"),
+    ("a", "b:c"),
+    ("a|b", "c"),
+    ("a", "b|c"),
+    ("a b", "c"),
     # what means something in a key, a pattern, a format, an escaping, a query
-    ("a%2Fb", "c"), ("a%252Fb", "c"), ("{a}", "b"), ("{a", "b}"), ("*", "c"), ("a", "*"), ("a'", '"b\n'),
+    ("a%2Fb", "c"),
+    ("a%252Fb", "c"),
+    ("{a}", "b"),
+    ("{a", "b}"),
+    ("*", "c"),
+    ("a", "*"),
+    ("a'", '"b\n'),
     # what looks equal to a careless eye: case, forms of a letter
-    ("A", "b"), ("\u00e9", "b"), ("e\u0301", "b"), ("\u24b6", "b"),
-]  # fmt: skip
+    ("A", "b"),
+    ("\u00e9", "b"),
+    ("e\u0301", "b"),
+    ("\u24b6", "b"),
+]
 SAME = ["We talked about the code of the safe.", "The safe is in the cellar."]
 QUESTION = "What is the code of the safe?"
 

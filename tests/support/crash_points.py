@@ -82,9 +82,14 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         self._log = (folder / "workers.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.crash_points"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log, env=clean_environment(), text=True, cwd=folder,
-        )  # fmt: skip
+            [sys.executable, "-m", "support.crash_points"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=clean_environment(),
+            text=True,
+            cwd=folder,
+        )
 
     def worker(self, **environment: str) -> int:
         """The process id of a new worker, which takes its settings from here."""

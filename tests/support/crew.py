@@ -130,10 +130,14 @@ class Crew:
 
     def environment(self, **settings: Any) -> dict[str, str]:
         given = {
-            "redis_url": self.url, "app": "support.handlers:app", "liveness_dir": self.folder / "live",
-            "log_format": "json", "memory": False,
-            **self.settings, **settings,
-        }  # fmt: skip
+            "redis_url": self.url,
+            "app": "support.handlers:app",
+            "liveness_dir": self.folder / "live",
+            "log_format": "json",
+            "memory": False,
+            **self.settings,
+            **settings,
+        }
         return clean_environment(
             **{f"MEMSCHED_{name.upper()}": str(value) for name, value in given.items()},
             **{RECORD: str(self.record.path)},

@@ -20,9 +20,12 @@ def delivery(
     item = message(content, label=label, **given)
     flat = [*item.to_wire(), "submitted", "1", *(text for pair in (fields or {}).items() for text in pair)]
     found = read_entry(
-        KEYS.lane(label, item.user_id, item.mem_cube_id), f"{next(_numbers)}-0".encode(),
-        [text.encode() for text in flat], count=claims, previous_owner=owner,
-    )  # fmt: skip
+        KEYS.lane(label, item.user_id, item.mem_cube_id),
+        f"{next(_numbers)}-0".encode(),
+        [text.encode() for text in flat],
+        count=claims,
+        previous_owner=owner,
+    )
     assert not isinstance(found, Malformed)
     return found
 

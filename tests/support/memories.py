@@ -15,7 +15,13 @@ def memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: Any) ->
     at = FIRST + timedelta(minutes=minute)
     speaker = fields.get("speaker", "")
     values = {
-        "memory_id": text, "user_id": "alice", "mem_cube_id": "home", "text": text, "at": at, "created_at": at,
-        "updated_at": at, "content_hash": content_hash(speaker, text),
-    }  # fmt: skip
+        "memory_id": text,
+        "user_id": "alice",
+        "mem_cube_id": "home",
+        "text": text,
+        "at": at,
+        "created_at": at,
+        "updated_at": at,
+        "content_hash": content_hash(speaker, text),
+    }
     return Memory(**{**values, **fields})

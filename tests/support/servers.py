@@ -64,12 +64,27 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         command = [
-            self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", f"{self.folder}/s",
-            "--dir", str(self.folder), "--save", "", "--appendonly", "yes",
+            self.program,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--unixsocket",
+            f"{self.folder}/s",
+            "--dir",
+            str(self.folder),
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
             # Written before every answer, and left to the kernel: that survives a SIGKILL of the server for certain.
             # With everysec, the server holds writes back, after the answer, while a slow disk is still syncing.
-            "--appendfsync", "no", "--loglevel", "notice", *self._options,
-        ]  # fmt: skip
+            "--appendfsync",
+            "no",
+            "--loglevel",
+            "notice",
+            *self._options,
+        ]
         self.process = spawn(command, log=self.folder / "log")
         self._client = redis.Redis(unix_socket_path=f"{self.folder}/s", decode_responses=True)
         wait_until(self._answers, f"{self.program} to answer in {self.folder}")

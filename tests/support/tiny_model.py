@@ -28,10 +28,13 @@ def write_model(folder: Path, *, prefix: str = "", dtype: Any = np.float32, seed
     for number in range(LAYERS):
         layer = f"encoder.layer.{number}"
         for part, (rows, columns) in {
-            "attention.self.query": (HIDDEN, HIDDEN), "attention.self.key": (HIDDEN, HIDDEN),
-            "attention.self.value": (HIDDEN, HIDDEN), "attention.output.dense": (HIDDEN, HIDDEN),
-            "intermediate.dense": (INNER, HIDDEN), "output.dense": (HIDDEN, INNER),
-        }.items():  # fmt: skip
+            "attention.self.query": (HIDDEN, HIDDEN),
+            "attention.self.key": (HIDDEN, HIDDEN),
+            "attention.self.value": (HIDDEN, HIDDEN),
+            "attention.output.dense": (HIDDEN, HIDDEN),
+            "intermediate.dense": (INNER, HIDDEN),
+            "output.dense": (HIDDEN, INNER),
+        }.items():
             shapes[f"{layer}.{part}.weight"] = (rows, columns)
             shapes[f"{layer}.{part}.bias"] = (rows,)
         for part in ("attention.output.LayerNorm", "output.LayerNorm"):
@@ -39,9 +42,15 @@ def write_model(folder: Path, *, prefix: str = "", dtype: Any = np.float32, seed
     weights = {prefix + name: random.normal(0, 0.5, shape).astype(dtype) for name, shape in shapes.items()}
     save_file(weights, folder / "model.safetensors")
     settings = {
-        "model_type": "bert", "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-        "intermediate_size": INNER, "max_position_embeddings": LONGEST, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
-    } | config  # fmt: skip
+        "model_type": "bert",
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": INNER,
+        "max_position_embeddings": LONGEST,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+    } | config
     (folder / "config.json").write_text(json.dumps(settings))
     _tokenizer().save(str(folder / "tokenizer.json"))
     return folder

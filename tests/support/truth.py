@@ -43,15 +43,16 @@ class Sampler:
         self.most_orphaned = max(self.most_orphaned, counts.orphaned)
         checks = {
             "backlog = running + remaining": counts.backlog == counts.running + counts.remaining,
-            "backlog within what is provably unfinished":
-                self.submitted - after <= counts.backlog <= self.submitted - before,
+            "backlog within what is provably unfinished": self.submitted - after
+            <= counts.backlog
+            <= self.submitted - before,
             "orphaned and delayed are parts of remaining": counts.orphaned + counts.delayed <= counts.remaining,
             "no negative numbers": min(counts.running, counts.remaining, counts.orphaned, counts.delayed) >= 0,
             "orphaned only where a worker died": deaths > 0 or counts.orphaned == 0,
             "running only where a worker lives": counts.running == 0 or any(one.alive for one in status.workers),
-            "the total is the sum of the labels":
-                status.total.backlog == sum(one.backlog for one in status.labels.values()),
-        }  # fmt: skip
+            "the total is the sum of the labels": status.total.backlog
+            == sum(one.backlog for one in status.labels.values()),
+        }
         self.wrong += [
             f"not so: {claim}; finished between {before} and {after} of {self.submitted}, {deaths} deaths, {counts}"
             for claim, holds in checks.items()

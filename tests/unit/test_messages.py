@@ -34,10 +34,19 @@ TIMES = st.datetimes(
 )
 MESSAGES = st.builds(
     ScheduleMessageItem,
-    item_id=IDS, user_id=IDS, mem_cube_id=IDS, label=st.just("task"), content=UNICODE, timestamp=TIMES,
-    task_id=OPTIONAL, session_id=OPTIONAL, trace_id=OPTIONAL, user_name=OPTIONAL,
-    info=st.none() | st.dictionaries(UNICODE, JSON, max_size=4), chat_history=st.none() | st.lists(JSON, max_size=4),
-)  # fmt: skip
+    item_id=IDS,
+    user_id=IDS,
+    mem_cube_id=IDS,
+    label=st.just("task"),
+    content=UNICODE,
+    timestamp=TIMES,
+    task_id=OPTIONAL,
+    session_id=OPTIONAL,
+    trace_id=OPTIONAL,
+    user_name=OPTIONAL,
+    info=st.none() | st.dictionaries(UNICODE, JSON, max_size=4),
+    chat_history=st.none() | st.lists(JSON, max_size=4),
+)
 
 
 def through_the_wire(sent: ScheduleMessageItem) -> ScheduleMessageItem:
@@ -208,10 +217,15 @@ def test_messages_come_one_by_one_or_as_any_iterable() -> None:
 def event(**fields: Any) -> ScheduleLogForWebItem:
     return ScheduleLogForWebItem(
         **{
-            "user_id": "u", "mem_cube_id": "c", "label": "add", "from_memory_type": "WorkingMemory",
-            "to_memory_type": "LongTermMemory", "log_content": "moved", **fields,
+            "user_id": "u",
+            "mem_cube_id": "c",
+            "label": "add",
+            "from_memory_type": "WorkingMemory",
+            "to_memory_type": "LongTermMemory",
+            "log_content": "moved",
+            **fields,
         }
-    )  # fmt: skip
+    )
 
 
 def test_an_event_has_all_sizes_and_capacities_by_default() -> None:

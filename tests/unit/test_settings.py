@@ -131,10 +131,13 @@ def test_a_bad_argument_names_its_setting() -> None:
 @pytest.mark.parametrize(
     ("value", "url"),
     [
-        ("true", "redis://localhost:6379/0"), ("True", "redis://localhost:6379/0"), ("1", "redis://localhost:6379/0"),
-        ("false", "memory://"), ("OFF", "memory://"),
+        ("true", "redis://localhost:6379/0"),
+        ("True", "redis://localhost:6379/0"),
+        ("1", "redis://localhost:6379/0"),
+        ("false", "memory://"),
+        ("OFF", "memory://"),
     ],
-)  # fmt: skip
+)
 def test_the_original_systems_switch_is_understood(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
 ) -> None:

@@ -21,10 +21,32 @@ TREAT = "Can I give Max a peanut butter treat?"
 
 _ENTRIES_A_DAY = 4
 _TOWNS = (
-    "Donaueschingen", "Tuttlingen", "Sigmaringen", "Ulm", "Ingolstadt", "Regensburg", "Passau", "Linz", "Krems",
-    "Vienna", "Bratislava", "Komarom", "Esztergom", "Budapest", "Mohacs", "Vukovar", "Novi Sad", "Belgrade",
-    "Golubac", "Vidin", "Ruse", "Silistra", "Braila", "Tulcea", "Sulina",
-)  # fmt: skip
+    "Donaueschingen",
+    "Tuttlingen",
+    "Sigmaringen",
+    "Ulm",
+    "Ingolstadt",
+    "Regensburg",
+    "Passau",
+    "Linz",
+    "Krems",
+    "Vienna",
+    "Bratislava",
+    "Komarom",
+    "Esztergom",
+    "Budapest",
+    "Mohacs",
+    "Vukovar",
+    "Novi Sad",
+    "Belgrade",
+    "Golubac",
+    "Vidin",
+    "Ruse",
+    "Silistra",
+    "Braila",
+    "Tulcea",
+    "Sulina",
+)
 _MEALS = ("noodles with mushrooms", "rice and beans", "bread and cheese", "lentil soup", "dumplings", "fried fish")
 _COMPANY = ("a heron", "two anglers", "a ferryman", "a school class", "an otter", "a painter", "three cyclists")
 
@@ -53,9 +75,14 @@ class Turn:
         if self.label == ADD_LABEL:
             said = [{"role": ASSISTANT if self.by else "user", "content": self.text, "id": reference}]
         return ScheduleMessageItem(
-            user_id=self.user, mem_cube_id=CUBES[self.user], label=self.label, content=self.text,
-            user_name=NAMES[self.user], session_id=f"{self.user}-today", chat_history=said,
-        )  # fmt: skip
+            user_id=self.user,
+            mem_cube_id=CUBES[self.user],
+            label=self.label,
+            content=self.text,
+            user_name=NAMES[self.user],
+            session_id=f"{self.user}-today",
+            chat_history=said,
+        )
 
 
 def _reply(user: str, text: str) -> Turn:

@@ -144,9 +144,10 @@ class Evidence:
         doubled = [reference for reference, count in self.sources.items() if count > 1]
         strange = self.sources.keys() - self.said.keys()
         changed = [
-            reference for reference, turn in self.said.items()
+            reference
+            for reference, turn in self.said.items()
             if reference in self.texts and self.texts[reference] != turn.text
-        ]  # fmt: skip
+        ]
         total = sum(map(len, self.by_user.values()))
         found = {
             f"{len(missing)} are lost{self._example(missing)}": missing,

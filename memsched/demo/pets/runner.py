@@ -199,9 +199,11 @@ class Play:
                 await asyncio.sleep(_POLL_SECONDS)
         await self._watch.look()
         return Ready(
-            [each.text for each in before], [each.text for each in state.working_set],
-            (asked - began) * 1000, renewed_ms,
-        )  # fmt: skip
+            [each.text for each in before],
+            [each.text for each in state.working_set],
+            (asked - began) * 1000,
+            renewed_ms,
+        )
 
     async def _submit(self, turns: Sequence[Turn]) -> None:
         messages = []

@@ -146,9 +146,14 @@ def described(turn: Turn) -> Text:
 
 def _panel(title: str, lines: Sequence[Text], width: int, height: int) -> Panel:
     return Panel(
-        Group(*lines), title=title, title_align="left", box=box.ROUNDED, width=width, height=height + 2,
+        Group(*lines),
+        title=title,
+        title_align="left",
+        box=box.ROUNDED,
+        width=width,
+        height=height + 2,
         border_style="dim",
-    )  # fmt: skip
+    )
 
 
 def _memory(memory: WorkingMemory, new: bool) -> Text:

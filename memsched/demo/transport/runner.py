@@ -158,11 +158,13 @@ class Play:
         await self._until_all_are_up()
         messages = [
             ScheduleMessageItem(
-                user_id=USERS[number % len(USERS)], mem_cube_id="home", label=LABEL,
+                user_id=USERS[number % len(USERS)],
+                mem_cube_id="home",
+                label=LABEL,
                 content=f"message {number + 1}",
             )
             for number in range(plan.messages)
-        ]  # fmt: skip
+        ]
         began = time.monotonic()
         await Producer(self._server, self.keys, self._settings).submit(messages)
         stage.say(f"{in_words(plan.messages)} of {len(USERS)} users submitted")

@@ -11,8 +11,17 @@ from memsched.embedded.vectors.filters import Json, as_object
 from memsched.embedded.vectors.updates import Vectors
 
 # What tunes a Qdrant server without changing its answers; taken, reported, and of no effect here.
-TUNING = ("hnsw_config", "optimizers_config", "wal_config", "quantization_config", "strict_mode_config",
-          "shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")  # fmt: skip
+TUNING = (
+    "hnsw_config",
+    "optimizers_config",
+    "wal_config",
+    "quantization_config",
+    "strict_mode_config",
+    "shard_number",
+    "replication_factor",
+    "write_consistency_factor",
+    "on_disk_payload",
+)
 _COLLECTION_FIELDS = ("vectors", "sparse_vectors", "metadata", "sharding_method", *TUNING)
 _DISTANCES = {name.lower(): getattr(edge.Distance, name) for name in ("Cosine", "Euclid", "Dot", "Manhattan")}
 _DATATYPES = {
@@ -39,8 +48,16 @@ def dense_vectors(config: Json) -> dict[str, Json]:
     if not isinstance(vectors, dict):
         raise bad_request("vectors must be an object")
     named = {"": vectors} if "size" in vectors else vectors
-    fields = ("size", "distance", "datatype", "multivector_config", "hnsw_config", "quantization_config",
-              "on_disk", "memory")  # fmt: skip
+    fields = (
+        "size",
+        "distance",
+        "datatype",
+        "multivector_config",
+        "hnsw_config",
+        "quantization_config",
+        "on_disk",
+        "memory",
+    )
     return {name: as_object(vector, f"vector {name}", *fields) for name, vector in named.items()}
 
 

@@ -210,9 +210,13 @@ class Cubes:
             await self._run([_UNGRANT.command([grants], [grantee, change], as_int)])
             raise CubeExists(with_user, unescape(local), "the user has another cube of that name")
         log.info(
-            "a cube is shared", action="cube.shared", user_id=owner, mem_cube_id=mem_cube_id,
-            with_user=with_user, permission=permission.value,
-        )  # fmt: skip
+            "a cube is shared",
+            action="cube.shared",
+            user_id=owner,
+            mem_cube_id=mem_cube_id,
+            with_user=with_user,
+            permission=permission.value,
+        )
         return Grant(with_user, unescape(local), permission)
 
     async def revoke(self, owner: str, mem_cube_id: str, from_user: str) -> bool:
@@ -224,11 +228,13 @@ class Cubes:
         check_ids(owner, mem_cube_id)
         check_id("user_id", from_user)
         grants, grantee = self._keys.user_grants(owner, mem_cube_id), escape(from_user)
-        entry, change, noted = await self._run([
-            Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
-            Command(("HINCRBY", self._keys.user(owner), "changes", 1), as_int),
-            Command(("HGET", grants, grantee), _text_or_none),
-        ])  # fmt: skip
+        entry, change, noted = await self._run(
+            [
+                Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
+                Command(("HINCRBY", self._keys.user(owner), "changes", 1), as_int),
+                Command(("HGET", grants, grantee), _text_or_none),
+            ]
+        )
         if entry != AccessState.OWN:
             raise _not_owner(owner, mem_cube_id, entry or "")
         if noted is None:
@@ -238,9 +244,12 @@ class Cubes:
         await self._run([_WITHDRAW.command([self._keys.user_cubes(from_user)], arguments, as_int)])
         await self._run([_UNGRANT.command([grants], [grantee, change], as_int)])
         log.info(
-            "a cube is no longer shared", action="cube.revoked", user_id=owner, mem_cube_id=mem_cube_id,
+            "a cube is no longer shared",
+            action="cube.revoked",
+            user_id=owner,
+            mem_cube_id=mem_cube_id,
             from_user=from_user,
-        )  # fmt: skip
+        )
         return True
 
     async def grants_of(self, owner: str, mem_cube_id: str) -> list[Grant]:
@@ -249,10 +258,12 @@ class Cubes:
         Raises UnknownCube and CubeForbidden if it is not the owner's cube.
         """
         check_ids(owner, mem_cube_id)
-        entry, noted = await self._run([
-            Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
-            Command(("HGETALL", self._keys.user_grants(owner, mem_cube_id)), _mapping),
-        ])  # fmt: skip
+        entry, noted = await self._run(
+            [
+                Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
+                Command(("HGETALL", self._keys.user_grants(owner, mem_cube_id)), _mapping),
+            ]
+        )
         if entry != AccessState.OWN:
             raise _not_owner(owner, mem_cube_id, entry or "")
         found = []
@@ -299,14 +310,16 @@ class Cubes:
 
     async def _register(self, user_id: str, mem_cube_id: str, how: str, config: dict[str, Any] | None) -> Access:
         text = "" if config is None else json.dumps(config, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-        _, entry = await self._run([
-            self._user_command(user_id, ""),  # a user is listed before he has a cube, or nobody would see him
-            _REGISTER.command(
-                [self._keys.user_cubes(user_id), self._keys.user_configs(user_id)],
-                [escape(mem_cube_id), how, text],
-                as_text,
-            ),
-        ])  # fmt: skip
+        _, entry = await self._run(
+            [
+                self._user_command(user_id, ""),  # a user is listed before he has a cube, or nobody would see him
+                _REGISTER.command(
+                    [self._keys.user_cubes(user_id), self._keys.user_configs(user_id)],
+                    [escape(mem_cube_id), how, text],
+                    as_text,
+                ),
+            ]
+        )
         access = _access(user_id, mem_cube_id, entry)
         if access.state is AccessState.OWN:
             log.info(

@@ -63,9 +63,12 @@ def embedder_from(settings: Settings) -> Embedder:
 
         return OpenAIEmbedder(settings, _named(model, "openai:text-embedding-3-small"))
     if settings.embedding_dimensions:
-        raise SettingsError([
-            "MEMSCHED_EMBEDDING_DIMENSIONS: only an openai:MODEL can be asked for a number of dimensions. Set it to 0."
-        ])  # fmt: skip
+        raise SettingsError(
+            [
+                "MEMSCHED_EMBEDDING_DIMENSIONS: only an openai:MODEL can be asked for a number of dimensions. "
+                "Set it to 0."
+            ]
+        )
     if chosen == "hashing":
         from memsched.memory.embedding.hashing import HashingEmbedder
 
@@ -80,9 +83,9 @@ def embedder_from(settings: Settings) -> Embedder:
         from memsched.memory.embedding_folder import FolderModel
 
         return LocalEmbedder(FolderModel(folder), settings)
-    raise SettingsError([
-        f"MEMSCHED_EMBEDDING_MODEL: {chosen!r} is neither a model nor a folder. Set it to {_CHOICES}."
-    ])  # fmt: skip
+    raise SettingsError(
+        [f"MEMSCHED_EMBEDDING_MODEL: {chosen!r} is neither a model nor a folder. Set it to {_CHOICES}."]
+    )
 
 
 def _folder(chosen: str) -> Path | None:

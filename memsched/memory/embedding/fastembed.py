@@ -21,10 +21,12 @@ class FastembedModel:
 
     def __init__(self, model: str) -> None:
         if importlib.util.find_spec("fastembed") is None:
-            raise SettingsError([
-                f"MEMSCHED_EMBEDDING_MODEL: fastembed:{model} needs a package that is not installed. "
-                "Run: pip install 'memsched[fastembed]'."
-            ])  # fmt: skip
+            raise SettingsError(
+                [
+                    f"MEMSCHED_EMBEDDING_MODEL: fastembed:{model} needs a package that is not installed. "
+                    "Run: pip install 'memsched[fastembed]'."
+                ]
+            )
         self._model_name = model
         self._model: Any = None
         self.name = f"fastembed:{model}"
@@ -38,10 +40,12 @@ class FastembedModel:
         if self._model_name.lower() not in known:
             close = difflib.get_close_matches(self._model_name.lower(), list(known), n=3, cutoff=0.4)
             names = ", ".join(known[name]["model"] for name in close)
-            raise SettingsError([
-                f"MEMSCHED_EMBEDDING_MODEL: fastembed has no model {self._model_name!r}"
-                f"{f'; did you mean {names}?' if names else '.'}"
-            ])  # fmt: skip
+            raise SettingsError(
+                [
+                    f"MEMSCHED_EMBEDDING_MODEL: fastembed has no model {self._model_name!r}"
+                    f"{f'; did you mean {names}?' if names else '.'}"
+                ]
+            )
         try:
             self._model = TextEmbedding(model_name=self._model_name, threads=MODEL_THREADS)
         except Exception as error:  # from the network, the disk or the model's file: it does not tell which

@@ -102,8 +102,13 @@ class LocalEmbedder:
             raise EmbeddingError(failure, temporary=temporary) from error
         self._embed_loaded(self._model.documents, ["memory"])
         self._loaded = True
-        log.info("embedding model loaded", action="embedding.loaded", model=self._model.name,
-                 dimensions=self._model.dimensions, seconds=round(time.monotonic() - started, 2))  # fmt: skip
+        log.info(
+            "embedding model loaded",
+            action="embedding.loaded",
+            model=self._model.name,
+            dimensions=self._model.dimensions,
+            seconds=round(time.monotonic() - started, 2),
+        )
 
     def _embed(self, model: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> list[list[float]]:
         self._load()

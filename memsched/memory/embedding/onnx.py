@@ -83,12 +83,17 @@ def read_folder(path: Path) -> ModelFolder:
     if tokenizer is None:
         raise unusable(path, "there is no tokenizer in it")
     files = {
-        "config": transformer / "config.json", "tokenizer_config": tokenizer.parent / "tokenizer_config.json",
-        "sentence_bert_config": transformer / "sentence_bert_config.json", "modules": path / "modules.json",
-        "prompts": path / "config_sentence_transformers.json", "pooling": pooling_folder / "config.json",
-        "tokenizer": tokenizer, "weights": weights,
-        "more_weights": weights.with_name("model.onnx_data"), "even_more_weights": weights.with_name("model.onnx.data"),
-    }  # fmt: skip
+        "config": transformer / "config.json",
+        "tokenizer_config": tokenizer.parent / "tokenizer_config.json",
+        "sentence_bert_config": transformer / "sentence_bert_config.json",
+        "modules": path / "modules.json",
+        "prompts": path / "config_sentence_transformers.json",
+        "pooling": pooling_folder / "config.json",
+        "tokenizer": tokenizer,
+        "weights": weights,
+        "more_weights": weights.with_name("model.onnx_data"),
+        "even_more_weights": weights.with_name("model.onnx.data"),
+    }
     files = {role: file for role, file in files.items() if file.is_file()}
     if "config" not in files:
         raise unusable(path, "there is no config.json in it")
@@ -96,11 +101,18 @@ def read_folder(path: Path) -> ModelFolder:
     config, tokenizer_config = read["config"], read.get("tokenizer_config", {})
     sentences, prompts = read.get("sentence_bert_config", {}), read.get("prompts", {})
     return ModelFolder(
-        path=path, config=config, tokenizer_config=tokenizer_config, weights=weights, tokenizer=tokenizer,
-        pooling=_pooling(path, read.get("pooling", {})), max_tokens=_max_tokens(config, tokenizer_config, sentences),
-        lowercase=bool(sentences.get("do_lower_case")), query_prompt=_prompt(prompts, _QUERY_PROMPTS),
-        document_prompt=_prompt(prompts, _DOCUMENT_PROMPTS), files=files,
-    )  # fmt: skip
+        path=path,
+        config=config,
+        tokenizer_config=tokenizer_config,
+        weights=weights,
+        tokenizer=tokenizer,
+        pooling=_pooling(path, read.get("pooling", {})),
+        max_tokens=_max_tokens(config, tokenizer_config, sentences),
+        lowercase=bool(sentences.get("do_lower_case")),
+        query_prompt=_prompt(prompts, _QUERY_PROMPTS),
+        document_prompt=_prompt(prompts, _DOCUMENT_PROMPTS),
+        files=files,
+    )
 
 
 _UNREAD = frozenset({"tokenizer", "modules"})
@@ -129,8 +141,9 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> Pooling:
     """Mean, unless the folder says otherwise."""
     chosen = {
         key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for key, value in config.items() if key.startswith("pooling_mode_") and value
-    }  # fmt: skip
+        for key, value in config.items()
+        if key.startswith("pooling_mode_") and value
+    }
     named = config.get("pooling_mode")
     chosen |= {str(each) for each in (named if isinstance(named, list) else [named]) if each is not None}
     if not chosen:

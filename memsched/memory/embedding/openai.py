@@ -156,11 +156,20 @@ class OpenAIEmbedder:
                     raise
             else:
                 if limit < length:
-                    log.info("a text was too long for the embedding model; its beginning was embedded",
-                             action="embedding.shortened", model=self._model, bytes=length, used=limit)  # fmt: skip
+                    log.info(
+                        "a text was too long for the embedding model; its beginning was embedded",
+                        action="embedding.shortened",
+                        model=self._model,
+                        bytes=length,
+                        used=limit,
+                    )
                 return row
-        log.warning("the embedding model refuses a text; only its words will find it",
-                    action="embedding.refused", model=self._model, bytes=length)  # fmt: skip
+        log.warning(
+            "the embedding model refuses a text; only its words will find it",
+            action="embedding.refused",
+            model=self._model,
+            bytes=length,
+        )
         import numpy as np
 
         return np.zeros(self.dimensions, dtype=np.float32)
@@ -180,8 +189,13 @@ class OpenAIEmbedder:
                 late = asyncio.get_running_loop().time() + delay >= deadline
                 if not failure.temporary or late or repeated == _REPETITIONS:
                     raise
-                log.info("a call of the embedding model failed; it is repeated", action="embedding.retry",
-                         model=self._model, status=failure.status, delay_seconds=round(delay, 3))  # fmt: skip
+                log.info(
+                    "a call of the embedding model failed; it is repeated",
+                    action="embedding.retry",
+                    model=self._model,
+                    status=failure.status,
+                    delay_seconds=round(delay, 3),
+                )
             await asyncio.sleep(delay)
             repeated += 1
 
@@ -238,8 +252,9 @@ class OpenAIEmbedder:
             return _Failed(f"{said}. Check MEMSCHED_EMBEDDING_API_KEY.", temporary=False, status=status)
         return _Failed(
             f"{said}. Check MEMSCHED_EMBEDDING_MODEL (openai:{self._model}) and MEMSCHED_EMBEDDING_BASE_URL.",
-            temporary=False, status=status,
-        )  # fmt: skip
+            temporary=False,
+            status=status,
+        )
 
     def _checked(self, body: bytes, count: int) -> NDArray[Any]:
         rows = unit_rows(_read(body, count))

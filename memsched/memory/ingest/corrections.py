@@ -72,11 +72,12 @@ _DENIED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What "not Paris but Rome" and "Rome, not Paris" take back."""
-_CUES = frozenset(map(stem, (
-    "actually correction sorry oops wait wrong fact rather update mistake scratch longer anymore instead meant mean "
-    "changed mind used turns now switched since correct no nope not never more any but turn out change told said "
-    "earlier before well oh"
-).split()))  # fmt: skip
+_CUE_WORDS = """
+actually correction sorry oops wait wrong fact rather update mistake scratch longer anymore instead meant mean changed
+mind used turns now switched since correct no nope not never more any but turn out change told said earlier before well
+oh
+"""
+_CUES = frozenset(map(stem, _CUE_WORDS.split()))
 _NOT_EXCLUSIVE = frozenset(map(stem, "like likes love loves enjoy enjoys want wants got get go went".split()))
 """Who likes one thing may like another: such a word in common says nothing where it is only hinted at a correction."""
 _MOVES = re.compile(

@@ -205,10 +205,12 @@ class Reader:
         if may_be_corrected := [to_ms(memory.at) for memory in added if not memory.text.rstrip().endswith("?")]:
             from qdrant_client import models
 
-            later = models.Filter(must=[
-                models.FieldCondition(key="tags", match=models.MatchValue(value=_CORRECTION)),
-                models.FieldCondition(key="at", range=models.Range(gte=min(may_be_corrected))),
-            ])  # fmt: skip
+            later = models.Filter(
+                must=[
+                    models.FieldCondition(key="tags", match=models.MatchValue(value=_CORRECTION)),
+                    models.FieldCondition(key="at", range=models.Range(gte=min(may_be_corrected))),
+                ]
+            )
             known = {memory.memory_id for memory in added}
             newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
             found += [memory for memory in newest if memory.memory_id not in known]

@@ -60,10 +60,12 @@ class BertEncoder:
         problems = [
             f"its {key} is {config.get(key, default)!r}"
             for key, default, supported in (
-                ("model_type", None, "bert"), ("hidden_act", "gelu", "gelu"),
+                ("model_type", None, "bert"),
+                ("hidden_act", "gelu", "gelu"),
                 ("position_embedding_type", "absolute", "absolute"),
-            ) if config.get(key, default) != supported
-        ]  # fmt: skip
+            )
+            if config.get(key, default) != supported
+        ]
         if problems:
             raise unusable(folder.path, " and ".join(problems))
         size, self._heads, layers, inner = (
@@ -132,10 +134,22 @@ def erf(x: NDArray[Any]) -> NDArray[Any]:
 
 
 # Of x**0, x**2, x**4 and so on.
-_ABOVE = (-1.60960333262415e-02, -2.95459980854025e-03, -7.34990630326855e-04, -5.69250639462346e-05,
-          -2.10102402082508e-06, 2.77068142495902e-08, -2.72614225801306e-10)  # fmt: skip
-_BELOW = (-1.42647390514189e-02, -7.37332916720468e-03, -1.68282697438203e-03, -2.13374055278905e-04,
-          -1.45660718464996e-05)  # fmt: skip
+_ABOVE = (
+    -1.60960333262415e-02,
+    -2.95459980854025e-03,
+    -7.34990630326855e-04,
+    -5.69250639462346e-05,
+    -2.10102402082508e-06,
+    2.77068142495902e-08,
+    -2.72614225801306e-10,
+)
+_BELOW = (
+    -1.42647390514189e-02,
+    -7.37332916720468e-03,
+    -1.68282697438203e-03,
+    -2.13374055278905e-04,
+    -1.45660718464996e-05,
+)
 
 
 def _polynomial(factors: tuple[float, ...], x: NDArray[Any]) -> NDArray[Any]:
@@ -151,13 +165,15 @@ def _polynomial(factors: tuple[float, ...], x: NDArray[Any]) -> NDArray[Any]:
 def _layer(file: _Tensors, name: str, size: int, inner: int, epsilon: float) -> _Layer:
     own, out = f"{name}.attention.self", f"{name}.attention.output"
     return _Layer(
-        query=file.linear(f"{own}.query", size, size), key=file.linear(f"{own}.key", size, size),
-        value=file.linear(f"{own}.value", size, size), attended=file.linear(f"{out}.dense", size, size),
+        query=file.linear(f"{own}.query", size, size),
+        key=file.linear(f"{own}.key", size, size),
+        value=file.linear(f"{own}.value", size, size),
+        attended=file.linear(f"{out}.dense", size, size),
         attended_norm=file.norm(f"{out}.LayerNorm", size, epsilon),
         wide=file.linear(f"{name}.intermediate.dense", inner, size),
         narrow=file.linear(f"{name}.output.dense", size, inner),
         narrow_norm=file.norm(f"{name}.output.LayerNorm", size, epsilon),
-    )  # fmt: skip
+    )
 
 
 class _Tensors:

@@ -50,10 +50,12 @@ def _tokenizer(folder: ModelFolder) -> Any:
         raise unusable(folder.path, f"vocab.txt has no {', '.join(missing)}")
     config = folder.tokenizer_config
     return tokenizers.BertWordPieceTokenizer(
-        vocabulary, **special, lowercase=bool(config.get("do_lower_case", True)),
+        vocabulary,
+        **special,
+        lowercase=bool(config.get("do_lower_case", True)),
         strip_accents=config.get("strip_accents"),
         handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
-    )  # fmt: skip
+    )
 
 
 _SPECIAL = {"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]", "pad_token": "[PAD]"}

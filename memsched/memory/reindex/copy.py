@@ -69,12 +69,14 @@ class Carrier:
                 same = before[_DIGEST_BYTES:] == digest(record.payload or {})[_DIGEST_BYTES:]
                 (others if same else said_anew).append(record)
             await self._embed(said_anew)
-            await self._update([
-                models.OverwritePayloadOperation(
-                    overwrite_payload=models.SetPayload(payload=record.payload or {}, points=[record.id])
-                )
-                for record in others
-            ])  # fmt: skip
+            await self._update(
+                [
+                    models.OverwritePayloadOperation(
+                        overwrite_payload=models.SetPayload(payload=record.payload or {}, points=[record.id])
+                    )
+                    for record in others
+                ]
+            )
 
         return await self._round(bring, tell)
 
@@ -208,9 +210,10 @@ def merged(present: Payload, late: Payload) -> dict[str, Any]:
 def difference(present: Payload, wanted: Payload) -> dict[str, Any]:
     """The fields to set so that ``present`` becomes ``wanted``. Not the text: its vectors would be of the other one."""
     return {
-        name: value for name, value in wanted.items()
+        name: value
+        for name, value in wanted.items()
         if name not in (*_TEXT, "content_hash") and (name not in present or present[name] != value)
-    }  # fmt: skip
+    }
 
 
 def _before(payload: Payload, complete_until: int | None) -> bool:

@@ -147,9 +147,13 @@ class Reindexer:
         outcome = await self._hold.during(self._all_of_it(progress, force, keep_old))
         outcome.seconds = time.monotonic() - began
         log.info(
-            "all memories are embedded anew", action="reindex.done", collection=outcome.collection,
-            embedder=outcome.embedding, memories=outcome.memories, replaced=outcome.replaced,
-        )  # fmt: skip
+            "all memories are embedded anew",
+            action="reindex.done",
+            collection=outcome.collection,
+            embedder=outcome.embedding,
+            memories=outcome.memories,
+            replaced=outcome.replaced,
+        )
         return outcome
 
     # -- steps ---------------------------------------------------------------------------------------------------
@@ -234,9 +238,11 @@ class Reindexer:
                     raise
                 pause = max(_OUTAGE_PAUSE_SECONDS, min(getattr(error, "retry_after", None) or 0.0, 60.0))
                 log.warning(
-                    "the reindex cannot go on now; it tries again", action="reindex.waits", delay_seconds=pause,
+                    "the reindex cannot go on now; it tries again",
+                    action="reindex.waits",
+                    delay_seconds=pause,
                     error=str(error),
-                )  # fmt: skip
+                )
                 await asyncio.sleep(pause)
 
     def _carrier(self, source: str, target: str) -> Carrier:

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 Method = Literal["hybrid", "dense", "lexical"]
 METHODS: dict[str, Method] = {
-    "hybrid": "hybrid", "dense": "dense", "lexical": "lexical",
+    "hybrid": "hybrid",
+    "dense": "dense",
+    "lexical": "lexical",
     # the original system's names
-    "text_memory_search": "hybrid", "tree_text_memory_search": "hybrid", "tree_text_memory_fine_search": "hybrid",
-    "general_text_memory_search": "dense", "naive_text_memory_search": "lexical",
-}  # fmt: skip
+    "text_memory_search": "hybrid",
+    "tree_text_memory_search": "hybrid",
+    "tree_text_memory_fine_search": "hybrid",
+    "general_text_memory_search": "dense",
+    "naive_text_memory_search": "lexical",
+}
 
 
 class InvalidSearch(MemschedError):

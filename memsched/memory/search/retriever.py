@@ -53,8 +53,9 @@ class Retriever:
         own, words = CubeRef(user_id, mem_cube_id), stems(query)
         # Nearly always it is the user's own cube: its counts are asked for together with whether it is.
         commands: list[Command[Any]] = [
-            self._cubes.resolve_command(user_id, mem_cube_id), self._terms.counts_command(own, words),
-        ]  # fmt: skip
+            self._cubes.resolve_command(user_id, mem_cube_id),
+            self._terms.counts_command(own, words),
+        ]
         access, counts = map(answered, await self._server.persistently(lambda: self._server.run(commands)))
         ref = await self._cubes.admit(access, Permission.READ)
         return await self._search.search(ref, query, top_k or self._top_k, chosen, args, counts if ref == own else None)

@@ -69,9 +69,11 @@ async def patiently(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone
             else:
                 await _revive(settings)
             log.debug(
-                "the vector store did not answer; asking again", action="store.retry", attempt=attempt + 1,
+                "the vector store did not answer; asking again",
+                action="store.retry",
+                attempt=attempt + 1,
                 error=str(failure),
-            )  # fmt: skip
+            )
         await asyncio.sleep(random.uniform(pause / 2, pause))
         pause = min(_MAX_PAUSE_SECONDS, pause * 3)
     raise AssertionError("unreachable")

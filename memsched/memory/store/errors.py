@@ -51,8 +51,9 @@ def described(error: Exception, url: str) -> MemschedError:
         if error.status_code == 404:  # dropped, or replaced by a reindex
             return StoreUnavailable(url, f"404 {said}", collection_is_gone=True)
         if error.status_code in (401, 403):
-            return StoreRefused(f"The vector store at {url} refused the key ({error.status_code}): "
-                                f"see MEMSCHED_QDRANT_API_KEY.")  # fmt: skip
+            return StoreRefused(
+                f"The vector store at {url} refused the key ({error.status_code}): see MEMSCHED_QDRANT_API_KEY."
+            )
         return StoreRefused(f"The vector store at {url} refused a call: {error.status_code} {said}")
     if isinstance(error, (ApiException, OSError)):
         return StoreUnavailable(url, str(error) or type(error).__name__)

@@ -223,9 +223,10 @@ class MemoryStore:
         if not hashes:
             return []
         within = _within(
-            ref, _is("status", "activated"),
+            ref,
+            _is("status", "activated"),
             models.FieldCondition(key="content_hash", match=models.MatchAny(any=list(hashes))),
-        )  # fmt: skip
+        )
         records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=_PAGE, with_payload=True))
         return sorted(_memories(ref, records), key=lambda memory: (memory.created_at, memory.memory_id))
 
@@ -263,10 +264,14 @@ class MemoryStore:
         while True:
             records, offset = await self._call(
                 lambda client, name, offset=offset: client.scroll(  # type: ignore[misc]
-                    name, within, limit=_PAGE, offset=offset, with_payload=True,
+                    name,
+                    within,
+                    limit=_PAGE,
+                    offset=offset,
+                    with_payload=True,
                     with_vectors=[DENSE] if with_vectors else False,
                 )
-            )  # fmt: skip
+            )
             vectors: dict[str, Any] = {str(record.id): record.vector or {} for record in records}
             for memory in _memories(ref, records):
                 if memory.memory_id != after:
@@ -304,9 +309,12 @@ class MemoryStore:
                 self._client, self._release = await open_client(self._settings)
             if self._collection is None:
                 self._collection = Collection(
-                    self._client, self._settings.collection, self._embedder, self._dimensions,
+                    self._client,
+                    self._settings.collection,
+                    self._embedder,
+                    self._dimensions,
                     datatype_for(self._settings),
-                )  # fmt: skip
+                )
             if not self._name or time.monotonic() - self._resolved_at >= RESOLVE_AFTER_SECONDS:
                 timeout = self._settings.store_timeout_seconds
                 began = time.monotonic()

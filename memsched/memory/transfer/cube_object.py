@@ -178,12 +178,15 @@ class GeneralMemCube:
 
         The other parts are written as they are now.
         """
-        return DumpWriter(folder, {
-            CONFIG: self.config._to_yaml(CONFIG),
-            BLOCK: _encoded(self.act_mem.text, BLOCK),
-            BLOCK_ABOUT: as_json({"version": self.act_mem.version}, BLOCK_ABOUT),
-            PARTS: as_json(self.para_mem, PARTS),
-        })  # fmt: skip
+        return DumpWriter(
+            folder,
+            {
+                CONFIG: self.config._to_yaml(CONFIG),
+                BLOCK: _encoded(self.act_mem.text, BLOCK),
+                BLOCK_ABOUT: as_json({"version": self.act_mem.version}, BLOCK_ABOUT),
+                PARTS: as_json(self.para_mem, PARTS),
+            },
+        )
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:

@@ -58,9 +58,18 @@ def test_a_cubes_messages_share_a_lane(label: str, user: str, cube: str, partiti
 
     assert first == second
     assert hash(first) == hash(second)
-    slots = {key_slot(key.encode()) for key in (
-        first.stream, first.delayed, first.dead, first.outbox, first.users, first.task(one), first.task(other),
-    )}  # fmt: skip
+    slots = {
+        key_slot(key.encode())
+        for key in (
+            first.stream,
+            first.delayed,
+            first.dead,
+            first.outbox,
+            first.users,
+            first.task(one),
+            first.task(other),
+        )
+    }
     assert len(slots) == 1
 
 

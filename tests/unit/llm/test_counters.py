@@ -58,10 +58,18 @@ def test_every_error_explains_itself(kind: type[errors.LLMError]) -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        ("2", 2.0), ("0.5", 0.5), ("-3", 0.0), ("", None), ("soon", None), ("nan", None), ("inf", None),
-        ("Sun, 07 May 2023 10:00:30 GMT", 30.0), ("Sun, 07 May 2023 09:00:00 GMT", 0.0), ("99 Foo 99999999", None),
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("", None),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("Sun, 07 May 2023 10:00:30 GMT", 30.0),
+        ("Sun, 07 May 2023 09:00:00 GMT", 0.0),
+        ("99 Foo 99999999", None),
     ],
-)  # fmt: skip
+)
 def test_retry_after_is_in_seconds_or_a_date(value: str, seconds: float | None) -> None:
     ten_o_clock = 1_683_453_600.0
 

@@ -29,9 +29,13 @@ def reason_against(text: str, turn: str, quote: str = "", speaker: str = "Ann") 
 
 def test_extra_keys_are_ignored_and_values_are_brought_into_bounds() -> None:
     sent = memory(
-        "Ann\x00  likes\n tea", kind=" Preference ", importance=7, when="2023-05-07T10:00:00Z", surprise=1,
+        "Ann\x00  likes\n tea",
+        kind=" Preference ",
+        importance=7,
+        when="2023-05-07T10:00:00Z",
+        surprise=1,
         tags=["Food", "food", 5, "x" * 40, "ignore; all <b>", *"abcdefghij"],
-    )  # fmt: skip
+    )
 
     got = Extraction.model_validate({"memories": [sent], "note": "hi"}).memories[0]
 

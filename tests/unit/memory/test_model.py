@@ -19,10 +19,24 @@ HOME = CubeRef("alice", "home")
 
 def test_a_stored_memory_comes_back_as_it_was() -> None:
     full = memory(
-        "I live in Porto.", memory_id=memory_id_for(HOME, "m", 0), speaker="Alice", session_id="s", turn=3, part=1,
-        sources={"m#0": "D1:1"}, importance=0.4, use_count=2, last_used_at=FIRST, theme="home", version=2,
-        replaces=["old"], superseded_by="new", tags=["correction"], added_by="bob", status="archived",
-    )  # fmt: skip
+        "I live in Porto.",
+        memory_id=memory_id_for(HOME, "m", 0),
+        speaker="Alice",
+        session_id="s",
+        turn=3,
+        part=1,
+        sources={"m#0": "D1:1"},
+        importance=0.4,
+        use_count=2,
+        last_used_at=FIRST,
+        theme="home",
+        version=2,
+        replaces=["old"],
+        superseded_by="new",
+        tags=["correction"],
+        added_by="bob",
+        status="archived",
+    )
 
     payload = full.to_payload()
 

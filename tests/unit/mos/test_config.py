@@ -100,8 +100,11 @@ def test_settings_are_taken_as_they_are_and_may_come_with_options() -> None:
 
 
 def test_the_scheduler_may_be_told_to_work_one_by_one_and_where_its_queue_is() -> None:
-    config = {"mem_scheduler": {"config": {"enable_parallel_dispatch": False, "thread_pool_max_workers": 9,
-                                           "use_redis_queue": False}}}  # fmt: skip
+    config = {
+        "mem_scheduler": {
+            "config": {"enable_parallel_dispatch": False, "thread_pool_max_workers": 9, "use_redis_queue": False}
+        }
+    }
 
     settings, _ = read_config(config, {})
 

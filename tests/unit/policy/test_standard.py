@@ -71,8 +71,10 @@ def test_it_is_a_function_of_its_arguments_whose_scores_add_up(
         Candidate(memory(f"m{number}", minute, importance=value), {"e1": relevance})
         for number, (relevance, value, minute, _) in enumerate(drawn)
     ]
-    uses = {f"m{number}": Use(count=n, times=[(NOW, str(each)) for each in range(n)])
-            for number, (*_, n) in enumerate(drawn)}  # fmt: skip
+    uses = {
+        f"m{number}": Use(count=n, times=[(NOW, str(each)) for each in range(n)])
+        for number, (*_, n) in enumerate(drawn)
+    }
     shuffled = sorted(candidates, key=lambda _: chance.random())
 
     chosen = choose(*candidates, size=size, uses=uses)
@@ -86,8 +88,9 @@ def test_it_is_a_function_of_its_arguments_whose_scores_add_up(
 
 def test_without_talk_there_is_an_order_too() -> None:
     assert names(choose(Candidate(memory("dull")), Candidate(memory("vital", importance=0.9)), talk=[])) == [
-        "vital", "dull",
-    ]  # fmt: skip
+        "vital",
+        "dull",
+    ]
 
 
 def test_a_use_is_worth_less_with_time_and_never_nothing() -> None:

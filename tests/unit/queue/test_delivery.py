@@ -85,11 +85,27 @@ def test_no_entry_breaks_the_reader(parts: list[bytes]) -> None:
     assert isinstance(entry(*parts), Delivery | Malformed)
 
 
-@given(st.dictionaries(
-    st.sampled_from(["v", "item_id", "user_id", "mem_cube_id", "content", "timestamp", "info", "chat_history", "errors",
-                     "crashes", "submitted", "trace_id"]),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "v",
+                "item_id",
+                "user_id",
+                "mem_cube_id",
+                "content",
+                "timestamp",
+                "info",
+                "chat_history",
+                "errors",
+                "crashes",
+                "submitted",
+                "trace_id",
+            ]
+        ),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    )
+)
 def test_no_text_in_a_known_field_breaks_the_reader(fields: dict[str, str]) -> None:
     found = entry(*(text.encode() for pair in fields.items() for text in pair))
 

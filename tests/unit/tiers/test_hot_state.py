@@ -23,8 +23,10 @@ HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 WINDOW = 4
 EVENTS = st.builds(
     lambda number, at, text: TalkEvent(event_id=f"e{number}", at=at, text=text),
-    st.integers(0, 9), st.integers(0, 3), st.sampled_from("abcdef"),
-)  # fmt: skip
+    st.integers(0, 9),
+    st.integers(0, 3),
+    st.sampled_from("abcdef"),
+)
 
 
 @pytest.fixture

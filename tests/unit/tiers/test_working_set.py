@@ -25,9 +25,13 @@ HOME = CubeRef("alice", "home")
 NOW = to_ms(FIRST)
 CUBE = [
     memory("Anna is allergic to nuts", 0, importance=0.9),
-    memory("Rex eats carrots", 1), memory("Rex sleeps in the basket", 2), memory("Bob repairs motorcycles", 3),
-    memory("The lake is frozen", 4), memory("We moved to Porto", 5), memory("Rex hates the vacuum cleaner", 6),
-]  # fmt: skip
+    memory("Rex eats carrots", 1),
+    memory("Rex sleeps in the basket", 2),
+    memory("Bob repairs motorcycles", 3),
+    memory("The lake is frozen", 4),
+    memory("We moved to Porto", 5),
+    memory("Rex hates the vacuum cleaner", 6),
+]
 
 
 class FakeCube:

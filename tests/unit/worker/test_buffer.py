@@ -79,9 +79,12 @@ def test_one_users_cubes_are_different_cubes() -> None:
 
 def test_a_message_with_a_past_runs_alone() -> None:
     buffer = buffer_of(
-        delivery("new 1"), delivery("old", owner="dead-worker"), delivery("tried", fields={"errors": "1"}),
-        delivery("new 2"), delivery("new 3"),
-    )  # fmt: skip
+        delivery("new 1"),
+        delivery("old", owner="dead-worker"),
+        delivery("tried", fields={"errors": "1"}),
+        delivery("new 2"),
+        delivery("new 3"),
+    )
 
     taken = []
     while batch := buffer.take(32, ANY):
@@ -147,17 +150,21 @@ def test_whatever_happens_each_message_starts_once_and_each_cube_in_order(
     buffer = LabelBuffer()
     waiting = [
         delivery(
-            str(number), user=user, claims=2 if kind == "suspect" else 1, owner="dead" if kind == "suspect" else "",
+            str(number),
+            user=user,
+            claims=2 if kind == "suspect" else 1,
+            owner="dead" if kind == "suspect" else "",
             fields={"errors": "1"} if kind == "tried" else None,
         )
         for number, (user, kind) in enumerate(arrivals)
-    ]  # fmt: skip
+    ]
     started: list[int] = []
     running: dict[tuple[str, str], bool] = {}
     suspect_runs = False
     while waiting or running or buffer.ready:
-        steps = [name for name, possible in
-                 (("arrive", waiting), ("start", buffer.ready), ("end", running)) if possible]  # fmt: skip
+        steps = [
+            name for name, possible in (("arrive", waiting), ("start", buffer.ready), ("end", running)) if possible
+        ]
         step = data.draw(st.sampled_from(steps))
         if step == "arrive":
             buffer.add(waiting.pop(0))
@@ -190,8 +197,11 @@ def turns(count: int, weights: dict[str, int]) -> list[str]:
     return [wheel.next(weights) for _ in range(count)]
 
 
-ALL = {"high": WEIGHTS[TaskPriorityLevel.LEVEL_1], "middle": WEIGHTS[TaskPriorityLevel.LEVEL_2],
-       "low": WEIGHTS[TaskPriorityLevel.LEVEL_3]}  # fmt: skip
+ALL = {
+    "high": WEIGHTS[TaskPriorityLevel.LEVEL_1],
+    "middle": WEIGHTS[TaskPriorityLevel.LEVEL_2],
+    "low": WEIGHTS[TaskPriorityLevel.LEVEL_3],
+}
 
 
 def test_while_all_wait_the_levels_start_16_to_4_to_1() -> None:

@@ -236,8 +236,12 @@ async def test_a_suspect_that_has_run_for_a_while_lets_the_next_start_beside_it_
         await gate.wait()
 
     bench = Bench({"task": handle})
-    bench.give(*(delivery(name, cube=name, claims=claims, owner="dead")
-                 for name, claims in (("first", 2), ("second", 4), ("strict", 102))))  # fmt: skip
+    bench.give(
+        *(
+            delivery(name, cube=name, claims=claims, owner="dead")
+            for name, claims in (("first", 2), ("second", 4), ("strict", 102))
+        )
+    )
     await until(lambda: calls)
     before = list(calls)
     waiting = bench.dispatcher.awaiting_parole()

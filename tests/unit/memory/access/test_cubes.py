@@ -66,8 +66,9 @@ def test_two_tenants_never_see_each_other_even_with_equal_cube_ids(
         assert len(set(refs)) == len(refs)
         for who in (user, other):
             assert {(view.ref.user_id, view.name) for view in await cubes.cubes_of(who)} == {
-                (who, cube), (who, other_cube),
-            }  # fmt: skip
+                (who, cube),
+                (who, other_cube),
+            }
             assert {ref for ref in refs if ref.user_id == who} == {CubeRef(who, cube), CubeRef(who, other_cube)}
 
     here.run(use())
@@ -176,9 +177,9 @@ def test_any_sequence_of_calls_means_what_it_says(here: InProcess, calls: list[t
         assert listed == {(*place, *entry) for place, entry in expected.entries.items() if entry[1] is not None}
         for (owner, cube), (ref, _) in expected.entries.items():
             if ref == CubeRef(owner, cube):
-                assert {(grant.user_id, grant.name, ref, grant.permission) for grant in await cubes.grants_of(
-                    owner, cube
-                )} == {entry for entry in listed if entry[2] == ref and entry[0] != owner}  # fmt: skip
+                assert {
+                    (grant.user_id, grant.name, ref, grant.permission) for grant in await cubes.grants_of(owner, cube)
+                } == {entry for entry in listed if entry[2] == ref and entry[0] != owner}
 
     here.run(use())
 

@@ -128,11 +128,13 @@ async def test_a_long_text_is_cut_at_what_the_model_takes(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"model_type": "gpt2"}, "gpt2"), ({"hidden_act": "swish"}, "swish"),
-        ({"position_embedding_type": "relative_key"}, "relative"), ({"num_hidden_layers": 3}, "no encoder.layer.2"),
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"hidden_act": "swish"}, "swish"),
+        ({"position_embedding_type": "relative_key"}, "relative"),
+        ({"num_hidden_layers": 3}, "no encoder.layer.2"),
         ({"num_attention_heads": None}, "num_attention_heads"),
     ],
-)  # fmt: skip
+)
 async def test_a_model_that_cannot_be_run_says_why(tmp_path: Path, change: dict[str, Any], what: str) -> None:
     with pytest.raises(SettingsError, match=what):
         await embedder_in(write_model(tmp_path / "tiny", **change)).prepare()

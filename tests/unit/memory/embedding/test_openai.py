@@ -125,10 +125,12 @@ async def test_a_server_that_fails_for_a_moment_is_asked_again(server: Embedding
 @pytest.mark.parametrize(
     ("status", "temporary", "advice"),
     [
-        (401, False, "MEMSCHED_EMBEDDING_API_KEY"), (404, False, "MEMSCHED_EMBEDDING_MODEL"), (400, False, "400"),
+        (401, False, "MEMSCHED_EMBEDDING_API_KEY"),
+        (404, False, "MEMSCHED_EMBEDDING_MODEL"),
+        (400, False, "400"),
         (503, True, "503"),
     ],
-)  # fmt: skip
+)
 async def test_an_error_says_what_to_do_and_whether_waiting_helps(
     server: EmbeddingsServer, status: int, temporary: bool, advice: str
 ) -> None:
@@ -171,7 +173,8 @@ WRONG: dict[str, tuple[Callable[[EmbeddingsServer, dict[str, Any]], Any], str]] 
     "numbered in part": (changed(lambda rows: rows[0].pop("index")), "numbered its vectors wrongly"),
     "of two lengths": (changed(lambda rows: rows[0].update(embedding=[1.0])), "vectors of numbers"),
     "of other dimensions": (
-        changed(lambda rows: [row.update(embedding=[1.0]) for row in rows]), "1 dimensions instead of 8",
+        changed(lambda rows: [row.update(embedding=[1.0]) for row in rows]),
+        "1 dimensions instead of 8",
     ),
     "empty": (changed(lambda rows: [row.update(embedding=[]) for row in rows]), "no dimensions"),
     "not a number": (changed(lambda rows: rows[0].update(embedding=[math.nan] * 8)), "not finite"),
@@ -181,7 +184,7 @@ WRONG: dict[str, tuple[Callable[[EmbeddingsServer, dict[str, Any]], Any], str]] 
     "no embedding": (changed(lambda rows: rows[0].pop("embedding")), "did not send embeddings"),
     "no list": (lambda server, body: {"data": "none"}, "did not send embeddings"),
     "no JSON": (lambda server, body: b"<html>", "did not send embeddings"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("wrong", WRONG)

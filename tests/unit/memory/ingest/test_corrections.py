@@ -20,20 +20,35 @@ from memsched.memory.ingest.corrections import (
 @pytest.mark.parametrize(
     ("text", "own"),
     [
-        ("I am allergic to nuts.", True), ("I'm a doctor", True), ("I\u2019m vegan", True), ("My sister is ill", True),
-        ("call me Al", True), ("I don't eat fish", True), ("Am I late?", False), ("Do I like tea?", False),
-        ("Anna likes tea.", False), ("The train was late.", False), ("Imagine that", False), ("", False),
+        ("I am allergic to nuts.", True),
+        ("I'm a doctor", True),
+        ("I\u2019m vegan", True),
+        ("My sister is ill", True),
+        ("call me Al", True),
+        ("I don't eat fish", True),
+        ("Am I late?", False),
+        ("Do I like tea?", False),
+        ("Anna likes tea.", False),
+        ("The train was late.", False),
+        ("Imagine that", False),
+        ("", False),
     ],
-)  # fmt: skip
+)
 def test_lasting_statements_of_a_speaker_about_himself(text: str, *, own: bool) -> None:
     assert about_oneself(text) is own
 
 
 @pytest.mark.parametrize(
     ("text", "preference"),
-    [("I prefer tea.", True), ("She can't stand cats", True), ("My favourite colour is red", True),
-     ("Do you like tea?", False), ("It is likely to rain", False), ("Tea is hot.", False)],
-)  # fmt: skip
+    [
+        ("I prefer tea.", True),
+        ("She can't stand cats", True),
+        ("My favourite colour is red", True),
+        ("Do you like tea?", False),
+        ("It is likely to rain", False),
+        ("Tea is hot.", False),
+    ],
+)
 def test_preferences(text: str, *, preference: bool) -> None:
     assert is_preference(text) is preference
 
@@ -115,8 +130,14 @@ def test_feedback_needs_words_in_common_and_says_something_else() -> None:
 
 @pytest.mark.parametrize(
     ("text", "is_negated"),
-    [("I do not eat fish", True), ("I don\u2019t eat fish", True), ("No fish", True), ("He never came", True),
-     ("I eat fish", False), ("A knot", False)],
-)  # fmt: skip
+    [
+        ("I do not eat fish", True),
+        ("I don\u2019t eat fish", True),
+        ("No fish", True),
+        ("He never came", True),
+        ("I eat fish", False),
+        ("A knot", False),
+    ],
+)
 def test_negations(text: str, *, is_negated: bool) -> None:
     assert negated(text) is is_negated

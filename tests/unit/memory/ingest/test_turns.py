@@ -43,9 +43,12 @@ def test_a_conversation_has_speakers_times_sessions_and_ids() -> None:
 
 def test_what_no_person_said_is_left_out_and_the_others_keep_their_positions() -> None:
     said = turns(
-        {"role": "system", "content": "Be nice."}, "I like tea.", {"role": "tool", "content": "{}"},
-        {"role": "user", "content": " "}, {"role": "user", "content": "And cake."},
-    )  # fmt: skip
+        {"role": "system", "content": "Be nice."},
+        "I like tea.",
+        {"role": "tool", "content": "{}"},
+        {"role": "user", "content": " "},
+        {"role": "user", "content": "And cake."},
+    )
 
     assert [(turn.position, turn.text) for turn in said] == [(1, "I like tea."), (4, "And cake.")]
     assert all(turn.by_user and turn.speaker == "Alice" for turn in said)
@@ -62,10 +65,21 @@ def test_the_text_parts_of_a_multimodal_turn_are_its_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [7, None, ["a"], {}, {"content": None}, {"content": 5}, {"content": {"text": "a"}},
-              {"content": [{"type": "text", "text": 5}]}, {"content": "a", "timestamp": "yesterday"},
-              {"content": "a", "timestamp": 1e30}, {"content": "a", "timestamp": True}],
-)  # fmt: skip
+    "entry",
+    [
+        7,
+        None,
+        ["a"],
+        {},
+        {"content": None},
+        {"content": 5},
+        {"content": {"text": "a"}},
+        {"content": [{"type": "text", "text": 5}]},
+        {"content": "a", "timestamp": "yesterday"},
+        {"content": "a", "timestamp": 1e30},
+        {"content": "a", "timestamp": True},
+    ],
+)
 def test_what_is_no_utterance_is_refused_by_its_place(entry: Any) -> None:
     with pytest.raises(InvalidMessage, match=r"chat_history\[1\]"):
         turns("Hello", entry)

@@ -22,9 +22,13 @@ def test_nothing_that_was_counted_or_gathered_is_lost() -> None:
     late = {"sources": {"b#0": "2"}, "use_count": 5, "version": 2, "replaces": ["x", "z"], "updated_at": 10}
 
     assert merged(present, late) == {
-        "sources": {"a#0": "1", "b#0": "2"}, "use_count": 5, "last_used_at": 50, "version": 2,
-        "replaces": ["x", "z", "y"], "updated_at": 20,
-    }  # fmt: skip
+        "sources": {"a#0": "1", "b#0": "2"},
+        "use_count": 5,
+        "last_used_at": 50,
+        "version": 2,
+        "replaces": ["x", "z", "y"],
+        "updated_at": 20,
+    }
 
 
 def test_only_the_fields_that_differ_are_set_and_never_the_text() -> None:

@@ -48,9 +48,20 @@ def test_all_conditions_must_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [{"since": "2026-01-05T00:00:00"}, {"until": "soon"}, {"kind": 5}, {"tags": [1]}, {"colour": "red"},
-             {"neighbours": -1}, {"neighbours": "many"}, {"diversity": 1.1}, {"candidates": 0}, {"candidates": 1001}],
-)  # fmt: skip
+    "args",
+    [
+        {"since": "2026-01-05T00:00:00"},
+        {"until": "soon"},
+        {"kind": 5},
+        {"tags": [1]},
+        {"colour": "red"},
+        {"neighbours": -1},
+        {"neighbours": "many"},
+        {"diversity": 1.1},
+        {"candidates": 0},
+        {"candidates": 1001},
+    ],
+)
 def test_what_is_no_filter_is_refused_by_name(args: dict[str, Any]) -> None:
     with pytest.raises(InvalidSearch, match=next(iter(args))):
         SearchArgs.of(args)

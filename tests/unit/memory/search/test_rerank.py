@@ -24,9 +24,11 @@ def add_up(ranked: list[Scored]) -> bool:
 
 def test_of_repetitions_the_newest_stays_at_the_place_of_the_best() -> None:
     ranked = [
-        scored("best", 3, at=1, content_hash="x"), scored("other", 2),
-        scored("newest", 1, at=9, content_hash="x"), scored("oldest", 0.5, at=0, content_hash="x"),
-    ]  # fmt: skip
+        scored("best", 3, at=1, content_hash="x"),
+        scored("other", 2),
+        scored("newest", 1, at=9, content_hash="x"),
+        scored("oldest", 0.5, at=0, content_hash="x"),
+    ]
 
     kept = without_repetitions(ranked, 5)
 

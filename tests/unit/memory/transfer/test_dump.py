@@ -98,15 +98,20 @@ def test_a_file_of_the_original_system_loads_and_keeps_all_its_keys(tmp_path: Pa
         ("text_mem: {config: {api_key: sk-123}, backend: [sk-123]}", "text_mem.backend"),
         ("user_id: ''", "user_id"),
         ("a: !!python/object/apply:os.system [exit]", "is not YAML"),
-        ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
-            f"{new}: &{new} [{','.join(['*' + old] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-        ), "nodes"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(
+                f"{new}: &{new} [{','.join(['*' + old] * 10)}]\n"
+                for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+            ),
+            "nodes",
+        ),
         ("a: &a {b: *a}", "nodes"),
         ("a: " + "x" * 2**20, "bytes"),
         ("[" * 2_000, "is not YAML"),
         (b"a: \xff", "is not YAML"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_configuration_is_named_without_its_values(tmp_path: Path, text: str | bytes, said: str) -> None:
     (tmp_path / "config.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
 
