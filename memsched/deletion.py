@@ -22,7 +22,7 @@ _PART_OF_A_TURN_CHARACTERS = 20
 """A memory that long and within what was said is a part of it, and no word that happens to stand there too."""
 
 
-class Forgetting:
+class Deletion:
     """Deletes memories. Whether the user may is checked by the caller.
 
     Events, which people look at, tell that it happened and not what was forgotten. Earlier events (of which only the
@@ -34,7 +34,7 @@ class Forgetting:
         self._server = server
         self._keys = keys
 
-    async def forget(self, ref: CubeRef, memories: Sequence[Memory], *, user_id: str, name: str) -> None:
+    async def delete(self, ref: CubeRef, memories: Sequence[Memory], *, user_id: str, name: str) -> None:
         """Delete these memories of a cube that the user ``user_id`` calls ``name``.
 
         The store first: whoever computes the working set from now on, here or in a worker that is at it now and will
@@ -48,7 +48,7 @@ class Forgetting:
         async def without(state: HotState, _: set[str]) -> HotState:
             talk = [event.model_copy(update={"hits": None}) for event in state.talk if not _holds(event.text, texts)]
             uses = {memory_id: use for memory_id, use in state.uses.items() if memory_id not in gone}
-            return await services.upkeep.recompute(ref, state.model_copy(update={"talk": talk, "uses": uses}))
+            return await services.working_sets.recompute(ref, state.model_copy(update={"talk": talk, "uses": uses}))
 
         _, after = await services.states.change(ref, [], without)
         said = "1 memory was deleted" if len(gone) == 1 else f"{len(gone)} memories were deleted"
@@ -56,7 +56,7 @@ class Forgetting:
         details = [{"memory_id": memory_id} for memory_id in sorted(gone)]
         await self._tell(user_id, name, said, memory_type, details, len(after.working_set))
 
-    async def forget_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:
+    async def delete_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:
         """Delete all memories of a cube, its working set and its counts; gives how many it had.
 
         What is still on its way into the cube arrives afterwards.
@@ -67,7 +67,7 @@ class Forgetting:
         await services.terms.reset(ref)
 
         async def nothing(state: HotState, _: set[str]) -> HotState:
-            return await services.upkeep.recompute(ref, state.model_copy(update={"talk": [], "uses": {}}))
+            return await services.working_sets.recompute(ref, state.model_copy(update={"talk": [], "uses": {}}))
 
         await services.states.change(ref, [], nothing)
         said = f"All memories were deleted: {count}"

@@ -23,7 +23,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
 from memsched.handlers import add_memory_handlers
-from memsched.handlers.shared import SharedServices
+from memsched.handlers.lazy_services import LazyServices
 from memsched.logs import configure_logs
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
@@ -114,7 +114,7 @@ async def run_worker(
     async def get_server() -> Server:
         return server
 
-    memory = SharedServices(settings, keys, get_server)
+    memory = LazyServices(settings, keys, get_server)
     memory.policy = policy
     if settings.memory:
         add_memory_handlers(orchestrator, memory)

@@ -14,7 +14,7 @@ from memsched.broker.keys import GROUP, Keys, Lane
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.errors import SchedulerNotStarted, WaitTimeout
 from memsched.handlers import add_memory_handlers
-from memsched.handlers.shared import SharedServices
+from memsched.handlers.lazy_services import LazyServices
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, TaskState, messages_of
 from memsched.settings import Settings
 from memsched.worker.handlers import HandlerEntry, Orchestrator
@@ -115,7 +115,7 @@ class AsyncMemScheduler:
         self._producer: Producer | None = None
         self._worker: Worker | None = None
         self._opening = asyncio.Lock()
-        self._memory = SharedServices(self.settings, self.keys, self.server)
+        self._memory = LazyServices(self.settings, self.keys, self.server)
         self.retriever = AsyncRetriever(self)
         self.current_mem_cube: Any = None
         """The cube (a GeneralMemCube, a CubeRef) that ``retriever.search`` means when it is told none."""

@@ -22,7 +22,7 @@ HOLD_SECONDS = 30
 """After the death of its holder, it is free so late."""
 
 
-class HeldByAnother(MemschedError):
+class LockHeld(MemschedError):
     """Another process does this right now."""
 
     def __init__(self, holder: str) -> None:
@@ -30,7 +30,7 @@ class HeldByAnother(MemschedError):
         super().__init__(f"It is {holder}. If that one was killed, try again in {HOLD_SECONDS} s.")
 
 
-class Hold:
+class Lock:
     """One attempt to be the only one. The key is renewed every third of its time; two renewals may fail."""
 
     def __init__(self, server: Server, key: str) -> None:
@@ -42,7 +42,7 @@ class Hold:
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work while nobody else does. It is cancelled as soon as another may have begun.
 
-        Raises HeldByAnother, and ServerUnreachable when nobody can say whose it is.
+        Raises LockHeld, and ServerUnreachable when nobody can say whose it is.
         """
         try:
             await self.check()
@@ -59,7 +59,7 @@ class Hold:
         finally:
             await _end(working)
             await _end(renewing)
-            with suppress(ServerUnreachable, HeldByAnother):  # it ends by itself
+            with suppress(ServerUnreachable, LockHeld):  # it ends by itself
                 await self._say(0)
 
     async def check(self) -> None:
@@ -82,7 +82,7 @@ class Hold:
         command = _HOLD.command([self._key], [self._holder, seconds], as_text)
         holder = await self._server.persistently(lambda: self._server.call(command), seconds=HOLD_SECONDS / 3)
         if holder:
-            raise HeldByAnother(holder)
+            raise LockHeld(holder)
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

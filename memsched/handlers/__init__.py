@@ -21,7 +21,7 @@ from memsched.messages import (
 from memsched.worker.handlers import Handler, Orchestrator
 
 if TYPE_CHECKING:
-    from memsched.handlers.shared import SharedServices
+    from memsched.handlers.lazy_services import LazyServices
     from memsched.worker.context import HandlerContext
 
 _PRIORITIES = {
@@ -44,7 +44,7 @@ class MemoryHandler:
     """The handler of one label of memsched's own: the function of that name in the module of that name."""
 
     label: str
-    shared: SharedServices
+    shared: LazyServices
 
     async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
         from memsched.handlers.handling import handle
@@ -56,7 +56,7 @@ class MemoryHandler:
         await handle(work, self.shared, need, messages, ctx)
 
 
-def add_memory_handlers(orchestrator: Orchestrator, shared: SharedServices) -> None:
+def add_memory_handlers(orchestrator: Orchestrator, shared: LazyServices) -> None:
     """Register them for the labels that have no handler of the user's own."""
     for label, priority in _PRIORITIES.items():
         if label not in orchestrator.handlers:

@@ -9,7 +9,7 @@ from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, show
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of
-from memsched.memory.ingest.writer import Reading
+from memsched.memory.ingest.writer import Written
 from memsched.memory.model import Memory, to_ms
 from memsched.messages import (
     LONG_TERM_MEMORY_TYPE,
@@ -51,13 +51,13 @@ async def keep(
     messages: list[ScheduleMessageItem],
     turns: Mapping[str, list[Turn]],
     ctx: HandlerContext,
-) -> dict[str, Reading]:
+) -> dict[str, Written]:
     """Store utterances, tell what became of them, and have the working set look at them."""
     by = messages[0].user_id
-    readings = await services.reader.read_turns(ref, {key: said for key, said in turns.items() if said}, by)
-    await tell(services, ref, messages, readings, ctx)
+    written = await services.writer.write_turns(ref, {key: said for key, said in turns.items() if said}, by)
+    await tell(services, ref, messages, written, ctx)
     ctx.submit(_updates(services, messages, turns))
-    return readings
+    return written
 
 
 def _updates(
@@ -88,19 +88,19 @@ async def tell(
     services: MemoryServices,
     ref: CubeRef,
     messages: list[ScheduleMessageItem],
-    readings: Mapping[str, Reading],
+    written: Mapping[str, Written],
     ctx: HandlerContext,
 ) -> None:
     """One event for each message and kind of thing that became of it."""
-    if not any(reading.added or reading.repeated or reading.corrected for reading in readings.values()):
+    if not any(outcome.added or outcome.repeated or outcome.corrected for outcome in written.values()):
         return
     sizes = await sizes_of(services, ref)
     for message in messages:
-        reading = readings.get(message.item_id)
-        if reading is None:
+        outcome = written.get(message.item_id)
+        if outcome is None:
             continue
         for memory_type in (LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE):
-            if added := [memory for memory in reading.added if memory.memory_type == memory_type]:
+            if added := [memory for memory in outcome.added if memory.memory_type == memory_type]:
                 said = f"Remembered {_counted(added)}: {shown(added[0].indexed_text)}"
                 ctx.log(
                     event(
@@ -112,7 +112,7 @@ async def tell(
                         metadata=shown_memories(added),
                     )
                 )
-        for text, same in reading.repeated:
+        for text, same in outcome.repeated:
             ctx.log(
                 event(
                     message,
@@ -123,7 +123,7 @@ async def tell(
                     metadata={"memory_id": same.memory_id, "text": shown(same.indexed_text)},
                 )
             )
-        for older, newer in reading.corrected:
+        for older, newer in outcome.corrected:
             ctx.log(
                 event(
                     message,

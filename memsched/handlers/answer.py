@@ -45,7 +45,7 @@ async def answer(
         async def compute(
             state: HotState, known: set[str], item_id: str = message.item_id, at: int = at, ids: list[str] = ids
         ) -> HotState:
-            return await services.upkeep.recompute(ref, state.with_uses(item_id, at, ids))
+            return await services.working_sets.recompute(ref, state.with_uses(item_id, at, ids))
 
         after = state
         if ids:

@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 import structlog
 
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, SettingsError, UnknownCube
+from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.services import MemoryServices
-from memsched.handlers.shared import SharedServices
 from memsched.memory.access.cubes import CubeRef, Permission
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.model import Memory
@@ -39,7 +39,7 @@ Work = Callable[[MemoryServices, CubeRef, list[ScheduleMessageItem], HandlerCont
 
 
 async def handle(
-    work: Work, shared: SharedServices, need: Permission, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    work: Work, shared: LazyServices, need: Permission, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """Do ``work`` for the cube of the messages, if their user may.
 

@@ -11,7 +11,7 @@ from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, size
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.corrections import same_subject
-from memsched.memory.ingest.writer import Reading, Statement
+from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
@@ -65,13 +65,13 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
         speaker=older[0].speaker if older else (message.user_name or ""),
         importance=max((memory.importance for memory in older), default=None),
     )
-    reading = await services.reader.read_statements(ref, message.item_id, [statement], message.user_id)
+    reading = await services.writer.write_statements(ref, message.item_id, [statement], message.user_id)
     newer = reading.added[0] if reading.added else reading.repeated[0][1]
     older = [memory for memory in older if memory.memory_id != newer.memory_id]
-    await services.reader.correct(ref, older, newer)
+    await services.writer.correct(ref, older, newer)
     known = {before.memory_id for before, _ in reading.corrected}
     corrected = [*reading.corrected, *((each, newer) for each in older if each.memory_id not in known)]
-    outcome = Reading(reading.added, reading.repeated, corrected)
+    outcome = Written(reading.added, reading.repeated, corrected)
     await tell(services, ref, [message], {message.item_id: outcome}, ctx)
     return True
 

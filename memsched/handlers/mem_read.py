@@ -12,7 +12,7 @@ from memsched.handlers.handling import follow_up
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.turns import Turn
-from memsched.memory.ingest.writer import Reading, Statement
+from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -44,7 +44,7 @@ async def mem_read(
     await asyncio.gather(
         *(ask(message) for message in messages if message.item_id not in found and turns.get(message.item_id))
     )
-    readings: dict[str, Reading] = {}
+    readings: dict[str, Written] = {}
     for message in messages:
         if claims := found.get(message.item_id):
             of = _read_for(message) or message.item_id
@@ -52,7 +52,7 @@ async def mem_read(
             statements = [
                 _statement(of, number, claim, turns[message.item_id], stored) for number, claim in enumerate(claims)
             ]
-            readings[message.item_id] = await services.reader.read_statements(ref, of, statements, message.user_id)
+            readings[message.item_id] = await services.writer.write_statements(ref, of, statements, message.user_id)
     await tell(services, ref, messages, readings, ctx)
     for message in messages:
         # An unread message's own follow-up, from keep(), comes after this call, and so sees what was found.

@@ -27,7 +27,7 @@ async def mem_update(
     ]
     marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
     refresh = any((message.info or {}).get("refresh") for message in messages)
-    before, after = await services.upkeep.hear(ref, marks, events, refresh=refresh)
+    before, after = await services.working_sets.update(ref, marks, events, refresh=refresh)
     if change := described(before, after):
         sizes = await sizes_of(services, ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(

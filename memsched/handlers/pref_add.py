@@ -8,7 +8,7 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.corrections import importance, is_preference
 from memsched.memory.ingest.turns import parts_of
-from memsched.memory.ingest.writer import Reading, Statement
+from memsched.memory.ingest.writer import Statement, Written
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -20,7 +20,7 @@ async def pref_add(
 ) -> None:
     """``content`` is the preference. From a conversation (``chat_history``), what sounds like one is taken."""
     turns = readable(messages, ctx)
-    readings: dict[str, Reading] = {}
+    readings: dict[str, Written] = {}
     for message in messages:
         said = turns.get(message.item_id, [])
         if message.chat_history:
@@ -40,7 +40,7 @@ async def pref_add(
             for turn in said
             for part, text in enumerate(parts_of(turn.text))
         ]
-        readings[message.item_id] = await services.reader.read_statements(
+        readings[message.item_id] = await services.writer.write_statements(
             ref, message.item_id, statements, message.user_id
         )
     await tell(services, ref, messages, readings, ctx)

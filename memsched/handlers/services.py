@@ -11,8 +11,8 @@ import structlog
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.cubes import Cubes
-from memsched.memory.ingest.writer import Reader
-from memsched.memory.search.hybrid import CubeSearch
+from memsched.memory.ingest.writer import MemoryWriter
+from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.retriever import Retriever
 from memsched.memory.search.term_statistics import Terms
 from memsched.memory.store.store import MemoryStore
@@ -20,7 +20,7 @@ from memsched.policy.protocol import Chosen, TalkEvent, WorkingSetPolicy
 from memsched.policy.standard import StandardPolicy
 from memsched.settings import Settings
 from memsched.tiers.hot_state import HotStates
-from memsched.tiers.working_set import Upkeep
+from memsched.tiers.working_set import WorkingSets
 
 if TYPE_CHECKING:
     from memsched.llm.client import LLM
@@ -43,9 +43,9 @@ class MemoryServices:
         self.states = HotStates(server, keys)
         self._policy = policy or StandardPolicy()
         self.store: MemoryStore
-        self.search: CubeSearch
-        self.reader: Reader
-        self.upkeep: Upkeep
+        self.search: HybridSearch
+        self.writer: MemoryWriter
+        self.working_sets: WorkingSets
         self.retriever: Retriever
         self._server = server
 
@@ -70,12 +70,12 @@ class MemoryServices:
     def _assemble(self) -> None:
         settings = self.settings
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
-        self.search = CubeSearch(self.store, self.embedder, self.terms)
+        self.search = HybridSearch(self.store, self.embedder, self.terms)
         self.retriever = Retriever(
             self._server, self.cubes, self.terms, self.search, top_k=settings.top_k, method=settings.search_method
         )
-        self.reader = Reader(self.store, self.embedder, self.terms, self.search)
-        self.upkeep = Upkeep(
+        self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.search)
+        self.working_sets = WorkingSets(
             self.states,
             self.store,
             self.search,

@@ -30,7 +30,7 @@ from memsched.mos.tasks import Tasks
 from memsched.scheduler import AsyncMemScheduler
 
 if TYPE_CHECKING:
-    from memsched.deletion import Forgetting
+    from memsched.deletion import Deletion
     from memsched.handlers.services import MemoryServices
     from memsched.memory.access.cubes import CubeRef, Cubes, Grant
     from memsched.memory.model import Memory
@@ -239,7 +239,7 @@ class AsyncMOS:
         """
         user = user_id or self.user_id
         name, ref, memory = await self._find(user, memory_id, mem_cube_id, Permission.WRITE)
-        await (await self._forgetting()).forget(ref, [memory], user_id=user, name=name)
+        await (await self._deletion()).delete(ref, [memory], user_id=user, name=name)
 
     async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
         """Delete all memories of a cube for good; gives how many. Only its owner may."""
@@ -247,7 +247,7 @@ class AsyncMOS:
         ref = await (await self._cubes()).resolve(user, mem_cube_id, Permission.WRITE)
         if ref.user_id != user:
             raise CubeForbidden(user, mem_cube_id, f"only its owner {ref.user_id!r} may delete all of it")
-        return await (await self._forgetting()).forget_all(ref, user_id=user, name=mem_cube_id)
+        return await (await self._deletion()).delete_all(ref, user_id=user, name=mem_cube_id)
 
     async def wait(
         self, task_id: str | None = None, *, user_id: str | None = None, timeout: float | None = None
@@ -406,10 +406,10 @@ class AsyncMOS:
     async def _cubes(self) -> Cubes:
         return (await self._services()).cubes
 
-    async def _forgetting(self) -> Forgetting:
-        from memsched.deletion import Forgetting
+    async def _deletion(self) -> Deletion:
+        from memsched.deletion import Deletion
 
-        return Forgetting(await self._services(), await self.mem_scheduler.server(), self.mem_scheduler.keys)
+        return Deletion(await self._services(), await self.mem_scheduler.server(), self.mem_scheduler.keys)
 
     async def _cube_name(self, user_id: str, given: str | None) -> str:
         """The cube that is meant. Raises CubeNotSaid where nobody can know."""

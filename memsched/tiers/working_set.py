@@ -12,7 +12,7 @@ from memsched.policy.protocol import Candidate, Chosen, CubeState, TalkEvent, Wo
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
 
 if TYPE_CHECKING:
-    from memsched.memory.search.hybrid import CubeSearch
+    from memsched.memory.search.hybrid import HybridSearch
     from memsched.memory.search.term_statistics import Terms
     from memsched.memory.store.store import MemoryStore
 
@@ -23,14 +23,14 @@ _COVERED = 0.8
 _VITAL = 0.8
 
 
-class Upkeep:
+class WorkingSets:
     """Brings the working set of a cube up to date."""
 
     def __init__(
         self,
         states: HotStates,
         store: MemoryStore,
-        search: CubeSearch,
+        search: HybridSearch,
         terms: Terms,
         policy: WorkingSetPolicy,
         *,
@@ -47,7 +47,7 @@ class Upkeep:
         self._window = window
         self._rerank = rerank
 
-    async def hear(
+    async def update(
         self, ref: CubeRef, marks: Mapping[str, str], events: Sequence[TalkEvent], *, refresh: bool = False
     ) -> tuple[HotState, HotState]:
         """Take events of the talk into account; gives the state before and after.

@@ -147,7 +147,7 @@ async def test_the_same_words_in_two_messages_at_once_are_in_the_working_set_onc
         one, other = (said(text, number, item_id=f"same-{number}-{name}") for name in ("one", "other"))
         await asyncio.gather(
             *(
-                service.reader.read_turns(CubeRef("alice", "home"), {message.item_id: turns_of(message)})
+                service.writer.write_turns(CubeRef("alice", "home"), {message.item_id: turns_of(message)})
                 for service, message in zip(services, (one, other), strict=True)
             )
         )

@@ -160,9 +160,9 @@ async def test_of_the_same_words_in_other_spelling_the_newer_is_shown_alone(sche
     services = await scheduler.memory()
     ref = await services.cubes.register("alice", "home")
     # two workers that stored at the same moment: neither saw the other's
-    services.reader._said_before = _nobody_said_before  # type: ignore[method-assign, assignment]
+    services.writer._said_before = _nobody_said_before  # type: ignore[method-assign, assignment]
     for message in (said("The pond is frozen.", 0, item_id="one"), said("The POND is frozen!", 9, item_id="other")):
-        await services.reader.read_turns(ref, {message.item_id: turns_of(message)})
+        await services.writer.write_turns(ref, {message.item_id: turns_of(message)})
 
     results = await search(scheduler, "frozen pond")
 

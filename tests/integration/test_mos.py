@@ -350,7 +350,7 @@ async def test_a_worker_that_is_at_the_working_set_meanwhile_does_not_bring_it_b
     await mos.add(memory_content="The secret word is xyzzy.", wait=True, timeout=SECONDS)
     services = await mos.mem_scheduler.memory()
     computed, go_on = asyncio.Event(), asyncio.Event()
-    recompute = services.upkeep.recompute
+    recompute = services.working_sets.recompute
 
     async def held_up(*args: Any) -> Any:
         state = await recompute(*args)
@@ -359,7 +359,7 @@ async def test_a_worker_that_is_at_the_working_set_meanwhile_does_not_bring_it_b
             await go_on.wait()
         return state
 
-    services.upkeep.recompute = held_up  # type: ignore[method-assign]
+    services.working_sets.recompute = held_up  # type: ignore[method-assign]
     asked = ScheduleMessageItem(user_id="alice", mem_cube_id="default", label="mem_update", content="which word?")
     await mos.mem_scheduler.submit_messages(asked)
     await computed.wait()

@@ -23,7 +23,7 @@ from memsched import AsyncMemScheduler, EmbedderMismatch, Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.embedding.embedder import embedder_from
-from memsched.memory.reindex import reindex as reindexing
+from memsched.memory.reindex import reindex as reindex_module
 from memsched.memory.reindex.reindex import Reindexer, ReindexRefused
 from memsched.settings import PREFIX
 
@@ -44,8 +44,8 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def _notice_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memsched.memory.store.store.RESOLVE_AFTER_SECONDS", 0.2)
-    monkeypatch.setattr(reindexing, "RESOLVE_AFTER_SECONDS", 0.2)
-    monkeypatch.setattr(reindexing, "_CLOCKS_DIFFER_SECONDS", 0.0)
+    monkeypatch.setattr(reindex_module, "RESOLVE_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(reindex_module, "_CLOCKS_DIFFER_SECONDS", 0.0)
     monkeypatch.setattr("memsched.handlers.handling._OPERATOR_NEEDED_SECONDS", 1.0)
 
 

@@ -22,7 +22,7 @@ from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
 
 if TYPE_CHECKING:
     from memsched.memory.embedding.embedder import Embedder
-    from memsched.memory.search.hybrid import CubeSearch
+    from memsched.memory.search.hybrid import HybridSearch
     from memsched.memory.search.term_statistics import Terms
     from memsched.memory.store.store import MemoryStore
 
@@ -55,7 +55,7 @@ class Statement:
 
 
 @dataclass(slots=True)
-class Reading:
+class Written:
     """What became of one message's utterances.
 
     added: new memories (a second run of the message names them again). repeated: (text, the memory that says it
@@ -67,18 +67,18 @@ class Reading:
     corrected: list[tuple[Memory, Memory]] = field(default_factory=list)
 
 
-class Reader:
+class MemoryWriter:
     """Writes memories. Whether the user may is checked by the caller."""
 
-    def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms, search: CubeSearch) -> None:
+    def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms, search: HybridSearch) -> None:
         self._store = store
         self._embedder = embedder
         self._terms = terms
         self._search = search
 
-    async def read_turns(
+    async def write_turns(
         self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]], added_by: str = ""
-    ) -> dict[str, Reading]:
+    ) -> dict[str, Written]:
         """Remember the utterances of some messages, by message id."""
         sessions = await self._first_places(ref, turns)
         drafts: dict[str, list[Memory]] = {}
@@ -92,9 +92,9 @@ class Reader:
                     drafts[item_id].append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
         return await self._remember(ref, drafts)
 
-    async def read_statements(
+    async def write_statements(
         self, ref: CubeRef, item_id: str, statements: Sequence[Statement], added_by: str = ""
-    ) -> Reading:
+    ) -> Written:
         """Remember statements that were taken from one message."""
         now = datetime.now(UTC)
         drafts = [_of_statement(ref, item_id, each, now, added_by) for each in statements]
@@ -142,8 +142,8 @@ class Reader:
 
     async def _remember(
         self, ref: CubeRef, drafts: Mapping[str, Sequence[Memory]], mark: str = ""
-    ) -> dict[str, Reading]:
-        readings = {item_id: Reading() for item_id in drafts}
+    ) -> dict[str, Written]:
+        readings = {item_id: Written() for item_id in drafts}
         everything = [memory for memories in drafts.values() for memory in memories]
         said_before, stored = await self._said_before(ref, everything)
         new: list[Memory] = []

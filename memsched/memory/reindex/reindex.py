@@ -21,7 +21,7 @@ import structlog
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.broker.lock import Hold
+from memsched.broker.lock import Lock
 from memsched.errors import MemschedError
 from memsched.memory.embedding.embedder import Embedder, EmbeddingError
 from memsched.memory.model import SCHEMA_VERSION
@@ -93,13 +93,13 @@ class Outcome:
 
 
 class Reindexer:
-    """``open`` it before use. Raises what the store and the embedder raise, ReindexRefused and HeldByAnother."""
+    """``open`` it before use. Raises what the store and the embedder raise, ReindexRefused and LockHeld."""
 
     def __init__(
         self, settings: Settings, server: Server, keys: Keys, embedder: Embedder, client: AsyncQdrantClient, batch: int
     ) -> None:
         self._settings = settings
-        self._hold = Hold(server, keys.reindex(settings.collection))
+        self._hold = Lock(server, keys.reindex(settings.collection))
         self._embedder = embedder
         self._batch = batch
         self._client = PatientClient(settings, client)

@@ -47,7 +47,7 @@ class Scored:
         return (session, int(self.payload.get("turn", 0))) if session else None
 
 
-class CubeSearch:
+class HybridSearch:
     """Finds memories of a cube, for whoever may read it: permissions are checked by the caller."""
 
     def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms) -> None:

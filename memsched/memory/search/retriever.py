@@ -12,7 +12,7 @@ from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchRe
 from memsched.memory.search.bm25 import stems
 
 if TYPE_CHECKING:
-    from memsched.memory.search.hybrid import CubeSearch
+    from memsched.memory.search.hybrid import HybridSearch
     from memsched.memory.search.term_statistics import Terms
 
 
@@ -20,7 +20,7 @@ class Retriever:
     """Finds memories in the cubes that a user may read."""
 
     def __init__(
-        self, server: Server, cubes: Cubes, terms: Terms, search: CubeSearch, *, top_k: int, method: str
+        self, server: Server, cubes: Cubes, terms: Terms, search: HybridSearch, *, top_k: int, method: str
     ) -> None:
         self._server = server
         self._cubes = cubes

@@ -15,8 +15,8 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError, SettingsError
 from memsched.handlers.handling import handle
+from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.services import MemoryServices
-from memsched.handlers.shared import SharedServices
 from memsched.memory.access.cubes import Permission
 from memsched.memory.embedding.embedder import EmbeddingError
 
@@ -56,14 +56,14 @@ async def embedder(monkeypatch: pytest.MonkeyPatch) -> Embedder:
     return embedder
 
 
-def shared_services(**given: Any) -> SharedServices:
+def shared_services(**given: Any) -> LazyServices:
     async def server() -> Server:
         return cast("Server", None)  # nothing is asked of it here
 
-    return SharedServices(Settings.load(redis_url="memory://", **given), Keys(), server)
+    return LazyServices(Settings.load(redis_url="memory://", **given), Keys(), server)
 
 
-async def waiting(shared: SharedServices, embedder: Embedder, callers: int) -> list[asyncio.Task[MemoryServices]]:
+async def waiting(shared: LazyServices, embedder: Embedder, callers: int) -> list[asyncio.Task[MemoryServices]]:
     tasks = [asyncio.create_task(shared.get()) for _ in range(callers)]
     async with asyncio.timeout(10):
         while not embedder.prepared:

@@ -19,7 +19,7 @@ from memsched.memory.search.bm25 import TermCounts, stems
 from memsched.policy.protocol import Candidate, Chosen, CubeState, TalkEvent
 from memsched.policy.standard import StandardPolicy
 from memsched.tiers.hot_state import HotState
-from memsched.tiers.working_set import Upkeep, covers
+from memsched.tiers.working_set import WorkingSets, covers
 
 HOME = CubeRef("alice", "home")
 NOW = to_ms(FIRST)
@@ -60,9 +60,9 @@ class FakeCube:
         return TermCounts(len(texts), {word: sum(word in text for text in texts) for word in words})
 
 
-def upkeep(cube: FakeCube, size: int = 4, policy: Any = None, rerank: Any = None) -> Upkeep:
+def working_sets(cube: FakeCube, size: int = 4, policy: Any = None, rerank: Any = None) -> WorkingSets:
     fake: Any = cube
-    return Upkeep(fake, fake, fake, fake, policy or StandardPolicy(), size=size, window=5, rerank=rerank)
+    return WorkingSets(fake, fake, fake, fake, policy or StandardPolicy(), size=size, window=5, rerank=rerank)
 
 
 def state(*said: str, **more: Any) -> HotState:
@@ -71,7 +71,7 @@ def state(*said: str, **more: Any) -> HotState:
 
 
 async def texts(cube: FakeCube, before: HotState, **more: Any) -> list[str]:
-    after = await upkeep(cube, **more).recompute(HOME, before)
+    after = await working_sets(cube, **more).recompute(HOME, before)
     return [each.text for each in after.working_set]
 
 
@@ -98,9 +98,9 @@ async def test_what_the_set_has_is_not_looked_for_again() -> None:
 
 async def test_what_was_found_once_is_not_looked_for_again() -> None:
     cube = FakeCube(CUBE)
-    after = await upkeep(cube).recompute(HOME, state("What does Rex eat?"))
+    after = await working_sets(cube).recompute(HOME, state("What does Rex eat?"))
 
-    again = await upkeep(cube).recompute(HOME, after)
+    again = await working_sets(cube).recompute(HOME, after)
 
     assert cube.asked == ["What does Rex eat?"]
     assert again == after
@@ -109,7 +109,7 @@ async def test_what_was_found_once_is_not_looked_for_again() -> None:
 @pytest.mark.parametrize("change", [{"status": "archived"}, {"superseded_by": "another"}])
 async def test_what_was_archived_or_corrected_since_leaves(change: dict[str, str]) -> None:
     cube = FakeCube(CUBE)
-    after = await upkeep(cube).recompute(HOME, state("What does Rex eat?"))
+    after = await working_sets(cube).recompute(HOME, state("What does Rex eat?"))
     cube.memories["Rex eats carrots"] = memory("Rex eats carrots", 1, **change)
 
     assert "Rex eats carrots" not in await texts(cube, after)
@@ -160,12 +160,12 @@ def test_the_order_of_arrival_makes_no_difference(said: list[str], chance: Rando
     chance.shuffle(arrived)
 
     async def at_once() -> HotState:
-        return await upkeep(FakeCube(CUBE)).recompute(HOME, HotState().with_talk(events, 5))
+        return await working_sets(FakeCube(CUBE)).recompute(HOME, HotState().with_talk(events, 5))
 
     async def one_by_one() -> HotState:
         after = HotState()
         for event in arrived:
-            after = await upkeep(FakeCube(CUBE)).recompute(HOME, after.with_talk([event], 5))
+            after = await working_sets(FakeCube(CUBE)).recompute(HOME, after.with_talk([event], 5))
         return after
 
     expected, got = asyncio.run(at_once()), asyncio.run(one_by_one())

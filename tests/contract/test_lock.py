@@ -9,9 +9,9 @@ import pytest
 from support.conditions import until
 
 from memsched import Settings
-from memsched.broker import lock as holding
+from memsched.broker import lock
 from memsched.broker.client import Server
-from memsched.broker.lock import HeldByAnother, Hold
+from memsched.broker.lock import Lock, LockHeld
 
 pytestmark = pytest.mark.timeout(30)
 KEY = "held"
@@ -25,7 +25,7 @@ async def server(any_url: str, settings_at: Callable[..., Settings]) -> AsyncIte
 
 
 async def test_the_second_is_refused_and_told_who_the_first_is(server: Server) -> None:
-    first, goes_on, begun = Hold(server, KEY), asyncio.Event(), asyncio.Event()
+    first, goes_on, begun = Lock(server, KEY), asyncio.Event(), asyncio.Event()
 
     async def work() -> str:
         begun.set()
@@ -37,13 +37,13 @@ async def test_the_second_is_refused_and_told_who_the_first_is(server: Server) -
 
     running = asyncio.create_task(first.during(work()))
     await begun.wait()
-    with pytest.raises(HeldByAnother, match=r"Another process does this right now. It is process \d+ on "):
-        await Hold(server, KEY).during(never())
+    with pytest.raises(LockHeld, match=r"Another process does this right now. It is process \d+ on "):
+        await Lock(server, KEY).during(never())
     goes_on.set()
 
     assert await running == "done"
     assert await server.execute("EXISTS", KEY) == 0
-    assert await Hold(server, KEY).during(asyncio.sleep(0, "after it")) == "after it"
+    assert await Lock(server, KEY).during(asyncio.sleep(0, "after it")) == "after it"
 
 
 async def test_it_is_free_after_a_failure(server: Server) -> None:
@@ -51,13 +51,13 @@ async def test_it_is_free_after_a_failure(server: Server) -> None:
         raise ValueError("this one")
 
     with pytest.raises(ValueError, match="this one"):
-        await Hold(server, KEY).during(fails())
+        await Lock(server, KEY).during(fails())
 
     assert await server.execute("EXISTS", KEY) == 0
 
 
 async def test_whoever_loses_it_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(lock, "HOLD_SECONDS", 1)
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -67,26 +67,26 @@ async def test_whoever_loses_it_is_ended(server: Server, monkeypatch: pytest.Mon
         finally:
             ended.set()
 
-    running = asyncio.create_task(Hold(server, KEY).during(work()))
+    running = asyncio.create_task(Lock(server, KEY).during(work()))
     await begun.wait()
     # given that it was silent for too long, and another one took over
     await server.execute("HSET", KEY, "by", "another")
 
-    with pytest.raises(HeldByAnother, match="another"):
+    with pytest.raises(LockHeld, match="another"):
         await running
     assert ended.is_set()
     assert await server.execute("HGET", KEY, "by") == b"another", "it is not let go of for somebody else"
 
 
 async def test_it_is_renewed_for_as_long_as_the_work_takes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "HOLD_SECONDS", 2)
+    monkeypatch.setattr(lock, "HOLD_SECONDS", 2)
     begun, goes_on = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
         begun.set()
         await goes_on.wait()
 
-    running = asyncio.create_task(Hold(server, KEY).during(work()))
+    running = asyncio.create_task(Lock(server, KEY).during(work()))
     await begun.wait()
     await server.execute("PEXPIRE", KEY, 1500)
 
@@ -99,7 +99,7 @@ async def test_it_is_renewed_for_as_long_as_the_work_takes(server: Server, monke
 
 
 async def test_who_was_stopped_for_long_asks_before_he_writes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold = Hold(server, KEY)
+    hold = Lock(server, KEY)
 
     async def work() -> None:
         await hold.check_if_old()
@@ -108,5 +108,5 @@ async def test_who_was_stopped_for_long_asks_before_he_writes(server: Server, mo
         monkeypatch.setattr(hold, "_sure_until", 0.0)
         await hold.check_if_old()
 
-    with pytest.raises(HeldByAnother, match="another"):
+    with pytest.raises(LockHeld, match="another"):
         await hold.during(work())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from memsched.policy.protocol import WorkingSetPolicy
 
 
-class SharedServices:
+class LazyServices:
     """The services of one process: made when the first message or call needs them, then kept.
 
     Who needs them meanwhile waits for the same attempt, and is told of its failure; the next call is the next attempt.

@@ -49,9 +49,9 @@ async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMem
 
 async def read(scheduler: AsyncMemScheduler, cube: str, *messages: ScheduleMessageItem) -> None:
     """As the handler of ``add`` reads, one message after another."""
-    reader = (await scheduler.memory()).reader
+    reader = (await scheduler.memory()).writer
     for message in messages:
-        await reader.read_turns(CubeRef("alice", cube), {message.item_id: turns_of(message)})
+        await reader.write_turns(CubeRef("alice", cube), {message.item_id: turns_of(message)})
 
 
 async def texts(scheduler: AsyncMemScheduler, cube: str, query: str, top_k: int = 3) -> list[str]:

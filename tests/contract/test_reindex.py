@@ -17,12 +17,12 @@ import pytest
 from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.broker.lock import HeldByAnother
+from memsched.broker.lock import LockHeld
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.embedding.hashing import HashingEmbedder
 from memsched.memory.model import Memory
-from memsched.memory.reindex import reindex as reindexing
+from memsched.memory.reindex import reindex
 from memsched.memory.reindex.copy import Carrier
 from memsched.memory.reindex.reindex import Outcome, Reindexer, ReindexRefused
 from memsched.memory.search.bm25 import TermCounts, document_weights, query_weights, stems
@@ -131,8 +131,8 @@ async def place(
         url, qdrant_url=store, collection=f"r{uuid4().hex[:12]}", memory=True, store_timeout_seconds=0.5
     )
     monkeypatch.setattr("memsched.memory.store.store.RESOLVE_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(reindexing, "RESOLVE_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(reindexing, "_OUTAGE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(reindex, "RESOLVE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(reindex, "_OUTAGE_PAUSE_SECONDS", 0.01)
     server = await Server.connect(settings)
     place = Place(settings, server)
     yield place
@@ -182,7 +182,7 @@ async def test_the_memories_of_all_cubes_get_new_vectors_and_stay_what_they_are(
 async def test_a_change_that_leaves_the_text_alone_makes_no_new_vector(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reindexing, "_FEW", 0)
+    monkeypatch.setattr(reindex, "_FEW", 0)
     ids = await place.remember(30)
 
     class WhileUsed(Lengths):
@@ -294,7 +294,7 @@ async def test_an_outage_is_waited_for(place: Place) -> None:
 async def test_an_outage_that_lasts_ends_the_run_and_nothing_is_changed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reindexing, "_OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr(reindex, "_OUTAGE_SECONDS", 0.0)
     await place.remember(5)
     model = Lengths()
     model.failures = [EmbeddingError("busy", temporary=True)]
@@ -312,7 +312,7 @@ async def test_the_second_of_two_is_refused(place: Place) -> None:
 
     class Meanwhile(Lengths):
         async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-            with pytest.raises(HeldByAnother) as refused:
+            with pytest.raises(LockHeld) as refused:
                 await place.reindex(Lengths())
             second.append(refused.value)
             return await super().embed_documents(texts)
