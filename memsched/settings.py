@@ -5,10 +5,8 @@ A setting ``name`` is the environment variable ``MEMSCHED_NAME`` (or the same li
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from memsched.config_file import scheduler_file, suggestion, url_for_switch
 from memsched.errors import SettingsError
 
 PREFIX = "MEMSCHED_"
@@ -210,7 +209,7 @@ class Settings(BaseSettings):
         environment = dict(dotenv_values(".env")) | dict(os.environ)
         problems = _unknown_variables(environment, cls.model_fields)
         problems += [
-            f"{name} is not a setting{_suggestion(name, cls.model_fields)}."
+            f"{name} is not a setting{suggestion(name, cls.model_fields)}."
             for name in sorted(given.keys() - cls.model_fields.keys())
         ]
         if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in environment:
@@ -231,40 +230,12 @@ class Settings(BaseSettings):
         return settings
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Self:
+    def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
         """Settings from a YAML file of the original system's shape, over the environment.
 
         ``mem_scheduler: {backend, config: {...}}``; a key may also be the name of a setting here.
         """
-        import yaml
-
-        try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise SettingsError([f"{path}: {error}"]) from error
-        section = document.get("mem_scheduler", document) if isinstance(document, dict) else None
-        config = section.get("config", section) if isinstance(section, dict) else None
-        if not isinstance(config, dict):
-            raise SettingsError([f"{path}: expected mem_scheduler: {{backend: ..., config: {{...}}}}."])
-        given: dict[str, Any] = {}
-        problems: list[str] = []
-        one_by_one = False
-        for key, value in config.items():
-            if key in YAML_NAMES:
-                given[YAML_NAMES[key]] = value
-            elif key in cls.model_fields:
-                given[key] = value
-            elif key == "enable_parallel_dispatch":
-                one_by_one = not value
-            elif key == "use_redis_queue":
-                given["redis_url"] = url_for_switch(key, str(value), problems)
-            elif key not in YAML_IGNORED:
-                problems.append(f"{path}: unknown key {key!r}{_suggestion(str(key), cls.model_fields)}.")
-        if problems:
-            raise SettingsError(problems)
-        if one_by_one:  # whatever the number of threads, before or after it in the file
-            given["concurrency"] = 1
-        return cls.load(**given)
+        return cls.load(**scheduler_file(path, cls.model_fields))
 
     def shown(self) -> dict[str, Any]:
         """All settings by environment variable, with passwords masked."""
@@ -276,27 +247,6 @@ class Settings(BaseSettings):
             values[PREFIX + name.upper()] = masked(getattr(self, name))
         values[f"{PREFIX}REDIS_URL"] = masked(self.redis_url)
         return values
-
-
-YAML_NAMES = {
-    "thread_pool_max_workers": "concurrency",
-    "max_internal_message_queue_size": "max_backlog",
-    "context_window_size": "query_window",
-    "working_mem_monitor_capacity": "working_set_size",
-}
-# The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
-YAML_IGNORED = frozenset(
-    {
-        "consume_interval_seconds",
-        "top_n",
-        "act_mem_update_interval",
-        "activation_mem_size",
-        "enable_activation_memory",
-        "act_mem_dump_path",
-        "activation_mem_monitor_capacity",
-        "auth_config_path",
-    }
-)
 
 
 def masked(url: str) -> str:
@@ -318,29 +268,7 @@ def masked(url: str) -> str:
 def _unknown_variables(environment: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
     known = {PREFIX + name.upper() for name in fields}
     return [
-        f"{name} is not a setting{_suggestion(name, known)}; `memsched config` lists all."
+        f"{name} is not a setting{suggestion(name, known)}; `memsched config` lists all."
         for name in sorted(environment)
         if name.upper().startswith(PREFIX) and name.upper() not in known
     ]
-
-
-def _suggestion(name: str, known: Mapping[str, Any] | set[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def url_for_switch(name: str, value: str, problems: list[str]) -> str:
-    truth = {
-        "true": True,
-        "1": True,
-        "yes": True,
-        "on": True,
-        "false": False,
-        "0": False,
-        "no": False,
-        "off": False,
-    }
-    if value.lower() not in truth:
-        problems.append(f"{name}: must be true or false.")
-        return "memory://"
-    return "redis://localhost:6379/0" if truth[value.lower()] else "memory://"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from memsched.config_file import read_yaml, scheduler_settings, unknown_key
 from memsched.errors import SettingsError
 from memsched.messages import Id
-from memsched.settings import YAML_IGNORED, YAML_NAMES, Settings, url_for_switch
+from memsched.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -85,27 +84,19 @@ def read_config(config: Config, given: Mapping[str, Any]) -> tuple[Settings, Mos
             raise TypeError("give settings or single values, not both")
         return config, _options(options, "")
     if config is None:
-        place, document = "", {}
+        reader = _Reader("", {})
     elif isinstance(config, Mapping):
-        place, document = "config", dict(config)
+        reader = _Reader("config", config)
     else:
-        place, document = os.fspath(config), _read_yaml(config)
-    told, told_options = _Reading(place).read(document)
-    return Settings.load(**told | values), _options(told_options | options, place)
+        reader = _Reader(os.fspath(config), _document(config))
+    return Settings.load(**reader.settings | values), _options(reader.options | options, reader.place)
 
 
-def _read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError([f"{os.fspath(path)}: {error}"]) from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
+def _document(path: str | os.PathLike[str]) -> Mapping[Any, Any]:
+    document = read_yaml(path)
+    if document is not None and not isinstance(document, dict):
         raise SettingsError([f"{os.fspath(path)}: expected a mapping with user_id, chat_model, mem_scheduler, ..."])
-    return document
+    return document or {}
 
 
 def _options(values: Mapping[str, Any], place: str) -> MosOptions:
@@ -121,90 +112,63 @@ def _options(values: Mapping[str, Any], place: str) -> MosOptions:
         ) from error
 
 
-class _Reading:
-    """One configuration while it is read: what it says, and what is wrong with it."""
+class _Reader:
+    """Reads one configuration: ``settings`` and ``options`` are the values in it.
 
-    def __init__(self, place: str) -> None:
-        self._place = place
+    Raises SettingsError for all that is wrong with it together.
+    """
+
+    def __init__(self, place: str, document: Mapping[Any, Any]) -> None:
+        self.place = place
+        self.settings: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
         self._problems: list[str] = []
-        self._settings: dict[str, Any] = {}
-        self._options: dict[str, Any] = {}
         self._left_out: list[str] = []
-
-    def read(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Values of settings, and of options. Raises SettingsError for all problems together."""
         for key, value in document.items():
-            if key == "chat_model":
-                self._section(key, value, self._chat_key)
-            elif key == "mem_scheduler":
-                self._section(key, value, self._scheduler_key)
-            elif key in MosOptions.model_fields:
-                self._options[key] = value
+            if key in MosOptions.model_fields:
+                self.options[key] = value
             elif key in Settings.model_fields:
-                self._settings[key] = value
+                self.settings[key] = value
             elif key in _MEAN_NOTHING_HERE:
                 self._left_out.append(key)
-            else:
-                self._unknown(str(key), {*MosOptions.model_fields, *Settings.model_fields, *_SECTIONS})
+            elif key not in _SECTIONS:
+                known = {*MosOptions.model_fields, *Settings.model_fields, *_SECTIONS}
+                self._problems.append(unknown_key(key, known, place))
+        self._chat_model(document.get("chat_model"))
+        scheduler = self._section("mem_scheduler", document.get("mem_scheduler"))
+        self.settings |= scheduler_settings(
+            scheduler, Settings.model_fields, self._problems, place=place, section="mem_scheduler.config"
+        )
         if self._problems:
             raise SettingsError(self._problems)
-        if self._settings.pop("one_by_one", False):  # whatever the number of threads, before or after it in the file
-            self._settings["concurrency"] = 1
         if self._left_out:
             log.info("keys that mean nothing here were left out", action="mos.keys_left_out", keys=self._left_out)
-        return self._settings, self._options
 
-    def _section(self, name: str, section: Any, take: Callable[[str, Any], bool]) -> None:
-        """``{backend: ..., config: {...}}``; null is as if it were not there."""
-        if section is None:
-            return
-        config = section.get("config", {}) if isinstance(section, Mapping) else None
-        if not isinstance(config, Mapping):
-            self._problems.append(f"{self._place}: expected {name}: {{backend: ..., config: {{...}}}}.")
-            return
-        backend = section.get("backend")
-        if name == "chat_model" and backend not in (None, _OPENAI):
+    def _section(self, name: str, section: Any) -> Mapping[Any, Any]:
+        """The ``config`` of ``{backend: ..., config: {...}}``; null is as if it were not there."""
+        config = {} if section is None else section.get("config", {}) if isinstance(section, Mapping) else None
+        if isinstance(config, Mapping):
+            return config
+        self._problems.append(f"{self.place}: expected {name}: {{backend: ..., config: {{...}}}}.")
+        return {}
+
+    def _chat_model(self, section: Any) -> None:
+        config = self._section("chat_model", section)
+        backend = section.get("backend") if isinstance(section, Mapping) else None
+        if backend not in (None, _OPENAI):
             self._problems.append(
-                f"{self._place}: chat_model.backend {backend!r} cannot be used here. Any server that speaks OpenAI's "
+                f"{self.place}: chat_model.backend {backend!r} cannot be used here. Any server that speaks OpenAI's "
                 "protocol can (vLLM, Ollama, ...), with backend: openai and its address as api_base; without "
                 "chat_model, chat answers with what it remembers."
             )
             return
         for key, value in config.items():
-            if not take(str(key), value):
-                known = (
-                    {*_OF_THE_CHAT_MODEL, *_CHAT_OPTIONS}
-                    if name == "chat_model"
-                    else {*YAML_NAMES, *Settings.model_fields, "enable_parallel_dispatch", "use_redis_queue"}
-                )
-                self._unknown(f"{name}.config.{key}", known, str(key))
-
-    def _chat_key(self, key: str, value: Any) -> bool:
-        if key in _OF_THE_CHAT_MODEL:
-            self._settings[_OF_THE_CHAT_MODEL[key]] = value
-        elif key in _CHAT_OPTIONS:
-            self._options[key] = value
-        elif key in _CHAT_IGNORED:
-            self._left_out.append(f"chat_model.config.{key}")
-        else:
-            return False
-        return True
-
-    def _scheduler_key(self, key: str, value: Any) -> bool:
-        if key in YAML_NAMES:
-            self._settings[YAML_NAMES[key]] = value
-        elif key in Settings.model_fields:
-            self._settings[key] = value
-        elif key == "enable_parallel_dispatch":
-            self._settings["one_by_one"] = not value
-        elif key == "use_redis_queue":
-            self._settings["redis_url"] = url_for_switch(key, str(value), self._problems)
-        else:
-            return key in YAML_IGNORED
-        return True
-
-    def _unknown(self, shown: str, known: Collection[str], key: str = "") -> None:
-        close = difflib.get_close_matches(key or shown, list(known), n=1)
-        where = f"{self._place}: " if self._place else ""
-        suggestion = f"; did you mean {close[0]}?" if close else "."
-        self._problems.append(f"{where}unknown key {shown!r}{suggestion}")
+            if key in _OF_THE_CHAT_MODEL:
+                self.settings[_OF_THE_CHAT_MODEL[key]] = value
+            elif key in _CHAT_OPTIONS:
+                self.options[key] = value
+            elif key in _CHAT_IGNORED:
+                self._left_out.append(f"chat_model.config.{key}")
+            else:
+                known = {*_OF_THE_CHAT_MODEL, *_CHAT_OPTIONS}
+                self._problems.append(unknown_key(key, known, self.place, "chat_model.config"))

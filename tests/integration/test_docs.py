@@ -51,10 +51,11 @@ from memsched import (
     Settings,
 )
 from memsched.broker.keys import Keys
+from memsched.config_file import YAML_NAMES
 from memsched.logs import configure_logs
 from memsched.messages import MAX_ID_CHARACTERS, WIRE_VERSION
 from memsched.queue.dead_letters import DeadFilter
-from memsched.settings import ORIGINAL_SWITCHES, PREFIX, YAML_NAMES
+from memsched.settings import ORIGINAL_SWITCHES, PREFIX
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -1,0 +1,109 @@
+"""The configuration file of the original system: YAML, and which of its keys is which setting here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memsched.errors import SettingsError
+
+YAML_NAMES = {
+    "thread_pool_max_workers": "concurrency",
+    "max_internal_message_queue_size": "max_backlog",
+    "context_window_size": "query_window",
+    "working_mem_monitor_capacity": "working_set_size",
+}
+# The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
+_IGNORED = frozenset(
+    {
+        "consume_interval_seconds",
+        "top_n",
+        "act_mem_update_interval",
+        "activation_mem_size",
+        "enable_activation_memory",
+        "act_mem_dump_path",
+        "activation_mem_monitor_capacity",
+        "auth_config_path",
+    }
+)
+_ONE_BY_ONE, _USE_REDIS = "enable_parallel_dispatch", "use_redis_queue"
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """The document in a YAML file. Raises SettingsError for a file that cannot be read."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError([f"{os.fspath(path)}: {error}"]) from error
+
+
+def scheduler_file(path: str | os.PathLike[str], settings: Iterable[str]) -> dict[str, Any]:
+    """The values of settings in a file: ``mem_scheduler: {backend, config: {...}}``, or that ``config`` alone.
+
+    Raises SettingsError, one sentence per problem.
+
+    Args:
+        settings: the names of all settings; each may be a key too.
+    """
+    document = read_yaml(path)
+    section = document.get("mem_scheduler", document) if isinstance(document, dict) else None
+    config = section.get("config", section) if isinstance(section, dict) else None
+    if not isinstance(config, dict):
+        raise SettingsError([f"{path}: expected mem_scheduler: {{backend: ..., config: {{...}}}}."])
+    problems: list[str] = []
+    values = scheduler_settings(config, settings, problems, place=str(path))
+    if problems:
+        raise SettingsError(problems)
+    return values
+
+
+def scheduler_settings(
+    config: Mapping[Any, Any], settings: Iterable[str], problems: list[str], *, place: str, section: str = ""
+) -> dict[str, Any]:
+    """The values of settings in the original's ``mem_scheduler.config``; what is wrong is added to ``problems``.
+
+    Args:
+        place: where it was read, for people.
+        section: the part of it that ``config`` is.
+    """
+    known = {*settings}
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in YAML_NAMES:
+            values[YAML_NAMES[key]] = value
+        elif key in known:
+            values[key] = value
+        elif key == _USE_REDIS:
+            values["redis_url"] = url_for_switch(key, str(value), problems)
+        elif key != _ONE_BY_ONE and key not in _IGNORED:
+            problems.append(unknown_key(key, {*YAML_NAMES, *known, _ONE_BY_ONE, _USE_REDIS}, place, section))
+    if not config.get(_ONE_BY_ONE, True):  # whatever the number of threads, before or after it in the file
+        values["concurrency"] = 1
+    return values
+
+
+def url_for_switch(name: str, value: str, problems: list[str]) -> str:
+    """The queue that the original's switch ``name`` means: true is a Redis server, false is inside the process."""
+    if value.lower() not in _TRUTH:
+        problems.append(f"{name}: must be true or false.")
+        return "memory://"
+    return "redis://localhost:6379/0" if _TRUTH[value.lower()] else "memory://"
+
+
+def unknown_key(key: object, known: Iterable[str], place: str, section: str = "") -> str:
+    """What is said of a key that nobody knows."""
+    where = f"{place}: " if place else ""
+    shown = f"{section}.{key}" if section else str(key)
+    return f"{where}unknown key {shown!r}{suggestion(str(key), known) or '.'}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What was probably meant, as the end of a sentence; empty if nothing is like it."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
