@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -51,9 +52,12 @@ def free_port() -> int:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without a developer's settings, with the tests' modules importable."""
+    """This process's environment without a developer's settings, with the tests' modules importable.
+
+    memsched is the one beside these tests, also where another copy of it is installed (a second working tree).
+    """
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(SETTINGS_PREFIXES)}
-    return {**kept, "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1", **more}
+    return {**kept, "PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1", **more}
 
 
 SETTINGS_PREFIXES = ("MEMSCHED_", "MOS_SCHEDULER_", "MEMSCHEDULER_")
