@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     )
     from memsched.mos.sync import MOS, AsyncMOS
     from memsched.policy.protocol import Candidate, Chosen, CubeState, WorkingSetPolicy
-    from memsched.scheduler import AsyncMemScheduler, MemScheduler, TaskStatus, show_web_logs
+    from memsched.queue.status import TaskStatus
+    from memsched.scheduler import AsyncMemScheduler, MemScheduler, show_web_logs
     from memsched.settings import Settings
     from memsched.tiers.hot_state import WorkingMemory
     from memsched.worker.context import HandlerContext, SyncHandlerContext
@@ -75,7 +76,8 @@ else:
         "memsched.policy.protocol": "Candidate Chosen CubeState WorkingSetPolicy",
         "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
         "memsched.mos.sync": "MOS AsyncMOS",
-        "memsched.scheduler": "AsyncMemScheduler MemScheduler TaskStatus show_web_logs",
+        "memsched.queue.status": "TaskStatus",
+        "memsched.scheduler": "AsyncMemScheduler MemScheduler show_web_logs",
         "memsched.settings": "Settings",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",
         "memsched.worker.handlers": "Handler",

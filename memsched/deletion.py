@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from memsched.broker.scripting import Command
 from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleLogForWebItem
+from memsched.queue.events import append_event
 
 if TYPE_CHECKING:
     from memsched.broker.client import Server
@@ -87,8 +87,7 @@ class Deletion:
             metadata=details,
             current_memory_sizes={"working_memory_size": working},
         )
-        newest = ("MAXLEN", "~", self._services.settings.events_maxlen)
-        command = Command(("XADD", self._keys.events, *newest, "*", *item.to_wire()), lambda reply: reply)
+        command = append_event(self._keys, item, maxlen=self._services.settings.events_maxlen)
         await self._server.persistently(lambda: self._server.call(command))
 
 

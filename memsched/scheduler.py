@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from memsched.broker.keys import GROUP, Keys, Lane
-from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command
 from memsched.errors import SchedulerNotStarted, WaitTimeout
 from memsched.handlers import add_memory_handlers
 from memsched.handlers.lazy_services import LazyServices
-from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, TaskState, messages_of
+from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, messages_of
+from memsched.queue.clear import clear
+from memsched.queue.events import newest_events
+from memsched.queue.status import TaskStatus, count_unfinished, read_status, task_status
 from memsched.settings import Settings
 from memsched.worker.handlers import HandlerEntry, Orchestrator
 
@@ -34,23 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Messages = ScheduleMessageItem | Iterable[ScheduleMessageItem]
-
-_CLEAR = script("clear")
-_UNFINISHED = script("unfinished")
-_PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class TaskStatus:
-    """Where one message is. Times are ms since the epoch; 0 is not yet, or not known."""
-
-    state: TaskState
-    submitted_ms: int
-    started_ms: int
-    finished_ms: int
-    due_ms: int
-    worker: str
-    error: str
 
 
 class AsyncMessageQueue:
@@ -193,21 +178,7 @@ class AsyncMemScheduler:
         """Where a message is; None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS)."""
         lane = self.keys.lane(message.label, message.user_id, message.mem_cube_id)
         server = await self.server()
-        reply = await server.persistently(lambda: server.execute("HGETALL", lane.task(message.item_id)))
-        texts = as_texts(reply) if not isinstance(reply, dict) else [as_text(t) for p in reply.items() for t in p]
-        found = dict(zip(texts[::2], texts[1::2], strict=True))
-        if "state" not in found:
-            return None
-        times = {name: int(found.get(name) or 0) for name in ("submitted", "started", "finished", "due")}
-        return TaskStatus(
-            TaskState(found["state"]),
-            times["submitted"],
-            times["started"],
-            times["finished"],
-            times["due"],
-            found.get("worker", ""),
-            found.get("error", ""),
-        )
+        return await server.persistently(lambda: server.call(task_status(lane, message.item_id)))
 
     async def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
@@ -225,17 +196,10 @@ class AsyncMemScheduler:
             pause = min(0.25, pause * 1.3)
 
     async def _unfinished(self, user_id: str | None) -> int:
-        from memsched.queue.submit import ask_every_lane
-
-        server = await self.server()
         if user_id is None:
             return (await self.read_status()).total.backlog
-
-        def ask(lane: Lane) -> Command[int]:
-            return _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int)
-
-        lanes, _ = await server.persistently(lambda: ask_every_lane(server, self.keys, ask))
-        return sum(lanes.values())
+        server = await self.server()
+        return await server.persistently(lambda: count_unfinished(server, self.keys, user_id))
 
     # -- memory --------------------------------------------------------------------------------------------------
 
@@ -267,8 +231,6 @@ class AsyncMemScheduler:
 
     async def read_status(self) -> Status:
         """The state of all labels, as an object."""
-        from memsched.queue.status import read_status
-
         server = await self.server()
         return await server.persistently(
             lambda: read_status(server, self.keys, self.settings, labels=self.orchestrator.handlers)
@@ -293,43 +255,11 @@ class AsyncMemScheduler:
     async def get_web_log_messages(self, limit: int = 100) -> list[ScheduleLogForWebItem]:
         """The newest memory events, oldest first."""
         server = await self.server()
-        rows = await server.persistently(
-            lambda: server.execute("XREVRANGE", self.keys.events, "+", "-", "COUNT", limit)
-        )
-        items = []
-        for _, fields in reversed(rows or []):
-            texts = as_texts(fields)
-            items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
-        return items
+        return await server.persistently(lambda: server.call(newest_events(self.keys, limit)))
 
     async def clear(self, label: str | None = None) -> int:
         """Drop all unfinished messages for good (of one label, or of all); gives how many."""
-        server = await self.server()
-        dropped = 0
-        for lane in await self._lanes():
-            if label is None or lane.label == label:
-                dropped += await self._clear_lane(server, lane)
-        return dropped
-
-    async def _clear_lane(self, server: Server, lane: Lane) -> int:
-        from memsched.messages import id_of_entry
-
-        dropped = 0
-        edge = "-"
-        while True:
-            page = await server.execute("XRANGE", lane.stream, edge, "+", "COUNT", _PAGE) or []
-            ids, tasks = [], []
-            for entry_id, fields in page:
-                ids.append(as_text(entry_id))
-                texts = [part.decode("utf-8", "replace") for part in fields]
-                named = dict(zip(texts[::2], texts[1::2], strict=False))
-                tasks.append(lane.task(named.get("item_id") or id_of_entry(lane.name, ids[-1])))
-            last = len(page) < _PAGE
-            keys = [lane.stream, lane.delayed, lane.users, lane.outbox, *tasks]
-            dropped += await server.call(_CLEAR.command(keys, [GROUP, "last" if last else "page", *ids], as_int))
-            if last:
-                return dropped
-            edge = f"({ids[-1]}"
+        return await clear(await self.server(), self.keys, label)
 
     # -- connection ----------------------------------------------------------------------------------------------
 
@@ -351,12 +281,6 @@ class AsyncMemScheduler:
         if self._producer is None:
             self._producer = Producer(server, self.keys, self.settings)
         return self._producer
-
-    async def _lanes(self) -> list[Lane]:
-        from memsched.queue.submit import known_lanes
-
-        server = await self.server()
-        return await server.persistently(lambda: known_lanes(server, self.keys))
 
 
 class MessageQueue:

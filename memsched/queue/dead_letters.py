@@ -12,7 +12,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command, as_int, script
 from memsched.messages import id_of_entry
-from memsched.queue.submit import known_lanes
+from memsched.queue.lanes import known_lanes
 
 _REDRIVE = script("redrive")
 _PAGE = 100

@@ -16,12 +16,14 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
-from memsched.broker.scripting import Command, as_text, script
-from memsched.queue.submit import ask_every_lane
+from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
+from memsched.messages import TaskState
+from memsched.queue.lanes import ask_every_lane
 from memsched.queue.workers import Registry, WorkerInfo
 from memsched.settings import Settings
 
 _STATUS = script("status")
+_UNFINISHED = script("unfinished")
 
 
 @dataclass(slots=True)
@@ -95,3 +97,48 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
         status.labels.setdefault(lane.label, Counts()).add(counts)
         status.total.add(counts)
     return status
+
+
+async def count_unfinished(server: Server, keys: Keys, user_id: str) -> int:
+    """How many messages of one user are unfinished, in all lanes; those that a plain XADD brought are nobody's."""
+
+    def ask(lane: Lane) -> Command[int]:
+        return _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int)
+
+    lanes, _ = await ask_every_lane(server, keys, ask)
+    return sum(lanes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """Where one message is. Times are ms since the epoch; 0 is not yet, or not known."""
+
+    state: TaskState
+    submitted_ms: int
+    started_ms: int
+    finished_ms: int
+    due_ms: int
+    worker: str
+    error: str
+
+
+def task_status(lane: Lane, item_id: str) -> Command[TaskStatus | None]:
+    """The status of one message; None if it is not known (any more)."""
+
+    def parse(reply: Any) -> TaskStatus | None:
+        texts = as_texts(reply) if not isinstance(reply, dict) else [as_text(t) for p in reply.items() for t in p]
+        found = dict(zip(texts[::2], texts[1::2], strict=True))
+        if "state" not in found:
+            return None
+        times = {name: int(found.get(name) or 0) for name in ("submitted", "started", "finished", "due")}
+        return TaskStatus(
+            TaskState(found["state"]),
+            times["submitted"],
+            times["started"],
+            times["finished"],
+            times["due"],
+            found.get("worker", ""),
+            found.get("error", ""),
+        )
+
+    return Command(("HGETALL", lane.task(item_id)), parse)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
 
 from memsched.broker.client import Server, answered
-from memsched.broker.keys import GROUP, Keys, Lane
+from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
 from memsched.messages import ScheduleMessageItem, SubmitResult
+from memsched.queue.lanes import register_lanes
 from memsched.settings import Settings
-
-T = TypeVar("T")
 
 _SUBMIT = script("submit")
 _MESSAGES_PER_SCRIPT = 100
@@ -112,47 +110,3 @@ def _parts(group: list[_Numbered]) -> Iterable[list[_Numbered]]:
             part, characters = [], 0
     if part:
         yield part
-
-
-async def register_lanes(server: Server, keys: Keys, lanes: Sequence[Lane]) -> None:
-    """Make lanes known to workers and to the status."""
-    await server.persistently(lambda: server.execute("SADD", keys.lanes, *(lane.name for lane in lanes)))
-
-
-async def known_lanes(server: Server, keys: Keys) -> list[Lane]:
-    """All lanes that ever had a message or a worker, by name."""
-    return await server.call(known_lanes_command(keys))
-
-
-def known_lanes_command(keys: Keys) -> Command[list[Lane]]:
-    return Command(("SMEMBERS", keys.lanes), lambda names: [keys.lane_named(name) for name in sorted(as_texts(names))])
-
-
-async def ask_every_lane(
-    server: Server,
-    keys: Keys,
-    ask: Callable[[Lane], Command[T]],
-    *,
-    these_too: Iterable[Lane] = (),
-    and_ask: Sequence[Command[Any]] = (),
-) -> tuple[dict[Lane, T], list[Any]]:
-    """The answer of every known lane, and the replies to ``and_ask``, at one instant (on a Cluster: nearly).
-
-    One instant, because a message may go from lane to lane: looked at one after another, it might be seen nowhere.
-    """
-    known = await known_lanes(server, keys)
-    while True:
-        lanes = list(dict.fromkeys((*known, *these_too)))
-        before, *replies = await server.run_at_one_instant([known_lanes_command(keys), *and_ask, *map(ask, lanes)])
-        if answered(before) == known:
-            answers = map(answered, replies[len(and_ask) :])
-            return dict(zip(lanes, answers, strict=True)), replies[: len(and_ask)]
-        known = answered(before)
-
-
-async def ensure_groups(server: Server, lanes: Sequence[Lane]) -> None:
-    """Create the lanes' streams and groups where they are missing. A new group starts with the oldest entry."""
-    create = [Command(("XGROUP", "CREATE", lane.stream, GROUP, "0", "MKSTREAM"), lambda reply: reply) for lane in lanes]
-    for reply in await server.run(create) if create else ():
-        if not str(reply).startswith("BUSYGROUP"):
-            answered(reply)

@@ -21,8 +21,8 @@ from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost
 from memsched.logs import log_fields
 from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
-from memsched.queue.submit import ensure_groups
 from memsched.queue.workers import Registry
 from memsched.settings import Settings
 from memsched.worker.call import Verdict

@@ -10,8 +10,8 @@ import structlog
 
 from memsched.broker.client import Server, UnreachableError
 from memsched.broker.keys import Keys, Lane
+from memsched.queue.lanes import ensure_groups, known_lanes
 from memsched.queue.leases import Leases
-from memsched.queue.submit import ensure_groups, known_lanes
 from memsched.queue.workers import Registry
 from memsched.worker.cycle import Cycle
 

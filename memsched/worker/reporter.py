@@ -14,6 +14,7 @@ from memsched.broker.scripting import Command
 from memsched.logs import log_fields
 from memsched.messages import ScheduleLogForWebItem
 from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.events import append_event
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Burial, Outcomes, Retry
 from memsched.settings import Settings
@@ -150,9 +151,7 @@ class Reporter:
 
     def event(self, item: ScheduleLogForWebItem) -> Command[Any]:
         """Append to the events that people look at, of which only the newest are kept."""
-        fields = item.to_wire()
-        trim = ("MAXLEN", "~", self._settings.events_maxlen)
-        return Command(("XADD", self._keys.events, *trim, "*", *fields), lambda reply: reply)
+        return append_event(self._keys, item, maxlen=self._settings.events_maxlen)
 
     def _judge(self, run: Run, lane: Lane, found: _LaneOutcomes, reports: list[Report]) -> None:
         context = run.context

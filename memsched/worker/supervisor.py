@@ -14,8 +14,8 @@ import structlog
 from memsched.broker.client import Server, UnreachableError, backoff
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
+from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
-from memsched.queue.submit import known_lanes
 from memsched.queue.workers import Registry
 from memsched.settings import Settings
 from memsched.worker.worker import new_worker_id

@@ -15,9 +15,10 @@ from memsched.broker.client import Server, UnreachableError
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.errors import SchedulerNotStarted
+from memsched.queue.lanes import ensure_groups, known_lanes, register_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Outcomes
-from memsched.queue.submit import Producer, ensure_groups, known_lanes, register_lanes
+from memsched.queue.submit import Producer
 from memsched.queue.workers import Registry, started_now
 from memsched.settings import Settings
 from memsched.version import __version__

@@ -18,9 +18,10 @@ from memsched.broker.keys import GROUP, Keys
 from memsched.broker.scripting import as_texts
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, read_streams
+from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Burial, FollowUp, Outcomes, Retry
-from memsched.queue.submit import Producer, ensure_groups
+from memsched.queue.submit import Producer
 
 MIN_IDLE_MS = 60_000
 EFFECT = "effect"

@@ -1,0 +1,31 @@
+"""The event log of memories: a capped stream in which people look up what happened to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command, as_texts
+from memsched.messages import ScheduleLogForWebItem
+
+
+def append_event(keys: Keys, item: ScheduleLogForWebItem, *, maxlen: int) -> Command[Any]:
+    """Append an event.
+
+    Args:
+        maxlen: how many of the newest events are kept, about (MEMSCHED_EVENTS_MAXLEN).
+    """
+    return Command(("XADD", keys.events, "MAXLEN", "~", maxlen, "*", *item.to_wire()), lambda reply: reply)
+
+
+def newest_events(keys: Keys, limit: int) -> Command[list[ScheduleLogForWebItem]]:
+    """The newest events, oldest first."""
+
+    def parse(reply: Any) -> list[ScheduleLogForWebItem]:
+        items = []
+        for _, fields in reversed(reply or []):
+            texts = as_texts(fields)
+            items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
+        return items
+
+    return Command(("XREVRANGE", keys.events, "+", "-", "COUNT", limit), parse)

@@ -1,0 +1,1 @@
+"""The worker: it reads messages, runs their handlers, and takes over from workers that died. It knows no memory."""
