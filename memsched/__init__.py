@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         TaskState,
     )
     from memsched.mos.sync import MOS, AsyncMOS
-    from memsched.policy.protocol import Candidate, Chosen, CubeState, WorkingSetPolicy
+    from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.queue.status import TaskStatus
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, show_web_logs
     from memsched.settings import Settings
@@ -73,7 +73,7 @@ else:
         "memsched.tiers.hot_state": "WorkingMemory",
         "memsched.memory.model": "Memory",
         "memsched.memory.search.arguments": "InvalidSearch SearchArgs SearchResult",
-        "memsched.policy.protocol": "Candidate Chosen CubeState WorkingSetPolicy",
+        "memsched.policy.strategy": "Candidate Chosen CubeState WorkingSetPolicy",
         "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
         "memsched.mos.sync": "MOS AsyncMOS",
         "memsched.queue.status": "TaskStatus",

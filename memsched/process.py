@@ -31,7 +31,7 @@ from memsched.worker.supervisor import EXIT_NO_SERVER, EXIT_WILL_NOT_GET_BETTER
 from memsched.worker.worker import Worker, new_worker_id
 
 if TYPE_CHECKING:
-    from memsched.policy.protocol import WorkingSetPolicy
+    from memsched.policy.strategy import WorkingSetPolicy
 
 log = structlog.get_logger(__name__)
 

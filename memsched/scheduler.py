@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memsched.broker.client import Server
     from memsched.handlers.services import MemoryServices
     from memsched.memory.search.arguments import SearchResult
-    from memsched.policy.protocol import WorkingSetPolicy
+    from memsched.policy.strategy import WorkingSetPolicy
     from memsched.queue.dead_letters import DeadLetters
     from memsched.queue.status import Status
     from memsched.queue.submit import Producer

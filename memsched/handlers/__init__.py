@@ -47,7 +47,7 @@ class MemoryHandler:
     shared: LazyServices
 
     async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
-        from memsched.handlers.handling import handle
+        from memsched.handlers.admission import handle
         from memsched.memory.access.cubes import Permission
 
         work = getattr(import_module(f"memsched.handlers.{self.label}"), self.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from memsched.errors import InvalidMessage
-from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
+from memsched.handlers.admission import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of

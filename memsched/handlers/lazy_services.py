@@ -13,7 +13,7 @@ from memsched.settings import Settings
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
-    from memsched.policy.protocol import WorkingSetPolicy
+    from memsched.policy.strategy import WorkingSetPolicy
 
 
 class LazyServices:

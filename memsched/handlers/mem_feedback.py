@@ -7,7 +7,7 @@ from typing import Any
 
 from memsched.errors import InvalidMessage
 from memsched.handlers.add import tell
-from memsched.handlers.handling import USER_INPUT, event, follow_up, shown, sizes_of
+from memsched.handlers.admission import USER_INPUT, event, follow_up, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.corrections import same_subject

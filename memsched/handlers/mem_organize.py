@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from memsched.handlers.handling import event, follow_up, shown, sizes_of
+from memsched.handlers.admission import event, follow_up, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.sameness import say_the_same

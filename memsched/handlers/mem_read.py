@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from memsched.handlers.add import keep, readable, tell
-from memsched.handlers.handling import follow_up
+from memsched.handlers.admission import follow_up
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.turns import Turn

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from memsched.handlers.handling import event, shown, sizes_of
+from memsched.handlers.admission import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
-from memsched.policy.protocol import TalkEvent
+from memsched.policy.strategy import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
 from memsched.worker.context import HandlerContext
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memsched.handlers.add import readable, tell
-from memsched.handlers.handling import follow_up
+from memsched.handlers.admission import follow_up
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.ingest.corrections import importance, is_preference

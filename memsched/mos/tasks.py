@@ -49,7 +49,7 @@ class Tasks:
         message = self._known.get(task_id)
         if message is None:
             raise UnknownTask(task_id)
-        from memsched.handlers.handling import follow_up
+        from memsched.handlers.admission import follow_up
 
         waiting = _Deadline(timeout)
         await self._done(message, waiting)

@@ -22,7 +22,7 @@ from memsched.errors import MemschedError
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
-from memsched.policy.protocol import TalkEvent, Use
+from memsched.policy.strategy import TalkEvent, Use
 
 _COMMIT = script("commit_hot", "tiers")
 _APPLIED_KEPT = 2_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import Memory
 from memsched.memory.search.bm25 import TermCounts, stems
-from memsched.policy.protocol import Candidate, Chosen, CubeState, TalkEvent, WorkingSetPolicy
+from memsched.policy.strategy import Candidate, Chosen, CubeState, TalkEvent, WorkingSetPolicy
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from memsched.memory.model import Memory, to_ms
 from memsched.memory.search import bm25 as lexical
 from memsched.memory.search import hybrid as cube_search
 from memsched.memory.search.arguments import METHODS, SearchArgs
-from memsched.policy import standard
-from memsched.policy.protocol import Candidate, CubeState, TalkEvent, Use
-from memsched.policy.standard import StandardPolicy
+from memsched.policy import ranking
+from memsched.policy.ranking import StandardPolicy
+from memsched.policy.strategy import Candidate, CubeState, TalkEvent, Use
 from memsched.queue.dead_letters import DeadFilter
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -93,15 +93,15 @@ def test_the_table_of_the_policy_s_parts_has_their_weights() -> None:
     shown = {named(part)[0]: float(weight) for part, weight, _ in cells}
 
     assert shown == {
-        "relevance": standard._RELEVANCE,
-        "value": standard._VALUE,
-        "use": standard._USE,
-        "recency": standard._RECENCY,
+        "relevance": ranking._RELEVANCE,
+        "value": ranking._VALUE,
+        "use": ranking._USE,
+        "recency": ranking._RECENCY,
     }
     state, candidates = _cube()
     (chosen, *_) = StandardPolicy().choose(state, candidates, 20)
     assert set(chosen.parts) == set(shown)
-    assert f"counts {standard._FADE} of the one after it" in section(MEMORY, "## The working set")
+    assert f"counts {ranking._FADE} of the one after it" in section(MEMORY, "## The working set")
 
 
 def test_the_policy_that_the_page_writes_can_be_used() -> None:

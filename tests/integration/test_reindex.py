@@ -46,7 +46,7 @@ def _notice_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memsched.memory.store.store.RESOLVE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(reindex_module, "RESOLVE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(reindex_module, "_CLOCKS_DIFFER_SECONDS", 0.0)
-    monkeypatch.setattr("memsched.handlers.handling._OPERATOR_NEEDED_SECONDS", 1.0)
+    monkeypatch.setattr("memsched.handlers.admission._OPERATOR_NEEDED_SECONDS", 1.0)
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -50,7 +50,7 @@ def step(what: str) -> None:
 def watch_steps() -> None:
     """Have every step of the memory handlers counted in this process."""
     from memsched.broker.client import Server
-    from memsched.handlers import handling
+    from memsched.handlers import admission
     from memsched.memory.store.store import MemoryStore
     from memsched.worker.context import HandlerContext
 
@@ -66,14 +66,14 @@ def watch_steps() -> None:
     before(MemoryStore, "_call")
     before(Server, "persistently")
     before(HandlerContext, "checkpoint")
-    handle = handling.handle
+    handle = admission.handle
 
     async def watched(work: Any, shared: Any, need: Any, messages: list[Any], ctx: Any) -> None:
         _inside.set(messages[0].label)
         await handle(work, shared, need, messages, ctx)
         step("end")
 
-    handling.handle = watched
+    admission.handle = watched
 
 
 class Nursery:

@@ -14,7 +14,7 @@ from memsched import HandlerContext, Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError, SettingsError
-from memsched.handlers.handling import handle
+from memsched.handlers.admission import handle
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import Permission

@@ -16,7 +16,7 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.cubes import CubeRef
-from memsched.policy.protocol import TalkEvent, Use
+from memsched.policy.strategy import TalkEvent, Use
 from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, WorkingMemory, mark_of
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")

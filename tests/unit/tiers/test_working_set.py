@@ -16,8 +16,8 @@ from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.bm25 import TermCounts, stems
-from memsched.policy.protocol import Candidate, Chosen, CubeState, TalkEvent
-from memsched.policy.standard import StandardPolicy
+from memsched.policy.ranking import StandardPolicy
+from memsched.policy.strategy import Candidate, Chosen, CubeState, TalkEvent
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.working_set import WorkingSets, covers
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
 from memsched.memory.model import to_ms
-from memsched.policy.protocol import Candidate, Chosen, CubeState, TalkEvent, Use
-from memsched.policy.standard import StandardPolicy, use_value
+from memsched.policy.ranking import StandardPolicy, use_value
+from memsched.policy.strategy import Candidate, Chosen, CubeState, TalkEvent, Use
 
 NOW = to_ms(FIRST)
 DAY = 86_400_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memsched.memory.model import to_ms
-from memsched.policy.protocol import Candidate, Chosen, CubeState, Use
+from memsched.policy.strategy import Candidate, Chosen, CubeState, Use
 
 _RELEVANCE, _USE, _RECENCY, _VALUE = 0.6, 0.15, 0.05, 0.2
 _FADE = 0.4
