@@ -21,6 +21,7 @@ Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Ch
 _COVERED = 0.8
 """Share of a query's words, by their weight, that must occur in what earlier ones brought in."""
 _VITAL = 0.8
+"""Importance from which a memory may enter whatever the talk is about: allergies, illness, such things."""
 
 
 class WorkingSets:
@@ -74,7 +75,7 @@ class WorkingSets:
         on the order in which they did arrive, nor on who computes it.
         """
         counts = await self._terms.counts(ref, [stem for event in state.talk for stem in stems(event.text)])
-        near = {memory.memory_id: memory for memory in await self._vital(ref)}
+        near = {memory.memory_id: memory for memory in await self._store.important(ref, _VITAL, self._size)}
         asked = [memory_id for event in state.talk for memory_id, _ in event.hits or ()]
         known = near | await self._store.get(ref, [*asked, *state.uses])
         near |= {memory_id: known[memory_id] for memory_id in state.uses if memory_id in known}
@@ -96,18 +97,6 @@ class WorkingSets:
             chosen = await self._rerank(fold.talk, chosen)
         working_set = [WorkingMemory.of(each.memory, each.score, each.parts) for each in chosen]
         return state.model_copy(update={"talk": fold.talk, "working_set": working_set})
-
-    async def _vital(self, ref: CubeRef) -> list[Memory]:
-        """What must not be forgotten whatever the talk is about: allergies, illness, such things."""
-        from qdrant_client import models
-
-        conditions = models.Filter(
-            must=[
-                models.FieldCondition(key="importance", range=models.Range(gte=_VITAL)),
-                models.FieldCondition(key="status", match=models.MatchValue(value="activated")),
-            ]
-        )
-        return await self._store.newest(ref, self._size, conditions)
 
 
 class _Fold:

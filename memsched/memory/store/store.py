@@ -252,6 +252,13 @@ class MemoryStore:
         )
         return _memories(ref, records)
 
+    async def important(self, ref: CubeRef, least: float, limit: int) -> list[Memory]:
+        """The active memories whose importance is ``least`` or more, newest first."""
+        from qdrant_client import models
+
+        worth = models.FieldCondition(key="importance", range=models.Range(gte=least))
+        return await self.newest(ref, limit, models.Filter(must=[worth, _is("status", "activated")]))
+
     async def scan(
         self, ref: CubeRef, conditions: models.Filter | None = None, *, with_vectors: bool = False, after: str = ""
     ) -> AsyncIterator[tuple[Memory, list[float]]]:

@@ -44,8 +44,8 @@ class FakeCube:
     async def get(self, _: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
         return {each: self.memories[each] for each in memory_ids if each in self.memories}
 
-    async def newest(self, _: CubeRef, limit: int, __: Any) -> list[Memory]:
-        vital = [each for each in self.memories.values() if each.importance >= 0.8 and each.status == "activated"]
+    async def important(self, _: CubeRef, least: float, limit: int) -> list[Memory]:
+        vital = [each for each in self.memories.values() if each.importance >= least and each.status == "activated"]
         return sorted(vital, key=lambda each: each.at, reverse=True)[:limit]
 
     async def search(self, _: CubeRef, query: str, top_k: int) -> list[SearchResult]:
