@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench chaos lock env-example clean
+.PHONY: help install demo test check lint format bench chaos docs lock env-example clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,14 +50,27 @@ bench: $(STAMP)  ## Measure the transport and the memory against what is under t
 chaos: $(STAMP)  ## Only the tests that kill things
 	$(BIN)/python -m pytest -q tests/chaos
 
+$(VENV)/.docs-installed: $(STAMP) requirements-docs.lock
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-docs.lock; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock; \
+	fi
+	@touch $@
+
+docs: $(VENV)/.docs-installed  ## The documentation with the API reference as a site in site/; fails on a dead link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo "site/index.html"
+
 lock: $(STAMP)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--quiet --extra fast pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--quiet --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--quiet -c requirements-dev.lock --group docs -o requirements-docs.lock
 
 env-example: $(STAMP)  ## Write .env.example from the settings
 	$(BIN)/memsched config --env-example > .env.example
 
 clean:  ## Remove what was made here
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

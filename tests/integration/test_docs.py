@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from support.conditions import until
 from support.pages import (
     ARCHITECTURE,
+    HANDLERS,
     OPERATIONS,
     PAGES,
     README,
@@ -119,8 +120,10 @@ def test_every_action_of_the_logs_is_explained() -> None:
     assert sorted(explained) == sorted(set(re.findall(r'action="([a-z_.]+)"', sources("memsched/**/*.py"))))
 
 
-def test_the_readme_explains_everything_that_a_handler_gets_in_its_context() -> None:
-    explained = {re.sub(r"^await |\(.*", "", named(name)[0]) for name, _ in rows(section(README, "## Write a handler"))}
+def test_the_page_about_handlers_explains_everything_that_a_handler_gets_in_its_context() -> None:
+    explained = {
+        re.sub(r"^await |\(.*", "", named(name)[0]) for name, _ in rows(section(HANDLERS, "## Write a handler"))
+    }
 
     public = {name for name in dir(HandlerContext) if not name.startswith("_")} | {"deadline"}
     assert explained == public
@@ -305,6 +308,8 @@ def test_the_commands_exist_with_their_options() -> None:
             command.make_context(words[1], rest)  # raises for an option or a value that it does not know
         elif words[0] == "make":
             assert words[1] in targets, where
+        elif words[0] == ".":  # activates the environment
+            assert words[1] == ".venv/bin/activate", where
         elif words[0] in ("python", ".venv/bin/python"):
             files = [word for word in words[1:] if "/" in word]
             assert files, where
@@ -607,7 +612,7 @@ def test_python_blocks_compile(page: Path) -> None:
 
 
 def test_the_readme_s_library_examples_run_without_a_server(tmp_path: Path) -> None:
-    mos, scheduler, async_example, handlers = blocks(README, "python")
+    mos, scheduler = blocks(README, "python")
 
     said = run_python(["-c", mos], tmp_path)
     assert "My dog Max is a border collie, three years old.\n" in said
@@ -623,6 +628,10 @@ def test_the_readme_s_library_examples_run_without_a_server(tmp_path: Path) -> N
     assert "'superseded': -" in second
     assert "The answer used 1 of " in said, "the table of events"
 
+
+def test_the_examples_of_the_page_about_handlers_run_without_a_server(tmp_path: Path) -> None:
+    async_example, handlers = blocks(HANDLERS, "python")[:2]
+
     said = run_python(["-c", async_example], tmp_path)
     assert said.startswith("delayed ")
     assert "'delayed': 1" in said
@@ -632,10 +641,10 @@ def test_the_readme_s_library_examples_run_without_a_server(tmp_path: Path) -> N
     assert set(scope["handlers"]) == {"MY_TASK", "URGENT", "SLOW"}
 
 
-async def test_the_readme_s_commands_run_a_worker_and_messages(tmp_path: Path) -> None:
-    (commands,) = blocks(README, "sh", "## Run workers")
+async def test_the_commands_of_the_page_about_handlers_run_a_worker_and_messages(tmp_path: Path) -> None:
+    (commands,) = blocks(HANDLERS, "sh", "## Run workers")
     worker, *submits = [shlex.split(line) for line in commands.strip().splitlines()]
-    (tmp_path / "my_app.py").write_text(blocks(README, "python", "## Write a handler")[0], encoding="utf-8")
+    (tmp_path / "my_app.py").write_text(blocks(HANDLERS, "python", "## Write a handler")[0], encoding="utf-8")
     environment = clean_environment()
     cli = [sys.executable, "-m", "memsched.cli"]
     os.chdir(tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.conditions import until
-from support.pages import MEMORY, OPERATIONS, README, blocks, named, section, sources, table
+from support.pages import GUARANTEES, MEMORY, OPERATIONS, blocks, named, section, sources, table
 
 from memsched import (
     AsyncMemScheduler,
@@ -44,7 +44,7 @@ def test_the_table_of_labels_has_every_label_that_memsched_handles() -> None:
 
 
 def test_labels_that_the_readme_calls_names_only_have_no_handler() -> None:
-    said = section(README, "## What comes next").partition("Labels for some of it")[2]
+    said = section(GUARANTEES, "## What comes next").partition("Labels for some of it")[2]
 
     assert set(named(said)) == {"mem_archive", "preload", "predict", "activation_update"}
     assert not set(named(said)) & set(MEMORY_LABELS)

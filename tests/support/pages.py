@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+GUARANTEES = ROOT / "docs" / "guarantees.md"
+HANDLERS = ROOT / "docs" / "handlers.md"
 MEMORY = ROOT / "docs" / "memory.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 WIRE_FORMAT = ROOT / "docs" / "wire-format.md"
