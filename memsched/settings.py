@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     embedding_model: str = Field(
         "hashing",
         description="hashing (no download, no server), openai:MODEL (any OpenAI-compatible server), fastembed:MODEL, "
-        "or the folder of an ONNX or safetensors model",
+        "or the folder of an ONNX model",
     )
     embedding_base_url: str = Field("", description="server of openai:MODEL; empty: OpenAI's")
     embedding_api_key: SecretStr = Field(SecretStr(""), description="key of that server")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsched.errors import SettingsError
 from memsched.memory.embedding.local import MODEL_THREADS
-from memsched.memory.embedding.onnx import ModelFolder, Pooling, pad_token, read_folder, unusable
+from memsched.memory.embedding.onnx import Pooling, pad_token, read_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class FolderModel:
 
     def __init__(self, path: Path) -> None:
         self._folder = read_folder(path)
-        _check_installed(self._folder)
+        _check_installed()
         self.dimensions = self._folder.dimensions
         self._tokens: Tokens
         self._encode: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
@@ -37,15 +37,11 @@ class FolderModel:
         return f"folder:{self._folder.path.resolve().name}-{self._folder.fingerprint()}"
 
     def load(self) -> None:
+        from memsched.memory.local_model.onnx import OnnxEncoder
         from memsched.memory.local_model.tokens import Tokens
 
         self._tokens = Tokens(self._folder)
-        if self._folder.is_onnx:
-            from memsched.memory.local_model.onnx import OnnxEncoder
-
-            self._encode = OnnxEncoder(self._folder, MODEL_THREADS)
-        else:
-            self._encode = self._bert()
+        self._encode = OnnxEncoder(self._folder, MODEL_THREADS)
         if not self.dimensions:
             self.dimensions = int(self.documents(["memory"]).shape[1])
         _ = self.name  # read here, in the model's thread
@@ -55,22 +51,6 @@ class FolderModel:
 
     def queries(self, texts: Sequence[str]) -> NDArray[Any]:
         return self._rows([self._folder.query_prompt + text for text in texts])
-
-    def _bert(self) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
-        from memsched.memory.local_model.bert import BertEncoder
-
-        encoder = BertEncoder(self._folder)
-        if self._tokens.vocabulary > encoder.vocabulary:
-            raise unusable(
-                self._folder.path,
-                f"its tokenizer has {self._tokens.vocabulary} tokens, its weights only {encoder.vocabulary}",
-            )
-        if self._folder.max_tokens > encoder.max_tokens:
-            raise unusable(
-                self._folder.path,
-                f"it takes {self._folder.max_tokens} tokens, its weights only {encoder.max_tokens}",
-            )
-        return encoder
 
     def _rows(self, texts: Sequence[str]) -> NDArray[Any]:
         import numpy as np
@@ -113,9 +93,8 @@ def _pooled(hidden: NDArray[Any], mask: NDArray[Any], pooling: Pooling) -> NDArr
     return means
 
 
-def _check_installed(folder: ModelFolder) -> None:
-    needed = ("tokenizers", "onnxruntime" if folder.is_onnx else "safetensors")
-    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+def _check_installed() -> None:
+    if missing := [name for name in ("tokenizers", "onnxruntime") if importlib.util.find_spec(name) is None]:
         raise SettingsError(
             [
                 f"MEMSCHED_EMBEDDING_MODEL: a model from a folder needs {' and '.join(missing)}. "

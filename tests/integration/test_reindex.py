@@ -36,7 +36,7 @@ Place = dict[str, Any]
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    pytest.importorskip("safetensors")
+    pytest.importorskip("onnxruntime")
     pytest.importorskip("tokenizers")
     return str(write_model(tmp_path / "model"))
 

@@ -11,7 +11,7 @@ from memsched.settings import Settings
 
 _CHOICES = (
     "hashing (no download, no server), openai:MODEL (any OpenAI-compatible server), fastembed:MODEL, "
-    "or the folder of an ONNX or safetensors model"
+    "or the folder of an ONNX model"
 )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 from memsched.errors import SettingsError
 
 SUPPORTED = (
-    "Supported are folders as sentence-transformers writes them, with config.json, tokenizer.json or vocab.txt, "
-    "pooling by mean or cls, and either onnx/model.onnx or model.onnx (any encoder that takes input_ids and "
-    "attention_mask) or model.safetensors (model_type bert, hidden_act gelu)"
+    "Supported are folders as sentence-transformers writes them, with onnx/model.onnx or model.onnx (any encoder that "
+    "takes input_ids and attention_mask), config.json, tokenizer.json or vocab.txt, and pooling by mean or cls"
 )
 _ONNX = ("onnx/model.onnx", "model.onnx")
-_SAFETENSORS = ("model.safetensors",)
+_NOT_EXPORTED = ("model.safetensors", "pytorch_model.bin")
+"""Weights for PyTorch, which is not run here."""
 _TOKENIZERS = ("tokenizer.json", "vocab.txt")
 _MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
 _QUERY_PROMPTS = ("query",)
@@ -51,10 +51,6 @@ class ModelFolder:
     files: Mapping[str, Path]
 
     @property
-    def is_onnx(self) -> bool:
-        return self.weights.suffix == ".onnx"
-
-    @property
     def dimensions(self) -> int:
         """0 when config.json does not say it."""
         return next((self.config[key] for key in ("hidden_size", "dim", "d_model") if _count(self.config.get(key))), 0)
@@ -73,12 +69,23 @@ def unusable(path: Path, problem: str) -> SettingsError:
     return SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {path}: {problem}. {SUPPORTED}."])
 
 
+def _without_onnx(path: Path, weights: Path | None) -> SettingsError:
+    if weights is None:
+        return unusable(path, "there is no model.onnx in it")
+    return unusable(
+        path,
+        f"there is no model.onnx in it, only {weights.name}. Export it to ONNX, with pip install "
+        "'sentence-transformers[onnx]' and then, in Python, SentenceTransformer(FOLDER, "
+        "backend='onnx').save_pretrained(FOLDER)",
+    )
+
+
 def read_folder(path: Path) -> ModelFolder:
     """Raises SettingsError when it is not the folder of a model that can be run. Reads no weights."""
     transformer, pooling_folder = _modules(path)
-    weights = _first(transformer, (*_ONNX, *_SAFETENSORS))
+    weights = _first(transformer, _ONNX)
     if weights is None:
-        raise unusable(path, "there are no weights in it")
+        raise _without_onnx(path, _first(transformer, _NOT_EXPORTED))
     tokenizer = _first(transformer, _TOKENIZERS) or _first(path, _TOKENIZERS)
     if tokenizer is None:
         raise unusable(path, "there is no tokenizer in it")

@@ -22,11 +22,6 @@ class Tokens:
         self._max_bytes = folder.max_tokens * _BYTES_PER_TOKEN
         self._lowercase = folder.lowercase
 
-    @property
-    def vocabulary(self) -> int:
-        """All ids are below it."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-
     def of(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text's tokens, with the special ones, at most the folder's max_tokens."""
         texts = [cut(text, self._max_bytes) for text in texts]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.tiny_model import WORDS, expected_vector, write_model
+from support.tiny_model import INPUTS, WORDS, expected_vector, write_model
 
 from memsched import Settings
 from memsched.errors import SettingsError
@@ -27,10 +27,10 @@ async def name_of(folder: Path) -> str:
     return embedder.name
 
 
-@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("file", ["model.onnx", "onnx/model.onnx"])
 @pytest.mark.parametrize("cls", [False, True])
-async def test_a_folder_s_vectors_are_those_of_the_model(tmp_path: Path, prefix: str, cls: bool) -> None:
-    folder = write_model(tmp_path / "tiny", prefix=prefix)
+async def test_a_folder_s_vectors_are_those_of_the_model(tmp_path: Path, file: str, cls: bool) -> None:
+    folder = write_model(tmp_path / "tiny", file=file)
     if cls:
         (folder / "1_Pooling").mkdir()
         (folder / "1_Pooling" / "config.json").write_text(
@@ -46,7 +46,7 @@ async def test_a_folder_s_vectors_are_those_of_the_model(tmp_path: Path, prefix:
     together = await embedder.embed_documents(list(texts))
     assert embedder.dimensions == 8
     for vector, (text, ids) in zip(together, texts.items(), strict=True):
-        assert vector == pytest.approx(expected_vector(folder, ids, cls=cls), abs=2e-5)
+        assert vector == pytest.approx(expected_vector(ids, cls=cls), abs=2e-5)
         assert await embedder.embed_query(text) == pytest.approx(vector, abs=1e-5)
 
 
@@ -79,7 +79,7 @@ async def test_whatever_changes_the_vectors_changes_the_name(tmp_path: Path) -> 
         '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}'
     )
     names.append(await name_of(folder))
-    write_model(folder, num_attention_heads=4)
+    write_model(folder, max_position_embeddings=8)
     names.append(await name_of(folder))
 
     assert len(set(names)) == 3
@@ -125,31 +125,44 @@ async def test_a_long_text_is_cut_at_what_the_model_takes(tmp_path: Path) -> Non
     assert len((await embedder.embed_documents(["max " * 500]))[0]) == 8
 
 
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({"model_type": "gpt2"}, "gpt2"),
-        ({"hidden_act": "swish"}, "swish"),
-        ({"position_embedding_type": "relative_key"}, "relative"),
-        ({"num_hidden_layers": 3}, "no encoder.layer.2"),
-        ({"num_attention_heads": None}, "num_attention_heads"),
-    ],
-)
-async def test_a_model_that_cannot_be_run_says_why(tmp_path: Path, change: dict[str, Any], what: str) -> None:
-    with pytest.raises(SettingsError, match=what):
-        await embedder_in(write_model(tmp_path / "tiny", **change)).prepare()
-
-
-@pytest.mark.parametrize(
-    "key", ["model_type", "hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size"]
-)
-async def test_what_config_json_does_not_say_is_named(tmp_path: Path, key: str) -> None:
-    folder = write_model(tmp_path / "tiny")
-    config = json.loads((folder / "config.json").read_text())
-    del config[key]
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SettingsError, match=key):
+async def test_a_model_that_takes_what_is_not_there_says_so(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", inputs=(*INPUTS, "pixel_values"))
+    with pytest.raises(SettingsError, match="takes .*pixel_values"):
         await embedder_in(folder).prepare()
+
+
+async def test_the_dimensions_need_not_stand_in_config_json(tmp_path: Path) -> None:
+    embedder = embedder_in(write_model(tmp_path / "tiny", hidden_size=None))
+    await embedder.prepare()
+    assert embedder.dimensions == 8
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_model_that_was_not_exported_says_how_to_export_it(tmp_path: Path, weights: str) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "model.onnx").rename(folder / weights)
+    with pytest.raises(SettingsError, match=f"only {weights}. Export it to ONNX, .*backend='onnx'"):
+        embedder_in(folder)
+
+
+@pytest.mark.parametrize(("file", "what"), [("config.json", "no config.json"), ("tokenizer.json", "no tokenizer")])
+def test_a_file_that_is_missing_is_named(tmp_path: Path, file: str, what: str) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / file).unlink()
+    with pytest.raises(SettingsError, match=what):
+        embedder_in(folder)
+
+
+async def test_what_goes_before_a_query_and_a_document_is_put_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    plain = embedder_in(folder)
+    expected = [await plain.embed_query("we max"), *await plain.embed_documents(["in rome max"])]
+    prompts = {"prompts": {"query": "we ", "passage": "in rome "}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+
+    embedder = embedder_in(folder)
+
+    assert [await embedder.embed_query("max"), *await embedder.embed_documents(["max"])] == expected
 
 
 async def test_a_vocabulary_without_its_special_tokens_is_a_clear_error(tmp_path: Path) -> None:
@@ -163,11 +176,11 @@ async def test_a_vocabulary_without_its_special_tokens_is_a_clear_error(tmp_path
 async def test_a_folder_that_disappears_may_come_back(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny")
     embedder = embedder_in(folder)
-    (folder / "model.safetensors").rename(tmp_path / "elsewhere")
+    (folder / "model.onnx").rename(tmp_path / "elsewhere")
     (folder / "tokenizer.json").rename(tmp_path / "there")
     with pytest.raises(SettingsError, match=r"tokenizer\.json"):
         await embedder.prepare()
-    (tmp_path / "elsewhere").rename(folder / "model.safetensors")
+    (tmp_path / "elsewhere").rename(folder / "model.onnx")
     (tmp_path / "there").rename(folder / "tokenizer.json")
     await embedder.prepare()
     assert len(await embedder.embed_query("max")) == 8
@@ -179,22 +192,14 @@ async def test_a_failure_that_nobody_thought_of_is_one_of_the_model(
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("memsched.memory.local_model.bert.BertEncoder.__init__", full)
+    monkeypatch.setattr("memsched.memory.local_model.onnx.OnnxEncoder.__init__", full)
     with pytest.raises(EmbeddingError, match="MemoryError") as caught:
         await embedder_in(write_model(tmp_path / "tiny")).prepare()
     assert caught.value.temporary
 
 
-async def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "tiny")
-    (folder / "model.safetensors").write_bytes(b"not a tensor")
-    with pytest.raises(SettingsError, match="safetensors"):
-        await embedder_in(folder).prepare()
-
-
 async def test_an_onnx_model_gets_what_it_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_model(tmp_path / "tiny", hidden_size=3)
-    (folder / "model.safetensors").unlink()
     (folder / "model.onnx").write_bytes(b"onnx")
     fed: list[dict[str, Any]] = []
 
