@@ -67,7 +67,7 @@ def _read_for(message: ScheduleMessageItem) -> str:
 async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str, Any]]:
     """What the model found, verified against the turns; [] when it found nothing, or failed."""
     from memsched.llm.errors import LLMError
-    from memsched.llm.tasks import SourceTurn, extract
+    from memsched.llm.extraction import SourceTurn, extract
 
     assert services.llm is not None
     sources = [SourceTurn(turn.speaker, turn.text, turn.at.isoformat()) for turn in turns]

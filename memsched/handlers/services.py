@@ -102,7 +102,7 @@ class MemoryServices:
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
         """The model's order of the set, if it gives one in time; the present one otherwise."""
         from memsched.llm.errors import LLMError
-        from memsched.llm.tasks import rerank
+        from memsched.llm.extraction import rerank
 
         assert self.llm is not None
         texts = [each.memory.indexed_text for each in chosen]

@@ -12,15 +12,15 @@ from typing import Any, Self, TypeVar
 import structlog
 from pydantic import BaseModel
 
-from memsched.llm.answers import TRUNCATED, Answer, empty, read_answer, read_piece
-from memsched.llm.breaker import Breaker, Trial
-from memsched.llm.counters import Counters, estimate_tokens
-from memsched.llm.dialect import Dialect
+from memsched.llm.capabilities import Dialect
+from memsched.llm.circuit_breaker import Breaker, Trial
 from memsched.llm.errors import LLMError, LLMTimeout, LLMUnavailable
-from memsched.llm.failures import NOT_UNDERSTOOD, Failure, Failures, Verdict, rubbish
-from memsched.llm.json_answers import Misfit, fitted
-from memsched.llm.opening import openai_client
+from memsched.llm.metrics import Counters, estimate_tokens
+from memsched.llm.openai_client import openai_client
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
+from memsched.llm.responses import TRUNCATED, Answer, empty, read_answer, read_piece
+from memsched.llm.server_errors import NOT_UNDERSTOOD, Failure, Failures, Verdict, rubbish
+from memsched.llm.structured_output import Misfit, fitted
 from memsched.settings import Settings
 
 __all__ = ["LLM", "Message", "estimate_tokens"]

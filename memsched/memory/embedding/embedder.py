@@ -80,7 +80,7 @@ def embedder_from(settings: Settings) -> Embedder:
         return LocalEmbedder(FastembedModel(_named(model, "fastembed:BAAI/bge-small-en-v1.5")), settings)
     if (folder := _folder(chosen)) is not None:
         from memsched.memory.embedding.local import LocalEmbedder
-        from memsched.memory.embedding_folder import FolderModel
+        from memsched.memory.embedding.onnx import FolderModel
 
         return LocalEmbedder(FolderModel(folder), settings)
     raise SettingsError(

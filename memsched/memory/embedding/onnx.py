@@ -1,208 +1,103 @@
-"""What a model's folder says about itself, in the files that sentence-transformers writes."""
+"""A model from a folder on this machine: nothing is downloaded, and no server is needed."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memsched.errors import SettingsError
+from memsched.memory.embedding.local import MODEL_THREADS
+from memsched.memory.embedding.model_folder import Pooling, pad_token, read_folder
 
-SUPPORTED = (
-    "Supported are folders as sentence-transformers writes them, with onnx/model.onnx or model.onnx (any encoder that "
-    "takes input_ids and attention_mask), config.json, tokenizer.json or vocab.txt, and pooling by mean or cls"
-)
-_ONNX = ("onnx/model.onnx", "model.onnx")
-_NOT_EXPORTED = ("model.safetensors", "pytorch_model.bin")
-"""Weights for PyTorch, which is not run here."""
-_TOKENIZERS = ("tokenizer.json", "vocab.txt")
-_MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
-_QUERY_PROMPTS = ("query",)
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-"""The names under which sentence-transformers looks for what to put before a text."""
-_DEFAULT_TOKENS = 512
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from memsched.memory.embedding.tokens import Tokens
+
+_TOKENS_AT_ONCE = 4096
+"""With padding. Eight texts of 512 tokens in twelve heads: 100 MB of scores, which is enough for one step."""
 
 
-class Pooling(Enum):
-    """How the vectors of a text's tokens become one."""
+class FolderModel:
+    """A LocalModel. Raises SettingsError when it cannot be run; its weights are not looked at before ``load``."""
 
-    MEAN = "mean"
-    CLS = "cls"
+    def __init__(self, path: Path) -> None:
+        self._folder = read_folder(path)
+        _check_installed()
+        self.dimensions = self._folder.dimensions
+        self._tokens: Tokens
+        self._encode: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
+    @cached_property
+    def name(self) -> str:
+        """The same wherever the folder is moved to, as long as its last part stays. Takes a second per gigabyte."""
+        return f"folder:{self._folder.path.resolve().name}-{self._folder.fingerprint()}"
 
-@dataclass(frozen=True)
-class ModelFolder:
-    """A model's parts. files: all that its vectors depend on, by role. max_tokens: of a text, with the special ones."""
+    def load(self) -> None:
+        from memsched.memory.embedding.onnx_encoder import OnnxEncoder
+        from memsched.memory.embedding.tokens import Tokens
 
-    path: Path
-    config: Mapping[str, Any]
-    tokenizer_config: Mapping[str, Any]
-    weights: Path
-    tokenizer: Path
-    pooling: Pooling
-    max_tokens: int
-    lowercase: bool
-    query_prompt: str
-    document_prompt: str
-    files: Mapping[str, Path]
+        self._tokens = Tokens(self._folder)
+        self._encode = OnnxEncoder(self._folder, MODEL_THREADS)
+        if not self.dimensions:
+            self.dimensions = int(self.documents(["memory"]).shape[1])
+        _ = self.name  # read here, in the model's thread
 
-    @property
-    def dimensions(self) -> int:
-        """0 when config.json does not say it."""
-        return next((self.config[key] for key in ("hidden_size", "dim", "d_model") if _count(self.config.get(key))), 0)
+    def documents(self, texts: Sequence[str]) -> NDArray[Any]:
+        return self._rows([self._folder.document_prompt + text for text in texts])
 
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with anything the vectors depend on. Reads all of the weights."""
-        digest = hashlib.sha256()
-        for role, path in sorted(self.files.items()):
-            with path.open("rb") as file:
-                digest.update(f"{role}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return digest.hexdigest()[:12]
+    def queries(self, texts: Sequence[str]) -> NDArray[Any]:
+        return self._rows([self._folder.query_prompt + text for text in texts])
 
+    def _rows(self, texts: Sequence[str]) -> NDArray[Any]:
+        import numpy as np
 
-def unusable(path: Path, problem: str) -> SettingsError:
-    """A SettingsError that says what is wrong with the folder, and which folders are good."""
-    return SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {path}: {problem}. {SUPPORTED}."])
-
-
-def _without_onnx(path: Path, weights: Path | None) -> SettingsError:
-    if weights is None:
-        return unusable(path, "there is no model.onnx in it")
-    return unusable(
-        path,
-        f"there is no model.onnx in it, only {weights.name}. Export it to ONNX, with pip install "
-        "'sentence-transformers[onnx]' and then, in Python, SentenceTransformer(FOLDER, "
-        "backend='onnx').save_pretrained(FOLDER)",
-    )
+        ids = self._tokens.of(texts)
+        rows = []
+        for group in _groups(ids):
+            width = max(1, *(len(each) for each in group))
+            padded = np.full((len(group), width), pad_token(self._folder.config), dtype=np.int64)
+            mask = np.zeros((len(group), width), dtype=np.int64)
+            for row, each in enumerate(group):
+                padded[row, : len(each)] = each
+                mask[row, : len(each)] = 1
+            rows.append(_pooled(self._encode(padded, mask), mask, self._folder.pooling))
+        return np.concatenate(rows)
 
 
-def read_folder(path: Path) -> ModelFolder:
-    """Raises SettingsError when it is not the folder of a model that can be run. Reads no weights."""
-    transformer, pooling_folder = _modules(path)
-    weights = _first(transformer, _ONNX)
-    if weights is None:
-        raise _without_onnx(path, _first(transformer, _NOT_EXPORTED))
-    tokenizer = _first(transformer, _TOKENIZERS) or _first(path, _TOKENIZERS)
-    if tokenizer is None:
-        raise unusable(path, "there is no tokenizer in it")
-    files = {
-        "config": transformer / "config.json",
-        "tokenizer_config": tokenizer.parent / "tokenizer_config.json",
-        "sentence_bert_config": transformer / "sentence_bert_config.json",
-        "modules": path / "modules.json",
-        "prompts": path / "config_sentence_transformers.json",
-        "pooling": pooling_folder / "config.json",
-        "tokenizer": tokenizer,
-        "weights": weights,
-        "more_weights": weights.with_name("model.onnx_data"),
-        "even_more_weights": weights.with_name("model.onnx.data"),
-    }
-    files = {role: file for role, file in files.items() if file.is_file()}
-    if "config" not in files:
-        raise unusable(path, "there is no config.json in it")
-    read = {role: _read(path, file) for role, file in files.items() if file.suffix == ".json" and role not in _UNREAD}
-    config, tokenizer_config = read["config"], read.get("tokenizer_config", {})
-    sentences, prompts = read.get("sentence_bert_config", {}), read.get("prompts", {})
-    return ModelFolder(
-        path=path,
-        config=config,
-        tokenizer_config=tokenizer_config,
-        weights=weights,
-        tokenizer=tokenizer,
-        pooling=_pooling(path, read.get("pooling", {})),
-        max_tokens=_max_tokens(config, tokenizer_config, sentences),
-        lowercase=bool(sentences.get("do_lower_case")),
-        query_prompt=_prompt(prompts, _QUERY_PROMPTS),
-        document_prompt=_prompt(prompts, _DOCUMENT_PROMPTS),
-        files=files,
-    )
+def _groups(ids: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """In order, each within _TOKENS_AT_ONCE when padded to its longest."""
+    start = width = 0
+    for place, each in enumerate(ids):
+        width = max(width, len(each))
+        if place > start and width * (place + 1 - start) > _TOKENS_AT_ONCE:
+            yield ids[start:place]
+            start, width = place, len(each)
+    yield ids[start:]
 
 
-_UNREAD = frozenset({"tokenizer", "modules"})
+def _pooled(hidden: NDArray[Any], mask: NDArray[Any], pooling: Pooling) -> NDArray[Any]:
+    """hidden: [texts, tokens, size] or, pooled by the model itself, [texts, size]. Returns [texts, size]."""
+    import numpy as np
+
+    if hidden.ndim == 2:
+        return hidden
+    if pooling is Pooling.CLS:
+        first: NDArray[Any] = hidden[:, 0] * mask[:, :1]  # a text without any token has no first one
+        return first
+    sums = np.einsum("tks,tk->ts", hidden, mask.astype(np.float32))
+    means: NDArray[Any] = sums / np.maximum(mask.sum(axis=1, keepdims=True), 1).astype(np.float32)
+    return means
 
 
-def _modules(path: Path) -> tuple[Path, Path]:
-    """The folders of the transformer and of the pooling."""
-    transformer, pooling = path, path / "1_Pooling"
-    if not (path / "modules.json").is_file():
-        return transformer, pooling
-    modules = _json(path, path / "modules.json")
-    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise unusable(path, "modules.json is not a list of modules")
-    for module in modules:
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind not in _MODULES:
-            raise unusable(path, f"modules.json has a module {kind!r}")
-        if kind == "Transformer":
-            transformer = path / str(module.get("path", ""))
-        elif kind == "Pooling":
-            pooling = path / str(module.get("path", ""))
-    return transformer, pooling
-
-
-def _pooling(path: Path, config: Mapping[str, Any]) -> Pooling:
-    """Mean, unless the folder says otherwise."""
-    chosen = {
-        key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for key, value in config.items()
-        if key.startswith("pooling_mode_") and value
-    }
-    named = config.get("pooling_mode")
-    chosen |= {str(each) for each in (named if isinstance(named, list) else [named]) if each is not None}
-    if not chosen:
-        return Pooling.MEAN
-    supported = {pooling.value: pooling for pooling in Pooling}
-    if len(chosen) != 1 or not chosen <= supported.keys():
-        raise unusable(path, f"it pools by {' and '.join(sorted(chosen))}")
-    return supported[chosen.pop()]
-
-
-def _max_tokens(config: Mapping[str, Any], tokenizer: Mapping[str, Any], sentences: Mapping[str, Any]) -> int:
-    wanted = sentences.get("max_seq_length")
-    if not _count(wanted):
-        wanted = tokenizer.get("model_max_length")  # 10**30, or a float, where nobody said it
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and "roberta" in str(config.get("model_type")):
-        positions -= 1 + pad_token(config)  # it numbers them from after the padding's id
-    limits = [limit for limit in (wanted, positions) if isinstance(limit, int) and _count(limit)]
-    return min(limits) if limits else _DEFAULT_TOKENS
-
-
-def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    prompts = config.get("prompts")
-    prompts = prompts if isinstance(prompts, dict) else {}
-    for name in (*names, config.get("default_prompt_name")):
-        if isinstance(prompt := prompts.get(name), str) and prompt:
-            return prompt
-    return ""
-
-
-def pad_token(config: Mapping[str, Any]) -> int:
-    value = config.get("pad_token_id")
-    return value if isinstance(value, int) else 0
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and 0 < value < 10**6
-
-
-def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _read(path: Path, file: Path) -> Mapping[str, Any]:
-    value = _json(path, file)
-    if not isinstance(value, dict):
-        raise unusable(path, f"{file.name} is not a JSON object")
-    return value
-
-
-def _json(path: Path, file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise unusable(path, f"{file.name} cannot be read ({type(error).__name__})") from error
+def _check_installed() -> None:
+    if missing := [name for name in ("tokenizers", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        raise SettingsError(
+            [
+                f"MEMSCHED_EMBEDDING_MODEL: a model from a folder needs {' and '.join(missing)}. "
+                "Run: pip install 'memsched[models]'."
+            ]
+        )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from memsched.errors import SettingsError
-from memsched.llm.failures import OPENAI_URL, retry_after
+from memsched.llm.server_errors import OPENAI_URL, retry_after
 from memsched.memory.embedding.cache import EmbeddingCache
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.embedding.texts import batches, cut

@@ -45,7 +45,7 @@ def test_every_prompt_has_a_version_and_says_that_data_is_data() -> None:
 
 
 def test_the_example_in_the_prompt_is_of_the_form_that_is_asked_for() -> None:
-    from memsched.llm.parsing import Extraction, verified
+    from memsched.llm.schemas import Extraction, verified
 
     system = EXTRACT.messages(turns=[])[0]["content"]
     example = system[system.index('{"memories": [\n') : system.index("Answer with one JSON")]

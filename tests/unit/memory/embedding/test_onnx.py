@@ -192,7 +192,7 @@ async def test_a_failure_that_nobody_thought_of_is_one_of_the_model(
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("memsched.memory.local_model.onnx.OnnxEncoder.__init__", full)
+    monkeypatch.setattr("memsched.memory.embedding.onnx_encoder.OnnxEncoder.__init__", full)
     with pytest.raises(EmbeddingError, match="MemoryError") as caught:
         await embedder_in(write_model(tmp_path / "tiny")).prepare()
     assert caught.value.temporary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memsched.memory.embedding.onnx import ModelFolder, unusable
+from memsched.memory.embedding.model_folder import ModelFolder, unusable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

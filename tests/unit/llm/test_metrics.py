@@ -9,9 +9,9 @@ import pytest
 
 from memsched.errors import MemschedError
 from memsched.llm import errors
-from memsched.llm.counters import Counters, estimate_tokens
 from memsched.llm.errors import LLMTimeout
-from memsched.llm.failures import retry_after
+from memsched.llm.metrics import Counters, estimate_tokens
+from memsched.llm.server_errors import retry_after
 
 
 def test_cost_is_counted_per_million_tokens() -> None:

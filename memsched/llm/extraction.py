@@ -11,8 +11,8 @@ import structlog
 
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMRubbish
-from memsched.llm.parsing import ExtractedMemory, Extraction, Feedback, Ranking, Used, verified
 from memsched.llm.prompts import EXTRACT, FEEDBACK, RERANK, USED, numbered
+from memsched.llm.schemas import ExtractedMemory, Extraction, Feedback, Ranking, Used, verified
 from memsched.llm.verification import normalised, unsupported
 
 log = structlog.get_logger(__name__)

@@ -11,8 +11,8 @@ from support.llm import Asked, FakeLLM, Reply, says, says_json
 
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMRubbish, LLMTimeout
-from memsched.llm.parsing import Feedback
-from memsched.llm.tasks import SourceTurn, correction, extract, rerank, used
+from memsched.llm.extraction import SourceTurn, correction, extract, rerank, used
+from memsched.llm.schemas import Feedback
 from memsched.settings import Settings
 
 NUTS = SourceTurn("Ann", "I'm allergic to nuts, and we moved to Uppsala in 2019.", "2023-05-07T10:00:00Z")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from memsched.llm.parsing import ExtractedMemory, Extraction, Feedback, Ranking, Used, verified
+from memsched.llm.schemas import ExtractedMemory, Extraction, Feedback, Ranking, Used, verified
 
 
 def memory(text: str, quote: str = "", turns: Any = (0,), **more: Any) -> dict[str, Any]:

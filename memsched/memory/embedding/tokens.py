@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from memsched.memory.embedding.onnx import ModelFolder, unusable
+from memsched.memory.embedding.model_folder import ModelFolder, unusable
 from memsched.memory.embedding.texts import cut
 
 _BYTES_PER_TOKEN = 32

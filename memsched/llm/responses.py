@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from memsched.llm.errors import LLMRefused, LLMRubbish
-from memsched.llm.failures import Failure, Verdict, rubbish
+from memsched.llm.server_errors import Failure, Verdict, rubbish
 
 TRUNCATED = "length"
 _FILTERED = "content_filter"

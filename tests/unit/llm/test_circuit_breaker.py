@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from memsched.llm.breaker import Breaker, BreakerState
+from memsched.llm.circuit_breaker import Breaker, BreakerState
 from memsched.llm.errors import LLMUnavailable
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from memsched.errors import SettingsError
-from memsched.llm.failures import OPENAI_URL
+from memsched.llm.server_errors import OPENAI_URL
 from memsched.settings import Settings
 
 if TYPE_CHECKING:

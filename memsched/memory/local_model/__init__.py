@@ -1,1 +1,0 @@
-"""Embedding models from a folder of one's own: what the folder says, its tokenizer, and how it is run."""
