@@ -9,7 +9,7 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
-from memsched.policy.strategy import TalkEvent
+from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
 from memsched.worker.context import HandlerContext
 

@@ -17,7 +17,8 @@ from memsched.memory.search.retriever import Retriever
 from memsched.memory.search.term_statistics import Terms
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.ranking import StandardPolicy
-from memsched.policy.strategy import Chosen, TalkEvent, WorkingSetPolicy
+from memsched.policy.strategy import Chosen, WorkingSetPolicy
+from memsched.policy.talk import TalkEvent
 from memsched.settings import Settings
 from memsched.tiers.hot_state import HotStates
 from memsched.tiers.working_set import WorkingSets

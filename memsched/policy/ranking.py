@@ -1,11 +1,12 @@
-"""The policy in use: one sum of relevance to the talk, use by answers, recency, and the content's own value."""
+"""The ranking of the working set: one sum of relevance to the talk, use by answers, recency and the content's own value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from memsched.memory.model import to_ms
-from memsched.policy.strategy import Candidate, Chosen, CubeState, Use
+from memsched.policy.strategy import Candidate, Chosen, CubeState
+from memsched.policy.talk import Use
 
 _RELEVANCE, _USE, _RECENCY, _VALUE = 0.6, 0.15, 0.05, 0.2
 _FADE = 0.4
@@ -18,7 +19,7 @@ _DAY_MS = 86_400_000
 
 
 class StandardPolicy:
-    """No state, no learning: the same for every cube."""
+    """The policy in use. No state, no learning: the same for every cube."""
 
     def choose(self, state: CubeState, candidates: Sequence[Candidate], size: int) -> list[Chosen]:
         weights = _weights(state)

@@ -1,4 +1,7 @@
-"""The seam between what is known of a cube and what its working set shall be."""
+"""The strategy that chooses a working set, as an interface: what it is told of a cube, and what it returns.
+
+``memsched.policy.ranking`` has the one in use; a user's own is set by ``scheduler.working_set_policy``.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from memsched.memory.model import Memory
-
-
-class TalkEvent(BaseModel):
-    """One thing said lately that the working set should cover. at: ms since the epoch.
-
-    hits: what search found for it, (memory id, score from 0 to 1), best first; None while nobody looked.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    event_id: str
-    at: int
-    text: str
-    hits: list[tuple[str, float]] | None = None
-
-    @property
-    def order(self) -> tuple[int, str]:
-        return self.at, self.event_id
-
-
-class Use(BaseModel):
-    """How often answers used a memory, and when lately: (ms, message id), oldest first, at most 8."""
-
-    model_config = ConfigDict(frozen=True)
-
-    count: int = 0
-    times: list[tuple[int, str]] = Field(default_factory=list)
+from memsched.policy.talk import TalkEvent, Use
 
 
 @dataclass(frozen=True, slots=True)
 class CubeState:
     """What a policy may know of a cube.
 
-    talk: the recent queries and utterances, oldest first. covered: the ids of those that earlier ones' memories
-    answer. uses: by memory id, what answers used. now: ms since the epoch, the time of the latest event and not of
-    the clock, so that every replica computes the same. present: ids of the present working set, best first.
+    Args:
+        talk: the recent queries and utterances, oldest first.
+        covered: the ids of those that earlier ones' memories answer.
+        uses: by memory id, what answers used.
+        present: ids of the present working set, best first.
+        now: ms since the epoch, the time of the latest event and not of the clock, so that every replica computes
+            the same.
     """
 
     talk: Sequence[TalkEvent]
@@ -56,7 +35,11 @@ class CubeState:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A memory that may enter. relevance: by event id of the talk, 0 to 1; events that did not find it are missing."""
+    """A memory that may enter.
+
+    Args:
+        relevance: by event id of the talk, 0 to 1; events that did not find it are missing.
+    """
 
     memory: Memory
     relevance: Mapping[str, float] = field(default_factory=dict)
@@ -64,7 +47,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A memory that enters. parts: what its score is made of; they add up to ``score``."""
+    """A memory that enters.
+
+    Args:
+        parts: what its score is made of; they add up to ``score``.
+    """
 
     memory: Memory
     score: float
@@ -74,7 +61,7 @@ class Chosen:
 class WorkingSetPolicy(Protocol):
     """Chooses a cube's working set.
 
-    Must be a function of its arguments alone: replicas that got the same messages must come to the same set.
+    Must be a pure function of its arguments: replicas that got the same messages must come to the same set.
     """
 
     def choose(self, state: CubeState, candidates: Sequence[Candidate], size: int) -> list[Chosen]:

@@ -1,8 +1,8 @@
 """A cube's hot state in Redis: the recent talk, what answers used, and the working set that follows from both.
 
-It changes by compare-and-set. Talk and uses are kept so that the order in which messages arrive does not matter:
-each is a set of events, of which the latest few stay. Whoever lost the race reloads, adds his events and computes
-again; two replicas, a repeated message and one that comes too late all end in the same state.
+It changes by compare-and-set (optimistic locking). Talk and uses are kept so that the order in which messages arrive
+does not matter: each is a set of events, of which the latest few stay. Whoever lost the race reloads, adds their events
+and computes again; two replicas, a repeated message and one that comes too late all end in the same state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from memsched.errors import MemschedError
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
-from memsched.policy.strategy import TalkEvent, Use
+from memsched.policy.talk import TalkEvent, Use
 
 _COMMIT = script("commit_hot", "tiers")
 _APPLIED_KEPT = 2_000
@@ -32,7 +32,11 @@ _ATTEMPTS = 20
 
 
 class WorkingMemory(BaseModel):
-    """A memory in the working set. parts: what its score is made of; they add up to ``score``."""
+    """A memory in the working set.
+
+    Args:
+        parts: what its score is made of; they add up to ``score``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +69,13 @@ class WorkingMemory(BaseModel):
 
 
 class HotState(BaseModel):
-    """All of it, at one version (0: the cube has none yet)."""
+    """All of it, at one version.
+
+    Args:
+        version: 0: the cube has none yet.
+        uses: by memory id.
+        working_set: best first.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,7 +83,6 @@ class HotState(BaseModel):
     talk: list[TalkEvent] = Field(default_factory=list)
     uses: dict[str, Use] = Field(default_factory=dict)
     working_set: list[WorkingMemory] = Field(default_factory=list)
-    policy: dict[str, Any] = Field(default_factory=dict)
 
     def with_talk(self, events: Iterable[TalkEvent], window: int) -> HotState:
         """The latest ``window`` events of both; of equal texts the latest, since it says nothing new."""
@@ -86,8 +95,12 @@ class HotState(BaseModel):
         latest = sorted(by_text.values(), key=lambda event: event.order)[-window:]
         return self.model_copy(update={"talk": latest})
 
+    def without_hits(self) -> HotState:
+        """The same talk, of which nothing was searched yet."""
+        return self.model_copy(update={"talk": [event.model_copy(update={"hits": None}) for event in self.talk]})
+
     def with_uses(self, item_id: str, at: int, memory_ids: Iterable[str]) -> HotState:
-        """With one answer's uses. Must be called once per answer: the count has no memory of its own."""
+        """With one answer's uses. Not idempotent: to be called once per answer."""
         uses = dict(self.uses)
         for memory_id in memory_ids:
             use = uses.get(memory_id, Use())
@@ -104,21 +117,18 @@ class HotState(BaseModel):
             _as_json([event.model_dump(mode="json") for event in self.talk]),
             "uses",
             _as_json({memory_id: use.model_dump(mode="json") for memory_id, use in self.uses.items()}),
-            "policy",
-            _as_json(self.policy),
             "set",
             _as_json([memory.model_dump(mode="json") for memory in self.working_set]),
         ]
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, uses, policy, working_set = [as_text(part) if part is not None else "" for part in reply]
+        version, talk, uses, working_set = [as_text(part) if part is not None else "" for part in reply]
         return cls.model_validate(
             {
                 "version": int(version or 0),
                 "talk": json.loads(talk or "[]"),
                 "uses": json.loads(uses or "{}"),
-                "policy": json.loads(policy or "{}"),
                 "working_set": json.loads(working_set or "[]"),
             }
         )
@@ -137,11 +147,11 @@ class HotStates:
 
     async def load(self, ref: CubeRef) -> HotState:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        command = Command(("HMGET", key, "version", "talk", "uses", "policy", "set"), HotState.from_reply)
+        command = Command(("HMGET", key, "version", "talk", "uses", "set"), HotState.from_reply)
         return await self._server.persistently(lambda: self._server.call(command))
 
     def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
-        """To be sent alone or with others: the working set, best first."""
+        """To be sent alone or in a pipeline: the working set, best first."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
         def parse(reply: Any) -> list[WorkingMemory]:
@@ -150,7 +160,7 @@ class HotStates:
         return Command(("HGET", key, "set"), parse)
 
     async def applied(self, ref: CubeRef, marks: Sequence[str]) -> set[str]:
-        """Those of the marks whose messages have changed the state already."""
+        """Those of the marks whose messages have changed the state already: the idempotency keys that are known."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).applied
         reply = await self._server.persistently(lambda: self._server.execute("ZMSCORE", key, *marks))
         return {mark for mark, score in zip(marks, reply, strict=True) if score is not None}
@@ -161,36 +171,38 @@ class HotStates:
         marks: Sequence[str],
         compute: Callable[[HotState, set[str]], Awaitable[HotState]],
     ) -> tuple[HotState, HotState]:
-        """Load, compute, and write if nobody wrote meanwhile, else again. Gives the states before and after.
+        """Load, compute, and write if nobody wrote meanwhile, else again. Returns the states before and after.
 
-        marks: of the messages whose effects this brings. ``compute`` gets those that the state has already; it is
-        not called when it has all of them. Raises HotStateContested after 20 attempts.
+        Raises HotStateContested after 20 attempts.
+
+        Args:
+            marks: of the messages whose effects this brings.
+            compute: gets the state, and the marks whose effects it has already; not called when it has all of them.
         """
-        keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
         for _ in range(_ATTEMPTS):
             before = await self.load(ref)
             known = await self.applied(ref, marks) if marks else set()
             if marks and len(known) == len(set(marks)):
                 return before, before
             after = await compute(before, known)
-            now = int(time.time() * 1000)
-            args: list[Argument] = [str(before.version), now, _APPLIED_KEPT, len(marks), *marks, *after.to_fields()]
-            command = _COMMIT.command([keys.hot, keys.applied], args, as_texts)
-            outcome, version = await self._server.persistently(lambda command=command: self._server.call(command))  # type: ignore[misc]
-            if outcome == "written":
-                return before, after.model_copy(update={"version": int(version)})
+            if version := await self._commit(ref, before.version, marks, after):
+                return before, after.model_copy(update={"version": version})
         raise HotStateContested(
             f"The working set of cube {ref.mem_cube_id!r} was changed by others {_ATTEMPTS} times in a row."
         )
 
-    async def forget(self, ref: CubeRef) -> None:
-        """Remove a cube's hot state and what was applied to it."""
+    async def _commit(self, ref: CubeRef, read: int, marks: Sequence[str], after: HotState) -> int:
+        """Write a state that was computed from version ``read``. Returns its version; 0 if others wrote meanwhile."""
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
-        await self._server.persistently(lambda: self._server.execute("DEL", keys.hot, keys.applied))
+        now = int(time.time() * 1000)
+        args: list[Argument] = [str(read), now, _APPLIED_KEPT, len(marks), *marks, *after.to_fields()]
+        command = _COMMIT.command([keys.hot, keys.applied], args, as_texts)
+        outcome, version = await self._server.persistently(lambda: self._server.call(command))
+        return int(version) if outcome == "written" else 0
 
 
 def mark_of(label: str, item_id: str) -> str:
-    """The mark of one message's effect on the hot state."""
+    """The mark of one message's effect on the hot state: its idempotency key."""
     return f"{label}:{item_id}" if len(item_id) <= 64 else f"{label}:{hashlib.sha256(item_id.encode()).hexdigest()}"
 
 

@@ -31,7 +31,8 @@ from memsched.memory.search import hybrid as cube_search
 from memsched.memory.search.arguments import METHODS, SearchArgs
 from memsched.policy import ranking
 from memsched.policy.ranking import StandardPolicy
-from memsched.policy.strategy import Candidate, CubeState, TalkEvent, Use
+from memsched.policy.strategy import Candidate, CubeState
+from memsched.policy.talk import TalkEvent, Use
 from memsched.queue.dead_letters import DeadFilter
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]

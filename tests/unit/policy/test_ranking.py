@@ -11,7 +11,8 @@ from support.memories import FIRST, memory
 
 from memsched.memory.model import to_ms
 from memsched.policy.ranking import StandardPolicy, use_value
-from memsched.policy.strategy import Candidate, Chosen, CubeState, TalkEvent, Use
+from memsched.policy.strategy import Candidate, Chosen, CubeState
+from memsched.policy.talk import TalkEvent, Use
 
 NOW = to_ms(FIRST)
 DAY = 86_400_000

@@ -16,7 +16,7 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.cubes import CubeRef
-from memsched.policy.strategy import TalkEvent, Use
+from memsched.policy.talk import TalkEvent, Use
 from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, WorkingMemory, mark_of
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
@@ -30,11 +30,16 @@ EVENTS = st.builds(
 
 
 @pytest.fixture
-async def states() -> AsyncIterator[HotStates]:
+async def server() -> AsyncIterator[Server]:
     pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
     server = await Server.connect(Settings.load(redis_url=f"memory://{uuid4()}"))
-    yield HotStates(server, Keys())
+    yield server
     await server.aclose()
+
+
+@pytest.fixture
+def states(server: Server) -> HotStates:
+    return HotStates(server, Keys())
 
 
 def one_of_each_id(events: list[TalkEvent]) -> list[TalkEvent]:
@@ -99,7 +104,6 @@ async def test_what_is_written_is_read_again(states: HotStates) -> None:
         talk=[TalkEvent(event_id='"e', at=1, text="Où?\n", hits=[("m", 0.5)]), TalkEvent(event_id="f", at=2, text="b")],
         uses={"m": Use(count=3, times=[(1, "a")])},
         working_set=[WorkingMemory.of(memory("Rex eats.", speaker="Bob"), 0.1234567, {"use": 0.1234567})],
-        policy={"key": [1]},
     )
 
     async def compute(before: HotState, known: set[str]) -> HotState:
@@ -161,7 +165,7 @@ async def test_a_zombie_that_writes_what_it_computed_long_ago_writes_nothing(sta
     assert (await states.load(HOME)).uses == {"m": Use(count=1, times=[(1, "quick")])}
 
 
-async def test_who_never_gets_his_turn_gives_up_and_has_written_nothing(states: HotStates) -> None:
+async def test_who_is_always_overtaken_gives_up_and_has_written_nothing(states: HotStates) -> None:
     async def overtaken(state: HotState, _: set[str]) -> HotState:
         async def other(now: HotState, _: set[str]) -> HotState:
             return now
@@ -175,15 +179,19 @@ async def test_who_never_gets_his_turn_gives_up_and_has_written_nothing(states: 
     assert await states.applied(HOME, ["mine"]) == set()
 
 
-async def test_a_forgotten_cube_has_no_state(states: HotStates) -> None:
-    async def compute(state: HotState, _: set[str]) -> HotState:
-        return state
+async def test_a_hash_that_an_earlier_version_wrote_is_read(server: Server) -> None:
+    key = Keys().cube(HOME.user_id, HOME.mem_cube_id).hot
+    talk = '[{"event_id":"e","at":1,"text":"a","hits":null}]'
+    await server.execute("HSET", key, "version", 7, "talk", talk, "uses", "{}", "policy", '{"key":[1]}', "set", "[]")
 
-    await states.change(HOME, ["a"], compute)
-    await states.forget(HOME)
+    before, after = await HotStates(server, Keys()).change(HOME, ["a"], _unchanged)
 
-    assert await states.load(HOME) == HotState()
-    assert await states.applied(HOME, ["a"]) == set()
+    assert before == HotState(version=7, talk=[TalkEvent(event_id="e", at=1, text="a")])
+    assert after == await HotStates(server, Keys()).load(HOME) == before.model_copy(update={"version": 8})
+
+
+async def _unchanged(state: HotState, _: set[str]) -> HotState:
+    return state
 
 
 def test_marks_differ_by_label_and_message_and_are_short() -> None:

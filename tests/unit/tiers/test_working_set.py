@@ -17,9 +17,10 @@ from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.bm25 import TermCounts, stems
 from memsched.policy.ranking import StandardPolicy
-from memsched.policy.strategy import Candidate, Chosen, CubeState, TalkEvent
+from memsched.policy.strategy import Candidate, Chosen, CubeState
+from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState
-from memsched.tiers.working_set import WorkingSets, covers
+from memsched.tiers.working_set import WorkingSets
 
 HOME = CubeRef("alice", "home")
 NOW = to_ms(FIRST)
@@ -171,13 +172,3 @@ def test_the_order_of_arrival_makes_no_difference(said: list[str], chance: Rando
     expected, got = asyncio.run(at_once()), asyncio.run(one_by_one())
 
     assert got.working_set == expected.working_set
-
-
-def test_a_question_is_covered_by_its_rare_words() -> None:
-    counts = TermCounts(100, {"rex": 90, "eat": 50, "motorcycl": 1})
-    rex = [memory("Rex eats carrots")]
-
-    assert covers(stems("Does Rex eat?"), rex, counts)
-    assert not covers(stems("Does Rex eat motorcycles?"), rex, counts)
-    assert covers(stems("motorcycles"), [memory("They broke", speaker="Motorcycle")], counts)
-    assert not covers(stems("motorcycles"), [], counts)
