@@ -1,4 +1,4 @@
-"""The ranking of the working set: one sum of relevance to the talk, use by answers, recency and the content's own value."""
+"""The ranking of the working set: relevance to the talk, use by answers, recency and own value, summed."""
 
 from __future__ import annotations
 
