@@ -63,6 +63,13 @@ class ServerUnreachable(MemschedError):
         )
 
 
+class UnreachableError(Exception):
+    """A call found no Redis server; what it would have done may or may not have happened.
+
+    Never seen by a user: whoever calls retries what is idempotent, and raises ServerUnreachable in the end.
+    """
+
+
 class ServerRefused(MemschedError):
     """The Redis server refused a command; nothing of it was done."""
 

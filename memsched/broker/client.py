@@ -1,4 +1,4 @@
-"""Redis clients from a URL: single, Sentinel, Cluster, ``memory://``, ``embedded://``.
+"""The client of Redis: one deployment of it, whatever its address says it is.
 
 Everything above talks to a ``Server``: ``run`` sends commands in one round trip, ``read`` waits for messages on a
 connection of its own. Replies are raw (bytes, ints, lists): RESP2 everywhere, parsed where they are asked for.
@@ -7,58 +7,35 @@ connection of its own. Replies are raw (bytes, ints, lists): RESP2 everywhere, p
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, TypeVar, cast
 
 import structlog
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.client import PubSub
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from memsched.broker.pool import Lines
+from memsched.backoff import backoff
+from memsched.broker.addresses import Client, EmbeddedAddress, client_at, client_of_node, raw
+from memsched.broker.pool import ConnectionPool
 from memsched.broker.scripting import Command
-from memsched.errors import ServerRefused, ServerTooOld, ServerUnreachable, SettingsError
+from memsched.deadline import Deadline
+from memsched.errors import ServerRefused, ServerTooOld, ServerUnreachable, SettingsError, UnreachableError
 from memsched.settings import Settings, masked
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis, RedisCluster
-    from redis.asyncio.client import PubSub
-    from redis.asyncio.connection import ConnectionPool
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _SOCKET_TIMEOUT_SECONDS = 10.0
 """A call that got no answer for so long is given up and tried again on a new connection."""
+_RECONNECT_BASE_SECONDS = 0.05
+_RECONNECT_CAP_SECONDS = 2.0
 
-
-_PARSED_BY_CLIENT = (
-    "XREADGROUP",
-    "XRANGE",
-    "XREVRANGE",
-    "XPENDING",
-    "XADD",
-    "INFO",
-    "HGETALL",
-    "ZRANGE",
-    "SMEMBERS",
-    "PING",
-)
-"""Commands whose replies redis-py would turn into objects of its own."""
-
-
-class UnreachableError(Exception):
-    """A call found no server; what it would have done may or may not have happened."""
-
-
-class _Client(Protocol):
-    async def execute_command(self, *args: Any) -> Any: ...
-    async def aclose(self) -> None: ...
-
-
-def _raw(response: Any, **_: Any) -> Any:
-    return response
+NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
+"""What redis-py raises when a server cannot be talked to."""
 
 
 class Server:
@@ -76,11 +53,9 @@ class Server:
         self.blocking = scheme != "memory"
         self._client: Redis | RedisCluster | None = None
         self._reader: Redis | RedisCluster | None = None
-        self._lines: Lines | None = None
-        self._reading_lines: Lines | None = None
-        self._errors: tuple[type[Exception], ...] = ()
-        self._uses_embedded = False
-        self._embedded = self.url.removeprefix("embedded://") if scheme == "embedded" else None
+        self._pool: ConnectionPool | None = None
+        self._reading_pool: ConnectionPool | None = None
+        self._embedded = EmbeddedAddress(settings) if scheme == "embedded" else None
 
     @classmethod
     async def connect(cls, settings: Settings) -> Server:
@@ -95,35 +70,18 @@ class Server:
         return server
 
     async def _open(self) -> None:
-        from redis import exceptions
-
-        self._errors = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError)
-        url = self.url
-        if self._embedded is not None:
-            url = await self._ensure_embedded()
+        url = self.url if self._embedded is None else await self._embedded.ensure()
         try:
             block = self.settings.block_ms / 1000
-            self._client = _client(url, _SOCKET_TIMEOUT_SECONDS)
+            self._client = client_at(url, _SOCKET_TIMEOUT_SECONDS)
             # A blocked read answers within block_ms; a shorter time-out would strand what it was given.
-            self._reader = _client(url, block + _SOCKET_TIMEOUT_SECONDS)
+            self._reader = client_at(url, block + _SOCKET_TIMEOUT_SECONDS)
         except (ValueError, OSError) as error:
             raise SettingsError([f"MEMSCHED_REDIS_URL: {error}."]) from error
         if self.blocking and not self.clustered:
-            self._lines = Lines(cast("Redis", self._client).connection_pool)
-            self._reading_lines = Lines(cast("Redis", self._reader).connection_pool)
+            self._pool = ConnectionPool(cast(Redis, self._client).connection_pool)
+            self._reading_pool = ConnectionPool(cast(Redis, self._reader).connection_pool)
         await self.persistently(lambda: self.execute("PING"))
-
-    async def _ensure_embedded(self) -> str:
-        from memsched.embedded import ensure_server
-
-        assert self._embedded is not None
-        timeout = self.settings.connect_timeout_seconds
-        if not self._uses_embedded:
-            self._uses_embedded = True
-            _embedded_uses[self._embedded] += 1
-        return await asyncio.to_thread(
-            ensure_server, self._embedded, timeout_seconds=max(timeout, 5.0), program=self.settings.embedded_server
-        )
 
     async def _check_version(self) -> None:
         if not self.blocking:
@@ -139,27 +97,22 @@ class Server:
             raise ServerTooOld(version)
 
     async def aclose(self) -> None:
-        for lines in (self._lines, self._reading_lines):
-            if lines is not None:
-                await lines.aclose()
-        self._lines = self._reading_lines = None
+        for pool in (self._pool, self._reading_pool):
+            if pool is not None:
+                await pool.aclose()
+        self._pool = self._reading_pool = None
         for client in (self._client, self._reader):
             if client is not None:
-                await cast("_Client", client).aclose()
+                await cast(Client, client).aclose()
         self._client = self._reader = None
-        if self._embedded is not None and self._uses_embedded:
-            self._uses_embedded = False
-            _embedded_uses[self._embedded] -= 1
-            if _embedded_uses[self._embedded] == 0:
-                from memsched.embedded import release_server
-
-                await asyncio.to_thread(release_server, self._embedded)
+        if self._embedded is not None:
+            await self._embedded.release()
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
     async def execute(self, *args: Any) -> Any:
         """One command. Raises UnreachableError when there is no answer, ServerRefused when it is refused."""
-        return await self.call(Command(args, _raw))
+        return await self.call(Command(args, raw))
 
     async def call(self, command: Command[T]) -> T:
         """One command, its reply parsed. Raises as ``execute``."""
@@ -182,7 +135,7 @@ class Server:
         self, commands: Sequence[Command[Any]], send: Callable[[Sequence[tuple[Any, ...]]], Awaitable[list[Any]]]
     ) -> list[Any]:
         replies = await send([command.args for command in commands])
-        missing = [number for number, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"]
+        missing = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
             # The server was restarted, or another one took over: these did nothing yet, and go again in full.
             if send == self._send_as_one:
@@ -200,39 +153,39 @@ class Server:
         if client is None:
             raise UnreachableError("the connection is closed")
         try:
-            if self._lines is not None:
-                return await self._lines.talk(calls)
+            if self._pool is not None:
+                return await self._pool.pipeline(calls)
             if len(calls) == 1:
-                return [await _answer(cast("_Client", client).execute_command(*calls[0]), self._errors)]
+                return [await _answer(cast(Client, client).execute_command(*calls[0]))]
             if self.clustered:
-                return await self._send_by_slot(cast("_Client", client), calls)
-            pipeline = cast("Redis", client).pipeline(transaction=False)
+                return await self._send_by_slot(cast(Client, client), calls)
+            pipeline = cast(Redis, client).pipeline(transaction=False)
             for call in calls:
                 pipeline.execute_command(*call)
             return list(await pipeline.execute(raise_on_error=False))
-        except self._errors as error:
+        except NO_ANSWER as error:
             raise UnreachableError(_reason(error)) from error
 
-    async def _send_by_slot(self, client: _Client, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _send_by_slot(self, client: Client, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What is sent about one lane arrives in the order in which it was sent."""
         slots: dict[int, list[int]] = {}
         for number, call in enumerate(calls):
             slots.setdefault(_slot(call), []).append(number)
         replies: list[Any] = [None] * len(calls)
 
-        async def talk(numbers: list[int]) -> None:
+        async def send(numbers: list[int]) -> None:
             for number in numbers:
-                replies[number] = await _answer(client.execute_command(*calls[number]), self._errors)
+                replies[number] = await _answer(client.execute_command(*calls[number]))
 
-        await asyncio.gather(*map(talk, slots.values()))
+        await asyncio.gather(*map(send, slots.values()))
         return replies
 
     async def _send_as_one(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if self._lines is None:  # memory://
+        if self._pool is None:  # memory://
             client = self._client
             if client is None:
                 raise UnreachableError("the connection is closed")
-            pipeline = cast("Redis", client).pipeline(transaction=True)
+            pipeline = cast(Redis, client).pipeline(transaction=True)
             for call in calls:
                 pipeline.execute_command(*call)
             return list(await pipeline.execute(raise_on_error=False))
@@ -246,50 +199,43 @@ class Server:
         if self._reader is None:
             raise UnreachableError("the connection is closed")
         try:
-            if self._reading_lines is not None:
-                (reply,) = await self._reading_lines.talk([tuple(args)])
+            if self._reading_pool is not None:
+                (reply,) = await self._reading_pool.pipeline([tuple(args)])
                 return answered(reply)
-            return await cast("_Client", self._reader).execute_command(*args)
-        except self._errors as error:
+            return await cast(Client, self._reader).execute_command(*args)
+        except NO_ANSWER as error:
             raise UnreachableError(_reason(error)) from error
 
     def subscription(self) -> PubSub:
-        """A subscriber for hints; the caller subscribes, listens and closes."""
+        """A pub/sub subscriber: the caller subscribes, listens and closes. Raises NO_ANSWER when the server goes."""
         assert self._reader is not None
-        reader: Any = self._reader
         if self.clustered:
             # Pub/sub reaches the whole Cluster from any node, but the Cluster client has no subscriptions.
-            from redis.asyncio import Redis
-
             # Of the client that has talked to the Cluster: the reader may not have learnt its nodes yet.
-            node = cast("RedisCluster", self._client).get_random_node()
-            return Redis(connection_pool=_pool_of(node)).pubsub()
-        return cast("PubSub", reader.pubsub())
-
-    @property
-    def unreachable_errors(self) -> tuple[type[Exception], ...]:
-        """What a subscription raises when its server is gone."""
-        return (*self._errors, UnreachableError)
+            return client_of_node(cast(RedisCluster, self._client)).pubsub()
+        return cast(Redis, self._reader).pubsub()
 
     async def reopen(self) -> None:
         """Before another try after UnreachableError: an embedded server that died is started again."""
         if self._embedded is not None and self._client is not None:
-            await self._ensure_embedded()
+            await self._embedded.ensure()
 
     async def persistently(self, attempt: Callable[[], Awaitable[T]], *, seconds: float | None = None) -> T:
-        """Repeat ``attempt`` with backoff while the server does not answer; it must be safe to repeat.
+        """Retry ``attempt`` with backoff while the server does not answer. Raises ServerUnreachable.
 
-        Raises ServerUnreachable after ``seconds`` (default: MEMSCHED_CONNECT_TIMEOUT_SECONDS).
+        Args:
+            attempt: what is idempotent, for it may have been done although no answer came.
+            seconds: for how long; default: MEMSCHED_CONNECT_TIMEOUT_SECONDS.
         """
-        deadline = time.monotonic() + (self.settings.connect_timeout_seconds if seconds is None else seconds)
+        deadline = Deadline(self.settings.connect_timeout_seconds if seconds is None else seconds)
         tries = 0
         while True:
             try:
                 return await attempt()
             except UnreachableError as error:
-                pause = backoff(tries)
+                pause = reconnect_backoff(tries)
                 tries += 1
-                if time.monotonic() + pause >= deadline:
+                if pause >= deadline.left:
                     raise ServerUnreachable(masked(self.url), str(error)) from error
                 await asyncio.sleep(pause)
                 await self.reopen()
@@ -302,9 +248,9 @@ def answered(reply: Any) -> Any:
     return reply
 
 
-def backoff(tries: int, *, base: float = 0.05, cap: float = 2.0) -> float:
-    """Seconds to wait before the next try: exponential with half jitter, so that workers do not return in step."""
-    return float(min(cap, base * 2.0 ** min(tries, 30)) * (0.5 + random.random() / 2))
+def reconnect_backoff(tries: int, *, cap: float = _RECONNECT_CAP_SECONDS) -> float:
+    """Seconds to wait before the next try to reach the server: never at once, and at most ``cap``."""
+    return backoff(tries, base=_RECONNECT_BASE_SECONDS, cap=cap, least=0.5)
 
 
 def _in_full(command: Command[Any]) -> tuple[Any, ...]:
@@ -313,8 +259,6 @@ def _in_full(command: Command[Any]) -> tuple[Any, ...]:
 
 def _slot(call: tuple[Any, ...]) -> int:
     """The Cluster slot of a call's (first) key; -1 if it has none."""
-    from redis.crc import key_slot
-
     if call[0] in ("EVALSHA", "EVAL"):
         at = 3
     elif call[0] == "XREADGROUP":
@@ -328,12 +272,11 @@ def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).rstrip(".")
 
 
-async def _answer(work: Awaitable[Any], unreachable: tuple[type[Exception], ...]) -> Any:
-    from redis.exceptions import RedisError
-
+async def _answer(work: Awaitable[Any]) -> Any:
+    """The reply, or the error that the server gave. Raises NO_ANSWER."""
     try:
         return await work
-    except unreachable:
+    except NO_ANSWER:
         raise
     except RedisError as error:
         return error
@@ -343,91 +286,3 @@ def _decoded_info(reply: Any) -> str:
     if isinstance(reply, dict):  # a Cluster answers per node
         reply = next(iter(reply.values()))
     return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def _client(url: str, socket_timeout: float) -> Redis | RedisCluster:
-    """A client that answers raw replies and repeats nothing by itself: whoever calls knows what may be repeated."""
-    from redis.asyncio import Redis, RedisCluster
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    options: dict[str, Any] = {
-        "socket_timeout": socket_timeout,
-        "socket_connect_timeout": 5.0,
-        "socket_keepalive": True,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    scheme, _, rest = url.partition("://")
-    client: Redis | RedisCluster
-    if scheme == "memory":
-        client = _fake(rest)
-    elif scheme.endswith("+sentinel"):
-        client = _through_sentinel(url, options)
-    elif scheme.endswith("+cluster"):
-        from redis.asyncio.cluster import ClusterNode
-
-        parts = urlsplit(url)
-        hosts, login = _hosts(parts.netloc, 6379)
-        nodes = [ClusterNode(host, port) for host, port in hosts]
-        client = RedisCluster(startup_nodes=nodes, ssl=scheme.startswith("rediss"), **(options | login))
-    else:
-        client = Redis.from_url(
-            url, **{k: v for k, v in options.items() if scheme != "unix" or k != "socket_keepalive"}
-        )
-    for name in _PARSED_BY_CLIENT:
-        client.set_response_callback(name, _raw)
-    return client
-
-
-def _pool_of(node: Any) -> ConnectionPool:
-    from redis.asyncio.connection import ConnectionPool
-
-    return ConnectionPool(connection_class=node.connection_class, **node.connection_kwargs)
-
-
-def _through_sentinel(url: str, options: dict[str, Any]) -> Redis:
-    from redis.asyncio.sentinel import Sentinel
-
-    parts = urlsplit(url)
-    hosts, login = _hosts(parts.netloc, 26379)
-    path = [part for part in parts.path.split("/") if part]
-    if not path:
-        raise ValueError("redis+sentinel:// needs the service name: redis+sentinel://HOST:PORT,.../SERVICE/DB")
-    asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    sentinel_options = {
-        name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "socket_keepalive")
-    } | {key: asked[f"sentinel_{key}"] for key in ("username", "password") if f"sentinel_{key}" in asked}
-    extra = {"ssl": True} if parts.scheme.startswith("rediss") else {}
-    sentinel: Any = cast(Any, Sentinel)(hosts, sentinel_kwargs=sentinel_options, **login, **extra, **options)
-    return cast("Redis", sentinel.master_for(path[0], db=int(path[1]) if len(path) > 1 else 0))
-
-
-def _hosts(netloc: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """``user:password@host:port,host:port`` as hosts and login."""
-    credentials, _, hosts = netloc.rpartition("@")
-    user, _, password = credentials.partition(":")
-    login = {name: unquote(value) for name, value in (("username", user), ("password", password)) if value}
-    pairs = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if ":" in host else (host, "", str(default_port))
-        if not name or not port.isdigit():
-            raise ValueError(f"{host!r} is not HOST:PORT")
-        pairs.append((name.strip("[]"), int(port)))
-    return pairs, login
-
-
-_embedded_uses: Counter[str] = Counter()
-"""How many connections of this process use each embedded server: it is released with the last one."""
-_fake_servers: dict[str, Any] = {}
-
-
-def _fake(name: str) -> Redis:
-    """A client of fakeredis; all clients of one name in this process share their data."""
-    try:
-        import fakeredis
-        import fakeredis.aioredis
-    except ImportError:
-        raise SettingsError(["MEMSCHED_REDIS_URL: memory:// needs: pip install 'memsched[memory]'."]) from None
-    server = _fake_servers.setdefault(name, fakeredis.FakeServer())
-    return cast("Redis", fakeredis.aioredis.FakeRedis(server=server, protocol=2))

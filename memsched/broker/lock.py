@@ -1,4 +1,4 @@
-"""What only one process at a time may do: a key in Redis says who does, for as long as he goes on saying so."""
+"""A lock in Redis whose lease is renewed while its holder lives: for what only one process at a time may do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from memsched.errors import MemschedError, ServerUnreachable
 
 T = TypeVar("T")
 
-_HOLD = script("lock", "broker")
-HOLD_SECONDS = 30
-"""After the death of its holder, it is free so late."""
+_LOCK = script("lock", "broker")
+LEASE_SECONDS = 30
+"""So long after the death of its holder, the lock is free."""
 
 
 class LockHeld(MemschedError):
@@ -27,11 +27,15 @@ class LockHeld(MemschedError):
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
-        super().__init__(f"It is {holder}. If that one was killed, try again in {HOLD_SECONDS} s.")
+        super().__init__(f"It is {holder}. If that one was killed, try again in {LEASE_SECONDS} s.")
 
 
 class Lock:
-    """One attempt to be the only one. The key is renewed every third of its time; two renewals may fail."""
+    """A lock with a lease. The lease is renewed every third of its time, so two renewals may fail.
+
+    Args:
+        key: the Redis key that says who holds it.
+    """
 
     def __init__(self, server: Server, key: str) -> None:
         self._server = server
@@ -40,17 +44,17 @@ class Lock:
         self._holder = f"process {os.getpid()} on {socket.gethostname()} ({uuid4().hex[:8]})"
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work while nobody else does. It is cancelled as soon as another may have begun.
+        """Hold the lock while ``work`` runs, and return its result. It is cancelled as soon as the lease is lost.
 
         Raises LockHeld, and ServerUnreachable when nobody can say whose it is.
         """
         try:
-            await self.check()
+            await self.renew()
         except BaseException:
             work.close()
             raise
         working = asyncio.create_task(work)
-        renewing = asyncio.create_task(self._renew())
+        renewing = asyncio.create_task(self._keep_renewing())
         try:
             await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
@@ -60,27 +64,27 @@ class Lock:
             await _end(working)
             await _end(renewing)
             with suppress(ServerUnreachable, LockHeld):  # it ends by itself
-                await self._say(0)
+                await self._set_lease(0)
 
-    async def check(self) -> None:
-        """Take or renew it now: before a step that two must never do."""
+    async def renew(self) -> None:
+        """Acquire the lock or renew its lease now: before a step that two must never do. Raises LockHeld."""
         began = time.monotonic()
-        await self._say(HOLD_SECONDS)
-        self._sure_until = began + HOLD_SECONDS / 2
+        await self._set_lease(LEASE_SECONDS)
+        self._sure_until = began + LEASE_SECONDS / 2
 
-    async def check_if_old(self) -> None:
-        """As ``check``, and for nothing while it was renewed lately: for whoever may have been stopped in between."""
+    async def renew_if_old(self) -> None:
+        """As ``renew``, and for nothing while it was renewed lately: for whoever may have been stopped in between."""
         if time.monotonic() >= self._sure_until:
-            await self.check()
+            await self.renew()
 
-    async def _renew(self) -> None:
+    async def _keep_renewing(self) -> None:
         while True:
-            await asyncio.sleep(HOLD_SECONDS / 3)
-            await self.check()
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            await self.renew()
 
-    async def _say(self, seconds: int) -> None:
-        command = _HOLD.command([self._key], [self._holder, seconds], as_text)
-        holder = await self._server.persistently(lambda: self._server.call(command), seconds=HOLD_SECONDS / 3)
+    async def _set_lease(self, seconds: int) -> None:
+        command = _LOCK.command([self._key], [self._holder, seconds], as_text)
+        holder = await self._server.persistently(lambda: self._server.call(command), seconds=LEASE_SECONDS / 3)
         if holder:
             raise LockHeld(holder)
 

@@ -1,4 +1,4 @@
-"""Connections that stay in hand, so that a round trip costs a round trip.
+"""A connection pool that keeps its connections in hand, so that a round trip costs a round trip.
 
 redis-py's client looks at its pool, its connection and its socket before every command; that is half of what a small
 call costs. Here a connection that answered well is used again as it is. One that did not is closed, and whoever
@@ -9,43 +9,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from redis.asyncio.connection import ConnectionPool
+import hiredis
+from redis.asyncio.connection import ConnectionPool as RedisPyPool
+from redis.exceptions import ResponseError
 
-_KEPT = 16
-_MOST = 64
-"""Conversations at once; the next one waits. The pool would refuse it (redis-py allows 100 connections)."""
+_KEPT_IDLE = 16
+_MOST_IN_USE = 64
+"""Pipelines at once; the next one waits. redis-py's pool would refuse it (it allows 100 connections)."""
 
 
-class Lines:
-    """The connections of one pool. Each carries one conversation at a time."""
+class ConnectionPool:
+    """Connections of redis-py's pool that are used again as they are. Each carries one pipeline at a time."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: RedisPyPool) -> None:
         self._pool: Any = pool
         self._idle: list[Any] = []
-        self._places = asyncio.Semaphore(_MOST)
+        self._free = asyncio.Semaphore(_MOST_IN_USE)
 
-    async def talk(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send all calls at once, and read their replies: raw, or the error the server gave.
+    async def pipeline(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send all calls at once, and return their replies: raw, or the error the server gave.
 
         Raises what redis-py raises when the server cannot be talked to.
         """
-        async with self._places:
-            return await self._talk(calls)
+        async with self._free:
+            return await self._pipeline(calls)
 
-    async def _talk(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        import hiredis
-        from redis.exceptions import ResponseError
-
+    async def _pipeline(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         if _is_told_to_stop():
             await asyncio.sleep(0)  # raises; below, it could be swallowed unseen
         cancellations = _cancellations()
-        line: Any = self._idle.pop() if self._idle else await self._pool.get_connection()
+        connection: Any = self._idle.pop() if self._idle else await self._pool.get_connection()
         try:
             packed = b"".join([hiredis.pack_command(call) for call in calls])
-            await line.send_packed_command(packed, check_health=False)
+            await connection.send_packed_command(packed, check_health=False)
             if _cancellations() > cancellations:
                 # redis-py sends, and connects, in asyncio.wait_for: before Python 3.12 that swallows a cancellation
                 # which comes just when it is done.
@@ -53,28 +51,28 @@ class Lines:
             replies: list[Any] = []
             for _ in calls:
                 try:
-                    replies.append(await line.read_response())
+                    replies.append(await connection.read_response())
                 except ResponseError as error:
                     replies.append(error)
         except BaseException as error:
             # Also when cancelled: an answer that comes late must not meet the next question.
-            await line.disconnect(nowait=True)
-            await self._pool.release(line)
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
             if not isinstance(error, asyncio.CancelledError):
                 # What broke this one most likely broke the others: the next try must not find that out one by one.
                 await self.aclose()
             raise
-        if len(self._idle) < _KEPT:
-            self._idle.append(line)
+        if len(self._idle) < _KEPT_IDLE:
+            self._idle.append(connection)
         else:
-            await self._pool.release(line)
+            await self._pool.release(connection)
         return replies
 
     async def aclose(self) -> None:
         while self._idle:
-            line = self._idle.pop()
-            await line.disconnect(nowait=True)
-            await self._pool.release(line)
+            connection = self._idle.pop()
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
 
 
 def _cancellations() -> int:

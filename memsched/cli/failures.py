@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from memsched.console.terminal import plain
-from memsched.errors import EmbeddedServerError, MemschedError, SettingsError
+from memsched.errors import EmbeddedServerError, MemschedError, SettingsError, UnreachableError
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -49,16 +49,10 @@ def described(error: Exception) -> tuple[str, int] | None:
         return text, EXIT_WRONG_USE if isinstance(error, SettingsError) else EXIT_FAILED
     if isinstance(error, OSError):
         return plain(str(error)), EXIT_FAILED
-    if "memsched.broker.client" in sys.modules:  # or it is not from there, and need not be loaded now
-        from memsched.broker.client import UnreachableError
-
-        if isinstance(error, UnreachableError):
-            return f"The Redis server does not answer: {plain(str(error))}.", EXIT_FAILED
-    if "redis" in sys.modules:
-        from redis.exceptions import RedisError
-
-        if isinstance(error, RedisError):
-            return f"The Redis server refused a command: {plain(str(error))}", EXIT_FAILED
+    if isinstance(error, UnreachableError):
+        return f"The Redis server does not answer: {plain(str(error))}.", EXIT_FAILED
+    if type(error).__module__ == "redis.exceptions":  # not by isinstance: `memsched live` need not load redis
+        return f"The Redis server refused a command: {plain(str(error))}", EXIT_FAILED
     return None
 
 

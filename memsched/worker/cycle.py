@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 
-from memsched.broker.client import Server, UnreachableError, backoff
+from memsched.broker.client import Server, reconnect_backoff
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
-from memsched.errors import LeaseLost
+from memsched.errors import LeaseLost, UnreachableError
 from memsched.logs import log_fields
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.lanes import ensure_groups
@@ -126,7 +126,7 @@ class Cycle:
                 await self._server_is_gone(error)
             except Exception:
                 log.exception("a turn failed; it is tried again", action="cycle.failed")
-                await asyncio.sleep(backoff(self._tries))
+                await asyncio.sleep(reconnect_backoff(self._tries))
                 self._tries += 1
 
     async def _server_is_gone(self, error: Exception) -> None:
@@ -134,7 +134,7 @@ class Cycle:
             log.warning(
                 "the server does not answer; nothing is lost, trying again", action="server.gone", error=str(error)
             )
-        pause = backoff(self._tries)
+        pause = reconnect_backoff(self._tries)
         self._tries += 1
         self._reading.answers_may_be_missing()
         await asyncio.sleep(pause)
@@ -211,7 +211,7 @@ class Cycle:
         name = command.script.name if command.script else command.args[0]
         log.error("the server refused a command", action="command.refused", command=name, error=str(error))
         self._refusals += 1
-        await asyncio.sleep(backoff(self._refusals, cap=_LONGEST_PAUSE_SECONDS))
+        await asyncio.sleep(reconnect_backoff(self._refusals, cap=_LONGEST_PAUSE_SECONDS))
 
     # -- what comes in -------------------------------------------------------------------------------------------
 

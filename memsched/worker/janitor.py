@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from memsched.broker.client import Server, UnreachableError
+from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
+from memsched.errors import UnreachableError
 from memsched.queue.lanes import ensure_groups, known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import Registry

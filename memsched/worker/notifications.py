@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from memsched.broker.client import Server, backoff
+from memsched.broker.client import NO_ANSWER, Server, reconnect_backoff
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import as_text
 
@@ -47,9 +47,9 @@ class Hints:
                             self._on_hint(kind, lane)
                 finally:
                     await subscription.aclose()  # type: ignore[no-untyped-call]
-            except self._server.unreachable_errors as error:
+            except NO_ANSWER as error:
                 log.debug("no hints for now", action="hints.gone", error=str(error))
             except ValueError as error:
                 log.warning("a hint could not be read", action="hints.malformed", error=str(error))
-            await asyncio.sleep(backoff(tries))
+            await asyncio.sleep(reconnect_backoff(tries))
             tries += 1

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from memsched.broker.client import Server, UnreachableError
+from memsched.broker.client import Server
 from memsched.broker.keys import Lane
 from memsched.broker.scripting import as_text
-from memsched.errors import InvalidMessage, ServerUnreachable
+from memsched.errors import InvalidMessage, ServerUnreachable, UnreachableError
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.submit import Producer
 

@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from memsched.broker.client import Server, UnreachableError
+from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, Lane
 from memsched.broker.scripting import Command, as_text
+from memsched.errors import UnreachableError
 from memsched.queue.delivery import Delivery, Malformed, read_entry, read_streams
 from memsched.queue.leases import Leases
 from memsched.settings import Settings

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from memsched.broker.client import Server, UnreachableError, backoff
+from memsched.backoff import backoff
+from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.errors import MemschedError
+from memsched.errors import MemschedError, UnreachableError
 from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import Registry
@@ -107,7 +108,7 @@ class Supervisor:
             await self._hand_over(child.worker_id)
             quick_deaths = quick_deaths + 1 if loop.time() - started < _QUICK_DEATH_SECONDS else 0
             if quick_deaths > 1:
-                await self._pause(backoff(quick_deaths, base=0.1, cap=_LONGEST_PAUSE_SECONDS))
+                await self._pause(backoff(quick_deaths, base=0.1, cap=_LONGEST_PAUSE_SECONDS, least=0.5))
 
     async def _start(self, place: int) -> _Child:
         worker_id = f"{new_worker_id()}-{place}"

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import structlog
 
-from memsched.broker.client import Server, UnreachableError
+from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
-from memsched.errors import SchedulerNotStarted
+from memsched.errors import SchedulerNotStarted, UnreachableError
 from memsched.queue.lanes import ensure_groups, known_lanes, register_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Outcomes

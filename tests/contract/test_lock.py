@@ -1,4 +1,4 @@
-"""What only one process at a time may do: refused to the second, free after the first, ended when it is lost."""
+"""A lock: refused to the second, free after the first, and its holder is ended when the lease is lost."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_it_is_free_after_a_failure(server: Server) -> None:
 
 
 async def test_whoever_loses_it_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 1)
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -79,7 +79,7 @@ async def test_whoever_loses_it_is_ended(server: Server, monkeypatch: pytest.Mon
 
 
 async def test_it_is_renewed_for_as_long_as_the_work_takes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "HOLD_SECONDS", 2)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 2)
     begun, goes_on = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -98,15 +98,17 @@ async def test_it_is_renewed_for_as_long_as_the_work_takes(server: Server, monke
     await running
 
 
-async def test_who_was_stopped_for_long_asks_before_he_writes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold = Lock(server, KEY)
+async def test_a_holder_that_was_stopped_for_long_renews_before_it_writes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Lock(server, KEY)
 
     async def work() -> None:
-        await hold.check_if_old()
+        await mine.renew_if_old()
         await server.execute("HSET", KEY, "by", "another")
-        await hold.check_if_old()  # it was renewed a moment ago
-        monkeypatch.setattr(hold, "_sure_until", 0.0)
-        await hold.check_if_old()
+        await mine.renew_if_old()  # it was renewed a moment ago
+        monkeypatch.setattr(mine, "_sure_until", 0.0)
+        await mine.renew_if_old()
 
     with pytest.raises(LockHeld, match="another"):
-        await hold.during(work())
+        await mine.during(work())

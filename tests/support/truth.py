@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memsched import AsyncMemScheduler, MemschedError
-from memsched.broker.client import UnreachableError
 from memsched.broker.keys import Keys
+from memsched.errors import UnreachableError
 from support.handlers import EFFECT
 
 

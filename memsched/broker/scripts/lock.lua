@@ -1,10 +1,10 @@
--- lock: keep, renew or let go of what only one process at a time may do.
+-- lock: acquire a lock, renew its lease, or release it.
 --
--- KEYS[1]  the key of what is held
+-- KEYS[1]  the lock's key
 -- ARGV[1]  who wants it
--- ARGV[2]  for how many seconds; 0 lets go of it
+-- ARGV[2]  seconds of the lease; 0 releases the lock
 --
--- Returns '' if it is held by (or, for 0, was let go of by) who wants it, and who holds it if that is somebody else.
+-- Returns '' if it is held by (or, for 0, was released by) who wants it, and who holds it if that is somebody else.
 local holder = redis.call('HGET', KEYS[1], 'by')
 if holder and holder ~= ARGV[1] then return holder end
 if ARGV[2] == '0' then

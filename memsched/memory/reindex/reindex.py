@@ -186,7 +186,7 @@ class Reindexer:
             if changes <= _FEW:
                 break
         await self._mark(target, {_COMPLETE_UNTIL: int(1000 * (round_began - _CLOCKS_DIFFER_SECONDS))})
-        await self._hold.check()
+        await self._hold.renew()
         await self._ask(lambda: self._collection.point_alias_to(target))
         await self._end(carrier, None, outcome, progress, keep_old)
         return outcome
@@ -217,7 +217,7 @@ class Reindexer:
         outcome.rounds += 1
         outcome.embedded = carrier.embedded
         outcome.kept = keep_old
-        await self._hold.check()
+        await self._hold.renew()
         if not keep_old:
             await self._drop(carrier.source)
         await self._mark(carrier.target, {_FILLED_FROM: ""})
@@ -246,7 +246,7 @@ class Reindexer:
                 await asyncio.sleep(pause)
 
     def _carrier(self, source: str, target: str) -> Carrier:
-        return Carrier(self._client, self._embedder, source, target, self._hold.check_if_old, self._batch)
+        return Carrier(self._client, self._embedder, source, target, self._hold.renew_if_old, self._batch)
 
     # -- collections ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a connection that is kept in hand must not hide."""
+"""What a pooled connection must not hide."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memsched.broker.pool import Lines
+from memsched.broker.pool import ConnectionPool
 
 
 class Pool:
@@ -22,7 +22,7 @@ async def test_who_was_cancelled_just_before_a_call_does_not_make_it() -> None:
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
-        await Lines(Pool()).talk([("PING",)])  # type: ignore[arg-type]
+        await ConnectionPool(Pool()).pipeline([("PING",)])  # type: ignore[arg-type]
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(call())
