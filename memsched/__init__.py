@@ -52,15 +52,13 @@ if TYPE_CHECKING:
         WORKING_MEMORY_TYPE,
         ScheduleLogForWebItem,
         ScheduleMessageItem,
-        SubmitResult,
-        TaskPriorityLevel,
-        TaskState,
     )
     from memsched.mos.sync import MOS, AsyncMOS
     from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.queue.status import TaskStatus
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, show_web_logs
     from memsched.settings import Settings
+    from memsched.task_status import SubmitResult, TaskPriorityLevel, TaskState
     from memsched.tiers.hot_state import WorkingMemory
     from memsched.worker.context import HandlerContext, SyncHandlerContext
     from memsched.worker.handlers import Handler
@@ -79,6 +77,7 @@ else:
         "memsched.queue.status": "TaskStatus",
         "memsched.scheduler": "AsyncMemScheduler MemScheduler show_web_logs",
         "memsched.settings": "Settings",
+        "memsched.task_status": "SubmitResult TaskPriorityLevel TaskState",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",
         "memsched.worker.handlers": "Handler",
     }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memsched.messages import SubmitResult
+    from memsched.task_status import SubmitResult
 
 
 class MemschedError(Exception):

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 from uuid import UUID, uuid4, uuid5
 
@@ -52,36 +50,6 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_ID_CHARACTERS = 512
 
 _ENTRY_NAMESPACE = UUID("9f4c5a6e-57f1-4d0c-9a3e-6d4f0c2b8e11")
-
-
-class TaskPriorityLevel(IntEnum):
-    """Which label goes first while several have messages waiting. Lower ones are slowed, never starved."""
-
-    LEVEL_1 = 1
-    LEVEL_2 = 2
-    LEVEL_3 = 3
-
-
-class TaskState(StrEnum):
-    """Where one message is."""
-
-    WAITING = "waiting"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitResult:
-    """What became of one submitted message: ``accepted`` holds for a duplicate too, it is already there."""
-
-    item_id: str
-    outcome: str
-    """``queued``, ``delayed``, ``duplicate`` or ``full``."""
-
-    @property
-    def accepted(self) -> bool:
-        return self.outcome != "full"
 
 
 def _in_utc(moment: datetime) -> datetime:

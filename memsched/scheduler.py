@@ -14,11 +14,12 @@ from memsched.broker.scripting import Command
 from memsched.errors import SchedulerNotStarted, WaitTimeout
 from memsched.handlers import add_memory_handlers
 from memsched.handlers.lazy_services import LazyServices
-from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, SubmitResult, messages_of
+from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.clear import clear
 from memsched.queue.events import newest_events
 from memsched.queue.status import TaskStatus, count_unfinished, read_status, task_status
 from memsched.settings import Settings
+from memsched.task_status import SubmitResult
 from memsched.worker.handlers import HandlerEntry, Orchestrator
 
 if TYPE_CHECKING:

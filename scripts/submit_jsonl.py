@@ -26,8 +26,9 @@ from memsched.cli.connecting import tool_settings
 from memsched.cli.failures import complain, exit_with
 from memsched.console.terminal import console, forgive_characters, plain
 from memsched.errors import InvalidMessage, QueueFull
-from memsched.messages import ScheduleMessageItem, SubmitResult, describe_validation_error
+from memsched.messages import ScheduleMessageItem, describe_validation_error
 from memsched.scheduler import AsyncMemScheduler
+from memsched.task_status import SubmitResult
 
 Advance = Callable[[int], None]
 

@@ -99,7 +99,7 @@ async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float
 async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seconds: float) -> int:
     from memsched.cli.failures import complain
     from memsched.console.terminal import duration, plain
-    from memsched.messages import TaskState
+    from memsched.task_status import TaskState
 
     started = time.monotonic()
     pause = 0.005

@@ -16,8 +16,8 @@ from memsched.messages import (
     PREF_ADD_TASK_LABEL,
     QUERY_TASK_LABEL,
     ScheduleMessageItem,
-    TaskPriorityLevel,
 )
+from memsched.task_status import TaskPriorityLevel
 from memsched.worker.handlers import Handler, Orchestrator
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from memsched.errors import MemschedError, WaitTimeout
-from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem, TaskState
+from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.task_status import TaskState
 
 if TYPE_CHECKING:
     from memsched.scheduler import AsyncMemScheduler

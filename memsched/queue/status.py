@@ -17,10 +17,10 @@ from typing import Any
 from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
-from memsched.messages import TaskState
 from memsched.queue.lanes import ask_every_lane
 from memsched.queue.workers import Registry, WorkerInfo
 from memsched.settings import Settings
+from memsched.task_status import TaskState
 
 _STATUS = script("status")
 _UNFINISHED = script("unfinished")

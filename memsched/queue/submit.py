@@ -9,9 +9,10 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
-from memsched.messages import ScheduleMessageItem, SubmitResult
+from memsched.messages import ScheduleMessageItem
 from memsched.queue.lanes import register_lanes
 from memsched.settings import Settings
+from memsched.task_status import SubmitResult
 
 _SUBMIT = script("submit")
 _MESSAGES_PER_SCRIPT = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from memsched.messages import TaskPriorityLevel
 from memsched.queue.delivery import Delivery
+from memsched.task_status import TaskPriorityLevel
 
 WEIGHTS = {TaskPriorityLevel.LEVEL_1: 16, TaskPriorityLevel.LEVEL_2: 4, TaskPriorityLevel.LEVEL_3: 1}
 """How often a level starts while all have messages waiting: before the lower ones, without starving them."""

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from memsched.errors import HandlerNotLoaded
-from memsched.messages import TaskPriorityLevel
 from memsched.settings import Settings
+from memsched.task_status import TaskPriorityLevel
 
 HandlerFunction = Callable[..., Awaitable[Any] | Any]
 """``handle(messages)`` or ``handle(messages, ctx)``; sync (runs in a thread) or async."""

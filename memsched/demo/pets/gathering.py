@@ -12,8 +12,9 @@ from memsched.demo.pets.evidence import Evidence, Found, Passage
 from memsched.errors import CubeForbidden, UnknownCube
 from memsched.memory.access.cubes import CubeRef
 from memsched.memory.model import Memory, memory_id_for
-from memsched.messages import ADD_LABEL, ScheduleMessageItem, TaskState
+from memsched.messages import ADD_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
+from memsched.task_status import TaskState
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices

@@ -13,9 +13,10 @@ from memsched.demo.pets.conversation import ALICE, CUBES, Turn
 from memsched.demo.pets.view import Place, View, described
 from memsched.demo.stage import Stage
 from memsched.memory.access.cubes import CubeRef
-from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem, TaskState
+from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.queue.status import Status
 from memsched.scheduler import AsyncMemScheduler
+from memsched.task_status import TaskState
 from memsched.tiers.hot_state import WorkingMemory
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.deliveries import contents, delivery
 
-from memsched.messages import TaskPriorityLevel
 from memsched.queue.delivery import Delivery
+from memsched.task_status import TaskPriorityLevel
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
 
 ALICE = ("alice", "home")
