@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from memsched.llm.words import COMMON, NEGATING_VERBS, NEGATIONS, NUMBER_WORDS, OPENING_VERBS
+from memsched.lexicon import COMMON, NEGATING_VERBS, NEGATIONS, NUMBER_WORDS, OPENING_VERBS
 
 SUPPORTED_SHARE = 0.6
 """Of a text's content words that its source must have (as stems)."""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from memsched.errors import CubeForbidden, InvalidMessage
 from memsched.memory.access.cubes import Permission
-from memsched.memory.transfer.dump import MANIFEST
+from memsched.memory.transfer.dump_folder import MANIFEST
 from memsched.messages import (
     ADD_TASK_LABEL,
     MEM_FEEDBACK_TASK_LABEL,
@@ -373,7 +373,7 @@ class AsyncMOS:
         self, dump_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
     ) -> int:
         """Write a cube to a folder, all of it or nothing; gives how many memories. See GeneralMemCube.dump."""
-        from memsched.memory.transfer.load import export_cube
+        from memsched.memory.transfer.import_cube import export_cube
 
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
@@ -461,7 +461,7 @@ class AsyncMOS:
 
     async def _bring_in(self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str) -> str:
         """Import into a cube, made first if there is none; and have its working set look at what is new."""
-        from memsched.memory.transfer.load import import_cube
+        from memsched.memory.transfer.import_cube import import_cube
 
         services = await self._services()
         if name not in {view.name for view in await services.cubes.cubes_of(user_id)}:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from memsched.errors import CubeDumpError
-from memsched.memory.transfer.dump import BLOCK, BLOCK_ABOUT, CONFIG, PARTS, Dump, DumpWriter, as_json
+from memsched.memory.transfer.dump_folder import BLOCK, BLOCK_ABOUT, CONFIG, PARTS, Dump, DumpWriter, as_json
 from memsched.messages import Id, describe_validation_error
 
 _MAX_CONFIG_BYTES = 128 * 1024

@@ -15,9 +15,9 @@ from memsched.errors import CubeDumpError
 from memsched.handlers.services import MemoryServices
 from memsched.memory.model import Memory
 from memsched.memory.search.bm25 import stems
-from memsched.memory.transfer import load as exchange
+from memsched.memory.transfer import import_cube as importing
 from memsched.memory.transfer.cube_object import TextMemory
-from memsched.memory.transfer.load import Imported, export_cube, import_cube
+from memsched.memory.transfer.import_cube import Imported, export_cube, import_cube
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -127,7 +127,7 @@ async def test_a_crash_between_storing_and_counting_is_made_good_by_the_next_imp
 async def test_a_cube_of_many_pages_comes_through_whole(
     services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_PAGE", 7)
+    monkeypatch.setattr(importing, "_PAGE", 7)
     texts = [f"City number {number} has {number} bridges." for number in range(30)]
     records = [
         {"memory_id": f"m{number}", "text": text, "superseded_by": f"m{29 - number}"}
@@ -203,7 +203,7 @@ async def test_a_dump_that_fails_leaves_the_earlier_one(
     def no_more(*_: Any) -> int:
         raise OSError("disk full")
 
-    monkeypatch.setattr(exchange, "_write", no_more)
+    monkeypatch.setattr(importing, "_write", no_more)
     with pytest.raises(OSError, match="disk full"):
         await export_cube(services, HOME, tmp_path / "dump")
 

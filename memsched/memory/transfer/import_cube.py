@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from memsched.memory.embedding.embedder import Embedder
     from memsched.memory.search.term_statistics import Terms
     from memsched.memory.store.store import MemoryStore
-    from memsched.memory.transfer.dump import DumpWriter
+    from memsched.memory.transfer.dump_folder import DumpWriter
 
 _PAGE = 256
 _LARGEST_PLACE = 2**31 - 1

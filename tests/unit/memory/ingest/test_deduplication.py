@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memories import memory
 
-from memsched.memory.ingest.sameness import say_the_same
+from memsched.memory.ingest.deduplication import say_the_same
 
 
 @pytest.mark.parametrize(
