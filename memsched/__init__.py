@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         UnknownUser,
         WaitTimeout,
     )
-    from memsched.memory.access.cubes import CubeRef, Permission
+    from memsched.memory.access.permissions import CubeRef, Permission
     from memsched.memory.model import Memory
     from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult
     from memsched.memory.store.errors import EmbedderMismatch, StoreRefused, StoreUnavailable
@@ -67,7 +67,7 @@ else:
         "memsched.errors": "CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage LeaseLost "
         "MemschedError QueueFull UnknownCube UnknownUser WaitTimeout",
         "memsched.memory.transfer.cube_object": "GeneralMemCube GeneralMemCubeConfig",
-        "memsched.memory.access.cubes": "CubeRef Permission",
+        "memsched.memory.access.permissions": "CubeRef Permission",
         "memsched.tiers.hot_state": "WorkingMemory",
         "memsched.memory.model": "Memory",
         "memsched.memory.search.arguments": "InvalidSearch SearchArgs SearchResult",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from memsched.broker.client import Server
     from memsched.broker.keys import Keys
     from memsched.handlers.services import MemoryServices
-    from memsched.memory.access.cubes import CubeRef
+    from memsched.memory.access.permissions import CubeRef
     from memsched.memory.model import Memory
     from memsched.tiers.hot_state import HotState
 

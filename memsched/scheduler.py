@@ -214,7 +214,8 @@ class AsyncMemScheduler:
         Raises CubeForbidden or UnknownCube.
         """
         from memsched.broker.client import answered
-        from memsched.memory.access.cubes import CubeRef, Cubes, Permission
+        from memsched.memory.access.cubes import Cubes
+        from memsched.memory.access.permissions import CubeRef, Permission
         from memsched.tiers.hot_state import HotStates
 
         server = await self.server()

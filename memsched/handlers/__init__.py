@@ -48,7 +48,7 @@ class MemoryHandler:
 
     async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
         from memsched.handlers.admission import handle
-        from memsched.memory.access.cubes import Permission
+        from memsched.memory.access.permissions import Permission
 
         work = getattr(import_module(f"memsched.handlers.{self.label}"), self.label)
         # Who may only read a cube may ask: the query handler looks itself whether he may change the working set.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from memsched.errors import InvalidMessage
 from memsched.handlers.admission import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of
 from memsched.memory.ingest.writer import Written
 from memsched.memory.model import Memory, to_ms

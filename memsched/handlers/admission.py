@@ -12,7 +12,7 @@ import structlog
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, SettingsError, UnknownCube
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef, Permission
+from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.model import Memory
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreUnavailable

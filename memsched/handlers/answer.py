@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from memsched.handlers.admission import event, shown
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.search.bm25 import TermCounts, stems
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem

@@ -9,7 +9,7 @@ from memsched.errors import InvalidMessage
 from memsched.handlers.add import tell
 from memsched.handlers.admission import USER_INPUT, event, follow_up, shown, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import same_subject
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, to_ms

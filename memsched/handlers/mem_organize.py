@@ -8,7 +8,7 @@ from typing import Any
 
 from memsched.handlers.admission import event, follow_up, shown, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import say_the_same
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs

@@ -10,7 +10,7 @@ import structlog
 from memsched.handlers.add import keep, readable, tell
 from memsched.handlers.admission import follow_up
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory

@@ -6,7 +6,7 @@ from typing import Any
 
 from memsched.handlers.admission import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from memsched.handlers.add import readable, tell
 from memsched.handlers.admission import follow_up
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import importance, is_preference
 from memsched.memory.ingest.turns import parts_of
 from memsched.memory.ingest.writer import Statement, Written

@@ -5,7 +5,7 @@ from __future__ import annotations
 from memsched.errors import CubeForbidden
 from memsched.handlers.admission import USER_INPUT, event, follow_up, shown
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import CubeRef, Permission
+from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.messages import MEM_UPDATE_TASK_LABEL, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 

@@ -14,7 +14,7 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.retriever import Retriever
-from memsched.memory.search.term_statistics import Terms
+from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
@@ -40,7 +40,7 @@ class MemoryServices:
         self.cubes = Cubes(server, keys, settings)
         self.embedder = embedder_from(settings)
         self.llm: LLM | None = LLM.from_settings(settings)
-        self.terms = Terms(server, keys)
+        self.terms = TermStatistics(server, keys)
         self.states = HotStates(server, keys)
         self._policy = policy or StandardPolicy()
         self.store: MemoryStore

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import stem, words
 from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
 

@@ -121,7 +121,7 @@ class Chat:
 
     async def _begin(self, question: Question) -> _Turn:
         """Check what the user may, tell the scheduler what is asked, and gather what is known."""
-        from memsched.memory.access.cubes import Permission
+        from memsched.memory.access.permissions import Permission
 
         if not question.text.strip():
             raise InvalidMessage("the question is empty")

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from memsched.errors import CubeForbidden, InvalidMessage
-from memsched.memory.access.cubes import Permission
+from memsched.memory.access.permissions import Permission
 from memsched.memory.transfer.dump_folder import MANIFEST
 from memsched.messages import (
     ADD_TASK_LABEL,
@@ -32,7 +32,8 @@ from memsched.scheduler import AsyncMemScheduler
 if TYPE_CHECKING:
     from memsched.deletion import Deletion
     from memsched.handlers.services import MemoryServices
-    from memsched.memory.access.cubes import CubeRef, Cubes, Grant
+    from memsched.memory.access.cubes import Cubes, Grant
+    from memsched.memory.access.permissions import CubeRef
     from memsched.memory.model import Memory
     from memsched.memory.search.arguments import SearchArgs, SearchResult
     from memsched.memory.transfer.cube_object import GeneralMemCube
@@ -373,13 +374,13 @@ class AsyncMOS:
         self, dump_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
     ) -> int:
         """Write a cube to a folder, all of it or nothing; gives how many memories. See GeneralMemCube.dump."""
-        from memsched.memory.transfer.import_cube import export_cube
+        from memsched.memory.transfer.export_cube import export_cube
 
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
         services = await self._services()
         ref = await services.cubes.resolve(user, name, Permission.READ)
-        return await export_cube(services, ref, dump_dir, name=name)
+        return await export_cube(services.store, ref, dump_dir, name=name)
 
     async def load(
         self, load_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None

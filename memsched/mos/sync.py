@@ -13,7 +13,8 @@ from memsched.mos.tasks import TaskFailed, UnknownTask
 from memsched.scheduler import MemScheduler
 
 if TYPE_CHECKING:
-    from memsched.memory.access.cubes import Grant, Permission
+    from memsched.memory.access.cubes import Grant
+    from memsched.memory.access.permissions import Permission
     from memsched.memory.model import Memory
     from memsched.memory.search.arguments import SearchArgs
     from memsched.memory.transfer.cube_object import GeneralMemCube

@@ -19,7 +19,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Argument, Command, as_text, as_texts, script
 from memsched.errors import MemschedError
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
 from memsched.policy.talk import TalkEvent, Use

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.bm25 import stems
 from memsched.memory.search.hybrid import HybridSearch
-from memsched.memory.search.term_statistics import Terms
+from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.selection import VITAL_IMPORTANCE, Selection
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
@@ -32,7 +32,7 @@ class WorkingSets:
         states: HotStates,
         store: MemoryStore,
         search: HybridSearch,
-        terms: Terms,
+        terms: TermStatistics,
         policy: WorkingSetPolicy,
         *,
         size: int,

@@ -24,7 +24,7 @@ from support.memory import (
 )
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import turns_of
 
 pytestmark = pytest.mark.timeout(90)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.memory import conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import MAX_TEXT_CHARACTERS, turns_of
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
 

@@ -18,7 +18,7 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.lock import LockHeld
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.embedding.hashing import HashingEmbedder
 from memsched.memory.model import Memory

@@ -10,7 +10,7 @@ from support.memory import FIRST, dead, found, idle, memories_of, put, said, tex
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.errors import CubeForbidden, UnknownCube
-from memsched.memory.access.cubes import Permission
+from memsched.memory.access.permissions import Permission
 
 pytestmark = pytest.mark.timeout(60)
 

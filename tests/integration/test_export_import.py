@@ -15,9 +15,11 @@ from memsched.errors import CubeDumpError
 from memsched.handlers.services import MemoryServices
 from memsched.memory.model import Memory
 from memsched.memory.search.bm25 import stems
+from memsched.memory.transfer import export_cube as exporting
 from memsched.memory.transfer import import_cube as importing
 from memsched.memory.transfer.cube_object import TextMemory
-from memsched.memory.transfer.import_cube import Imported, export_cube, import_cube
+from memsched.memory.transfer.export_cube import export_cube
+from memsched.memory.transfer.import_cube import Imported, import_cube
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,7 +60,7 @@ async def test_a_cube_comes_back_with_everything_but_its_ids(
     await mos.update(before[SAID[0]].memory_id, "My dog Max loves carrots.", wait=True, timeout=SECONDS)
     before = await memories(services, HOME)
 
-    written = await export_cube(services, HOME, tmp_path / "dump", name="home")
+    written = await export_cube(services.store, HOME, tmp_path / "dump", name="home")
     imported = await import_cube(services, tmp_path / "dump", COPY, added_by="bob")
     after = await memories(services, COPY)
 
@@ -77,7 +79,7 @@ async def test_what_came_in_is_found_and_its_words_are_counted_once(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path
 ) -> None:
     await told(mos)
-    await export_cube(services, HOME, tmp_path / "dump")
+    await export_cube(services.store, HOME, tmp_path / "dump")
     words = sorted({stem for text in SAID for stem in stems(text)})
 
     for times in range(3):
@@ -94,7 +96,7 @@ async def test_a_dump_that_comes_home_adds_only_what_is_missing(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path
 ) -> None:
     await told(mos)
-    await export_cube(services, HOME, tmp_path / "dump")
+    await export_cube(services.store, HOME, tmp_path / "dump")
     await mos.delete((await memories(services, HOME))[SAID[1]].memory_id)
 
     assert await import_cube(services, tmp_path / "dump", HOME) == Imported(1, 2)
@@ -110,7 +112,7 @@ async def test_a_crash_between_storing_and_counting_is_made_good_by_the_next_imp
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await told(mos)
-    await export_cube(services, HOME, tmp_path / "dump")
+    await export_cube(services.store, HOME, tmp_path / "dump")
 
     async def crash(*_: Any) -> None:
         raise ConnectionError
@@ -128,6 +130,7 @@ async def test_a_cube_of_many_pages_comes_through_whole(
     services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "_PAGE", 7)
+    monkeypatch.setattr(exporting, "_PAGE", 7)
     texts = [f"City number {number} has {number} bridges." for number in range(30)]
     records = [
         {"memory_id": f"m{number}", "text": text, "superseded_by": f"m{29 - number}"}
@@ -135,7 +138,7 @@ async def test_a_cube_of_many_pages_comes_through_whole(
     ]
 
     assert await import_cube(services, cube_of(*records), HOME) == Imported(30, 0)
-    assert await export_cube(services, HOME, tmp_path / "dump") == 30
+    assert await export_cube(services.store, HOME, tmp_path / "dump") == 30
     assert await import_cube(services, tmp_path / "dump", COPY) == Imported(30, 0)
 
     copied = await memories(services, COPY)
@@ -198,14 +201,14 @@ async def test_a_dump_that_fails_leaves_the_earlier_one(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await told(mos)
-    await export_cube(services, HOME, tmp_path / "dump")
+    await export_cube(services.store, HOME, tmp_path / "dump")
 
     def no_more(*_: Any) -> int:
         raise OSError("disk full")
 
-    monkeypatch.setattr(importing, "_write", no_more)
+    monkeypatch.setattr(exporting, "_write", no_more)
     with pytest.raises(OSError, match="disk full"):
-        await export_cube(services, HOME, tmp_path / "dump")
+        await export_cube(services.store, HOME, tmp_path / "dump")
 
     assert len(GeneralMemCube.load(tmp_path / "dump").text_mem) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["dump"]

@@ -13,7 +13,7 @@ from support.conditions import until
 
 from memsched import MOS, AsyncMOS, ScheduleMessageItem
 from memsched.errors import CubeExists, CubeForbidden, InvalidId, InvalidMessage, UnknownCube, UnknownUser, WaitTimeout
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.mos.sync import CubeNotSaid, MOSSearchResult, TaskFailed, UnknownMemory, UnknownTask
 
 pytestmark = pytest.mark.timeout(60)

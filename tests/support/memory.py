@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.queue.dead_letters import DeadFilter, DeadLetter
 from support.conditions import until

@@ -10,7 +10,7 @@ from memsched.demo.crew import Kill
 from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, CUBES, MAX, PEANUT_BUTTER, TREAT, WHERE
 from memsched.demo.pets.evidence import Evidence, Found, Passage
 from memsched.errors import CubeForbidden, UnknownCube
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, memory_id_for
 from memsched.messages import ADD_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler

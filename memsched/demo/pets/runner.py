@@ -23,7 +23,7 @@ from memsched.demo.stage import Stage
 from memsched.demo.workplace import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
 from memsched.embedded.teardown import end_servers
 from memsched.logs import configure_logs
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.messages import ADD_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings

@@ -12,7 +12,7 @@ from memsched.demo.crew import Crew, Kill
 from memsched.demo.pets.conversation import ALICE, CUBES, Turn
 from memsched.demo.pets.view import Place, View, described
 from memsched.demo.stage import Stage
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.queue.status import Status
 from memsched.scheduler import AsyncMemScheduler

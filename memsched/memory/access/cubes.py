@@ -1,20 +1,20 @@
 """Who has which cube, and who may see it.
 
-Every user has names of his own for cubes: his own ones, and those that others share with him. What a name stands for
-is one field of one hash, the user's; it is read, never remembered, before every use of a cube, so that a revoked share
+Every user has names of their own for cubes: their own ones, and those that others share with them. What a name stands
+for is one field of one hash, the user's; it is read, never cached, before every use of a cube, so that a revoked share
 ends at once. An entry of that hash is ``own``, ``shared <permission> <change> <owner> <cube>`` or
 ``revoked <change> <owner> <cube>``; ids in it are escaped.
 
-The owner's side holds a list of whom he shares with. It is written before the other user's entry, and cleared after it:
-whatever dies in between, nobody sees a cube without being on its owner's list. The owner's changes are numbered, so
-that one that was held up on its way does not undo a later one.
+The owner's side holds a list of whom they share with. It is written before the other user's entry, and cleared after
+it: whatever dies in between, nobody sees a cube without being on its owner's list, so every share can be revoked. The
+owner's changes are numbered: the number is a fencing token, and a change that was held up on its way does not undo a
+later one.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -23,6 +23,7 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, escape, unescape
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownUser
+from memsched.memory.access.permissions import Access, AccessState, CubeRef, Permission
 from memsched.messages import MAX_ID_CHARACTERS
 from memsched.settings import Settings
 
@@ -36,24 +37,6 @@ _UNGRANT = script("ungrant", "memory/access")
 _USERS_PER_PAGE = 1000
 
 
-class Permission(StrEnum):
-    """What a user may do with a cube. Who may write may read as well."""
-
-    READ = "read"
-    WRITE = "write"
-
-    def allows(self, need: Permission) -> bool:
-        return self is Permission.WRITE or need is Permission.READ
-
-
-@dataclass(frozen=True, slots=True)
-class CubeRef:
-    """A cube: its owner's id, and the owner's name of it. Keys and payloads hold this pair, whoever uses the cube."""
-
-    user_id: str
-    mem_cube_id: str
-
-
 @dataclass(frozen=True, slots=True)
 class User:
     """One known user; ``name`` is for people, and may be empty."""
@@ -64,7 +47,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class CubeView:
-    """A cube as one user sees it: his name of it, what it is, and what he may do with it."""
+    """A cube as one user sees it: their name of it, what it is, and what they may do with it."""
 
     name: str
     ref: CubeRef
@@ -73,34 +56,11 @@ class CubeView:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One user with whom a cube is shared, and his name of it."""
+    """One user with whom a cube is shared, and their name of it."""
 
     user_id: str
     name: str
     permission: Permission
-
-
-class AccessState(StrEnum):
-    """What a name of a user stands for."""
-
-    OWN = "own"
-    SHARED = "shared"
-    REVOKED = "revoked"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a user's name of a cube stands for; ``Cubes.admit`` makes a cube, or a refusal, of it.
-
-    ref: the cube; for an unknown name, the one it would be. permission: None where there is none.
-    """
-
-    user_id: str
-    name: str
-    state: AccessState
-    ref: CubeRef
-    permission: Permission | None
 
 
 class Cubes:
@@ -118,7 +78,7 @@ class Cubes:
     # -- users ---------------------------------------------------------------------------------------------------
 
     async def create_user(self, user_id: str, name: str = "") -> None:
-        """Make a user known; a name that is given replaces the one he had."""
+        """Make a user known; a name that is given replaces the one they had."""
         check_id("user_id", user_id)
         if name:
             check_id("name", name)
@@ -142,9 +102,11 @@ class Cubes:
     async def register(self, user_id: str, mem_cube_id: str, config: dict[str, Any] | None = None) -> CubeRef:
         """Make a cube of the user's own; registering it again changes nothing but a ``config`` that is given.
 
-        config: any JSON object, kept for whoever asks (``config_of``). A name whose share was revoked becomes free for
-        the user by this. Raises CubeExists if the name stands for a cube that another user shares with him, and
-        TypeError or ValueError for a ``config`` that is not JSON.
+        A name whose share was revoked becomes free for the user by this. Raises CubeExists if the name stands for a
+        cube that another user shares with them, and TypeError or ValueError for a ``config`` that is not JSON.
+
+        Args:
+            config: any JSON object, kept for whoever asks (``config_of``).
         """
         check_ids(user_id, mem_cube_id)
         access = await self._register(user_id, mem_cube_id, "asked", config)
@@ -160,10 +122,10 @@ class Cubes:
         return None if config is None else json.loads(config)
 
     async def cubes_of(self, user_id: str) -> list[CubeView]:
-        """The cubes that the user sees: his own, and those that others share with him; by his names of them."""
+        """The cubes that the user sees: their own, and those that others share with them; by their names of them."""
         check_id("user_id", user_id)
         (entries,) = await self._run([Command(("HGETALL", self._keys.user_cubes(user_id)), _mapping)])
-        found = (_access(user_id, unescape(name), entry) for name, entry in entries.items())
+        found = (Access.of(user_id, unescape(name), entry) for name, entry in entries.items())
         views = [CubeView(each.name, each.ref, each.permission) for each in found if each.permission is not None]
         return sorted(views, key=lambda view: view.name)
 
@@ -174,11 +136,14 @@ class Cubes:
     ) -> Grant:
         """Let another user see a cube; sharing it again changes the permission.
 
-        name: what he calls it; default: the name that he has for it already, else ``<owner>/<cube>``. Another name is
-        for callers who may decide for both: one that the user takes for his own would lead him to the owner's cube.
-        Raises UnknownCube and
-        CubeForbidden if it is not the owner's cube, CubeExists if that user has another cube of that name (or this
-        one under another name), UnknownUser if cubes are not made by themselves and nobody created that user.
+        Raises UnknownCube and CubeForbidden if it is not the owner's cube, CubeExists if that user has another cube of
+        that name (or this one under another name), UnknownUser if cubes are not made by themselves and nobody created
+        that user.
+
+        Args:
+            name: what they call it; default: the name that they have for it already, else ``<owner>/<cube>``. Another
+                name is for callers who may decide for both: one that the user takes for their own would lead them to
+                the owner's cube.
         """
         check_ids(owner, mem_cube_id)
         usual = f"{owner}/{mem_cube_id}"
@@ -222,8 +187,8 @@ class Cubes:
     async def revoke(self, owner: str, mem_cube_id: str, from_user: str) -> bool:
         """End a share, from the other user's next message on; False if there was none.
 
-        His name of it stays taken: what he still sends there is refused, and does not start a cube of his own until he
-        registers one. Raises UnknownCube and CubeForbidden if it is not the owner's cube.
+        Their name of it stays taken: what they still send there is refused, and does not start a cube of their own
+        until they register one. Raises UnknownCube and CubeForbidden if it is not the owner's cube.
         """
         check_ids(owner, mem_cube_id)
         check_id("user_id", from_user)
@@ -252,30 +217,10 @@ class Cubes:
         )
         return True
 
-    async def grants_of(self, owner: str, mem_cube_id: str) -> list[Grant]:
-        """With whom the owner shares this cube, by user id. After a crash it may name one who sees nothing yet.
-
-        Raises UnknownCube and CubeForbidden if it is not the owner's cube.
-        """
-        check_ids(owner, mem_cube_id)
-        entry, noted = await self._run(
-            [
-                Command(("HGET", self._keys.user_cubes(owner), escape(mem_cube_id)), _text_or_none),
-                Command(("HGETALL", self._keys.user_grants(owner, mem_cube_id)), _mapping),
-            ]
-        )
-        if entry != AccessState.OWN:
-            raise _not_owner(owner, mem_cube_id, entry or "")
-        found = []
-        for user, grant in noted.items():
-            permission, _, name = grant.split(" ")
-            found.append(Grant(unescape(user), unescape(name), Permission(permission)))
-        return sorted(found, key=lambda grant: grant.user_id)
-
     # -- every read and write ------------------------------------------------------------------------------------
 
     async def resolve(self, user_id: str, mem_cube_id: str, need: Permission) -> CubeRef:
-        """The cube that a user's name stands for, if he may: one HGET. Raises CubeForbidden or UnknownCube.
+        """The cube that a user's name stands for, if they may: one HGET. Raises CubeForbidden or UnknownCube.
 
         An unknown name is the user's own cube (MEMSCHED_AUTO_REGISTER_CUBES); it is made by the first WRITE, which
         takes one round trip more.
@@ -288,23 +233,18 @@ class Cubes:
         check_ids(user_id, mem_cube_id)
         return Command(
             ("HGET", self._keys.user_cubes(user_id), escape(mem_cube_id)),
-            lambda reply: _access(user_id, mem_cube_id, _text_or_none(reply)),
+            lambda reply: Access.of(user_id, mem_cube_id, _text_or_none(reply)),
         )
 
     async def admit(self, access: Access, need: Permission) -> CubeRef:
         """The cube, if ``access`` is enough. Calls the server only to make a cube. Raises as ``resolve``."""
-        user_id, name = access.user_id, access.name
         if access.state is AccessState.UNKNOWN:
             if not self._auto:
-                raise UnknownCube(user_id, name)
+                raise UnknownCube(access.user_id, access.name)
             if need is Permission.READ:
                 return access.ref
-            access = await self._register(user_id, name, "auto", None)
-        if access.permission is None:
-            raise CubeForbidden(user_id, name, f"it was shared by {access.ref.user_id!r} and is no longer")
-        if not access.permission.allows(need):
-            raise CubeForbidden(user_id, name, f"{access.ref.user_id!r} shares it for reading only")
-        return access.ref
+            access = await self._register(access.user_id, access.name, "auto", None)
+        return access.require(need)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -312,7 +252,7 @@ class Cubes:
         text = "" if config is None else json.dumps(config, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
         _, entry = await self._run(
             [
-                self._user_command(user_id, ""),  # a user is listed before he has a cube, or nobody would see him
+                self._user_command(user_id, ""),  # a user is listed before they have a cube, or nobody would see them
                 _REGISTER.command(
                     [self._keys.user_cubes(user_id), self._keys.user_configs(user_id)],
                     [escape(mem_cube_id), how, text],
@@ -320,7 +260,7 @@ class Cubes:
                 ),
             ]
         )
-        access = _access(user_id, mem_cube_id, entry)
+        access = Access.of(user_id, mem_cube_id, entry)
         if access.state is AccessState.OWN:
             log.info(
                 "a cube is registered", action="cube.registered", user_id=user_id, mem_cube_id=mem_cube_id, how=how
@@ -328,7 +268,7 @@ class Cubes:
         return access
 
     def _user_command(self, user_id: str, name: str) -> Command[int]:
-        """Gives 1 if the user was not known."""
+        """Returns 1 if the user was not known."""
         return Command(("HSET" if name else "HSETNX", self._keys.users, escape(user_id), name), as_int)
 
     async def _run(self, commands: list[Command[Any]]) -> list[Any]:
@@ -353,22 +293,10 @@ def check_id(what: str, value: str) -> None:
         raise InvalidId(what, "it is not Unicode text") from error
 
 
-def _access(user_id: str, name: str, entry: str | None) -> Access:
-    """What an entry of the user's hash says."""
-    if entry is None:
-        return Access(user_id, name, AccessState.UNKNOWN, CubeRef(user_id, name), None)
-    state, *details = entry.split(" ")
-    if state == AccessState.OWN:
-        return Access(user_id, name, AccessState.OWN, CubeRef(user_id, name), Permission.WRITE)
-    permission = Permission(details[0]) if state == AccessState.SHARED else None
-    ref = CubeRef(unescape(details[-2]), unescape(details[-1]))
-    return Access(user_id, name, AccessState(state), ref, permission)
-
-
 def _not_owner(user_id: str, mem_cube_id: str, entry: str) -> UnknownCube | CubeForbidden:
     if not entry:
         return UnknownCube(user_id, mem_cube_id)
-    owner = _access(user_id, mem_cube_id, entry).ref.user_id
+    owner = Access.of(user_id, mem_cube_id, entry).ref.user_id
     return CubeForbidden(user_id, mem_cube_id, f"only its owner {owner!r} may share it")
 
 

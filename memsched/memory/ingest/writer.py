@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import about_oneself, corrects, importance, is_preference, says_correction
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.model import Memory, MemoryKind, content_hash, memory_id_for, to_ms
@@ -23,7 +23,7 @@ from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
 if TYPE_CHECKING:
     from memsched.memory.embedding.embedder import Embedder
     from memsched.memory.search.hybrid import HybridSearch
-    from memsched.memory.search.term_statistics import Terms
+    from memsched.memory.search.term_statistics import TermStatistics
     from memsched.memory.store.store import MemoryStore
 
 _CORRECTS_FROM = 0.4
@@ -70,7 +70,7 @@ class Written:
 class MemoryWriter:
     """Writes memories. Whether the user may is checked by the caller."""
 
-    def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms, search: HybridSearch) -> None:
+    def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, search: HybridSearch) -> None:
         self._store = store
         self._embedder = embedder
         self._terms = terms

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import Method, SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts, query_weights, stems
@@ -15,7 +15,7 @@ from memsched.memory.search.rerank import newer_first, spread, without_repetitio
 
 if TYPE_CHECKING:
     from memsched.memory.embedding.embedder import Embedder
-    from memsched.memory.search.term_statistics import Terms
+    from memsched.memory.search.term_statistics import TermStatistics
     from memsched.memory.store.store import Hit, MemoryStore
 
 _AROUND = (0.6, 0.4, 0.2)
@@ -50,7 +50,7 @@ class Scored:
 class HybridSearch:
     """Finds memories of a cube, for whoever may read it: permissions are checked by the caller."""
 
-    def __init__(self, store: MemoryStore, embedder: Embedder, terms: Terms) -> None:
+    def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics) -> None:
         self._store = store
         self._embedder = embedder
         self._terms = terms

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.scripting import Command
-from memsched.memory.access.cubes import CubeRef, Cubes, Permission
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.bm25 import stems
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
-    from memsched.memory.search.term_statistics import Terms
+    from memsched.memory.search.term_statistics import TermStatistics
 
 
 class Retriever:
     """Finds memories in the cubes that a user may read."""
 
     def __init__(
-        self, server: Server, cubes: Cubes, terms: Terms, search: HybridSearch, *, top_k: int, method: str
+        self, server: Server, cubes: Cubes, terms: TermStatistics, search: HybridSearch, *, top_k: int, method: str
     ) -> None:
         self._server = server
         self._cubes = cubes

@@ -13,7 +13,7 @@ from typing import Any
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_int, script
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import TermCounts
 
 _COUNT = script("count_terms", "memory/search")
@@ -23,7 +23,7 @@ MEMORIES = "#"
 """The field with the number of memories: no stem, since stems have no such character."""
 
 
-class Terms:
+class TermStatistics:
     """The term counts of all cubes."""
 
     def __init__(self, server: Server, keys: Keys) -> None:

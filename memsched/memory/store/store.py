@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from memsched.broker.keys import escape
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.memory.search.bm25 import Sparse
 from memsched.memory.store.client import close_client, datatype_for, open_client, patiently, query_batch

@@ -1,7 +1,7 @@
-"""A cube's memories from the store to a folder, and from a folder (or an object) to the store; streaming both ways.
+"""Import: the memories of a dump's folder, or of a cube as an object, into a cube of the store, page by page.
 
 What comes in is a stranger's: it gets ids of the cube that it comes into, vectors of the model in use, and is checked
-like a message. Everything may run again: what is there already stays as it is.
+like a message. It is idempotent: what is there already stays as it is.
 """
 
 from __future__ import annotations
@@ -9,29 +9,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from memsched.errors import CubeDumpError
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory, content_hash, memory_id_for, to_ms
 from memsched.memory.search.bm25 import document_weights, stems
-from memsched.memory.store.store import Point
-from memsched.memory.transfer.cube_object import GeneralMemCube, GeneralMemCubeConfig
+from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.store.store import MemoryStore, Point
+from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.messages import describe_validation_error
-
-if TYPE_CHECKING:
-    from memsched.memory.embedding.embedder import Embedder
-    from memsched.memory.search.term_statistics import Terms
-    from memsched.memory.store.store import MemoryStore
-    from memsched.memory.transfer.dump_folder import DumpWriter
 
 _PAGE = 256
 _LARGEST_PLACE = 2**31 - 1
@@ -47,7 +42,7 @@ class Services(Protocol):
     @property
     def embedder(self) -> Embedder: ...
     @property
-    def terms(self) -> Terms: ...
+    def terms(self) -> TermStatistics: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,54 +53,20 @@ class Imported:
     present: int
 
 
-async def export_cube(services: Services, ref: CubeRef, folder: str | os.PathLike[str], *, name: str = "") -> int:
-    """Write all memories of a cube to a folder, archived ones too; gives how many. See GeneralMemCube.dump.
-
-    name: for people. Raises CubeDumpError (then an earlier dump is still there) and StoreUnavailable.
-    """
-    config = GeneralMemCubeConfig(user_id=ref.user_id, cube_id=ref.mem_cube_id, name=name)
-    written = 0
-    async with _dumping(GeneralMemCube(config), folder) as dump:
-        page: list[Record] = []
-        async for memory, _ in services.store.scan(ref):
-            page.append(memory.to_payload() | {"memory_id": memory.memory_id})
-            if len(page) == _PAGE:
-                written += await asyncio.to_thread(_write, dump, page)
-                page = []
-        written += await asyncio.to_thread(_write, dump, page)
-    return written
-
-
-@asynccontextmanager
-async def _dumping(cube: GeneralMemCube, folder: str | os.PathLike[str]) -> AsyncIterator[DumpWriter]:
-    """``cube.dumping``, with what waits for the disk in a thread."""
-    writer = cube.dumping(folder)
-    await asyncio.to_thread(writer.__enter__)
-    try:
-        yield writer
-    except BaseException as error:
-        await asyncio.to_thread(writer.__exit__, type(error), error, error.__traceback__)
-        raise
-    await asyncio.to_thread(writer.__exit__, None, None, None)
-
-
-def _write(dump: DumpWriter, page: Sequence[Record]) -> int:
-    for record in page:
-        dump.add(record)
-    return len(page)
-
-
 async def import_cube(
     services: Services, source: str | os.PathLike[str] | GeneralMemCube, ref: CubeRef, *, added_by: str = ""
 ) -> Imported:
-    """Bring the memories of a dump's folder, or of a cube as an object, into a cube of the store.
+    """Import the memories of a dump's folder, or of a cube as an object, into a cube of the store.
 
     A record needs no more than ``text`` (or ``memory``, the original system's name of it) beside its ``memory_id``.
     Memories that were dumped from this very cube and are still there are left alone; all others get an id that
     follows from the cube and their old one, so a second import adds nothing. Vectors are made anew, words counted
-    once. Activation and parameter memory are not brought in: nothing here keeps them yet.
+    once. Activation and parameter memory are not imported: nothing here keeps them yet.
 
-    added_by: who did it. Raises CubeDumpError, StoreUnavailable, EmbeddingError; pages before the one that failed stay.
+    Raises CubeDumpError, StoreUnavailable, EmbeddingError; pages before the one that failed stay.
+
+    Args:
+        added_by: who did it.
     """
     records: Iterable[Record]
     if isinstance(source, GeneralMemCube):
@@ -122,7 +83,7 @@ async def import_cube(
             number += 1
             if record["memory_id"] not in there:
                 memories.append(_memory(record, ref, there, now, added_by, f"memory number {number}"))
-        new = await _bring_in(services, ref, memories)
+        new = await _store_page(services, ref, memories)
         added += new
         present += len(page) - new
     return Imported(added, present)
@@ -182,8 +143,8 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
     )
 
 
-async def _bring_in(services: Services, ref: CubeRef, memories: Sequence[Memory]) -> int:
-    """Store one page, and count its words: once, also when a crash came between the two. Gives how many were new."""
+async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memory]) -> int:
+    """Store one page, and count its words: once, also when a crash came between the two. Returns how many were new."""
     if not memories:
         return 0
     ids = [memory.memory_id for memory in memories]

@@ -17,7 +17,7 @@ from memsched.errors import MemschedError, SettingsError
 from memsched.handlers.admission import handle
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.cubes import Permission
+from memsched.memory.access.permissions import Permission
 from memsched.memory.embedding.embedder import EmbeddingError
 
 

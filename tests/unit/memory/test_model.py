@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, content_hash, from_ms, memory_id_for, to_ms
 
 IDS = st.text(st.sampled_from(list('a/|,"[]: \n\\é')), min_size=1, max_size=5)

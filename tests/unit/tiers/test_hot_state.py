@@ -15,7 +15,7 @@ from support.memories import memory
 from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.policy.talk import TalkEvent, Use
 from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, WorkingMemory, mark_of
 

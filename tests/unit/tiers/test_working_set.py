@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.bm25 import TermCounts, stems

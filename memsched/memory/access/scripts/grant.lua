@@ -6,11 +6,11 @@
 -- ARGV[1]  the owner's name of the cube, escaped
 -- ARGV[2]  with whom, escaped
 -- ARGV[3]  'read' or 'write'
--- ARGV[4]  his name of the cube, escaped; empty: the one he has already, else the next
--- ARGV[5]  his name of the cube if he has none yet, escaped
+-- ARGV[4]  their name of the cube, escaped; empty: the one they have already, else the next
+-- ARGV[5]  their name of the cube if they have none yet, escaped
 --
--- Returns {'granted', number of the change, his name of the cube}; {'not own', the owner's entry or ''};
--- {'named', the other name under which he has it already}. Nothing was done in the last two cases.
+-- Returns {'granted', number of the change, their name of the cube}; {'not own', the owner's entry or ''};
+-- {'named', the other name under which they have it already}. Nothing was done in the last two cases.
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
 if entry ~= 'own' then return { 'not own', entry or '' } end
 local name = ARGV[4]

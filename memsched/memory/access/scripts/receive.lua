@@ -1,4 +1,4 @@
--- receive: let a user see a cube that another one shares with him, under a name that is free.
+-- receive: let a user see a cube that another one shares with them, under a name that is free.
 --
 -- KEYS[1]  <prefix>:user:{<user>}:cubes
 -- ARGV[1]  the user's name of the cube, escaped

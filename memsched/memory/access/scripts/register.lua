@@ -3,7 +3,7 @@
 -- KEYS[1]  <prefix>:user:{<user>}:cubes
 -- KEYS[2]  <prefix>:user:{<user>}:configs
 -- ARGV[1]  the user's name of the cube, escaped
--- ARGV[2]  'asked' where the user says so himself: that takes back a name whose share was revoked; else 'auto'
+-- ARGV[2]  'asked' where the user asked for it: that takes back a name whose share was revoked; else 'auto'
 -- ARGV[3]  configuration as JSON; empty: what is there stays
 --
 -- Returns the entry that the name has now; 'own' if the cube is the user's.

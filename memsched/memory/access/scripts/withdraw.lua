@@ -1,6 +1,6 @@
--- withdraw: take a shared cube away from a user. His name of it is kept as that of a revoked share.
+-- withdraw: take a shared cube away from a user. Their name of it is kept as that of a revoked share.
 --
--- It is written even where he has nothing of that name: a grant that is still on its way must not arrive later.
+-- It is written even where they have nothing of that name: a grant that is still on its way must not arrive later.
 --
 -- KEYS[1]  <prefix>:user:{<user>}:cubes
 -- ARGV[1]  the user's name of the cube, escaped

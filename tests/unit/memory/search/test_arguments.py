@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.search.arguments import METHODS, InvalidSearch, SearchArgs, method_named
 from memsched.memory.search.retriever import whose

@@ -10,28 +10,28 @@ import pytest
 from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import TermCounts
-from memsched.memory.search.term_statistics import MEMORIES, Terms
+from memsched.memory.search.term_statistics import MEMORIES, TermStatistics
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 
 
 @pytest.fixture
-async def terms() -> AsyncIterator[Terms]:
+async def terms() -> AsyncIterator[TermStatistics]:
     pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
     server = await Server.connect(Settings.load(redis_url=f"memory://{uuid4()}"))
-    yield Terms(server, Keys())
+    yield TermStatistics(server, Keys())
     await server.aclose()
 
 
-async def test_it_counts_in_how_many_memories_a_word_is(terms: Terms) -> None:
+async def test_it_counts_in_how_many_memories_a_word_is(terms: TermStatistics) -> None:
     await terms.add(HOME, {"m1": [["nut", "nut", "cat"], ["nut"]], "m2": [["cat"]]})
 
     assert await terms.counts(HOME, ["nut", "cat", "dog", "nut"]) == TermCounts(3, {"nut": 2, "cat": 2, "dog": 0})
 
 
-async def test_a_message_that_comes_again_counts_once_and_its_neighbours_count(terms: Terms) -> None:
+async def test_a_message_that_comes_again_counts_once_and_its_neighbours_count(terms: TermStatistics) -> None:
     await terms.add(HOME, {"m1": [["nut"]]})
     await terms.add(HOME, {"m1": [["nut"]], "m2": [["nut"]]})
     await terms.add(HOME, {"m2": [["nut"]]})
@@ -39,7 +39,7 @@ async def test_a_message_that_comes_again_counts_once_and_its_neighbours_count(t
     assert await terms.counts(HOME, ["nut"]) == TermCounts(2, {"nut": 2})
 
 
-async def test_cubes_count_for_themselves(terms: Terms) -> None:
+async def test_cubes_count_for_themselves(terms: TermStatistics) -> None:
     await terms.add(HOME, {"same id": [["nut"]]})
     await terms.add(OTHER, {"same id": [["cat"]]})
 
@@ -47,7 +47,7 @@ async def test_cubes_count_for_themselves(terms: Terms) -> None:
     assert await terms.counts(OTHER, ["nut", "cat"]) == TermCounts(1, {"nut": 0, "cat": 1})
 
 
-async def test_a_word_cannot_change_the_number_of_memories(terms: Terms) -> None:
+async def test_a_word_cannot_change_the_number_of_memories(terms: TermStatistics) -> None:
     from memsched.memory.search.bm25 import stems
 
     await terms.add(HOME, {"m1": [stems(f"{MEMORIES} #1 {MEMORIES * 3}"), []]})
@@ -55,7 +55,7 @@ async def test_a_word_cannot_change_the_number_of_memories(terms: Terms) -> None
     assert (await terms.counts(HOME, [])).memories == 2
 
 
-async def test_forgotten_counts_begin_anew(terms: Terms) -> None:
+async def test_forgotten_counts_begin_anew(terms: TermStatistics) -> None:
     await terms.add(HOME, {"m1": [["nut"]]})
     await terms.reset(HOME)
     await terms.add(HOME, {})

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsched.errors import CubeDumpError
-from memsched.memory.transfer import dump as cube_dump
+from memsched.memory.transfer import dump_folder
 from memsched.memory.transfer.cube_object import ActivationMemory, GeneralMemCube, GeneralMemCubeConfig, TextMemory
 
-FILES = {*cube_dump.FILES, cube_dump.MANIFEST}
+FILES = {*dump_folder.FILES, dump_folder.MANIFEST}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -252,7 +252,7 @@ def test_a_later_dump_replaces_an_earlier_one(dumped: Path) -> None:
         ({"memory_id": ""}, "memory number 2 has no memory_id"),
         ({"text": "x"}, "memory number 2 has no memory_id"),
         (["memory_id"], "memory number 2 is not an object"),
-        ({"memory_id": "m", "x": "x" * cube_dump.MAX_LINE_BYTES}, "the limit is"),
+        ({"memory_id": "m", "x": "x" * dump_folder.MAX_LINE_BYTES}, "the limit is"),
     ],
 )
 def test_a_dump_that_fails_leaves_what_was_there(dumped: Path, record: Any, said: str) -> None:
@@ -327,7 +327,7 @@ def test_a_folder_with_anything_else_in_it_is_not_touched(dumped: Path, tmp_path
 # -- what is refused when it is loaded ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", cube_dump.FILES)
+@pytest.mark.parametrize("name", dump_folder.FILES)
 def test_damage_is_found(dumped: Path, name: str) -> None:
     content = (dumped / name).read_bytes()
     for damaged in (content + b"\n", content[:-1], b"", bytes([content[0] ^ 1]) + content[1:]):
@@ -368,10 +368,10 @@ def test_what_is_no_file_of_the_folder_itself_is_not_followed(
         ({"version": None}, "says version None"),
         ({"format": "zip"}, "not the manifest of a cube's dump"),
         ({"files": {}}, "must list exactly"),
-        ({"files": dict.fromkeys(cube_dump.FILES)}, "must give bytes and sha256"),
-        ({"files": {**{name: {} for name in cube_dump.FILES}, "../../secret": {}}}, "must list exactly"),
-        ({"files": {name if name != "config.yaml" else "/etc/passwd": {} for name in cube_dump.FILES}}, "must list"),
-        ({"files": {name: {} for name in cube_dump.FILES}}, "is damaged"),
+        ({"files": dict.fromkeys(dump_folder.FILES)}, "must give bytes and sha256"),
+        ({"files": {**{name: {} for name in dump_folder.FILES}, "../../secret": {}}}, "must list exactly"),
+        ({"files": {name if name != "config.yaml" else "/etc/passwd": {} for name in dump_folder.FILES}}, "must list"),
+        ({"files": {name: {} for name in dump_folder.FILES}}, "is damaged"),
         ({"x": "x" * 100_000}, "not the manifest"),
     ],
 )
@@ -392,7 +392,7 @@ def test_a_manifest_that_cannot_be_trusted_is_refused(dumped: Path, change: dict
         ("textual_memory.jsonl", b'{"memory_id":"a","x":NaN}\n', "line 1 is not JSON"),
         ("textual_memory.jsonl", b'{"memory_id":"a","x":"\\ud800"}\n', "line 1 is not JSON"),
         ("textual_memory.jsonl", b"[" * 100_000 + b"\n", "line 1 is not JSON"),
-        ("textual_memory.jsonl", b"x" * (cube_dump.MAX_LINE_BYTES + 1), "line 1 has more than"),
+        ("textual_memory.jsonl", b"x" * (dump_folder.MAX_LINE_BYTES + 1), "line 1 has more than"),
         ("activation_memory.json", b'{"version": true}', "must give the version"),
         ("activation_memory.json", b"[]", "must give the version"),
         ("activation_memory.txt", b"\xff", "not UTF-8 text"),

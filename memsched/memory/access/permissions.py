@@ -1,0 +1,76 @@
+"""The permission of a cube: what a user's name of it stands for, and whether that is enough for what they ask.
+
+``Cubes`` (cubes.py) keeps who has which permission, and resolves a name before every use of a cube.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from memsched.broker.keys import unescape
+from memsched.errors import CubeForbidden
+
+
+class Permission(StrEnum):
+    """What a user may do with a cube. Who may write may read as well."""
+
+    READ = "read"
+    WRITE = "write"
+
+    def allows(self, need: Permission) -> bool:
+        return self is Permission.WRITE or need is Permission.READ
+
+
+@dataclass(frozen=True, slots=True)
+class CubeRef:
+    """A cube: its owner's id, and the owner's name of it. Keys and payloads hold this pair, whoever uses the cube."""
+
+    user_id: str
+    mem_cube_id: str
+
+
+class AccessState(StrEnum):
+    """What a name of a user stands for."""
+
+    OWN = "own"
+    SHARED = "shared"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a user's name of a cube stands for; ``Cubes.admit`` makes a cube, or a refusal, of it.
+
+    Args:
+        ref: the cube; for an unknown name, the one it would be.
+        permission: None where there is none.
+    """
+
+    user_id: str
+    name: str
+    state: AccessState
+    ref: CubeRef
+    permission: Permission | None
+
+    @classmethod
+    def of(cls, user_id: str, name: str, entry: str | None) -> Self:
+        """What an entry of the user's hash says; None is no entry."""
+        if entry is None:
+            return cls(user_id, name, AccessState.UNKNOWN, CubeRef(user_id, name), None)
+        state, *details = entry.split(" ")
+        if state == AccessState.OWN:
+            return cls(user_id, name, AccessState.OWN, CubeRef(user_id, name), Permission.WRITE)
+        permission = Permission(details[0]) if state == AccessState.SHARED else None
+        ref = CubeRef(unescape(details[-2]), unescape(details[-1]))
+        return cls(user_id, name, AccessState(state), ref, permission)
+
+    def require(self, need: Permission) -> CubeRef:
+        """The cube, if the permission is enough. Raises CubeForbidden."""
+        if self.permission is None:
+            raise CubeForbidden(self.user_id, self.name, f"it was shared by {self.ref.user_id!r} and is no longer")
+        if not self.permission.allows(need):
+            raise CubeForbidden(self.user_id, self.name, f"{self.ref.user_id!r} shares it for reading only")
+        return self.ref
