@@ -24,6 +24,9 @@ _MAX_CONFIG_BYTES = 128 * 1024
 _MAX_CONFIG_NODES = 100_000
 """Aliases make a small YAML file mean a huge document; a configuration has a few hundred nodes."""
 
+_NEXT_LINE = "\x85"
+"""A line break for YAML's readers, which make a space of it; only escaped does it come back."""
+
 
 class MemoryPartConfig(BaseModel):
     """One part of a cube: the name of what keeps it, and that one's configuration. Unknown keys are kept."""
@@ -103,6 +106,8 @@ class GeneralMemCubeConfig(BaseModel):
 
         try:
             text: str = yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
+            if _NEXT_LINE in text:
+                text = yaml.safe_dump(self.model_dump(), sort_keys=False)
             content = text.encode()
         except (yaml.YAMLError, UnicodeEncodeError) as error:
             raise CubeDumpError(f"{place}: the configuration holds what YAML cannot say.") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memsched.errors import CubeDumpError
@@ -179,6 +179,8 @@ def test_a_cube_comes_back_as_it_was(dumped: Path) -> None:
 
 
 @given(st.lists(st.dictionaries(TEXT, JSON, max_size=3), max_size=5), TEXT, st.dictionaries(TEXT, JSON, max_size=3))
+@example([], "a\x85b", {})
+@settings(deadline=None)
 def test_any_json_and_any_text_comes_back(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]], text: str, parts: dict[str, Any]
 ) -> None:
