@@ -1,13 +1,14 @@
-"""How log lines look: one event per line, for people or for machines, with the secrets left out.
+"""Structured logs: one event per line, for people or for machines, with the secrets left out.
 
 Every line has an ``action``, a fixed name for machines; a line about a message has its item_id, user_id,
-mem_cube_id, label and trace_id.
+mem_cube_id, label and trace_id; a line about an exception has its plain traceback.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any, TextIO
@@ -34,6 +35,16 @@ def log_fields(message: ScheduleMessageItem) -> dict[str, str | None]:
     }
 
 
+def exception_field(error: BaseException | None) -> dict[str, str]:
+    """The plain traceback of an error, for a line about it; nothing for None.
+
+    Every line of memsched takes it in place of structlog's ``exc_info``: what that becomes is up to the program that
+    memsched runs in, and structlog's defaults write down the local variables of every frame, which hold what users
+    said, and any secret that is at hand.
+    """
+    return {} if error is None else {"exception": "".join(traceback.format_exception(error)).rstrip()}
+
+
 def add_message_at_work(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: lines that a handler writes say which message they are about."""
     message = message_at_work.get()
@@ -43,19 +54,18 @@ def add_message_at_work(_logger: Any, _name: str, event: MutableMapping[str, Any
 def configure_logs(settings: Settings, stream: TextIO | None = None, **context: Any) -> None:
     """Set up structlog for a process that memsched owns (a worker, a script); a library's user sets up their own.
 
-    context: added to every line, such as the worker's id.
+    Args:
+        stream: where the lines go; default: stderr.
+        context: added to every line, such as the worker's id.
     """
     level = getattr(logging, settings.log_level.upper())
     out = stream or sys.stderr
     renderer: Any
     if settings.log_format == "json":
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-        exceptions: list[Any] = [structlog.processors.format_exc_info]
     else:
-        # Rich's tracebacks show all local variables: what users said, and any secret that is at hand.
         plain = structlog.dev.plain_traceback
         renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
-        exceptions = []
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -63,7 +73,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None, **context: 
             lambda _logger, _name, event: {**context, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *exceptions,
+            structlog.processors.format_exc_info,  # plain, without local variables
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

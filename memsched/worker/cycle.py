@@ -19,7 +19,7 @@ from memsched.broker.client import Server, reconnect_backoff
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost, UnreachableError
-from memsched.logs import log_fields
+from memsched.logs import exception_field, log_fields
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
@@ -124,8 +124,8 @@ class Cycle:
                     await asyncio.sleep(self._turned_at + _PACE_SECONDS - self._now())
             except UnreachableError as error:
                 await self._server_is_gone(error)
-            except Exception:
-                log.exception("a turn failed; it is tried again", action="cycle.failed")
+            except Exception as error:  # noqa: BLE001 -- a mistake of our own must not end the loop
+                log.error("a turn failed; it is tried again", action="cycle.failed", **exception_field(error))
                 await asyncio.sleep(reconnect_backoff(self._tries))
                 self._tries += 1
 

@@ -11,6 +11,7 @@ import structlog
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
 from memsched.errors import UnreachableError
+from memsched.logs import exception_field
 from memsched.queue.lanes import ensure_groups, known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import Registry
@@ -38,8 +39,8 @@ class Janitor:
                 await self.tidy()
             except UnreachableError as error:
                 log.debug("tidying waits for the server", action="janitor.waits", error=str(error))
-            except Exception:
-                log.exception("tidying failed; it is tried again", action="janitor.failed")
+            except Exception as error:  # noqa: BLE001 -- a mistake of our own must not end the loop
+                log.error("tidying failed; it is tried again", action="janitor.failed", **exception_field(error))
 
     async def tidy(self) -> None:
         """One round."""

@@ -16,6 +16,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Lane
 from memsched.broker.scripting import as_text
 from memsched.errors import InvalidMessage, ServerUnreachable, UnreachableError
+from memsched.logs import exception_field
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.submit import Producer
 
@@ -51,8 +52,9 @@ class Outbox:
                     await self.drain(lane)
                 except (UnreachableError, ServerUnreachable) as error:
                     log.warning("follow-ups wait for the server", action="outbox.waits", error=str(error))
-                except Exception:
-                    log.exception("follow-ups could not be sent on; tried again", action="outbox.failed")
+                except Exception as error:  # noqa: BLE001 -- a mistake of our own must not end the loop
+                    told = "follow-ups could not be sent on; tried again"
+                    log.error(told, action="outbox.failed", **exception_field(error))
 
     async def drain(self, lane: Lane) -> int:
         """Send on what waits in one outbox; gives how many follow-ups that were."""

@@ -11,7 +11,7 @@ import structlog
 
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
-from memsched.logs import log_fields
+from memsched.logs import exception_field, log_fields
 from memsched.messages import ScheduleLogForWebItem
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.events import append_event
@@ -210,7 +210,7 @@ class Reporter:
                 **log_fields(delivery.message),
                 error=error,
                 attempts=attempts,
-                exc_info=run.error,
+                **exception_field(run.error),
             )
             found.burials.append(Burial(delivery, kind, error, attempts))
             return
@@ -223,7 +223,7 @@ class Reporter:
             error=error,
             attempts=attempts,
             delay_ms=delay_ms,
-            exc_info=run.error if attempts[kind] == 1 else None,
+            **exception_field(run.error if attempts[kind] == 1 else None),
         )
         found.retries.append(Retry(delivery, delay_ms, attempts, error))
 
