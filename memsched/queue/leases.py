@@ -14,7 +14,7 @@ SCAN = 1000
 """Pending entries that one claim looks at; the cursor goes on from there the next time."""
 
 _BEGIN, _CHECKPOINT, _CLAIM, _FORGET, _HANDOVER, _MARK, _PAROLE, _RELEASE, _RENEW = map(
-    script, ("begin", "checkpoint", "claim", "forget", "handover", "mark", "parole", "release", "renew")
+    script, ("begin", "checkpoint", "claim", "remove_consumer", "handover", "mark", "end_probation", "release", "renew")
 )
 
 

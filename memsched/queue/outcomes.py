@@ -15,7 +15,7 @@ from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, Malformed
 
-_BURY, _CONCLUDE, _RETRY, _SETTLE = map(script, ("bury", "conclude", "retry", "settle"))
+_BURY, _CONCLUDE, _RETRY, _SETTLE = map(script, ("dead_letter", "conclude", "retry", "settle"))
 _ERROR_CHARACTERS = 2000
 
 

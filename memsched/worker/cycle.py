@@ -27,10 +27,10 @@ from memsched.queue.workers import Registry
 from memsched.settings import Settings
 from memsched.worker.call import Verdict
 from memsched.worker.dispatcher import Dispatcher
-from memsched.worker.exchange import Exchange, unanswered
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.heartbeat import Heartbeat
 from memsched.worker.liveness import Liveness
+from memsched.worker.pipeline import Exchange, unanswered
 from memsched.worker.reader import Reading
 from memsched.worker.recovery import Lookout
 from memsched.worker.reporter import Report, Reporter, Tally

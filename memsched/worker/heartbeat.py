@@ -14,8 +14,8 @@ from memsched.queue.leases import Leases
 from memsched.queue.workers import Registry
 from memsched.settings import Settings
 from memsched.worker.dispatcher import Dispatcher
-from memsched.worker.exchange import Exchange, unanswered
 from memsched.worker.handlers import Orchestrator
+from memsched.worker.pipeline import Exchange, unanswered
 from memsched.worker.reporter import Tally
 
 _MARK_AFTER_SECONDS = 0.05

@@ -18,10 +18,10 @@ from memsched.queue.delivery import Delivery, Malformed, read_entry, read_stream
 from memsched.queue.leases import Leases
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, WeightedTurns
+from memsched.worker.cancellation import end
 from memsched.worker.dispatcher import Dispatcher
-from memsched.worker.ending import end
-from memsched.worker.exchange import Exchange
 from memsched.worker.handlers import Orchestrator
+from memsched.worker.pipeline import Exchange
 
 _BLOCKED_READ_COUNT = 16
 _STRANDED_AT_ONCE = 10_000

@@ -12,8 +12,8 @@ from memsched.queue.delayed import MOST_AT_ONCE, promote
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.leases import Leases
 from memsched.worker.dispatcher import Dispatcher
-from memsched.worker.exchange import Exchange
 from memsched.worker.handlers import Orchestrator
+from memsched.worker.pipeline import Exchange
 
 _PROMOTE_EVERY_SECONDS = 30.0
 """Without any hint. A hint tells at once when something becomes due earlier; this is for hints that were lost."""

@@ -22,8 +22,8 @@ from memsched.queue.submit import Producer
 from memsched.queue.workers import Registry, started_now
 from memsched.settings import Settings
 from memsched.version import __version__
+from memsched.worker.cancellation import end
 from memsched.worker.cycle import Cycle
-from memsched.worker.ending import end
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.janitor import Janitor, forget_worker
 from memsched.worker.liveness import Liveness, liveness_dir

@@ -11,9 +11,9 @@
 --
 -- So a message that kills its worker is known, mostly after two deaths; those that died with it are not taken for it;
 -- and slow innocent ones do not wait for each other: a suspect that has run for a moment lets others start (see
--- parole).
+-- end_probation).
 --
--- include: handed_over
+-- include: claimable_now
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that claims
@@ -47,7 +47,7 @@ for _, row in ipairs(rows) do
     local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], min_idle, id, 'RETRYCOUNT', count)[1]
     -- An entry that was deleted while it was pending is dropped from the pending list by XCLAIM itself.
     if entry then
-      if idle >= HANDED_OVER then idle = idle - HANDED_OVER end
+      if idle >= CLAIMABLE_NOW then idle = idle - CLAIMABLE_NOW end
       taken[#taken + 1] = {id, entry[2], count, owner, idle}
     end
   end

@@ -1,6 +1,6 @@
 -- conclude: acknowledge a handler's messages and submit its follow-ups, or neither.
 --
--- include: now owned uncount accept hint
+-- include: now owned uncount accept notify
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:users
 -- KEYS[3..] one task key per message that is done; then per follow-up: stream, delayed, users and task key of its lane;
@@ -53,7 +53,7 @@ while at < #ARGV do
   redis.call('SADD', KEYS[#KEYS], lane)
   local earliest = redis.call('ZRANGE', KEYS[key + 1], 0, 0)[1]
   local outcome = accept(fields, KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], user, delay, now)
-  if outcome == 'delayed' then hint_due(KEYS[key + 1], earliest, ARGV[4], lane) end
+  if outcome == 'delayed' then notify_due(KEYS[key + 1], earliest, ARGV[4], lane) end
   at = at + 4 + size
   key = key + 4
 end

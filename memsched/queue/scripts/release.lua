@@ -1,7 +1,7 @@
 -- release: hand messages back, if they are still ours, without using up an attempt: they belong to nobody and can be
 -- claimed at once, in their old place.
 --
--- include: owned hint handed_over
+-- include: owned notify claimable_now
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that hands back
@@ -27,7 +27,7 @@ else
   end
 end
 for _, id in ipairs(ids) do
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'IDLE', HANDED_OVER, 'JUSTID')
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'IDLE', CLAIMABLE_NOW, 'JUSTID')
 end
-if #ids > 0 then hint_claimable(ARGV[4], ARGV[5]) end
+if #ids > 0 then notify_claimable(ARGV[4], ARGV[5]) end
 return #ids

@@ -1,6 +1,6 @@
 -- retry: put messages off, if they are still ours: they leave the stream and come back when they are due.
 --
--- include: now owned hint
+-- include: now owned notify
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:delayed
 -- KEYS[3+] <prefix>:{<lane>}:task:<item_id>, one per message
@@ -29,5 +29,5 @@ for number, id in ipairs(ids) do
     lost[#lost + 1] = id
   end
 end
-hint_due(KEYS[2], earliest, ARGV[3], ARGV[4])
+notify_due(KEYS[2], earliest, ARGV[3], ARGV[4])
 return lost

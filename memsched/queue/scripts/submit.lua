@@ -1,6 +1,6 @@
 -- submit: put messages of one lane on their way, each once, up to the lane's limit.
 --
--- include: now accept hint
+-- include: now accept notify
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:delayed
 -- KEYS[3]  <prefix>:{<lane>}:users
@@ -32,5 +32,5 @@ for number = 4, #KEYS do
   outcomes[#outcomes + 1] = outcome
   at = at + 3 + count
 end
-if any_delayed then hint_due(KEYS[2], earliest, ARGV[2], ARGV[3]) end
+if any_delayed then notify_due(KEYS[2], earliest, ARGV[2], ARGV[3]) end
 return outcomes

@@ -1,4 +1,4 @@
--- bury: move messages to the dead letters, if they are still ours. Their fields are copied byte for byte; an item_id
+-- dead_letter: move messages to the dead letters, if they are still ours. Their fields are copied byte for byte; an item_id
 -- or a timestamp that the producer did not send is added, for the entry's own id, which stood for them, ends here.
 -- Of an entry with more fields than one call of Lua can pass on, all of them become one field `raw`, a JSON list.
 --

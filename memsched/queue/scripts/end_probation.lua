@@ -1,4 +1,4 @@
--- parole: say that a suspect has run long enough for others to run beside it, if it is still ours (see claim).
+-- end_probation: say that a suspect has run long enough for others to run beside it, if it is still ours (see claim).
 --
 -- include: owned
 -- KEYS[1]  <prefix>:{<lane>}:stream

@@ -1,4 +1,4 @@
--- forget: remove a consumer from a lane's group, only if it owns nothing (XGROUP DELCONSUMER would drop what it owns).
+-- remove_consumer: remove a consumer from a lane's group, only if it owns nothing (XGROUP DELCONSUMER would drop what it owns).
 --
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- ARGV[1]  consumer group

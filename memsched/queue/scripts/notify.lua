@@ -1,0 +1,15 @@
+-- notify: included by scripts that leave something for others to pick up before they would look by themselves.
+-- A hint may be lost (pub/sub): workers also look by the clock.
+--
+-- notify_due(delayed, earliest_before, channel, lane): tells the workers when the lane's earliest delayed message is
+-- due, if that is another one than before.
+local function notify_due(delayed, earliest_before, channel, lane)
+  local first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  if first[1] and first[1] ~= earliest_before then
+    redis.call('PUBLISH', channel, 'due ' .. string.format('%.0f', tonumber(first[2])) .. ' ' .. lane)
+  end
+end
+-- notify_claimable(channel, lane): tells the workers that the lane holds messages that can be claimed at once.
+local function notify_claimable(channel, lane)
+  redis.call('PUBLISH', channel, 'claimable 0 ' .. lane)
+end
