@@ -129,7 +129,7 @@ async def run_worker(
         hurry = asyncio.create_task(hurried.wait())
         await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
         if hurry.done() and not stopping.done():
-            worker.cycle.dispatcher.cancel_all()
+            worker.hurry()
         await stopping
         hurry.cancel()
     finally:

@@ -125,7 +125,7 @@ class DeadLetters:
         per_second: float | None = None,
         on_sent: Callable[[DeadLetter], None] = lambda letter: None,
     ) -> int:
-        """Send them to their streams again with all budgets renewed; gives how many were sent.
+        """Send them to their streams again with all budgets renewed; returns how many were sent.
 
         per_second: at most so many in a second, so that what killed them once meets them slowly.
         """
@@ -141,7 +141,7 @@ class DeadLetters:
         return sent
 
     async def purge(self, which: DeadFilter, *, limit: int | None = None) -> int:
-        """Delete them for good; gives how many were deleted."""
+        """Delete them for good; returns how many were deleted."""
         purged = 0
         async for letter in self._limited(which, limit):
             purged += int(await self._server.execute("XDEL", letter.lane.dead, letter.dead_id))

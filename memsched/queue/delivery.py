@@ -1,8 +1,7 @@
-"""A message that was delivered to this worker, and what its entry said."""
+"""A delivery: a message that this worker has the lease of, as its entry says it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from memsched.broker.keys import Lane
 from memsched.errors import InvalidMessage
 from memsched.messages import MAX_ID_CHARACTERS, ScheduleMessageItem, id_of_entry
+from memsched.queue import crash_account
 
 COUNTERS = ("errors", "timeouts", "crashes", "deferrals")
 """What happened to a message before; travels in its entry, because entries outlive every status."""
@@ -20,10 +20,12 @@ MAX_FIELDS = 1000
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One entry of a stream, owned by this worker until it is settled, given back or lost.
+    """One entry of a stream, leased by this worker until it is settled, handed back or lost.
 
-    count: the delivery count, which is the crash account too (see claim.lua).
-    previous_owner, idle_ms: whom it was claimed from, and how long that one had been silent; '' and 0 if it is new.
+    Args:
+        count: the delivery count, which is the crash account too (see crash_account).
+        previous_owner: the worker that it was claimed from; '' if it is new.
+        idle_ms: for how long that one had been silent; 0 if it is new.
     """
 
     lane: Lane
@@ -44,13 +46,13 @@ class Delivery:
 
     @property
     def suspect(self) -> bool:
-        """Its worker died while it was there: it may have been the cause."""
-        return self.count >= 2
+        """Whether it is suspected to be a poison message: its worker died while it was there."""
+        return crash_account.is_suspect(self.count)
 
     @property
-    def strict(self) -> bool:
-        """A suspect whose worker died while other suspects ran beside it: it must run without any."""
-        return self.count >= 100
+    def needs_isolation(self) -> bool:
+        """Whether it is a suspect whose worker died while other suspects ran beside it: it must start without any."""
+        return crash_account.needs_isolation(self.count)
 
     @property
     def counted_user(self) -> str:
@@ -61,7 +63,7 @@ class Delivery:
     def attempts(self) -> dict[str, int]:
         """Failures so far, by kind. Crashes of this entry stand in the delivery count."""
         counts = {name: _as_count(self.fields.get(name)) for name in COUNTERS}
-        counts["crashes"] += self.count % 100 // 2
+        counts["crashes"] += crash_account.crashes(self.count)
         return counts
 
     @property
@@ -77,19 +79,10 @@ class Delivery:
     def task_key(self) -> str:
         return self.lane.task(self.message.item_id)
 
-    def delayed_member(self, attempts: dict[str, int], error: str) -> str:
-        """What the delayed set holds while this message waits for another try."""
-        fields = {name: value for name, value in self.fields.items() if name not in COUNTERS}
-        fields["item_id"] = self.message.item_id
-        fields["timestamp"] = self.timestamp
-        fields |= {name: str(count) for name, count in attempts.items() if count}
-        fields["last_error"] = error
-        return json.dumps([self.task_key, *(text for pair in fields.items() for text in pair)], ensure_ascii=False)
-
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An entry that is no message, with the reason; it goes to the dead letters as it is."""
+    """A malformed entry: it is no message, for this reason, and goes to the dead letters as it is."""
 
     lane: Lane
     entry_id: str
@@ -104,6 +97,10 @@ class Malformed:
         return self.lane.task(self.item_id)
 
 
+Entry = Delivery | Malformed
+"""What stands in a stream, understood."""
+
+
 def read_entry(
     lane: Lane,
     entry_id: bytes,
@@ -112,7 +109,7 @@ def read_entry(
     count: int = 1,
     previous_owner: str = "",
     idle_ms: int = 0,
-) -> Delivery | Malformed:
+) -> Entry:
     """What an entry holds."""
     id_text = entry_id.decode()
     try:
@@ -141,7 +138,7 @@ def read_entry(
     return Delivery(lane, id_text, fields, message, count, previous_owner, idle_ms, has_past=has_past)
 
 
-def read_streams(reply: Any, lanes: dict[bytes, Lane]) -> list[Delivery | Malformed]:
+def read_streams(reply: Any, lanes: dict[bytes, Lane]) -> list[Entry]:
     """The entries in an XREADGROUP reply, in order. ``lanes``: by stream key.
 
     An entry that was deleted while it was pending has no fields; XREADGROUP with ``>`` never answers one.

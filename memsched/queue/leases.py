@@ -1,4 +1,8 @@
-"""Who owns a message: claiming, renewing, giving back. Every method is one script, as a command to be sent."""
+"""Leases: who owns a message, by claiming, renewing, handing back. Every method is one script, as a command to send.
+
+A lease is an entry in the pending list of the stream's group. Who takes it over after the min idle time (the
+visibility timeout) fences its former owner off: every script checks who owns what it changes.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,24 @@ from typing import Any
 
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
-from memsched.queue.delivery import Delivery, Malformed, read_entry
+from memsched.queue.delivery import Delivery, Entry, read_entry
 
 SCAN = 1000
 """Pending entries that one claim looks at; the cursor goes on from there the next time."""
 
-_BEGIN, _CHECKPOINT, _CLAIM, _FORGET, _HANDOVER, _MARK, _PAROLE, _RELEASE, _RENEW = map(
-    script, ("begin", "checkpoint", "claim", "remove_consumer", "handover", "mark", "end_probation", "release", "renew")
-)
+_BEGIN = script("begin")
+_CHECKPOINT = script("checkpoint")
+_CLAIM = script("claim")
+_END_PROBATION = script("end_probation")
+_HANDOVER = script("handover")
+_MARK = script("mark")
+_RELEASE = script("release")
+_REMOVE_CONSUMER = script("remove_consumer")
+_RENEW = script("renew")
 
 
 class Leases:
-    """The leases of one worker, or (handover, forget) those of a dead one."""
+    """The leases of one worker, or (handover, remove_consumer) those of a dead one."""
 
     def __init__(self, keys: Keys, worker_id: str) -> None:
         self._keys = keys
@@ -41,12 +51,10 @@ class Leases:
             *(">" for _ in lanes),
         )
 
-    def claim(
-        self, lane: Lane, min_idle_ms: int, most: int, cursor: str
-    ) -> Command[tuple[str, list[Delivery | Malformed]]]:
-        """Take over at most ``most`` messages that are idle for ``min_idle_ms``; gives the next cursor and them."""
+    def claim(self, lane: Lane, min_idle_ms: int, most: int, cursor: str) -> Command[tuple[str, list[Entry]]]:
+        """Take over at most ``most`` messages that are idle for ``min_idle_ms``; returns the next cursor and them."""
 
-        def parse(reply: Any) -> tuple[str, list[Delivery | Malformed]]:
+        def parse(reply: Any) -> tuple[str, list[Entry]]:
             taken = [
                 read_entry(lane, entry_id, raw, count=count, previous_owner=owner.decode(), idle_ms=idle)
                 for entry_id, raw, count, owner, idle in reply[1]
@@ -56,13 +64,14 @@ class Leases:
         return _CLAIM.command([lane.stream], [GROUP, self.worker_id, NOBODY, min_idle_ms, most, SCAN, cursor], parse)
 
     def renew(self, lane: Lane, entry_ids: Sequence[str]) -> Command[list[str]]:
-        """Start their idle time anew; gives the ids that were lost."""
+        """Renew their leases: their idle time starts anew; returns the ids that were lost."""
         return _RENEW.command([lane.stream], [GROUP, self.worker_id, *entry_ids], as_texts)
 
     def begin(self, delivery: Delivery, *, alone: bool) -> Command[tuple[bool, Any]]:
-        """Say that a message with a past starts; gives whether it is ours, and its checkpoint.
+        """Say that a message with a past starts; returns whether it is ours, and its checkpoint.
 
-        alone: whether no other suspect runs in this process.
+        Args:
+            alone: whether no other suspect runs in this process.
         """
 
         def parse(reply: Any) -> tuple[bool, Any]:
@@ -73,19 +82,19 @@ class Leases:
             [lane.stream, delivery.task_key], [GROUP, self.worker_id, delivery.entry_id, int(alone)], parse
         )
 
-    def parole(self, delivery: Delivery) -> Command[list[str]]:
-        """Say that a suspect ran long enough for others to run beside it; gives its id if it was lost."""
-        return _PAROLE.command([delivery.lane.stream], [GROUP, self.worker_id, delivery.entry_id], as_texts)
+    def end_probation(self, delivery: Delivery) -> Command[list[str]]:
+        """Say that a suspect has run long enough for others to run beside it; returns its id if it was lost."""
+        return _END_PROBATION.command([delivery.lane.stream], [GROUP, self.worker_id, delivery.entry_id], as_texts)
 
     def mark(self, lane: Lane, deliveries: Sequence[Delivery]) -> Command[list[str]]:
-        """Write that they are running in their status; gives the ids that were lost."""
+        """Write that they are running in their status; returns the ids that were lost."""
         args: list[str | int] = [GROUP, self.worker_id]
         for delivery in deliveries:
             args += (delivery.entry_id, int(delivery.started * 1000))
         return _MARK.command([lane.stream, *(delivery.task_key for delivery in deliveries)], args, as_texts)
 
     def checkpoint(self, lane: Lane, deliveries: Sequence[Delivery], data: str) -> Command[list[str]]:
-        """Keep ``data`` (JSON) with all of them, or with none; gives the ids that were lost."""
+        """Keep ``data`` (JSON) with all of them, or with none; returns the ids that were lost."""
         keys = [lane.stream, *(delivery.task_key for delivery in deliveries)]
         args = [GROUP, self.worker_id, data, *(delivery.entry_id for delivery in deliveries)]
         return _CHECKPOINT.command(keys, args, as_texts)
@@ -100,6 +109,6 @@ class Leases:
         """This worker is dead: make what it held claimable at once."""
         return _HANDOVER.command([lane.stream], [GROUP, self.worker_id, self._keys.wake, lane.name], as_int)
 
-    def forget(self, lane: Lane) -> Command[int]:
-        """Remove this worker's consumer if it owns nothing; gives how much it still owns."""
-        return _FORGET.command([lane.stream], [GROUP, self.worker_id], as_int)
+    def remove_consumer(self, lane: Lane) -> Command[int]:
+        """Remove this worker's consumer if it owns nothing; returns how much it still owns."""
+        return _REMOVE_CONSUMER.command([lane.stream], [GROUP, self.worker_id], as_int)

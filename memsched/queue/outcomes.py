@@ -1,7 +1,7 @@
-"""What becomes of a message that ran: done, done with follow-ups, again later, or dead. One script each.
+"""The outcomes of messages that ran: acknowledged, acknowledged with follow-ups, retried, or dead-lettered.
 
-Each checks the ownership of every message in the same script, and gives the ids that were lost; to those nothing
-was done.
+One script each, and each is fenced: it checks the ownership of every message itself, and returns the ids that were
+lost; to those nothing was done.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from memsched.broker.keys import GROUP, Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.messages import ScheduleMessageItem
-from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.delayed import delayed_member
+from memsched.queue.delivery import Delivery, Entry
 
-_BURY, _CONCLUDE, _RETRY, _SETTLE = map(script, ("dead_letter", "conclude", "retry", "settle"))
+_CONCLUDE = script("conclude")
+_DEAD_LETTER = script("dead_letter")
+_RETRY = script("retry")
+_SETTLE = script("settle")
 _ERROR_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """A message that a handler submits, and the delay in ms after which it is due."""
+    """A follow-up: a message that a handler submits, and the delay in ms after which it is due."""
 
     message: ScheduleMessageItem
     delay_ms: int = 0
@@ -29,7 +33,7 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A message that is to run again after ``delay_ms``."""
+    """A retry: a message that is to run again after ``delay_ms``."""
 
     delivery: Delivery
     delay_ms: int
@@ -38,14 +42,12 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Burial:
-    """A message that goes to the dead letters.
+class GiveUp:
+    """A message that is given up: it goes to the dead letters."""
 
-    reason: ``malformed``, ``errors``, ``timeouts``, ``crashes`` or ``rejected``.
-    """
-
-    delivery: Delivery | Malformed
+    delivery: Entry
     reason: str
+    """``malformed``, ``errors``, ``timeouts``, ``crashes`` or ``rejected``."""
     error: str
     attempts: dict[str, int]
 
@@ -76,7 +78,7 @@ class Outcomes:
         *,
         through_outbox: bool,
     ) -> Command[list[str]]:
-        """Of ``batch``, those in ``done`` are done and lead to ``follow_ups``: both or, if any was lost, neither."""
+        """Acknowledge those in ``done`` and submit ``follow_ups``; or neither, if any message of ``batch`` was lost."""
         keys = [lane.stream, lane.users, *(delivery.task_key for delivery in done)]
         args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._keys.wake, len(batch)]
         args += [delivery.entry_id for delivery in batch]
@@ -103,24 +105,24 @@ class Outcomes:
         for retry in retries:
             error = retry.error[:_ERROR_CHARACTERS]
             keys.append(retry.delivery.task_key)
-            member = retry.delivery.delayed_member(retry.attempts, error)
+            member = delayed_member(retry.delivery, retry.attempts, error)
             args += (retry.delivery.entry_id, retry.delay_ms, member, error)
         return _RETRY.command(keys, args, as_texts)
 
-    def bury(self, lane: Lane, burials: Sequence[Burial]) -> Command[list[str]]:
-        """They go to the dead letters, with what is known about them."""
+    def dead_letter(self, lane: Lane, given_up: Sequence[GiveUp]) -> Command[list[str]]:
+        """They are given up: they go to the dead letters, with what is known about them."""
         keys = [lane.stream, lane.dead, lane.users]
         args: list[Argument] = [GROUP, self._worker_id, self._ttl]
-        for burial in burials:
-            delivery = burial.delivery
+        for one in given_up:
+            delivery = one.delivery
             keys.append(delivery.task_key)
             args += (
                 delivery.entry_id,
                 delivery.counted_user,
-                burial.reason,
-                burial.error[:_ERROR_CHARACTERS],
-                json.dumps(burial.attempts),
+                one.reason,
+                one.error[:_ERROR_CHARACTERS],
+                json.dumps(one.attempts),
                 delivery.item_id,
                 delivery.timestamp,
             )
-        return _BURY.command(keys, args, as_texts)
+        return _DEAD_LETTER.command(keys, args, as_texts)

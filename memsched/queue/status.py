@@ -18,7 +18,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.queue.lanes import ask_every_lane
-from memsched.queue.workers import Registry, WorkerInfo
+from memsched.queue.workers import WorkerInfo, WorkerRegistry
 from memsched.settings import Settings
 from memsched.task_status import TaskState
 
@@ -78,7 +78,7 @@ def _lane_status(lane: Lane) -> Command[tuple[int, dict[str, int], int, int, flo
 
 async def read_status(server: Server, keys: Keys, settings: Settings, *, labels: Iterable[str] = ()) -> Status:
     """The status of all labels that ever had a message or a worker, and of ``labels`` in any case."""
-    registry = Registry(server, keys, settings.worker_ttl_seconds)
+    registry = WorkerRegistry(server, keys, settings.worker_ttl_seconds)
     # Before the lanes too: on a Cluster, where no one instant holds for all, a worker that says goodbye in between
     # must not look as if it had died.
     before = registry.listed(await server.run(registry.listing())) if server.clustered else []

@@ -1,4 +1,4 @@
-"""Which workers live: a sorted set by the time of their last beat (the server's clock), and a hash about each."""
+"""The registry of workers: a sorted set by the time of their last heartbeat (the server's clock), a hash about each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ class WorkerInfo:
     about: Mapping[str, str] = field(default_factory=dict)
 
 
-class Registry:
-    """The workers of one prefix. A worker that was silent for ``ttl_seconds`` counts as dead."""
+class WorkerRegistry:
+    """The workers of one prefix.
+
+    Args:
+        ttl_seconds: a worker that was silent for so long counts as dead.
+    """
 
     def __init__(self, server: Server, keys: Keys, ttl_seconds: float) -> None:
         self._server = server
@@ -33,12 +37,16 @@ class Registry:
         self._ttl_ms = int(ttl_seconds * 1000)
 
     async def register(self, worker_id: str, about: Mapping[str, str]) -> None:
-        flat = [text for pair in about.items() for text in pair]
-        await self._server.execute("HSET", self._keys.worker(worker_id), *flat)
+        await self._server.call(self.tell(worker_id, about))
         await self._server.call(self.beat(worker_id))
 
+    def tell(self, worker_id: str, about: Mapping[str, str | int]) -> Command[Any]:
+        """Write down what a worker says about itself."""
+        flat = [part for pair in about.items() for part in pair]
+        return Command(("HSET", self._keys.worker(worker_id), *flat), lambda reply: reply)
+
     def beat(self, worker_id: str) -> Command[int]:
-        """Say that a worker lives; gives the server's time in ms."""
+        """Say that a worker lives; returns the server's time in ms."""
         return _BEAT.command([self._keys.workers], [worker_id], as_int)
 
     async def declare_dead(self, worker_id: str) -> None:
@@ -53,10 +61,6 @@ class Registry:
         """The ids of workers that count as dead, and that nobody has cleared away yet."""
         workers = self.listed(await self._server.run(self.listing()))
         return [worker.worker_id for worker in workers if not worker.alive]
-
-    async def all(self) -> list[WorkerInfo]:
-        """All workers, the longest silent first, with what they say about themselves."""
-        return await self.with_abouts(self.listed(await self._server.run(self.listing())))
 
     def listing(self) -> list[Command[Any]]:
         """The commands whose replies ``listed`` understands."""

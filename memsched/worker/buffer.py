@@ -109,7 +109,7 @@ class LabelBuffer:
                     del self._cubes[cube]
 
     def clear(self) -> list[Delivery]:
-        """Empty the buffer; gives what was in it."""
+        """Empty the buffer; returns what was in it."""
         waiting = list(self)
         self._cubes.clear()
         self._ready.clear()

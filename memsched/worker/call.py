@@ -1,4 +1,4 @@
-"""One call of a handler: the messages, the context, and what came of it."""
+"""One call of a handler: the messages, the context, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memsched.worker.context import HandlerContext
 from memsched.worker.handlers import Handler
 
 
-class Verdict(StrEnum):
+class CallResult(StrEnum):
     """How a call ended."""
 
     DONE = "done"
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class Call:
     """A handler call, from its start until its outcome was reported and its place is free again.
 
     The two need not fall together: a thread cannot be stopped, so a sync handler that ran too long is reported as
@@ -41,18 +41,16 @@ class Run:
     context: HandlerContext | None = None
     task: asyncio.Task[None] | None = None
     thread: Future[object] | None = None
-    verdict: Verdict | None = None
-    cancelled_as: Verdict | None = None
+    result: CallResult | None = None
+    cancelled_as: CallResult | None = None
     cancelled_at: float = 0.0
     error: BaseException | None = None
     reported: bool = False
     """Its outcome is known, or was given up."""
     over: bool = False
     """Its task has ended."""
-    suspect: bool = False
-    """Its message may have killed its last worker."""
     alone: bool = True
-    """No other suspect ran when it started."""
+    """No other suspect ran when it started (see isolation)."""
 
     @property
     def kept(self) -> list[Delivery]:

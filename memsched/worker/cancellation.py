@@ -1,4 +1,4 @@
-"""Ending asyncio tasks for certain."""
+"""Cancellation of asyncio tasks, for certain."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 _AGAIN_SECONDS = 0.1
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> list[BaseException]:
-    """Cancel them until they have ended; gives the errors of those that had failed.
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> list[BaseException]:
+    """Cancel tasks until they have ended; returns the errors of those that had failed.
 
     Once may not be enough: asyncio.wait_for, in which redis-py sends, swallows a cancellation now and then (before
     Python 3.12).

@@ -1,4 +1,4 @@
-"""What a handler may do with its messages beside returning: follow-ups, checkpoints, single outcomes, events."""
+"""The context of a handler: follow-ups, checkpoints, single outcomes and events, beside what it returns."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ T = TypeVar("T")
 _MAX_CHECKPOINT_CHARACTERS = 1024 * 1024
 
 
-class Keeper(Protocol):
-    """The worker, as a context needs it."""
+class LeaseHolder(Protocol):
+    """Who holds the leases of a call's messages: the worker, as a context needs it. Both raise LeaseLost."""
 
-    async def keep_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None: ...
-    async def renew_now(self, deliveries: Sequence[Delivery]) -> None: ...
+    async def save_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None: ...
+    async def renew_leases(self, deliveries: Sequence[Delivery]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a handler decided about one message. delay_ms: None gives it up, otherwise it runs again then."""
+    """What a handler decided about one message: to retry it, or to give it up."""
 
     error: str
     delay_ms: int | None
+    """After which it runs again; None gives it up."""
 
 
 class HandlerContext:
-    """One handler call. Handlers with a second parameter get it.
+    """The context of one handler call. Handlers with a second parameter get it.
 
-    resume: what the last ``checkpoint`` of the message kept, when it ran before (here or in a worker that died);
-    None otherwise. A message that ran before is always alone in its call.
     deadline: time.time() at which the call is cancelled, None if there is no limit.
     """
 
-    def __init__(self, deliveries: Sequence[Delivery], keeper: Keeper, timeout_seconds: float) -> None:
+    def __init__(self, deliveries: Sequence[Delivery], holder: LeaseHolder, timeout_seconds: float) -> None:
         self._deliveries = {id(delivery.message): delivery for delivery in deliveries}
         self._all = list(deliveries)
-        self._keeper = keeper
+        self._holder = holder
         self.deadline = time.time() + timeout_seconds if timeout_seconds else None
         self.follow_ups: list[FollowUp] = []
         self.events: list[ScheduleLogForWebItem] = []
@@ -52,6 +51,10 @@ class HandlerContext:
 
     @property
     def resume(self) -> Any:
+        """What the last ``checkpoint`` of the message kept, when it ran before (here or in a worker that died).
+
+        None otherwise. A message that ran before is always alone in its call.
+        """
         return self._all[0].checkpoint
 
     @property
@@ -60,7 +63,11 @@ class HandlerContext:
         return any(delivery.lost for delivery in self._all)
 
     def submit(self, messages: ScheduleMessageItem | Iterable[ScheduleMessageItem], *, delay_ms: int = 0) -> None:
-        """Submit follow-ups when this call has returned: together with its acknowledgement, or not at all."""
+        """Submit follow-ups when this call has returned: together with its acknowledgement, or not at all.
+
+        Args:
+            delay_ms: before they may run.
+        """
         for message in messages_of(messages):
             message.to_wire()  # what cannot be sent must fail here, where its author sees it
             self.follow_ups.append(FollowUp(message, max(0, delay_ms)))
@@ -71,11 +78,16 @@ class HandlerContext:
         self.events.append(item)
 
     def fail(self, message: ScheduleMessageItem, error: str | BaseException) -> None:
-        """Give this message up, now: it goes to the dead letters."""
+        """Give this message up when the call has returned, without any retry: it goes to the dead letters."""
         self.decisions[self._delivery_of(message)] = Decision(_described(error), None)
 
     def retry(self, message: ScheduleMessageItem, delay: float, error: str = "") -> None:
-        """Run this message again after ``delay`` seconds. It uses up none of its retries."""
+        """Run this message again later. It uses up none of its retries.
+
+        Args:
+            delay: seconds before it may run.
+            error: the reason, for its status.
+        """
         self.decisions[self._delivery_of(message)] = Decision(_described(error), max(0, int(delay * 1000)))
 
     async def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:
@@ -92,7 +104,7 @@ class HandlerContext:
             raise InvalidMessage(f"a checkpoint may have {_MAX_CHECKPOINT_CHARACTERS:,} characters, not {len(text):,}.")
         chosen = self._all if message is None else [self._delivery_of(message)]
         self._refuse_lost(chosen)
-        await self._keeper.keep_checkpoint(chosen, text)
+        await self._holder.save_checkpoint(chosen, text)
 
     async def renew(self) -> None:
         """Make sure, at the server, that the messages are still ours, before an effect that cannot be undone.
@@ -100,7 +112,7 @@ class HandlerContext:
         Raises LeaseLost when one belongs to another worker now.
         """
         self._refuse_lost(self._all)
-        await self._keeper.renew_now(self._all)
+        await self._holder.renew_leases(self._all)
 
     def _refuse_lost(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -120,11 +132,11 @@ class SyncHandlerContext(HandlerContext):
     def __init__(
         self,
         deliveries: Sequence[Delivery],
-        keeper: Keeper,
+        holder: LeaseHolder,
         timeout_seconds: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(deliveries, keeper, timeout_seconds)
+        super().__init__(deliveries, holder, timeout_seconds)
         self._loop = loop
 
     def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:  # type: ignore[override]

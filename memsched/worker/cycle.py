@@ -23,16 +23,16 @@ from memsched.logs import exception_field, log_fields
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
-from memsched.queue.workers import Registry
+from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
-from memsched.worker.call import Verdict
+from memsched.worker.call import CallResult
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.heartbeat import Heartbeat
 from memsched.worker.liveness import Liveness
-from memsched.worker.pipeline import Exchange, unanswered
-from memsched.worker.reader import Reading
-from memsched.worker.recovery import Lookout
+from memsched.worker.pipeline import Request, one_way, send
+from memsched.worker.reader import Reader
+from memsched.worker.recovery import Recovery
 from memsched.worker.reporter import Report, Reporter, Tally
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Cycle:
         settings: Settings,
         orchestrator: Orchestrator,
         leases: Leases,
-        registry: Registry,
+        registry: WorkerRegistry,
         reporter: Reporter,
         liveness: Liveness,
     ) -> None:
@@ -69,11 +69,9 @@ class Cycle:
         self.tally = Tally()
         self.on_follow_ups: Callable[[Lane], None] = lambda lane: None
         self.dispatcher = Dispatcher(settings, orchestrator, self, self._begin, self.wake)
-        self._heartbeat = Heartbeat(
-            settings, keys, orchestrator, leases, registry, self.dispatcher, self.tally, self._lost
-        )
-        self._lookout = Lookout(orchestrator, leases, self.dispatcher, self._now, self._claimed)
-        self._reading = Reading(server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake)
+        self._heartbeat = Heartbeat(settings, orchestrator, leases, registry, self.dispatcher, self.tally, self._lost)
+        self._recovery = Recovery(orchestrator, leases, self.dispatcher, self._now, self._claimed)
+        self._reader = Reader(server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake)
         self.lanes: list[Lane] = []
         self._woken = asyncio.Event()
         self._reports: list[Report] = []
@@ -88,20 +86,20 @@ class Cycle:
         new = [lane for lane in lanes if lane not in self.lanes]
         for lane in new:
             self._heartbeat.add(lane, self._now())
-            self._lookout.add(lane)
+            self._recovery.add(lane)
         if new:
             self.lanes += new
-            self._reading.add(new)
+            self._reader.add(new)
             self.wake()
 
-    def hint(self, kind: str, lane_name: str) -> None:
-        """Another process left something in a lane (see hint.lua)."""
-        if self._lookout.hint(kind, self._keys.lane_named(lane_name)):
+    def notified(self, kind: str, lane_name: str) -> None:
+        """Another process left something in a lane (see notify.lua)."""
+        if self._recovery.notified(kind, self._keys.lane_named(lane_name)):
             self.wake()
 
     def look_everywhere(self) -> None:
-        """Hints may have been missed."""
-        self._lookout.look_everywhere()
+        """Notifications may have been missed."""
+        self._recovery.look_everywhere()
         self.wake()
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -136,7 +134,7 @@ class Cycle:
             )
         pause = reconnect_backoff(self._tries)
         self._tries += 1
-        self._reading.answers_may_be_missing()
+        self._reader.replies_may_be_lost()
         await asyncio.sleep(pause)
         try:
             await self._server.reopen()
@@ -157,8 +155,8 @@ class Cycle:
     def _seconds_to_rest(self) -> float:
         now = self._now()
         at = min(now + _LONGEST_REST_SECONDS, self._heartbeat.next_at(now), now + self.dispatcher.watch())
-        if self._reading.on:
-            at = min(at, self._lookout.next_at())
+        if self._reader.on:
+            at = min(at, self._recovery.next_at())
             if not self._server.blocking and self.dispatcher.room > 0:
                 at = min(at, now + _POLL_SECONDS)
         return at - now
@@ -167,39 +165,34 @@ class Cycle:
         """One round trip, and the work before and after it. Whether there is reason for another at once."""
         now = self._turned_at = self._now()
         self.dispatcher.watch()
-        if self._reading.collect():
+        if self._reader.collect():
             self._liveness.touch()
         self._take_ended()
-        await self._reading.adopt_stranded()
-        exchanges = [Exchange(report.command, self._receiver_of(report)) for report in self._reports]
+        await self._reader.read_own_pending()
+        requests = [Request(report.command, self._receiver_of(report)) for report in self._reports]
         events, self._events = self._events, []
-        exchanges += map(unanswered, events)
-        exchanges += self._heartbeat.exchanges(now)
-        if self._reading.on:
-            exchanges += self._lookout.exchanges(now)
-            exchanges += self._reading.exchanges()
+        requests += map(one_way, events)
+        requests += self._heartbeat.requests(now)
+        if self._reader.on:
+            requests += self._recovery.requests(now)
+            requests += self._reader.requests()
         # Start what was delivered before waiting for the answer: the handlers run meanwhile.
         self.dispatcher.start_ready()
-        self._reading.wait_for_more()
-        if not exchanges:
+        self._reader.wait_for_more()
+        if not requests:
             return False
+        refusals = self._refusals
         try:
-            replies = await self._server.run([exchange.command for exchange in exchanges])
+            await send(self._server, requests, self._refused)
         except UnreachableError:
             self._events = events + self._events
             raise
-        refusals = self._refusals
-        for exchange, reply in zip(exchanges, replies, strict=True):
-            if isinstance(reply, Exception):
-                await self._refused(exchange.command, reply)
-            else:
-                exchange.receive(reply)
         if self._refusals == refusals:
             self._refusals = 0
         self._liveness.touch()
         self.dispatcher.start_ready()
         self._take_ended()
-        return bool(self._reports) or self._reading.more
+        return bool(self._reports) or self._reader.more
 
     async def _refused(self, command: Command[Any], error: Exception) -> None:
         if str(error).startswith("NOGROUP"):
@@ -221,7 +214,7 @@ class Cycle:
         if malformed:
             self._reports += self._reporter.malformed(malformed)
         deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
-        if self._reading.on:
+        if self._reader.on:
             self.dispatcher.add(deliveries)
         else:  # asked for before the stop, answered after it
             self._reports += self._reporter.releases(deliveries)
@@ -231,7 +224,7 @@ class Cycle:
         for entry in entries:
             if not isinstance(entry, Delivery):
                 continue
-            if self._reporter.crashed_too_often(entry):
+            if self._reporter.retries.is_poison(entry):
                 poisonous.append(entry)
                 continue
             self.tally.recovered += 1
@@ -245,18 +238,18 @@ class Cycle:
             )
         gone = set(poisonous)
         self._received([entry for entry in entries if entry not in gone])
-        self._reports += self._reporter.poisonous(poisonous)
+        self._reports += self._reporter.poison(poisonous)
 
     # -- what goes out -------------------------------------------------------------------------------------------
 
     def _take_ended(self) -> None:
-        runs = self.dispatcher.take_ended()
-        if not runs:
+        calls = self.dispatcher.take_ended()
+        if not calls:
             return
-        for run in runs:
-            if run.context is not None and run.context.events and run.verdict is not Verdict.LOST:
-                self._events += [self._reporter.event(item) for item in run.context.events]
-        self._reports += self._reporter.reports(runs)
+        for call in calls:
+            if call.context is not None and call.context.events and call.result is not CallResult.LOST:
+                self._events += [self._reporter.event(item) for item in call.context.events]
+        self._reports += self._reporter.reports(calls)
 
     def _receiver_of(self, report: Report) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:
@@ -318,10 +311,10 @@ class Cycle:
         delivery.marked = True
         return True
 
-    async def keep_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
+    async def save_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
         await self._or_lost(deliveries, self._leases.checkpoint(deliveries[0].lane, deliveries, data))
 
-    async def renew_now(self, deliveries: Sequence[Delivery]) -> None:
+    async def renew_leases(self, deliveries: Sequence[Delivery]) -> None:
         ids = [delivery.entry_id for delivery in deliveries]
         await self._or_lost(deliveries, self._leases.renew(deliveries[0].lane, ids))
 
@@ -336,8 +329,8 @@ class Cycle:
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def stop_reading(self) -> None:
-        """Take nothing more, and give back what waits in here."""
-        await self._reading.stop()
+        """Take nothing more, and hand back what waits in here."""
+        await self._reader.stop()
         self._reports += self._reporter.releases(self.dispatcher.empty_buffers())
         self.wake()
 
@@ -346,7 +339,7 @@ class Cycle:
         self.wake()
 
     @property
-    def unsaid(self) -> bool:
+    def unreported(self) -> bool:
         """Whether there is still something to tell the server."""
         return bool(self._reports or self._events)
 

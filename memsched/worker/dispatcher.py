@@ -1,4 +1,4 @@
-"""Runs handlers: what is delivered goes in, calls that ended come out. It knows nothing of Redis."""
+"""The dispatcher runs handlers: deliveries go in, calls that ended come out. It knows nothing of Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextvars
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,19 +19,16 @@ from memsched.logs import message_at_work
 from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
-from memsched.worker.call import Run, Verdict
-from memsched.worker.context import HandlerContext, Keeper, SyncHandlerContext
+from memsched.worker.call import Call, CallResult
+from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerContext
 from memsched.worker.handlers import Handler, Orchestrator
+from memsched.worker.isolation import Isolation
 
 log = structlog.get_logger(__name__)
 
 _UNWIND_SECONDS = 5.0
 """How long a cancelled handler may clean up before its message is given to others all the same."""
 _SPEED_OVER_SECONDS = 0.2
-_PROBATION_SECONDS = 0.2
-"""How long a suspect runs before anything else may start. What kills its process mostly does so at once."""
-_PRECEDENCE_SECONDS = 0.05
-"""How much sooner than others a suspect may start that waited for what had just started."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +41,7 @@ class _Label:
     batch_size: int
     timeout_seconds: float
     buffer: LabelBuffer = field(default_factory=LabelBuffer)
-    running: set[Run] = field(default_factory=set)
+    running: set[Call] = field(default_factory=set)
 
     @property
     def startable(self) -> bool:
@@ -52,34 +49,33 @@ class _Label:
 
 
 class Dispatcher:
-    """Starts waiting messages by priority, within all limits, and collects the calls that ended.
+    """Starts waiting messages by priority, within the limits of concurrency, and collects the calls that ended.
 
-    begin: asks the server whether a message that ran before is still ours, and fetches its checkpoint; the flag says
-    whether no other suspect runs here.
-    on_change: called when a call has ended, so that its outcome is reported soon.
+    Args:
+        holder: does for a handler's context what needs the leases of its messages.
+        begin: asks the server whether a message that ran before is still ours, and fetches its checkpoint; the flag
+            says whether no other suspect runs here.
+        on_change: called when a call has ended, so that its outcome is reported soon.
     """
 
     def __init__(
         self,
         settings: Settings,
         orchestrator: Orchestrator,
-        keeper: Keeper,
+        holder: LeaseHolder,
         begin: Callable[[Delivery, bool], Awaitable[bool]],
         on_change: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._orchestrator = orchestrator
-        self._keeper = keeper
+        self._holder = holder
         self._begin = begin
         self._on_change = on_change
         self._labels: dict[str, _Label] = {}
         self._turns = WeightedTurns()
         self._occupied = 0
-        self._suspects: dict[Delivery, Run] = {}
-        self._on_probation: Run | None = None
-        self._newcomers_at = 0.0
-        """loop.time() from which messages without a past may start: a suspect waits for its turn."""
-        self._ended: deque[Run] = deque()
+        self._isolation = Isolation(self._occupying, self._look_again)
+        self._ended: deque[Call] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._speed = 0.0
         self._speed_at = time.monotonic()
@@ -108,7 +104,7 @@ class Dispatcher:
             label = delivery.lane.label
             key = (delivery.lane.name, delivery.entry_id)
             if (old := self.held.get(key)) is not None:
-                self.lose([old])  # it went to another worker and came back: the first run does not count any more
+                self.lose([old])  # it went to another worker and came back: the first call does not count any more
             self.held[key] = delivery
             found = self._labels.get(label)
             if found is None:
@@ -135,7 +131,7 @@ class Dispatcher:
                 return
             name = self._turns.next(weights)
             label = self._labels[name]
-            batch = label.buffer.take(label.batch_size, self._admits)
+            batch = label.buffer.take(label.batch_size, self._isolation.admits)
             if batch:
                 self._start(name, label, batch, now, loop)
 
@@ -144,132 +140,99 @@ class Dispatcher:
     ) -> None:
         message = batch[0].message
         cube = (message.user_id, message.mem_cube_id)
-        run = Run(name, cube, label.handler, batch, label.timeout_seconds, now, suspect=batch[0].suspect)
-        if run.suspect:
-            run.alone = not self._suspects
-            self._suspects[batch[0]] = run
-            self._on_probation = run
+        call = Call(name, cube, label.handler, batch, label.timeout_seconds, now)
+        self._isolation.started(call)
         started = time.time()
         for delivery in batch:
             delivery.started = started
-        label.running.add(run)
+        label.running.add(call)
         self._occupied += 1
         # A context of its own: what a handler sets must not reach the next call, which may be started from this one.
-        run.task = loop.create_task(self._call(run), context=self._context.copy())
-        # A task that is cancelled before its first step never comes to the end of _call.
-        run.task.add_done_callback(lambda _: self._end(run))
+        call.task = loop.create_task(self._run(call), context=self._context.copy())
+        # A task that is cancelled before its first step never comes to the end of _run.
+        call.task.add_done_callback(lambda _: self._end(call))
 
     # -- one call ------------------------------------------------------------------------------------------------
 
-    async def _call(self, run: Run) -> None:
+    async def _run(self, call: Call) -> None:
         try:
-            if run.deliveries[0].has_past and not await self._begin(run.deliveries[0], run.alone):
-                run.verdict = Verdict.LOST
+            if call.deliveries[0].has_past and not await self._begin(call.deliveries[0], call.alone):
+                call.result = CallResult.LOST
             else:
-                await self._handle(run)
-                run.verdict = Verdict.DONE
+                await self._handle(call)
+                call.result = CallResult.DONE
         except asyncio.CancelledError as error:
-            run.verdict = run.cancelled_as or (Verdict.SHUTDOWN if _asked_to_end() else Verdict.ERROR)
-            run.error = run.error or error
+            call.result = call.cancelled_as or (CallResult.SHUTDOWN if _asked_to_end() else CallResult.ERROR)
+            call.error = call.error or error
         except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
-            run.verdict = run.cancelled_as or Verdict.ERROR
-            run.error = error
+            call.result = call.cancelled_as or CallResult.ERROR
+            call.error = error
         # Here, before the task is quite done, so that the next call starts in the same step of the loop.
-        self._end(run)
+        self._end(call)
 
-    async def _handle(self, run: Run) -> None:
-        messages = [delivery.message for delivery in run.deliveries]
+    async def _handle(self, call: Call) -> None:
+        messages = [delivery.message for delivery in call.deliveries]
         message_at_work.set(messages[0])
         args: tuple[Any, ...] = (messages,)
-        if run.handler.is_async:
-            if run.handler.wants_context:
-                run.context = HandlerContext(run.deliveries, self._keeper, run.timeout_seconds)
-                args = (messages, run.context)
-            await run.handler.function(*args)
+        if call.handler.is_async:
+            if call.handler.wants_context:
+                call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
+                args = (messages, call.context)
+            await call.handler.function(*args)
             return
         loop = asyncio.get_running_loop()
-        if run.handler.wants_context:
-            run.context = SyncHandlerContext(run.deliveries, self._keeper, run.timeout_seconds, loop)
-            args = (messages, run.context)
+        if call.handler.wants_context:
+            call.context = SyncHandlerContext(call.deliveries, self._holder, call.timeout_seconds, loop)
+            args = (messages, call.context)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="memsched-handler")
-        run.thread = self._threads.submit(contextvars.copy_context().run, _in_thread, run.handler.function, *args)
-        result = await asyncio.wrap_future(run.thread)
+        call.thread = self._threads.submit(contextvars.copy_context().run, _in_thread, call.handler.function, *args)
+        result = await asyncio.wrap_future(call.thread)
         if asyncio.iscoroutine(result):  # a plain function that returns a coroutine, such as a lambda
             await result
 
-    def _end(self, run: Run) -> None:
+    def _end(self, call: Call) -> None:
         """The task of a call is over: report its outcome, and free its place unless its thread still runs."""
-        if run.over:
+        if call.over:
             return
-        run.over = True
-        if not run.reported:
-            run.reported = True
-            run.verdict = run.verdict or run.cancelled_as or Verdict.SHUTDOWN
-            self._ended.append(run)
-        if run.thread is not None and not run.thread.done():
+        call.over = True
+        if not call.reported:
+            call.reported = True
+            call.result = call.result or call.cancelled_as or CallResult.SHUTDOWN
+            self._ended.append(call)
+        if call.thread is not None and not call.thread.done():
             loop = asyncio.get_running_loop()
-            run.thread.add_done_callback(lambda _: _soon(loop, self._thread_ended, run))
+            call.thread.add_done_callback(lambda _: _soon(loop, self._thread_ended, call))
         else:
-            self._free(run)
+            self._free(call)
         self._on_change()
 
-    def _thread_ended(self, run: Run) -> None:
-        self._free(run)
+    def _thread_ended(self, call: Call) -> None:
+        self._free(call)
         self._on_change()
 
-    def _free(self, run: Run) -> None:
-        label = self._labels[run.label]
-        label.running.discard(run)
+    def _free(self, call: Call) -> None:
+        label = self._labels[call.label]
+        label.running.discard(call)
         self._occupied -= 1
-        label.buffer.release(run.cube)
+        label.buffer.release(call.cube)
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
-        if self._newcomers_at > asyncio.get_running_loop().time():
+        if self._isolation.gives_precedence:
             self._look_again()
         else:
             self.start_ready()
 
-    # -- suspects ------------------------------------------------------------------------------------------------
+    # -- suspects of killing their worker ------------------------------------------------------------------------
 
-    def _admits(self, delivery: Delivery) -> bool:
-        """Of the messages whose worker died one starts at a time, so that the one that kills it is found out.
+    @property
+    def probation(self) -> tuple[Call, float] | None:
+        """The call on probation that other messages wait for, and the loop.time() at which they need not any more."""
+        waited_for = any(label.buffer.parked for label in self._labels.values())
+        return self._isolation.probation if waited_for else None
 
-        For a moment nothing else starts with it, and nothing has just started: otherwise it could be blamed for the
-        deed of a killer that nobody suspects yet.
-        """
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not delivery.suspect:
-            return self._on_probation is None and now >= self._newcomers_at
-        if self._on_probation is not None or (delivery.strict and self._suspects):
-            return False
-        running = (run.started for label in self._labels.values() for run in label.running)
-        at = max(running, default=-math.inf) + _PROBATION_SECONDS
-        if now >= at:
-            return True
-        self._newcomers_at = at + _PRECEDENCE_SECONDS
-        for moment in (at, self._newcomers_at):
-            loop.call_at(moment, self._look_again)
-        return False
-
-    def awaiting_parole(self) -> tuple[Run, float] | None:
-        """A suspect that others wait for, and the loop.time() at which they may start beside it."""
-        run = self._on_probation
-        if run is None or run.over or not any(label.buffer.parked for label in self._labels.values()):
-            return None
-        return run, run.started + _PROBATION_SECONDS
-
-    def parole(self, run: Run) -> None:
-        """The server knows that it is not alone any more."""
-        if self._on_probation is run:
-            self._on_probation = None
-            self._look_again()
-
-    def _acquit(self, delivery: Delivery) -> None:
-        """The server knows its outcome. Not sooner: until then a death would be put down to it."""
-        if self._on_probation is self._suspects.pop(delivery):
-            self._on_probation = None
-        self._look_again()
+    def end_probation(self, call: Call) -> None:
+        """The server knows that others may start beside it."""
+        self._isolation.end_probation(call)
 
     def _look_again(self) -> None:
         """What was not admitted may be now."""
@@ -279,7 +242,7 @@ class Dispatcher:
 
     # -- what comes out ------------------------------------------------------------------------------------------
 
-    def take_ended(self) -> list[Run]:
+    def take_ended(self) -> list[Call]:
         """The calls that ended since the last look, to be reported."""
         ended = list(self._ended)
         self._ended.clear()
@@ -292,8 +255,7 @@ class Dispatcher:
             if self.held.get(key) is delivery:
                 del self.held[key]
                 self._finished_since += 1
-            if delivery in self._suspects:
-                self._acquit(delivery)
+            self._isolation.finished(delivery)
 
     def lose(self, deliveries: Iterable[Delivery]) -> None:
         """They belong to other workers now: forget those that wait, cancel the calls of those that run."""
@@ -304,31 +266,35 @@ class Dispatcher:
             self.drop([delivery])
             label = self._labels[delivery.lane.label]
             label.buffer.remove([delivery])
-            for run in list(label.running):
-                if delivery in run.deliveries:
-                    self._cancel(run, Verdict.LOST)
+            for call in list(label.running):
+                if delivery in call.deliveries:
+                    self._cancel(call, CallResult.LOST)
 
     # -- limits of time ------------------------------------------------------------------------------------------
 
-    def running(self) -> list[Run]:
+    def running(self) -> list[Call]:
         """The calls whose outcome is not known yet."""
-        return [run for label in self._labels.values() for run in label.running if not run.reported]
+        return [call for call in self._occupying() if not call.reported]
+
+    def _occupying(self) -> Iterator[Call]:
+        """The calls that have a place."""
+        return (call for label in self._labels.values() for call in label.running)
 
     def watch(self) -> float:
-        """Cancel calls that ran too long; gives the seconds until the next look is needed."""
+        """Cancel calls that ran too long; returns the seconds until the next look is needed."""
         now = asyncio.get_running_loop().time()
         next_look = math.inf
-        for run in self.running():
-            if run.cancelled_as is not None:
-                until = run.cancelled_at + _UNWIND_SECONDS - now
+        for call in self.running():
+            if call.cancelled_as is not None:
+                until = call.cancelled_at + _UNWIND_SECONDS - now
                 if until <= 0:
-                    self._abandon(run)
+                    self._abandon(call)
                     continue
-            elif run.timeout_seconds:
-                until = run.started + run.timeout_seconds - now
+            elif call.timeout_seconds:
+                until = call.started + call.timeout_seconds - now
                 if until <= 0:
-                    run.error = HandlerTimeout(run.label, run.timeout_seconds)
-                    self._cancel(run, Verdict.TIMEOUT)
+                    call.error = HandlerTimeout(call.label, call.timeout_seconds)
+                    self._cancel(call, CallResult.TIMEOUT)
                     until = _UNWIND_SECONDS
             else:
                 continue
@@ -337,32 +303,32 @@ class Dispatcher:
 
     def cancel_all(self) -> None:
         """The grace time is over."""
-        for run in self.running():
-            self._cancel(run, Verdict.SHUTDOWN)
+        for call in self.running():
+            self._cancel(call, CallResult.SHUTDOWN)
 
-    def _cancel(self, run: Run, verdict: Verdict) -> None:
-        if run.cancelled_as is None and not run.reported and run.task is not None:
-            run.cancelled_as = verdict
-            run.cancelled_at = asyncio.get_running_loop().time()
-            run.task.cancel()
+    def _cancel(self, call: Call, result: CallResult) -> None:
+        if call.cancelled_as is None and not call.reported and call.task is not None:
+            call.cancelled_as = result
+            call.cancelled_at = asyncio.get_running_loop().time()
+            call.task.cancel()
 
-    def _abandon(self, run: Run) -> None:
+    def _abandon(self, call: Call) -> None:
         """A handler that ignores its cancellation: its messages go on without it, its place stays taken."""
         log.error(
             "handler ignores its cancellation; its messages are given to others, its place stays taken until it ends",
             action="handler.stuck",
-            label=run.label,
-            verdict=run.cancelled_as,
+            label=call.label,
+            verdict=call.cancelled_as,
         )
-        run.verdict = run.cancelled_as
-        run.reported = True
-        self._ended.append(run)
+        call.result = call.cancelled_as
+        call.reported = True
+        self._ended.append(call)
         self._on_change()
 
     # -- end -----------------------------------------------------------------------------------------------------
 
     def empty_buffers(self) -> list[Delivery]:
-        """Stop starting; gives the messages that were waiting."""
+        """Stop starting; returns the messages that were waiting."""
         return [delivery for label in self._labels.values() for delivery in label.buffer.clear()]
 
     def close(self) -> None:
@@ -395,7 +361,7 @@ def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
         raise RuntimeError("the handler raised StopIteration") from error
 
 
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[Run], None], run: Run) -> None:
+def _soon(loop: asyncio.AbstractEventLoop, tell: Callable[[Call], None], call: Call) -> None:
     """From a handler's thread; after the loop is closed there is nobody to tell."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(call, run)
+        loop.call_soon_threadsafe(tell, call)

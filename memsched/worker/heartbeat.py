@@ -1,21 +1,20 @@
-"""Keeps this worker's claims alive, learns which ones it has lost, and says that the worker lives."""
+"""The heartbeat: renews this worker's leases, learns which ones it has lost, and says that the worker lives."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import replace
 
-from memsched.broker.keys import Keys, Lane
-from memsched.broker.scripting import Command
+from memsched.broker.keys import Lane
 from memsched.queue.delivery import Delivery
 from memsched.queue.leases import Leases
-from memsched.queue.workers import Registry
+from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
-from memsched.worker.pipeline import Exchange, unanswered
+from memsched.worker.pipeline import Request, one_way
 from memsched.worker.reporter import Tally
 
 _MARK_AFTER_SECONDS = 0.05
@@ -25,22 +24,20 @@ _MARK_AFTER_SECONDS = 0.05
 class Heartbeat:
     """The signs of life of a worker and of what it runs, each when it is due.
 
-    A claim is renewed every third of its min idle: two missed beats still leave a margin.
+    A lease is renewed every third of its min idle: two missed renewals still leave a margin.
     """
 
     def __init__(
         self,
         settings: Settings,
-        keys: Keys,
         orchestrator: Orchestrator,
         leases: Leases,
-        registry: Registry,
+        registry: WorkerRegistry,
         dispatcher: Dispatcher,
         tally: Tally,
         on_lost: Callable[[Iterable[Delivery]], None],
     ) -> None:
         self._settings = settings
-        self._keys = keys
         self._orchestrator = orchestrator
         self._leases = leases
         self._registry = registry
@@ -59,20 +56,20 @@ class Heartbeat:
         if not self._dispatcher.held:
             return self._beat_at
         renewal = min(last + self._interval(lane) for lane, last in self._renewed_at.items())
-        unmarked = any(not run.deliveries[-1].marked for run in self._dispatcher.running())
-        waiting = self._dispatcher.awaiting_parole()
+        unmarked = any(not call.deliveries[-1].marked for call in self._dispatcher.running())
+        on_probation = self._dispatcher.probation
         return min(
             self._beat_at,
             renewal,
             now + _MARK_AFTER_SECONDS if unmarked else math.inf,
-            waiting[1] if waiting else math.inf,
+            on_probation[1] if on_probation else math.inf,
         )
 
-    def exchanges(self, now: float) -> Iterable[Exchange]:
+    def requests(self, now: float) -> Iterable[Request]:
         """What is due now."""
         yield from self._renewals(now)
         yield from self._marks()
-        yield from self._paroles(now)
+        yield from self._probation(now)
         if now >= self._beat_at:
             self._beat_at = now + self._settings.beat_seconds
             yield from self._beats()
@@ -80,7 +77,7 @@ class Heartbeat:
     def _interval(self, lane: Lane) -> float:
         return self._orchestrator.min_idle_ms(lane.label) / 3000
 
-    def _renewals(self, now: float) -> Iterable[Exchange]:
+    def _renewals(self, now: float) -> Iterable[Request]:
         due: dict[Lane, list[Delivery]] = {
             lane: [] for lane, last in self._renewed_at.items() if now - last >= self._interval(lane)
         }
@@ -93,31 +90,31 @@ class Heartbeat:
             self._renewed_at[lane] = now
             if deliveries:
                 command = self._leases.renew(lane, [delivery.entry_id for delivery in deliveries])
-                yield Exchange(command, self._lost_of(deliveries))
+                yield Request(command, self._lost_of(deliveries))
 
-    def _marks(self) -> Iterable[Exchange]:
+    def _marks(self) -> Iterable[Request]:
         """The status says ``in_progress`` for those that have been running for a moment."""
         before = time.time() - _MARK_AFTER_SECONDS
         lanes: dict[Lane, list[Delivery]] = {}
-        for run in self._dispatcher.running():
-            for delivery in run.deliveries:
+        for call in self._dispatcher.running():
+            for delivery in call.deliveries:
                 if not delivery.marked and not delivery.lost and 0 < delivery.started <= before:
                     delivery.marked = True
                     lanes.setdefault(delivery.lane, []).append(delivery)
         for lane, deliveries in lanes.items():
-            yield Exchange(self._leases.mark(lane, deliveries), self._lost_of(deliveries))
+            yield Request(self._leases.mark(lane, deliveries), self._lost_of(deliveries))
 
-    def _paroles(self, now: float) -> Iterable[Exchange]:
-        waiting = self._dispatcher.awaiting_parole()
-        if waiting is None or waiting[1] > now:
+    def _probation(self, now: float) -> Iterable[Request]:
+        on_probation = self._dispatcher.probation
+        if on_probation is None or on_probation[1] > now:
             return
-        run, delivery = waiting[0], waiting[0].deliveries[0]
+        call, delivery = on_probation[0], on_probation[0].deliveries[0]
 
         def receive(lost_ids: Sequence[str]) -> None:
             self._lost_of([delivery])(lost_ids)
-            self._dispatcher.parole(run)
+            self._dispatcher.end_probation(call)
 
-        yield Exchange(self._leases.parole(delivery), receive)
+        yield Request(self._leases.end_probation(delivery), receive)
 
     def _lost_of(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:
@@ -133,11 +130,9 @@ class Heartbeat:
 
         return receive
 
-    def _beats(self) -> Iterable[Exchange]:
+    def _beats(self) -> Iterable[Request]:
         worker_id = self._leases.worker_id
-        yield unanswered(self._registry.beat(worker_id))
+        yield one_way(self._registry.beat(worker_id))
         if self._tally != self._told:
-            fields = self._tally.as_fields()
-            self._told = Tally(**{name: int(value) for name, value in fields.items()})
-            flat: list[Any] = [text for pair in fields.items() for text in pair]
-            yield unanswered(Command(("HSET", self._keys.worker(worker_id), *flat), lambda reply: reply))
+            self._told = replace(self._tally)
+            yield one_way(self._registry.tell(worker_id, self._tally.as_numbers()))

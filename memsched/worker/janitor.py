@@ -1,4 +1,4 @@
-"""Tidies up after workers that are gone, and finds lanes that are new."""
+"""The janitor: removes what dead workers left (their consumers, their registration), and finds lanes that are new."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memsched.errors import UnreachableError
 from memsched.logs import exception_field
 from memsched.queue.lanes import ensure_groups, known_lanes
 from memsched.queue.leases import Leases
-from memsched.queue.workers import Registry
+from memsched.queue.workers import WorkerRegistry
 from memsched.worker.cycle import Cycle
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,9 @@ _EVERY_SECONDS = 15.0
 class Janitor:
     """Removes dead workers once they own nothing, and adds lanes of this worker's labels as they appear."""
 
-    def __init__(self, server: Server, keys: Keys, registry: Registry, cycle: Cycle, labels: Sequence[str]) -> None:
+    def __init__(
+        self, server: Server, keys: Keys, registry: WorkerRegistry, cycle: Cycle, labels: Sequence[str]
+    ) -> None:
         self._server = server
         self._keys = keys
         self._registry = registry
@@ -50,13 +52,17 @@ class Janitor:
             await ensure_groups(self._server, new)
             self._cycle.watch_lanes(new)
         for worker_id in await self._registry.silent():
-            if await forget_worker(self._server, self._keys, worker_id, lanes):
-                await self._registry.remove(worker_id)
+            if await remove_worker(self._server, self._keys, self._registry, worker_id, lanes):
                 log.info("a dead worker that owns nothing is removed", action="worker.removed", worker_id=worker_id)
 
 
-async def forget_worker(server: Server, keys: Keys, worker_id: str, lanes: Iterable[Lane]) -> bool:
-    """Remove a worker's consumers where they own nothing; whether that was everywhere."""
+async def remove_worker(
+    server: Server, keys: Keys, registry: WorkerRegistry, worker_id: str, lanes: Iterable[Lane]
+) -> bool:
+    """Remove a worker's consumers where they own nothing, and deregister it if that was everywhere; whether it was."""
     leases = Leases(keys, worker_id)
-    replies = await server.run([leases.forget(lane) for lane in lanes])
-    return all(reply == 0 for reply in replies)
+    replies = await server.run([leases.remove_consumer(lane) for lane in lanes])
+    owns_nothing = all(reply == 0 for reply in replies)
+    if owns_nothing:
+        await registry.remove(worker_id)
+    return owns_nothing

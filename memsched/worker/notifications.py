@@ -1,4 +1,4 @@
-"""Listens for hints: another process left something that this one would find only by the clock."""
+"""Notifications over pub/sub: another process left something that this one would find only by the clock."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ from memsched.broker.scripting import as_text
 log = structlog.get_logger(__name__)
 
 
-class Hints:
-    """Passes hints on (see hint.lua). They may be lost, so the receiver looks everywhere after a new subscription."""
+class Notifications:
+    """Passes notifications on (see notify.lua).
+
+    They may be lost, so the receiver looks everywhere after a new subscription.
+
+    Args:
+        on_notification: called with what there is (``claimable``, ``due``) and the lane's name.
+    """
 
     def __init__(
         self,
         server: Server,
         keys: Keys,
-        on_hint: Callable[[str, str], None],
+        on_notification: Callable[[str, str], None],
         look_everywhere: Callable[[], None],
     ) -> None:
         self._server = server
         self._keys = keys
-        self._on_hint = on_hint
+        self._on_notification = on_notification
         self._look_everywhere = look_everywhere
 
     async def run(self) -> None:
@@ -44,7 +50,7 @@ class Hints:
                             self._look_everywhere()
                         if message is not None and message.get("type") == "message":
                             kind, _, lane = as_text(message["data"]).split(" ", 2)
-                            self._on_hint(kind, lane)
+                            self._on_notification(kind, lane)
                 finally:
                     await subscription.aclose()  # type: ignore[no-untyped-call]
             except NO_ANSWER as error:

@@ -57,7 +57,7 @@ class Outbox:
                     log.error(told, action="outbox.failed", **exception_field(error))
 
     async def drain(self, lane: Lane) -> int:
-        """Send on what waits in one outbox; gives how many follow-ups that were."""
+        """Send on what waits in one outbox; returns how many follow-ups that were."""
         sent = 0
         while page := await self._server.execute("LRANGE", lane.outbox, 0, _PAGE - 1):
             for row in page:

@@ -1,22 +1,35 @@
-"""What a duty has to say to the server in the next round trip, and who understands the answer."""
+"""The pipeline: what the duties of a worker ask of the server goes in one round trip, each reply to whoever asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memsched.broker.client import Server
 from memsched.broker.scripting import Command
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class Request:
     """One command, and what is done with its parsed reply. Not called when the server refused the command."""
 
     command: Command[Any]
     receive: Callable[[Any], None]
 
 
-def unanswered(command: Command[Any]) -> Exchange:
+def one_way(command: Command[Any]) -> Request:
     """A command whose reply says nothing."""
-    return Exchange(command, lambda _: None)
+    return Request(command, lambda _: None)
+
+
+async def send(
+    server: Server, requests: Sequence[Request], on_refused: Callable[[Command[Any], Exception], Awaitable[None]]
+) -> None:
+    """Send all requests in one round trip, and pass their replies on. Raises UnreachableError: nobody got a reply."""
+    replies = await server.run([request.command for request in requests])
+    for request, reply in zip(requests, replies, strict=True):
+        if isinstance(reply, Exception):
+            await on_refused(request.command, reply)
+        else:
+            request.receive(reply)

@@ -1,4 +1,4 @@
-"""What this worker reads, and how: with the next round trip while there is something, waiting at the server while not.
+"""The reader: fetches with the next round trip while there is something, and by a blocking read while there is not.
 
 A lane is *hot* while its last read brought all that was asked for. Hot lanes are read in every turn, by the weights
 of their priorities; for the others one read waits at the server. Nobody else reads, so room is promised once.
@@ -14,29 +14,29 @@ from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, Lane
 from memsched.broker.scripting import Command, as_text
 from memsched.errors import UnreachableError
-from memsched.queue.delivery import Delivery, Malformed, read_entry, read_streams
+from memsched.queue.delivery import Delivery, Entry, read_entry, read_streams
 from memsched.queue.leases import Leases
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, WeightedTurns
-from memsched.worker.cancellation import end
+from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
-from memsched.worker.pipeline import Exchange
+from memsched.worker.pipeline import Request
 
 _BLOCKED_READ_COUNT = 16
-_STRANDED_AT_ONCE = 10_000
-
-Entries = list[Delivery | Malformed]
+_PENDING_AT_ONCE = 10_000
 
 
 def _raw(reply: Any) -> Any:
     return reply
 
 
-class Reading:
+class Reader:
     """The reads of one worker.
 
-    on_received: gets what was read. wake: asks for a turn of the cycle.
+    Args:
+        on_received: gets what was read.
+        wake: asks for a turn of the cycle.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Reading:
         orchestrator: Orchestrator,
         leases: Leases,
         dispatcher: Dispatcher,
-        on_received: Callable[[Entries], None],
+        on_received: Callable[[list[Entry]], None],
         wake: Callable[[], None],
     ) -> None:
         self._server = server
@@ -62,7 +62,8 @@ class Reading:
         self._turns = WeightedTurns()
         self._waiting: dict[tuple[Lane, ...], tuple[asyncio.Task[Any], int]] = {}
         """Reads that wait at the server, and how much each may bring of a lane."""
-        self._stranded: set[Lane] = set()
+        self._unsure: set[Lane] = set()
+        """Lanes in which a reply was lost that may have given us messages."""
         self.on = True
 
     def add(self, lanes: Iterable[Lane]) -> None:
@@ -85,7 +86,7 @@ class Reading:
 
     # -- reads in a round trip -----------------------------------------------------------------------------------
 
-    def exchanges(self) -> Iterable[Exchange]:
+    def requests(self) -> Iterable[Request]:
         """Of each hot lane its share of the room; of the others, which may have got something, a little."""
         if not self._server.blocking:
             self._hot.update(self._lanes.values())
@@ -93,12 +94,12 @@ class Reading:
         if not self.on or room <= 0 or not self._hot:
             return
         for lane, count in self._shares(room).items():
-            yield Exchange(Command(self._leases.read([lane], count), _raw), self._receiver(lane, count))
+            yield Request(Command(self._leases.read([lane], count), _raw), self._receiver(lane, count))
         waiting = {lane for group in self._waiting for lane in group}
         cold = tuple(lane for lane in self._lanes.values() if lane not in self._hot and lane not in waiting)
         for group in [(lane,) for lane in cold] if self._server.clustered else [cold]:
             if group:
-                yield Exchange(Command(self._leases.read(group, 1), _raw), self._receive_from_cold)
+                yield Request(Command(self._leases.read(group, 1), _raw), self._receive_from_cold)
 
     def _shares(self, room: int) -> dict[Lane, int]:
         weights = {lane: WEIGHTS[self._orchestrator.priority(lane.label)] for lane in self._hot}
@@ -159,7 +160,7 @@ class Reading:
             if task.cancelled():
                 continue
             if (error := task.exception()) is not None:
-                self._stranded.update(group)
+                self._unsure.update(group)
                 if isinstance(error, UnreachableError):
                     raise error
                 self._hot.update(group)  # the next turn meets the error where it is dealt with
@@ -175,24 +176,24 @@ class Reading:
     async def stop(self) -> None:
         """Take nothing more. What a read was given already is handed back with everything else at the end."""
         self.on = False
-        await end(task for task, _ in self._waiting.values())
+        await cancel_and_wait(task for task, _ in self._waiting.values())
         self._waiting.clear()
 
     # -- after a broken connection -------------------------------------------------------------------------------
 
-    def answers_may_be_missing(self) -> None:
+    def replies_may_be_lost(self) -> None:
         """A round trip broke off."""
-        self._stranded.update(self._lanes.values())
+        self._unsure.update(self._lanes.values())
 
-    async def adopt_stranded(self) -> None:
+    async def read_own_pending(self) -> None:
         """What the server gave us in an answer that never arrived is ours, and we do not know it.
 
         Nobody else would claim it while we live and renew, so it is looked up in the pending list.
         """
         waiting = {lane for group in self._waiting for lane in group}
-        for lane in [lane for lane in self._stranded if lane not in waiting]:
+        for lane in [lane for lane in self._unsure if lane not in waiting]:
             worker_id = self._leases.worker_id
-            page = Command(("XPENDING", lane.stream, GROUP, "-", "+", _STRANDED_AT_ONCE, worker_id), _raw)
+            page = Command(("XPENDING", lane.stream, GROUP, "-", "+", _PENDING_AT_ONCE, worker_id), _raw)
             (rows,) = await self._server.run([page])
             for entry_id, _, _, count in () if isinstance(rows, Exception) else rows:
                 if (lane.name, as_text(entry_id)) not in self._dispatcher.held:
@@ -201,7 +202,7 @@ class Reading:
                         if isinstance(entry, Delivery):
                             entry.has_past = True  # it may have been claimed: there may be a checkpoint
                         self._on_received([entry])
-            self._stranded.discard(lane)
+            self._unsure.discard(lane)
 
 
 def _pairs(reply: Any) -> Iterable[tuple[bytes, Any]]:

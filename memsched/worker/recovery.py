@@ -1,4 +1,7 @@
-"""Looks after lanes by the clock, or sooner at a hint: claims what is idle, promotes what is due."""
+"""Recovery: claims messages whose worker is silent or dead, and promotes delayed ones that are due.
+
+By the clock, or sooner at a notification.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,16 @@ from dataclasses import dataclass, field
 
 from memsched.broker.keys import Lane
 from memsched.queue.delayed import MOST_AT_ONCE, promote
-from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.delivery import Entry
 from memsched.queue.leases import Leases
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
-from memsched.worker.pipeline import Exchange
+from memsched.worker.pipeline import Request
 
 _PROMOTE_EVERY_SECONDS = 30.0
-"""Without any hint. A hint tells at once when something becomes due earlier; this is for hints that were lost."""
+"""A notification tells at once when something becomes due earlier; this is for those that were lost."""
 _AT_MOST_EVERY_SECONDS = 0.02
 _CLAIM_AT_ONCE = 100
-
-Entries = list[Delivery | Malformed]
 
 
 @dataclass(slots=True)
@@ -31,13 +32,13 @@ class LaneWatch:
     claim_at: float = 0.0
     promote_at: float = 0.0
     cursor: str = "-"
-    hinted_since: set[str] = field(default_factory=set)
-    """What was hinted at after the look was sent whose answer is awaited: the answer may not know of it yet."""
+    notified_since: set[str] = field(default_factory=set)
+    """What we were notified of after the look was sent whose answer is awaited: the answer may not know of it yet."""
 
     def claimed(self, now: float, cursor: str, taken: int, asked: int, min_idle_ms: int) -> None:
         """A claim was made: again at once while there may be more, otherwise after a quarter of the min idle."""
-        if "claimable" in self.hinted_since:
-            self.hinted("claimable")
+        if "claimable" in self.notified_since:
+            self.notified("claimable")
             return
         self.cursor = cursor
         if taken == asked or cursor != "-":
@@ -47,14 +48,14 @@ class LaneWatch:
 
     def promoted(self, now: float, count: int, until_next: float | None) -> None:
         later = _PROMOTE_EVERY_SECONDS * random.uniform(0.9, 1.1)
-        if count >= MOST_AT_ONCE or "due" in self.hinted_since:
+        if count >= MOST_AT_ONCE or "due" in self.notified_since:
             self.promote_at = now
         else:
             self.promote_at = now + max(_AT_MOST_EVERY_SECONDS, min(later, later if until_next is None else until_next))
 
-    def hinted(self, kind: str) -> None:
+    def notified(self, kind: str) -> None:
         """Another process says that there is something to pick up."""
-        self.hinted_since.add(kind)
+        self.notified_since.add(kind)
         if kind == "claimable":
             self.claim_at = 0.0
             self.cursor = "-"
@@ -67,8 +68,8 @@ def claim_interval(min_idle_ms: int) -> float:
     return min(15.0, max(0.25, min_idle_ms / 4000))
 
 
-class Lookout:
-    """The watches over all lanes of this worker."""
+class Recovery:
+    """Looks after all lanes of this worker, each when it is due."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Lookout:
         leases: Leases,
         dispatcher: Dispatcher,
         clock: Callable[[], float],
-        on_claimed: Callable[[Entries], None],
+        on_claimed: Callable[[list[Entry]], None],
     ) -> None:
         self._orchestrator = orchestrator
         self._leases = leases
@@ -88,18 +89,18 @@ class Lookout:
     def add(self, lane: Lane) -> None:
         self._watches[lane] = LaneWatch(lane)
 
-    def hint(self, kind: str, lane: Lane) -> bool:
-        """Whether the hint is about a lane of ours."""
+    def notified(self, kind: str, lane: Lane) -> bool:
+        """Take a notification; whether it is about a lane of ours."""
         watch = self._watches.get(lane)
         if watch is not None:
-            watch.hinted(kind)
+            watch.notified(kind)
         return watch is not None
 
     def look_everywhere(self) -> None:
-        """Hints may have been missed."""
+        """Notifications may have been missed."""
         for watch in self._watches.values():
-            watch.hinted("claimable")
-            watch.hinted("due")
+            watch.notified("claimable")
+            watch.notified("due")
 
     def next_at(self) -> float:
         """When a look is due, in loop.time()."""
@@ -108,7 +109,7 @@ class Lookout:
             times += [watch.claim_at for watch in self._watches.values()]
         return min(times, default=math.inf)
 
-    def exchanges(self, now: float) -> Iterable[Exchange]:
+    def requests(self, now: float) -> Iterable[Request]:
         """The looks that are due now."""
         # What a waiting read may bring is not kept free: one that waits for good must not keep us from claiming.
         room = self._dispatcher.room
@@ -120,20 +121,20 @@ class Lookout:
             if watch.promote_at <= now:
                 yield self._promote(watch)
 
-    def _claim(self, watch: LaneWatch, asked: int) -> Exchange:
+    def _claim(self, watch: LaneWatch, asked: int) -> Request:
         min_idle_ms = self._orchestrator.min_idle_ms(watch.lane.label)
 
-        def receive(reply: tuple[str, Entries]) -> None:
+        def receive(reply: tuple[str, list[Entry]]) -> None:
             cursor, taken = reply
             watch.claimed(self._clock(), cursor, len(taken), asked, min_idle_ms)
             self._on_claimed(taken)
 
-        watch.hinted_since.discard("claimable")
-        return Exchange(self._leases.claim(watch.lane, min_idle_ms, asked, watch.cursor), receive)
+        watch.notified_since.discard("claimable")
+        return Request(self._leases.claim(watch.lane, min_idle_ms, asked, watch.cursor), receive)
 
-    def _promote(self, watch: LaneWatch) -> Exchange:
+    def _promote(self, watch: LaneWatch) -> Request:
         def receive(reply: tuple[int, float | None]) -> None:
             watch.promoted(self._clock(), *reply)
 
-        watch.hinted_since.discard("due")
-        return Exchange(promote(watch.lane), receive)
+        watch.notified_since.discard("due")
+        return Request(promote(watch.lane), receive)

@@ -1,4 +1,4 @@
-"""Keeps N worker processes running, and hands a dead one's messages over at once."""
+"""The supervisor: keeps N worker processes running, and hands a dead one's messages over at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memsched.broker.keys import Keys
 from memsched.errors import MemschedError, UnreachableError
 from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
-from memsched.queue.workers import Registry
+from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
 from memsched.worker.worker import new_worker_id
 
@@ -44,7 +44,8 @@ class _Child:
 class Supervisor:
     """Starts worker processes, replaces those that die, and stops them all at SIGTERM or SIGINT.
 
-    environment: for the children, over this process's own.
+    Args:
+        environment: for the children, over this process's own.
     """
 
     def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
@@ -58,7 +59,7 @@ class Supervisor:
         self._exit_code = 0
 
     async def run(self) -> int:
-        """Until a signal, or until no child can ever start; gives the exit code."""
+        """Until a signal, or until no child can ever start; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
@@ -146,7 +147,7 @@ class Supervisor:
         assert server is not None
 
         async def attempt() -> int:
-            await Registry(server, self._keys, self._settings.worker_ttl_seconds).declare_dead(worker_id)
+            await WorkerRegistry(server, self._keys, self._settings.worker_ttl_seconds).declare_dead(worker_id)
             leases = Leases(self._keys, worker_id)
             lanes = await known_lanes(server, self._keys)
             replies = await server.run([leases.handover(lane) for lane in lanes]) if lanes else []
@@ -183,7 +184,7 @@ def _describe(code: int) -> str:
 
 
 def run_supervisor(settings: Settings, environment: Mapping[str, str] | None = None) -> int:
-    """Run workers until told to stop; gives the exit code. Raises ServerUnreachable if there is no server."""
+    """Run workers until told to stop; returns the exit code. Raises ServerUnreachable if there is no server."""
 
     async def main() -> int:
         return await Supervisor(settings, environment).run()

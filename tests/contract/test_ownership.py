@@ -20,7 +20,7 @@ from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery, read_streams
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
-from memsched.queue.outcomes import Burial, FollowUp, Outcomes, Retry
+from memsched.queue.outcomes import FollowUp, GiveUp, Outcomes, Retry
 from memsched.queue.submit import Producer
 
 MIN_IDLE_MS = 60_000
@@ -129,8 +129,10 @@ async def retry(actor: Actor, held: list[Delivery]) -> Any:
     return await actor.server.call(actor.outcomes.retry(actor.lane, retries))
 
 
-async def bury(actor: Actor, held: list[Delivery]) -> Any:
-    return await actor.server.call(actor.outcomes.bury(actor.lane, [Burial(one, "errors", "no", {}) for one in held]))
+async def dead_letter(actor: Actor, held: list[Delivery]) -> Any:
+    return await actor.server.call(
+        actor.outcomes.dead_letter(actor.lane, [GiveUp(one, "errors", "no", {}) for one in held])
+    )
 
 
 async def checkpoint(actor: Actor, held: list[Delivery]) -> Any:
@@ -145,7 +147,7 @@ async def mark(actor: Actor, held: list[Delivery]) -> Any:
     return await actor.server.call(actor.leases.mark(actor.lane, held))
 
 
-FENCED = [settle, conclude, conclude_through_the_outbox, retry, bury, checkpoint, renew, mark]
+FENCED = [settle, conclude, conclude_through_the_outbox, retry, dead_letter, checkpoint, renew, mark]
 
 
 async def everything(place: Place) -> list[Any]:
@@ -202,7 +204,7 @@ async def test_all_or_nothing_when_one_of_a_batch_was_lost(place: Place, attempt
     assert "checkpoint" not in await place.task(held[-1].message)
 
 
-@pytest.mark.parametrize("attempt", [settle, retry, bury, renew, mark], ids=lambda attempt: attempt.__name__)
+@pytest.mark.parametrize("attempt", [settle, retry, dead_letter, renew, mark], ids=lambda attempt: attempt.__name__)
 async def test_what_is_still_ours_is_done_though_another_was_lost(place: Place, attempt: Attempt) -> None:
     zombie, owner = place.actor("zombie"), place.actor("owner")
     await place.submit(*messages(5))
@@ -307,18 +309,18 @@ async def test_what_is_handed_back_keeps_its_place_and_its_budget(place: Place) 
     assert all(one.attempts["crashes"] == 0 and not one.suspect for one in again)
 
 
-async def test_a_consumer_that_owns_something_is_not_forgotten(place: Place) -> None:
+async def test_a_consumer_that_owns_something_is_not_removed(place: Place) -> None:
     worker = place.actor("worker")
     await place.submit(*messages(2))
     held = await worker.read()
-    before = await worker.server.call(worker.leases.forget(place.lane))
+    before = await worker.server.call(worker.leases.remove_consumer(place.lane))
     owned = await place.owners()
     await worker.settle(held)
 
     assert before > 0
     assert len(owned) == 2
-    assert await worker.server.call(worker.leases.forget(place.lane)) == 0
-    assert await worker.server.call(worker.leases.forget(place.keys.lane("never used", "", ""))) == 0
+    assert await worker.server.call(worker.leases.remove_consumer(place.lane)) == 0
+    assert await worker.server.call(worker.leases.remove_consumer(place.keys.lane("never used", "", ""))) == 0
 
 
 async def test_thousands_of_messages_can_be_renewed_and_handed_back_at_once(place: Place) -> None:
@@ -365,15 +367,17 @@ class Mortal:
         self.held = held
         self.number = 0
 
-    async def next_worker(self, *, runs: bool, alone: bool = True, parole: bool = False, dies: bool = True) -> Delivery:
+    async def next_worker(
+        self, *, runs: bool, alone: bool = True, off_probation: bool = False, dies: bool = True
+    ) -> Delivery:
         self.number += 1
         worker = self.place.actor(f"worker-{self.number}")
         (self.held,) = await worker.claim()
         claimed = self.held
         if runs:
             assert (await worker.begin(self.held, alone=alone))[0]
-        if parole:
-            await worker.server.call(worker.leases.parole(self.held))
+        if off_probation:
+            await worker.server.call(worker.leases.end_probation(self.held))
         if dies:
             await worker.dies()
         else:
@@ -410,23 +414,23 @@ async def test_a_suspect_that_only_waited_in_a_dead_worker_is_not_blamed(mortal:
     assert await crashes_seen_by_the_next(mortal) == 1
 
 
-@pytest.mark.parametrize(("alone", "parole"), [(False, False), (True, True)])
+@pytest.mark.parametrize(("alone", "off_probation"), [(False, False), (True, True)])
 async def test_a_suspect_that_died_beside_others_is_not_blamed_but_runs_alone_next(
-    mortal: Mortal, alone: bool, parole: bool
+    mortal: Mortal, alone: bool, off_probation: bool
 ) -> None:
-    await mortal.next_worker(runs=True, alone=alone, parole=parole)
+    await mortal.next_worker(runs=True, alone=alone, off_probation=off_probation)
 
     claimed = await mortal.next_worker(runs=True)
 
-    assert claimed.strict
+    assert claimed.needs_isolation
     assert claimed.attempts["crashes"] == 1
     assert await crashes_seen_by_the_next(mortal) == 2
 
 
-@pytest.mark.parametrize(("alone", "parole"), [(True, False), (False, False), (True, True)])
-async def test_a_shutdown_costs_a_suspect_nothing(mortal: Mortal, alone: bool, parole: bool) -> None:
+@pytest.mark.parametrize(("alone", "off_probation"), [(True, False), (False, False), (True, True)])
+async def test_a_shutdown_costs_a_suspect_nothing(mortal: Mortal, alone: bool, off_probation: bool) -> None:
     for _ in range(3):
-        await mortal.next_worker(runs=True, alone=alone, parole=parole, dies=False)
+        await mortal.next_worker(runs=True, alone=alone, off_probation=off_probation, dies=False)
 
     assert await crashes_seen_by_the_next(mortal) == 1
 
@@ -451,7 +455,7 @@ async def test_a_strict_suspect_that_is_handed_back_stays_strict(mortal: Mortal)
 
     claimed = await mortal.next_worker(runs=True)
 
-    assert claimed.strict
+    assert claimed.needs_isolation
     assert claimed.attempts["crashes"] == 1
     assert await crashes_seen_by_the_next(mortal) == 2
 

@@ -13,7 +13,7 @@ from support.messages import LABEL, contents, message, messages
 from memsched import AsyncMemScheduler, HandlerContext, MemScheduler, ScheduleMessageItem, TaskState, WaitTimeout
 from memsched.broker.keys import GROUP
 from memsched.queue.leases import Leases
-from memsched.queue.workers import Registry
+from memsched.queue.workers import WorkerRegistry
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]
@@ -56,8 +56,8 @@ class Impostor:
         server = await self._scheduler.server()
         await server.call(Leases(self._scheduler.keys, self.name).release(self._lane, None))
 
-    async def _registry(self) -> Registry:
-        return Registry(await self._scheduler.server(), self._scheduler.keys, 10)
+    async def _registry(self) -> WorkerRegistry:
+        return WorkerRegistry(await self._scheduler.server(), self._scheduler.keys, 10)
 
 
 async def with_group(scheduler: AsyncMemScheduler) -> None:

@@ -1,19 +1,6 @@
 -- claim: take over messages whose worker was silent too long, and those that were handed back. Never our own.
 --
--- The delivery count keeps the crash account, with no state beside the pending list:
---
---     1        runs for the first time
---     even     waits after a crash, a suspect; count / 2 is the number of crashes it may have caused
---     odd      runs as the only suspect, and nothing else has just started: if the worker dies, it counts as one
---              crash more
---     100+odd  runs beside others that may be to blame: if the worker dies, nobody can tell which one it was; none is
---              blamed, but from then on (100+even) it waits until it can start with no other suspect at all (200+odd)
---
--- So a message that kills its worker is known, mostly after two deaths; those that died with it are not taken for it;
--- and slow innocent ones do not wait for each other: a suspect that has run for a moment lets others start (see
--- end_probation).
---
--- include: claimable_now
+-- include: claimable_now crash_account
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that claims
@@ -36,14 +23,7 @@ for _, row in ipairs(rows) do
   local id, owner, idle, count = row[1], row[2], row[3], row[4]
   cursor = '(' .. id
   if idle >= min_idle and owner ~= ARGV[2] then
-    local by_hand = owner == ARGV[3]
-    local beside = count > 100 and count < 200
-    if count % 2 == 1 then
-      if by_hand then
-        if beside then count = count - 101 elseif count > 1 then count = count - 1 end
-      elseif beside then count = count - 1
-      else count = count + 1 end
-    end
+    count = account_taken_over(count, owner == ARGV[3])
     local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], min_idle, id, 'RETRYCOUNT', count)[1]
     -- An entry that was deleted while it was pending is dropped from the pending list by XCLAIM itself.
     if entry then

@@ -1,6 +1,6 @@
--- end_probation: say that a suspect has run long enough for others to run beside it, if it is still ours (see claim).
+-- end_probation: say that a suspect has run long enough for others to run beside it, if it is still ours.
 --
--- include: owned
+-- include: owned crash_account
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that runs it
@@ -9,8 +9,8 @@
 -- Returns the ids that no longer belong to the consumer; nothing was done to those.
 local count = owned(KEYS[1], ARGV[1], ARGV[2], {ARGV[3]})[ARGV[3]]
 if not count then return {ARGV[3]} end
-if count % 2 == 1 and count > 1 and (count < 100 or count > 200) then
-  count = count < 100 and count + 100 or count - 100
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', count, 'JUSTID')
+local account = account_off_probation(count)
+if account ~= count then
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', account, 'JUSTID')
 end
 return {}

@@ -1,5 +1,5 @@
 -- notify: included by scripts that leave something for others to pick up before they would look by themselves.
--- A hint may be lost (pub/sub): workers also look by the clock.
+-- A notification is a hint: it may be lost (pub/sub), so workers also look by the clock.
 --
 -- notify_due(delayed, earliest_before, channel, lane): tells the workers when the lane's earliest delayed message is
 -- due, if that is another one than before.

@@ -143,10 +143,10 @@ async def test_who_waits_when_memory_is_closed_is_told_so(embedder: Embedder) ->
     ],
 )
 async def test_messages_wait_for_a_model_at_no_cost(embedder: Embedder, failure: Exception, seconds: float) -> None:
-    class Keeper:
-        async def keep_checkpoint(self, *_: Any) -> None: ...
+    class Holder:
+        async def save_checkpoint(self, *_: Any) -> None: ...
 
-        async def renew_now(self, *_: Any) -> None: ...
+        async def renew_leases(self, *_: Any) -> None: ...
 
     async def work(*_: Any) -> None:
         raise NotImplementedError
@@ -154,7 +154,7 @@ async def test_messages_wait_for_a_model_at_no_cost(embedder: Embedder, failure:
     embedder.failure = failure
     embedder.go_on.set()
     deliveries = [delivery("one"), delivery("two")]
-    ctx = HandlerContext(deliveries, Keeper(), 0)
+    ctx = HandlerContext(deliveries, Holder(), 0)
 
     with capture_logs() as lines:
         messages = [each.message for each in deliveries]

@@ -11,6 +11,7 @@ from support.deliveries import KEYS, delivery
 from support.messages import message
 
 from memsched.messages import id_of_entry
+from memsched.queue.delayed import delayed_member
 from memsched.queue.delivery import Delivery, Malformed, read_entry, read_streams
 
 LANE = KEYS.lane("task", "u", "c")
@@ -111,7 +112,7 @@ def test_no_text_in_a_known_field_breaks_the_reader(fields: dict[str, str]) -> N
 
     if isinstance(found, Delivery):
         assert all(number >= 0 for number in found.attempts.values())
-        json.loads(found.delayed_member(found.attempts, "error"))
+        json.loads(delayed_member(found, found.attempts, "error"))
 
 
 def test_failures_are_counted_from_the_entry_and_from_the_delivery_count() -> None:
@@ -120,33 +121,6 @@ def test_failures_are_counted_from_the_entry_and_from_the_delivery_count() -> No
     assert found.attempts == {"errors": 3, "timeouts": 0, "crashes": 3, "deferrals": 0}
     assert found.has_past
     assert found.suspect
-
-
-def test_a_message_that_waits_for_another_try_is_the_same_message() -> None:
-    first = delivery("hello", fields={"errors": "1", "last_error": "old", "colour": "blue"})
-
-    task, *flat = json.loads(first.delayed_member({"errors": 2, "timeouts": 0}, "new"))
-    again = read_entry(first.lane, b"5-0", [text.encode() for text in flat])
-
-    assert task == first.task_key
-    assert isinstance(again, Delivery)
-    assert again.message == first.message
-    assert again.attempts["errors"] == 2
-    assert again.fields["last_error"] == "new"
-    assert again.fields["colour"] == "blue"
-    assert flat.count("errors") == flat.count("last_error") == 1
-
-
-def test_a_foreign_message_keeps_its_identity_over_a_retry() -> None:
-    first = entry(*MINIMAL)
-    assert isinstance(first, Delivery)
-
-    _, *flat = json.loads(first.delayed_member({"errors": 1}, ""))
-    again = read_entry(LANE, b"1800000000000-0", [text.encode() for text in flat])
-
-    assert isinstance(again, Delivery)
-    assert again.message.item_id == first.message.item_id
-    assert again.message.timestamp == first.message.timestamp
 
 
 def test_a_read_of_several_streams_keeps_their_order() -> None:

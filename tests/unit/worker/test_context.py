@@ -13,18 +13,18 @@ from memsched import HandlerContext, InvalidMessage, ScheduleLogForWebItem
 from memsched.queue.delivery import Delivery
 
 
-class Keeper:
+class Holder:
     def __init__(self) -> None:
         self.kept: list[str] = []
 
-    async def keep_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
+    async def save_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
         self.kept.append(data)
 
-    async def renew_now(self, deliveries: Sequence[Delivery]) -> None: ...
+    async def renew_leases(self, deliveries: Sequence[Delivery]) -> None: ...
 
 
 def context(*deliveries: Delivery, timeout: float = 0) -> HandlerContext:
-    return HandlerContext(deliveries or (delivery(),), Keeper(), timeout)
+    return HandlerContext(deliveries or (delivery(),), Holder(), timeout)
 
 
 def test_follow_ups_wait_for_the_end_of_the_call() -> None:

@@ -6,71 +6,21 @@ import asyncio
 import contextvars
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.conditions import until
 from support.deliveries import contents, delivery
+from support.dispatching import Bench
 
-from memsched import Handler, HandlerContext, HandlerTimeout, LeaseLost, Settings, TaskPriorityLevel
+from memsched import Handler, HandlerContext, HandlerTimeout, LeaseLost, TaskPriorityLevel
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery
 from memsched.worker import dispatcher as dispatcher_module
-from memsched.worker.call import Run, Verdict
-from memsched.worker.dispatcher import Dispatcher
-from memsched.worker.handlers import Orchestrator
+from memsched.worker.call import CallResult
 
 Messages = list[ScheduleMessageItem]
-
-
-class Bench:
-    """A dispatcher with a keeper that writes down what it is asked."""
-
-    def __init__(self, handlers: dict[str, Any], **settings: Any) -> None:
-        self.settings = Settings(redis_url="memory://", **settings)
-        self.rules = Orchestrator(self.settings)
-        self.rules.register(handlers)
-        self.begun: list[Delivery] = []
-        self.ours = True
-        self.kept: list[tuple[list[str], str]] = []
-        self.changes = 0
-        self.dispatcher = Dispatcher(self.settings, self.rules, self, self._begin, self._changed)
-        self.runs: list[Run] = []
-
-    async def _begin(self, one: Delivery, alone: bool) -> bool:
-        self.begun.append(one)
-        await asyncio.sleep(0)
-        one.checkpoint = {"step": 1}
-        return self.ours
-
-    async def keep_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
-        self.kept.append((contents(list(deliveries)), data))
-
-    async def renew_now(self, deliveries: Sequence[Delivery]) -> None:
-        self.kept.append((contents(list(deliveries)), "renewed"))
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def give(self, *deliveries: Delivery) -> None:
-        self.dispatcher.add(deliveries)
-        self.dispatcher.start_ready()
-
-    async def ended(self, count: int, *, told: bool = False) -> list[Run]:
-        """Wait until so many calls have ended; all of them. told: the server knows their outcome at once."""
-
-        def enough() -> bool:
-            self.dispatcher.watch()
-            self.dispatcher.start_ready()
-            for run in self.dispatcher.take_ended():
-                self.runs.append(run)
-                if told:
-                    self.dispatcher.drop(run.deliveries)
-            return len(self.runs) >= count
-
-        await until(enough, f"{count} calls to end")
-        return self.runs
 
 
 async def test_a_cubes_burst_is_one_call_in_order() -> None:
@@ -81,10 +31,10 @@ async def test_a_cubes_burst_is_one_call_in_order() -> None:
 
     bench = Bench({"task": handle})
     bench.give(*(delivery(str(number)) for number in range(5)))
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
     assert calls == [["0", "1", "2", "3", "4"]]
-    assert run.verdict is Verdict.DONE
+    assert call.result is CallResult.DONE
     assert bench.changes > 0
 
 
@@ -115,7 +65,7 @@ async def test_the_same_cube_may_run_under_two_labels() -> None:
     bench = Bench({"one": handle, "two": handle})
     bench.give(delivery(label="one"), delivery(label="two"))
 
-    assert [run.verdict for run in await bench.ended(2)] == [Verdict.DONE, Verdict.DONE]
+    assert [call.result for call in await bench.ended(2)] == [CallResult.DONE, CallResult.DONE]
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
@@ -195,67 +145,10 @@ async def test_a_message_that_was_lost_before_it_began_is_not_run() -> None:
     bench = Bench({"task": handle})
     bench.ours = False
     bench.give(delivery(owner="dead"))
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
     assert called == []
-    assert run.verdict is Verdict.LOST
-
-
-async def test_suspects_run_one_at_a_time_and_nothing_starts_beside_one_on_probation() -> None:
-    gate, running, most, calls = asyncio.Event(), [0], [0], []
-
-    async def handle(batch: Messages) -> None:
-        calls.append(batch[0].content)
-        if batch[0].content != "suspect":
-            return
-        running[0] += 1
-        most[0] = max(most[0], running[0])
-        await asyncio.wait_for(gate.wait(), 5)
-        running[0] -= 1
-
-    bench = Bench({"task": handle})
-    bench.give(
-        *(delivery("suspect", cube=f"s{number}", claims=2, owner="dead") for number in range(3)),
-        *(delivery("innocent", cube=f"i{number}") for number in range(10)),
-    )
-    await until(lambda: running[0] == 1)
-    at_first = list(calls)
-    gate.set()
-    runs = await bench.ended(13, told=True)
-
-    assert at_first == ["suspect"]
-    assert most == [1]
-    assert all(run.verdict is Verdict.DONE for run in runs)
-
-
-async def test_a_suspect_that_has_run_for_a_while_lets_the_next_start_beside_it_but_no_strict_one() -> None:
-    gate, calls = asyncio.Event(), []
-
-    async def handle(batch: Messages) -> None:
-        calls.append(batch[0].content)
-        await gate.wait()
-
-    bench = Bench({"task": handle})
-    bench.give(
-        *(
-            delivery(name, cube=name, claims=claims, owner="dead")
-            for name, claims in (("first", 2), ("second", 4), ("strict", 102))
-        )
-    )
-    await until(lambda: calls)
-    before = list(calls)
-    waiting = bench.dispatcher.awaiting_parole()
-    assert waiting is not None
-    bench.dispatcher.parole(waiting[0])
-    await until(lambda: len(calls) == 2)
-    beside = (list(calls), [run.alone for run in bench.dispatcher.running()])
-    gate.set()
-    await bench.ended(3, told=True)
-
-    assert before == ["first"]
-    assert beside[0] == ["first", "second"]
-    assert sorted(beside[1]) == [False, True]
-    assert calls[-1] == "strict"
+    assert call.result is CallResult.LOST
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
@@ -271,10 +164,10 @@ async def test_whatever_a_handler_raises_is_an_error_of_its_own(kind: str, error
 
     bench = Bench({"task": handle if kind == "async" else handle_in_thread})
     bench.give(delivery())
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
-    assert run.verdict is Verdict.ERROR
-    assert run.error is not None
+    assert call.result is CallResult.ERROR
+    assert call.error is not None
     assert bench.dispatcher.running() == []
 
 
@@ -286,9 +179,9 @@ async def test_a_handler_that_waits_for_something_cancelled_has_failed() -> None
 
     bench = Bench({"task": handle})
     bench.give(delivery())
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
-    assert run.verdict is Verdict.ERROR
+    assert call.result is CallResult.ERROR
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
@@ -303,11 +196,11 @@ async def test_a_call_that_runs_too_long_is_a_timeout(kind: str) -> None:
 
     bench = Bench({"task": Handler(handle if kind == "async" else handle_in_thread, timeout_seconds=0.05)})
     bench.give(delivery())
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
     release.set()
 
-    assert run.verdict is Verdict.TIMEOUT
-    assert isinstance(run.error, HandlerTimeout)
+    assert call.result is CallResult.TIMEOUT
+    assert isinstance(call.error, HandlerTimeout)
 
 
 async def test_a_thread_that_runs_too_long_keeps_its_place_and_its_cube_until_it_returns() -> None:
@@ -330,26 +223,6 @@ async def test_a_thread_that_runs_too_long_keeps_its_place_and_its_cube_until_it
     assert sorted(calls) == ["other cube", "same cube", "slow"]
 
 
-@pytest.mark.parametrize("claims", [2, 102])
-async def test_a_stuck_suspect_does_not_hold_up_the_other_suspects(claims: int) -> None:
-    release, calls = threading.Event(), []
-
-    def handle(batch: Messages) -> None:
-        calls.append(batch[0].content)
-        if batch[0].content == "stuck":
-            release.wait(10)
-
-    bench = Bench({"task": Handler(handle, timeout_seconds=0.05)}, concurrency=4)
-    bench.give(
-        delivery("stuck", claims=claims, owner="dead"), delivery("next", cube="next", claims=claims, owner="dead")
-    )
-    runs = await bench.ended(2, told=True)
-    release.set()
-
-    assert sorted(calls) == ["next", "stuck"]
-    assert [run.verdict for run in runs] == [Verdict.TIMEOUT, Verdict.DONE]
-
-
 async def test_a_handler_that_ignores_its_cancellation_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher_module, "_UNWIND_SECONDS", 0.05)
     gate = asyncio.Event()
@@ -363,14 +236,14 @@ async def test_a_handler_that_ignores_its_cancellation_is_given_up(monkeypatch: 
 
     bench = Bench({"task": Handler(handle, timeout_seconds=0.05, concurrency=1)})
     bench.give(delivery())
-    (run,) = await bench.ended(1)
-    reported_while_stuck = (run.verdict, run.task is not None and run.task.done())
+    (call,) = await bench.ended(1)
+    reported_while_stuck = (call.result, call.task is not None and call.task.done())
     bench.give(delivery("next", cube="next"))
     gate.set()
     *_, after = await bench.ended(2)
 
-    assert reported_while_stuck == (Verdict.TIMEOUT, False)
-    assert (after.deliveries[0].message.content, after.verdict) == ("next", Verdict.DONE)
+    assert reported_while_stuck == (CallResult.TIMEOUT, False)
+    assert (after.deliveries[0].message.content, after.result) == ("next", CallResult.DONE)
 
 
 async def test_no_limit_means_no_limit() -> None:
@@ -402,11 +275,11 @@ async def test_a_message_that_was_lost_while_it_ran_is_cancelled_and_not_reporte
     bench.give(lost, kept)
     await begun.wait()
     bench.dispatcher.lose([lost])
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
     assert cleaned == [True]
-    assert run.verdict is Verdict.LOST
-    assert contents(run.kept) == ["kept"]
+    assert call.result is CallResult.LOST
+    assert contents(call.kept) == ["kept"]
     assert list(bench.dispatcher.held.values()) == [kept]
 
 
@@ -443,10 +316,10 @@ async def test_a_message_that_came_back_runs_anew_after_the_first_call_was_cance
     again = delivery("same", owner="thief")
     again.entry_id = first.entry_id
     bench.give(again)
-    runs = await bench.ended(2)
+    all_ended = await bench.ended(2)
 
-    assert [run.verdict for run in runs] == [Verdict.LOST, Verdict.DONE]
-    assert runs[0].kept == []
+    assert [call.result for call in all_ended] == [CallResult.LOST, CallResult.DONE]
+    assert all_ended[0].kept == []
 
 
 async def test_a_context_refuses_what_was_lost() -> None:
@@ -480,9 +353,9 @@ async def test_a_sync_handler_has_the_same_context_and_blocks_on_it() -> None:
 
     bench = Bench({"task": handle})
     bench.give(delivery("a"), delivery("b"))
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
-    assert run.verdict is Verdict.DONE
+    assert call.result is CallResult.DONE
     assert bench.kept == [(["a", "b"], '{"step": 2}'), (["b"], "[1]"), (["a", "b"], "renewed")]
 
 
@@ -527,9 +400,9 @@ async def test_anything_that_can_be_called_is_a_handler(function: Callable[..., 
     CALLED.clear()
     bench = Bench({"task": function})
     bench.give(delivery())
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
-    assert run.verdict is Verdict.DONE, run.error
+    assert call.result is CallResult.DONE, call.error
     assert [said] == CALLED
 
 
@@ -579,10 +452,10 @@ async def test_emptying_the_buffers_gives_what_waits_and_lets_go_on_what_runs() 
     await until(lambda: calls)
     waiting = bench.dispatcher.empty_buffers()
     gate.set()
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
     assert contents(waiting) == ["waits", "waits too"]
-    assert run.verdict is Verdict.DONE
+    assert call.result is CallResult.DONE
     assert calls == ["runs"]
 
 
@@ -594,6 +467,6 @@ async def test_at_the_end_of_the_grace_time_calls_are_handed_back() -> None:
     bench.give(delivery())
     await asyncio.sleep(0)
     bench.dispatcher.cancel_all()
-    (run,) = await bench.ended(1)
+    (call,) = await bench.ended(1)
 
-    assert run.verdict is Verdict.SHUTDOWN
+    assert call.result is CallResult.SHUTDOWN

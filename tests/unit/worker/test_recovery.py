@@ -40,22 +40,22 @@ def test_the_pause_between_claims_is_bounded_in_both_directions() -> None:
     assert claim_interval(10_000_000) == 15.0
 
 
-def test_a_hint_brings_the_next_look_forward_and_begins_at_the_front() -> None:
+def test_a_notification_brings_the_next_look_forward_and_begins_at_the_front() -> None:
     lane = watch()
     lane.cursor = "(7-0"
 
-    lane.hinted("due")
+    lane.notified("due")
     before = lane.claim_at
-    lane.hinted("claimable")
+    lane.notified("claimable")
 
     assert (before, lane.promote_at, lane.claim_at, lane.cursor) == (50.0, 0.0, 0.0, "-")
 
 
-def test_a_hint_that_comes_while_the_answer_is_on_its_way_is_not_forgotten() -> None:
+def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgotten() -> None:
     lane = watch()
 
-    lane.hinted("claimable")
-    lane.hinted("due")
+    lane.notified("claimable")
+    lane.notified("due")
     lane.claimed(100.0, "-", taken=0, asked=5, min_idle_ms=60_000)
     lane.promoted(100.0, 0, None)
 

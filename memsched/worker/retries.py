@@ -1,0 +1,95 @@
+"""Retries: whether a message that failed runs again, and after what delay, or is given up.
+
+Each kind of failure has a budget of its own. Those that failed together do not come back together: the delay is an
+exponential backoff with full jitter.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from memsched.backoff import backoff
+from memsched.logs import exception_field, log_fields
+from memsched.queue.delivery import Delivery
+from memsched.queue.outcomes import GiveUp, Retry
+from memsched.settings import Settings
+from memsched.worker.context import Decision, describe_error
+
+log = structlog.get_logger(__name__)
+
+
+class RetryPolicy:
+    """Decides about messages that failed, within their budgets."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._budgets = {"errors": settings.max_errors, "timeouts": settings.max_timeouts}
+
+    def after_failure(self, delivery: Delivery, kind: str, error: BaseException) -> Retry | GiveUp:
+        """What becomes of a message whose handler failed.
+
+        Args:
+            kind: ``errors`` or ``timeouts``: which budget the failure uses up.
+        """
+        attempts = delivery.attempts
+        attempts[kind] += 1
+        text = describe_error(error)
+        if attempts[kind] > self._budgets[kind]:
+            log.error(
+                "a message failed too often; it goes to the dead letters",
+                action="message.dead",
+                reason=kind,
+                **log_fields(delivery.message),
+                error=text,
+                attempts=attempts,
+                **exception_field(error),
+            )
+            return GiveUp(delivery, kind, text, attempts)
+        delay_ms = self.delay_ms(attempts[kind])
+        log.warning(
+            "a message failed; it runs again",
+            action="message.retried",
+            reason=kind,
+            **log_fields(delivery.message),
+            error=text,
+            attempts=attempts,
+            delay_ms=delay_ms,
+            **exception_field(error if attempts[kind] == 1 else None),
+        )
+        return Retry(delivery, delay_ms, attempts, text)
+
+    def delay_ms(self, failures: int) -> int:
+        """The delay of a retry: exponential backoff with full jitter, its bound doubled with each failure."""
+        return round(backoff(failures - 1, base=self._settings.retry_base_ms, cap=self._settings.retry_cap_ms))
+
+    def as_decided(self, delivery: Delivery, decision: Decision) -> Retry | GiveUp:
+        """What becomes of a message about which its handler decided (``ctx.retry``, ``ctx.fail``): no budget counts."""
+        attempts = delivery.attempts
+        if decision.delay_ms is None:
+            log.error(
+                "the handler gave a message up; it goes to the dead letters",
+                action="message.dead",
+                reason="rejected",
+                **log_fields(delivery.message),
+                error=decision.error,
+            )
+            return GiveUp(delivery, "rejected", decision.error, attempts)
+        attempts["deferrals"] += 1
+        return Retry(delivery, decision.delay_ms, attempts, decision.error)
+
+    def is_poison(self, delivery: Delivery) -> bool:
+        """Whether a message that was claimed is a poison message: its worker died too often while it ran."""
+        return delivery.suspect and delivery.attempts["crashes"] >= self._settings.max_crashes
+
+    def after_crashes(self, delivery: Delivery) -> GiveUp:
+        """A poison message is given up."""
+        attempts = delivery.attempts
+        error = f"its process died {attempts['crashes']} times while it ran; last in {delivery.previous_owner}"
+        log.error(
+            "a message whose process died too often goes to the dead letters",
+            action="message.dead",
+            reason="crashes",
+            **log_fields(delivery.message),
+            error=error,
+        )
+        return GiveUp(delivery, "crashes", error, attempts)
