@@ -13,7 +13,6 @@ from memsched.broker.keys import Keys
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.search.hybrid import HybridSearch
-from memsched.memory.search.retriever import Retriever
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.ranking import StandardPolicy
@@ -47,8 +46,7 @@ class MemoryServices:
         self.search: HybridSearch
         self.writer: MemoryWriter
         self.working_sets: WorkingSets
-        self.retriever: Retriever
-        self._server = server
+        self.server = server
 
     @classmethod
     async def open(
@@ -72,9 +70,6 @@ class MemoryServices:
         settings = self.settings
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
         self.search = HybridSearch(self.store, self.embedder, self.terms)
-        self.retriever = Retriever(
-            self._server, self.cubes, self.terms, self.search, top_k=settings.top_k, method=settings.search_method
-        )
         self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.search)
         self.working_sets = WorkingSets(
             self.states,

@@ -1,9 +1,9 @@
-"""Search for whoever asks: ``scheduler.retriever``."""
+"""Retrieval for whoever asks: their permission, then the search in the cube they mean. ``scheduler.retriever``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from memsched.broker.client import Server, answered
 from memsched.broker.scripting import Command
@@ -11,24 +11,40 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.bm25 import stems
+from memsched.memory.search.term_statistics import TermStatistics
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
-    from memsched.memory.search.term_statistics import TermStatistics
+
+
+class Services(Protocol):
+    """What is needed of the services of a process."""
+
+    @property
+    def server(self) -> Server: ...
+    @property
+    def cubes(self) -> Cubes: ...
+    @property
+    def terms(self) -> TermStatistics: ...
+    @property
+    def search(self) -> HybridSearch: ...
 
 
 class Retriever:
-    """Finds memories in the cubes that a user may read."""
+    """Finds memories in the cubes that a user may read.
 
-    def __init__(
-        self, server: Server, cubes: Cubes, terms: TermStatistics, search: HybridSearch, *, top_k: int, method: str
-    ) -> None:
-        self._server = server
-        self._cubes = cubes
-        self._terms = terms
-        self._search = search
-        self._top_k = top_k
-        self._method = method
+    Args:
+        services: opens them at the first search.
+        top_k: memories that a search returns when it is not told how many.
+        method: how it ranks when it is not told.
+    """
+
+    def __init__(self, services: Callable[[], Awaitable[Services]], *, top_k: int, method: str) -> None:
+        self._services = services
+        self.top_k = top_k
+        self.method = method
+        self.mem_cube: Any = None
+        """The cube (a GeneralMemCube, a CubeRef) that is searched when none is named."""
 
     async def search(
         self,
@@ -40,26 +56,35 @@ class Retriever:
         method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
-        """The memories of a cube that fit a query, best first.
+        """Return the memories of a cube that fit a query, best first.
 
-        user_id, mem_cube_id: who asks, and his name of the cube; or ``mem_cube``, an object that has both.
-        method: ``hybrid`` (default), ``dense``, ``lexical``, or one of the original system's names.
-        search_args: see SearchArgs. Raises InvalidSearch, CubeForbidden, UnknownCube, StoreUnavailable.
+        Raises InvalidSearch, CubeForbidden, UnknownCube, StoreUnavailable.
+
+        Args:
+            user_id: who asks.
+            mem_cube_id: their name of the cube.
+            mem_cube: an object that has both, instead; default: the scheduler's ``current_mem_cube``.
+            method: ``hybrid``, ``dense``, ``lexical``, or one of the original system's names.
+            search_args: conditions and weights; see SearchArgs.
         """
+        if mem_cube is None and mem_cube_id is None:
+            mem_cube = self.mem_cube
         user_id, mem_cube_id = whose(user_id, mem_cube_id, mem_cube)
-        chosen = method_named(method or self._method)
+        chosen = method_named(method or self.method)
         args = SearchArgs.of(search_args)
         if top_k is not None and not 1 <= top_k <= 1000:
             raise InvalidSearch(f"top_k must be from 1 to 1000, not {top_k}.")
+        services = await self._services()
         own, words = CubeRef(user_id, mem_cube_id), stems(query)
         # Nearly always it is the user's own cube: its counts are asked for together with whether it is.
         commands: list[Command[Any]] = [
-            self._cubes.resolve_command(user_id, mem_cube_id),
-            self._terms.counts_command(own, words),
+            services.cubes.resolve_command(user_id, mem_cube_id),
+            services.terms.counts_command(own, words),
         ]
-        access, counts = map(answered, await self._server.persistently(lambda: self._server.run(commands)))
-        ref = await self._cubes.admit(access, Permission.READ)
-        return await self._search.search(ref, query, top_k or self._top_k, chosen, args, counts if ref == own else None)
+        access, counts = map(answered, await services.server.persistently(lambda: services.server.run(commands)))
+        ref = await services.cubes.admit(access, Permission.READ)
+        known = counts if ref == own else None
+        return await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
 
 
 def whose(user_id: str | None, mem_cube_id: str | None, mem_cube: Any) -> tuple[str, str]:
