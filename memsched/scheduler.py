@@ -78,7 +78,7 @@ class AsyncMemScheduler:
         self._server: Server | None = None
         self._producer: Producer | None = None
         self._worker: Worker | None = None
-        self._opening = asyncio.Lock()
+        self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
         self._memory = LazyServices(self.settings, self.keys, self.server)
 
     current_mem_cube = Delegated[Any](
@@ -108,14 +108,15 @@ class AsyncMemScheduler:
 
         Raises SchedulerNotStarted if there is none (MEMSCHED_MEMORY=false, and none registered).
         """
-        if self._worker is not None:
-            return
-        server = await self.server()
-        if self.settings.memory:
-            add_memory_handlers(self.orchestrator, self._memory)
-        worker = Worker(server, self.keys, self.settings, self.orchestrator)
-        await worker.start()
-        self._worker = worker
+        async with self._starting:
+            if self._worker is not None:
+                return
+            server = await self.server()
+            if self.settings.memory:
+                add_memory_handlers(self.orchestrator, self._memory)
+            worker = Worker(server, self.keys, self.settings, self.orchestrator)
+            await worker.start()
+            self._worker = worker
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Let running handlers end, hand the rest back, close all connections."""
@@ -126,6 +127,7 @@ class AsyncMemScheduler:
         if self._server is not None:
             await self._server.aclose()
             self._server = self._producer = None
+        self._opening, self._starting = asyncio.Lock(), asyncio.Lock()  # the next start may be on another event loop
 
     async def __aenter__(self) -> Self:
         if self.orchestrator.handlers:
