@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from memsched.llm.prompts import Message
     from memsched.memory.model import Memory
     from memsched.memory.search.arguments import SearchResult
-    from memsched.mos.config import MosOptions
+    from memsched.mos.options import MosOptions
     from memsched.scheduler import AsyncMemScheduler
     from memsched.tiers.hot_state import WorkingMemory
 

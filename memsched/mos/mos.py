@@ -24,8 +24,8 @@ from memsched.messages import (
     describe_validation_error,
 )
 from memsched.mos.chat import Chat, Question
-from memsched.mos.config import Config, MosOptions, read_config
-from memsched.mos.results import CubeNotSaid, MOSSearchResult, UnknownMemory, by_cube
+from memsched.mos.lookup import CubeNotSaid, MOSSearchResult, UnknownMemory, by_cube
+from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
 from memsched.scheduler import AsyncMemScheduler
 

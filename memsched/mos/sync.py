@@ -6,9 +6,9 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from memsched.mos.config import Config, MosOptions, read_config
+from memsched.mos.lookup import CubeNotSaid, MOSSearchResult, UnknownMemory
 from memsched.mos.mos import AsyncMOS
-from memsched.mos.results import CubeNotSaid, MOSSearchResult, UnknownMemory
+from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import TaskFailed, UnknownTask
 from memsched.scheduler import MemScheduler
 

@@ -11,7 +11,7 @@ from support.llm import Asked, FakeLLM, Reply, says
 from support.memory import dead, found, idle, memories_of, put, said, texts_of
 
 from memsched import AsyncMemScheduler, AsyncMOS
-from memsched.mos.config import MosOptions
+from memsched.mos.options import MosOptions
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -9,7 +9,7 @@ import pytest
 
 from memsched import MOS, Settings
 from memsched.errors import SettingsError
-from memsched.mos.config import MosOptions, read_config
+from memsched.mos.options import MosOptions, read_config
 
 ORIGINAL = """
 user_id: "root"
