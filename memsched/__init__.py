@@ -53,7 +53,8 @@ if TYPE_CHECKING:
         ScheduleLogForWebItem,
         ScheduleMessageItem,
     )
-    from memsched.mos.sync import MOS, AsyncMOS
+    from memsched.mos.mos import AsyncMOS
+    from memsched.mos.sync import MOS
     from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.queue.status import TaskStatus
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, show_web_logs
@@ -73,7 +74,8 @@ else:
         "memsched.memory.search.arguments": "InvalidSearch SearchArgs SearchResult",
         "memsched.policy.strategy": "Candidate Chosen CubeState WorkingSetPolicy",
         "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
-        "memsched.mos.sync": "MOS AsyncMOS",
+        "memsched.mos.mos": "AsyncMOS",
+        "memsched.mos.sync": "MOS",
         "memsched.queue.status": "TaskStatus",
         "memsched.scheduler": "AsyncMemScheduler MemScheduler show_web_logs",
         "memsched.settings": "Settings",

@@ -7,20 +7,22 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidMessage, MemschedError
+from memsched.llm.errors import LLMError
+from memsched.llm.prompts import Message, chat_messages
+from memsched.memory.access.permissions import Permission
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.model import Memory
+from memsched.memory.search.arguments import SearchResult
+from memsched.memory.store.errors import StoreUnavailable
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
-
-if TYPE_CHECKING:
-    from memsched.llm.prompts import Message
-    from memsched.memory.model import Memory
-    from memsched.memory.search.arguments import SearchResult
-    from memsched.mos.options import MosOptions
-    from memsched.scheduler import AsyncMemScheduler
-    from memsched.tiers.hot_state import WorkingMemory
+from memsched.mos.options import MosOptions
+from memsched.scheduler import AsyncMemScheduler
+from memsched.tiers.hot_state import WorkingMemory
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +38,9 @@ _CORRECTED = "(corrected since) "
 class Question:
     """Somebody's question to a cube.
 
-    mem_cube_id: his name of the cube that is asked. remember_in: his name of the cube that keeps what is said; None:
-    the same one where he may write, else none.
+    Args:
+        mem_cube_id: their name of the cube that is asked.
+        remember_in: their name of the cube that keeps what is said; None: the same one where they may write, else none.
     """
 
     text: str
@@ -53,8 +56,11 @@ class Question:
 class _Turn:
     """One question on its way to an answer.
 
-    history: the turns before it. found: what search gave, for people. known: by memory id, what the prompt holds.
-    answer: what a model wrote, all of it; else empty.
+    Args:
+        history: the turns before it.
+        found: what search found, for people.
+        known: by memory id, what the prompt holds.
+        answer: what a model wrote, all of it; else empty.
     """
 
     question: Question
@@ -89,8 +95,6 @@ class Chat:
 
     async def stream(self, question: Question) -> AsyncGenerator[str, None]:
         """The same in pieces. An answer that breaks off says so at its end, and is not remembered."""
-        from memsched.llm.errors import LLMError
-
         turn = await self._begin(question)
         services = await self._scheduler.memory()
         pieces: list[str] = []
@@ -121,8 +125,6 @@ class Chat:
 
     async def _begin(self, question: Question) -> _Turn:
         """Check what the user may, tell the scheduler what is asked, and gather what is known."""
-        from memsched.memory.access.permissions import Permission
-
         if not question.text.strip():
             raise InvalidMessage("the question is empty")
         history = self._history(question)
@@ -137,7 +139,7 @@ class Chat:
         if target is None:
             target = name if may_write else None
         elif target != name or not may_write:
-            await services.cubes.resolve(user, target, Permission.WRITE)  # that he named it himself is no permission
+            await services.cubes.resolve(user, target, Permission.WRITE)  # to name it oneself is no permission
         turn = _Turn(question, history, datetime.now(UTC), may_write, target)
         if self._options.enable_textual_memory:
             asked = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
@@ -147,9 +149,6 @@ class Chat:
 
     async def _gather(self, turn: _Turn) -> None:
         """What search finds, the best first, then the rest of the working set."""
-        from memsched.memory.embedding.embedder import EmbeddingError
-        from memsched.memory.store.errors import StoreUnavailable
-
         question = turn.question
         results: list[SearchResult] = []
         try:
@@ -177,8 +176,6 @@ class Chat:
             turn.found = list(turn.known.values())
 
     async def _complete(self, turn: _Turn) -> str:
-        from memsched.llm.errors import LLMError
-
         services = await self._scheduler.memory()
         if services.llm is None:
             return _in_plain_words(NO_MODEL, turn.found)
@@ -195,8 +192,6 @@ class Chat:
         return turn.answer
 
     def _prompt(self, turn: _Turn) -> list[Message]:
-        from memsched.llm.prompts import chat_messages
-
         return chat_messages(turn.question.text, list(turn.known.values()), turn.history)
 
     def _history(self, question: Question) -> list[Message]:
@@ -304,6 +299,3 @@ def _readable(history: Sequence[Mapping[str, Any]]) -> list[Message]:
             raise InvalidMessage(f"history[{number}] must have a role (user or assistant) and content, a text")
         turns.append({"role": role, "content": content})
     return turns
-
-
-__all__ = ["NO_MODEL", "Chat", "Question"]

@@ -1,11 +1,21 @@
-"""What a MOS gives back, and what it cannot find."""
+"""What a user means: which of their cubes, and where the memory of an id is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 from memsched.errors import MemschedError
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.model import Memory
+
+if TYPE_CHECKING:
+    from memsched.handlers.services import MemoryServices
+
+DEFAULT_CUBE = "default"
+"""The cube of a user who has none, where none is named."""
 
 
 class CubeNotSaid(MemschedError):
@@ -22,21 +32,44 @@ class UnknownMemory(MemschedError):
         super().__init__(f"memory_id={memory_id[:64]!r}.")
 
 
-class FoundInCube(TypedDict):
-    """The memories of one cube. cube_id: the name by which the user knows it."""
+class FoundMemory(NamedTuple):
+    """A memory and the cube that has it. name: the user's name of that cube."""
 
-    cube_id: str
-    memories: list[Any]
-
-
-class MOSSearchResult(TypedDict):
-    """By kind of memory. Activation and parameter memory are not searched: these lists are empty."""
-
-    text_mem: list[FoundInCube]
-    act_mem: list[FoundInCube]
-    para_mem: list[FoundInCube]
+    name: str
+    ref: CubeRef
+    memory: Memory
 
 
-def by_cube(memories: Mapping[str, Sequence[Any]]) -> MOSSearchResult:
-    text_mem: list[FoundInCube] = [{"cube_id": name, "memories": list(each)} for name, each in memories.items()]
-    return {"text_mem": text_mem, "act_mem": [], "para_mem": []}
+async def cube_meant(cubes: Cubes, user_id: str) -> str:
+    """The user's name of the cube that they mean when they name none. Raises CubeNotSaid where nobody can know."""
+    own = [view.name for view in await cubes.cubes_of(user_id) if view.ref.user_id == user_id]
+    if not own or DEFAULT_CUBE in own:
+        return DEFAULT_CUBE
+    if len(own) > 1:
+        raise CubeNotSaid(user_id, own)
+    return own[0]
+
+
+async def find_memory(
+    services: MemoryServices, user_id: str, memory_id: str, mem_cube_id: str | None, need: Permission
+) -> FoundMemory:
+    """Find a memory in a cube, or in any that the user may read. Raises UnknownMemory, CubeForbidden.
+
+    Args:
+        need: what the user wants to do with it; who may not even read is told of no memory.
+    """
+    names = [mem_cube_id] if mem_cube_id is not None else []
+    if mem_cube_id is None:
+        names = [view.name for view in await services.cubes.cubes_of(user_id)]
+    for name in names if _is_uuid(memory_id) else ():
+        ref = await services.cubes.resolve(user_id, name, Permission.READ)
+        if memory := (await services.store.get(ref, [memory_id])).get(memory_id):
+            return FoundMemory(name, await services.cubes.resolve(user_id, name, need), memory)
+    raise UnknownMemory(memory_id)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except (ValueError, AttributeError, TypeError):
+        return False

@@ -8,13 +8,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
-from uuid import UUID, uuid4
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self, TypedDict
+from uuid import uuid4
 
 from pydantic import ValidationError
 
+from memsched.deletion import Deletion
 from memsched.errors import CubeForbidden, InvalidMessage
+from memsched.memory.access.cubes import Cubes, Grant
 from memsched.memory.access.permissions import Permission
+from memsched.memory.ingest.turns import turns_of
+from memsched.memory.model import Memory
+from memsched.memory.search.arguments import SearchArgs, SearchResult
+from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.memory.transfer.dump_folder import MANIFEST
 from memsched.messages import (
     ADD_TASK_LABEL,
@@ -24,24 +31,30 @@ from memsched.messages import (
     describe_validation_error,
 )
 from memsched.mos.chat import Chat, Question
-from memsched.mos.lookup import CubeNotSaid, MOSSearchResult, UnknownMemory, by_cube
+from memsched.mos.lookup import cube_meant, find_memory
 from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
 from memsched.scheduler import AsyncMemScheduler
+from memsched.tiers.hot_state import WorkingMemory
+from memsched.worker.handlers import HandlerEntry
 
 if TYPE_CHECKING:
-    from memsched.deletion import Deletion
     from memsched.handlers.services import MemoryServices
-    from memsched.memory.access.cubes import Cubes, Grant
-    from memsched.memory.access.permissions import CubeRef
-    from memsched.memory.model import Memory
-    from memsched.memory.search.arguments import SearchArgs, SearchResult
-    from memsched.memory.transfer.cube_object import GeneralMemCube
-    from memsched.tiers.hot_state import WorkingMemory
-    from memsched.worker.handlers import HandlerEntry
 
-DEFAULT_CUBE = "default"
-"""The cube of a user who has none, where none is named."""
+
+class FoundInCube(TypedDict):
+    """The memories of one cube. cube_id: the name by which the user knows it."""
+
+    cube_id: str
+    memories: list[Any]
+
+
+class MOSSearchResult(TypedDict):
+    """By kind of memory. Activation and parameter memory are not searched: these lists are empty."""
+
+    text_mem: list[FoundInCube]
+    act_mem: list[FoundInCube]
+    para_mem: list[FoundInCube]
 
 
 class AsyncMOS:
@@ -51,32 +64,34 @@ class AsyncMOS:
     ``enable_mem_scheduler`` false it only submits: then workers must run elsewhere, or nothing is remembered.
 
     Everywhere: user_id None means the user of the configuration. mem_cube_id is the user's own name of a cube (one that
-    another shares is called ``<owner>/<cube>``); None means his only cube, or ``default`` if he has none. All methods
-    raise CubeForbidden for what the user may not do. There is no unregistering: a cube is the user's for good, and
-    ``delete_all`` empties it.
+    another shares is called ``<owner>/<cube>``); None means their only cube, or ``default`` if they have none. All
+    methods raise CubeForbidden for what the user may not do. There is no unregistering: a cube is the user's for good,
+    and ``delete_all`` empties it.
     """
 
     def __init__(self, config: Config = None, **given: Any) -> None:
-        """config: Settings, the path of a YAML file of the original's shape (``user_id``, ``chat_model``,
-        ``mem_scheduler``, ...), the same as a mapping, or nothing. given: settings, and what MosOptions has.
+        """Settings, or the environment and what is told here over it. Raises SettingsError.
+
+        Args:
+            config: Settings, the path of a YAML file of the original's shape (``user_id``, ``chat_model``,
+                ``mem_scheduler``, ...), the same as a mapping, or nothing.
+            given: single settings, and what MosOptions has.
         """
-        self.settings, self.options = read_config(config, given)
-        self._take(AsyncMemScheduler(self.settings))
+        settings, options = read_config(config, given)
+        self._stand_on(AsyncMemScheduler(settings), options)
 
     @classmethod
     def over(cls, scheduler: AsyncMemScheduler, options: MosOptions) -> Self:
         """A MOS on a scheduler that is there already."""
         mos = cls.__new__(cls)
-        mos.settings, mos.options = scheduler.settings, options
-        mos._take(scheduler)
+        mos._stand_on(scheduler, options)
         return mos
 
-    def _take(self, scheduler: AsyncMemScheduler) -> None:
-        self.mem_scheduler = scheduler
-        self.user_id, self.session_id = self.options.user_id, self.options.session_id
+    def _stand_on(self, scheduler: AsyncMemScheduler, options: MosOptions) -> None:
+        self.mem_scheduler, self.settings, self.options = scheduler, scheduler.settings, options
+        self.user_id, self.session_id = options.user_id, options.session_id
         self._tasks = Tasks(scheduler)
-        self._chat = Chat(scheduler, self.options)
-        self._starting = asyncio.Lock()
+        self._chat = Chat(scheduler, options)
 
     # -- its life ------------------------------------------------------------------------------------------------
 
@@ -85,19 +100,13 @@ class AsyncMOS:
         self.mem_scheduler.register_handlers(handlers)
 
     async def start(self) -> None:
-        """Begin to work, if this process shall."""
+        """Begin to work, if this process shall; other calls do so by themselves."""
         if self.options.enable_mem_scheduler:
-            async with self._starting:
-                await self.mem_scheduler.start()
+            await self.mem_scheduler.start()
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Let running handlers end and close all connections. What is unfinished waits for the next start."""
         await self.mem_scheduler.stop(grace_seconds)
-        self.stopped()
-
-    def stopped(self) -> None:
-        """The next start may be on another event loop."""
-        self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -109,7 +118,7 @@ class AsyncMOS:
     # -- users and cubes -----------------------------------------------------------------------------------------
 
     async def create_user(self, user_id: str | None = None, user_name: str | None = None) -> str:
-        """Make a user known; gives the id, which is made up if there is none. Doing it again changes the name."""
+        """Make a user known; returns the id, which is made up if there is none. Doing it again changes the name."""
         user = user_id or str(uuid4())
         await (await self._cubes()).create_user(user, user_name or "")
         return user
@@ -129,7 +138,7 @@ class AsyncMOS:
     async def create_cube_for_user(
         self, cube_name: str, owner_id: str | None = None, cube_path: str | None = None, cube_id: str | None = None
     ) -> str:
-        """Make a cube of a user's own, with the memories of a dump if there is a ``cube_path``; gives its name."""
+        """Make a cube of a user's own, with the memories of a dump if there is a ``cube_path``; returns its name."""
         name, user = cube_id or cube_name, owner_id or self.user_id
         if cube_path:
             return await self.load(cube_path, name, user)
@@ -141,25 +150,23 @@ class AsyncMOS:
         mem_cube_id: str | None = None,
         user_id: str | None = None,
     ) -> str:
-        """Make a cube of the user's own known: a name, a folder with a dump, or a GeneralMemCube; gives its name.
+        """Make a cube of the user's own known: a name, a folder with a dump, or a GeneralMemCube; returns its name.
 
         The memories of the last two are brought into the store, and there once however often it is done.
         """
-        from memsched.memory.transfer.cube_object import GeneralMemCube
-
         user = user_id or self.user_id
         if isinstance(mem_cube, str) and not _is_folder(mem_cube):
             return (await (await self._cubes()).register(user, mem_cube_id or mem_cube)).mem_cube_id
         if not isinstance(mem_cube, GeneralMemCube):
             return await self.load(_expanded(mem_cube), mem_cube_id, user)
-        return await self._bring_in(mem_cube, mem_cube_id or mem_cube.config.cube_id, user)
+        return await self._import(mem_cube, mem_cube_id or mem_cube.config.cube_id, user)
 
     async def share_cube_with_user(
         self, cube_id: str, target_user_id: str, permission: Permission | str = "read", user_id: str | None = None
     ) -> Grant:
         """Let another user see a cube of the user's own (``read``), or write to it (``write``).
 
-        He calls it ``<owner>/<cube>`` (``grant.name``).
+        They call it ``<owner>/<cube>`` (``grant.name``).
         """
         cubes = await self._cubes()
         return await cubes.share(user_id or self.user_id, cube_id, target_user_id, Permission(permission))
@@ -184,11 +191,12 @@ class AsyncMOS:
     ) -> str:
         """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
 
-        Gives the task's id. wait: until it can be found, and the working set knows of it (see ``wait``).
-        user_name: who says "I". Raises InvalidMessage for what cannot be read, QueueFull, WaitTimeout.
-        """
-        from memsched.memory.ingest.turns import turns_of
+        Returns the task's id. Raises InvalidMessage for what cannot be read, QueueFull, WaitTimeout.
 
+        Args:
+            wait: until it can be found, and the working set knows of it (see ``wait``).
+            user_name: who says "I".
+        """
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
         user = user_id or self.user_id
@@ -220,13 +228,13 @@ class AsyncMOS:
         wait: bool = False,
         timeout: float | None = None,
     ) -> str:
-        """Correct a memory: ``text`` is remembered and takes its place; gives the task's id."""
+        """Correct a memory: ``text`` is remembered and takes its place; returns the task's id."""
         user = user_id or self.user_id
         if not text.strip():
             raise InvalidMessage("text must say what is right")
-        name, _, _ = await self._find(user, memory_id, mem_cube_id, Permission.WRITE)
+        found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
         message = _message(
-            user, name, MEM_FEEDBACK_TASK_LABEL, text, info={"memory_id": memory_id}, session_id=self.session_id
+            user, found.name, MEM_FEEDBACK_TASK_LABEL, text, info={"memory_id": memory_id}, session_id=self.session_id
         )
         await self._tasks.submit(message)
         if wait:
@@ -239,11 +247,11 @@ class AsyncMOS:
         What a model took from it, and what corrects it, are memories of their own.
         """
         user = user_id or self.user_id
-        name, ref, memory = await self._find(user, memory_id, mem_cube_id, Permission.WRITE)
-        await (await self._deletion()).delete(ref, [memory], user_id=user, name=name)
+        found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
+        await (await self._deletion()).delete(found.ref, [found.memory], user_id=user, name=found.name)
 
     async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
-        """Delete all memories of a cube for good; gives how many. Only its owner may."""
+        """Delete all memories of a cube for good; returns how many. Only its owner may."""
         user = user_id or self.user_id
         ref = await (await self._cubes()).resolve(user, mem_cube_id, Permission.WRITE)
         if ref.user_id != user:
@@ -278,28 +286,29 @@ class AsyncMOS:
     ) -> MOSSearchResult:
         """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory.text`` and ``.score``.
 
-        install_cube_ids, or mem_cube_ids: the cubes to look in; default: all that the user may read.
+        Args:
+            install_cube_ids: the cubes to look in; default: all that the user may read.
+            mem_cube_ids: the same.
         """
         user = user_id or self.user_id
-        services = await self._services()
+        cubes = await self._cubes()
         given = install_cube_ids if mem_cube_ids is None else mem_cube_ids
         if isinstance(given, str):
             given = [given]
-        names = [view.name for view in await services.cubes.cubes_of(user)] if given is None else list(given)
+        names = [view.name for view in await cubes.cubes_of(user)] if given is None else list(given)
+        retriever = self.mem_scheduler.retriever
         k = top_k or self.options.top_k
 
         async def ask(name: str) -> list[SearchResult]:
-            return await services.retriever.search(query, user, name, None, k, method, search_args)
+            return await retriever.search(query, user, name, top_k=k, method=method, search_args=search_args)
 
         found = await asyncio.gather(*map(ask, names))
-        return by_cube(dict(zip(names, found, strict=True)))
+        return _by_cube(dict(zip(names, found, strict=True)))
 
     async def get_all(
         self, mem_cube_id: str | None = None, user_id: str | None = None, *, include_archived: bool = False
     ) -> MOSSearchResult:
         """All memories (``Memory``), cube by cube, oldest first; of one cube, or of all that the user may read."""
-        from memsched.memory.search.arguments import SearchArgs
-
         user = user_id or self.user_id
         services = await self._services()
         if mem_cube_id is None:
@@ -311,12 +320,12 @@ class AsyncMOS:
         for name, ref in refs.items():
             memories = [memory async for memory, _ in services.store.scan(ref, conditions)]
             found[name] = sorted(memories, key=lambda each: (each.at, each.session_id, each.turn, each.part))
-        return by_cube(found)
+        return _by_cube(found)
 
     async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
         """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""
-        _, _, memory = await self._find(user_id or self.user_id, memory_id, mem_cube_id, Permission.READ)
-        return memory
+        user = user_id or self.user_id
+        return (await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.READ)).memory
 
     async def working_set(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[WorkingMemory]:
         """What the next question of the cube will probably need, best first."""
@@ -338,9 +347,11 @@ class AsyncMOS:
     ) -> str:
         """An answer that knows what the cube knows; without a model, what it knows, and says so.
 
-        history: ``{"role", "content"}``, the turns before; default: those of this session in this process.
         What is said is remembered in the cube that is asked; one that is shared for reading only is asked and keeps
         nothing, unless ``remember_in`` names a cube of the user's that shall.
+
+        Args:
+            history: ``{"role", "content"}``, the turns before; default: those of this session in this process.
         """
         question = await self._question(query, user_id, mem_cube_id, session_id, history, remember_in, top_k)
         return await self._chat.answer(question)
@@ -356,9 +367,7 @@ class AsyncMOS:
         remember_in: str | None = None,
         top_k: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """As ``chat``, in pieces. Close it (``contextlib.aclosing``) when you do not read it to its end."""
-        from contextlib import aclosing
-
+        """As ``chat``, in pieces. Close it when you do not read it to its end."""
         question = await self._question(query, user_id, mem_cube_id, session_id, history, remember_in, top_k)
         async with aclosing(self._chat.stream(question)) as pieces:
             async for piece in pieces:
@@ -373,8 +382,8 @@ class AsyncMOS:
     async def dump(
         self, dump_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
     ) -> int:
-        """Write a cube to a folder, all of it or nothing; gives how many memories. See GeneralMemCube.dump."""
-        from memsched.memory.transfer.export_cube import export_cube
+        """Write a cube to a folder, all of it or nothing; returns how many memories. See GeneralMemCube.dump."""
+        from memsched.memory.transfer.export_cube import export_cube  # slow, and loaded with the services
 
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
@@ -385,14 +394,12 @@ class AsyncMOS:
     async def load(
         self, load_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
     ) -> str:
-        """Bring the memories of a dump into a cube (default: one of the name that was dumped); gives its name."""
-        from memsched.memory.transfer.cube_object import GeneralMemCube
-
+        """Bring the memories of a dump into a cube (default: one of the name that was dumped); returns its name."""
         if mem_cube_id is None:
             cube, records = await asyncio.to_thread(GeneralMemCube.open, load_dir)
             del records
             mem_cube_id = cube.config.cube_id
-        return await self._bring_in(load_dir, mem_cube_id, user_id or self.user_id)
+        return await self._import(load_dir, mem_cube_id, user_id or self.user_id)
 
     async def get_tasks_status(self) -> dict[str, Any]:
         """See AsyncMemScheduler.get_tasks_status."""
@@ -408,35 +415,10 @@ class AsyncMOS:
         return (await self._services()).cubes
 
     async def _deletion(self) -> Deletion:
-        from memsched.deletion import Deletion
-
         return Deletion(await self._services(), await self.mem_scheduler.server(), self.mem_scheduler.keys)
 
     async def _cube_name(self, user_id: str, given: str | None) -> str:
-        """The cube that is meant. Raises CubeNotSaid where nobody can know."""
-        if given is not None:
-            return given
-        views = await (await self._cubes()).cubes_of(user_id)
-        own = [view.name for view in views if view.ref.user_id == user_id]
-        if not own or DEFAULT_CUBE in own:
-            return DEFAULT_CUBE
-        if len(own) > 1:
-            raise CubeNotSaid(user_id, own)
-        return own[0]
-
-    async def _find(
-        self, user_id: str, memory_id: str, mem_cube_id: str | None, need: Permission
-    ) -> tuple[str, CubeRef, Memory]:
-        """Where a memory is: the user's name of the cube, the cube, the memory. Raises UnknownMemory."""
-        services = await self._services()
-        names = [mem_cube_id] if mem_cube_id is not None else []
-        if mem_cube_id is None:
-            names = [view.name for view in await services.cubes.cubes_of(user_id)]
-        for name in names if _is_uuid(memory_id) else ():
-            ref = await services.cubes.resolve(user_id, name, Permission.READ)
-            if memory := (await services.store.get(ref, [memory_id])).get(memory_id):
-                return name, await services.cubes.resolve(user_id, name, need), memory
-        raise UnknownMemory(memory_id)
+        return await cube_meant(await self._cubes(), user_id) if given is None else given
 
     async def _question(
         self,
@@ -460,9 +442,9 @@ class AsyncMOS:
             top_k or self.options.top_k or self.settings.top_k,
         )
 
-    async def _bring_in(self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str) -> str:
+    async def _import(self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str) -> str:
         """Import into a cube, made first if there is none; and have its working set look at what is new."""
-        from memsched.memory.transfer.import_cube import import_cube
+        from memsched.memory.transfer.import_cube import import_cube  # slow, and loaded with the services
 
         services = await self._services()
         if name not in {view.name for view in await services.cubes.cubes_of(user_id)}:
@@ -482,11 +464,9 @@ def _message(user_id: str, mem_cube_id: str, label: str, content: str, **more: A
         raise InvalidMessage(describe_validation_error(error)) from error
 
 
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except (ValueError, AttributeError, TypeError):
-        return False
+def _by_cube(memories: Mapping[str, Sequence[Any]]) -> MOSSearchResult:
+    text_mem: list[FoundInCube] = [{"cube_id": name, "memories": list(each)} for name, each in memories.items()]
+    return {"text_mem": text_mem, "act_mem": [], "para_mem": []}
 
 
 def _is_folder(text: str) -> bool:

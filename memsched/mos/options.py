@@ -23,11 +23,15 @@ Config = Settings | str | os.PathLike[str] | Mapping[str, Any] | None
 class MosOptions(BaseModel):
     """What a MOS has beside the settings; the names are the original system's.
 
-    user_id, session_id: of calls that name none. top_k: memories of a search; None: MEMSCHED_TOP_K.
-    enable_mem_scheduler: run the workers in this process. Without, somebody else must (``memsched worker``).
-    enable_textual_memory: chat with memories; without, only the model is asked, and nothing is remembered.
-    max_turns_window: questions and answers of a session that the next prompt repeats.
-    temperature, max_tokens: of the chat model; max_tokens None: its own limit.
+    Args:
+        user_id: the user of calls that name none.
+        session_id: the session of calls that name none.
+        top_k: memories of a search; None: MEMSCHED_TOP_K.
+        enable_mem_scheduler: run the workers in this process. Without, somebody else must (``memsched worker``).
+        enable_textual_memory: chat with memories; without, only the model is asked, and nothing is remembered.
+        max_turns_window: questions and answers of a session that the next prompt repeats.
+        temperature: of the chat model.
+        max_tokens: of the chat model; None: its own limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

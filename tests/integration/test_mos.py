@@ -14,7 +14,9 @@ from support.conditions import until
 from memsched import MOS, AsyncMOS, ScheduleMessageItem
 from memsched.errors import CubeExists, CubeForbidden, InvalidId, InvalidMessage, UnknownCube, UnknownUser, WaitTimeout
 from memsched.memory.access.permissions import CubeRef
-from memsched.mos.sync import CubeNotSaid, MOSSearchResult, TaskFailed, UnknownMemory, UnknownTask
+from memsched.mos.lookup import CubeNotSaid, UnknownMemory
+from memsched.mos.mos import MOSSearchResult
+from memsched.mos.tasks import TaskFailed, UnknownTask
 
 pytestmark = pytest.mark.timeout(60)
 
