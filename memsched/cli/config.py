@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from textwrap import fill
+from typing import Annotated, Any, get_args
 
 import typer
+from dotenv import dotenv_values
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from memsched.cli.options import AsJson
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
 
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
 _HEAD = """\
 # Every setting of memsched with its default. Copy this file to .env and take the # away from what you change; a
 # variable of the environment wins over its line here. `memsched config` shows what is in force.
-# Written by: memsched config --env-example
+# Written from memsched/settings.py: memsched config --env-example
 """
 _LINE = 110
 
@@ -59,8 +60,6 @@ def _print_table(values: dict[str, Any], sources: dict[str, str]) -> None:
 
 def _source(name: str) -> str:
     """Where a setting comes from, in the order in which Settings looks."""
-    from dotenv import dotenv_values
-
     in_file = {key.upper() for key in dotenv_values(".env")}
     in_environment = {key.upper() for key in os.environ}
     for places, source in ((in_environment, "environment"), (in_file, ".env")):
@@ -80,20 +79,25 @@ def env_file() -> str:
 
 
 def _entry(name: str, field: FieldInfo) -> str:
-    from textwrap import fill
-
-    limits = _limits(field)
-    text = f"{field.description}{f' ({limits})' if limits else ''}"
-    comment = fill(text, _LINE, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    comment = fill(meaning(field), _LINE, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
     return f"\n{comment}\n# {PREFIX}{name.upper()}={field.default}\n"
 
 
+def meaning(field: FieldInfo) -> str:
+    """What a setting is for, which values are allowed, and whether it is a secret: sentences for people."""
+    told = [field.description or "", _limits(field)]
+    if field.annotation is SecretStr:
+        told.append("Secret.")
+    return " ".join(filter(None, told))
+
+
 def _limits(field: FieldInfo) -> str:
-    """Which values are allowed, in words."""
     if choices := get_args(field.annotation):
-        return " | ".join(map(str, choices))
-    said = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+        return f"One of {', '.join(f'`{choice}`' for choice in choices)}."
+    said = {"gt": "Above", "ge": "At least", "lt": "below", "le": "at most"}
     bounds = {sign: getattr(limit, sign) for limit in field.metadata for sign in said if hasattr(limit, sign)}
+    if not bounds:
+        return ""
     if set(bounds) == {"ge", "le"}:
-        return f"{bounds['ge']} to {bounds['le']}"
-    return ", ".join(f"{said[sign]} {bound}" for sign, bound in bounds.items())
+        return f"{bounds['ge']} to {bounds['le']}."
+    return ", ".join(f"{said[sign]} {bound}" for sign, bound in bounds.items()) + "."

@@ -515,7 +515,7 @@ def test_config_names_the_original_switch(here: Run, environment: dict[str, str]
 def test_the_example_for_the_env_file_is_the_one_in_the_repository(here: Run, tmp_path: Path) -> None:
     example = here("config", "--env-example").stdout
 
-    assert example == (ROOT / ".env.example").read_text(), "make it anew: memsched config --env-example > .env.example"
+    assert example == (ROOT / ".env.example").read_text(), "make it anew: make settings"
     (tmp_path / ".env").write_text(example.replace("# MEMSCHED_", "MEMSCHED_"))
     document = json.loads(here("config", "--json").stdout)
     assert {value["source"] for value in document.values()} == {".env", "environment"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +18,10 @@ from support.servers import RedisServer
 
 from memsched import MemScheduler, ScheduleMessageItem
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
 SHOW = [sys.executable, str(SCRIPTS / "show_redis_status.py")]
+WRITE_SETTINGS = SCRIPTS / "write_settings.py"
 SUBMIT = [sys.executable, str(SCRIPTS / "submit_jsonl.py")]
 GOOD = {"user_id": "alice", "mem_cube_id": "home", "label": "work", "content": "hello"}
 
@@ -192,3 +196,29 @@ def test_the_status_is_shown_again_and_again_under_a_prefix_of_ones_own(
 
     looks = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
     assert (looks[0]["backlog"], looks[0]["labels"]["work"]["backlog"]) == (1, 1)
+
+
+# -- write_settings.py -------------------------------------------------------------------------------------------
+
+
+def test_every_list_of_settings_is_up_to_date() -> None:
+    checked = run([sys.executable, str(WRITE_SETTINGS), "--check"], clean_environment())
+
+    assert checked.returncode == 0, checked.stderr.decode()  # it says what to run
+
+
+def test_a_list_of_settings_is_written_anew_and_what_stands_around_it_is_kept(tmp_path: Path) -> None:
+    script = runpy.run_path(str(WRITE_SETTINGS))
+    files = (".env.example", "docker-compose.yml", "docs/operations.md")
+    for name in files:
+        old = (ROOT / name).read_text(encoding="utf-8")
+        wrong = re.sub(r"^(# |    |\| `)MEMSCHED_PROCESSES.*$", "somebody wrote this by hand", old, flags=re.MULTILINE)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(wrong.replace("http://qdrant:6333", "http://mine:6333"), encoding="utf-8")
+
+    found = script["out_of_date"](tmp_path)
+
+    assert set(found) == {tmp_path / name for name in files}
+    for name in files:
+        right = (ROOT / name).read_text(encoding="utf-8")
+        assert found[tmp_path / name] == right.replace("http://qdrant:6333", "http://mine:6333")
