@@ -1,4 +1,4 @@
-"""Dropping unfinished messages for good, because an operator says so."""
+"""Clearing: unfinished messages are dropped for good, because an operator says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters: messages that memsched gave up on, with the reason, kept until an operator decides."""
+"""The dead-letter queue: messages that were given up, with the reason, kept until an operator decides."""
 
 from __future__ import annotations
 
@@ -127,7 +127,8 @@ class DeadLetters:
     ) -> int:
         """Send them to their streams again with all budgets renewed; returns how many were sent.
 
-        per_second: at most so many in a second, so that what killed them once meets them slowly.
+        Args:
+            per_second: at most so many in a second, so that what killed them once meets them slowly.
         """
         sent = 0
         chosen = [letter async for letter in self._limited(which, limit)]

@@ -139,13 +139,15 @@ def read_entry(
 
 
 def read_streams(reply: Any, lanes: dict[bytes, Lane]) -> list[Entry]:
-    """The entries in an XREADGROUP reply, in order. ``lanes``: by stream key.
+    """The entries in an XREADGROUP reply, in order.
 
     An entry that was deleted while it was pending has no fields; XREADGROUP with ``>`` never answers one.
+
+    Args:
+        lanes: by stream key.
     """
-    return [
-        read_entry(lanes[stream], entry_id, raw) for stream, entries in reply or () for entry_id, raw in entries if raw
-    ]
+    streams = reply.items() if isinstance(reply, dict) else reply or ()  # whichever protocol the server speaks
+    return [read_entry(lanes[stream], entry_id, raw) for stream, entries in streams for entry_id, raw in entries if raw]
 
 
 def _as_count(text: str | None) -> int:

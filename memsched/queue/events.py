@@ -1,4 +1,4 @@
-"""The event log of memories: a capped stream in which people look up what happened to them."""
+"""The event log of memories, a capped stream: what happened to them, for people to look at."""
 
 from __future__ import annotations
 

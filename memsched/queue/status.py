@@ -1,4 +1,4 @@
-"""What is waiting, running, orphaned, delayed and dead: exact, O(1) per lane, never by scanning.
+"""Status of the queue: what is waiting, running, orphaned, delayed and dead; exact, O(1) per lane, never by scanning.
 
 All numbers are of one instant (on a Cluster, each lane's are of one).
 
@@ -28,7 +28,7 @@ _UNFINISHED = script("unfinished")
 
 @dataclass(slots=True)
 class Counts:
-    """Numbers of messages of one label, or of all. oldest_seconds: age of the oldest unfinished one; None if none."""
+    """Numbers of messages of one label, or of all."""
 
     backlog: int = 0
     remaining: int = 0
@@ -37,6 +37,7 @@ class Counts:
     delayed: int = 0
     dead: int = 0
     oldest_seconds: float | None = None
+    """Age of the oldest unfinished message; None if there is none."""
 
     def add(self, other: Counts) -> None:
         for name in ("backlog", "remaining", "running", "orphaned", "delayed", "dead"):

@@ -1,4 +1,4 @@
-"""Putting messages on their way: each once, each durable before the call returns, none above the lane's limit."""
+"""The producer: submits messages, idempotently, durably before the call returns, up to the lane's limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Numbered = tuple[int, ScheduleMessageItem, list[str]]
 
 
 class Producer:
-    """Submits messages. Safe to repeat: a message whose item_id is known already is not submitted again."""
+    """Submits messages. Idempotent: a message whose item_id is known already is not submitted again."""
 
     def __init__(self, server: Server, keys: Keys, settings: Settings) -> None:
         self._server = server
@@ -39,9 +39,12 @@ class Producer:
     ) -> list[SubmitResult]:
         """Submit; one result per message, in order, nothing raised for a full lane.
 
-        delay_ms: how long the messages wait before they may run. unlimited: whatever the lane holds. Raises
-        InvalidMessage (nothing was submitted) and ServerUnreachable (some may have been: submit the same messages
-        again).
+        Raises InvalidMessage (nothing was submitted) and ServerUnreachable (some may have been: submit the same
+        messages again).
+
+        Args:
+            delay_ms: how long the messages wait before they may run.
+            unlimited: whether they are accepted whatever the lane holds.
         """
         by_lane: dict[Lane, list[_Numbered]] = {}
         for number, message in enumerate(messages):

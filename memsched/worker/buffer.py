@@ -1,4 +1,4 @@
-"""Messages that were delivered to this worker and wait for a free place, in the order in which they will start."""
+"""Prefetched messages: delivered to this worker, they wait for a free place, in the order in which they will start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WEIGHTS = {TaskPriorityLevel.LEVEL_1: 16, TaskPriorityLevel.LEVEL_2: 4, TaskPrio
 Cube = tuple[str, str]
 
 
-class WeightedTurns:
+class WeightedRoundRobin:
     """Smooth weighted round robin: over time each label gets turns in proportion to its weight, evenly spread."""
 
     def __init__(self) -> None:
@@ -61,9 +61,10 @@ class LabelBuffer:
             waiting.append(delivery)
 
     def take(self, most: int, admits: Callable[[Delivery], bool]) -> list[Delivery]:
-        """The next messages of one cube for one call; its cube is busy until ``release``.
+        """The next messages of one cube for one call; its cube is busy until ``release``. Empty when nothing can start.
 
-        admits: whether a message may start now; one that may not is parked. Empty when nothing can start.
+        Args:
+            admits: whether a message may start now; one that may not is parked.
         """
         while self._ready:
             cube = self._ready.popleft()

@@ -47,7 +47,7 @@ _LONGEST_PAUSE_SECONDS = 0.5
 
 
 class Cycle:
-    """The loop of one worker between the server and the dispatcher."""
+    """The event loop of one worker, between the server and the dispatcher."""
 
     def __init__(
         self,

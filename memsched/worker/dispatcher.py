@@ -18,7 +18,7 @@ from memsched.errors import HandlerTimeout
 from memsched.logs import message_at_work
 from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
-from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
+from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedRoundRobin
 from memsched.worker.call import Call, CallResult
 from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerContext
 from memsched.worker.handlers import Handler, Orchestrator
@@ -72,7 +72,7 @@ class Dispatcher:
         self._begin = begin
         self._on_change = on_change
         self._labels: dict[str, _Label] = {}
-        self._turns = WeightedTurns()
+        self._turns = WeightedRoundRobin()
         self._occupied = 0
         self._isolation = Isolation(self._occupying, self._look_again)
         self._ended: deque[Call] = deque()

@@ -20,8 +20,13 @@ HandlerFunction = Callable[..., Awaitable[Any] | Any]
 class Handler:
     """A handler with its rules; what is None comes from the settings.
 
-    min_idle_ms: after how long a silence of its worker a message goes to another. timeout_seconds: 0 is no limit.
-    concurrency: calls at once in one process. batch_size: messages of one cube in one call.
+    Args:
+        function: ``handle(messages)`` or ``handle(messages, ctx)``; sync (runs in a thread) or async.
+        priority: which label goes first while several have messages waiting.
+        min_idle_ms: the visibility timeout: after how long a silence of its worker a message goes to another.
+        timeout_seconds: after which a call is cancelled; 0 is no limit.
+        concurrency: calls at once in one process.
+        batch_size: messages of one cube in one call.
     """
 
     function: HandlerFunction

@@ -1,4 +1,4 @@
-"""The sign of life of a worker process: a file that its read loop touches after a successful call.
+"""Liveness of a worker process, for healthchecks: a file that its read loop touches after a successful call.
 
 Not the heartbeat at the server: a process may still beat while its loop is stuck, and a healthcheck must not need the
 server to tell. `memsched live` reads the files.

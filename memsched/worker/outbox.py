@@ -1,4 +1,4 @@
-"""On Redis Cluster: follow-ups wait in the outbox of their parent's lane, and go on to their own lane from there.
+"""The transactional outbox, for Redis Cluster: follow-ups wait in their parent's lane, and then go on to their own.
 
 A script may touch one slot only, so the acknowledgement and the follow-ups are written together in the parent's slot.
 Delivering them is safe to repeat: a follow-up that is known already is not submitted again.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, Lane
@@ -17,7 +17,7 @@ from memsched.errors import UnreachableError
 from memsched.queue.delivery import Delivery, Entry, read_entry, read_streams
 from memsched.queue.leases import Leases
 from memsched.settings import Settings
-from memsched.worker.buffer import WEIGHTS, WeightedTurns
+from memsched.worker.buffer import WEIGHTS, WeightedRoundRobin
 from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
@@ -59,7 +59,7 @@ class Reader:
         self._lanes: dict[bytes, Lane] = {}
         self._groups: list[tuple[Lane, ...]] = []
         self._hot: set[Lane] = set()
-        self._turns = WeightedTurns()
+        self._turns = WeightedRoundRobin()
         self._waiting: dict[tuple[Lane, ...], tuple[asyncio.Task[Any], int]] = {}
         """Reads that wait at the server, and how much each may bring of a lane."""
         self._unsure: set[Lane] = set()
@@ -113,7 +113,7 @@ class Reader:
 
     def _receiver(self, lane: Lane, count: int) -> Callable[[Any], None]:
         def receive(reply: Any) -> None:
-            entries = read_streams(_pairs(reply), self._lanes)
+            entries = read_streams(reply, self._lanes)
             if len(entries) < count:
                 self._hot.discard(lane)
             self._on_received(entries)
@@ -121,7 +121,7 @@ class Reader:
         return receive
 
     def _receive_from_cold(self, reply: Any) -> None:
-        entries = read_streams(_pairs(reply), self._lanes)
+        entries = read_streams(reply, self._lanes)
         self._hot.update(entry.lane for entry in entries)
         self._on_received(entries)
 
@@ -166,7 +166,7 @@ class Reader:
                 self._hot.update(group)  # the next turn meets the error where it is dealt with
                 continue
             answered = True
-            entries = read_streams(_pairs(task.result()), self._lanes)
+            entries = read_streams(task.result(), self._lanes)
             for lane in group:
                 if sum(entry.lane is lane for entry in entries) >= count:
                     self._hot.add(lane)
@@ -203,10 +203,3 @@ class Reader:
                             entry.has_past = True  # it may have been claimed: there may be a checkpoint
                         self._on_received([entry])
             self._unsure.discard(lane)
-
-
-def _pairs(reply: Any) -> Iterable[tuple[bytes, Any]]:
-    """An XREADGROUP reply as (stream, entries) pairs, whichever protocol the server speaks."""
-    if isinstance(reply, dict):
-        return cast("Iterable[tuple[bytes, Any]]", reply.items())
-    return reply or ()

@@ -25,7 +25,7 @@ _CLAIM_AT_ONCE = 100
 
 
 @dataclass(slots=True)
-class LaneWatch:
+class LaneSchedule:
     """The next times at which a lane wants a look, in loop.time()."""
 
     lane: Lane
@@ -84,29 +84,29 @@ class Recovery:
         self._dispatcher = dispatcher
         self._clock = clock
         self._on_claimed = on_claimed
-        self._watches: dict[Lane, LaneWatch] = {}
+        self._schedules: dict[Lane, LaneSchedule] = {}
 
     def add(self, lane: Lane) -> None:
-        self._watches[lane] = LaneWatch(lane)
+        self._schedules[lane] = LaneSchedule(lane)
 
     def notified(self, kind: str, lane: Lane) -> bool:
         """Take a notification; whether it is about a lane of ours."""
-        watch = self._watches.get(lane)
-        if watch is not None:
-            watch.notified(kind)
-        return watch is not None
+        schedule = self._schedules.get(lane)
+        if schedule is not None:
+            schedule.notified(kind)
+        return schedule is not None
 
     def look_everywhere(self) -> None:
         """Notifications may have been missed."""
-        for watch in self._watches.values():
-            watch.notified("claimable")
-            watch.notified("due")
+        for schedule in self._schedules.values():
+            schedule.notified("claimable")
+            schedule.notified("due")
 
     def next_at(self) -> float:
         """When a look is due, in loop.time()."""
-        times = [watch.promote_at for watch in self._watches.values()]
+        times = [schedule.promote_at for schedule in self._schedules.values()]
         if self._dispatcher.room > 0:
-            times += [watch.claim_at for watch in self._watches.values()]
+            times += [schedule.claim_at for schedule in self._schedules.values()]
         return min(times, default=math.inf)
 
     def requests(self, now: float) -> Iterable[Request]:
@@ -114,27 +114,27 @@ class Recovery:
         # What a waiting read may bring is not kept free: one that waits for good must not keep us from claiming.
         room = self._dispatcher.room
         if room > 0:
-            due = [watch for watch in self._watches.values() if watch.claim_at <= now]
-            for watch in due:
-                yield self._claim(watch, min(_CLAIM_AT_ONCE, max(1, room // len(due))))
-        for watch in self._watches.values():
-            if watch.promote_at <= now:
-                yield self._promote(watch)
+            due = [schedule for schedule in self._schedules.values() if schedule.claim_at <= now]
+            for schedule in due:
+                yield self._claim(schedule, min(_CLAIM_AT_ONCE, max(1, room // len(due))))
+        for schedule in self._schedules.values():
+            if schedule.promote_at <= now:
+                yield self._promote(schedule)
 
-    def _claim(self, watch: LaneWatch, asked: int) -> Request:
-        min_idle_ms = self._orchestrator.min_idle_ms(watch.lane.label)
+    def _claim(self, schedule: LaneSchedule, asked: int) -> Request:
+        min_idle_ms = self._orchestrator.min_idle_ms(schedule.lane.label)
 
         def receive(reply: tuple[str, list[Entry]]) -> None:
             cursor, taken = reply
-            watch.claimed(self._clock(), cursor, len(taken), asked, min_idle_ms)
+            schedule.claimed(self._clock(), cursor, len(taken), asked, min_idle_ms)
             self._on_claimed(taken)
 
-        watch.notified_since.discard("claimable")
-        return Request(self._leases.claim(watch.lane, min_idle_ms, asked, watch.cursor), receive)
+        schedule.notified_since.discard("claimable")
+        return Request(self._leases.claim(schedule.lane, min_idle_ms, asked, schedule.cursor), receive)
 
-    def _promote(self, watch: LaneWatch) -> Request:
+    def _promote(self, schedule: LaneSchedule) -> Request:
         def receive(reply: tuple[int, float | None]) -> None:
-            watch.promoted(self._clock(), *reply)
+            schedule.promoted(self._clock(), *reply)
 
-        watch.notified_since.discard("due")
-        return Request(promote(watch.lane), receive)
+        schedule.notified_since.discard("due")
+        return Request(promote(schedule.lane), receive)

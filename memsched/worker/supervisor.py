@@ -29,7 +29,7 @@ EXIT_NO_SERVER = 3
 
 _QUICK_DEATH_SECONDS = 10.0
 _AFTER_GRACE_SECONDS = 15.0
-"""What a worker may need, beyond the grace time, to cancel, report and say goodbye."""
+"""What a worker may need, beyond the grace time, to cancel, report and deregister."""
 _LONGEST_PAUSE_SECONDS = 30.0
 _ONE_REQUEST_SECONDS = 1.0
 """Signals so close together are one request: some senders tell a whole group of processes, and some tell twice."""

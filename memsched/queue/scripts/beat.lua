@@ -1,4 +1,4 @@
--- beat: say that a worker lives, by the server's clock.
+-- beat: a worker's heartbeat, by the server's clock.
 --
 -- include: now
 -- KEYS[1]  <prefix>:workers

@@ -1,4 +1,5 @@
--- claim: take over messages whose worker was silent too long, and those that were handed back. Never our own.
+-- claim: take over the leases of messages whose worker was silent for the min idle (the visibility timeout), and of
+-- those that were handed back. Never our own.
 --
 -- include: claimable_now crash_account
 -- KEYS[1]  <prefix>:{<lane>}:stream

@@ -8,7 +8,7 @@
 -- KEYS[3]  <prefix>:{<lane>}:users
 -- KEYS[4+] <prefix>:{<lane>}:task:<item_id>, one per message
 -- ARGV[1]  consumer group
--- ARGV[2]  consumer that buries
+-- ARGV[2]  consumer that gives them up
 -- ARGV[3]  seconds for which the status of a finished message is kept
 -- ARGV[4+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON,
 --          item id, timestamp ('' if it has none)

@@ -1,4 +1,5 @@
--- end_probation: say that a suspect has run long enough for others to run beside it, if it is still ours.
+-- end_probation: say that a suspected poison message has run long enough for others to run beside it, if it is still
+-- ours.
 --
 -- include: owned crash_account
 -- KEYS[1]  <prefix>:{<lane>}:stream

@@ -1,8 +1,7 @@
--- owned: included by scripts that may only touch what is still theirs.
+-- owned: the fence; included by scripts that may only touch what is still theirs.
 --
--- owned(stream, group, consumer, ids, first, last): a set of those ids, ARGV[first..last] of the script in steps
--- of `step`, that are delivered to `consumer` now: {[id] = delivery count}.
--- One XPENDING over the consumer's own entries answers for all of them; its cost is bounded by what one worker holds.
+-- owned(stream, group, consumer, list): which of the listed ids `consumer` has the lease of now, as
+-- {[id] = delivery count}. One XPENDING over the consumer's own entries answers for all of them; its cost is bounded by what one worker holds.
 local function owned(stream, group, consumer, list)
   local mine = {}
   local count = #list

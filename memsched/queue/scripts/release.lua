@@ -1,4 +1,4 @@
--- release: hand messages back, if they are still ours, without using up an attempt: they belong to nobody and can be
+-- release: give up the leases of messages, if they are still ours, without using up an attempt: they belong to nobody and can be
 -- claimed at once, in their old place.
 --
 -- include: owned notify claimable_now

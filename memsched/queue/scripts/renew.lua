@@ -1,4 +1,5 @@
--- renew: start the idle time of running messages anew, if they are still ours (a plain XCLAIM would steal them back).
+-- renew: renew the leases of running messages, if they are still ours: their idle time starts anew. (A plain XCLAIM
+-- would steal back those that are not.)
 --
 -- include: owned
 -- KEYS[1]  <prefix>:{<lane>}:stream

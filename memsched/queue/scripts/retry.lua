@@ -1,11 +1,11 @@
--- retry: put messages off, if they are still ours: they leave the stream and come back when they are due.
+-- retry: retry messages later, if they are still ours: they leave the stream and come back when they are due.
 --
 -- include: now owned notify
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:delayed
 -- KEYS[3+] <prefix>:{<lane>}:task:<item_id>, one per message
 -- ARGV[1]  consumer group
--- ARGV[2]  consumer that gives up
+-- ARGV[2]  consumer that retries
 -- ARGV[3]  <prefix>:wake
 -- ARGV[4]  the lane's name
 -- ARGV[5+] per message: entry id, delay in ms, the member for the delayed set (JSON: task key, fields), error text

@@ -1,4 +1,4 @@
--- settle: acknowledge and delete messages that are done, if they are still ours.
+-- settle: acknowledge messages that are done, and delete them, if they are still ours.
 --
 -- include: now owned uncount
 -- KEYS[1]  <prefix>:{<lane>}:stream

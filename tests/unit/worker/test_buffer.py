@@ -10,7 +10,7 @@ from support.deliveries import contents, delivery
 
 from memsched.queue.delivery import Delivery
 from memsched.task_status import TaskPriorityLevel
-from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedTurns
+from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedRoundRobin
 
 ALICE = ("alice", "home")
 
@@ -193,7 +193,7 @@ def test_whatever_happens_each_message_starts_once_and_each_cube_in_order(
 
 
 def turns(count: int, weights: dict[str, int]) -> list[str]:
-    wheel = WeightedTurns()
+    wheel = WeightedRoundRobin()
     return [wheel.next(weights) for _ in range(count)]
 
 
@@ -220,7 +220,7 @@ def test_no_level_waits_longer_than_one_round() -> None:
 
 
 def test_a_label_alone_has_every_turn_and_no_debt_from_it() -> None:
-    wheel = WeightedTurns()
+    wheel = WeightedRoundRobin()
     for _ in range(1000):
         assert wheel.next({"low": 1}) == "low"
 
@@ -230,7 +230,7 @@ def test_a_label_alone_has_every_turn_and_no_debt_from_it() -> None:
 
 
 def test_labels_that_come_and_go_do_not_save_up_turns() -> None:
-    wheel = WeightedTurns()
+    wheel = WeightedRoundRobin()
     for _ in range(500):
         wheel.next({"low": 1, "middle": 4})
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from support.deliveries import KEYS
 
-from memsched.worker.recovery import LaneWatch, claim_interval
+from memsched.worker.recovery import LaneSchedule, claim_interval
 
 
-def watch() -> LaneWatch:
-    return LaneWatch(KEYS.lane("task", "u", "c"), claim_at=50.0, promote_at=50.0)
+def schedule() -> LaneSchedule:
+    return LaneSchedule(KEYS.lane("task", "u", "c"), claim_at=50.0, promote_at=50.0)
 
 
 def test_after_a_full_claim_the_next_comes_at_once() -> None:
-    lane = watch()
+    lane = schedule()
 
     lane.claimed(100.0, "-", taken=5, asked=5, min_idle_ms=60_000)
 
@@ -20,7 +20,7 @@ def test_after_a_full_claim_the_next_comes_at_once() -> None:
 
 
 def test_the_cursor_goes_on_where_the_last_look_ended() -> None:
-    lane = watch()
+    lane = schedule()
 
     lane.claimed(100.0, "(7-0", taken=0, asked=5, min_idle_ms=60_000)
 
@@ -28,7 +28,7 @@ def test_the_cursor_goes_on_where_the_last_look_ended() -> None:
 
 
 def test_at_the_end_of_the_list_the_lane_rests_a_quarter_of_its_min_idle() -> None:
-    lane = watch()
+    lane = schedule()
 
     lane.claimed(100.0, "-", taken=2, asked=5, min_idle_ms=4_000)
 
@@ -41,7 +41,7 @@ def test_the_pause_between_claims_is_bounded_in_both_directions() -> None:
 
 
 def test_a_notification_brings_the_next_look_forward_and_begins_at_the_front() -> None:
-    lane = watch()
+    lane = schedule()
     lane.cursor = "(7-0"
 
     lane.notified("due")
@@ -52,7 +52,7 @@ def test_a_notification_brings_the_next_look_forward_and_begins_at_the_front() -
 
 
 def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgotten() -> None:
-    lane = watch()
+    lane = schedule()
 
     lane.notified("claimable")
     lane.notified("due")
@@ -64,7 +64,7 @@ def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgott
 
 
 def test_promotion_waits_for_the_next_due_time_but_not_for_ever() -> None:
-    lane = watch()
+    lane = schedule()
 
     lane.promoted(100.0, 3, 2.5)
     soon = lane.promote_at
@@ -78,7 +78,7 @@ def test_promotion_waits_for_the_next_due_time_but_not_for_ever() -> None:
 
 
 def test_promotion_of_a_full_page_goes_on_at_once() -> None:
-    lane = watch()
+    lane = schedule()
 
     lane.promoted(100.0, 100, 0.0)
 
