@@ -154,7 +154,7 @@ class _Lines:
 async def _with_reindexer(settings: Settings, batch: int, work: Callable[[Reindexer], Awaitable[T]]) -> T:
     from memsched.broker.client import Server
     from memsched.broker.keys import Keys
-    from memsched.memory.embedding.embedder import embedder_from
+    from memsched.memory.embedding.factory import embedder_from
     from memsched.memory.reindex.reindex import Reindexer
 
     embedder = embedder_from(settings)

@@ -86,6 +86,6 @@ def _check(settings: Settings) -> None:
             ]
         )
     if settings.memory:
-        from memsched.memory.embedding.embedder import embedder_from
+        from memsched.memory.embedding.factory import embedder_from
 
         embedder_from(settings)

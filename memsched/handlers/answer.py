@@ -91,7 +91,7 @@ async def used_memories(
         return []
     if services.llm is not None and services.settings.llm_judges_use:
         from memsched.llm.errors import LLMError
-        from memsched.llm.extraction import used
+        from memsched.llm.judge import used
 
         try:
             chosen = await used(services.llm, text, [each.said for each in near])

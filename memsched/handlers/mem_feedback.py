@@ -108,7 +108,7 @@ async def _what_it_corrects(
     near = [each.memory for each in results if f"{message.item_id}#feedback" not in each.memory.sources]
     if services.llm is not None and near:
         from memsched.llm.errors import LLMError
-        from memsched.llm.extraction import correction
+        from memsched.llm.judge import correction
 
         try:
             feedback = await correction(services.llm, text, [memory.indexed_text for memory in near])

@@ -33,7 +33,7 @@ class MemoryServices:
 
     def __init__(self, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None) -> None:
         from memsched.llm.client import LLM
-        from memsched.memory.embedding.embedder import embedder_from
+        from memsched.memory.embedding.factory import embedder_from
 
         self.settings = settings
         self.cubes = Cubes(server, keys, settings)
@@ -98,7 +98,7 @@ class MemoryServices:
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
         """The model's order of the set, if it gives one in time; the present one otherwise."""
         from memsched.llm.errors import LLMError
-        from memsched.llm.extraction import rerank
+        from memsched.llm.judge import rerank
 
         assert self.llm is not None
         texts = [each.memory.indexed_text for each in chosen]

@@ -1,8 +1,8 @@
-"""Which optional parts of a request the server takes; learnt from its refusals.
+"""Capabilities of a server: which optional parameters of a request it supports; learnt from its refusals.
 
 Servers that call themselves compatible differ: some know no ``response_format``, OpenAI's reasoning models take no
-``temperature`` and want ``max_completion_tokens``. A request that was refused with 400 is sent again without the part
-in question; when that works, the part is left out from then on.
+``temperature`` and want ``max_completion_tokens``. A request that was refused with 400 is sent again without the
+parameter in question; when that works, the parameter is left out from then on.
 """
 
 from __future__ import annotations
@@ -20,37 +20,45 @@ _ANYWAY = ("response_format", "stream_options")
 """Left out after any other 400 too: servers that do not know them complain in words of their own."""
 
 
-class Dialect:
+class Capabilities:
     """Remembered per client."""
 
     def __init__(self) -> None:
-        self._without: frozenset[str] = frozenset()
+        self._unsupported: frozenset[str] = frozenset()
 
     @property
-    def without(self) -> frozenset[str]:
-        """Optional parts that the server does not take."""
-        return self._without
+    def unsupported(self) -> frozenset[str]:
+        """Optional parameters that the server does not take."""
+        return self._unsupported
 
-    def apply(self, request: Mapping[str, Any], without: frozenset[str]) -> dict[str, Any]:
-        """The request in the words of this server."""
-        spoken = {name: value for name, value in request.items() if name not in without}
-        if "max_tokens" in without and "max_tokens" in request:
-            spoken["max_completion_tokens"] = request["max_tokens"]
-        return spoken
+    def adapt(self, request: Mapping[str, Any], unsupported: frozenset[str]) -> dict[str, Any]:
+        """Return the request without these parameters."""
+        adapted = {name: value for name, value in request.items() if name not in unsupported}
+        if "max_tokens" in unsupported and "max_tokens" in request:
+            adapted["max_completion_tokens"] = request["max_tokens"]
+        return adapted
 
-    def next_without(self, sent: Mapping[str, Any], without: frozenset[str], complaint: str) -> frozenset[str] | None:
-        """What to leave out after a 400; None when that would not help. complaint: what the server said."""
+    def without_refused(
+        self, request: Mapping[str, Any], unsupported: frozenset[str], complaint: str
+    ) -> frozenset[str] | None:
+        """Return what to leave out after a 400; None when that would not help.
+
+        Args:
+            unsupported: what was left out of the request that was refused.
+            complaint: what the server said.
+        """
+        sent = self.adapt(request, unsupported)
         if "max_tokens" in sent and "max_completion_tokens" in complaint:
-            return without | {"max_tokens"}
+            return unsupported | {"max_tokens"}
         named = [name for name in _BY_NAME if name in sent and name in complaint]
         for name in (*named, *(name for name in _ANYWAY if name in sent)):
-            return without | {name}
+            return unsupported | {name}
         return None
 
-    def learn(self, without: frozenset[str]) -> None:
-        """A request without these was taken after one with them was refused."""
-        if new := without - self._without:
-            self._without |= new
+    def learn(self, unsupported: frozenset[str]) -> None:
+        """Remember: a request without these was taken after one with them was refused."""
+        if new := unsupported - self._unsupported:
+            self._unsupported |= new
             log.info(
                 "the language model's server does not take a part of the request; it is left out from now on",
                 action="llm.adapted",

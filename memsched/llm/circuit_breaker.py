@@ -19,16 +19,19 @@ from memsched.llm.errors import LLMUnavailable
 log = structlog.get_logger(__name__)
 
 
-class BreakerState(StrEnum):
+class CircuitState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts failed calls in a row; see the module. For one event loop, not for threads.
 
-    failures: in a row, after which it opens. seconds: how long it stays open. clock: seconds, monotonic.
+    Args:
+        failures: in a row, after which it opens.
+        seconds: how long it stays open.
+        clock: seconds, monotonic.
     """
 
     def __init__(self, failures: int, seconds: float, clock: Callable[[], float]) -> None:
@@ -38,15 +41,15 @@ class Breaker:
         self._failures = 0
         self._opened_at: float | None = None
         self._last_reason = ""
-        self._prober: Trial | None = None
+        self._probe: Call | None = None
         self.epoch = 0
         """Changes whenever it opens or closes: a call that began before that says nothing about now."""
 
     @property
-    def state(self) -> BreakerState:
+    def state(self) -> CircuitState:
         if self._opened_at is None:
-            return BreakerState.CLOSED
-        return BreakerState.HALF_OPEN if self.seconds_left <= 0 else BreakerState.OPEN
+            return CircuitState.CLOSED
+        return CircuitState.HALF_OPEN if self.seconds_left <= 0 else CircuitState.OPEN
 
     @property
     def seconds_left(self) -> float:
@@ -55,28 +58,28 @@ class Breaker:
 
     def check(self) -> None:
         """Raise LLMUnavailable if a call would not be let through now."""
-        if self.state is BreakerState.CLOSED or (self.state is BreakerState.HALF_OPEN and self._prober is None):
+        if self.state is CircuitState.CLOSED or (self.state is CircuitState.HALF_OPEN and self._probe is None):
             return
         left = self.seconds_left
         raise LLMUnavailable(
             f"It failed {self._failures} times in a row (MEMSCHED_LLM_BREAKER_FAILURES) and is left alone "
             f"{f'for another {left:.1f} s' if left else 'while one call tries it'}. Last: {self._last_reason}",
-            kind="left_alone",
+            kind="circuit_open",
             retry_after=left or None,
         )
 
-    def trial(self) -> Trial:
-        """One call: ``with breaker.trial() as trial``. Raises LLMUnavailable when it is not let through."""
-        return Trial(self)
+    def call(self) -> Call:
+        """One call: ``with breaker.call() as call``. Raises LLMUnavailable when it is not let through."""
+        return Call(self)
 
-    def _enter(self, trial: Trial) -> None:
+    def _enter(self, call: Call) -> None:
         self.check()
-        if self.state is BreakerState.HALF_OPEN:
-            self._prober = trial
+        if self.state is CircuitState.HALF_OPEN:
+            self._probe = call
 
-    def _leave(self, trial: Trial) -> None:
-        if self._prober is trial:
-            self._prober = None
+    def _leave(self, call: Call) -> None:
+        if self._probe is call:
+            self._probe = None
 
     def _succeeded(self) -> None:
         self._failures = 0
@@ -101,10 +104,10 @@ class Breaker:
         )
 
 
-class Trial:
-    """What one call says about the server. Left without a word, it says nothing."""
+class Call:
+    """One call, and what its end says about the server; left without a word, it says nothing."""
 
-    def __init__(self, breaker: Breaker) -> None:
+    def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
         self._epoch = breaker.epoch
 

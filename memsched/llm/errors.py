@@ -9,17 +9,12 @@ from __future__ import annotations
 from typing import Literal
 
 from memsched.errors import MemschedError
+from memsched.llm.server_errors import ServerError, ServerErrorKind
 
 FailureKind = Literal[
-    "unreachable",  # no connection, or it broke
-    "rate_limited",  # 429
-    "server_error",  # 5xx, or an error in the middle of a stream
-    "misconfigured",  # 401, 403, 404: the settings are wrong
-    "left_alone",  # the breaker is open; nothing was sent
-    "closed",  # this client was closed
+    ServerErrorKind,
+    "circuit_open",  # the circuit breaker is open; nothing was sent
     "timeout",  # no answer within the time budget
-    "rubbish",  # an answer that cannot be used
-    "refused",  # the model, a filter or the server declined this very request
 ]
 """Why a call failed, for counters: a small fixed set."""
 
@@ -40,8 +35,10 @@ class LLMUnavailable(LLMError):
     """The language model cannot be used now."""
 
     def __init__(self, reason: str, *, kind: FailureKind = "unreachable", retry_after: float | None = None) -> None:
+        """Args:
+        retry_after: seconds after which another try may help, where the server or the circuit breaker said so.
+        """
         self.retry_after = retry_after
-        """Seconds after which another try may help, where the server or the breaker said so."""
         super().__init__(reason, kind=kind)
 
 
@@ -51,13 +48,22 @@ class LLMTimeout(LLMError):
     kind = "timeout"
 
 
-class LLMRubbish(LLMError):
+class LLMInvalidAnswer(LLMError):
     """The language model's answer cannot be used."""
 
-    kind = "rubbish"
+    kind = "invalid_answer"
 
 
 class LLMRefused(LLMError):
     """The language model, or its server, declined this request; asking the same again will not help."""
 
     kind = "refused"
+
+
+def llm_error(failure: ServerError) -> LLMError:
+    """Return what a failed request is for whoever asked the model."""
+    if failure.kind == "refused":
+        return LLMRefused(failure.reason)
+    if failure.kind == "invalid_answer":
+        return LLMInvalidAnswer(failure.reason)
+    return LLMUnavailable(failure.reason, kind=failure.kind, retry_after=failure.retry_after)

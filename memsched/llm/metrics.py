@@ -1,4 +1,4 @@
-"""What the language model was asked, what it cost, and how often something else had to answer."""
+"""Metrics of a language model: calls, failures, fallbacks, tokens, cost, latency."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has."""
+    """Return about how many tokens a text has."""
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
 @dataclass(slots=True)
 class Counters:
-    """Counts since the start of one client. All label values (task, kind, reason) are from small fixed sets.
+    """Counters since the start of one client. All label values (task, kind, reason) are from small fixed sets.
 
-    input_price, output_price: of a million tokens, in any currency.
+    Args:
+        input_price: of a million tokens, in any currency.
+        output_price: the same.
     """
 
     input_price: float = 0.0
@@ -53,7 +55,11 @@ class Counters:
         return (self.input_tokens * self.input_price + self.output_tokens * self.output_price) / 1_000_000
 
     def fell_back(self, task: str, reason: str | LLMError) -> None:
-        """A caller used its local form. reason: the error, or one of a few fixed words."""
+        """Count that a caller used its local form.
+
+        Args:
+            reason: the error, or one of a few fixed words.
+        """
         self.fallbacks[task, reason.kind if isinstance(reason, LLMError) else reason] += 1
 
     def used_tokens(self, input_tokens: int, output_tokens: int, *, estimated: bool) -> None:
@@ -62,7 +68,7 @@ class Counters:
         self.estimated += estimated
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, nested by label, fit for JSON."""
+        """Return plain numbers, nested by label, fit for JSON."""
         fallbacks: dict[str, dict[str, int]] = {}
         for (task, reason), count in self.fallbacks.items():
             fallbacks.setdefault(task, {})[reason] = count

@@ -1,4 +1,4 @@
-"""Everything that is said to a language model. Texts of strangers go in as data, never as part of the instructions.
+"""The prompts: all that is said to a language model. Texts of strangers go in as data, never as instructions.
 
 A value is JSON inside <data>...</data>, with < and > escaped: no text can hold the closing delimiter, end its quotes,
 or look like a message of ours. That keeps it apart; that a model obeys nothing in it is only asked for. So whatever
@@ -32,7 +32,8 @@ DATA_RULE = (
 class Prompt:
     """One prompt. ``$name`` in either text is where a value goes; ``$$`` is a dollar sign.
 
-    user_template: empty when the user's own words follow (chat).
+    Args:
+        user_template: empty when the user's own words follow (chat).
     """
 
     name: str
@@ -41,7 +42,7 @@ class Prompt:
     user_template: str
 
     def messages(self, **values: object) -> list[Message]:
-        """The prompt with its values (anything that JSON can hold) as data. Raises KeyError when one is missing."""
+        """Return the prompt with its values, anything that JSON can hold, as data. Raises KeyError if one misses."""
         blocks = {name: data_block(value) for name, value in values.items()}
         system: Message = {"role": "system", "content": Template(self.system).substitute(blocks)}
         if not self.user_template:
@@ -50,13 +51,13 @@ class Prompt:
 
 
 def data_block(value: object) -> str:
-    """A value as data that cannot be taken for anything else."""
+    """Return a value as data that cannot be taken for anything else."""
     encoded = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     return f"<data>\n{encoded}\n</data>"
 
 
 def numbered(texts: Sequence[str], most_characters: int = 1000) -> list[dict[str, object]]:
-    """Memories as the prompts show them: with an index from 0; a long one is cut."""
+    """Return memories as the prompts show them: with an index from 0; a long one is cut."""
     return [{"index": index, "text": text[:most_characters]} for index, text in enumerate(texts)]
 
 
@@ -64,7 +65,7 @@ ASK_FOR_JSON = "Answer with one JSON object and nothing else."
 
 
 def second_try(answer: str, problem: str) -> list[Message]:
-    """What follows a prompt whose answer did not fit."""
+    """Return what follows a prompt whose answer did not fit."""
     return [
         {"role": "assistant", "content": answer[:4000]},
         {
@@ -180,9 +181,9 @@ question does not mention it. Speak of them naturally: no numbers of memories, n
 
 
 def chat_messages(question: str, memories: Sequence[str], history: Sequence[Message] = ()) -> list[Message]:
-    """A turn of a chat that knows these memories.
+    """Return a turn of a chat that knows these memories.
 
-    question, history: of the person who talks to the model, who may well tell it what to do; so they are no data.
+    Question and history are of the person who talks to the model, who may well tell it what to do; so they are no data.
     """
     return [*CHAT.messages(memories=numbered(memories)), *history, {"role": "user", "content": question}]
 

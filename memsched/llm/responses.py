@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server sends, read without trusting it: whole answers and pieces of a stream."""
+"""The responses of chat completions, read without trusting the server: whole answers and pieces of a stream."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from memsched.llm.errors import LLMRefused, LLMRubbish
-from memsched.llm.server_errors import Failure, Verdict, rubbish
+from memsched.llm.errors import LLMInvalidAnswer, LLMRefused
+from memsched.llm.server_errors import ServerError
 
 TRUNCATED = "length"
 _FILTERED = "content_filter"
+_CHECK = "Check MEMSCHED_LLM_BASE_URL."
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """text: never empty. tokens: (input, output) as the server counted them, or None. finish: why it ended."""
+    """A whole answer.
+
+    Args:
+        text: never empty.
+        tokens: (input, output) as the server counted them, or None.
+        finish: why it ended.
+    """
 
     text: str
     tokens: tuple[int, int] | None
@@ -25,7 +32,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a stream. finish: set in the last one that has text. tokens: in the one that tells them."""
+    """A piece of a stream.
+
+    Args:
+        tokens: in the one that tells them.
+        finish: set in the last one that has text.
+    """
 
     text: str
     tokens: tuple[int, int] | None
@@ -71,44 +83,52 @@ class _Completion(BaseModel):
         return None if self.usage is None else (self.usage.prompt_tokens, self.usage.completion_tokens)
 
 
-def read_answer(body: bytes) -> Answer | Failure:
-    """The body of a 200 answer."""
+def read_answer(body: bytes) -> Answer:
+    """Return what the body of a 200 answer says.
+
+    Raises ServerError when it is no chat completion; LLMRefused and LLMInvalidAnswer when the server works, but the
+    model said nothing.
+    """
     try:
         completion = _Completion.model_validate_json(body)
     except ValidationError:
-        return rubbish("The server did not send a chat completion. Check MEMSCHED_LLM_BASE_URL.")
+        completion = None
+    if completion is None:
+        raise ServerError(f"The server did not send a chat completion. {_CHECK}", kind="invalid_answer")
     choice = completion.choices[0] if completion.choices else None
     message = (choice.message if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
-    if refusal := _refusal(message, finish):
-        return refusal
-    if not (message.content or "").strip():
-        return empty(finish)
-    assert message.content is not None
-    return Answer(message.content, completion.tokens, finish)
+    _check_refusal(message, finish)
+    text = message.content or ""
+    check_empty(text, finish)
+    return Answer(text, completion.tokens, finish)
 
 
-def read_piece(chunk: Any) -> Piece | Failure:
-    """One chunk of a stream, as the openai library gives it."""
+def read_piece(chunk: Any) -> Piece:
+    """Return what one chunk of a stream says. Raises ServerError and LLMRefused."""
     try:
         completion = _Completion.model_validate(chunk, from_attributes=True)
     except ValidationError:
-        return rubbish("The server did not stream a chat completion. Check MEMSCHED_LLM_BASE_URL.")
+        completion = None
+    if completion is None:
+        raise ServerError(f"The server did not stream a chat completion. {_CHECK}", kind="invalid_answer")
     choice = completion.choices[0] if completion.choices else None
     delta = (choice.delta if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
-    return _refusal(delta, finish) or Piece(delta.content or "", completion.tokens, finish)
+    _check_refusal(delta, finish)
+    return Piece(delta.content or "", completion.tokens, finish)
 
 
-def empty(finish: str) -> Failure:
-    """The server works; the model said nothing."""
-    reason = "It used up max_tokens before it said anything." if finish == TRUNCATED else "The answer is empty."
-    return Failure(LLMRubbish(reason), Verdict.ALIVE)
+def check_empty(text: str, finish: str) -> None:
+    """Raise LLMInvalidAnswer when the answer has no words."""
+    if text.strip():
+        return
+    used_up = "It used up max_tokens before it said anything."
+    raise LLMInvalidAnswer(used_up if finish == TRUNCATED else "The answer is empty.")
 
 
-def _refusal(message: _Message, finish: str) -> Failure | None:
+def _check_refusal(message: _Message, finish: str) -> None:
     if message.refusal:
-        return Failure(LLMRefused("The model refused."), Verdict.ALIVE)
+        raise LLMRefused("The model refused.")
     if finish == _FILTERED:
-        return Failure(LLMRefused("A content filter stopped the answer."), Verdict.ALIVE)
-    return None
+        raise LLMRefused("A content filter stopped the answer.")

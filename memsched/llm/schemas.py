@@ -1,16 +1,14 @@
-"""What language models send back: schemas with bounds, and the check of extracted memories against their source."""
+"""The schemas of structured output: what a language model is asked for, with bounds on all of it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from memsched.llm.verification import negation_changed, normalised, one_line, quoted_in, unsupported
+from memsched.llm.verification import one_line
 
 MAX_TEXT = 500
 MAX_MEMORIES = 100
@@ -69,10 +67,13 @@ class _Sent(BaseModel):
 
 
 class ExtractedMemory(_Sent):
-    """One memory as the model claims it; ``verified`` says whether to believe it.
+    """One memory as the model claims it; ``extraction.verified`` says whether to believe it.
 
-    source_turns: indices of the turns it is from. quote: verbatim from one of them. when: YYYY, YYYY-MM or YYYY-MM-DD.
-    tags: up to 8 of up to three words.
+    Args:
+        source_turns: indices of the turns it is from.
+        quote: verbatim from one of them.
+        when: YYYY, YYYY-MM or YYYY-MM-DD.
+        tags: up to 8 of up to three words.
     """
 
     kind: Annotated[Literal["fact", "preference", "event"], BeforeValidator(_lower)]
@@ -135,45 +136,10 @@ class Used(_Sent):
 class Feedback(_Sent):
     """A correction understood.
 
-    corrected: index of the memory that it makes untrue, or None. text: what is right now; empty when nothing takes the
-    memory's place.
+    Args:
+        corrected: index of the memory that it makes untrue, or None.
+        text: what is right now; empty when nothing takes the memory's place.
     """
 
     corrected: Annotated[int, Field(ge=0)] | None
     text: Annotated[Line, StringConstraints(max_length=MAX_TEXT)]
-
-
-def verified(
-    extraction: Extraction,
-    turns: Sequence[str],
-    *,
-    speakers: Sequence[str] = (),
-    rejected: Counter[str] | None = None,
-) -> list[ExtractedMemory]:
-    """The memories that their source turns support, in order; each text once.
-
-    turns: the texts, by index. speakers: who said them, by index, or empty. rejected: counts the others by reason
-    (turns, quote, negation, number, name, words, empty, duplicate).
-    """
-    kept: dict[str, ExtractedMemory] = {}
-    for memory in extraction.memories:
-        reason = _doubt(memory, turns, speakers)
-        if reason is None and normalised(memory.text) in kept:
-            reason = "duplicate"
-        if reason is None:
-            kept[normalised(memory.text)] = memory
-        elif rejected is not None:
-            rejected[reason] += 1
-    return list(kept.values())
-
-
-def _doubt(memory: ExtractedMemory, turns: Sequence[str], speakers: Sequence[str]) -> str | None:
-    if not all(0 <= index < len(turns) for index in memory.source_turns):
-        return "turns"
-    sources = [turns[index] for index in memory.source_turns]
-    if not quoted_in(memory.quote, sources):
-        return "quote"
-    if negation_changed(memory.text, memory.quote, sources):
-        return "negation"
-    said_by = {speakers[index] for index in memory.source_turns if index < len(speakers)}
-    return unsupported(memory.text, sources, said_by)

@@ -1,131 +1,108 @@
-"""What the openai library raises, as one of our errors: with what to do about it, and without secrets."""
+"""What a failed request to an OpenAI-compatible server means, and when to retry it: the one classification."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from enum import Enum, auto
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Literal
 
-import structlog
+from memsched.backoff import backoff
+from memsched.errors import MemschedError
+from memsched.llm.endpoint import Endpoint
 
-from memsched.llm.errors import FailureKind, LLMError, LLMRefused, LLMRubbish, LLMUnavailable
-from memsched.settings import Settings, masked
-
-if TYPE_CHECKING:
-    from openai import APIStatusError, OpenAIError
-
-log = structlog.get_logger(__name__)
-
-OPENAI_URL = "https://api.openai.com/v1"
+ServerErrorKind = Literal[
+    "unreachable",  # no connection, or it broke
+    "rate_limited",  # 429
+    "server_error",  # 5xx, or an error in the middle of a stream
+    "misconfigured",  # 401, 403, 404: the settings are wrong
+    "invalid_answer",  # 200, but not what such a server sends
+    "refused",  # any other 4xx: it declines this very request
+    "closed",  # this client was closed
+]
 NOT_UNDERSTOOD = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-_MISCONFIGURED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
-_REPEATABLE = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+"""A parameter of the request may be one that this server does not know."""
+NOT_ACCEPTED = (*NOT_UNDERSTOOD, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+"""The request itself is at fault, or a text in it; not the settings."""
+_RETRIABLE_KINDS = frozenset({"unreachable", "rate_limited", "server_error"})
+_RETRIABLE = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """And every 5xx."""
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_BACKOFF_SECONDS = 0.25
+_BACKOFF_CAP_SECONDS = 8.0
 
 
-class Verdict(Enum):
-    """What a call's end says about the server."""
+class ServerError(MemschedError):
+    """An OpenAI-compatible server did not do what it was asked."""
 
-    ALIVE = auto()
-    FAILED = auto()
-    NOTHING = auto()
+    def __init__(
+        self,
+        reason: str,
+        *,
+        kind: ServerErrorKind,
+        status: int = 0,
+        retry_after: float | None = None,
+        complaint: str = "",
+    ) -> None:
+        """Args:
+        reason: what happened and what to do, fit for a log.
+        status: of HTTP; 0 when there was none.
+        retry_after: seconds that the server asked for.
+        complaint: what the server said; never for a log above debug, because servers quote what they were sent.
+        """
+        self.reason = reason
+        self.kind = kind
+        self.status = status
+        self.retry_after = retry_after
+        self.complaint = complaint
+        super().__init__(reason)
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.kind in _RETRIABLE_KINDS
+
+    def delay(self, tries: int) -> float:
+        """Return the seconds to wait before the next try: what the server asked for, else a growing backoff."""
+        if self.retry_after is not None:
+            return self.retry_after
+        return backoff(tries, base=_BACKOFF_SECONDS, cap=_BACKOFF_CAP_SECONDS, least=0.5)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One request that failed.
+def status_error(
+    endpoint: Endpoint, status: int, *, headers: Mapping[str, str], code: object, complaint: str
+) -> ServerError:
+    """Return the error that an HTTP status means.
 
-    error: ours, ready to be raised. repeat: whether the same again may help. retry_after: seconds that the server asked
-    for. status: HTTP status, 0 when there was none. complaint: what the server said; never for a log above debug,
-    because servers quote what they were sent.
+    Args:
+        code: the machine-readable part of the complaint, if it has one.
     """
-
-    error: LLMError
-    verdict: Verdict
-    repeat: bool = False
-    retry_after: float | None = None
-    status: int = 0
-    complaint: str = ""
-
-
-def rubbish(reason: str) -> Failure:
-    """The server answered, but not as such a server does."""
-    return Failure(LLMRubbish(reason), Verdict.FAILED)
-
-
-class Failures:
-    """Translates for one server."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._model = settings.llm_model
-        self.address = masked(settings.llm_base_url or OPENAI_URL)
-        self._key = settings.llm_api_key.get_secret_value().strip()
-
-    def of(self, error: OpenAIError) -> Failure:
-        """The failure that an exception of the openai library means."""
-        import openai
-
-        if isinstance(error, openai.APIStatusError):
-            return self._status(error)
-        if isinstance(error, openai.APIResponseValidationError):
-            return rubbish("The server did not send a chat completion. Check MEMSCHED_LLM_BASE_URL.")
-        if isinstance(error, openai.APIConnectionError):
-            cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
-            return Failure(
-                LLMUnavailable(f"{self.address}: {cause}. Check MEMSCHED_LLM_BASE_URL, and that the server runs."),
-                Verdict.FAILED,
-                repeat=True,
-            )
-        complaint = self._said(error)
-        return Failure(
-            LLMUnavailable(f"{self.address} reported an error while it answered.", kind="server_error"),
-            Verdict.FAILED,
-            repeat=True,
-            complaint=complaint,
-        )
-
-    def _status(self, error: APIStatusError) -> Failure:
-        status = error.status_code
-        complaint = self._said(error)
-        said = f"{self.address} says {status}{self._code(error)}"
-        if status in _MISCONFIGURED:
-            advice = (
-                f"Check MEMSCHED_LLM_MODEL ({self._model}) and MEMSCHED_LLM_BASE_URL"
-                if status == HTTPStatus.NOT_FOUND
-                else f"Check MEMSCHED_LLM_API_KEY, and that it may use MEMSCHED_LLM_MODEL ({self._model})"
-            )
-            unusable = LLMUnavailable(f"{said}. {advice}.", kind="misconfigured")
-            return Failure(unusable, Verdict.FAILED, status=status, complaint=complaint)
-        if status in _REPEATABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            wait = retry_after(error.response.headers, time.time())
-            kind: FailureKind = "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else "server_error"
-            later = LLMUnavailable(f"{said}.", kind=kind, retry_after=wait)
-            return Failure(later, Verdict.FAILED, repeat=True, retry_after=wait, status=status, complaint=complaint)
-        return Failure(LLMRefused(f"{said}."), Verdict.ALIVE, status=status, complaint=complaint)
-
-    def _said(self, error: OpenAIError) -> str:
-        """Also to the debug log, which may hold texts, but never the key."""
-        said = f"{error} {getattr(error, 'body', '')}"
-        if self._key:
-            said = said.replace(self._key, "***")
-        log.debug("the language model's server complained", action="llm.complaint", complaint=said[:2000])
-        return said
-
-    def _code(self, error: APIStatusError) -> str:
-        """The machine-readable part of a complaint. The sentence may quote a prompt, or the key."""
-        code = error.code or error.type
-        safe = isinstance(code, str) and _CODE.fullmatch(code) and not (self._key and self._key in code)
-        return f" ({code})" if safe else ""
+    # The sentence of a complaint may quote a text, or the key; its code does not.
+    safe = isinstance(code, str) and _CODE.fullmatch(code) and endpoint.without_key(code) == code
+    reason = f"{endpoint.address} says {status}{f' ({code})' if safe else ''}."
+    kind: ServerErrorKind = "refused"
+    wait = None
+    model = f"{endpoint.variable('model')} ({endpoint.model})"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        kind = "misconfigured"
+        reason += f" Check {endpoint.variable('api_key')}, and that it may use {model}."
+    elif status in _RETRIABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else "server_error"
+        wait = parse_retry_after(headers, time.time())
+    elif status not in NOT_ACCEPTED:
+        kind = "misconfigured" if status == HTTPStatus.NOT_FOUND else "refused"
+        reason += f" Check {model} and {endpoint.variable('base_url')}."
+    return ServerError(reason, kind=kind, status=status, retry_after=wait, complaint=complaint)
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a server asks to wait: Retry-After in seconds or as a date. now: seconds since the epoch."""
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for; it holds seconds or a date.
+
+    Args:
+        now: seconds since the epoch.
+    """
     value = headers.get("retry-after", "").strip()
     if not value:
         return None

@@ -1,15 +1,15 @@
-"""JSON as language models write it: with a preface, in a fence, cut off, with a comma too many."""
+"""Structured output: JSON as language models write it, with a preface, in a fence, cut off, with a comma too many."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import json_repair
 from pydantic import BaseModel, ValidationError
 
-from memsched.llm.errors import LLMRubbish
+from memsched.llm.errors import LLMInvalidAnswer
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -18,27 +18,20 @@ MAX_CHARACTERS = 64_000
 _MAX_PROBLEMS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """problem: what is wrong with the answer: places and rules, nothing of its text."""
+def parse_json(text: str, schema: type[Schema]) -> Schema:
+    """Return the first object in the answer that is of the schema.
 
-    problem: str
-
-    def error(self) -> LLMRubbish:
-        return LLMRubbish(self.problem)
-
-
-def fitted(text: str, schema: type[Schema]) -> Schema | Misfit:
-    """The first object in the answer that is of the schema, or what is wrong with the first one that is not."""
+    Raises LLMInvalidAnswer with what is wrong with the first one that is not: places and rules, nothing of its text.
+    """
     if len(text) > MAX_CHARACTERS:
-        return Misfit(f"The answer is longer than {MAX_CHARACTERS} characters.")
-    misfit: Misfit | None = None
+        raise LLMInvalidAnswer(f"The answer is longer than {MAX_CHARACTERS} characters.")
+    problem = ""
     for candidate in _candidates(text.rpartition("</think>")[2]):
         try:
             return schema.model_validate(candidate)
         except ValidationError as error:
-            misfit = misfit or Misfit(_problems(error))
-    return misfit or Misfit("There is no JSON object in the answer.")
+            problem = problem or _problems(error)
+    raise LLMInvalidAnswer(problem or "There is no JSON object in the answer.")
 
 
 def _candidates(text: str) -> Iterator[Any]:
@@ -57,8 +50,6 @@ def _candidates(text: str) -> Iterator[Any]:
 
 
 def _repaired(text: str) -> Any:
-    import json_repair
-
     try:
         return json_repair.loads(text)
     except (ValueError, RecursionError):

@@ -23,7 +23,7 @@ from memsched import (
 )
 from memsched.errors import SettingsError
 from memsched.handlers import MEMORY_LABELS
-from memsched.memory.embedding.embedder import embedder_from
+from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.ingest import turns
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search import bm25 as lexical

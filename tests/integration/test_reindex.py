@@ -22,7 +22,7 @@ from support.tiny_model import write_model
 from memsched import AsyncMemScheduler, EmbedderMismatch, Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.memory.embedding.embedder import embedder_from
+from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.reindex import reindex as reindex_module
 from memsched.memory.reindex.reindex import Reindexer, ReindexRefused
 from memsched.settings import PREFIX

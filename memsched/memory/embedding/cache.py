@@ -1,4 +1,4 @@
-"""Vectors that a server gave already, and calls that are under way: no text is paid for twice at the same time."""
+"""An LRU cache of vectors with request coalescing: a text that a server embeds already is not sent a second time."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ class _Call:
 
 
 class EmbeddingCache:
-    """Keeps the vectors that were used last, within max_bytes. A vector is bytes, whatever the caller packs in them.
+    """An LRU cache within max_bytes. A vector is bytes, whatever the caller packs in them.
 
-    model: part of every key. embed: gives one vector per text, in order. batches: cuts a list of texts into the lists
-    of one call each, in order.
+    Those who ask for the same text at the same time share one call (single flight). It goes on until the last of them
+    is cancelled. A failed call is told to all of them, and nothing is kept of it.
 
-    A call that several wait for goes on until the last of them is cancelled. A failed call is told to all of them, and
-    nothing is kept of it.
+    Args:
+        model: part of every key.
+        embed: returns one vector per text, in order.
+        batches: cuts a list of texts into the lists of one call each, in order.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class EmbeddingCache:
         """Taken by what is kept."""
 
     async def vectors(self, texts: Sequence[str]) -> list[bytes]:
-        """One vector per text. Raises what ``embed`` raises, and EmbeddingError when the cache is closed."""
+        """Return one vector per text. Raises what ``embed`` raises, and EmbeddingError when the cache is closed."""
         keys = [self._key(text) for text in texts]
         found: dict[bytes, bytes] = {}
         calls: dict[_Call, None] = {}

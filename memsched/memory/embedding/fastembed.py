@@ -1,4 +1,4 @@
-"""fastembed's models: downloaded once by that library, run here."""
+"""Models of the fastembed library: downloaded once by it, run in this process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from memsched.errors import SettingsError
-from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.embedding.embedder import EmbeddingError, truncate
 from memsched.memory.embedding.local import MODEL_THREADS
-from memsched.memory.embedding.texts import cut
 
 _MAX_TEXT_BYTES = 64 * 1024
 """More than any of its models reads (8,192 tokens at most); the rest would only be taken apart and thrown away."""
@@ -21,12 +20,8 @@ class FastembedModel:
 
     def __init__(self, model: str) -> None:
         if importlib.util.find_spec("fastembed") is None:
-            raise SettingsError(
-                [
-                    f"MEMSCHED_EMBEDDING_MODEL: fastembed:{model} needs a package that is not installed. "
-                    "Run: pip install 'memsched[fastembed]'."
-                ]
-            )
+            problem = "needs a package that is not installed. Run: pip install 'memsched[fastembed]'."
+            raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: fastembed:{model} {problem}"])
         self._model_name = model
         self._model: Any = None
         self.name = f"fastembed:{model}"
@@ -40,12 +35,8 @@ class FastembedModel:
         if self._model_name.lower() not in known:
             close = difflib.get_close_matches(self._model_name.lower(), list(known), n=3, cutoff=0.4)
             names = ", ".join(known[name]["model"] for name in close)
-            raise SettingsError(
-                [
-                    f"MEMSCHED_EMBEDDING_MODEL: fastembed has no model {self._model_name!r}"
-                    f"{f'; did you mean {names}?' if names else '.'}"
-                ]
-            )
+            advice = f"; did you mean {names}?" if names else "."
+            raise SettingsError([f"MEMSCHED_EMBEDDING_MODEL: fastembed has no model {self._model_name!r}{advice}"])
         try:
             self._model = TextEmbedding(model_name=self._model_name, threads=MODEL_THREADS)
         except Exception as error:  # from the network, the disk or the model's file: it does not tell which
@@ -57,7 +48,11 @@ class FastembedModel:
         self.dimensions = int(known[self._model_name.lower()]["dim"])
 
     def documents(self, texts: Sequence[str]) -> list[Any]:
-        return list(self._model.passage_embed([cut(text, _MAX_TEXT_BYTES) for text in texts], batch_size=len(texts)))
+        return list(self._model.passage_embed(_short(texts), batch_size=len(texts)))
 
     def queries(self, texts: Sequence[str]) -> list[Any]:
-        return list(self._model.query_embed([cut(text, _MAX_TEXT_BYTES) for text in texts], batch_size=len(texts)))
+        return list(self._model.query_embed(_short(texts), batch_size=len(texts)))
+
+
+def _short(texts: Sequence[str]) -> list[str]:
+    return [truncate(text, _MAX_TEXT_BYTES) for text in texts]

@@ -1,8 +1,8 @@
-"""The default embedder: feature hashing (Weinberger et al. 2009). No model, no download, no server.
+"""Feature hashing, the default embedder (Weinberger et al. 2009). No model, no download, no server.
 
-Each word gives its stem and its character 4-grams, which find other forms and misspellings of it. Every feature is
-hashed to one of 1,024 dimensions with a sign, so that those which meet there cancel out on average. Documents are
-stored without inverse document frequencies; a query's features are weighted by that of their word.
+The features of a word are its stem and its character 4-grams, which find other forms and misspellings of it. Every
+feature is hashed to one of 1,024 dimensions with a sign, so that those which meet there cancel out on average.
+Documents are stored without inverse document frequencies; a query's features are weighted by that of their word.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class HashingEmbedder:
 
 
 def embed(text: str, weights: Mapping[str, float] | None = None) -> list[float]:
-    """The vector of a text: 1,024 floats of length 1 (all zero for a text without words).
+    """Return the vector of a text: 1,024 floats of length 1 (all zero for a text without words).
 
-    weights: factor by stem, for a query; stems that are not in it count once.
+    Args:
+        weights: factor by stem, for a query; stems that are not in it count once.
     """
     strengths: dict[int, float] = {}
     for word in content_words(text):
@@ -59,7 +60,7 @@ def embed(text: str, weights: Mapping[str, float] | None = None) -> list[float]:
 
 @lru_cache(maxsize=65_536)
 def _features(word: str) -> tuple[str, tuple[tuple[int, float], ...]]:
-    """The stem of a word, and (dimension * 2 + sign, strength) of each of its features."""
+    """Return the stem of a word, and (dimension * 2 + sign, strength) of each of its features."""
     stemmed = stem(word)
     framed = f"#{word}#"
     count = max(1, len(framed) - _GRAM + 1)

@@ -1,4 +1,4 @@
-"""A model that runs in this process: in a thread of its own, a batch at a time."""
+"""A model that runs in this process: in a single worker thread, a batch at a time."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class LocalModel(Protocol):
         """Raises SettingsError or EmbeddingError. After that it is not called again."""
 
     def documents(self, texts: Sequence[str]) -> Any:
-        """[texts, dimensions]"""
+        """Return rows of numbers: [texts, dimensions]."""
 
     def queries(self, texts: Sequence[str]) -> Any:
-        """[texts, dimensions]"""
+        """Return rows of numbers: [texts, dimensions]."""
 
 
 class LocalEmbedder:
-    """An Embedder of a LocalModel. A query waits for one batch of documents at most per caller before it."""
+    """The Embedder of a LocalModel. A query waits for one batch of documents at most per caller before it."""
 
     def __init__(self, model: LocalModel, settings: Settings) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""What a model's folder says about itself, in the files that sentence-transformers writes."""
+"""The configuration in a model's folder: the files that sentence-transformers writes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _QUERY_PROMPTS = ("query",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 """The names under which sentence-transformers looks for what to put before a text."""
 _DEFAULT_TOKENS = 512
+_UNREAD = frozenset({"tokenizer", "modules"})
+"""Roles of files that others read."""
 
 
 class Pooling(Enum):
@@ -36,7 +38,12 @@ class Pooling(Enum):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model's parts. files: all that its vectors depend on, by role. max_tokens: of a text, with the special ones."""
+    """A model's parts.
+
+    Args:
+        max_tokens: of a text, with the special ones.
+        files: all that its vectors depend on, by role.
+    """
 
     path: Path
     config: Mapping[str, Any]
@@ -56,7 +63,7 @@ class ModelFolder:
         return next((self.config[key] for key in ("hidden_size", "dim", "d_model") if _count(self.config.get(key))), 0)
 
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with anything the vectors depend on. Reads all of the weights."""
+        """Return twelve hexadecimal digits that change with what the vectors depend on. Reads all of the weights."""
         digest = hashlib.sha256()
         for role, path in sorted(self.files.items()):
             with path.open("rb") as file:
@@ -65,23 +72,12 @@ class ModelFolder:
 
 
 def unusable(path: Path, problem: str) -> SettingsError:
-    """A SettingsError that says what is wrong with the folder, and which folders are good."""
+    """Return a SettingsError that says what is wrong with the folder, and which folders are good."""
     return SettingsError([f"MEMSCHED_EMBEDDING_MODEL: {path}: {problem}. {SUPPORTED}."])
 
 
-def _without_onnx(path: Path, weights: Path | None) -> SettingsError:
-    if weights is None:
-        return unusable(path, "there is no model.onnx in it")
-    return unusable(
-        path,
-        f"there is no model.onnx in it, only {weights.name}. Export it to ONNX, with pip install "
-        "'sentence-transformers[onnx]' and then, in Python, SentenceTransformer(FOLDER, "
-        "backend='onnx').save_pretrained(FOLDER)",
-    )
-
-
 def read_folder(path: Path) -> ModelFolder:
-    """Raises SettingsError when it is not the folder of a model that can be run. Reads no weights."""
+    """Return what the folder says. Raises SettingsError when its model cannot be run. Reads no weights."""
     transformer, pooling_folder = _modules(path)
     weights = _first(transformer, _ONNX)
     if weights is None:
@@ -122,7 +118,15 @@ def read_folder(path: Path) -> ModelFolder:
     )
 
 
-_UNREAD = frozenset({"tokenizer", "modules"})
+def _without_onnx(path: Path, weights: Path | None) -> SettingsError:
+    if weights is None:
+        return unusable(path, "there is no model.onnx in it")
+    return unusable(
+        path,
+        f"there is no model.onnx in it, only {weights.name}. Export it to ONNX, with pip install "
+        "'sentence-transformers[onnx]' and then, in Python, SentenceTransformer(FOLDER, "
+        "backend='onnx').save_pretrained(FOLDER)",
+    )
 
 
 def _modules(path: Path) -> tuple[Path, Path]:

@@ -1,25 +1,26 @@
-"""Rows of numbers from a model, as the vectors that are stored: of length 1, finite, short when written as JSON."""
+"""L2 normalisation: rows of numbers from a model as the vectors that are stored, finite and short in JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from memsched.memory.embedding.embedder import EmbeddingError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _DECIMALS = 7
 """float32 has no more to say of a number below 1, and seven digits make half the JSON of seventeen."""
 
 
 def unit_rows(rows: Any) -> NDArray[Any]:
-    """rows: [texts, dimensions], numbers. Returns float32 rows of length 1; a row of zeros stays one.
+    """Return the rows as float32, each of length 1; a row of zeros stays one.
 
-    Raises EmbeddingError when they are not such numbers.
+    Raises EmbeddingError when they are not rows of as many finite numbers each.
+
+    Args:
+        rows: [texts, dimensions].
     """
-    import numpy as np
-
     try:
         matrix = np.asarray(rows, dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
@@ -36,8 +37,6 @@ def unit_rows(rows: Any) -> NDArray[Any]:
 
 
 def as_lists(rows: NDArray[Any]) -> list[list[float]]:
-    """Float32 rows as Python numbers: the same for the same row, wherever it was kept meanwhile."""
-    import numpy as np
-
+    """Return float32 rows as Python numbers: the same for the same row, wherever it was kept meanwhile."""
     lists: list[list[float]] = np.round(rows.astype(np.float64), _DECIMALS).tolist()
     return lists

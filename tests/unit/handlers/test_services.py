@@ -52,7 +52,7 @@ class Embedder:
 @pytest.fixture
 async def embedder(monkeypatch: pytest.MonkeyPatch) -> Embedder:
     embedder = Embedder()
-    monkeypatch.setattr("memsched.memory.embedding.embedder.embedder_from", lambda _: embedder)
+    monkeypatch.setattr("memsched.memory.embedding.factory.embedder_from", lambda _: embedder)
     return embedder
 
 

@@ -16,8 +16,9 @@ from support.conditions import until
 from support.llm import FakeLLM, drops, fails, hangs, refuses, rubbish, says, says_json
 
 from memsched.errors import SettingsError
-from memsched.llm.client import LLM, Message
-from memsched.llm.errors import LLMError, LLMRefused, LLMRubbish, LLMTimeout, LLMUnavailable
+from memsched.llm.client import LLM
+from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMRefused, LLMTimeout, LLMUnavailable
+from memsched.llm.prompts import Message
 from memsched.settings import Settings
 
 KEY = "sk-very-secret-1234567890"
@@ -53,7 +54,7 @@ def server() -> Iterator[FakeLLM]:
 @pytest.fixture
 async def llm_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., LLM]]:
     # Repetitions come at once; what they wait for is not what these tests are about.
-    monkeypatch.setattr("memsched.llm.client._BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("memsched.llm.server_errors._BACKOFF_SECONDS", 0.01)
     made: list[LLM] = []
 
     def make(url: str, *, clock: Callable[[], float] = time.monotonic, **given: Any) -> LLM:
@@ -222,7 +223,7 @@ async def test_a_refusal_is_no_outage(llm_at: Callable[..., LLM], server: FakeLL
 async def test_an_answer_without_an_answer_is_rubbish(llm: LLM, server: FakeLLM, reply: Any) -> None:
     server.always = reply
 
-    with pytest.raises(LLMRubbish):
+    with pytest.raises(LLMInvalidAnswer):
         await llm.complete(HELLO)
 
 
@@ -261,12 +262,12 @@ async def test_an_answer_that_does_not_fit_is_shown_to_the_model_once(llm: LLM, 
 async def test_an_answer_that_never_fits_is_rubbish(llm: LLM, server: FakeLLM, text: str) -> None:
     server.always = says(text)
 
-    with pytest.raises(LLMRubbish) as error:
+    with pytest.raises(LLMInvalidAnswer) as error:
         await llm.complete_json(JSON, Colour, task="paint")
 
     assert len(server.asked) == 2
     assert text[:20] not in str(error.value) or text == "{}"
-    assert llm.counters.failures == {"rubbish": 1}
+    assert llm.counters.failures == {"invalid_answer": 1}
     assert llm.breaker.state == "closed"
 
 
@@ -378,7 +379,7 @@ async def test_a_stream_without_words_or_of_rubbish_is_rubbish(llm: LLM, server:
     server.then(says(""), says("", raw=b"data: {oops\n\n", headers={"Content-Type": "text/event-stream"}))
 
     for _ in range(2):
-        with pytest.raises(LLMRubbish):
+        with pytest.raises(LLMInvalidAnswer):
             await read(llm)
 
 
@@ -486,7 +487,7 @@ async def test_a_server_that_keeps_failing_is_left_alone_then_tried_with_one_cal
 
     with pytest.raises(LLMUnavailable, match="left alone") as error:
         await llm.complete(HELLO)
-    assert (error.value.kind, error.value.retry_after, len(server.asked)) == ("left_alone", 30, 2)
+    assert (error.value.kind, error.value.retry_after, len(server.asked)) == ("circuit_open", 30, 2)
 
     clock.now += 30
     server.always = hangs()
@@ -497,10 +498,10 @@ async def test_a_server_that_keeps_failing_is_left_alone_then_tried_with_one_cal
     server.release()
     assert await probe == "late"
     assert await llm.complete(HELLO) == "late"
-    assert llm.counters.failures == {"server_error": 2, "left_alone": 2}
+    assert llm.counters.failures == {"server_error": 2, "circuit_open": 2}
 
 
-async def test_a_failed_trial_leaves_it_alone_again(llm_at: Callable[..., LLM], server: FakeLLM) -> None:
+async def test_a_failed_probe_leaves_it_alone_again(llm_at: Callable[..., LLM], server: FakeLLM) -> None:
     clock = Clock()
     llm = llm_at(server.url, clock=clock, llm_breaker_failures=1, llm_breaker_seconds=30)
     server.always = fails(500)
@@ -516,7 +517,7 @@ async def test_a_failed_trial_leaves_it_alone_again(llm_at: Callable[..., LLM], 
     assert len(server.asked) == 2, "an open breaker also ends the repetitions"
 
 
-async def test_a_cancelled_trial_is_no_evidence(llm_at: Callable[..., LLM], server: FakeLLM) -> None:
+async def test_a_cancelled_probe_is_no_evidence(llm_at: Callable[..., LLM], server: FakeLLM) -> None:
     clock = Clock()
     llm = llm_at(server.url, clock=clock, llm_breaker_failures=1, llm_breaker_seconds=30)
     server.then(fails(500), hangs())

@@ -1,4 +1,4 @@
-"""Which embedder the settings choose, and what all of them do with texts from strangers."""
+"""Which embedder the settings choose, and what is wrong when they choose none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding.embedder import embedder_from
+from memsched.memory.embedding.factory import embedder_from
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import pytest
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding.embedder import EmbeddingError, embedder_from
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.embedding.factory import embedder_from
 
 
 def unit(vector: list[float]) -> list[float]:

@@ -14,7 +14,8 @@ from support.tiny_model import INPUTS, WORDS, expected_vector, write_model
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding.embedder import Embedder, EmbeddingError, embedder_from
+from memsched.memory.embedding.embedder import Embedder, EmbeddingError
+from memsched.memory.embedding.factory import embedder_from
 
 
 def embedder_in(folder: Path) -> Embedder:
@@ -192,7 +193,7 @@ async def test_a_failure_that_nobody_thought_of_is_one_of_the_model(
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("memsched.memory.embedding.onnx_encoder.OnnxEncoder.__init__", full)
+    monkeypatch.setattr("memsched.memory.embedding.onnx._Encoder.__init__", full)
     with pytest.raises(EmbeddingError, match="MemoryError") as caught:
         await embedder_in(write_model(tmp_path / "tiny")).prepare()
     assert caught.value.temporary

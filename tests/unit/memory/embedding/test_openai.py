@@ -14,14 +14,15 @@ from support.embedding_server import EmbeddingsServer, Reply, vector_of
 
 from memsched import Settings
 from memsched.errors import SettingsError
-from memsched.memory.embedding.embedder import EmbeddingError, embedder_from
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.embedding.openai import OpenAIEmbedder
 
 
 @pytest.fixture(autouse=True)
 def _near_and_patient_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("memsched.memory.embedding.openai._BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("memsched.llm.server_errors._BACKOFF_SECONDS", 0.001)
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""The endpoint of an OpenAI-compatible server: where it is, and with which key and model it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from memsched.errors import SettingsError
+from memsched.settings import PREFIX, masked
+
+_OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of the settings' two endpoints.
+
+    Args:
+        purpose: what the names of its settings, and its log actions, begin with.
+    """
+
+    purpose: Literal["llm", "embedding"]
+    url: str
+    key: str = field(repr=False)
+    model: str
+
+    @classmethod
+    def checked(cls, purpose: Literal["llm", "embedding"], url: str, key: SecretStr, model: str) -> Self:
+        """Return the endpoint; an empty URL is OpenAI's. Raises SettingsError; no message holds the key."""
+        endpoint = cls(purpose, url or _OPENAI_URL, key.get_secret_value().strip(), model)
+        problems = []
+        if not _is_web_address(endpoint.url):
+            problems.append(f"{endpoint.variable('base_url')}: must be http://HOST:PORT/v1 or https://HOST/v1.")
+        if not (endpoint.key.isascii() and endpoint.key.isprintable()) or " " in endpoint.key:
+            problems.append(f"{endpoint.variable('api_key')}: has characters that no key has.")
+        if problems:
+            raise SettingsError(problems)
+        return endpoint
+
+    @property
+    def address(self) -> str:
+        """The URL as it may be shown."""
+        return masked(self.url)
+
+    def variable(self, setting: str) -> str:
+        """Return the name of one of its environment variables."""
+        return f"{PREFIX}{self.purpose}_{setting}".upper()
+
+    def without_key(self, text: str) -> str:
+        return text.replace(self.key, "***") if self.key else text
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
