@@ -155,6 +155,7 @@ class OpenAIEmbedder:
 
     async def _ask(self, texts: Sequence[str]) -> NDArray[Any]:
         """[texts, dimensions] of float32, of length 1. Retries what may succeed, while there is time."""
+        client = self._client  # opened on nobody's time
         deadline = Deadline(self._settings.embedding_timeout_seconds)
         request: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         if self._settings.embedding_dimensions:
@@ -163,7 +164,7 @@ class OpenAIEmbedder:
         while True:
             try:
                 async with asyncio.timeout(deadline.left):
-                    body = await self._client.embed(request)
+                    body = await client.embed(request)
                 return self._checked(body, len(texts))
             except TimeoutError:
                 failure = None
