@@ -1,0 +1,84 @@
+"""The client of an OpenAI-compatible server: one kind of error, and nothing of the library's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from support.llm import FakeLLM, Reply, drops, fails, says
+
+from memsched.llm.endpoint import Endpoint
+from memsched.llm.openai_client import OpenAIClient
+from memsched.llm.server_errors import ServerError
+
+REQUEST: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": "hello"}]}
+NO_JSON = Reply(raw=b"data: {oops\n\n", headers={"Content-Type": "text/event-stream"})
+
+
+@pytest.fixture
+def server() -> Iterator[FakeLLM]:
+    with FakeLLM() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIClient]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    client = OpenAIClient(Endpoint.checked("llm", server.url, SecretStr("sk-secret"), "fake"))
+    yield client
+    await client.aclose()
+
+
+async def streamed(client: OpenAIClient) -> list[Any]:
+    async with aclosing(client.stream_chat(REQUEST)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+@pytest.mark.parametrize(("reply", "kind"), [(fails(500), "server_error"), (drops(), "unreachable")])
+async def test_a_failure_carries_nothing_of_the_library(
+    client: OpenAIClient, server: FakeLLM, reply: Reply, kind: str
+) -> None:
+    server.always = reply
+
+    for call in (client.chat(REQUEST), client.embed({"model": "fake", "input": ["x"]}), streamed(client)):
+        with pytest.raises(ServerError) as error:
+            await call
+        assert error.value.kind == kind
+        assert (error.value.__context__, error.value.__cause__) == (None, None)
+
+    assert len(server.asked) == 3, "it retries nothing by itself"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"), [(NO_JSON, "invalid_answer"), (says("one two three", break_after=1), "unreachable")]
+)
+async def test_a_stream_may_break_off(client: OpenAIClient, server: FakeLLM, reply: Reply, kind: str) -> None:
+    server.always = reply
+
+    with pytest.raises(ServerError) as error:
+        await streamed(client)
+
+    assert error.value.kind == kind
+
+
+async def test_a_complaint_is_kept_without_the_key(client: OpenAIClient, server: FakeLLM) -> None:
+    server.always = fails(400, "sk-secret may not use max_tokens")
+
+    with pytest.raises(ServerError) as error:
+        await client.chat(REQUEST)
+
+    assert "*** may not use max_tokens" in error.value.complaint
+    assert "max_tokens" not in str(error.value)
+
+
+async def test_a_closed_client_says_so(client: OpenAIClient, server: FakeLLM) -> None:
+    await client.aclose()
+
+    for call in (client.chat(REQUEST), streamed(client)):
+        with pytest.raises(ServerError) as error:
+            await call
+        assert error.value.kind == "closed"
+    assert server.asked == []
