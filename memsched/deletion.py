@@ -1,20 +1,21 @@
-"""Deleting because the user said so: out of the store, and out of everything that shows what was in it."""
+"""Deletion for good, because the user said so: out of the store, and out of everything that shows what was in it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory
+from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.store.store import MemoryStore
 from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleLogForWebItem
 from memsched.queue.events import append_event
-
-if TYPE_CHECKING:
-    from memsched.broker.client import Server
-    from memsched.broker.keys import Keys
-    from memsched.handlers.services import MemoryServices
-    from memsched.memory.access.permissions import CubeRef
-    from memsched.memory.model import Memory
-    from memsched.tiers.hot_state import HotState
+from memsched.settings import Settings
+from memsched.tiers.hot_state import HotState, HotStates
+from memsched.tiers.working_set import WorkingSets
 
 DELETED = "Deleted"
 _LABEL = "delete"
@@ -23,59 +24,83 @@ _PART_OF_A_TURN_CHARACTERS = 20
 
 
 class Deletion:
-    """Deletes memories. Whether the user may is checked by the caller.
+    """Deletes memories without a trace: no tombstone stays. Whether the user may is checked by the caller.
+
+    The store comes first: whoever computes the working set from then on, here or in a worker that is at it and will
+    find its version outdated, does not meet the memories again.
 
     Events, which people look at, tell that it happened and not what was forgotten. Earlier events (of which only the
     newest are kept) still show what was remembered at their time.
     """
 
-    def __init__(self, services: MemoryServices, server: Server, keys: Keys) -> None:
-        self._services = services
+    def __init__(
+        self,
+        settings: Settings,
+        server: Server,
+        keys: Keys,
+        store: MemoryStore,
+        terms: TermStatistics,
+        states: HotStates,
+        working_sets: WorkingSets,
+    ) -> None:
+        self._events_maxlen = settings.events_maxlen
         self._server = server
         self._keys = keys
+        self._store = store
+        self._terms = terms
+        self._states = states
+        self._working_sets = working_sets
 
     async def delete(self, ref: CubeRef, memories: Sequence[Memory], *, user_id: str, name: str) -> None:
-        """Delete these memories of a cube that the user ``user_id`` calls ``name``.
+        """Delete these memories of a cube.
 
-        The store first: whoever computes the working set from now on, here or in a worker that is at it now and will
-        find its version outdated, does not meet them again.
+        Args:
+            user_id: who deletes.
+            name: that user's name of the cube.
         """
-        services = self._services
-        gone = {memory.memory_id for memory in memories}
-        texts = [memory.text for memory in memories]
-        await services.store.delete(ref, sorted(gone))
-
-        async def without(state: HotState, _: set[str]) -> HotState:
-            talk = [event.model_copy(update={"hits": None}) for event in state.talk if not _holds(event.text, texts)]
-            uses = {memory_id: use for memory_id, use in state.uses.items() if memory_id not in gone}
-            return await services.working_sets.recompute(ref, state.model_copy(update={"talk": talk, "uses": uses}))
-
-        _, after = await services.states.change(ref, [], without)
-        said = "1 memory was deleted" if len(gone) == 1 else f"{len(gone)} memories were deleted"
+        ids = sorted({memory.memory_id for memory in memories})
+        await self._store.delete(ref, ids)
+        working_set_size = await self._leave_hot_state(ref, ids, [memory.text for memory in memories])
+        said = "1 memory was deleted" if len(ids) == 1 else f"{len(ids)} memories were deleted"
         memory_type = memories[0].memory_type if memories else LONG_TERM_MEMORY_TYPE
-        details = [{"memory_id": memory_id} for memory_id in sorted(gone)]
-        await self._tell(user_id, name, said, memory_type, details, len(after.working_set))
+        details = [{"memory_id": memory_id} for memory_id in ids]
+        await self._log(user_id, name, said, memory_type, details, working_set_size)
 
     async def delete_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:
-        """Delete all memories of a cube, its working set and its counts; gives how many it had.
+        """Delete all memories of a cube, its working set and its word counts. Returns how many it had.
 
         What is still on its way into the cube arrives afterwards.
+
+        Args:
+            user_id: who deletes.
+            name: that user's name of the cube.
         """
-        services = self._services
-        count = await services.store.count(ref)
-        await services.store.delete(ref)
-        await services.terms.reset(ref)
-
-        async def nothing(state: HotState, _: set[str]) -> HotState:
-            return await services.working_sets.recompute(ref, state.model_copy(update={"talk": [], "uses": {}}))
-
-        await services.states.change(ref, [], nothing)
-        said = f"All memories were deleted: {count}"
-        await self._tell(user_id, name, said, LONG_TERM_MEMORY_TYPE, [], 0)
+        count = await self._store.count(ref)
+        await self._store.delete(ref)
+        await self._terms.reset(ref)
+        await self._empty_hot_state(ref)
+        await self._log(user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)
         return count
 
-    async def _tell(
-        self, user_id: str, name: str, said: str, memory_type: str, details: list[dict[str, Any]], working: int
+    async def _leave_hot_state(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> int:
+        """Take memories out of the talk, the uses and the working set. Returns how many are in that then."""
+
+        async def without(state: HotState, _: set[str]) -> HotState:
+            talk = [event for event in state.without_hits().talk if not _holds(event.text, texts)]
+            uses = {memory_id: use for memory_id, use in state.uses.items() if memory_id not in ids}
+            return await self._working_sets.recompute(ref, state.model_copy(update={"talk": talk, "uses": uses}))
+
+        _, after = await self._states.change(ref, [], without)
+        return len(after.working_set)
+
+    async def _empty_hot_state(self, ref: CubeRef) -> None:
+        async def nothing(state: HotState, _: set[str]) -> HotState:
+            return await self._working_sets.recompute(ref, state.model_copy(update={"talk": [], "uses": {}}))
+
+        await self._states.change(ref, [], nothing)
+
+    async def _log(
+        self, user_id: str, name: str, said: str, memory_type: str, details: list[dict[str, Any]], working_set_size: int
     ) -> None:
         item = ScheduleLogForWebItem(
             user_id=user_id,
@@ -85,9 +110,9 @@ class Deletion:
             from_memory_type=memory_type,
             to_memory_type=DELETED,
             metadata=details,
-            current_memory_sizes={"working_memory_size": working},
+            current_memory_sizes={"working_memory_size": working_set_size},
         )
-        command = append_event(self._keys, item, maxlen=self._services.settings.events_maxlen)
+        command = append_event(self._keys, item, maxlen=self._events_maxlen)
         await self._server.persistently(lambda: self._server.call(command))
 
 

@@ -22,8 +22,8 @@ import structlog
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
-from memsched.handlers import add_memory_handlers
 from memsched.handlers.lazy_services import LazyServices
+from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import configure_logs
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
@@ -117,7 +117,7 @@ async def run_worker(
     memory = LazyServices(settings, keys, get_server)
     memory.policy = policy
     if settings.memory:
-        add_memory_handlers(orchestrator, memory)
+        register_memory_handlers(orchestrator, memory)
     try:
         worker = Worker(server, keys, settings, orchestrator, worker_id)
         await worker.start()

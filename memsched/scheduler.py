@@ -14,8 +14,8 @@ from memsched.broker.scripting import Command
 from memsched.console.tables import print_events, print_status
 from memsched.deadline import Deadline
 from memsched.errors import SchedulerNotStarted, WaitTimeout
-from memsched.handlers import add_memory_handlers
 from memsched.handlers.lazy_services import LazyServices
+from memsched.handlers.registration import register_memory_handlers
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.retriever import Retriever
@@ -113,7 +113,7 @@ class AsyncMemScheduler:
                 return
             server = await self.server()
             if self.settings.memory:
-                add_memory_handlers(self.orchestrator, self._memory)
+                register_memory_handlers(self.orchestrator, self._memory)
             worker = Worker(server, self.keys, self.settings, self.orchestrator)
             await worker.start()
             self._worker = worker

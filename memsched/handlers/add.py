@@ -1,41 +1,42 @@
-"""``add``: what was said is remembered as it was said, at once and without a model."""
+"""``add``: what was said is remembered as it was said, at once and without a model.
+
+The way of an utterance, top down: ``parse`` has turns made of the message (``memory/ingest/turns``), ``store`` has the
+writer make memories of them (``memory/ingest/writer``, which stores them and looks for what they correct), and the
+follow-up ``mem_update`` brings the working set up to date (``tiers/working_set``, which searches and ranks).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from memsched.errors import InvalidMessage
-from memsched.handlers.admission import USER_INPUT, event, follow_up, shown, shown_memories, sizes_of
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of
-from memsched.memory.ingest.writer import Written
-from memsched.memory.model import Memory, to_ms
-from memsched.messages import (
-    LONG_TERM_MEMORY_TYPE,
-    MEM_READ_TASK_LABEL,
-    MEM_UPDATE_TASK_LABEL,
-    USER_MEMORY_TYPE,
-    ScheduleMessageItem,
-)
+from memsched.memory.model import to_ms
+from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 
-async def add(services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
-    """Stores the utterances; ``mem_read`` follows where a model is there to take facts from them."""
-    turns = readable(messages, ctx)
-    await keep(services, ref, messages, turns, ctx)
+async def add(
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> None:
+    """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
+    turns = parse(messages, ctx)
+    await store(services, cube.ref, messages, turns, ctx)
     if services.llm is not None:
-        for message in messages:
-            if turns.get(message.item_id):
-                info = {**(message.info or {}), "read_for": message.item_id}
-                ctx.submit(
-                    follow_up(message, MEM_READ_TASK_LABEL, message.content, info, chat_history=message.chat_history)
-                )
+        ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
 
 
-def readable(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[str, list[Turn]]:
-    """The utterances by message id. A message whose utterances cannot be read is given up; its neighbours are not."""
+def parse(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[str, list[Turn]]:
+    """The turns by message id, parsed once per message handled.
+
+    A follow-up carries the conversation as it came and parses it anew: what a turn is may have changed with the version
+    of the worker that takes it. A message whose utterances cannot be read is given up; its neighbours are not.
+    """
     turns: dict[str, list[Turn]] = {}
     for message in messages:
         try:
@@ -45,23 +46,22 @@ def readable(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[s
     return turns
 
 
-async def keep(
+async def store(
     services: MemoryServices,
     ref: CubeRef,
     messages: list[ScheduleMessageItem],
     turns: Mapping[str, list[Turn]],
     ctx: HandlerContext,
-) -> dict[str, Written]:
-    """Store utterances, tell what became of them, and have the working set look at them."""
+) -> None:
+    """Store utterances, tell what became of them, and have the working set updated."""
     by = messages[0].user_id
     written = await services.writer.write_turns(ref, {key: said for key, said in turns.items() if said}, by)
-    await tell(services, ref, messages, written, ctx)
-    ctx.submit(_updates(services, messages, turns))
-    return written
+    await log_written(services, ref, messages, written, ctx)
+    ctx.submit(_updates(messages, turns, services.settings.query_window))
 
 
 def _updates(
-    services: MemoryServices, messages: Sequence[ScheduleMessageItem], turns: Mapping[str, list[Turn]]
+    messages: Sequence[ScheduleMessageItem], turns: Mapping[str, list[Turn]], window: int
 ) -> list[ScheduleMessageItem]:
     """The follow-ups of all messages that may still be part of the recent talk.
 
@@ -76,7 +76,7 @@ def _updates(
     latest: dict[str, ScheduleMessageItem] = {}
     for step in steps:
         latest.setdefault(step.content, step)
-    return list(latest.values())[: services.settings.query_window][::-1]
+    return list(latest.values())[:window][::-1]
 
 
 def _talk(said: list[Turn]) -> str:
@@ -84,57 +84,6 @@ def _talk(said: list[Turn]) -> str:
     return next((turn.text for turn in reversed(said) if turn.by_user), said[-1].text)
 
 
-async def tell(
-    services: MemoryServices,
-    ref: CubeRef,
-    messages: list[ScheduleMessageItem],
-    written: Mapping[str, Written],
-    ctx: HandlerContext,
-) -> None:
-    """One event for each message and kind of thing that became of it."""
-    if not any(outcome.added or outcome.repeated or outcome.corrected for outcome in written.values()):
-        return
-    sizes = await sizes_of(services, ref)
-    for message in messages:
-        outcome = written.get(message.item_id)
-        if outcome is None:
-            continue
-        for memory_type in (LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE):
-            if added := [memory for memory in outcome.added if memory.memory_type == memory_type]:
-                said = f"Remembered {_counted(added)}: {shown(added[0].indexed_text)}"
-                ctx.log(
-                    event(
-                        message,
-                        said,
-                        from_type=USER_INPUT,
-                        to_type=memory_type,
-                        sizes=sizes,
-                        metadata=shown_memories(added),
-                    )
-                )
-        for text, same in outcome.repeated:
-            ctx.log(
-                event(
-                    message,
-                    f"Said before, kept once: {shown(text)}",
-                    from_type=USER_INPUT,
-                    to_type=same.memory_type,
-                    sizes=sizes,
-                    metadata={"memory_id": same.memory_id, "text": shown(same.indexed_text)},
-                )
-            )
-        for older, newer in outcome.corrected:
-            ctx.log(
-                event(
-                    message,
-                    f"Corrected: {shown(older.text)} is now: {shown(newer.text)}",
-                    from_type=older.memory_type,
-                    to_type=newer.memory_type,
-                    sizes=sizes,
-                    metadata={"replaced": older.memory_id, "by": newer.memory_id},
-                )
-            )
-
-
-def _counted(memories: list[Memory]) -> str:
-    return "1 memory" if len(memories) == 1 else f"{len(memories)} memories"
+def _to_read(message: ScheduleMessageItem) -> ScheduleMessageItem:
+    info = {**(message.info or {}), "read_for": message.item_id}
+    return follow_up(message, MEM_READ_TASK_LABEL, message.content, info, chat_history=message.chat_history)

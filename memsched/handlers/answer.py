@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from memsched.handlers.admission import event, shown
+from memsched.handlers.memory_events import event, shown
 from memsched.handlers.services import MemoryServices
+from memsched.llm.errors import LLMError
+from memsched.llm.judge import used
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.search.bm25 import TermCounts, stems
-from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem
+from memsched.messages import WORKING_MEMORY_TYPE, ScheduleLogForWebItem, ScheduleMessageItem
 from memsched.tiers.hot_state import HotState, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext
 
@@ -27,49 +30,42 @@ _FEWEST_COMMON = 2
 
 
 async def answer(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
-    """Records the use of the memories that each answer used, once, however often the message comes.
+    """Record the use of the memories that each answer used, once, however often the message comes.
 
     Considered is the working set, and what ``info.memory_ids`` names: the memories that the prompt held.
     """
     for message in messages:
-        if not message.content.strip():
-            continue
-        state = await services.states.load(ref)
-        near = await _near(services, ref, message, state)
-        used = await used_memories(services, ref, message.content, near)
-        ids = [memory.memory_id for memory in used]
-        at = to_ms(message.timestamp)
+        if message.content.strip():
+            ctx.log(await _record_use(services, cube.ref, message))
 
-        async def compute(
-            state: HotState, known: set[str], item_id: str = message.item_id, at: int = at, ids: list[str] = ids
-        ) -> HotState:
-            return await services.working_sets.recompute(ref, state.with_uses(item_id, at, ids))
 
-        after = state
-        if ids:
-            _, after = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
-            await services.store.patch(
-                ref,
-                {
-                    memory_id: {"use_count": use.count, "last_used_at": use.times[-1][0]}
-                    for memory_id in ids
-                    if (use := after.uses.get(memory_id)) is not None and use.times
-                },
-            )
-        said = f"The answer used {len(used)} of {len(near)} memories: {shown(message.content)}"
-        ctx.log(
-            event(
-                message,
-                said,
-                from_type=WORKING_MEMORY_TYPE,
-                to_type=WORKING_MEMORY_TYPE,
-                sizes={"working_memory_size": len(after.working_set)},
-                capacity=services.settings.working_set_size,
-                metadata=[{"memory_id": each.memory_id, "text": shown(each.said)} for each in used],
-            )
+async def _record_use(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem) -> ScheduleLogForWebItem:
+    state = await services.states.load(ref)
+    near = await _near(services, ref, message, state)
+    used_ones = await used_memories(services, ref, message.content, near)
+    if ids := [memory.memory_id for memory in used_ones]:
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            with_uses = state.with_uses(message.item_id, to_ms(message.timestamp), ids)
+            return await services.working_sets.recompute(ref, with_uses)
+
+        _, state = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
+        uses = {memory_id: use for memory_id in ids if (use := state.uses.get(memory_id)) is not None and use.times}
+        await services.store.patch(
+            ref,
+            {memory_id: {"use_count": use.count, "last_used_at": use.times[-1][0]} for memory_id, use in uses.items()},
         )
+    return event(
+        message,
+        f"The answer used {len(used_ones)} of {len(near)} memories: {shown(message.content)}",
+        from_type=WORKING_MEMORY_TYPE,
+        to_type=WORKING_MEMORY_TYPE,
+        sizes={"working_memory_size": len(state.working_set)},
+        capacity=services.settings.working_set_size,
+        metadata=[{"memory_id": each.memory_id, "text": shown(each.said)} for each in used_ones],
+    )
 
 
 async def _near(
@@ -90,31 +86,41 @@ async def used_memories(
     if not near:
         return []
     if services.llm is not None and services.settings.llm_judges_use:
-        from memsched.llm.errors import LLMError
-        from memsched.llm.judge import used
-
         try:
             chosen = await used(services.llm, text, [each.said for each in near])
             return [near[number] for number in sorted(chosen)]
         except LLMError as error:
             services.llm.counters.fell_back("used", error)
+    by_words = await _repeated_in_words(services, ref, text, near)
+    by_meaning = await _repeated_in_meaning(services, text, near)
+    return [each for number, each in enumerate(near) if number in by_words or number in by_meaning]
+
+
+async def _repeated_in_words(
+    services: MemoryServices, ref: CubeRef, text: str, near: Sequence[WorkingMemory]
+) -> set[int]:
+    """Of which memories the answer repeats enough words, by their place in ``near``."""
     words = set(stems(text))
     texts = [set(stems(each.text)) for each in near]
     counts = await services.terms.counts(ref, sorted(words.union(*texts)))
     here = TermCounts(len(near), Counter(stem for theirs in texts for stem in theirs))
-    vectors = await services.embedder.embed_documents([text, *(each.text for each in near)])
-    likeness = [_cosine(vectors[0], vector) for vector in vectors[1:]]
-    alike = max(_ALIKE, max(likeness) - _ABOUT_AS_ALIKE)
-    found = []
-    for each, theirs, like in zip(near, texts, likeness, strict=True):
+    found = set()
+    for number, theirs in enumerate(texts):
         weights = {stem: idf * here.idf(stem) for stem, idf in counts.idfs(theirs).items()}
         total = sum(weights.values())
         common = theirs & words
         share = sum(weights[stem] for stem in common) / total if total else 0.0
-        enough = len(common) >= min(_FEWEST_COMMON, len(theirs))
-        if (share >= _LEXICAL_SHARE and enough) or like >= alike:
-            found.append(each)
+        if share >= _LEXICAL_SHARE and len(common) >= min(_FEWEST_COMMON, len(theirs)):
+            found.add(number)
     return found
+
+
+async def _repeated_in_meaning(services: MemoryServices, text: str, near: Sequence[WorkingMemory]) -> set[int]:
+    """Which memories the answer says in other words, by their place in ``near``."""
+    answer_vector, *vectors = await services.embedder.embed_documents([text, *(each.text for each in near)])
+    likeness = [_cosine(answer_vector, vector) for vector in vectors]
+    enough = max(_ALIKE, max(likeness) - _ABOUT_AS_ALIKE)
+    return {number for number, like in enumerate(likeness) if like >= enough}
 
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:

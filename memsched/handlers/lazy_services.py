@@ -1,35 +1,44 @@
-"""The memory services of one process, made when they are first needed: a process without memory work pays nothing."""
+"""Lazy loading of the memory half: imported and opened when it is first needed. A process without memory work pays
+nothing. This is the one boundary behind which modules may import what is slow (qdrant_client) at their top.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
+from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
-    from memsched.policy.strategy import WorkingSetPolicy
+    from memsched.handlers.table import MemoryFunction
+
+    _Memory: TypeAlias = tuple[type[MemoryServices], Mapping[str, MemoryFunction]]
 
 
 class LazyServices:
-    """The services of one process: made when the first message or call needs them, then kept.
+    """The memory services of one process, as a lazy singleton: opened once, then kept.
 
     Who needs them meanwhile waits for the same attempt, and is told of its failure; the next call is the next attempt.
     One after the other they would wait for a model that does not answer, longer than a handler may run.
+
+    Args:
+        server: returns the connection to Redis, which may be opened as late.
     """
 
     def __init__(self, settings: Settings, keys: Keys, server: Callable[[], Awaitable[Server]]) -> None:
         self.settings = settings
+        self.policy: WorkingSetPolicy | None = None
         self._keys = keys
         self._server = server
         self._services: MemoryServices | None = None
         self._opening: asyncio.Task[MemoryServices] | None = None
-        self.policy: WorkingSetPolicy | None = None
+        self._loaded: _Memory | None = None
 
     async def get(self) -> MemoryServices:
         """Raises SettingsError, EmbeddingError, what the server raises, and MemschedError when closed meanwhile."""
@@ -47,6 +56,11 @@ class LazyServices:
                 raise MemschedError("Memory was closed before it was open.") from None
             raise
 
+    async def function(self, label: str) -> MemoryFunction:
+        """The function that handles a label of memsched's own."""
+        _, functions = await self._load()
+        return functions[label]
+
     async def aclose(self) -> None:
         """Who still waits for them gets a MemschedError. They may be opened again."""
         if self._opening is not None:
@@ -57,12 +71,15 @@ class LazyServices:
             await services.aclose()
 
     async def _open(self) -> MemoryServices:
-        await asyncio.to_thread(_load)
-        from memsched.handlers.services import MemoryServices
-
-        server = await self._server()
-        self._services = await MemoryServices.open(self.settings, server, self._keys, self.policy)
+        services, _ = await self._load()
+        self._services = await services.open(self.settings, await self._server(), self._keys, self.policy)
         return self._services
+
+    async def _load(self) -> _Memory:
+        """In a thread: the loop has other messages' handlers to run."""
+        if self._loaded is None:
+            self._loaded = await asyncio.to_thread(_import)
+        return self._loaded
 
     def _ended(self, opening: asyncio.Task[MemoryServices]) -> None:
         self._opening = None
@@ -70,8 +87,10 @@ class LazyServices:
             opening.exception()  # perhaps nobody waits for it any more: asyncio shall not complain of that
 
 
-def _load() -> None:
-    """Import what takes a second, in a thread: the loop has other messages' handlers to run."""
+def _import() -> _Memory:
     import qdrant_client  # noqa: F401
 
-    import memsched.handlers.services  # noqa: F401
+    from memsched.handlers.services import MemoryServices
+    from memsched.handlers.table import FUNCTIONS
+
+    return MemoryServices, FUNCTIONS

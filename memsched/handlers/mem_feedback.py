@@ -1,20 +1,24 @@
-"""``mem_feedback``: somebody says that a memory is wrong, in his own words or by its id."""
+"""``mem_feedback``: somebody says that a memory is wrong, in their own words or by its id."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from memsched.errors import InvalidMessage
-from memsched.handlers.add import tell
-from memsched.handlers.admission import USER_INPUT, event, follow_up, shown, sizes_of
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import USER_INPUT, event, log_written, shown, sizes_of
 from memsched.handlers.services import MemoryServices
+from memsched.llm.errors import LLMError
+from memsched.llm.judge import correction
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import same_subject
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
-from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import MEM_UPDATE_TASK_LABEL, USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 _LOOKED_AT = 10
@@ -24,7 +28,7 @@ _ACTIONS = ("correct", "archive", "restore")
 
 
 async def mem_feedback(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """``content`` is the correction: it is remembered, and supersedes what it corrects.
 
@@ -34,7 +38,7 @@ async def mem_feedback(
     changed = False
     for message in messages:
         try:
-            changed |= await _apply(services, ref, message, ctx)
+            changed |= await _apply(services, cube.ref, message, ctx)
         except InvalidMessage as error:
             ctx.fail(message, error)
     if changed:
@@ -60,19 +64,19 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
         key="feedback",
         text=text,
         kind=older[0].kind if older and older[0].kind != "turn" else "fact",
-        about_user=bool(older) and older[0].memory_type == "UserMemory",
+        about_user=bool(older) and older[0].memory_type == USER_MEMORY_TYPE,
         at=message.timestamp,
         speaker=older[0].speaker if older else (message.user_name or ""),
         importance=max((memory.importance for memory in older), default=None),
     )
-    reading = await services.writer.write_statements(ref, message.item_id, [statement], message.user_id)
-    newer = reading.added[0] if reading.added else reading.repeated[0][1]
+    written = await services.writer.write_statements(ref, message.item_id, [statement], message.user_id)
+    newer = written.added[0] if written.added else written.repeated[0][1]
     older = [memory for memory in older if memory.memory_id != newer.memory_id]
     await services.writer.correct(ref, older, newer)
-    known = {before.memory_id for before, _ in reading.corrected}
-    corrected = [*reading.corrected, *((each, newer) for each in older if each.memory_id not in known)]
-    outcome = Written(reading.added, reading.repeated, corrected)
-    await tell(services, ref, [message], {message.item_id: outcome}, ctx)
+    known = {before.memory_id for before, _ in written.corrected}
+    corrected = [*written.corrected, *((each, newer) for each in older if each.memory_id not in known)]
+    outcome = Written(written.added, written.repeated, corrected)
+    await log_written(services, ref, [message], {message.item_id: outcome}, ctx)
     return True
 
 
@@ -88,8 +92,6 @@ async def _named(services: MemoryServices, ref: CubeRef, info: dict[str, Any]) -
 
 def is_uuid(text: Any) -> bool:
     """Whether it can be the id of a memory at all."""
-    from uuid import UUID
-
     try:
         UUID(str(text))
     except ValueError:
@@ -107,9 +109,6 @@ async def _what_it_corrects(
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
     near = [each.memory for each in results if f"{message.item_id}#feedback" not in each.memory.sources]
     if services.llm is not None and near:
-        from memsched.llm.errors import LLMError
-        from memsched.llm.judge import correction
-
         try:
             feedback = await correction(services.llm, text, [memory.indexed_text for memory in near])
             older = [] if feedback.corrected is None else [near[feedback.corrected]]

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from memsched.handlers.admission import event, follow_up, shown, sizes_of
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import say_the_same
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
 from memsched.memory.store.store import Hit
-from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import LONG_TERM_MEMORY_TYPE, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 _PAGE = 64
@@ -23,16 +25,16 @@ _NEIGHBOURS = 6
 
 
 async def mem_organize(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
-    """Goes through the whole cube once for all messages, with a checkpoint after each page."""
+    """Go through the whole cube once for all messages, with a checkpoint after each page."""
     resumed: dict[str, Any] = ctx.resume or {}
     after = str(resumed.get("after") or "")
     merged = int(resumed.get("merged") or 0)
     gone: set[str] = set()
     page: list[tuple[Memory, list[float]]] = []
-    scan = services.store.scan(ref, SearchArgs().conditions(), with_vectors=True, after=after)
-    async for each in scan:
+    ref = cube.ref
+    async for each in services.store.scan(ref, SearchArgs().conditions(), with_vectors=True, after=after):
         page.append(each)
         if len(page) == _PAGE:
             merged += await _merge_page(services, ref, page, messages[-1], ctx, gone)
@@ -43,8 +45,8 @@ async def mem_organize(
         event(
             messages[-1],
             f"Organized: {merged} memories said what others say, and were merged into those",
-            from_type="LongTermMemory",
-            to_type="LongTermMemory",
+            from_type=LONG_TERM_MEMORY_TYPE,
+            to_type=LONG_TERM_MEMORY_TYPE,
             sizes=await sizes_of(services, ref),
             metadata={"merged": merged},
         )
@@ -61,7 +63,7 @@ async def _merge_page(
     ctx: HandlerContext,
     gone: set[str],
 ) -> int:
-    """Merge the memories of one page with whatever in the cube says the same; gives how many are gone."""
+    """Merge the memories of one page with whatever in the cube says the same. Returns how many are gone."""
     hits = await services.store.similar(ref, [vector for _, vector in page], _NEIGHBOURS)
     merged = 0
     for (memory, _), near in zip(page, hits, strict=True):

@@ -7,13 +7,17 @@ from typing import Any
 
 import structlog
 
-from memsched.handlers.add import keep, readable, tell
-from memsched.handlers.admission import follow_up
+from memsched.handlers.add import parse, store
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
+from memsched.llm.errors import LLMError
+from memsched.llm.extraction import SourceTurn, extract
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, memory_id_for
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -21,19 +25,37 @@ log = structlog.get_logger(__name__)
 
 
 async def mem_read(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """Utterances are stored as they were said, whatever the model does; what it finds comes beside them.
 
     ``info.read_for``: the message (of ``add``) that stored the utterances already, whose memories these are.
     """
-    turns = readable(messages, ctx)
+    turns = parse(messages, ctx)
     unread = [message for message in messages if not _read_for(message)]
-    kept = {message.item_id: turns[message.item_id] for message in unread if message.item_id in turns}
-    if kept:
-        await keep(services, ref, unread, kept, ctx)
+    if new := {message.item_id: turns[message.item_id] for message in unread if message.item_id in turns}:
+        await store(services, cube.ref, unread, new, ctx)
     if services.llm is None:
         return
+    claims = await _claims(services, messages, turns, ctx)
+    written: dict[str, Written] = {}
+    for message in messages:
+        if found := claims.get(message.item_id):
+            written[message.item_id] = await _write(services, cube.ref, message, turns[message.item_id], found)
+    await log_written(services, cube.ref, messages, written, ctx)
+    for message in messages:
+        # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.
+        if _read_for(message) and message.item_id in written:
+            ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+
+
+async def _claims(
+    services: MemoryServices,
+    messages: list[ScheduleMessageItem],
+    turns: dict[str, list[Turn]],
+    ctx: HandlerContext,
+) -> dict[str, list[dict[str, Any]]]:
+    """By message id, what the model says that the conversation holds; from the checkpoint, if it was asked before."""
     found: dict[str, list[dict[str, Any]]] = dict(ctx.resume or {}) if len(messages) == 1 else {}
 
     async def ask(message: ScheduleMessageItem) -> None:
@@ -44,20 +66,20 @@ async def mem_read(
     await asyncio.gather(
         *(ask(message) for message in messages if message.item_id not in found and turns.get(message.item_id))
     )
-    readings: dict[str, Written] = {}
-    for message in messages:
-        if claims := found.get(message.item_id):
-            of = _read_for(message) or message.item_id
-            stored = await _stored(services, ref, of, turns[message.item_id])
-            statements = [
-                _statement(of, number, claim, turns[message.item_id], stored) for number, claim in enumerate(claims)
-            ]
-            readings[message.item_id] = await services.writer.write_statements(ref, of, statements, message.user_id)
-    await tell(services, ref, messages, readings, ctx)
-    for message in messages:
-        # An unread message's own follow-up, from keep(), comes after this call, and so sees what was found.
-        if _read_for(message) and message.item_id in readings:
-            ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+    return found
+
+
+async def _write(
+    services: MemoryServices,
+    ref: CubeRef,
+    message: ScheduleMessageItem,
+    turns: list[Turn],
+    claims: list[dict[str, Any]],
+) -> Written:
+    item_id = _read_for(message) or message.item_id
+    stored = await _stored(services, ref, item_id, turns)
+    statements = [_statement(item_id, number, claim, turns, stored) for number, claim in enumerate(claims)]
+    return await services.writer.write_statements(ref, item_id, statements, message.user_id)
 
 
 def _read_for(message: ScheduleMessageItem) -> str:
@@ -66,9 +88,6 @@ def _read_for(message: ScheduleMessageItem) -> str:
 
 async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str, Any]]:
     """What the model found, verified against the turns; [] when it found nothing, or failed."""
-    from memsched.llm.errors import LLMError
-    from memsched.llm.extraction import SourceTurn, extract
-
     assert services.llm is not None
     sources = [SourceTurn(turn.speaker, turn.text, turn.at.isoformat()) for turn in turns]
     try:
@@ -88,8 +107,6 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
 
 async def _stored(services: MemoryServices, ref: CubeRef, item_id: str, turns: list[Turn]) -> dict[int, Memory]:
     """The memories of a message's turns, by the turn's number; those kept once elsewhere are missing."""
-    from memsched.memory.model import memory_id_for
-
     ids = {memory_id_for(ref, item_id, turn.position, 0): number for number, turn in enumerate(turns)}
     return {ids[memory_id]: memory for memory_id, memory in (await services.store.get(ref, list(ids))).items()}
 

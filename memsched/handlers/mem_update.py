@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from memsched.handlers.admission import event, shown, sizes_of
+from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.permissions import CubeRef
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.model import to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent
@@ -17,7 +17,7 @@ _LONGEST_TALK_CHARACTERS = 2000
 
 
 async def mem_update(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """One pass for all messages. ``info.refresh``: there are new memories, look again for all of the talk."""
     events = [
@@ -27,9 +27,9 @@ async def mem_update(
     ]
     marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
     refresh = any((message.info or {}).get("refresh") for message in messages)
-    before, after = await services.working_sets.update(ref, marks, events, refresh=refresh)
+    before, after = await services.working_sets.update(cube.ref, marks, events, refresh=refresh)
     if change := described(before, after):
-        sizes = await sizes_of(services, ref) | {"working_memory_size": len(after.working_set)}
+        sizes = await sizes_of(services, cube.ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(
             event(
                 messages[-1],

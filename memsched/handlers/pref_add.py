@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from memsched.handlers.add import readable, tell
-from memsched.handlers.admission import follow_up
+from memsched.handlers.add import parse
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.permissions import CubeRef
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.ingest.corrections import importance, is_preference
 from memsched.memory.ingest.turns import parts_of
 from memsched.memory.ingest.writer import Statement, Written
@@ -16,11 +17,11 @@ _LEAST_IMPORTANCE = 0.6
 
 
 async def pref_add(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """``content`` is the preference. From a conversation (``chat_history``), what sounds like one is taken."""
-    turns = readable(messages, ctx)
-    readings: dict[str, Written] = {}
+    turns = parse(messages, ctx)
+    written: dict[str, Written] = {}
     for message in messages:
         said = turns.get(message.item_id, [])
         if message.chat_history:
@@ -40,10 +41,9 @@ async def pref_add(
             for turn in said
             for part, text in enumerate(parts_of(turn.text))
         ]
-        readings[message.item_id] = await services.writer.write_statements(
-            ref, message.item_id, statements, message.user_id
+        written[message.item_id] = await services.writer.write_statements(
+            cube.ref, message.item_id, statements, message.user_id
         )
-    await tell(services, ref, messages, readings, ctx)
-    last = next((message for message in reversed(messages) if message.item_id in readings), None)
-    if last is not None and any(reading.added for reading in readings.values()):
-        ctx.submit(follow_up(last, MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+    await log_written(services, cube.ref, messages, written, ctx)
+    if any(outcome.added for outcome in written.values()):
+        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from memsched.errors import CubeForbidden
-from memsched.handlers.admission import USER_INPUT, event, follow_up, shown
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import USER_INPUT, event, shown
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.cubes import CubeView
+from memsched.memory.access.permissions import Permission
 from memsched.messages import MEM_UPDATE_TASK_LABEL, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 
 async def query(
-    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+    services: MemoryServices,
+    cube: CubeView,
+    messages: list[ScheduleMessageItem],
+    ctx: HandlerContext,
 ) -> None:
-    """Hands each question on to ``mem_update``. Who may only read the cube asks without changing its working set."""
-    first = messages[0]
-    try:
-        await services.cubes.resolve(first.user_id, first.mem_cube_id, Permission.WRITE)
-        may_write = True
-    except CubeForbidden:
-        may_write = False
+    """Hand each question on to ``mem_update``. Who may only read the cube asks without changing its working set."""
+    may_write = cube.permission.allows(Permission.WRITE)
     for message in messages:
         if not message.content.strip():
             continue

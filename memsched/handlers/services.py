@@ -1,16 +1,18 @@
-"""What the handlers and the library's face need to know about memory, opened once in a process when first needed."""
+"""The memory half of a process, put together: what handlers and the library's faces work with."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import structlog
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.deletion import Deletion
+from memsched.llm.client import LLM
+from memsched.llm.errors import LLMError
+from memsched.llm.judge import rerank
 from memsched.memory.access.cubes import Cubes
+from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.term_statistics import TermStatistics
@@ -22,31 +24,24 @@ from memsched.settings import Settings
 from memsched.tiers.hot_state import HotStates
 from memsched.tiers.working_set import WorkingSets
 
-if TYPE_CHECKING:
-    from memsched.llm.client import LLM
-
-log = structlog.get_logger(__name__)
-
 
 class MemoryServices:
-    """Everything about memory, put together: stores, search, reading, upkeep, and the model if there is one."""
+    """The composition root of the memory half: everything about memory, and the model if there is one.
+
+    ``open`` makes it. Its parts: ``cubes`` (who may), ``writer`` (ingest), ``store``, ``terms`` (word counts),
+    ``search``, ``states`` and ``working_sets``, ``deletion``, ``embedder``, and ``llm``.
+    """
 
     def __init__(self, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None) -> None:
-        from memsched.llm.client import LLM
-        from memsched.memory.embedding.factory import embedder_from
-
         self.settings = settings
         self.cubes = Cubes(server, keys, settings)
         self.embedder = embedder_from(settings)
-        self.llm: LLM | None = LLM.from_settings(settings)
+        self.llm = LLM.from_settings(settings)
         self.terms = TermStatistics(server, keys)
         self.states = HotStates(server, keys)
-        self._policy = policy or StandardPolicy()
-        self.store: MemoryStore
-        self.search: HybridSearch
-        self.writer: MemoryWriter
-        self.working_sets: WorkingSets
         self.server = server
+        self._keys = keys
+        self._policy = policy or StandardPolicy()
 
     @classmethod
     async def open(
@@ -67,6 +62,7 @@ class MemoryServices:
         return services
 
     def _assemble(self) -> None:
+        """What needs the dimensions of the embedding model."""
         settings = self.settings
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
         self.search = HybridSearch(self.store, self.embedder, self.terms)
@@ -80,6 +76,9 @@ class MemoryServices:
             size=settings.working_set_size,
             window=settings.query_window,
             rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
+        )
+        self.deletion = Deletion(
+            settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )
 
     async def aclose(self) -> None:
@@ -96,10 +95,7 @@ class MemoryServices:
                 await self.llm.aclose()
 
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
-        """The model's order of the set, if it gives one in time; the present one otherwise."""
-        from memsched.llm.errors import LLMError
-        from memsched.llm.judge import rerank
-
+        """The model's order of the set, if it answers in time; the present one otherwise."""
         assert self.llm is not None
         texts = [each.memory.indexed_text for each in chosen]
         try:

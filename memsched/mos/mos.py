@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from memsched.deletion import Deletion
 from memsched.errors import CubeForbidden, InvalidMessage
 from memsched.memory.access.cubes import Cubes, Grant
 from memsched.memory.access.permissions import Permission
@@ -248,7 +247,7 @@ class AsyncMOS:
         """
         user = user_id or self.user_id
         found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
-        await (await self._deletion()).delete(found.ref, [found.memory], user_id=user, name=found.name)
+        await (await self._services()).deletion.delete(found.ref, [found.memory], user_id=user, name=found.name)
 
     async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
         """Delete all memories of a cube for good; returns how many. Only its owner may."""
@@ -256,7 +255,7 @@ class AsyncMOS:
         ref = await (await self._cubes()).resolve(user, mem_cube_id, Permission.WRITE)
         if ref.user_id != user:
             raise CubeForbidden(user, mem_cube_id, f"only its owner {ref.user_id!r} may delete all of it")
-        return await (await self._deletion()).delete_all(ref, user_id=user, name=mem_cube_id)
+        return await (await self._services()).deletion.delete_all(ref, user_id=user, name=mem_cube_id)
 
     async def wait(
         self, task_id: str | None = None, *, user_id: str | None = None, timeout: float | None = None
@@ -413,9 +412,6 @@ class AsyncMOS:
 
     async def _cubes(self) -> Cubes:
         return (await self._services()).cubes
-
-    async def _deletion(self) -> Deletion:
-        return Deletion(await self._services(), await self.mem_scheduler.server(), self.mem_scheduler.keys)
 
     async def _cube_name(self, user_id: str, given: str | None) -> str:
         return await cube_meant(await self._cubes(), user_id) if given is None else given

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from memsched.backoff import poll_pauses
 from memsched.deadline import Deadline
 from memsched.errors import MemschedError, WaitTimeout
+from memsched.handlers.follow_ups import follow_up
 from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import TaskState
@@ -46,8 +47,6 @@ class Tasks:
 
     async def wait(self, task_id: str, timeout: float | None = None) -> None:
         """Until the task and its follow-ups are done. Raises WaitTimeout, TaskFailed, UnknownTask."""
-        from memsched.handlers.admission import follow_up
-
         message = self._known.get(task_id)
         if message is None:
             raise UnknownTask(task_id)

@@ -163,7 +163,7 @@ ALLOWED = {
     "memory": {"embedded", "llm", "broker"},
     "policy": {"memory"},
     "tiers": {"policy", "memory", "broker"},
-    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker"},
+    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker", "deletion"},
 }
 
 

@@ -22,7 +22,7 @@ from memsched import (
     TaskState,
 )
 from memsched.errors import SettingsError
-from memsched.handlers import MEMORY_LABELS
+from memsched.handlers.registration import RULES
 from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.ingest import turns
 from memsched.memory.model import Memory, to_ms
@@ -41,14 +41,14 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payloa
 def test_the_table_of_labels_has_every_label_that_memsched_handles() -> None:
     shown = [named(cells[0])[0] for cells in table(section(MEMORY, "## Labels"), "label")]
 
-    assert sorted(shown) == sorted(MEMORY_LABELS)
+    assert sorted(shown) == sorted(RULES)
 
 
 def test_labels_that_the_readme_calls_names_only_have_no_handler() -> None:
     said = section(GUARANTEES, "## What comes next").partition("Labels for some of it")[2]
 
     assert set(named(said)) == {"mem_archive", "preload", "predict", "activation_update"}
-    assert not set(named(said)) & set(MEMORY_LABELS)
+    assert not set(named(said)) & set(RULES)
 
 
 def test_the_table_of_search_args_has_every_one_with_its_default() -> None:

@@ -50,7 +50,7 @@ def step(what: str) -> None:
 def watch_steps() -> None:
     """Have every step of the memory handlers counted in this process."""
     from memsched.broker.client import Server
-    from memsched.handlers import admission
+    from memsched.handlers import registration
     from memsched.memory.store.store import MemoryStore
     from memsched.worker.context import HandlerContext
 
@@ -66,14 +66,14 @@ def watch_steps() -> None:
     before(MemoryStore, "_call")
     before(Server, "persistently")
     before(HandlerContext, "checkpoint")
-    handle = admission.handle
+    handle = registration.handle
 
-    async def watched(work: Any, shared: Any, need: Any, messages: list[Any], ctx: Any) -> None:
+    async def watched(function: Any, shared: Any, need: Any, messages: list[Any], ctx: Any) -> None:
         _inside.set(messages[0].label)
-        await handle(work, shared, need, messages, ctx)
+        await handle(function, shared, need, messages, ctx)
         step("end")
 
-    admission.handle = watched
+    registration.handle = watched
 
 
 class Nursery:

@@ -225,8 +225,14 @@ class Cubes:
         An unknown name is the user's own cube (MEMSCHED_AUTO_REGISTER_CUBES); it is made by the first WRITE, which
         takes one round trip more.
         """
+        return (await self.view(user_id, mem_cube_id, need)).ref
+
+    async def view(self, user_id: str, mem_cube_id: str, need: Permission) -> CubeView:
+        """As ``resolve``, with what the user may do with the cube."""
         (access,) = await self._run([self.resolve_command(user_id, mem_cube_id)])
-        return await self.admit(access, need)
+        ref = await self.admit(access, need)
+        # One that is not registered yet is the user's own.
+        return CubeView(mem_cube_id, ref, access.permission or Permission.WRITE)
 
     def resolve_command(self, user_id: str, mem_cube_id: str) -> Command[Access]:
         """The question of ``resolve``, for a pipeline; ``admit`` understands the answer."""

@@ -1,0 +1,66 @@
+"""Registers memsched's own handlers with a worker: for each label its priority, and the permission that it needs.
+
+The functions stand in ``memsched.handlers.table``, which takes seconds to import: they wait for the first message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memsched.handlers.admission import handle
+from memsched.handlers.lazy_services import LazyServices
+from memsched.memory.access.permissions import Permission
+from memsched.messages import (
+    ADD_TASK_LABEL,
+    ANSWER_TASK_LABEL,
+    MEM_FEEDBACK_TASK_LABEL,
+    MEM_ORGANIZE_TASK_LABEL,
+    MEM_READ_TASK_LABEL,
+    MEM_UPDATE_TASK_LABEL,
+    PREF_ADD_TASK_LABEL,
+    QUERY_TASK_LABEL,
+    ScheduleMessageItem,
+)
+from memsched.task_status import TaskPriorityLevel
+from memsched.worker.context import HandlerContext
+from memsched.worker.handlers import Handler, Orchestrator
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How urgent a label is, and what its user must be allowed to do with the cube."""
+
+    priority: TaskPriorityLevel
+    needs: Permission
+
+
+RULES = {
+    QUERY_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.READ),
+    MEM_UPDATE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.WRITE),
+    ANSWER_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.WRITE),
+    MEM_FEEDBACK_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.WRITE),
+    ADD_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_2, Permission.WRITE),
+    MEM_READ_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_2, Permission.WRITE),
+    PREF_ADD_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_2, Permission.WRITE),
+    MEM_ORGANIZE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
+}
+"""The question that is being asked comes before what was said, and that before tidying up."""
+
+
+def register_memory_handlers(orchestrator: Orchestrator, services: LazyServices) -> None:
+    """Register them for the labels that have no handler of the user's own."""
+    for label, rule in RULES.items():
+        if label not in orchestrator.handlers:
+            orchestrator.register({label: Handler(MemoryHandler(label, rule.needs, services), rule.priority)})
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryHandler:
+    """What the worker calls for one label: the function that the table has for it, once the messages are admitted."""
+
+    label: str
+    needs: Permission
+    services: LazyServices
+
+    async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+        await handle(await self.services.function(self.label), self.services, self.needs, messages, ctx)
