@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from memsched.cli.connecting import tool_settings
-from memsched.cli.failures import exit_with
-from memsched.cli.watch import DEFAULT_INTERVAL_SECONDS, show_status
+from memsched.cli.exit_codes import exit_with
+from memsched.cli.status_display import DEFAULT_INTERVAL_SECONDS, show_status
+from memsched.cli.tool_settings import tool_settings
 from memsched.console.terminal import forgive_characters
 
 

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
 
-from memsched.cli.connecting import tool_settings
-from memsched.cli.failures import complain, exit_with
+from memsched.cli.exit_codes import complain, exit_with
+from memsched.cli.tool_settings import tool_settings
 from memsched.console.terminal import console, forgive_characters, plain
 from memsched.errors import InvalidMessage, QueueFull
 from memsched.messages import ScheduleMessageItem, describe_validation_error

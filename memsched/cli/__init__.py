@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line (default: this process's own) and exit with its code."""
-    from memsched.cli.failures import exit_with
+    from memsched.cli.exit_codes import exit_with
     from memsched.console.terminal import forgive_characters
 
     def run() -> int:

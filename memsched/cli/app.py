@@ -8,7 +8,7 @@ import typer
 
 from memsched.cli.clear import clear
 from memsched.cli.config import config
-from memsched.cli.dead import dead
+from memsched.cli.dead_letter_queue import dead
 from memsched.cli.demo import demo
 from memsched.cli.eval import evaluate
 from memsched.cli.live import live

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memsched.cli.confirm import confirm
-from memsched.cli.connecting import tool_settings
 from memsched.cli.options import Prefix, RedisUrl
+from memsched.cli.tool_settings import tool_settings
 from memsched.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from memsched.cli.failures import EXIT_WRONG_USE, complain
+from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
 
 
 def confirm(question: str) -> None:

@@ -11,7 +11,7 @@ def live() -> None:
     A worker lives when its read loop had a successful call at the server within MEMSCHED_LIVENESS_SECONDS.
     Nothing is asked from the server here.
     """
-    from memsched.cli.failures import complain
+    from memsched.cli.exit_codes import complain
     from memsched.console.terminal import duration, plain
     from memsched.settings import Settings
     from memsched.worker.liveness import liveness_dir, read_liveness

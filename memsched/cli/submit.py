@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memsched.cli.connecting import tool_settings
 from memsched.cli.options import Prefix, RedisUrl
+from memsched.cli.tool_settings import tool_settings
 
 if TYPE_CHECKING:
     from memsched.messages import ScheduleMessageItem
@@ -97,7 +97,7 @@ async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float
 
 
 async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seconds: float) -> int:
-    from memsched.cli.failures import complain
+    from memsched.cli.exit_codes import complain
     from memsched.console.terminal import duration, plain
     from memsched.task_status import TaskState
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from memsched.cli.confirm import confirm
-from memsched.cli.connecting import tool_settings
-from memsched.cli.failures import EXIT_WRONG_USE, complain
+from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
 from memsched.cli.options import AsJson, Prefix, RedisUrl, parse_age, parse_rate
+from memsched.cli.tool_settings import tool_settings
 
 if TYPE_CHECKING:
     from memsched.queue.dead_letters import DeadFilter, DeadLetter, DeadLetters

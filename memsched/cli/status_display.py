@@ -13,7 +13,7 @@ from typing import Protocol
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.cli.failures import complain
+from memsched.cli.exit_codes import complain
 from memsched.console.terminal import as_text, console, plain
 from memsched.errors import ServerUnreachable
 from memsched.queue.status import Status, read_status
