@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 
 from memsched.cli.exit_codes import complain, exit_with
 from memsched.cli.tool_settings import tool_settings
-from memsched.console.terminal import console, forgive_characters, plain
+from memsched.console.output import console
+from memsched.console.terminal import forgive_characters, plain
 from memsched.errors import InvalidMessage, QueueFull
 from memsched.messages import ScheduleMessageItem, describe_validation_error
 from memsched.scheduler import AsyncMemScheduler

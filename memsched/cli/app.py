@@ -1,24 +1,59 @@
-"""The commands, each from its file."""
+"""The commands by name. What a command needs is imported when it is called: `memsched live` runs every few seconds."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from memsched.cli.clear import clear
-from memsched.cli.config import config
-from memsched.cli.dead_letter_queue import dead
-from memsched.cli.demo import demo
-from memsched.cli.eval import evaluate
-from memsched.cli.live import live
-from memsched.cli.reindex import reindex
-from memsched.cli.status import status
-from memsched.cli.submit import submit
-from memsched.cli.worker import worker
+from memsched.cli.exit_codes import exit_with
+from memsched.console.terminal import forgive_characters
 from memsched.version import __version__
 
+_COMMANDS = {
+    "worker": "memsched.cli.worker:worker",
+    "status": "memsched.cli.status:status",
+    "submit": "memsched.cli.submit:submit",
+    "dead": "memsched.cli.dead_letter_queue:dead",
+    "clear": "memsched.cli.clear:clear",
+    "live": "memsched.cli.live:live",
+    "config": "memsched.cli.config:config",
+    "reindex": "memsched.cli.reindex:reindex",
+    "demo": "memsched.cli.demo:demo",
+    "eval": "memsched.cli.eval:evaluate",
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Imports the file of a command that is called; of all, where they are listed or one is called that is none."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        for name in [cmd_name] if cmd_name in _COMMANDS else _COMMANDS:
+            if name not in self.commands:
+                self.commands[name] = _imported(name)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_COMMANDS, *(name for name in super().list_commands(ctx) if name not in _COMMANDS)]
+
+
+def _imported(name: str) -> Any:
+    """The command, or the group of commands, as click knows it."""
+    module, _, attribute = _COMMANDS[name].partition(":")
+    command: typer.Typer | Callable[..., None] = getattr(import_module(module), attribute)
+    around = typer.Typer()
+    if isinstance(command, typer.Typer):
+        around.add_typer(command, name=name)
+    else:
+        around.command(name)(command)
+    return typer.main.get_group(around).commands[name]
+
+
 app = typer.Typer(
+    cls=_LazyGroup,
     help="A memory scheduler for AI agents: replicated workers on Redis Streams that lose nothing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -41,19 +76,18 @@ def _options(
     """A memory scheduler for AI agents: replicated workers on Redis Streams that lose nothing."""
 
 
-app.command()(worker)
-app.command()(status)
-app.command()(submit)
-app.add_typer(dead, name="dead")
-app.command()(clear)
-app.command()(live)
-app.command()(config)
-app.command()(reindex)
-app.command()(demo)
-app.add_typer(evaluate, name="eval")
-
-
 @app.command()
 def version() -> None:
     """Print the version."""
     _print_version(True)
+
+
+def run(argv: Sequence[str] | None) -> None:
+    """Run a command line (None: this process's own) and exit with its code."""
+
+    def call() -> int:
+        app(args=None if argv is None else list(argv), prog_name="memsched")
+        return 0
+
+    forgive_characters()
+    exit_with(call)

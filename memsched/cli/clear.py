@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from memsched.cli.confirm import confirm
-from memsched.cli.options import Prefix, RedisUrl
+from memsched.cli.options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
+from memsched.console.terminal import plain
+from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
-
-if TYPE_CHECKING:
-    from memsched.scheduler import AsyncMemScheduler
 
 
 def clear(
     label: Annotated[str | None, typer.Option("--label", "-l", help="Only this label; default: all.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
 ) -> None:
@@ -27,11 +25,8 @@ def clear(
 
     Workers that run one of them are told at their next renewal.
     """
-    from memsched.console.terminal import plain
-
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
     what = "of all labels" if label is None else f"of label {plain(label)}"
-    # Asked outside of the event loop, which would keep Ctrl-C from ending the question.
     if not yes and (count := asyncio.run(_with_scheduler(settings, lambda scheduler: _count(scheduler, label)))):
         confirm(f"Drop {count} unfinished messages {what} for good?")
     dropped = asyncio.run(_with_scheduler(settings, lambda scheduler: scheduler.clear(label)))
@@ -46,8 +41,6 @@ async def _count(scheduler: AsyncMemScheduler, label: str | None) -> int:
 
 
 async def _with_scheduler(settings: Settings, work: Callable[[AsyncMemScheduler], Awaitable[int]]) -> int:
-    from memsched.scheduler import AsyncMemScheduler
-
     scheduler = AsyncMemScheduler(settings)
     try:
         return await work(scheduler)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from memsched.cli.options import AsJson
+from memsched.console.output import as_text, console, new_table
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
 
 _HEAD = """\
@@ -44,9 +45,6 @@ def config(
 
 
 def _print_table(values: dict[str, Any], sources: dict[str, str]) -> None:
-    from memsched.console.tables import new_table
-    from memsched.console.terminal import as_text, console
-
     table = new_table()
     table.add_column("variable", no_wrap=True)
     table.add_column("value", overflow="fold")

@@ -1,26 +1,52 @@
-"""`memsched dead ...`: look at what was given up, send it on its way again, or delete it."""
+"""`memsched dead ...`: list, show, redrive and purge dead letters (poison messages, and what failed too often)."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from memsched.cli.confirm import confirm
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
 from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
-from memsched.cli.options import AsJson, Prefix, RedisUrl, parse_age, parse_rate
+from memsched.cli.options import AsJson, Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
-
-if TYPE_CHECKING:
-    from memsched.queue.dead_letters import DeadFilter, DeadLetter, DeadLetters
-    from memsched.settings import Settings
+from memsched.console.output import as_text, console
+from memsched.console.terminal import duration, plain
+from memsched.queue.dead_letters import DeadFilter, DeadLetter, DeadLetters
+from memsched.settings import Settings
 
 T = TypeVar("T")
+
+_SHOWN_CHARACTERS = 200
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_age(text: str) -> float:
+    """``90s``, ``15m``, ``2h``, ``7d`` (or seconds) as seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no age; write 90s, 15m, 2h or 7d.")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_rate(text: str) -> float:
+    """``10``, ``10/s``, ``600/m`` as a number per second."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is no rate; write 10/s or 600/m.")
+    return float(found[1]) / _SECONDS[found[2] or "s"]
+
 
 dead = typer.Typer(
     help="Dead letters: messages that were given up, with the reason. List, show, redrive or purge them.",
@@ -57,8 +83,6 @@ def list_(
     """List dead letters, the newest first. --json prints one JSON document per line."""
 
     async def run(letters: DeadLetters) -> None:
-        from memsched.cli.letters import print_letters
-
         which = _filter(None, label, reason, user, before)
         found = [letter async for letter in letters.letters(which, newest_first=True, most_per_lane=limit + 1)]
         found.sort(key=lambda letter: letter.last_ms, reverse=True)
@@ -66,7 +90,7 @@ def list_(
             for letter in found[:limit]:
                 typer.echo(json.dumps(letter.as_dict()))
         else:
-            print_letters(found[:limit], more=len(found) > limit)
+            _print_letters(found[:limit], more=len(found) > limit)
 
     _run(tool_settings(redis_url=redis_url, prefix=prefix), run)
 
@@ -81,14 +105,12 @@ def show(
     """Show everything that is known about a dead letter, and what its message says."""
 
     async def run(letters: DeadLetters) -> None:
-        from memsched.cli.letters import print_letter
-
         found = [letter async for letter in letters.letters(_filter([item_id], None, None, None, None))]
         for letter in found:
             if as_json:
                 typer.echo(json.dumps(letter.as_dict()))
             else:
-                print_letter(letter)
+                _print_letter(letter)
         if not found:
             complain("there is no dead letter with this id.")
             raise typer.Exit(1)
@@ -118,12 +140,10 @@ def redrive(
     _refuse_to_guess(which, all_)
 
     async def run(letters: DeadLetters) -> None:
-        from memsched.cli.letters import progress
-
         count = await _count(letters, which, limit, dry_run, "redriven")
         if dry_run:
             return
-        with progress("redriving", count) as step:
+        with _progress("redriving", count) as step:
             sent = await letters.redrive(which, limit=limit, per_second=rate, on_sent=lambda _: step())
         typer.echo(f"{_letters(sent)} redriven")
 
@@ -140,7 +160,7 @@ def purge(
     limit: Limit = None,
     dry_run: DryRun = False,
     all_: All = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
 ) -> None:
@@ -152,7 +172,6 @@ def purge(
     count = _run(settings, lambda letters: _count(letters, which, limit, dry_run, "deleted"))
     if dry_run:
         return
-    # Asked outside of the event loop, which would keep Ctrl-C from ending the question.
     if count and not yes:
         confirm(f"Delete {_letters(count)} for good?")
     deleted = _run(settings, lambda letters: letters.purge(which, limit=limit))
@@ -162,16 +181,12 @@ def purge(
 def _filter(
     ids: list[str] | None, label: str | None, reason: str | None, user: str | None, before: float | None
 ) -> DeadFilter:
-    from memsched.queue.dead_letters import DeadFilter
-
     before_ms = 0 if before is None else int((time.time() - before) * 1000)
     return DeadFilter(label or "", reason or "", user or "", frozenset(ids or ()), before_ms)
 
 
 def _refuse_to_guess(which: DeadFilter, all_: bool) -> None:
     """A forgotten option must not mean everything."""
-    from memsched.queue.dead_letters import DeadFilter
-
     if which == DeadFilter() and not all_:
         complain("say which dead letters: IDs, --label, --reason, --user or --before; or --all.")
         raise typer.Exit(EXIT_WRONG_USE)
@@ -189,14 +204,10 @@ async def _count(letters: DeadLetters, which: DeadFilter, limit: int | None, dry
             found.append(letter)
     missing = which.ids - {name for letter in found for name in (letter.item_id, letter.dead_id)}
     if missing and limit is None:
-        from memsched.console.terminal import plain
-
         complain(f"no such dead letter: {', '.join(map(plain, sorted(missing)))}")
         raise typer.Exit(1)
     if dry_run:
-        from memsched.cli.letters import print_letters
-
-        print_letters(found)
+        _print_letters(found)
         typer.echo(f"{_letters(count)} would be {what}")
     return count
 
@@ -215,12 +226,75 @@ def _run(settings: Settings, work: Callable[[DeadLetters], Coroutine[None, None,
 
 @asynccontextmanager
 async def _dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
-    from memsched.broker.client import Server
-    from memsched.broker.keys import Keys
-    from memsched.queue.dead_letters import DeadLetters
-
     server = await Server.connect(settings)
     try:
         yield DeadLetters(server, Keys(settings.prefix, settings.partitions))
     finally:
         await server.aclose()
+
+
+# -- on the terminal -------------------------------------------------------------------------------------------------
+
+
+def _print_letters(letters: Sequence[DeadLetter], *, more: bool = False) -> None:
+    """Two lines per letter, so that the item id stands in full on any terminal: `redrive` and others take it."""
+    out = console()
+    if not letters:
+        out.print("no dead letters")
+    now_ms = time.time() * 1000
+    for letter in letters:
+        head = as_text(letter.item_id, "bold")
+        for value, style in ((letter.lane.label, ""), (letter.user_id, ""), (letter.reason, "red")):
+            head.append("  ").append_text(as_text(value, style))
+        age = duration((now_ms - letter.last_ms) / 1000)
+        error = as_text(f"    {age} ago  {letter.error[:_SHOWN_CHARACTERS]}")
+        out.print(head)
+        out.print(error, no_wrap=True, overflow="ellipsis")
+    if more:
+        out.print(Text("there are more: --limit shows them", style="dim"))
+
+
+def _print_letter(letter: DeadLetter) -> None:
+    """Everything that is known, one field per line; texts with their line ends."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    attempts = ", ".join(f"{kind} {count}" for kind, count in letter.attempts.items() if count)
+    rows = {
+        "dead letter": letter.dead_id,
+        "item id": letter.item_id,
+        "label": letter.lane.label,
+        "lane": letter.lane.name,
+        "reason": letter.reason,
+        "error": letter.error,
+        "failures": attempts or "none",
+        "submitted": _moment(letter.first_ms),
+        "given up": _moment(letter.last_ms),
+        "worker": letter.worker,
+    }
+    for name, value in rows.items():
+        table.add_row(name, as_text(value, lines=True))
+    table.add_row("", "")
+    for name, value in letter.fields.items():
+        table.add_row(as_text(name), as_text(value, lines=True))
+    console().print(table, "")
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr while there is a terminal; yields the function to call after each step."""
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _moment(ms: int) -> str:
+    if not ms:
+        return "not known"
+    ago = duration(max(0.0, time.time() - ms / 1000))
+    return f"{datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec='milliseconds')} ({ago} ago)"

@@ -6,13 +6,20 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from memsched.evaluation.locomo import Conversation
-    from memsched.evaluation.replay import Scores
+from memsched.console.output import as_text, console, new_table
+from memsched.console.terminal import plain
+from memsched.embedded.teardown import end_servers
+from memsched.evaluation.locomo import CATEGORIES, Conversation, read_conversations
+from memsched.evaluation.replay import Scores, replay
+from memsched.logs import configure_logs
+from memsched.process import run_loop
+from memsched.scheduler import AsyncMemScheduler
+from memsched.settings import Settings
 
 evaluate = typer.Typer(
     help="Measure how well memories are found and kept ready, on conversations with questions.", no_args_is_help=True
@@ -39,11 +46,6 @@ def locomo(
     Everything runs on servers of its own in a temporary folder. The embedding model and the other settings are those
     of the environment; without MEMSCHED_LLM_MODEL no language model is called.
     """
-    from memsched.embedded.teardown import end_servers
-    from memsched.evaluation.locomo import read_conversations
-    from memsched.logs import configure_logs
-    from memsched.process import run_loop
-    from memsched.settings import Settings
 
     chosen = read_conversations(file)[:conversations]
     with tempfile.TemporaryDirectory(prefix="memsched-eval-") as folder:
@@ -64,15 +66,8 @@ def locomo(
         json_file.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
 
 
-async def _replay(settings: object, conversations: Sequence[Conversation]) -> Scores:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+async def _replay(settings: Settings, conversations: Sequence[Conversation]) -> Scores:
 
-    from memsched.console.terminal import console, plain
-    from memsched.evaluation.replay import replay
-    from memsched.scheduler import AsyncMemScheduler
-    from memsched.settings import Settings
-
-    assert isinstance(settings, Settings)
     scheduler = AsyncMemScheduler(settings)
     steps = sum(each.turns + len(each.questions) for each in conversations)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -90,9 +85,6 @@ async def _replay(settings: object, conversations: Sequence[Conversation]) -> Sc
 
 
 def _print(flat: dict[str, float], conversations: int) -> None:
-    from memsched.console.tables import new_table
-    from memsched.console.terminal import as_text, console
-    from memsched.evaluation.locomo import CATEGORIES
 
     table = new_table()
     table.add_column("questions")

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from memsched.cli.exit_codes import complain
+from memsched.console.terminal import duration, plain
+from memsched.settings import Settings
+from memsched.worker.liveness import liveness_dir, read_liveness
+
 
 def live() -> None:
     """Say whether the workers of this machine live: exit code 0 if all do, 1 if one does not or there is none.
@@ -11,11 +16,6 @@ def live() -> None:
     A worker lives when its read loop had a successful call at the server within MEMSCHED_LIVENESS_SECONDS.
     Nothing is asked from the server here.
     """
-    from memsched.cli.exit_codes import complain
-    from memsched.console.terminal import duration, plain
-    from memsched.settings import Settings
-    from memsched.worker.liveness import liveness_dir, read_liveness
-
     settings = Settings.load()
     reports = read_liveness(settings)
     for report in reports:

@@ -12,13 +12,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar, cast
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from memsched.cli.confirm import confirm
-from memsched.cli.options import Prefix, RedisUrl
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.cli.options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
+from memsched.console.output import console
+from memsched.console.terminal import plain
+from memsched.logs import configure_logs
+from memsched.memory.embedding.factory import embedder_from
 from memsched.settings import Settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # its Qdrant client is slow to import
     from memsched.memory.reindex.reindex import Outcome, Plan, Reindexer
 
 T = TypeVar("T")
@@ -27,7 +33,7 @@ _LINE_EVERY_SECONDS = 5.0
 
 def reindex(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Texts that are embedded at once.")] = 64,
     keep_old: Annotated[bool, typer.Option("--keep-old", help="Leave the old collection where it is.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also if the model is the same.")] = False,
@@ -42,8 +48,6 @@ def reindex(
     """
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
     if sys.stderr.isatty():
-        from memsched.logs import configure_logs
-
         configure_logs(settings, cast("TextIO", _AboveTheBar()))
     ask = not yes and sys.stdin.isatty()
 
@@ -58,7 +62,6 @@ def reindex(
         _print_plan(plan, _to_do(plan, force), as_json)
         return
     if outcome is None:
-        # Asked outside of the event loop, which would keep Ctrl-C from ending the question.
         in_the_end = "" if keep_old else ", and drop the old collection in the end"
         confirm(f"{_said(plan)}. Embed them anew{in_the_end}?")
         outcome = asyncio.run(_with_reindexer(settings, batch_size, lambda each: _run(each, force, keep_old)))
@@ -70,8 +73,6 @@ def _to_do(plan: Plan, force: bool) -> bool:
 
 
 def _said(plan: Plan) -> str:
-    from memsched.console.terminal import plain
-
     memories = f"{plan.memories} memories of {plain(plan.source)}"
     begun = " (begun before)" if plan.target else ""
     if plan.needed or plan.switched:
@@ -95,8 +96,6 @@ def _print_plan(plan: Plan, to_do: bool, as_json: bool) -> None:
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> None:
-    from memsched.console.terminal import plain
-
     if as_json:
         typer.echo(json.dumps(asdict(outcome)))
         return
@@ -110,10 +109,6 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
 async def _run(reindexer: Reindexer, force: bool, keep_old: bool) -> Outcome:
     if not sys.stderr.isatty():
         return await reindexer.run(_Lines().tell, force=force, keep_old=keep_old)
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from memsched.console.terminal import console
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True)) as bar:
         task = bar.add_task("starts", total=None)
@@ -152,9 +147,6 @@ class _Lines:
 
 
 async def _with_reindexer(settings: Settings, batch: int, work: Callable[[Reindexer], Awaitable[T]]) -> T:
-    from memsched.broker.client import Server
-    from memsched.broker.keys import Keys
-    from memsched.memory.embedding.factory import embedder_from
     from memsched.memory.reindex.reindex import Reindexer
 
     embedder = embedder_from(settings)

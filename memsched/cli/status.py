@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from memsched.cli.options import AsJson, Prefix, RedisUrl
+from memsched.cli.status_display import DEFAULT_INTERVAL_SECONDS, show_status
 from memsched.cli.tool_settings import tool_settings
 
 
@@ -28,8 +29,6 @@ def status(
 
     The numbers are exact for one instant per label, and cost the server next to nothing.
     """
-    from memsched.cli.status_display import DEFAULT_INTERVAL_SECONDS, show_status
-
     if seconds is not None and not watch:
         raise typer.BadParameter("the seconds are for --watch.", param_hint="SECONDS")
     settings = tool_settings(redis_url=redis_url, prefix=prefix)

@@ -11,10 +11,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from rich.console import Group, RenderableType
+from rich.live import Live
+
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.cli.exit_codes import complain
-from memsched.console.terminal import as_text, console, plain
+from memsched.console.output import as_text, console
+from memsched.console.tables import status_view
+from memsched.console.terminal import plain
 from memsched.errors import ServerUnreachable
 from memsched.queue.status import Status, read_status
 from memsched.settings import Settings
@@ -79,8 +84,6 @@ class Pages:
     """One look under the other, for a pipe or a file."""
 
     def show(self, look: Status, previous: Status | None, seconds: float | None) -> None:
-        from memsched.console.tables import status_view
-
         if seconds is not None:
             console().print(f"\n{_time_of_day()}")
         console().print(status_view(look, previous, seconds))
@@ -92,11 +95,6 @@ class Pages:
 @contextmanager
 def screen(interval: float) -> Iterator[Display]:
     """The last look, on a screen of its own; it stays in view at the end."""
-    from rich.console import Group, RenderableType
-    from rich.live import Live
-
-    from memsched.console.tables import status_view
-
     shown: RenderableType = ""
 
     class Screen:

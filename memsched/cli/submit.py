@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from memsched.backoff import poll_pauses
+from memsched.cli.exit_codes import complain
 from memsched.cli.options import Prefix, RedisUrl
 from memsched.cli.tool_settings import tool_settings
+from memsched.console.terminal import duration, plain
+from memsched.deadline import Deadline
+from memsched.errors import InvalidMessage
+from memsched.messages import ScheduleMessageItem, describe_validation_error
+from memsched.scheduler import AsyncMemScheduler
+from memsched.settings import Settings
+from memsched.task_status import TaskState
 
-if TYPE_CHECKING:
-    from memsched.messages import ScheduleMessageItem
-    from memsched.scheduler import AsyncMemScheduler
-    from memsched.settings import Settings
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.2
 
 
 def submit(
@@ -72,11 +78,6 @@ def _object(text: str | None) -> Any:
 
 
 def _message(**values: Any) -> ScheduleMessageItem:
-    from pydantic import ValidationError
-
-    from memsched.errors import InvalidMessage
-    from memsched.messages import ScheduleMessageItem, describe_validation_error
-
     try:
         return ScheduleMessageItem(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
@@ -84,9 +85,6 @@ def _message(**values: Any) -> ScheduleMessageItem:
 
 
 async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float, wait: float | None) -> int:
-    from memsched.console.terminal import plain
-    from memsched.scheduler import AsyncMemScheduler
-
     scheduler = AsyncMemScheduler(settings)
     try:
         (result,) = await scheduler.submit_messages(message, delay=delay)
@@ -97,13 +95,8 @@ async def _submit(settings: Settings, message: ScheduleMessageItem, delay: float
 
 
 async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seconds: float) -> int:
-    from memsched.cli.exit_codes import complain
-    from memsched.console.terminal import duration, plain
-    from memsched.task_status import TaskState
-
-    started = time.monotonic()
-    pause = 0.005
-    while True:
+    deadline = Deadline(seconds)
+    for pause in poll_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS):
         status = await scheduler.get_task_status(message)
         if status is None:
             complain("the message is not known any more: somebody cleared it.")
@@ -114,8 +107,8 @@ async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seco
         if status.state is TaskState.FAILED:
             complain(f"the message failed and is a dead letter: {plain(status.error)}")
             return 1
-        if time.monotonic() - started + pause > seconds:
+        if pause > deadline.left:
             complain(f"the message is not finished after {seconds:g} s; its state is {status.state.value}.")
-            return 1
+            break
         await asyncio.sleep(pause)
-        pause = min(0.2, pause * 1.3)
+    return 1

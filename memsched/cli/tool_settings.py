@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memsched.errors import SettingsError
+from memsched.logs import configure_logs
 from memsched.settings import Settings
 
 
@@ -13,8 +14,6 @@ def tool_settings(**given: Any) -> Settings:
 
     Its log lines go to stderr, so that stdout is what was asked for and nothing else.
     """
-    from memsched.logs import configure_logs
-
     settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
     if settings.redis_url.startswith("memory://"):
         raise SettingsError(

@@ -9,7 +9,10 @@ import typer
 
 from memsched.cli.options import Prefix, RedisUrl
 from memsched.errors import SettingsError
+from memsched.logs import configure_logs
+from memsched.memory.embedding.factory import embedder_from
 from memsched.settings import PREFIX, Settings
+from memsched.worker.supervisor import run_supervisor
 
 
 class LogLevel(StrEnum):
@@ -48,9 +51,6 @@ def worker(
     A process that dies is replaced, and its messages go on in another one at once. Every option stands for the
     environment variable in brackets.
     """
-    from memsched.logs import configure_logs
-    from memsched.worker.supervisor import run_supervisor
-
     options = {
         "app": app,
         "processes": processes,
@@ -86,6 +86,4 @@ def _check(settings: Settings) -> None:
             ]
         )
     if settings.memory:
-        from memsched.memory.embedding.factory import embedder_from
-
         embedder_from(settings)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from memsched.console.terminal import as_text, console, duration
-
-if TYPE_CHECKING:
-    from memsched.messages import ScheduleLogForWebItem
-    from memsched.queue.status import Counts, Status
-    from memsched.queue.workers import WorkerInfo
+from memsched.console.output import as_text, console, new_table
+from memsched.console.terminal import duration
+from memsched.messages import ScheduleLogForWebItem
+from memsched.queue.status import Counts, Status
+from memsched.queue.workers import WorkerInfo
 
 _COUNTS = ("backlog", "remaining", "running", "orphaned", "delayed", "dead")
 _ALARMING = {"orphaned": "bold yellow", "dead": "bold red"}
 _TALLY = ("done", "retried", "recovered", "lost")
-_STILL_SHOWN_MS = 3_600_000
+_LONGEST_SHOWN_SILENCE_MS = 3_600_000
 """A worker that its supervisor saw die has the oldest time there is; how long it was silent says nothing."""
 
 
@@ -55,7 +52,7 @@ def status_view(status: Status, previous: Status | None = None, seconds: float |
     parts: list[RenderableType] = [status_table(status, previous, seconds), "", workers_table(status, previous)]
     dead = [worker for worker in status.workers if not worker.alive]
     if dead:
-        names = ", ".join(_obituary(worker) for worker in dead)
+        names = ", ".join(_silent_for(worker) for worker in dead)
         parts.append(as_text(f"dead, not cleared away yet: {names}", "yellow"))
     return Group(*parts)
 
@@ -63,8 +60,9 @@ def status_view(status: Status, previous: Status | None = None, seconds: float |
 def status_table(status: Status, previous: Status | None = None, seconds: float | None = None) -> Table:
     """What waits and runs, and is orphaned, delayed and dead: a row per label, and one for all.
 
-    previous, seconds: the look before this one, and how long ago it was. What has changed since stands beside
-    each number; ``per s`` is the change of the backlog.
+    Args:
+        previous: the look before this one. What has changed since stands beside each number.
+        seconds: how long ago that was; with it, ``per s`` is the change of the backlog.
     """
     table = new_table()
     table.add_column("label", overflow="fold")
@@ -105,11 +103,6 @@ def workers_table(status: Status, previous: Status | None = None) -> RenderableT
     return table
 
 
-def new_table() -> Table:
-    """The look of all our tables: a line under the names, and no more room than needed."""
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
-
-
 def _cells(counts: Counts, before: Counts | None, seconds: float | None) -> list[Text]:
     cells = []
     for name in _COUNTS:
@@ -144,7 +137,7 @@ def _up(worker: WorkerInfo) -> str:
     return duration((datetime.now(UTC) - started).total_seconds())
 
 
-def _obituary(worker: WorkerInfo) -> str:
-    if worker.silent_ms > _STILL_SHOWN_MS:
+def _silent_for(worker: WorkerInfo) -> str:
+    if worker.silent_ms > _LONGEST_SHOWN_SILENCE_MS:
         return worker.worker_id
     return f"{worker.worker_id} (silent for {duration(worker.silent_ms / 1000)})"

@@ -1,4 +1,4 @@
-"""What may be sent to a terminal, and the consoles that it is sent through.
+"""What may be sent to a terminal.
 
 Labels, ids, contents and errors come from strangers. A control character in one of them could move the cursor,
 repaint what an operator reads, or type into the shell; square brackets would be taken for rich's markup.
@@ -6,17 +6,10 @@ repaint what an operator reads, or type into the shell; square brackets would be
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 _JOINERS = "\u200c\u200d"
 """Invisible, but part of how Persian is written, and emoji."""
-_WIDE = 200
 
 
 def plain(text: str, *, lines: bool = False) -> str:
@@ -32,22 +25,6 @@ def _visible(character: str, lines: bool) -> str:
     if character.isspace() and character > "\x7f":
         return " "
     return character.encode("unicode_escape").decode()
-
-
-def as_text(text: object, style: str = "", *, lines: bool = False) -> Text:
-    """A cell or a line for rich: nothing in it is markup, and nothing moves the cursor."""
-    from rich.text import Text
-
-    return Text(plain(str(text), lines=lines), style=style)
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that makes nothing of what it prints. In a pipe it is wide, so that nothing is cut off."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def forgive_characters() -> None:

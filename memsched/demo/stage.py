@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from memsched.console.terminal import as_text, console
+from memsched.console.output import as_text, console
 
 _DRAW_SECONDS = 0.1
 _PICTURE_LINES = 24

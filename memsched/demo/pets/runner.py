@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from memsched.console.terminal import as_text
+from memsched.console.output import as_text
 from memsched.demo.crew import Crew, DemoFailed
 from memsched.demo.pets.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
 from memsched.demo.pets.evidence import Evidence, Ready, in_words

@@ -18,8 +18,8 @@ from rich.console import Group
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.console.output import as_text
 from memsched.console.tables import status_view
-from memsched.console.terminal import as_text
 from memsched.demo.crew import Crew, DemoFailed, Kill
 from memsched.demo.handlers import COUNT_LABEL, LABEL
 from memsched.demo.stage import Stage
