@@ -60,7 +60,7 @@ class Deletion:
         """
         ids = sorted({memory.memory_id for memory in memories})
         await self._store.delete(ref, ids)
-        working_set_size = await self._leave_hot_state(ref, ids, [memory.text for memory in memories])
+        working_set_size = await self._remove_from_hot_state(ref, ids, [memory.text for memory in memories])
         said = "1 memory was deleted" if len(ids) == 1 else f"{len(ids)} memories were deleted"
         memory_type = memories[0].memory_type if memories else LONG_TERM_MEMORY_TYPE
         details = [{"memory_id": memory_id} for memory_id in ids]
@@ -82,8 +82,8 @@ class Deletion:
         await self._log(user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)
         return count
 
-    async def _leave_hot_state(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> int:
-        """Take memories out of the talk, the uses and the working set. Returns how many are in that then."""
+    async def _remove_from_hot_state(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> int:
+        """Take memories out of the talk, the uses and the working set. Returns the size of the working set then."""
 
         async def without(state: HotState, _: set[str]) -> HotState:
             talk = [event for event in state.without_hits().talk if not _holds(event.text, texts)]

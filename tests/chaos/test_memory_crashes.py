@@ -24,7 +24,7 @@ LABELS = ["add", "mem_update"]
 ROWS = 6
 """Crashes that are tried at the same time, each in a place of its own."""
 
-HEARD = [
+BEFORE = [
     said("My sister Ann is allergic to nuts.", 0, item_id="a1", user_name="Alice"),
     said("I live in Lisbon.", 1, item_id="a2", user_name="Alice"),
 ]
@@ -203,7 +203,7 @@ async def crash_everywhere(
 
 
 async def test_a_crash_before_any_step_of_add_and_mem_update_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
-    undisturbed, died = await crash_everywhere(rows(), [HEARD, THEN], most_missed=17)
+    undisturbed, died = await crash_everywhere(rows(), [BEFORE, THEN], most_missed=17)
 
     assert sum(at.startswith("add") for at in died) >= 18
     assert sum(at.startswith("mem_update") for at in died) >= 15
@@ -245,6 +245,6 @@ async def test_a_zombie_that_writes_late_changes_nothing(rows: Callable[..., lis
     def every_second(step: str) -> bool:
         return int(step.partition(":")[0].split()[1]) % 2 == 0
 
-    _, died = await crash_everywhere(rows(), [HEARD, THEN], every_second, zombie=True, most_missed=8)
+    _, died = await crash_everywhere(rows(), [BEFORE, THEN], every_second, zombie=True, most_missed=8)
 
     assert len(died) >= 12

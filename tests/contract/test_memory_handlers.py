@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memory import FIRST, conversation, dead, found, idle, memories_of, said, texts_of
+from support.memory import FIRST, conversation, dead, found, idle, memories_of, put, said, texts_of
 
 from memsched import AsyncMemScheduler, HandlerContext, ScheduleLogForWebItem, ScheduleMessageItem
 from memsched.messages import USER_MEMORY_TYPE
@@ -219,8 +219,6 @@ async def test_a_handler_of_ones_own_takes_the_place_of_a_built_in_one(
 async def test_a_conversation_that_is_none_stops_nothing(
     scheduler: AsyncMemScheduler, label: str, history: list[Any]
 ) -> None:
-    from support.memory import put
-
     broken = said("", 0, label, item_id="broken").model_copy(update={"chat_history": history})
     await put(scheduler, broken)
     await tell(scheduler, said("Carol likes tulips.", 5))

@@ -42,7 +42,7 @@ async def test_tenants_with_equal_cube_ids_and_texts_never_see_each_other(schedu
     await idle(scheduler)
     assert await dead(scheduler) == []
 
-    # then each finds, and has at hand, what was said to him, and his own copy of what was said to both
+    # then each finds, and has at hand, what was said to them, and their own copy of what was said to both
     for user, own, foreign in (("alice", "5000", "7 dollars"), ("bob", "7 dollars", "5000")):
         for texts in (await texts_of(scheduler, user), await found(scheduler, "budget of the project", user)):
             assert len(texts) == 3
@@ -51,7 +51,7 @@ async def test_tenants_with_equal_cube_ids_and_texts_never_see_each_other(schedu
     alices, bobs = [{memory.memory_id for memory in await memories_of(scheduler, user)} for user in ("alice", "bob")]
     assert not alices & bobs
 
-    # and the events of each speak of his own
+    # and the events of each speak of their own
     events = await scheduler.get_web_log_messages(1000)
     for user, foreign in (("alice", "7 dollars"), ("bob", "5000")):
         own_events = [event.model_dump_json() for event in events if event.user_id == user]
