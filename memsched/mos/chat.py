@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidMessage, MemschedError
+from memsched.errors import EmbeddedServerError, InvalidMessage, MemschedError
 from memsched.llm.errors import LLMError
 from memsched.llm.prompts import Message, chat_messages
 from memsched.memory.access.permissions import Permission
@@ -130,12 +130,7 @@ class Chat:
         history = self._history(question)
         services = await self._scheduler.memory()
         user, name, target = question.user_id, question.mem_cube_id, question.remember_in
-        await services.cubes.resolve(user, name, Permission.READ)
-        try:
-            await services.cubes.resolve(user, name, Permission.WRITE)
-            may_write = True
-        except CubeForbidden:
-            may_write = False
+        may_write = (await services.cubes.view(user, name, Permission.READ)).permission.allows(Permission.WRITE)
         if target is None:
             target = name if may_write else None
         elif target != name or not may_write:
