@@ -1,6 +1,15 @@
-"""English words that the check of memories knows: numbers, negations, words that carry no content."""
+"""What memsched knows of English: stems, stop words, negations, numbers in words, and what is a question."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+import Stemmer
+
+_POSSESSIVE = re.compile(r"'s$")
+_stemmer = Stemmer.Stemmer("english", 0)  # lru_cache below is the cache; a Stemmer's own is not thread-safe
 
 _UP_TO_TWENTY = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
@@ -28,6 +37,7 @@ no not never cannot none nobody nothing nowhere neither nor without dont doesnt 
 arent wasnt werent hasnt havent hadnt shouldnt 不 没 沒 未 非 無 无
 """.split()
 )
+"""Beside what ends with "n't", which ``is_negation`` knows as well."""
 
 NEGATING_VERBS = frozenset(
     """
@@ -37,20 +47,29 @@ lack lacks lacked unable decline declines declined
 )
 """Another way to say "does not": "I don't like it" may become "dislikes it"."""
 
-COMMON = (
-    NEGATIONS
+STOP_WORDS = frozenset(
+    """
+a an and are as at be been but by did do does for from had has have he her hers him his how i if in into is it its me my
+of on or our she so that the their them then there these they this to up was we were what when where which who why will
+with would you your s t am just not
+""".split()
+)
+"""Left out of ranking. "not" ranks nothing either; whoever compares meanings asks ``is_negation``."""
+
+COMMON_WORDS = (
+    STOP_WORDS
+    | NEGATIONS
     | NUMBER_WORDS.keys()
     | frozenset(
         """
-a about after again all also am an and any are as at be because been before being both but by can could did do does
-doing during each ever few for from further get gets got had has have having he her here hers herself him himself his
-how i if in into is it its itself just me more most much my myself now of off on only or other our ours out over own
-per said same says she should so some such than that the their theirs them themselves then there these they this those
-through to too under until up upon us very was we were what when where which who whom whose why will with would yes
-you your yours yourself user users speaker person
+about after again all also any because before being both can could doing during each ever few further get gets got
+having here herself himself itself more most much myself now off only other ours out over own per said same says
+should some such than theirs themselves those through too under until upon us very whom whose yes yours yourself user
+users speaker person
 """.split()
     )
 )
+"""Say nothing that could be checked: not whether a text says more than its source."""
 
 OPENING_VERBS = frozenset(
     """
@@ -60,3 +79,23 @@ made took gave saw eats drinks feels thinks believes knows allergic married born
 """.split()
 )
 """With a capital at the start of a sentence they are no names."""
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """The stem of one lower-case word."""
+    return str(_stemmer.stemWord(_POSSESSIVE.sub("", word)))
+
+
+def is_negation(word: str) -> bool:
+    return word in NEGATIONS or word.endswith("n't")
+
+
+def negates(words: Iterable[str]) -> bool:
+    """Whether one of these lower-case words is a negation."""
+    return any(map(is_negation, words))
+
+
+def is_question(text: str) -> bool:
+    """Whether a text ends as a question does: then it states nothing."""
+    return text.rstrip().endswith("?")

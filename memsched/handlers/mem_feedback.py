@@ -72,7 +72,7 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
     written = await services.writer.write_statements(ref, message.item_id, [statement], message.user_id)
     newer = written.added[0] if written.added else written.repeated[0][1]
     older = [memory for memory in older if memory.memory_id != newer.memory_id]
-    await services.writer.correct(ref, older, newer)
+    await services.corrections.supersede(ref, older, newer)
     known = {before.memory_id for before, _ in written.corrected}
     corrected = [*written.corrected, *((each, newer) for each in older if each.memory_id not in known)]
     outcome = Written(written.added, written.repeated, corrected)

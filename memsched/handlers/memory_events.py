@@ -105,8 +105,8 @@ def _events_of(
 
 async def sizes_of(services: MemoryServices, ref: CubeRef) -> dict[str, int]:
     """How many memories the cube has, by type."""
-    long_term = await services.store.count(ref, SearchArgs(memory_type=[LONG_TERM_MEMORY_TYPE]).conditions())
-    user = await services.store.count(ref, SearchArgs(memory_type=[USER_MEMORY_TYPE]).conditions())
+    long_term = await services.store.count(ref, SearchArgs(memory_type=[LONG_TERM_MEMORY_TYPE]))
+    user = await services.store.count(ref, SearchArgs(memory_type=[USER_MEMORY_TYPE]))
     return {"long_term_memory_size": long_term, "user_memory_size": user}
 
 

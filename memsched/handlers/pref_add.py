@@ -7,7 +7,7 @@ from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
-from memsched.memory.ingest.corrections import importance, is_preference
+from memsched.memory.ingest.importance import importance, is_preference
 from memsched.memory.ingest.turns import parts_of
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem

@@ -13,6 +13,7 @@ from memsched.llm.errors import LLMError
 from memsched.llm.judge import rerank
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.embedding.factory import embedder_from
+from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.term_statistics import TermStatistics
@@ -66,7 +67,8 @@ class MemoryServices:
         settings = self.settings
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
         self.search = HybridSearch(self.store, self.embedder, self.terms)
-        self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.search)
+        self.corrections = Corrections(self.store, self.search)
+        self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.corrections)
         self.working_sets = WorkingSets(
             self.states,
             self.store,

@@ -9,9 +9,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from memsched.lexicon import COMMON, NEGATING_VERBS, NEGATIONS, NUMBER_WORDS, OPENING_VERBS
+from memsched.lexicon import (
+    COMMON_WORDS,
+    NEGATING_VERBS,
+    NUMBER_WORDS,
+    OPENING_VERBS,
+    is_negation,
+    negates,
+    stem,
+)
 
 SUPPORTED_SHARE = 0.6
 """Of a text's content words that its source must have (as stems)."""
@@ -57,9 +64,8 @@ def unsupported(text: str, sources: Sequence[str], speakers: Iterable[str] = ())
     named = {word for speaker in speakers for word in _words(_plain(speaker).casefold())}
     if _numbers(text) - _numbers(" \n ".join((*sources, *speakers))):
         return "number"
-    stems = _Stems()
-    known_stems = stems.of(known)
-    if stems.of(_names(text)) - known_stems - stems.of(named):
+    known_stems = _stems(known)
+    if _stems(_names(text)) - known_stems - _stems(named):
         return "name"
     # A speaker's name says nothing about whether the rest is true.
     content = {
@@ -71,8 +77,8 @@ def unsupported(text: str, sources: Sequence[str], speakers: Iterable[str] = ())
         # "Ann has two" is made of common words, a name and a number.
         return None if _numbers(text) else "empty"
     if "like" in known_stems:  # "don't like" may become "dislikes"; whether there is a "not" is another question
-        known_stems |= stems.of(["dislikes"])
-    supported = sum(bool(stems.of([word]) & known_stems) for word in content)
+        known_stems.add(stem("dislikes"))
+    supported = sum(stem(word) in known_stems for word in content)
     return None if supported >= SUPPORTED_SHARE * len(content) else "words"
 
 
@@ -93,7 +99,7 @@ def negation_changed(text: str, quote: str, turns: Sequence[str]) -> bool:
 
 def _negating_verbs(texts: Iterable[str]) -> set[str]:
     """As stems: "I don't avoid it" has the one of "avoids"."""
-    return _Stems().of(word for text in texts for word in _words(text) if word in NEGATING_VERBS)
+    return _stems(word for text in texts for word in _words(text) if word in NEGATING_VERBS)
 
 
 def _quoted_clauses(wanted: str, turns: Sequence[str]) -> Iterable[str]:
@@ -111,11 +117,11 @@ def _quoted_clauses(wanted: str, turns: Sequence[str]) -> Iterable[str]:
 
 
 def _negations(text: str) -> bool:
-    return any(word in NEGATIONS or word.endswith("n't") for word in _words(text))
+    return negates(_words(text))
 
 
 def _is_common(word: str) -> bool:
-    return word in COMMON or word.endswith("n't")
+    return word in COMMON_WORDS or is_negation(word)
 
 
 def _words(text: str) -> list[str]:
@@ -145,7 +151,7 @@ def _names(text: str) -> list[str]:
     for sentence in _SENTENCE_END.split(_plain(text)):
         for place, word in enumerate(_words(sentence)):
             lower = word.casefold()
-            if word == word.lower() or lower in _WITH_A_CAPITAL or lower in NEGATIONS:
+            if word == word.lower() or lower in _WITH_A_CAPITAL or is_negation(lower):
                 continue
             # "Will" is a word at the start of a sentence, and a name inside one.
             if place > 0 or not (_is_common(lower) or lower in OPENING_VERBS):
@@ -153,13 +159,5 @@ def _names(text: str) -> list[str]:
     return found
 
 
-class _Stems:
-    """Not shared: a stemmer must not be used by two threads."""
-
-    def __init__(self) -> None:
-        import Stemmer
-
-        self._stemmer: Any = Stemmer.Stemmer("english")
-
-    def of(self, words: Iterable[str]) -> set[str]:
-        return set(self._stemmer.stemWords(list(words)))
+def _stems(words: Iterable[str]) -> set[str]:
+    return set(map(stem, words))

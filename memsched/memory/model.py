@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -11,7 +10,6 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel, ConfigDict, Field
 
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.search.bm25 import stem, words
 from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
 
 MemoryKind = Literal["turn", "fact", "preference", "event"]
@@ -19,7 +17,6 @@ MemoryStatus = Literal["activated", "archived"]
 
 SCHEMA_VERSION = 1
 _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
-_FILLING = frozenset(("oh hey hi well really very so just wow yeah yes ok okay please also").split())
 
 
 class Memory(BaseModel):
@@ -53,7 +50,6 @@ class Memory(BaseModel):
     importance: float = 0.0
     use_count: int = 0
     last_used_at: UtcTime | None = None
-    theme: str | None = None
     status: MemoryStatus = "activated"
     version: int = 1
     replaces: list[str] = Field(default_factory=list)
@@ -108,10 +104,3 @@ def memory_id_for(ref: CubeRef, item_id: str, *position: int | str) -> str:
     """The id of the memory at one position of one message: always the same, so writing it again changes nothing."""
     place = json.dumps([ref.user_id, ref.mem_cube_id, item_id, *map(str, position)])  # no id can look like two
     return str(uuid5(_NAMESPACE, place))
-
-
-def content_hash(speaker: str, text: str) -> str:
-    """Equal for texts of one speaker that differ in endings, spaces, case, marks and filling words only."""
-    plain = " ".join(stem(word) for word in words(text) if word not in _FILLING) or text.strip()
-    asked = "?" if text.rstrip().endswith("?") else ""
-    return hashlib.sha256(f"{speaker.casefold()}\x1f{plain}{asked}".encode("utf-8", "replace")).hexdigest()[:32]

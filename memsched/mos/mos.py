@@ -314,7 +314,7 @@ class AsyncMOS:
             refs = {view.name: view.ref for view in await services.cubes.cubes_of(user)}
         else:
             refs = {mem_cube_id: await services.cubes.resolve(user, mem_cube_id, Permission.READ)}
-        conditions = SearchArgs(include_archived=include_archived).conditions()
+        conditions = SearchArgs(include_archived=include_archived)
         found = {}
         for name, ref in refs.items():
             memories = [memory async for memory, _ in services.store.scan(ref, conditions)]

@@ -5,7 +5,6 @@ On both stores that need no server of their own: the client's in-process one, an
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,17 +17,19 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.lock import LockHeld
+from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.embedding.hashing import HashingEmbedder
 from memsched.memory.model import Memory
 from memsched.memory.reindex import reindex
-from memsched.memory.reindex.copy import Carrier
+from memsched.memory.reindex.copy import CollectionCopy
 from memsched.memory.reindex.reindex import Outcome, Reindexer, ReindexRefused
 from memsched.memory.search.bm25 import TermCounts, document_weights, query_weights, stems
 from memsched.memory.store.client import _in_process, close_client, open_client
 from memsched.memory.store.errors import EmbedderMismatch, StoreUnavailable
-from memsched.memory.store.store import MemoryStore, Point
+from memsched.memory.store.points import Point
+from memsched.memory.store.store import MemoryStore
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -144,13 +145,13 @@ async def place(
 
 def before_the_last_round(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Awaitable[Any]]) -> None:
     """Do something when the alias has moved and all have been waited for, as somebody does who is late."""
-    bring_last = Carrier.bring_last
+    copy_last_changes = CollectionCopy.copy_last_changes
 
-    async def late(carrier: Carrier, *given: Any) -> int:
+    async def late(copy: CollectionCopy, *given: Any) -> int:
         await do()
-        return await bring_last(carrier, *given)
+        return await copy_last_changes(copy, *given)
 
-    monkeypatch.setattr(Carrier, "bring_last", late)
+    monkeypatch.setattr(CollectionCopy, "copy_last_changes", late)
 
 
 class Killed(BaseException):
@@ -206,7 +207,7 @@ async def test_what_both_models_write_around_the_switch_is_put_together(
 
     async def both() -> None:
         # given a process that still believes the old name
-        place.old._resolved_at = time.monotonic() + 1000
+        place.old._name_cached = Deadline(1000)
         await place.old.patch(HOME, {one: {"superseded_by": four, "updated_at": LATER}, two: {"importance": 0.7}})
         await place.old.delete(HOME, [three])
         late.extend(await place.remember(1, first=500))
@@ -239,7 +240,7 @@ async def test_an_end_that_an_earlier_run_did_not_reach_is_made_up_for(
         with pytest.raises(Killed):
             await place.reindex(Lengths())
     # given what was written to both collections since
-    place.old._resolved_at = time.monotonic() + 1000
+    place.old._name_cached = Deadline(1000)
     await place.old.patch(HOME, {ids[0]: {"use_count": 3}, ids[1]: {"use_count": 3}})
     await place.new.patch(HOME, {ids[0]: {"importance": 0.9, "updated_at": LATER}})
     await place.new.delete(HOME, [ids[2]])

@@ -140,9 +140,7 @@ async def _waiting(scheduler: AsyncMemScheduler) -> bool:
     return (await scheduler.read_status()).total.delayed == 1
 
 
-async def test_what_changes_meanwhile_is_brought_over(
-    memory_place: Place, memory_schedulers: Schedulers, model: str
-) -> None:
+async def test_what_changes_meanwhile_is_copied(memory_place: Place, memory_schedulers: Schedulers, model: str) -> None:
     scheduler = memory_schedulers(**QUICK)
     await scheduler.start()
     await remember(scheduler, 300)

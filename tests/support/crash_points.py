@@ -128,7 +128,7 @@ def nursery() -> None:
     import uvloop  # noqa: F401
 
     from memsched import handlers, llm, memory, process
-    from memsched.memory.search.bm25 import stem
+    from memsched.lexicon import stem
 
     for package in (handlers, llm, memory):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memsched.memory.model import Memory, content_hash
+from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.model import Memory
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 

@@ -142,7 +142,7 @@ class Watch:
         numbers = {"long-term": 0, "user": 0, "working": 0}
         for user, cube in CUBES.items():
             for name, memory_type in (("long-term", LONG_TERM_MEMORY_TYPE), ("user", USER_MEMORY_TYPE)):
-                conditions = SearchArgs(memory_type=[memory_type]).conditions()
+                conditions = SearchArgs(memory_type=[memory_type])
                 numbers[name] += await self._services.store.count(CubeRef(user, cube), conditions)
             numbers["working"] += len(await self._scheduler.working_set(user, cube))
         return numbers

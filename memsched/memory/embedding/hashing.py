@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from zlib import crc32
 
-from memsched.memory.search.bm25 import content_words, stem
+from memsched.lexicon import stem
+from memsched.memory.search.bm25 import content_words
 
 DIMENSIONS = 1024
 _GRAM = 4

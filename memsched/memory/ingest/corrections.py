@@ -1,42 +1,29 @@
-"""What can be told of a statement without a model: is it about its speaker, is it worth much, does it correct?"""
+"""Corrections: how they are told by their words, and where one supersedes an older memory.
+
+A superseded memory stays, and says by which newer one. It only ranks lower (search/hybrid.py), and what was
+superseded can be looked up.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from memsched.memory.search.bm25 import NEGATIONS, STOP_WORDS, stem, words
+from memsched.lexicon import STOP_WORDS, is_negation, is_question, negates, stem
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.arguments import SearchArgs
+from memsched.memory.search.bm25 import words
+from memsched.memory.search.hybrid import HybridSearch
+from memsched.memory.store.conditions import Conditions
+from memsched.memory.store.store import MemoryStore
 
-_ABOUT_ONESELF = re.compile(
-    r"""\b(?:
-      i\s*(?:'|\u2019)?\s*(?:am|m|was\s+born|live|moved|work|study|studied|grew|come\s+from|speak|own|have|
-        (?:(?:don|can|won|didn|couldn)['\u2019]?t|do\s+not|cannot|never|always|usually|really|also|just)\s+\w+|
-        love|like|enjoy|prefer|hate|dislike|need|want|believe|collect|play|teach|drive|eat|drink|use|adopted|married)
-      |my\s+(?:name|wife|husband|partner|son|daughter|kid|child|mother|father|mom|mum|dad|sister|brother|dog|cat|pet|
-        job|work|boss|home|house|address|birthday|age|favou?rite|hobby|car|doctor|allerg\w+|diet|phone|email|e-mail)
-      |call\s+me
-    )\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_PREFERENCE = re.compile(
-    r"\b(?:love|loves|like|likes|enjoy|enjoys|prefer|prefers|hate|hates|dislike|dislikes|favou?rite|"
-    r"can['\u2019]?t stand|rather|fond of|fan of|"
-    r"don['\u2019]?t (?:like|want|eat|drink)|never (?:eat|drink|want)|always want)\b",
-    re.IGNORECASE,
-)
-_VITAL = re.compile(
-    r"\b(?:allerg\w*|intoleran\w*|asthma\w*|diabet\w*|epilep\w*|medication|medicine|pregnan\w*|vegan|vegetarian|"
-    r"emergency|blood type|disab\w*|anaphyla\w*|celiac|coeliac|insulin|deadline|birthday|anniversary|password hint|"
-    r"passed away|died|diagnos\w*)\b",
-    re.IGNORECASE,
-)
-_IDENTITY = re.compile(
-    r"\b(?:name is|named|called|lives? in|moved to|born|works? (?:as|at|for)|married|wife|husband|daughter|son|sister|"
-    r"brother|mother|father|dog|cat)\b",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(r"\d")
-_PROPER_NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][\w'-]+")
+CORRECTION = "correction"
+"""The tag of what sounds like a correction, so that it is found again when what it corrects comes after it."""
+_CORRECTS_FROM = 0.4
+_LATER_CORRECTIONS = 20
+_LOOK_FOR_CORRECTED = SearchArgs(neighbours=0.0, candidates=30)
 _ADMITS = re.compile(
     r"""\b(?:correction|i\s+meant|(?:i|that)\s+was\s+wrong|my\s+mistake|scratch\s+that|to\s+correct\s+(?:myself|that)|
       changed\s+(?:my|his|her|their|our)\s+mind|no\s+longer|instead\s+of|switched\s+(?:from|to))\b
@@ -92,33 +79,66 @@ _LONGEST = 12
 be wrong to take all of it back, and by chance it has words in common with anything."""
 _FEWEST_COMMON = 2
 _SAID_ANEW = 2
-_QUESTION = re.compile(r"\?\s*$")
 
 
-def about_oneself(text: str) -> bool:
-    """Whether a speaker says something lasting of himself: a fact or a preference, no question."""
-    return bool(_ABOUT_ONESELF.search(text)) and not _QUESTION.search(text)
+class Corrections:
+    """Finds which older memories a newer one supersedes, and says so in the store."""
 
+    def __init__(self, store: MemoryStore, search: HybridSearch) -> None:
+        self._store = store
+        self._search = search
 
-def is_preference(text: str) -> bool:
-    return bool(_PREFERENCE.search(text)) and not _QUESTION.search(text)
+    async def apply(self, ref: CubeRef, added: Sequence[Memory]) -> list[tuple[Memory, Memory]]:
+        """Supersede what new memories correct, and those of them that others correct: returns (older, newer)."""
+        superseded = []
+        for newer in await self._candidates(ref, added):
+            if older := await self._corrected_by(ref, newer):
+                await self.supersede(ref, older, newer)
+                superseded += [(each, newer) for each in older]
+        return superseded
 
+    async def supersede(self, ref: CubeRef, older: Sequence[Memory], newer: Memory) -> None:
+        """Say of memories that a newer one supersedes them. Both stay."""
+        if not older:
+            return
+        now = to_ms(datetime.now(UTC))
+        changes = {each.memory_id: {"superseded_by": newer.memory_id, "updated_at": now} for each in older}
+        replaces = list(dict.fromkeys([*newer.replaces, *(each.memory_id for each in older)]))
+        version = 1 + max(each.version for each in older)
+        await self._store.patch(
+            ref, {**changes, newer.memory_id: {"replaces": replaces, "version": version, "updated_at": now}}
+        )
 
-def importance(text: str, *, about_speaker: bool) -> float:
-    """The content's own value, 0 to 1, from what it mentions: health and dates most, small talk least."""
-    if _VITAL.search(text) and not _QUESTION.search(text):
-        return 0.9
-    value = 0.2
-    value += 0.2 * about_speaker
-    value += 0.15 * bool(_IDENTITY.search(text))
-    value += 0.15 * is_preference(text)
-    value += 0.1 * bool(_NUMBER.search(text))
-    value += 0.1 * bool(_PROPER_NAME.search(text))
-    if _QUESTION.search(text):
-        value -= 0.15
-    if len(words(text)) < 4:
-        value -= 0.1
-    return round(min(0.85, max(0.05, value)), 3)
+    async def _candidates(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
+        """The corrections among new memories, and those that were here before what they correct: with several
+        workers, what was said first may come last.
+        """
+        found = [memory for memory in added if says_correction(memory.text)]
+        if said_at := [memory.at for memory in added if not is_question(memory.text)]:
+            later = Conditions(tags=[CORRECTION], since=min(said_at), include_archived=True)
+            known = {memory.memory_id for memory in added}
+            newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
+            found += [memory for memory in newest if memory.memory_id not in known]
+        return found
+
+    async def _corrected_by(self, ref: CubeRef, newer: Memory) -> list[Memory]:
+        """The older memories of the same subject, said by the same speaker or about the one who corrects."""
+        best: dict[str, tuple[float, Memory]] = {}
+        for result in await self._search.search(ref, newer.indexed_text, 10, "hybrid", _LOOK_FOR_CORRECTED):
+            older = result.memory
+            if older.memory_id == newer.memory_id or not _is_before(older, newer):
+                continue
+            if older.superseded_by not in (None, newer.memory_id) or is_question(older.text):
+                continue
+            if older.speaker != newer.speaker and older.speaker and newer.speaker:
+                continue
+            match = corrects(newer.text, older.text)
+            if match >= _CORRECTS_FROM:
+                best[older.memory_id] = (match, older)
+        if not best:
+            return []
+        top = max(match for match, _ in best.values())
+        return [older for match, older in best.values() if match == top]
 
 
 def says_correction(text: str) -> bool:
@@ -138,7 +158,7 @@ def corrects(new: str, old: str) -> float:
 def same_subject(new: str, old: str) -> float:
     """The like for a statement of which it is certain that it corrects something: words in common, 0 to 1."""
     newer, older = _subject(new), _subject(old)
-    if newer == older and negated(new) == negated(old):
+    if newer == older and _negated(new) == _negated(old):
         return 0.0
     return len(set(newer) & set(older)) / max(1, min(len(newer), len(older)))
 
@@ -147,7 +167,7 @@ def _corrects(new: str, old: str, weak: bool) -> float:
     newer, older = _subject(new), _subject(old)
     if not newer or not older or max(len(newer), len(older)) > _LONGEST:
         return 0.0
-    if set(newer) == set(older) and negated(new) == negated(old):
+    if set(newer) == set(older) and _negated(new) == _negated(old):
         return 0.0
     if denied := _denied(new):
         if not denied & set(older):
@@ -199,7 +219,7 @@ def _sounds_so(sentence: str) -> bool:
 
 def _sentences(text: str) -> list[str]:
     """Those that are no questions."""
-    return [each for each in _SENTENCE_END.split(text.strip()) if each and not _QUESTION.search(each)]
+    return [each for each in _SENTENCE_END.split(text.strip()) if each and not is_question(each)]
 
 
 def _subject(text: str) -> list[str]:
@@ -208,7 +228,7 @@ def _subject(text: str) -> list[str]:
     for word in words(_MOVES.sub("lives ", text)):
         if word in _FIRST_PERSON or word.startswith("i'"):
             found[_I] = None
-        elif word not in STOP_WORDS and word not in NEGATIONS and (stemmed := stem(word)) not in _CUES:
+        elif word not in STOP_WORDS and not is_negation(word) and (stemmed := stem(word)) not in _CUES:
             found[stemmed] = None
     return list(found)
 
@@ -217,6 +237,17 @@ def _denied(text: str) -> set[str]:
     return {each for match in _DENIED.finditer(text) for part in match.groups() if part for each in _subject(part)}
 
 
-def negated(text: str) -> bool:
-    found = words(text)
-    return any(word in NEGATIONS or word.endswith("n't") for word in found)
+def _negated(text: str) -> bool:
+    return negates(words(text))
+
+
+def _is_before(older: Memory, newer: Memory) -> bool:
+    """Whether a correction may be about what was said: of two in one millisecond, the other one is the correction."""
+    if _order(older) == _order(newer):
+        return not says_correction(older.text)
+    return _order(older) < _order(newer)
+
+
+def _order(memory: Memory) -> tuple[int, int, int]:
+    """Of what was said: by the time as it is stored, in ms."""
+    return to_ms(memory.at), memory.turn, memory.part

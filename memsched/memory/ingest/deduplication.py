@@ -1,17 +1,30 @@
-"""Whether two memories say the same, so that one of them is enough."""
+"""Deduplication: whether two memories say the same, so that one of them is enough.
+
+Exact duplicates are found by ``content_hash`` before they are stored; near ones by ``say_the_same``, when a cube is
+organized.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 
-from memsched.memory.ingest.corrections import negated
+from memsched.lexicon import NUMBER_WORDS, STOP_WORDS, is_question, negates, stem
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import STOP_WORDS, stem, words
+from memsched.memory.search.bm25 import words
 
+_FILLING = frozenset(("oh hey hi well really very so just wow yeah yes ok okay please also").split())
 _SHARE = 0.8
 """Of the words of both, those that both have."""
 _NUMBER = re.compile(r"\d[\d.,:/-]*")
 _NAME = re.compile(r"\b[A-Z][\w'-]+")
+
+
+def content_hash(speaker: str, text: str) -> str:
+    """Equal for texts of one speaker that differ in endings, spaces, case, marks and filling words only."""
+    plain = " ".join(stem(word) for word in words(text) if word not in _FILLING) or text.strip()
+    asked = "?" if is_question(text) else ""
+    return hashlib.sha256(f"{speaker.casefold()}\x1f{plain}{asked}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def say_the_same(one: Memory, other: Memory) -> bool:
@@ -22,12 +35,16 @@ def say_the_same(one: Memory, other: Memory) -> bool:
     """
     if one.speaker != other.speaker or one.kind != other.kind or one.memory_type != other.memory_type:
         return False
-    if one.text.rstrip().endswith("?") != other.text.rstrip().endswith("?") or negated(one.text) != negated(other.text):
+    if is_question(one.text) != is_question(other.text) or _negated(one.text) != _negated(other.text):
         return False
     if _numbers(one.text) != _numbers(other.text) or _names(one.text) != _names(other.text):
         return False
     a, b = _words(one.text), _words(other.text)
     return bool(a | b) and len(a & b) / len(a | b) >= _SHARE
+
+
+def _negated(text: str) -> bool:
+    return negates(words(text))
 
 
 def _words(text: str) -> frozenset[str]:
@@ -36,7 +53,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _numbers(text: str) -> list[str]:
-    return sorted(number.rstrip(".,:/-") for number in _NUMBER.findall(text))
+    written = [number.rstrip(".,:/-") for number in _NUMBER.findall(text)]
+    return sorted(written + [NUMBER_WORDS[word] for word in words(text) if word in NUMBER_WORDS])
 
 
 def _names(text: str) -> frozenset[str]:

@@ -9,29 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.corrections import about_oneself, corrects, importance, is_preference, says_correction
+from memsched.memory.embedding.embedder import Embedder
+from memsched.memory.ingest.corrections import CORRECTION, Corrections, says_correction
+from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.turns import Turn, parts_of
-from memsched.memory.model import Memory, MemoryKind, content_hash, memory_id_for, to_ms
-from memsched.memory.search.arguments import SearchArgs
+from memsched.memory.model import Memory, MemoryKind, memory_id_for
 from memsched.memory.search.bm25 import document_weights, stems
-from memsched.memory.store.store import Point
+from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.store.points import Point
+from memsched.memory.store.store import MemoryStore
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
 
-if TYPE_CHECKING:
-    from memsched.memory.embedding.embedder import Embedder
-    from memsched.memory.search.hybrid import HybridSearch
-    from memsched.memory.search.term_statistics import TermStatistics
-    from memsched.memory.store.store import MemoryStore
-
-_CORRECTS_FROM = 0.4
-_CORRECTION = "correction"
-"""The tag of what sounds like a correction, so that it is found again when what it corrects comes after it."""
-_LATER_CORRECTIONS = 20
 _HASHES_PER_CALL = 100
-_LOOK_FOR_CORRECTED = SearchArgs(neighbours=0.0, candidates=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +62,11 @@ class Written:
 class MemoryWriter:
     """Writes memories. Whether the user may is checked by the caller."""
 
-    def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, search: HybridSearch) -> None:
+    def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, corrections: Corrections) -> None:
         self._store = store
         self._embedder = embedder
         self._terms = terms
-        self._search = search
+        self._corrections = corrections
 
     async def write_turns(
         self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]], added_by: str = ""
@@ -99,18 +91,6 @@ class MemoryWriter:
         now = datetime.now(UTC)
         drafts = [_of_statement(ref, item_id, each, now, added_by) for each in statements]
         return (await self._remember(ref, {item_id: drafts}, mark=":statements"))[item_id]
-
-    async def correct(self, ref: CubeRef, older: Sequence[Memory], newer: Memory) -> None:
-        """Say of memories that a newer one corrects them. Both stay."""
-        if not older:
-            return
-        now = to_ms(datetime.now(UTC))
-        changes = {each.memory_id: {"superseded_by": newer.memory_id, "updated_at": now} for each in older}
-        replaces = list(dict.fromkeys([*newer.replaces, *(each.memory_id for each in older)]))
-        version = 1 + max(each.version for each in older)
-        await self._store.patch(
-            ref, {**changes, newer.memory_id: {"replaces": replaces, "version": version, "updated_at": now}}
-        )
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -143,7 +123,7 @@ class MemoryWriter:
     async def _remember(
         self, ref: CubeRef, drafts: Mapping[str, Sequence[Memory]], mark: str = ""
     ) -> dict[str, Written]:
-        readings = {item_id: Written() for item_id in drafts}
+        results = {item_id: Written() for item_id in drafts}
         everything = [memory for memories in drafts.values() for memory in memories]
         said_before, stored = await self._said_before(ref, everything)
         new: list[Memory] = []
@@ -152,10 +132,10 @@ class MemoryWriter:
             for memory in memories:
                 same = said_before.setdefault(memory.content_hash, memory)
                 if same is memory or memory.memory_id in stored:
-                    readings[item_id].added.append(memory)
+                    results[item_id].added.append(memory)
                     new.append(memory)
                 else:
-                    readings[item_id].repeated.append((memory.text, same))
+                    results[item_id].repeated.append((memory.text, same))
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
         words = {memory.memory_id: stems(memory.indexed_text) for memory in new}
@@ -166,17 +146,14 @@ class MemoryWriter:
         await self._store.insert(ref, points)
         await self._store.add_sources(ref, sources)
         counted = {
-            item_id + mark: [words[memory.memory_id] for memory in reading.added]
-            for item_id, reading in readings.items()
-            if reading.added
+            item_id + mark: [words[memory.memory_id] for memory in result.added]
+            for item_id, result in results.items()
+            if result.added
         }
         await self._terms.add(ref, counted)
-        for reading in readings.values():
-            for memory in await self._corrections(ref, reading.added):
-                if older := await self._corrected_by(ref, memory):
-                    await self.correct(ref, older, memory)
-                    reading.corrected += [(each, memory) for each in older]
-        return readings
+        for result in results.values():
+            result.corrected = await self._corrections.apply(ref, result.added)
+        return results
 
     async def _said_before(self, ref: CubeRef, drafts: Sequence[Memory]) -> tuple[dict[str, Memory], set[str]]:
         """By content hash, the oldest other active memory that says the same; and the ids of drafts stored before.
@@ -196,56 +173,6 @@ class MemoryWriter:
                 elif memory.superseded_by is None or sources & memory.sources.keys():
                     others.setdefault(memory.content_hash, memory)
         return others, stored
-
-    async def _corrections(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
-        """Those among new memories, and those that were here before what they correct: with several workers, what
-        was said first may come last.
-        """
-        found = [memory for memory in added if says_correction(memory.text)]
-        if may_be_corrected := [to_ms(memory.at) for memory in added if not memory.text.rstrip().endswith("?")]:
-            from qdrant_client import models
-
-            later = models.Filter(
-                must=[
-                    models.FieldCondition(key="tags", match=models.MatchValue(value=_CORRECTION)),
-                    models.FieldCondition(key="at", range=models.Range(gte=min(may_be_corrected))),
-                ]
-            )
-            known = {memory.memory_id for memory in added}
-            newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
-            found += [memory for memory in newest if memory.memory_id not in known]
-        return found
-
-    async def _corrected_by(self, ref: CubeRef, newer: Memory) -> list[Memory]:
-        """The older memories of the same subject, said by the same speaker or about the one who corrects."""
-        best: dict[str, tuple[float, Memory]] = {}
-        for result in await self._search.search(ref, newer.indexed_text, 10, "hybrid", _LOOK_FOR_CORRECTED):
-            older = result.memory
-            if older.memory_id == newer.memory_id or not _is_before(older, newer):
-                continue
-            if older.superseded_by not in (None, newer.memory_id) or older.text.rstrip().endswith("?"):
-                continue
-            if older.speaker != newer.speaker and older.speaker and newer.speaker:
-                continue
-            match = corrects(newer.text, older.text)
-            if match >= _CORRECTS_FROM:
-                best[older.memory_id] = (match, older)
-        if not best:
-            return []
-        top = max(match for match, _ in best.values())
-        return [older for match, older in best.values() if match == top]
-
-
-def _is_before(older: Memory, newer: Memory) -> bool:
-    """Whether a correction may be about what was said: of two in one millisecond, the other one is the correction."""
-    if _order(older) == _order(newer):
-        return not says_correction(older.text)
-    return _order(older) < _order(newer)
-
-
-def _order(memory: Memory) -> tuple[int, int, int]:
-    """Of what was said: by the time as it is stored, in ms."""
-    return to_ms(memory.at), memory.turn, memory.part
 
 
 def _session(item_id: str, turn: Turn, of: int) -> str:
@@ -274,7 +201,7 @@ def _of_turn(
         sources={f"{item_id}#{turn.position}": turn.reference},
         importance=importance(text, about_speaker=about_oneself(text)),
         content_hash=content_hash(turn.speaker, text),
-        tags=[*(["preference"] * is_preference(text)), *([_CORRECTION] * says_correction(text))],
+        tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * says_correction(text))],
         added_by=added_by,
     )
 

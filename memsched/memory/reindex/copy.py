@@ -1,7 +1,7 @@
-"""Memories carried from one collection to another, with new vectors, while both may be written to.
+"""Copies memories from one collection to another, with new vectors, while both may be written to.
 
-Round after round, each brings over what is new or changed since the one before. What was carried is known by a digest
-per memory, so a round over many memories of which few changed costs little more than reading them.
+Round after round, each copies what is new or changed since the one before. What was copied is known by a digest per
+memory, so a round over many memories of which few changed costs little more than reading them.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from qdrant_client import models
 
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory
 from memsched.memory.search.bm25 import document_weights, stems
-from memsched.memory.store.client import PatientClient
-from memsched.memory.store.store import DENSE, LEXICAL
-
-if TYPE_CHECKING:
-    from qdrant_client import models
+from memsched.memory.store.client import RetryingClient
+from memsched.memory.store.points import DENSE, LEXICAL
 
 _PAGE = 256
 _POINTS_PER_CALL = 128
@@ -33,39 +32,40 @@ Tell = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Carrier:
-    """Carries from ``source`` to ``target``; raises what the store and the embedder raise, and may be called again.
+class CollectionCopy:
+    """Copies ``source`` to ``target``; raises what the store and the embedder raise, and may be called again.
 
-    batch: texts that are embedded at once. fence: awaited before each write; raises if it is not ours to do any more.
-    embedded: how many were until now. written: by id, the digest of what was
-    carried; what the target holds and is not in it, somebody else wrote.
+    Args:
+        fence: awaited before each write; raises if it is not ours to do any more.
+        batch: texts that are embedded at once.
+        embedded: how many were until now.
+        copied: by id, the digest of what was copied; what the target holds and is not in it, somebody else wrote.
     """
 
-    client: PatientClient
+    client: RetryingClient
     embedder: Embedder
     source: str
     target: str
     fence: Callable[[], Awaitable[None]]
     batch: int = 64
     embedded: int = 0
-    written: dict[str, bytes] = field(default_factory=dict)
+    copied: dict[str, bytes] = field(default_factory=dict)
 
-    async def look_at_target(self, tell: Tell) -> None:
-        """Know what an earlier carrier, who is gone, has carried."""
+    async def resume(self, tell: Tell) -> None:
+        """Go on where an earlier copy ended: look at what it has copied."""
         total = await self._count(self.target)
         async for records in self.client.pages(self.target, _PAGE):
-            self.written.update((str(record.id), digest(record.payload or {})) for record in records)
-            tell(min(len(self.written), total), total)
+            self.copied.update((str(record.id), digest(record.payload or {})) for record in records)
+            tell(min(len(self.copied), total), total)
 
-    async def bring_over(self, tell: Tell) -> int:
-        """One round, while nobody but this carrier writes to the target. Gives how many memories it changed there."""
-        from qdrant_client import models
+    async def copy_changes(self, tell: Tell) -> int:
+        """One round, while nobody else writes to the target. Returns how many memories it changed there."""
 
-        async def bring(changed: Sequence[models.Record]) -> None:
+        async def copy(changed: Sequence[models.Record]) -> None:
             said_anew: list[models.Record] = []
             others: list[models.Record] = []
             for record in changed:
-                before = self.written.get(str(record.id), b"")
+                before = self.copied.get(str(record.id), b"")
                 same = before[_DIGEST_BYTES:] == digest(record.payload or {})[_DIGEST_BYTES:]
                 (others if same else said_anew).append(record)
             await self._embed(said_anew)
@@ -78,17 +78,17 @@ class Carrier:
                 ]
             )
 
-        return await self._round(bring, tell)
+        return await self._round(copy, tell)
 
-    async def bring_last(self, tell: Tell, complete_until: int | None = None) -> int:
+    async def copy_last_changes(self, tell: Tell, complete_until: int | None = None) -> int:
         """The last round, when the target is in use: what others changed there meanwhile stays.
 
-        complete_until: ms since the epoch, for a carrier that does not know what was carried: what was changed in the
-        source before that was carried for certain.
+        Args:
+            complete_until: ms since the epoch, for one that does not know what was copied: what was changed in the
+                source before that was copied for certain.
         """
-        from qdrant_client import models
 
-        async def bring(changed: Sequence[models.Record]) -> None:
+        async def copy(changed: Sequence[models.Record]) -> None:
             ids = [record.id for record in changed]
             records = await self.client.ask(lambda client: client.retrieve(self.target, ids, with_payload=True))
             there: dict[str, Payload] = {str(record.id): record.payload or {} for record in records}
@@ -97,47 +97,45 @@ class Carrier:
                 late, memory_id = record.payload or {}, str(record.id)
                 if memory_id in there:
                     present = there[memory_id]
-                    untouched = self.written.get(memory_id) == digest(present)
+                    untouched = self.copied.get(memory_id) == digest(present)
                     if change := difference(present, late if untouched else merged(present, late)):
                         operations.append(
                             models.SetPayloadOperation(
                                 set_payload=models.SetPayload(payload=change, points=[record.id])
                             )
                         )
-                elif memory_id not in self.written and not _before(late, complete_until):
+                elif memory_id not in self.copied and not _before(late, complete_until):
                     new.append(record)
-                # else it was carried, and deleted there since
+                # else it was copied, and deleted there since
             await self._embed(new, only_new=True)
             await self._update(operations)
 
-        return await self._round(bring, tell)
+        return await self._round(copy, tell)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    async def _round(self, bring: Callable[[Sequence[models.Record]], Awaitable[None]], tell: Tell) -> int:
+    async def _round(self, copy: Callable[[Sequence[models.Record]], Awaitable[None]], tell: Tell) -> int:
         total = await self._count(self.source)
         seen: set[str] = set()
         changes = 0
         async for records in self.client.pages(self.source, max(_PAGE, self.batch)):
-            changed = [each for each in records if self.written.get(str(each.id)) != digest(each.payload or {})]
+            changed = [each for each in records if self.copied.get(str(each.id)) != digest(each.payload or {})]
             for at in range(0, len(changed), self.batch):
                 some = changed[at : at + self.batch]
-                await bring(some)
-                self.written.update((str(each.id), digest(each.payload or {})) for each in some)
+                await copy(some)
+                self.copied.update((str(each.id), digest(each.payload or {})) for each in some)
                 tell(min(len(seen) + at + len(some), total), total)
             seen.update(str(record.id) for record in records)
             changes += len(changed)
             tell(min(len(seen), total), total)
-        gone = sorted(self.written.keys() - seen)
+        gone = sorted(self.copied.keys() - seen)
         await self._delete(gone)
         for each in gone:
-            del self.written[each]
+            del self.copied[each]
         return changes + len(gone)
 
     async def _embed(self, records: Sequence[models.Record], *, only_new: bool = False) -> None:
-        """Store with new vectors. only_new: what is there already stays as it is."""
-        from qdrant_client import models
-
+        """Store with new vectors: an upsert, or with ``only_new`` an insert that leaves alone what is there."""
         if not records:
             return
         texts = [Memory.from_payload(str(record.id), record.payload or {}).indexed_text for record in records]
@@ -167,8 +165,6 @@ class Carrier:
             )
 
     async def _delete(self, memory_ids: Sequence[str]) -> None:
-        from qdrant_client import models
-
         for at in range(0, len(memory_ids), _PAGE):
             selector = models.PointIdsList(points=list(memory_ids[at : at + _PAGE]))
             await self.fence()

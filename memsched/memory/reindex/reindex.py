@@ -1,8 +1,8 @@
-"""All memories embedded anew with another model, while everything goes on.
+"""Reindex: all memories embedded anew with another model, while everything goes on.
 
 The next collection is filled beside the one in use, and brought up to date with what changed meanwhile, again and again
 until little is left. Then the alias moves, in one step. Processes that still use the old model notice it within
-RESOLVE_AFTER_SECONDS and stop; what they wrote until then is brought over, and the old collection goes.
+RESOLVE_AFTER_SECONDS and stop; what they wrote until then is copied too, and the old collection goes.
 
 Whoever is killed in between leaves everything as it was, with the next collection half full; the next run goes on. Its
 metadata say whose place it is to take, so nothing about a run has to be kept elsewhere.
@@ -15,25 +15,24 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
+from qdrant_client import AsyncQdrantClient
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.lock import Lock
+from memsched.deadline import Deadline
 from memsched.errors import MemschedError
 from memsched.memory.embedding.embedder import Embedder, EmbeddingError
 from memsched.memory.model import SCHEMA_VERSION
-from memsched.memory.reindex.copy import Carrier, Tell
-from memsched.memory.store.client import PatientClient, close_client, datatype_for, open_client
+from memsched.memory.reindex.copy import CollectionCopy, Tell
+from memsched.memory.store.client import RetryingClient, close_client, datatype_for, open_client
 from memsched.memory.store.collection import Collection
 from memsched.memory.store.errors import StoreUnavailable
 from memsched.memory.store.store import RESOLVE_AFTER_SECONDS
 from memsched.settings import Settings
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -42,7 +41,7 @@ _FEW = 50
 """So few changes of one round are left to the last one."""
 _ROUNDS = 10
 _OUTAGE_SECONDS = 300.0
-"""A store or a model that gives nothing for so long ends the run."""
+"""A store or a model that does not answer for so long ends the run."""
 _OUTAGE_PAUSE_SECONDS = 2.0
 _LONG_CALL_SECONDS = 30.0
 """For making a collection with all its indexes, and for dropping one."""
@@ -64,8 +63,11 @@ class ReindexRefused(MemschedError):
 class Plan:
     """What there is to do.
 
-    source: the collection in use. target: a collection that an earlier run began to fill, "" for none. switched: the
-    target is in use already, and only the end of that run is missing. needed: whether the models differ.
+    Args:
+        source: the collection in use.
+        target: a collection that an earlier run began to fill, "" for none.
+        switched: the target is in use already, and only the end of that run is missing.
+        needed: whether the models differ.
     """
 
     source: str
@@ -79,7 +81,12 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was done. embedded: how many vectors were made. kept: whether the old collection is still there."""
+    """What was done.
+
+    Args:
+        embedded: how many vectors were made.
+        kept: whether the old collection is still there.
+    """
 
     collection: str
     replaced: str
@@ -99,10 +106,10 @@ class Reindexer:
         self, settings: Settings, server: Server, keys: Keys, embedder: Embedder, client: AsyncQdrantClient, batch: int
     ) -> None:
         self._settings = settings
-        self._hold = Lock(server, keys.reindex(settings.collection))
+        self._lock = Lock(server, keys.reindex(settings.collection))
         self._embedder = embedder
         self._batch = batch
-        self._client = PatientClient(settings, client)
+        self._client = RetryingClient(settings, client)
         self._collection = Collection(
             client, settings.collection, embedder.name, embedder.dimensions, datatype_for(settings)
         )
@@ -142,9 +149,13 @@ class Reindexer:
         return Plan(name, made_with, wanted, count, target=await self._begun(name, wanted), needed=needed)
 
     async def run(self, progress: Progress, *, force: bool = False, keep_old: bool = False) -> Outcome:
-        """Do it, or go on with what an earlier run began. force: also if the model is the same."""
+        """Do it, or go on with what an earlier run began.
+
+        Args:
+            force: also if the model is the same.
+        """
         began = time.monotonic()
-        outcome = await self._hold.during(self._all_of_it(progress, force, keep_old))
+        outcome = await self._lock.during(self._all_of_it(progress, force, keep_old))
         outcome.seconds = time.monotonic() - began
         log.info(
             "all memories are embedded anew",
@@ -173,68 +184,68 @@ class Reindexer:
         return await self._fill_and_switch(plan, target, progress, keep_old)
 
     async def _fill_and_switch(self, plan: Plan, target: str, progress: Progress, keep_old: bool) -> Outcome:
-        carrier = self._carrier(plan.source, target)
+        copy = self._copy(plan.source, target)
         await self._ask(lambda: self._collection.create(target, {_FILLED_FROM: plan.source}), _LONG_CALL_SECONDS)
         if plan.target:
-            await carrier.look_at_target(_telling(progress, "looks at what is there already"))
+            await copy.resume(_telling(progress, "looks at what is there already"))
         outcome = Outcome(target, plan.source, plan.made_with, plan.wanted)
         for number in range(1, _ROUNDS + 1):
             round_began = time.time()
             what = "embeds all memories" if number == 1 else f"embeds what changed meanwhile (round {number})"
-            changes = await self._through_outages(carrier, carrier.bring_over, progress, what)
+            changes = await self._through_outages(copy, copy.copy_changes, progress, what)
             outcome.rounds += 1
             if changes <= _FEW:
                 break
         await self._mark(target, {_COMPLETE_UNTIL: int(1000 * (round_began - _CLOCKS_DIFFER_SECONDS))})
-        await self._hold.renew()
+        await self._lock.renew()
         await self._ask(lambda: self._collection.point_alias_to(target))
-        await self._end(carrier, None, outcome, progress, keep_old)
+        await self._end(copy, None, outcome, progress, keep_old)
         return outcome
 
     async def _finish(self, plan: Plan, progress: Progress, keep_old: bool) -> Outcome:
         """The end of a run that was killed after the switch."""
         outcome = Outcome(plan.target, plan.source, plan.made_with, plan.wanted)
         complete_until = int((await self._metadata(plan.target)).get(_COMPLETE_UNTIL, 0))
-        await self._end(self._carrier(plan.source, plan.target), complete_until, outcome, progress, keep_old)
+        await self._end(self._copy(plan.source, plan.target), complete_until, outcome, progress, keep_old)
         return outcome
 
     async def _end(
-        self, carrier: Carrier, complete_until: int | None, outcome: Outcome, progress: Progress, keep_old: bool
+        self, copy: CollectionCopy, complete_until: int | None, outcome: Outcome, progress: Progress, keep_old: bool
     ) -> None:
         """After the switch: what was still written to the old collection, and then the old collection itself."""
-        # The longest that somebody believes the old name, and then the longest that a call of his may take.
+        # The longest that somebody caches the old name, and then the longest that a call of theirs may take.
         timeout = self._settings.store_timeout_seconds
         pause = max(RESOLVE_AFTER_SECONDS, timeout) + timeout
-        end = time.monotonic() + pause
-        while (left := end - time.monotonic()) > 0:
+        noticed = Deadline(pause)
+        while (left := noticed.left) > 0:
             progress("waits for processes with the old model to notice", int(pause - left), int(pause))
             await asyncio.sleep(min(left, 1.0))
 
         def last(tell: Tell) -> Awaitable[int]:
-            return carrier.bring_last(tell, complete_until)
+            return copy.copy_last_changes(tell, complete_until)
 
-        await self._through_outages(carrier, last, progress, "embeds what came last")
+        await self._through_outages(copy, last, progress, "embeds what came last")
         outcome.rounds += 1
-        outcome.embedded = carrier.embedded
+        outcome.embedded = copy.embedded
         outcome.kept = keep_old
-        await self._hold.renew()
+        await self._lock.renew()
         if not keep_old:
-            await self._drop(carrier.source)
-        await self._mark(carrier.target, {_FILLED_FROM: ""})
-        outcome.memories = await self._count(carrier.target)
+            await self._drop(copy.source)
+        await self._mark(copy.target, {_FILLED_FROM: ""})
+        outcome.memories = await self._count(copy.target)
 
     async def _through_outages(
-        self, carrier: Carrier, bring: Callable[[Tell], Awaitable[int]], progress: Progress, what: str
+        self, copy: CollectionCopy, copy_round: Callable[[Tell], Awaitable[int]], progress: Progress, what: str
     ) -> int:
-        """One round, begun again when store or model were away; it leaves out what was carried."""
-        embedded, since = carrier.embedded, time.monotonic()
+        """One round, begun again when store or model were away; it leaves out what was copied."""
+        embedded, deadline = copy.embedded, Deadline(_OUTAGE_SECONDS)
         while True:
             try:
-                return await bring(_telling(progress, what))
+                return await copy_round(_telling(progress, what))
             except (StoreUnavailable, EmbeddingError) as error:
-                if carrier.embedded > embedded:
-                    embedded, since = carrier.embedded, time.monotonic()
-                if not _may_pass(error) or time.monotonic() - since > _OUTAGE_SECONDS:
+                if copy.embedded > embedded:
+                    embedded, deadline = copy.embedded, Deadline(_OUTAGE_SECONDS)
+                if not _may_pass(error) or deadline.passed:
                     raise
                 pause = max(_OUTAGE_PAUSE_SECONDS, min(getattr(error, "retry_after", None) or 0.0, 60.0))
                 log.warning(
@@ -245,8 +256,8 @@ class Reindexer:
                 )
                 await asyncio.sleep(pause)
 
-    def _carrier(self, source: str, target: str) -> Carrier:
-        return Carrier(self._client, self._embedder, source, target, self._hold.renew_if_old, self._batch)
+    def _copy(self, source: str, target: str) -> CollectionCopy:
+        return CollectionCopy(self._client, self._embedder, source, target, self._lock.renew_if_old, self._batch)
 
     # -- collections ---------------------------------------------------------------------------------------------
 

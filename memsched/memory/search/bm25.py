@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 from zlib import crc32
+
+from memsched.lexicon import STOP_WORDS, stem
+from memsched.memory.store.points import Sparse
 
 K1 = 0.9
 B = 0.4
@@ -25,31 +27,6 @@ MAX_WORD_CHARACTERS = 64
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
-_POSSESSIVE = re.compile(r"'s$")
-
-STOP_WORDS = frozenset(
-    (
-        "a an and are as at be been but by did do does for from had has have he her hers him his how i if in "
-        "into is it its me my of on or our she so that the their them then there these they this to up was we "
-        "were what when where which who why will with would you your s t am just not"
-    ).split()
-)
-"""Left out of ranking. "not" ranks nothing either; whoever compares meanings looks for NEGATIONS himself."""
-
-NEGATIONS = frozenset(
-    (
-        "no not never none nobody nothing neither nor cannot without n't don't doesn't didn't isn't aren't "
-        "wasn't weren't won't can't couldn't shouldn't wouldn't haven't hasn't hadn't dont doesnt didnt isnt "
-        "cant wont"
-    ).split()
-)
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> Any:
-    import Stemmer
-
-    return Stemmer.Stemmer("english", 0)  # lru_cache below is the cache; a Stemmer of its own is not thread-safe
 
 
 def words(text: str) -> list[str]:
@@ -67,12 +44,6 @@ def _parts(word: str) -> list[str]:
     return [word[at : at + 2] for at in range(max(1, len(word) - 1))]
 
 
-@lru_cache(maxsize=65_536)
-def stem(word: str) -> str:
-    """The stem of one lower-case word."""
-    return str(_stemmer().stemWord(_POSSESSIVE.sub("", word)))
-
-
 def content_words(text: str) -> list[str]:
     """The words that mean something by themselves; all words, if there are only others."""
     found = words(text)
@@ -88,14 +59,6 @@ def stems(text: str) -> list[str]:
 def index_of(stemmed: str) -> int:
     """The dimension of a stem in sparse vectors: 32 bits, so that two stems of one cube hardly ever meet."""
     return crc32(stemmed.encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Sparse:
-    """A sparse vector: distinct indices and their values, of equal length."""
-
-    indices: list[int]
-    values: list[float]
 
 
 def document_weights(document: Sequence[str]) -> Sparse:

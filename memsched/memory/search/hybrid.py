@@ -1,22 +1,19 @@
-"""Search in one cube: two rankings, scaled and added, and a share of the score for what was said around a hit."""
+"""Hybrid search in one cube: two rankings, scaled and added, and a share of the score for what stands around a hit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import Method, SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts, query_weights, stems
-from memsched.memory.search.rerank import newer_first, spread, without_repetitions
-
-if TYPE_CHECKING:
-    from memsched.memory.embedding.embedder import Embedder
-    from memsched.memory.search.term_statistics import TermStatistics
-    from memsched.memory.store.store import Hit, MemoryStore
+from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
+from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.store.conditions import Conditions
+from memsched.memory.store.points import Hit
+from memsched.memory.store.store import MemoryStore
 
 _AROUND = (0.6, 0.4, 0.2)
 """Share of a hit's score for the turns one, two and three places away. Measured on LoCoMo: on a plateau that reaches
@@ -27,28 +24,11 @@ _CORRECTED_AGAIN = 5
 """Corrections of corrections that are followed from a memory which was found."""
 
 
-@dataclass(slots=True, eq=False)
-class Scored:
-    """A candidate while it is ranked."""
-
-    memory_id: str
-    payload: dict[str, Any]
-    parts: dict[str, float] = field(default_factory=dict)
-    score: float = 0.0
-
-    @property
-    def words(self) -> frozenset[str]:
-        """The stems of its text."""
-        return _words_of(str(self.payload.get("text", "")))
-
-    @property
-    def place(self) -> tuple[str, int] | None:
-        session = self.payload.get("session_id")
-        return (session, int(self.payload.get("turn", 0))) if session else None
-
-
 class HybridSearch:
-    """Finds memories of a cube, for whoever may read it: permissions are checked by the caller."""
+    """Finds memories of a cube, for whoever may read it: permissions are checked by the caller (``Retriever``).
+
+    ``MemoryStore.query`` below it gives the two rankings, dense and BM25; here they become one.
+    """
 
     def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics) -> None:
         self._store = store
@@ -66,7 +46,8 @@ class HybridSearch:
     ) -> list[SearchResult]:
         """The best ``top_k`` memories for the query, best first; [] for a query without a word.
 
-        counts: of the query's stems, if the caller has them already.
+        Args:
+            counts: of the query's stems, if the caller has them already.
         """
         args = args or SearchArgs()
         words = stems(query)
@@ -74,20 +55,17 @@ class HybridSearch:
             return []
         if counts is None:
             counts = await self._terms.counts(ref, words)
-        conditions = args.conditions()
         dense = lexical = None
         if method != "lexical":
             dense = await self._embedder.embed_query(query, counts.idfs(words))
         if method != "dense":
             lexical = query_weights(words, counts)
         limit = max(args.candidates, 3 * top_k // 2)
-        by_dense, by_lexical = await self._store.query(
-            ref, dense=dense, lexical=lexical, conditions=conditions, limit=limit
-        )
-        candidates = _added({"dense": by_dense, "lexical": by_lexical}, limit)
+        by_dense, by_lexical = await self._store.query(ref, dense=dense, lexical=lexical, conditions=args, limit=limit)
+        candidates = _fused({"dense": by_dense, "lexical": by_lexical}, limit)
         if args.neighbours:
-            await self._share_with_neighbours(ref, candidates, args, conditions, top_k)
-        await self._put_corrections_first(ref, candidates, conditions)
+            await self._share_with_neighbours(ref, candidates, args, top_k)
+        await self._put_corrections_first(ref, candidates, args)
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
         ranked = newer_first(without_repetitions(ranked, top_k), top_k, frozenset(words))
         if args.diversity:
@@ -98,7 +76,7 @@ class HybridSearch:
         ]
 
     async def _share_with_neighbours(
-        self, ref: CubeRef, candidates: dict[str, Scored], args: SearchArgs, conditions: Any, top_k: int
+        self, ref: CubeRef, candidates: dict[str, ScoredHit], args: SearchArgs, top_k: int
     ) -> None:
         """Raise what was said around hits; bring what is raised into the results, though no ranking found it."""
         own: dict[tuple[str, int], float] = {}
@@ -119,17 +97,19 @@ class HybridSearch:
         missing: dict[str, set[int]] = {}
         for _, (session, turn) in sorted(raised, reverse=True)[:top_k]:
             missing.setdefault(session, set()).add(turn)
-        for hit in await self._store.at_places(ref, missing, conditions):
-            found = Scored(hit.memory_id, hit.payload)
+        for hit in await self._store.at_places(ref, missing, args):
+            found = ScoredHit(hit.memory_id, hit.payload)
             place = found.place
             if hit.memory_id not in candidates and place is not None:
                 found.score = shares[place]
                 found.parts["neighbours"] = shares[place]
                 candidates[hit.memory_id] = found
 
-    async def _put_corrections_first(self, ref: CubeRef, candidates: dict[str, Scored], conditions: Any) -> None:
+    async def _put_corrections_first(
+        self, ref: CubeRef, candidates: dict[str, ScoredHit], conditions: Conditions
+    ) -> None:
         """What was corrected counts less, and what corrects it, as far as it was asked for, no less than it did."""
-        corrected: list[Scored] = []
+        corrected: list[ScoredHit] = []
         new = list(candidates.values())
         for _ in range(_CORRECTED_AGAIN):
             found = [each for each in new if each.payload.get("superseded_by")]
@@ -137,33 +117,17 @@ class HybridSearch:
             unknown = {each.payload["superseded_by"] for each in found} - candidates.keys()
             if not unknown:
                 break
-            memories = await self._store.newest(ref, len(unknown), _among(unknown, conditions))
-            new = [Scored(memory.memory_id, memory.to_payload()) for memory in memories]
+            hits = await self._store.hits(ref, sorted(unknown), conditions)
+            new = [ScoredHit(hit.memory_id, hit.payload) for hit in hits]
             candidates.update((each.memory_id, each) for each in new)
-        for each in sorted(corrected, key=_said_at):  # a correction that was corrected itself hands on what it got
+        for each in sorted(
+            corrected, key=lambda each: each.said_at
+        ):  # a correction that was corrected itself hands on what it got
             before, each.score = each.score, each.score * _SUPERSEDED
             each.parts["superseded"] = each.score - before
             correction = candidates.get(each.payload["superseded_by"])
             if correction is not None and correction.score < before:
-                correction.parts["corrects"] = correction.parts.get("corrects", 0.0) + before - correction.score
-                correction.score = before
-
-
-@lru_cache(maxsize=4096)
-def _words_of(text: str) -> frozenset[str]:
-    """Kept, because questions of one talk find the same memories again."""
-    return frozenset(stems(text))
-
-
-def _among(memory_ids: set[str], conditions: Any) -> Any:
-    from qdrant_client import models
-
-    chosen = models.HasIdCondition(has_id=sorted(memory_ids))
-    return models.Filter(must=[chosen, *([conditions] if conditions is not None else [])])
-
-
-def _said_at(each: Scored) -> tuple[int, int]:
-    return int(each.payload.get("at", 0)), int(each.payload.get("turn", 0))
+                correction.raise_to(before, "corrects")
 
 
 def _shares(own: Mapping[tuple[str, int], float], factor: float) -> dict[tuple[str, int], float]:
@@ -182,12 +146,16 @@ def _shares(own: Mapping[tuple[str, int], float], factor: float) -> dict[tuple[s
     return shares
 
 
-def _added(rankings: Mapping[str, Sequence[Hit]], limit: int) -> dict[str, Scored]:
-    """The candidates of all rankings with the sum of their scaled scores. limit: how many hits were asked for."""
-    candidates: dict[str, Scored] = {}
+def _fused(rankings: Mapping[str, Sequence[Hit]], limit: int) -> dict[str, ScoredHit]:
+    """The candidates of all rankings with the sum of their scaled scores.
+
+    Args:
+        limit: how many hits were asked for.
+    """
+    candidates: dict[str, ScoredHit] = {}
     for name, hits in rankings.items():
         for hit, score in zip(hits, _scaled([hit.score for hit in hits], complete=len(hits) < limit), strict=True):
-            each = candidates.setdefault(hit.memory_id, Scored(hit.memory_id, hit.payload))
+            each = candidates.setdefault(hit.memory_id, ScoredHit(hit.memory_id, hit.payload))
             each.parts[name] = score
             each.score += score
     return candidates
@@ -196,7 +164,8 @@ def _added(rankings: Mapping[str, Sequence[Hit]], limit: int) -> dict[str, Score
 def _scaled(scores: Sequence[float], *, complete: bool) -> list[float]:
     """To 1 for the best candidate, and 0 for the best that is none; scaling, not rank fusion, keeps the distances.
 
-    complete: whether these are all that matched at all. Then no match is 0; otherwise it is the worst candidate.
+    Args:
+        complete: whether these are all that matched at all. Then no match is 0; otherwise it is the worst candidate.
     """
     if not scores:
         return []

@@ -1,12 +1,13 @@
-"""What happens to ranked candidates at the end: repetitions go, newer statements pass older ones, variety."""
+"""Rerank: what happens to ranked hits at the end: repetitions go, newer statements pass older ones, variety."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
-if TYPE_CHECKING:
-    from memsched.memory.search.hybrid import Scored
+from memsched.memory.search.bm25 import stems
 
 _ABOUT_THE_SAME = 0.5
 """Share of common words of two statements about the same thing."""
@@ -16,25 +17,59 @@ _SHORT_CHARACTERS = 160
 _LOOKED_AT = 2
 
 
-def without_repetitions(ranked: Sequence[Scored], top_k: int) -> list[Scored]:
+@dataclass(slots=True, eq=False)
+class ScoredHit:
+    """A hit while it is ranked: its score, and the parts that add up to it."""
+
+    memory_id: str
+    payload: dict[str, Any]
+    parts: dict[str, float] = field(default_factory=dict)
+    score: float = 0.0
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The stems of its text."""
+        return _stems_of(str(self.payload.get("text", "")))
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        session = self.payload.get("session_id")
+        return (session, int(self.payload.get("turn", 0))) if session else None
+
+    @property
+    def speaker(self) -> str:
+        return str(self.payload.get("speaker", ""))
+
+    @property
+    def said_at(self) -> tuple[int, int]:
+        """When: time in ms, and turn within the session."""
+        return int(self.payload.get("at", 0)), int(self.payload.get("turn", 0))
+
+    def raise_to(self, score: float, why: str) -> None:
+        self.parts[why] = self.parts.get(why, 0.0) + score - self.score
+        self.score = score
+
+
+def without_repetitions(ranked: Sequence[ScoredHit], top_k: int) -> list[ScoredHit]:
     """Of candidates that say the same in other spelling the newest stays, at the place of the best."""
-    kept: list[Scored] = []
+    kept: list[ScoredHit] = []
     said: dict[str, int] = {}
     limit = _LOOKED_AT * top_k
     for each in ranked[:limit]:
         number = said.setdefault(each.payload.get("content_hash") or each.memory_id, len(kept))
         if number == len(kept):
             kept.append(each)
-        elif _said_at(each) > _said_at(kept[number]):
-            _raise_to(each, kept[number].score, "repeats")
+        elif each.said_at > kept[number].said_at:
+            each.raise_to(kept[number].score, "repeats")
             kept[number] = each
     return kept + list(ranked[limit:])
 
 
-def newer_first(ranked: list[Scored], top_k: int, asked: Set[str]) -> list[Scored]:
+def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[ScoredHit]:
     """Of two short statements by one speaker about the same thing the newer comes first: it may have replaced it.
 
-    asked: the stems of the query; which of them the older one has, the newer one must have too.
+    Args:
+        asked: the stems of the query; which of them the older one has, the newer one must have too.
     """
     top = ranked[: _LOOKED_AT * top_k]
     brief = [each for each in top if len(each.payload.get("text", "")) <= _SHORT_CHARACTERS]
@@ -44,26 +79,26 @@ def newer_first(ranked: list[Scored], top_k: int, asked: Set[str]) -> list[Score
         for at, older in enumerate(top[:place]):
             if (
                 older in short
-                and _speaker(older) == _speaker(newer)
-                and _said_at(older) < _said_at(newer)
+                and older.speaker == newer.speaker
+                and older.said_at < newer.said_at
                 and _overlap(older.words, newer.words) >= _ABOUT_THE_SAME
                 and older.words & asked <= newer.words
             ):
                 if older.score > newer.score:
-                    _raise_to(newer, older.score, "newer")
+                    newer.raise_to(older.score, "newer")
                 top.insert(at, top.pop(place))
                 break
     return top + ranked[_LOOKED_AT * top_k :]
 
 
-def spread(ranked: Sequence[Scored], top_k: int, diversity: float) -> list[Scored]:
+def spread(ranked: Sequence[ScoredHit], top_k: int, diversity: float) -> list[ScoredHit]:
     """Maximal marginal relevance over the words of the texts."""
     left = [(each, each.words) for each in ranked[: _LOOKED_AT * top_k]]
     best = max((each.score for each, _ in left), default=0.0) or 1.0
-    chosen: list[tuple[Scored, frozenset[str]]] = []
+    chosen: list[tuple[ScoredHit, frozenset[str]]] = []
     while left and len(chosen) < top_k:
 
-        def marginal(item: tuple[Scored, frozenset[str]]) -> float:
+        def marginal(item: tuple[ScoredHit, frozenset[str]]) -> float:
             repeated = max((_overlap(item[1], words) for _, words in chosen), default=0.0)
             return (1 - diversity) * item[0].score / best - diversity * repeated
 
@@ -73,19 +108,12 @@ def spread(ranked: Sequence[Scored], top_k: int, diversity: float) -> list[Score
     return [each for each, _ in chosen]
 
 
-def _raise_to(each: Scored, score: float, why: str) -> None:
-    each.parts[why] = each.parts.get(why, 0.0) + score - each.score
-    each.score = score
-
-
-def _speaker(each: Scored) -> str:
-    return str(each.payload.get("speaker", ""))
-
-
 def _overlap(a: frozenset[str], b: frozenset[str]) -> float:
     """Jaccard's measure."""
     return len(a & b) / len(a | b) if a or b else 0.0
 
 
-def _said_at(each: Scored) -> tuple[int, int]:
-    return int(each.payload.get("at", 0)), int(each.payload.get("turn", 0))
+@lru_cache(maxsize=4096)
+def _stems_of(text: str) -> frozenset[str]:
+    """Cached, because questions of one talk find the same memories again."""
+    return frozenset(stems(text))

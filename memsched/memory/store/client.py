@@ -1,24 +1,30 @@
-"""The Qdrant client that a store URL means: a server's, the embedded process's, or one inside this process."""
+"""The Qdrant client that a store URL means (a server's, the embedded process's, or one inside this process), and
+retries with backoff for its calls.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from memsched.memory.store.errors import StoreUnavailable, described
+from memsched.backoff import backoff
+from memsched.embedded import EmbeddedServerError
+from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_client_options
+from memsched.errors import MemschedError
+from memsched.memory.store.errors import StoreRefused, StoreUnavailable
 from memsched.settings import Settings, masked
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient, models
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-_MAX_PAUSE_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MEMORY = ":memory:"
 _in_process: dict[str, AsyncQdrantClient] = {}
 """Shared like the fake Redis of memory://: whoever opens the same name in this process sees the same memories."""
@@ -26,7 +32,6 @@ _in_process: dict[str, AsyncQdrantClient] = {}
 
 async def open_client(settings: Settings) -> tuple[AsyncQdrantClient, Callable[[], None] | None]:
     """The client, and what must be called (in a thread) when it is not needed any more."""
-    from qdrant_client import AsyncQdrantClient
 
     url = settings.store_url
     if url == _MEMORY:
@@ -35,8 +40,6 @@ async def open_client(settings: Settings) -> tuple[AsyncQdrantClient, Callable[[
             _in_process[name] = AsyncQdrantClient(location=_MEMORY)
         return _in_process[name], None
     if url.startswith("embedded://"):
-        from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_client_options
-
         folder = url.removeprefix("embedded://")
         wait = max(settings.connect_timeout_seconds, 5.0)
         socket = await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=wait)
@@ -51,17 +54,17 @@ async def close_client(client: AsyncQdrantClient, url: str) -> None:
         await client.close()
 
 
-async def patiently(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone: Callable[[], None]) -> T:
-    """Ask, with the settings' time limit; again after a pause where that may help.
+async def with_retries(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone: Callable[[], None]) -> T:
+    """Ask, and again after a pause (backoff with jitter) where that may help. Raises as ``translated`` says.
 
-    on_gone: called before it is asked again because the collection is not there. Raises as ``described`` says.
+    Args:
+        on_gone: called before it is asked again because the collection is not there.
     """
-    pause = 0.05
     for attempt in range(settings.store_retries + 1):
         try:
             return await ask()
         except Exception as error:  # what the client raises depends on its transport
-            failure = described(error, masked(settings.store_url))
+            failure = translated(error, masked(settings.store_url))
             if not isinstance(failure, StoreUnavailable) or attempt == settings.store_retries:
                 raise failure from error
             if failure.collection_is_gone:
@@ -74,12 +77,33 @@ async def patiently(settings: Settings, ask: Callable[[], Awaitable[T]], on_gone
                 attempt=attempt + 1,
                 error=str(failure),
             )
-        await asyncio.sleep(random.uniform(pause / 2, pause))
-        pause = min(_MAX_PAUSE_SECONDS, pause * 3)
+        await asyncio.sleep(backoff(attempt, base=_FIRST_PAUSE_SECONDS, cap=_LONGEST_PAUSE_SECONDS, least=0.5))
     raise AssertionError("unreachable")
 
 
-class PatientClient:
+def translated(error: Exception, url: str) -> MemschedError:
+    """The error of ours that says what one of the client means."""
+    if isinstance(error, MemschedError):
+        return error
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable(url, "no answer in time")
+    if isinstance(error, UnexpectedResponse):
+        said = error.content.decode(errors="replace")[:300] if error.content else error.reason_phrase
+        if error.status_code in _TRANSIENT:
+            return StoreUnavailable(url, f"{error.status_code} {said}")
+        if error.status_code == 404:  # dropped, or replaced by a reindex
+            return StoreUnavailable(url, f"404 {said}", collection_is_gone=True)
+        if error.status_code in (401, 403):
+            return StoreRefused(
+                f"The vector store at {url} refused the key ({error.status_code}): see MEMSCHED_QDRANT_API_KEY."
+            )
+        return StoreRefused(f"The vector store at {url} refused a call: {error.status_code} {said}")
+    if isinstance(error, (ApiException, OSError)):
+        return StoreUnavailable(url, str(error) or type(error).__name__)
+    return StoreRefused(f"The vector store at {url} cannot do that: {type(error).__name__}: {error}")
+
+
+class RetryingClient:
     """A client whose calls have a time limit, and are repeated where that may help: each must be safe to repeat."""
 
     def __init__(self, settings: Settings, client: AsyncQdrantClient) -> None:
@@ -87,13 +111,17 @@ class PatientClient:
         self._client = client
 
     async def ask(self, ask: Callable[[AsyncQdrantClient], Awaitable[T]], seconds: float = 0.0) -> T:
-        """Raises StoreUnavailable and StoreRefused. seconds: at least so many are given to each attempt."""
+        """The answer. Raises StoreUnavailable and StoreRefused.
+
+        Args:
+            seconds: each attempt may take at least so long.
+        """
 
         async def once() -> T:
             async with asyncio.timeout(max(seconds, self._settings.store_timeout_seconds)):
                 return await ask(self._client)
 
-        return await patiently(self._settings, once, on_gone=lambda: None)
+        return await with_retries(self._settings, once, on_gone=lambda: None)
 
     async def pages(self, collection: str, size: int) -> AsyncIterator[Sequence[models.Record]]:
         """All points of a collection with their payloads, whoever's they are, in the order of their ids."""
@@ -112,9 +140,6 @@ class PatientClient:
 async def _revive(settings: Settings) -> None:
     """Start the embedded process again if it is gone for good; its guard does so only while it lives itself."""
     if settings.store_url.startswith("embedded://"):
-        from memsched.embedded import EmbeddedServerError
-        from memsched.embedded.vector_server import ensure_vector_server
-
         folder = settings.store_url.removeprefix("embedded://")
         try:
             await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=settings.store_timeout_seconds)
@@ -137,8 +162,6 @@ async def query_batch(
 ) -> list[models.QueryResponse]:
     """``client.query_batch_points``, without its deep copies and its look for texts to embed: half of a search."""
     if not is_in_process(client):
-        from qdrant_client import models
-
         batch = models.QueryRequestBatch(searches=list(requests))
         answer = await client.http.search_api.query_batch_points(collection, query_request_batch=batch)
         return answer.result or []

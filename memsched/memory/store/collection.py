@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from memsched.memory.model import SCHEMA_VERSION
 from memsched.memory.store.client import is_in_process
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient
+from memsched.memory.store.filters import TENANT
+from memsched.memory.store.points import DENSE, LEXICAL
 
 log = structlog.get_logger(__name__)
 
@@ -31,9 +32,11 @@ _ALREADY = (400, 409)
 class Collection:
     """The collection of one process: the name to use, once it is known to fit.
 
-    alias: the name in the settings; embedder, dimensions: the model that its vectors must come from.
-    datatype: of stored vectors. Going through half or a quarter of the memory is that much faster; of the first 40 of
-    float32, float16 and turbo8 find 98 to 99 %.
+    Args:
+        alias: the name in the settings.
+        embedder, dimensions: the model that its vectors must come from.
+        datatype: of stored vectors. Going through half or a quarter of the memory is that much faster; of the first 40
+            of float32, float16 and turbo8 find 98 to 99 %.
     """
 
     def __init__(
@@ -77,10 +80,11 @@ class Collection:
         return f"{self._alias}-{1 + int(last.rpartition('-')[2])}"
 
     async def create(self, name: str, marks: Mapping[str, Any] | None = None) -> None:
-        """Make it with all its indexes; several processes may do so at once. marks: metadata beside our own."""
-        from qdrant_client import models
+        """Make it with all its indexes; several processes may do so at once.
 
-        from memsched.memory.store.store import DENSE, LEXICAL
+        Args:
+            marks: metadata beside our own.
+        """
 
         if not await self._client.collection_exists(name):
             await self._unless_there(
@@ -112,10 +116,9 @@ class Collection:
     async def _index(self, name: str) -> None:
         if is_in_process(self._client):
             return  # it searches without indexes, and warns of each one
-        from qdrant_client import models
 
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        await self._client.create_payload_index(name, "cube", tenant)
+        await self._client.create_payload_index(name, TENANT, tenant)
         for field in _KEYWORDS:
             await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
         await self._client.create_payload_index(name, "importance", models.PayloadSchemaType.FLOAT)
@@ -124,7 +127,6 @@ class Collection:
 
     async def point_alias_to(self, name: str) -> None:
         """In one step: there is no moment without the alias."""
-        from qdrant_client import models
 
         old = await self.behind_alias()
         if old == name:
@@ -161,7 +163,6 @@ class Collection:
 
     async def _unless_there(self, making: Any) -> None:
         """Another process may have been first."""
-        from qdrant_client.http.exceptions import UnexpectedResponse
 
         try:
             await making

@@ -1,59 +1,34 @@
 """Long-term and user memories in Qdrant, through its async client and nothing else.
 
-One collection holds the memories of all cubes. Every call names a cube, and every filter that leaves here holds the
-cube's condition, so that no caller can forget it. What a call gives back is checked against the cube once more.
+One collection holds the memories of all cubes. Every call names a cube, and every filter holds the cube's condition
+(filters.py), so that no caller can forget it. What a call returns is checked against the cube once more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from memsched.broker.keys import escape
+from qdrant_client import AsyncQdrantClient, models
+
+from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import Sparse
-from memsched.memory.store.client import close_client, datatype_for, open_client, patiently, query_batch
+from memsched.memory.store.client import close_client, datatype_for, open_client, query_batch, with_retries
 from memsched.memory.store.collection import Collection
-from memsched.memory.store.errors import StoreRefused, StoreUnavailable
+from memsched.memory.store.conditions import Conditions
+from memsched.memory.store.filters import TENANT, among, equals, matching, tenant_of, within
+from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Sparse
 from memsched.settings import Settings
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient, models
 
 T = TypeVar("T")
 
-DENSE = "dense"
-LEXICAL = "lexical"
 _POINTS_PER_CALL = 128
 _PAGE = 256
 _PARTS_OF_A_TURN = 4
 RESOLVE_AFTER_SECONDS = 5.0
-"""For so long a process goes on with the collection that was behind the alias."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A memory with its vectors, ready to be stored."""
-
-    memory: Memory
-    dense: list[float]
-    lexical: Sparse
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One point that a query found, as it came: ``payload`` becomes a Memory only where one is needed."""
-
-    memory_id: str
-    score: float
-    payload: dict[str, Any]
-
-    def memory(self) -> Memory:
-        return Memory.from_payload(self.memory_id, self.payload)
+"""How long a process caches which collection is behind the alias."""
 
 
 class MemoryStore:
@@ -71,7 +46,7 @@ class MemoryStore:
         self._release: Callable[[], None] | None = None
         self._collection: Collection | None = None
         self._name = ""
-        self._resolved_at = 0.0
+        self._name_cached = Deadline(0.0)
         self._opening = asyncio.Lock()
 
     async def open(self) -> None:
@@ -89,9 +64,7 @@ class MemoryStore:
     # -- writing -------------------------------------------------------------------------------------------------
 
     async def insert(self, ref: CubeRef, points: Sequence[Point]) -> None:
-        """Store what is not there yet. A memory that is there stays as it is, whatever became of it since."""
-        from qdrant_client import models
-
+        """Insert what is not there yet; no upsert: a memory that is there stays, whatever became of it since."""
         for point in points:
             if point.memory.ref != ref:
                 raise ValueError("a memory of another cube")
@@ -104,14 +77,10 @@ class MemoryStore:
             )
 
     async def patch(self, ref: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set payload fields of memories, by id. Fields hold what ``Memory.to_payload`` gives."""
-        from qdrant_client import models
-
+        """Set payload fields of memories, by id. Fields hold what ``Memory.to_payload`` returns."""
         operations = [
             models.SetPayloadOperation(
-                set_payload=models.SetPayload(
-                    payload=dict(fields), filter=_within(ref, models.HasIdCondition(has_id=[memory_id]))
-                )
+                set_payload=models.SetPayload(payload=dict(fields), filter=within(ref, among([memory_id])))
             )
             for memory_id, fields in changes.items()
         ]
@@ -121,12 +90,10 @@ class MemoryStore:
 
     async def add_sources(self, ref: CubeRef, sources: Mapping[str, Mapping[str, str]]) -> None:
         """Add to where memories come from, by id. Whoever else adds at the same time loses nothing by it."""
-        from qdrant_client import models
-
         operations = [
             models.SetPayloadOperation(
                 set_payload=models.SetPayload(
-                    payload=dict(added), key="sources", filter=_within(ref, models.HasIdCondition(has_id=[memory_id]))
+                    payload=dict(added), key="sources", filter=within(ref, among([memory_id]))
                 )
             )
             for memory_id, added in sources.items()
@@ -136,10 +103,8 @@ class MemoryStore:
 
     async def delete(self, ref: CubeRef, memory_ids: Sequence[str] | None = None) -> None:
         """Delete memories for good because their owner said so: these, or all of the cube."""
-        from qdrant_client import models
-
-        conditions = [] if memory_ids is None else [models.HasIdCondition(has_id=list(memory_ids))]
-        selector = models.FilterSelector(filter=_within(ref, *conditions))
+        conditions = [] if memory_ids is None else [among(list(memory_ids))]
+        selector = models.FilterSelector(filter=within(ref, *conditions))
         await self._call(lambda client, name: client.delete(name, selector, wait=True))
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -162,19 +127,20 @@ class MemoryStore:
         *,
         dense: Sequence[float] | None,
         lexical: Sparse | None,
-        conditions: models.Filter | None,
+        conditions: Conditions | None,
         limit: int,
     ) -> tuple[list[Hit], list[Hit]]:
-        """The best ``limit`` memories by cosine similarity and by BM25, in one call; [] for what is not asked."""
-        from qdrant_client import models
+        """The best ``limit`` memories by cosine similarity and by BM25, in one call; [] for what is not asked.
 
-        within = _within(ref, *([conditions] if conditions is not None else []))
+        Two rankings as the store computes them; to make one of them is ``HybridSearch``'s part.
+        """
+        chosen = matching(ref, conditions)
         asked: list[tuple[int, models.QueryRequest]] = []
         if dense is not None and any(dense):
-            asked.append((0, _request(list(dense), DENSE, within, limit)))
+            asked.append((0, _request(list(dense), DENSE, chosen, limit)))
         if lexical is not None and lexical.indices:
             vector = models.SparseVector(indices=lexical.indices, values=lexical.values)
-            asked.append((1, _request(vector, LEXICAL, within, limit)))
+            asked.append((1, _request(vector, LEXICAL, chosen, limit)))
         found: tuple[list[Hit], list[Hit]] = ([], [])
         if not asked:
             return found
@@ -186,93 +152,85 @@ class MemoryStore:
 
     async def similar(self, ref: CubeRef, vectors: Sequence[Sequence[float]], limit: int) -> list[list[Hit]]:
         """For each dense vector the nearest active memories, in one call."""
-
-        within = _within(ref, _is("status", "activated"))
-        requests: list[models.QueryRequest] = [_request(list(vector), DENSE, within, limit) for vector in vectors]
+        chosen = within(ref, equals("status", "activated"))
+        requests: list[models.QueryRequest] = [_request(list(vector), DENSE, chosen, limit) for vector in vectors]
         if not requests:
             return []
         answers = await self._call(lambda client, name: query_batch(client, name, requests))
         return [_hits(ref, answer.points) for answer in answers]
 
-    async def at_places(
-        self, ref: CubeRef, places: Mapping[str, set[int]], conditions: models.Filter | None
-    ) -> list[Hit]:
+    async def at_places(self, ref: CubeRef, places: Mapping[str, set[int]], conditions: Conditions | None) -> list[Hit]:
         """The memories said at these turns, by session. Scores are 0."""
-        from qdrant_client import models
-
         if not places:
             return []
         anywhere: list[Any] = [
             models.Filter(
                 must=[
-                    _is("session_id", session),
+                    equals("session_id", session),
                     models.FieldCondition(key="turn", match=models.MatchAny(any=sorted(turns))),
                 ]
             )
             for session, turns in places.items()
         ]
-        within = _within(ref, models.Filter(should=anywhere), *([conditions] if conditions is not None else []))
+        chosen = matching(ref, conditions, models.Filter(should=anywhere))
         limit = _PARTS_OF_A_TURN * sum(map(len, places.values()))
-        records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=limit, with_payload=True))
+        records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=limit, with_payload=True))
+        return _hits(ref, records)
+
+    async def hits(self, ref: CubeRef, memory_ids: Sequence[str], conditions: Conditions | None) -> list[Hit]:
+        """Those of these memories for which the conditions hold, in no order. Scores are 0."""
+        if not memory_ids:
+            return []
+        chosen = matching(ref, conditions, among(list(memory_ids)))
+        limit = len(memory_ids)
+        records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=limit, with_payload=True))
         return _hits(ref, records)
 
     async def with_hashes(self, ref: CubeRef, hashes: Sequence[str]) -> list[Memory]:
         """The active memories with one of these content hashes, oldest first."""
-        from qdrant_client import models
-
         if not hashes:
             return []
-        within = _within(
+        chosen = within(
             ref,
-            _is("status", "activated"),
+            equals("status", "activated"),
             models.FieldCondition(key="content_hash", match=models.MatchAny(any=list(hashes))),
         )
-        records, _ = await self._call(lambda client, name: client.scroll(name, within, limit=_PAGE, with_payload=True))
+        records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=_PAGE, with_payload=True))
         return sorted(_memories(ref, records), key=lambda memory: (memory.created_at, memory.memory_id))
 
     async def next_turn(self, ref: CubeRef, session_id: str) -> int:
         """The place that comes after the last turn of a session; 0 for a new one."""
-        from qdrant_client import models
-
-        within = _within(ref, _is("session_id", session_id))
+        chosen = within(ref, equals("session_id", session_id))
         order = models.OrderBy(key="turn", direction=models.Direction.DESC)
         records, _ = await self._call(
-            lambda client, name: client.scroll(name, within, limit=1, order_by=order, with_payload=["turn"])
+            lambda client, name: client.scroll(name, chosen, limit=1, order_by=order, with_payload=["turn"])
         )
         return int((records[0].payload or {}).get("turn", 0)) + 1 if records else 0
 
-    async def newest(self, ref: CubeRef, limit: int, conditions: models.Filter | None = None) -> list[Memory]:
+    async def newest(self, ref: CubeRef, limit: int, conditions: Conditions | None = None) -> list[Memory]:
         """The memories said last, newest first."""
-        from qdrant_client import models
-
-        within = _within(ref, *([conditions] if conditions is not None else []))
-        order = models.OrderBy(key="at", direction=models.Direction.DESC)
-        records, _ = await self._call(
-            lambda client, name: client.scroll(name, within, limit=limit, order_by=order, with_payload=True)
-        )
-        return _memories(ref, records)
+        return await self._newest(ref, matching(ref, conditions), limit)
 
     async def important(self, ref: CubeRef, least: float, limit: int) -> list[Memory]:
         """The active memories whose importance is ``least`` or more, newest first."""
-        from qdrant_client import models
-
         worth = models.FieldCondition(key="importance", range=models.Range(gte=least))
-        return await self.newest(ref, limit, models.Filter(must=[worth, _is("status", "activated")]))
+        return await self._newest(ref, within(ref, worth, equals("status", "activated")), limit)
 
     async def scan(
-        self, ref: CubeRef, conditions: models.Filter | None = None, *, with_vectors: bool = False, after: str = ""
+        self, ref: CubeRef, conditions: Conditions | None = None, *, with_vectors: bool = False, after: str = ""
     ) -> AsyncIterator[tuple[Memory, list[float]]]:
         """All memories of a cube in the order of their ids, page by page; the dense vector if asked for, else [].
 
-        after: the id of a memory; it and those before it are left out.
+        Args:
+            after: the id of a memory; it and those before it are left out.
         """
-        within = _within(ref, *([conditions] if conditions is not None else []))
+        chosen = matching(ref, conditions)
         offset: Any = after or None
         while True:
             records, offset = await self._call(
                 lambda client, name, offset=offset: client.scroll(  # type: ignore[misc]
                     name,
-                    within,
+                    chosen,
                     limit=_PAGE,
                     offset=offset,
                     with_payload=True,
@@ -286,10 +244,17 @@ class MemoryStore:
             if offset is None:
                 return
 
-    async def count(self, ref: CubeRef, conditions: models.Filter | None = None) -> int:
-        within = _within(ref, *([conditions] if conditions is not None else []))
-        answer = await self._call(lambda client, name: client.count(name, within, exact=True))
+    async def count(self, ref: CubeRef, conditions: Conditions | None = None) -> int:
+        chosen = matching(ref, conditions)
+        answer = await self._call(lambda client, name: client.count(name, chosen, exact=True))
         return int(answer.count)
+
+    async def _newest(self, ref: CubeRef, chosen: models.Filter, limit: int) -> list[Memory]:
+        order = models.OrderBy(key="at", direction=models.Direction.DESC)
+        records, _ = await self._call(
+            lambda client, name: client.scroll(name, chosen, limit=limit, order_by=order, with_payload=True)
+        )
+        return _memories(ref, records)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -301,15 +266,14 @@ class MemoryStore:
             async with asyncio.timeout(self._settings.store_timeout_seconds):
                 return await ask(client, name)
 
-        return await patiently(self._settings, once, on_gone=self._resolve_anew)
+        return await with_retries(self._settings, once, on_gone=self._forget_name)
 
-    def _resolve_anew(self) -> None:
-        self._resolved_at = 0.0
+    def _forget_name(self) -> None:
+        self._name_cached = Deadline(0.0)
 
     async def _ready(self) -> tuple[AsyncQdrantClient, str]:
-        """The client, and the collection's name: looked up again now and then, since a reindex changes it."""
-        now = time.monotonic()
-        if self._client is not None and self._name and now - self._resolved_at < RESOLVE_AFTER_SECONDS:
+        """The client, and the collection's name, which is cached for a short time, since a reindex changes it."""
+        if self._client is not None and self._name and not self._name_cached.passed:
             return self._client, self._name
         async with self._opening:
             if self._client is None:
@@ -322,26 +286,21 @@ class MemoryStore:
                     self._dimensions,
                     datatype_for(self._settings),
                 )
-            if not self._name or time.monotonic() - self._resolved_at >= RESOLVE_AFTER_SECONDS:
+            if not self._name or self._name_cached.passed:
+                cached = Deadline(RESOLVE_AFTER_SECONDS)  # from now: a reindex relies on how long it is believed
                 timeout = self._settings.store_timeout_seconds
-                began = time.monotonic()
                 self._name = await asyncio.wait_for(self._collection.resolve(), timeout)
-                self._resolved_at = began  # it was true then; a reindex relies on how long it is believed
+                self._name_cached = cached
             return self._client, self._name
-
-
-def _tenant(ref: CubeRef) -> str:
-    """One word for the cube: the payload field that the index is partitioned by."""
-    return f"{escape(ref.user_id)}/{escape(ref.mem_cube_id)}"
 
 
 def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
     """What came back of the cube. There is nothing else, unless the store ignores a filter: then it stays unseen."""
-    tenant = _tenant(ref)
+    tenant = tenant_of(ref)
     return [
         Hit(str(point.id), getattr(point, "score", 0.0), point.payload)
         for point in points
-        if point.payload and point.payload.get("cube") == tenant
+        if point.payload and point.payload.get(TENANT) == tenant
     ]
 
 
@@ -350,33 +309,13 @@ def _memories(ref: CubeRef, points: Sequence[Any]) -> list[Memory]:
 
 
 def _as_point(ref: CubeRef, point: Point) -> models.PointStruct:
-    from qdrant_client import models
-
     vectors: dict[str, Any] = {
         DENSE: point.dense,
         LEXICAL: models.SparseVector(indices=point.lexical.indices, values=point.lexical.values),
     }
-    payload = point.memory.to_payload() | {"cube": _tenant(ref)}
+    payload = point.memory.to_payload() | {TENANT: tenant_of(ref)}
     return models.PointStruct(id=point.memory.memory_id, vector=vectors, payload=payload)
 
 
-def _request(query: Any, using: str, within: models.Filter, limit: int) -> models.QueryRequest:
-    from qdrant_client import models
-
-    return models.QueryRequest(query=query, using=using, filter=within, limit=limit, with_payload=True)
-
-
-def _is(field: str, value: str) -> models.FieldCondition:
-    from qdrant_client import models
-
-    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
-
-
-def _within(ref: CubeRef, *conditions: Any) -> models.Filter:
-    """These conditions, in this cube only."""
-    from qdrant_client import models
-
-    return models.Filter(must=[_is("cube", _tenant(ref)), *conditions])
-
-
-__all__ = ["DENSE", "LEXICAL", "Hit", "MemoryStore", "Point", "StoreRefused", "StoreUnavailable"]
+def _request(query: Any, using: str, chosen: models.Filter, limit: int) -> models.QueryRequest:
+    return models.QueryRequest(query=query, using=using, filter=chosen, limit=limit, with_payload=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from memsched.errors import CubeDumpError
@@ -73,8 +74,6 @@ class GeneralMemCubeConfig(BaseModel):
 
     @classmethod
     def _from_yaml(cls, text: bytes, place: str) -> Self:
-        import yaml
-
         if len(text) > _MAX_CONFIG_BYTES:
             raise CubeDumpError(f"{place} has more than {_MAX_CONFIG_BYTES:,} bytes.")
         try:
@@ -93,17 +92,7 @@ class GeneralMemCubeConfig(BaseModel):
         except ValidationError as error:
             raise CubeDumpError(f"{place}: {describe_validation_error(error)}.") from error
 
-    def to_yaml_file(self, path: str | os.PathLike[str]) -> None:
-        """Write the configuration, so that ``from_yaml_file`` gives it back."""
-        text = self._to_yaml(str(path))
-        try:
-            Path(path).write_bytes(text)
-        except OSError as error:
-            raise CubeDumpError(f"{path}: {error.strerror}.") from error
-
     def _to_yaml(self, place: str) -> bytes:
-        import yaml
-
         try:
             text: str = yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
             if _NEXT_LINE in text:
@@ -170,9 +159,11 @@ class GeneralMemCube:
     def dump(self, folder: str | os.PathLike[str], memories: Iterable[Mapping[str, Any]] | None = None) -> None:
         """Write the cube to a folder, all of it or nothing; an earlier dump there is replaced.
 
-        memories: records with a ``memory_id``, taken one by one, in place of those in ``text_mem``. The folder is
-        for this user only, for the configuration may hold secrets. Raises CubeDumpError for what cannot be written,
-        and for a folder with anything else in it.
+        The folder is for this user only, for the configuration may hold secrets. Raises CubeDumpError for what cannot
+        be written, and for a folder with anything else in it.
+
+        Args:
+            memories: records with a ``memory_id``, taken one by one, in place of those in ``text_mem``.
         """
         with self.dumping(folder) as dump:
             for record in self.text_mem if memories is None else memories:

@@ -44,7 +44,8 @@ _CHUNK_BYTES = 1024 * 1024
 class DumpWriter:
     """Writes one dump; use it as a context. Without an exception, the folder holds it all in the end.
 
-    parts: the content of every file but the memories.
+    Args:
+        parts: the content of every file but the memories.
     """
 
     def __init__(self, folder: str | os.PathLike[str], parts: Mapping[str, bytes]) -> None:

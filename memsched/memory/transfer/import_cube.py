@@ -21,10 +21,12 @@ from pydantic import ValidationError
 from memsched.errors import CubeDumpError
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.model import Memory, content_hash, memory_id_for, to_ms
+from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.model import Memory, memory_id_for, to_ms
 from memsched.memory.search.bm25 import document_weights, stems
 from memsched.memory.search.term_statistics import TermStatistics
-from memsched.memory.store.store import MemoryStore, Point
+from memsched.memory.store.points import Point
+from memsched.memory.store.store import MemoryStore
 from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.messages import describe_validation_error
 

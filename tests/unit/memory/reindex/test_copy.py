@@ -14,7 +14,7 @@ def test_of_two_changes_the_later_one_counts() -> None:
 
 
 def test_when_nobody_can_say_which_is_later_what_is_there_stays() -> None:
-    assert merged({"theme": "house"}, {"theme": "garden"})["theme"] == "house"
+    assert merged({"status": "archived"}, {"status": "activated"})["status"] == "archived"
 
 
 def test_nothing_that_was_counted_or_gathered_is_lost() -> None:
@@ -32,9 +32,9 @@ def test_nothing_that_was_counted_or_gathered_is_lost() -> None:
 
 
 def test_only_the_fields_that_differ_are_set_and_never_the_text() -> None:
-    present = {"text": "a", "use_count": 1, "theme": None}
+    present = {"text": "a", "use_count": 1, "superseded_by": None}
 
-    assert difference(present, {"text": "b", "use_count": 1, "theme": None, "tags": []}) == {"tags": []}
+    assert difference(present, {"text": "b", "use_count": 1, "superseded_by": None, "tags": []}) == {"tags": []}
 
 
 def test_a_digest_tells_a_change_of_the_text_from_another() -> None:

@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memsched.lexicon import STOP_WORDS, stem
 from memsched.memory.search.bm25 import (
     K1,
     MAX_WORD_CHARACTERS,
-    STOP_WORDS,
     USUAL_LENGTH,
     B,
-    Sparse,
     TermCounts,
     document_weights,
     index_of,
     query_weights,
-    stem,
     stems,
     words,
 )
+from memsched.memory.store.points import Sparse
 
 WORDS = st.lists(st.sampled_from("nut cat dog house boat rain tea".split()), min_size=1, max_size=30)
 

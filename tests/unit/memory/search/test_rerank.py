@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from memsched.memory.search.hybrid import Scored
-from memsched.memory.search.rerank import newer_first, spread, without_repetitions
+from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
 
 
-def scored(text: str, score: float, at: int = 0, **payload: Any) -> Scored:
-    return Scored(text, {"text": text, "at": at, **payload}, {"dense": score}, score)
+def scored(text: str, score: float, at: int = 0, **payload: Any) -> ScoredHit:
+    return ScoredHit(text, {"text": text, "at": at, **payload}, {"dense": score}, score)
 
 
-def texts(ranked: list[Scored]) -> list[str]:
+def texts(ranked: list[ScoredHit]) -> list[str]:
     return [each.memory_id for each in ranked]
 
 
-def add_up(ranked: list[Scored]) -> bool:
+def add_up(ranked: list[ScoredHit]) -> bool:
     return all(each.score == pytest.approx(sum(each.parts.values())) for each in ranked)
 
 
@@ -64,7 +63,7 @@ def test_of_two_statements_about_the_same_the_newer_comes_first() -> None:
     ids=["other speaker", "older", "earlier turn", "other subject", "one word", "long"],
 )
 def test_nothing_passes_what_it_does_not_replace(older: dict[str, Any], newer: dict[str, Any]) -> None:
-    pair = [Scored("older", {"at": 1, **older}, {}, 3), Scored("newer", {"at": 2, **newer}, {}, 1)]
+    pair = [ScoredHit("older", {"at": 1, **older}, {}, 3), ScoredHit("newer", {"at": 2, **newer}, {}, 1)]
 
     assert texts(newer_first(pair, 5, set())) == ["older", "newer"]
 

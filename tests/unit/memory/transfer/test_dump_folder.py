@@ -76,13 +76,13 @@ def test_a_file_of_the_original_system_loads_and_keeps_all_its_keys(tmp_path: Pa
     (tmp_path / "config.yaml").write_text(ORIGINAL)
 
     config = GeneralMemCubeConfig.from_yaml_file(tmp_path / "config.yaml")
-    config.to_yaml_file(tmp_path / "again.yaml")
+    GeneralMemCube(config).dump(tmp_path / "dump")
 
     assert (config.user_id, config.cube_id) == ("root", "root/mem_cube_kv_cache")
     assert config.text_mem.backend == "general_text"
     assert config.text_mem.config["embedder"]["config"] == {"model_name_or_path": "nomic-embed-text"}
     assert (config.para_mem.backend, config.para_mem.config) == ("uninitialized", {})
-    again = GeneralMemCubeConfig.from_yaml_file(tmp_path / "again.yaml").model_dump()
+    again = GeneralMemCube.load(tmp_path / "dump").config.model_dump()
     assert again == config.model_dump()
     assert again["pref_mem"] == {"backend": "pref_text"}
     assert again["text_mem"]["note"] == "kept"

@@ -1,0 +1,41 @@
+"""Conditions: what memories must have to be found. Values only; ``filters`` makes Qdrant's filters of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Conditions(BaseModel):
+    """All conditions must hold; the values of one condition are alternatives.
+
+    Args:
+        tags: at least one of them.
+        since, until: when it was said, aware times, until exclusive.
+        include_archived: also memories that were archived because nobody needed them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory_type: list[str] = Field(default_factory=list)
+    kind: list[str] = Field(default_factory=list)
+    session_id: list[str] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list)
+    speaker: list[str] = Field(default_factory=list)
+    since: datetime | None = None
+    until: datetime | None = None
+    include_archived: bool = False
+
+    @field_validator("memory_type", "kind", "session_id", "tags", "speaker", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("since", "until")
+    @classmethod
+    def _aware(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("must have a time zone")
+        return value

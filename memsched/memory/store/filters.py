@@ -1,0 +1,57 @@
+"""Filters: conditions on a cube, in Qdrant's form. They are made here and nowhere else.
+
+The tenant is the cube: one payload field that the collection's index is partitioned by. Every filter holds it, so that
+no caller can forget it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qdrant_client import models
+
+from memsched.broker.keys import escape
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import to_ms
+from memsched.memory.store.conditions import Conditions
+
+TENANT = "cube"
+_KEYWORDS = ("memory_type", "kind", "session_id", "tags", "speaker")
+
+
+def tenant_of(ref: CubeRef) -> str:
+    """One word for the cube."""
+    return f"{escape(ref.user_id)}/{escape(ref.mem_cube_id)}"
+
+
+def within(ref: CubeRef, *conditions: Any) -> models.Filter:
+    """These of Qdrant's conditions, in this cube only."""
+    return models.Filter(must=[equals(TENANT, tenant_of(ref)), *conditions])
+
+
+def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> models.Filter:
+    """The memories of the cube for which the conditions hold, and others of Qdrant's."""
+    if conditions is None:
+        return within(ref, *others)
+    must: list[Any] = [
+        models.FieldCondition(key=key, match=models.MatchAny(any=values))
+        for key in _KEYWORDS
+        if (values := getattr(conditions, key))
+    ]
+    if conditions.since is not None or conditions.until is not None:
+        bounds = models.Range(
+            gte=None if conditions.since is None else to_ms(conditions.since),
+            lt=None if conditions.until is None else to_ms(conditions.until),
+        )
+        must.append(models.FieldCondition(key="at", range=bounds))
+    if not conditions.include_archived:
+        must.append(equals("status", "activated"))
+    return within(ref, *must, *others)
+
+
+def equals(field: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+
+
+def among(memory_ids: list[str]) -> models.HasIdCondition:
+    return models.HasIdCondition(has_id=list(memory_ids))
