@@ -341,7 +341,7 @@ class Cycle:
     @property
     def unreported(self) -> bool:
         """Whether there is still something to tell the server."""
-        return bool(self._reports or self._events)
+        return bool(self._reports or self._events or self.dispatcher.any_ended)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -242,6 +242,11 @@ class Dispatcher:
 
     # -- what comes out ------------------------------------------------------------------------------------------
 
+    @property
+    def any_ended(self) -> bool:
+        """Whether calls have ended that nobody has taken to report them."""
+        return bool(self._ended)
+
     def take_ended(self) -> list[Call]:
         """The calls that ended since the last look, to be reported."""
         ended = list(self._ended)
