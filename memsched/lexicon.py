@@ -1,13 +1,18 @@
-"""What memsched knows of English: stems, stop words, negations, numbers in words, and what is a question."""
+"""The words of a text, and what memsched knows of English: stems, stop words, negations, numbers in words.
+
+Other languages are cut into words, and compared by them as they are.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 import Stemmer
 
+MAX_WORD_CHARACTERS = 64
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _POSSESSIVE = re.compile(r"'s$")
 _stemmer = Stemmer.Stemmer("english", 0)  # lru_cache below is the cache; a Stemmer's own is not thread-safe
 
@@ -81,19 +86,46 @@ made took gave saw eats drinks feels thinks believes knows allergic married born
 """With a capital at the start of a sentence they are no names."""
 
 
+def words(text: str) -> list[str]:
+    """The words of a text in order, lower case. Scripts without spaces are cut into overlapping pairs of characters."""
+    plain = text.lower().replace("\u2019", "'")
+    found = _WORD.findall(plain)
+    if _WITHOUT_SPACES.search(plain) is not None:
+        found = [part for word in found for part in _parts(word)]
+    return [word[:MAX_WORD_CHARACTERS] for word in found]
+
+
+def _parts(word: str) -> list[str]:
+    if _WITHOUT_SPACES.search(word) is None:
+        return [word]
+    return [word[at : at + 2] for at in range(max(1, len(word) - 1))]
+
+
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """The stem of one lower-case word."""
     return str(_stemmer.stemWord(_POSSESSIVE.sub("", word)))
 
 
+def content_words(text: str) -> list[str]:
+    """The words that mean something by themselves; all words, if there are only others."""
+    found = words(text)
+    return [word for word in found if word not in STOP_WORDS] or found
+
+
+def stems(text: str) -> list[str]:
+    """The stems of the content words, in order, with repetitions."""
+    return [stem(word) for word in content_words(text)]
+
+
 def is_negation(word: str) -> bool:
+    """Whether a lower-case word is one."""
     return word in NEGATIONS or word.endswith("n't")
 
 
-def negates(words: Iterable[str]) -> bool:
-    """Whether one of these lower-case words is a negation."""
-    return any(map(is_negation, words))
+def is_negated(text: str) -> bool:
+    """Whether there is a negation in a text."""
+    return any(map(is_negation, words(text)))
 
 
 def is_question(text: str) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from memsched.handlers.memory_events import event, shown
 from memsched.handlers.services import MemoryServices
+from memsched.lexicon import stems
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import used
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
-from memsched.memory.search.bm25 import TermCounts, stems
+from memsched.memory.search.bm25 import TermCounts
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleLogForWebItem, ScheduleMessageItem
 from memsched.tiers.hot_state import HotState, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext

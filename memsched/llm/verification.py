@@ -16,7 +16,6 @@ from memsched.lexicon import (
     NUMBER_WORDS,
     OPENING_VERBS,
     is_negation,
-    negates,
     stem,
 )
 
@@ -117,7 +116,7 @@ def _quoted_clauses(wanted: str, turns: Sequence[str]) -> Iterable[str]:
 
 
 def _negations(text: str) -> bool:
-    return negates(_words(text))
+    return any(map(is_negation, _words(text)))
 
 
 def _is_common(word: str) -> bool:

@@ -22,13 +22,16 @@ _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
 class Memory(BaseModel):
     """One thing remembered in a cube. Memories are never changed in place: a correction is a new one.
 
-    text: as it was said (kind ``turn``), or the statement that was taken from it.
-    user_id, mem_cube_id: the cube's owner and his name of it.
-    turn: place within its session, counted from 0; part: within a turn that was long and split.
-    sources: where it comes from: ``<item_id>#<position>`` and the producer's own id of that turn, or "". More than one
-    when the same was said again.
-    importance: value of the content itself, 0 to 1.
-    replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
+    Args:
+        user_id, mem_cube_id: the cube's owner and the owner's name of it.
+        text: as it was said (kind ``turn``), or the statement that was taken from it.
+        turn: place within its session, counted from 0.
+        part: place within a turn that was long and split.
+        sources: where it comes from: ``<item_id>#<position>`` and the producer's own id of that turn, or "". More than
+            one when the same was said again.
+        importance: value of the content itself, 0 to 1.
+        replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
+        content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -101,6 +104,6 @@ def from_ms(ms: int) -> datetime:
 
 
 def memory_id_for(ref: CubeRef, item_id: str, *position: int | str) -> str:
-    """The id of the memory at one position of one message: always the same, so writing it again changes nothing."""
+    """The id of the memory at one position of one message: always the same, so writing it is idempotent."""
     place = json.dumps([ref.user_id, ref.mem_cube_id, item_id, *map(str, position)])  # no id can look like two
     return str(uuid5(_NAMESPACE, place))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memsched.lexicon import stems
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import TermCounts, stems
+from memsched.memory.search.bm25 import TermCounts
 
 _COVERED = 0.8
 """Share of a query's words, by their weight, that must occur in what earlier ones brought in."""

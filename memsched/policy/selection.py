@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from memsched.lexicon import stems
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import TermCounts, stems
+from memsched.memory.search.bm25 import TermCounts
 from memsched.policy.coverage import covers, overlaps
 from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent, Use

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.arguments import SearchResult
-from memsched.memory.search.bm25 import stems
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.store import MemoryStore

@@ -18,6 +18,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.lock import LockHeld
 from memsched.deadline import Deadline
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.embedding.hashing import HashingEmbedder
@@ -25,7 +26,7 @@ from memsched.memory.model import Memory
 from memsched.memory.reindex import reindex
 from memsched.memory.reindex.copy import CollectionCopy
 from memsched.memory.reindex.reindex import Outcome, Reindexer, ReindexRefused
-from memsched.memory.search.bm25 import TermCounts, document_weights, query_weights, stems
+from memsched.memory.search.bm25 import TermCounts, document_weights, query_weights
 from memsched.memory.store.client import _in_process, close_client, open_client
 from memsched.memory.store.errors import EmbedderMismatch, StoreUnavailable
 from memsched.memory.store.points import Point

@@ -13,8 +13,8 @@ import pytest
 from memsched import AsyncMOS, CubeRef, GeneralMemCube, GeneralMemCubeConfig
 from memsched.errors import CubeDumpError
 from memsched.handlers.services import MemoryServices
+from memsched.lexicon import stems
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import stems
 from memsched.memory.transfer import export_cube as exporting
 from memsched.memory.transfer import import_cube as importing
 from memsched.memory.transfer.cube_object import TextMemory

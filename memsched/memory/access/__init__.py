@@ -1,1 +1,1 @@
-"""Who may: users, cubes, sharing."""
+"""Who may do what with which cube?"""

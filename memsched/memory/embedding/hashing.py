@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from zlib import crc32
 
-from memsched.lexicon import stem
-from memsched.memory.search.bm25 import content_words
+from memsched.lexicon import content_words, stem
 
 DIMENSIONS = 1024
 _GRAM = 4

@@ -1,1 +1,1 @@
-"""From what was said to memories."""
+"""From what was said to memories: turns, what they are worth, duplicates, corrections."""

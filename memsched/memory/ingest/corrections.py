@@ -10,11 +10,10 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from memsched.lexicon import STOP_WORDS, is_negation, is_question, negates, stem
+from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, stem, words
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
-from memsched.memory.search.bm25 import words
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
@@ -158,7 +157,7 @@ def corrects(new: str, old: str) -> float:
 def same_subject(new: str, old: str) -> float:
     """The like for a statement of which it is certain that it corrects something: words in common, 0 to 1."""
     newer, older = _subject(new), _subject(old)
-    if newer == older and _negated(new) == _negated(old):
+    if newer == older and is_negated(new) == is_negated(old):
         return 0.0
     return len(set(newer) & set(older)) / max(1, min(len(newer), len(older)))
 
@@ -167,7 +166,7 @@ def _corrects(new: str, old: str, weak: bool) -> float:
     newer, older = _subject(new), _subject(old)
     if not newer or not older or max(len(newer), len(older)) > _LONGEST:
         return 0.0
-    if set(newer) == set(older) and _negated(new) == _negated(old):
+    if set(newer) == set(older) and is_negated(new) == is_negated(old):
         return 0.0
     if denied := _denied(new):
         if not denied & set(older):
@@ -235,10 +234,6 @@ def _subject(text: str) -> list[str]:
 
 def _denied(text: str) -> set[str]:
     return {each for match in _DENIED.finditer(text) for part in match.groups() if part for each in _subject(part)}
-
-
-def _negated(text: str) -> bool:
-    return negates(words(text))
 
 
 def _is_before(older: Memory, newer: Memory) -> bool:

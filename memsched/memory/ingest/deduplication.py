@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-from memsched.lexicon import NUMBER_WORDS, STOP_WORDS, is_question, negates, stem
+from memsched.lexicon import NUMBER_WORDS, STOP_WORDS, is_negated, is_question, stem, words
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import words
 
 _FILLING = frozenset(("oh hey hi well really very so just wow yeah yes ok okay please also").split())
 _SHARE = 0.8
@@ -35,16 +34,12 @@ def say_the_same(one: Memory, other: Memory) -> bool:
     """
     if one.speaker != other.speaker or one.kind != other.kind or one.memory_type != other.memory_type:
         return False
-    if is_question(one.text) != is_question(other.text) or _negated(one.text) != _negated(other.text):
+    if is_question(one.text) != is_question(other.text) or is_negated(one.text) != is_negated(other.text):
         return False
     if _numbers(one.text) != _numbers(other.text) or _names(one.text) != _names(other.text):
         return False
     a, b = _words(one.text), _words(other.text)
     return bool(a | b) and len(a & b) / len(a | b) >= _SHARE
-
-
-def _negated(text: str) -> bool:
-    return negates(words(text))
 
 
 def _words(text: str) -> frozenset[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from memsched.lexicon import is_question
-from memsched.memory.search.bm25 import words
+from memsched.lexicon import is_question, words
 
 _ABOUT_ONESELF = re.compile(
     r"""\b(?:

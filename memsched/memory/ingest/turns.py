@@ -21,10 +21,12 @@ _SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])\s+|\n+")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One utterance. position: its place in the message, which never changes when the message runs again.
+    """One utterance.
 
-    by_user: whether the user said it himself (not the assistant, not somebody else in the conversation).
-    reference: the producer's own id of it, or "".
+    Args:
+        position: its place in the message, which never changes when the message runs again.
+        by_user: whether the user said it themselves (not the assistant, not somebody else in the conversation).
+        reference: the producer's own id of it, or "".
     """
 
     position: int

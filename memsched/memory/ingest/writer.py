@@ -1,7 +1,7 @@
 """From what was said to memories, without a model: each utterance is kept as it was said.
 
-Every step may run again, alone or beside another process, and changes nothing the second time: ids come from the
-message and the position in it, what is stored is never overwritten, words are counted once per message.
+Every step is idempotent: run again, alone or beside another process, it changes nothing. Ids come from the message and
+the position in it, what is stored is never overwritten, words are counted once per message.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.corrections import CORRECTION, Corrections, says_correction
@@ -17,7 +18,7 @@ from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.model import Memory, MemoryKind, memory_id_for
-from memsched.memory.search.bm25 import document_weights, stems
+from memsched.memory.search.bm25 import document_weights
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
@@ -30,7 +31,8 @@ _HASHES_PER_CALL = 100
 class Statement:
     """Something to remember that did not come as a turn: an extracted fact, a preference, a correction.
 
-    key: its position in the message; it must be the same when the message runs again.
+    Args:
+        key: its position in the message; it must be the same when the message runs again.
     """
 
     key: str
@@ -50,8 +52,10 @@ class Statement:
 class Written:
     """What became of one message's utterances.
 
-    added: new memories (a second run of the message names them again). repeated: (text, the memory that says it
-    already). corrected: (older memory, the newer one that corrects it).
+    Args:
+        added: new memories (a second run of the message names them again).
+        repeated: (text, the memory that says it already).
+        corrected: (older memory, the newer one that corrects it).
     """
 
     added: list[Memory] = field(default_factory=list)
@@ -60,7 +64,7 @@ class Written:
 
 
 class MemoryWriter:
-    """Writes memories. Whether the user may is checked by the caller."""
+    """Writes memories to the store, without duplicates. Whether the user may is checked by the caller."""
 
     def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, corrections: Corrections) -> None:
         self._store = store

@@ -1,1 +1,1 @@
-"""All memories embedded anew with another model."""
+"""All memories embedded anew with another model, while everything goes on."""

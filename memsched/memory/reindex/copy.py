@@ -14,9 +14,10 @@ from typing import Any
 
 from qdrant_client import models
 
+from memsched.lexicon import stems
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory
-from memsched.memory.search.bm25 import document_weights, stems
+from memsched.memory.search.bm25 import document_weights
 from memsched.memory.store.client import RetryingClient
 from memsched.memory.store.points import DENSE, LEXICAL
 

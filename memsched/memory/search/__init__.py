@@ -1,1 +1,1 @@
-"""How a memory is found."""
+"""How is a memory found?"""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import Method, SearchArgs, SearchResult
-from memsched.memory.search.bm25 import TermCounts, query_weights, stems
+from memsched.memory.search.bm25 import TermCounts, query_weights
 from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.conditions import Conditions
@@ -27,7 +28,7 @@ _CORRECTED_AGAIN = 5
 class HybridSearch:
     """Finds memories of a cube, for whoever may read it: permissions are checked by the caller (``Retriever``).
 
-    ``MemoryStore.query`` below it gives the two rankings, dense and BM25; here they become one.
+    ``MemoryStore.query`` returns the two rankings, dense and BM25; here they become one.
     """
 
     def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics) -> None:

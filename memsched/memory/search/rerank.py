@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from memsched.memory.search.bm25 import stems
+from memsched.lexicon import stems
 
 _ABOUT_THE_SAME = 0.5
 """Share of common words of two statements about the same thing."""

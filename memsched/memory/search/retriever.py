@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from memsched.broker.client import Server, answered
 from memsched.broker.scripting import Command
+from memsched.lexicon import stems
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
-from memsched.memory.search.bm25 import stems
 from memsched.memory.search.term_statistics import TermStatistics
 
 if TYPE_CHECKING:

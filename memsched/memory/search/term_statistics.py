@@ -1,4 +1,4 @@
-"""How often words occur in a cube: what BM25's inverse document frequency is computed from.
+"""Term statistics: in how many memories of a cube a word occurs, for BM25's inverse document frequency.
 
 Kept in Redis, one hash per cube, counted once per message however often the message runs.
 """
@@ -24,7 +24,7 @@ MEMORIES = "#"
 
 
 class TermStatistics:
-    """The term counts of all cubes."""
+    """The term statistics of all cubes."""
 
     def __init__(self, server: Server, keys: Keys) -> None:
         self._server = server
@@ -45,7 +45,11 @@ class TermStatistics:
         return await self._server.persistently(lambda: self._server.call(self.counts_command(ref, stems)))
 
     async def add(self, ref: CubeRef, documents: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        """Count new memories: by message id, the stems of each memory that it made. Once per message id."""
+        """Count new memories. Idempotent: once per message id.
+
+        Args:
+            documents: by message id, the stems of each memory that it made.
+        """
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
         args: list[str | int] = [int(time.time() * 1000), _APPLIED_KEPT]
         for item_id, texts in documents.items():

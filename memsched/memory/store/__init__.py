@@ -1,1 +1,1 @@
-"""Where memories are kept: Qdrant."""
+"""Where memories are kept: the vector store, Qdrant."""

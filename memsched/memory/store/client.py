@@ -70,7 +70,7 @@ async def with_retries(settings: Settings, ask: Callable[[], Awaitable[T]], on_g
             if failure.collection_is_gone:
                 on_gone()
             else:
-                await _revive(settings)
+                await _restart_embedded(settings)
             log.debug(
                 "the vector store did not answer; asking again",
                 action="store.retry",
@@ -104,7 +104,7 @@ def translated(error: Exception, url: str) -> MemschedError:
 
 
 class RetryingClient:
-    """A client whose calls have a time limit, and are repeated where that may help: each must be safe to repeat."""
+    """A client whose calls have a time limit and retries where they may help: each must be idempotent."""
 
     def __init__(self, settings: Settings, client: AsyncQdrantClient) -> None:
         self._settings = settings
@@ -137,7 +137,7 @@ class RetryingClient:
                 return
 
 
-async def _revive(settings: Settings) -> None:
+async def _restart_embedded(settings: Settings) -> None:
     """Start the embedded process again if it is gone for good; its guard does so only while it lives itself."""
     if settings.store_url.startswith("embedded://"):
         folder = settings.store_url.removeprefix("embedded://")

@@ -1,4 +1,4 @@
-"""Long-term and user memories in Qdrant, through its async client and nothing else.
+"""The vector store: long-term and user memories in Qdrant, through its async client and nothing else.
 
 One collection holds the memories of all cubes. Every call names a cube, and every filter holds the cube's condition
 (filters.py), so that no caller can forget it. What a call returns is checked against the cube once more.

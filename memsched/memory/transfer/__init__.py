@@ -1,1 +1,1 @@
-"""Cubes that leave and enter: dump, load, import."""
+"""Cubes that leave and enter: export, import, and the dump between them."""

@@ -1,4 +1,4 @@
-"""The folder that a cube is dumped to: what is in it, and how it is written all at once or not at all.
+"""A dump's folder: what is in it, and how it is written atomically, all of it or nothing.
 
     config.yaml             the cube's configuration
     textual_memory.jsonl    one memory per line: a JSON object with a memory_id

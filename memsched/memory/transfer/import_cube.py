@@ -19,11 +19,12 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from memsched.errors import CubeDumpError
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.model import Memory, memory_id_for, to_ms
-from memsched.memory.search.bm25 import document_weights, stems
+from memsched.memory.search.bm25 import document_weights
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from support.memories import memory
 
-from memsched.memory.search.bm25 import TermCounts, stems
+from memsched.lexicon import stems
+from memsched.memory.search.bm25 import TermCounts
 from memsched.policy.coverage import covers, overlaps
 
 

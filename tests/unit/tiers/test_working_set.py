@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchResult
-from memsched.memory.search.bm25 import TermCounts, stems
+from memsched.memory.search.bm25 import TermCounts
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Candidate, Chosen, CubeState
 from memsched.policy.talk import TalkEvent

@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.lexicon import STOP_WORDS, stem
-from memsched.memory.search.bm25 import (
-    K1,
-    MAX_WORD_CHARACTERS,
-    USUAL_LENGTH,
-    B,
-    TermCounts,
-    document_weights,
-    index_of,
-    query_weights,
-    stems,
-    words,
-)
+from memsched.lexicon import STOP_WORDS, stem, stems
+from memsched.memory.search.bm25 import K1, USUAL_LENGTH, B, TermCounts, document_weights, index_of, query_weights
 from memsched.memory.store.points import Sparse
 
 WORDS = st.lists(st.sampled_from("nut cat dog house boat rain tea".split()), min_size=1, max_size=30)
@@ -30,33 +19,6 @@ WORDS = st.lists(st.sampled_from("nut cat dog house boat rain tea".split()), min
 def dot(one: Sparse, other: Sparse) -> float:
     values = dict(zip(other.indices, other.values, strict=True))
     return sum(value * values.get(index, 0.0) for index, value in zip(one.indices, one.values, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Don\u2019t panic, it's 9:30!", ["don't", "panic", "it's", "9", "30"]),
-        ("  Straße  ÉTÉ_foo ", ["straße", "été", "foo"]),
-        ("", []),
-        ("?! ...", []),
-        ("猫が好き", ["猫が", "が好", "好き"]),
-        ("x" * 100, ["x" * MAX_WORD_CHARACTERS]),
-    ],
-)
-def test_a_text_is_cut_into_words(text: str, expected: list[str]) -> None:
-    assert words(text) == expected
-
-
-def test_forms_of_a_word_have_one_stem() -> None:
-    assert stem("allergies") == stem("allergy") == stem("allergy's")
-    assert stem("moved") == stem("moving") == stem("moves")
-    assert stem("nuts") != stem("notes")
-
-
-def test_words_that_mean_nothing_alone_are_left_out_unless_there_are_no_others() -> None:
-    assert stems("Where is the cat of my sister?") == ["cat", "sister"]
-    assert stems("Who are you?") == stems("who are you")
-    assert stems("Who are you?") != []
 
 
 @given(st.text(max_size=200))

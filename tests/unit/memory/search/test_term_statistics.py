@@ -48,7 +48,7 @@ async def test_cubes_count_for_themselves(terms: TermStatistics) -> None:
 
 
 async def test_a_word_cannot_change_the_number_of_memories(terms: TermStatistics) -> None:
-    from memsched.memory.search.bm25 import stems
+    from memsched.lexicon import stems
 
     await terms.add(HOME, {"m1": [stems(f"{MEMORIES} #1 {MEMORIES * 3}"), []]})
 
