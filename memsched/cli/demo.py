@@ -38,7 +38,7 @@ def demo(
 
 
 def _perform(pace: float | None, workers: int, kill: bool, svg: Path | None, keep: Path | None) -> int:
-    from memsched.demo.pets.runner import PACE_SECONDS, Plan, run_demo
+    from memsched.demo.runner import PACE_SECONDS, Plan, run_demo
 
     return run_demo(Plan(workers, kill, PACE_SECONDS if pace is None else pace, svg, keep))
 

@@ -25,12 +25,12 @@ from support.processes import clean_environment
 from support.servers import server_programs
 
 from memsched import AsyncMemScheduler
-from memsched.demo.crew import Kill
+from memsched.demo import evidence as pets
+from memsched.demo.collect_evidence import gather
+from memsched.demo.conversation import ALICE, ALLERGY, BOB, NEW_HOME, OLD_HOME, PEANUT_BUTTER, TREAT, Turn
 from memsched.demo.handlers import write_result
-from memsched.demo.pets import evidence as pets
-from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, NEW_HOME, OLD_HOME, PEANUT_BUTTER, TREAT, Turn
-from memsched.demo.pets.gathering import gather
 from memsched.demo.transport.evidence import Evidence, Recovery
+from memsched.demo.worker_processes import Kill
 from memsched.settings import PREFIX
 
 COMMAND = [sys.executable, "-m", "memsched.cli", "demo"]

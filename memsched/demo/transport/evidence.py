@@ -13,8 +13,8 @@ from typing import Any
 from memsched.broker.client import Server
 from memsched.broker.keys import Lane
 from memsched.broker.scripting import as_texts
-from memsched.demo.crew import Kill
 from memsched.demo.handlers import PARENT
+from memsched.demo.worker_processes import Kill
 from memsched.messages import ScheduleMessageItem
 
 _PAGE = 1000

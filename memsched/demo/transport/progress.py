@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.text import Text
 
 from memsched.console.tables import status_view
-from memsched.demo.stage import Stage
+from memsched.demo.display import Stage
 from memsched.queue.status import Status
 
 _LINES_PER_RUN = 10

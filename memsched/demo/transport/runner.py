@@ -20,18 +20,19 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.console.output import as_text
 from memsched.console.tables import status_view
-from memsched.demo.crew import Crew, DemoFailed, Kill
+from memsched.console.terminal import as_text
+from memsched.demo.display import Stage
 from memsched.demo.handlers import COUNT_LABEL, LABEL
-from memsched.demo.stage import Stage
-from memsched.demo.transport.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
-from memsched.demo.transport.progress import Progress
-from memsched.demo.workplace import (
+from memsched.demo.sandbox import (
     EXIT_TOLD_TO_STOP,
     cancel_when_told,
     common_settings,
     environment_of,
     workplace,
 )
+from memsched.demo.transport.evidence import Evidence, in_words, read_counts, read_recoveries, read_runs
+from memsched.demo.transport.progress import Progress
+from memsched.demo.worker_processes import Crew, DemoFailed, Kill
 from memsched.embedded.teardown import end_servers
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.status import Counts, Status, read_status

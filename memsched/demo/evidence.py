@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from memsched.demo.crew import Kill
-from memsched.demo.pets.conversation import (
+from memsched.demo.conversation import (
     ALICE,
     ALLERGY,
     BOB,
@@ -24,6 +23,7 @@ from memsched.demo.pets.conversation import (
     WHERE,
     Turn,
 )
+from memsched.demo.worker_processes import Kill
 from memsched.messages import ScheduleMessageItem
 
 _GOOD, _BAD = "green", "bold red"

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from memsched.demo.crew import Kill
-from memsched.demo.pets.conversation import ALICE, ALLERGY, BOB, CUBES, MAX, PEANUT_BUTTER, TREAT, WHERE
-from memsched.demo.pets.evidence import Evidence, Found, Passage
+from memsched.demo.conversation import ALICE, ALLERGY, BOB, CUBES, MAX, PEANUT_BUTTER, TREAT, WHERE
+from memsched.demo.evidence import Evidence, Found, Passage
+from memsched.demo.worker_processes import Kill
 from memsched.errors import CubeForbidden, UnknownCube
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, memory_id_for

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from memsched.console.output import as_text
-from memsched.demo.crew import Crew, DemoFailed
-from memsched.demo.pets.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
-from memsched.demo.pets.evidence import Evidence, Ready, in_words
-from memsched.demo.pets.gathering import gather, remembered
-from memsched.demo.pets.watch import Watch
-from memsched.demo.stage import Stage
-from memsched.demo.workplace import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
+from memsched.console.terminal import as_text
+from memsched.demo.collect_evidence import gather, remembered
+from memsched.demo.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
+from memsched.demo.display import Stage
+from memsched.demo.evidence import Evidence, Ready, in_words
+from memsched.demo.monitor import Watch
+from memsched.demo.sandbox import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
+from memsched.demo.worker_processes import Crew, DemoFailed
 from memsched.embedded.teardown import end_servers
 from memsched.logs import configure_logs
 from memsched.memory.access.permissions import CubeRef

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from memsched.demo.crew import Crew, Kill
-from memsched.demo.pets.conversation import ALICE, CUBES, Turn
-from memsched.demo.pets.view import Place, View, described
-from memsched.demo.stage import Stage
-from memsched.memory.access.permissions import CubeRef
-from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
+from memsched.demo.conversation import ALICE, CUBES, Turn
+from memsched.demo.display import Stage
+from memsched.demo.view import Place, View, described
+from memsched.demo.worker_processes import Crew, Kill
+from memsched.memory.access.cubes import CubeRef
+from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem, TaskState
 from memsched.queue.status import Status
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import TaskState

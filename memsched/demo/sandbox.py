@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from memsched.demo.crew import DemoFailed
+from memsched.demo.worker_processes import DemoFailed
 from memsched.embedded.binary import BINARY_VARIABLE
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX
 
