@@ -245,10 +245,6 @@ class Settings(BaseSettings):
     )
     llm_output_price: float = Field(0.0, ge=0, description="Price of a million output tokens.")
 
-    # The demonstration (`memsched demo`, and the handlers of the compose file's default)
-    demo_folder: str = Field("", description="Where the demo's handlers write one file per message. Empty: nowhere.")
-    demo_sleep_seconds: float = Field(0.05, ge=0, description="Seconds that the demo's handlers take per message.")
-
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:

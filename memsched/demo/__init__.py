@@ -1,1 +1,1 @@
-"""`memsched demo`: messages, workers, one of them killed, and a report with evidence that nothing was lost."""
+"""`memsched demo`: several workers remember a conversation, one is killed, and evidence shows that nothing was lost."""

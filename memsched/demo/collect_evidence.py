@@ -1,4 +1,4 @@
-"""Asking the stores for the evidence, when the talk is over."""
+"""Collects the evidence from the stores, when the talk is over."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ _SEARCHES = 40
 _FOR_BOB = (MAX, TREAT, PEANUT_BUTTER, ALLERGY, WHERE)
 
 
-async def gather(scheduler: AsyncMemScheduler, evidence: Evidence, stored: set[str]) -> None:
-    """Fill in all that can be asked for. stored: the ids of messages that were remembered when their worker died."""
+async def collect_evidence(scheduler: AsyncMemScheduler, evidence: Evidence, stored: set[str]) -> None:
+    """Fill in all that can be asked for.
+
+    Args:
+        stored: the ids of messages that were remembered when their worker died.
+    """
     services = await scheduler.memory()
     memories: dict[str, Memory] = {}
     for user, cube in CUBES.items():

@@ -53,10 +53,13 @@ _COMPANY = ("a heron", "two anglers", "a ferryman", "a school class", "an otter"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One utterance. by: the user who says it, or the assistant; user: whose conversation it is.
+    """One utterance.
 
-    label: ``add`` for what is to be remembered, ``query`` for a question, ``answer`` for the assistant's answer to it.
-    settled: it is said when everything before it has been handled; it builds on that.
+    Args:
+        user: whose conversation it is.
+        by: who says it, if that is not the user.
+        label: ``add`` for what is to be remembered, ``query`` for a question, ``answer`` for the assistant's answer.
+        settled: it is said when everything before it has been handled; it builds on that.
     """
 
     user: str

@@ -1,4 +1,4 @@
-"""What people see of a demo: a live view on a terminal, plain lines anywhere else, and a picture for a page."""
+"""The demo's display: a live view on a terminal, plain lines anywhere else, and a picture for a page."""
 
 from __future__ import annotations
 
@@ -18,23 +18,19 @@ from rich.text import Text
 from memsched.console.output import as_text, console
 
 _DRAW_SECONDS = 0.1
-_PICTURE_LINES = 24
+_PICTURE_COLUMNS, _PICTURE_LINES = 100, 24
 
 Drawing = Callable[[Console], RenderableType]
 """Draws for a console: as wide and as high as that one is."""
 
 
-class Stage:
-    """Says what happens, and shows how far it is.
+class Display:
+    """Prints what happens, and draws how far it is."""
 
-    picture_columns: how wide the picture's terminal is.
-    """
-
-    def __init__(self, picture_columns: int = 100) -> None:
+    def __init__(self) -> None:
         self._console = console()
         self._started = time.monotonic()
         self._pictured: list[RenderableType] = []
-        self._columns = picture_columns
         self._stack = ExitStack()
         self._live: Live | None = None
         self._drawn = 0.0
@@ -73,15 +69,19 @@ class Stage:
             self._live.update(drawing(self._console), refresh=True)
 
     def keep_view(self, drawing: Drawing, *, shown: bool = False) -> None:
-        """This view is part of the picture. shown: it stays on the terminal as well, if there is one."""
+        """Put this view into the picture.
+
+        Args:
+            shown: it stays on the terminal as well, if there is one.
+        """
         # Drawn now: what it shows may have changed by the time of the picture.
-        self._pictured.append(Group("", drawing(_picture_console(self._columns)), *([] if shown else [""])))
+        self._pictured.append(Group("", drawing(_picture_console()), *([] if shown else [""])))
         if shown and self._live is not None:
             self._console.print(drawing(self._console))
 
     def draw_picture(self, file: Path, command: str) -> None:
         """Everything that is pictured, as an SVG of a terminal."""
-        recorder = _picture_console(self._columns)
+        recorder = _picture_console()
         recorder.print(Text.assemble(("$ ", "bold green"), command))
         for what in self._pictured:
             recorder.print(what)
@@ -90,10 +90,10 @@ class Stage:
         file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
 
 
-def _picture_console(columns: int) -> Console:
+def _picture_console() -> Console:
     return Console(
         record=True,
-        width=columns,
+        width=_PICTURE_COLUMNS,
         height=_PICTURE_LINES,
         file=io.StringIO(),
         force_terminal=True,

@@ -29,15 +29,19 @@ from memsched.messages import ScheduleMessageItem
 _GOOD, _BAD = "green", "bold red"
 _SHOWN = 3
 _LONGEST_TEXT = 32
-_HER, _HIM = NAMES[ALICE], NAMES[BOB]
+_ALICE, _BOB = NAMES[ALICE], NAMES[BOB]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A message that the killed worker held, and what became of it.
 
-    what: it says. worker: who finished it, "" if nobody did. started_ms, finished_ms: after the kill. stored: its
-    memories were in the store already when its worker died.
+    Args:
+        what: it says.
+        worker: who finished it, "" if nobody did.
+        started_ms: after the kill.
+        finished_ms: after the kill.
+        stored: its memories were in the store already when its worker died.
     """
 
     what: str
@@ -57,9 +61,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A working set around a question. before, after: its texts, best first, when the question was asked, and when it
-    had been taken into account. read_ms: how long the first took to read. renewed_ms: from the question to the second;
-    None if there was none.
+    """A working set around a question.
+
+    Args:
+        before: its texts, best first, when the question was asked.
+        after: the same when the question had been taken into account.
+        read_ms: how long the first took to read.
+        renewed_ms: from the question to the second; None if there was none.
     """
 
     before: Sequence[str] = ()
@@ -72,8 +80,11 @@ class Ready:
 class Evidence:
     """Everything that is known at the end.
 
-    said: by reference, what was to be remembered. sources: by reference, how many memories name it. texts: by
-    reference, what they say. by_user: the ids of each user's memories.
+    Args:
+        said: by reference, what was to be remembered.
+        sources: by reference, how many memories name it.
+        texts: by reference, what they say.
+        by_user: the ids of each user's memories.
     """
 
     said: Mapping[str, Turn]
@@ -126,8 +137,8 @@ class Evidence:
         return lines
 
     def _first(self) -> str:
-        crew = f"{self.workers} worker process{'es' * (self.workers != 1)}"
-        return f"{in_words(len(self.messages))} of {_HER} and {_HIM} in {self.seconds:.1f} s by {crew}"
+        processes = f"{self.workers} worker process{'es' * (self.workers != 1)}"
+        return f"{in_words(len(self.messages))} of {_ALICE} and {_BOB} in {self.seconds:.1f} s by {processes}"
 
     def _checks(self) -> Iterator[_Check]:
         yield self._remembered()
@@ -251,13 +262,13 @@ class Evidence:
 
     def _apart(self) -> _Check:
         hers = self.by_user.get(ALICE, set())
-        check = _Check(f"{_HIM} asked {len(self.others)} times for what {_HER} had said, and found nothing of hers")
+        check = _Check(f"{_BOB} asked {len(self.others)} times for what {_ALICE} had said, and found nothing of hers")
         for query, found in self.others.items():
             check.problems += [f"{query} found {each.text}" for each in found if each.memory_id in hers]
         if not self.others or not hers:
             check.problems.append("there was nothing to find")
         if not self.refused:
-            check.problems.append(f"her cube was not refused to {_HIM}")
+            check.problems.append(f"her cube was not refused to {_BOB}")
         return check
 
 

@@ -11,16 +11,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from memsched.console.terminal import as_text
-from memsched.demo.collect_evidence import gather, remembered
+from memsched.demo.collect_evidence import collect_evidence, remembered
 from memsched.demo.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
-from memsched.demo.display import Stage
+from memsched.demo.display import Display
 from memsched.demo.evidence import Evidence, Ready, in_words
-from memsched.demo.monitor import Watch
-from memsched.demo.sandbox import EXIT_TOLD_TO_STOP, cancel_when_told, common_settings, environment_of, workplace
-from memsched.demo.worker_processes import Crew, DemoFailed
+from memsched.demo.monitor import Monitor
+from memsched.demo.sandbox import EXIT_TOLD_TO_STOP, cancel_on_signals, environment_of, sandbox, sandbox_settings
+from memsched.demo.worker_processes import DemoFailed, WorkerProcesses
 from memsched.embedded.teardown import end_servers
 from memsched.logs import configure_logs
 from memsched.memory.access.permissions import CubeRef
@@ -32,7 +32,6 @@ from memsched.tiers.hot_state import HotState
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
 
-PACE_SECONDS = 0.5
 _BATCH = 4
 """Messages in one handler call: small, so that a burst lasts long enough to be interrupted."""
 _WORKING_SET = 12
@@ -47,13 +46,17 @@ _POLL_SECONDS = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be shown. pace: seconds between two utterances; svg: where a picture of it goes; keep: the folder to
-    work in, if it is to stay.
+    """What is to be shown.
+
+    Args:
+        pace: seconds between two utterances.
+        svg: where a picture of it goes.
+        keep: the folder to work in, if it is to stay.
     """
 
     workers: int = 3
     kill: bool = True
-    pace: float = PACE_SECONDS
+    pace: float = 0.5
     svg: Path | None = None
     keep: Path | None = None
 
@@ -68,41 +71,45 @@ class Plan:
 
 
 def run_demo(plan: Plan) -> int:
-    """Perform it; gives 0 if all that the report claims holds, 1 otherwise."""
-    stage = Stage()
-    with workplace(plan.keep) as folder:
+    """Perform it; returns 0 if all that the report claims holds, 1 otherwise."""
+    display = Display()
+    with sandbox(plan.keep) as folder:
         try:
-            with stage, (folder / "demo.log").open("w", encoding="utf-8") as log:
-                evidence = asyncio.run(_perform(plan, folder, stage, log))
+            with display, (folder / "demo.log").open("w", encoding="utf-8") as log:
+                evidence = asyncio.run(_perform(plan, folder, display, log))
         except asyncio.CancelledError:
             return EXIT_TOLD_TO_STOP
-        stage.show("")
+        display.show("")
         for line, style in evidence.report():
-            stage.show(as_text(line, style))
+            display.show(as_text(line, style))
         if plan.svg is not None:
-            stage.draw_picture(plan.svg, plan.command)
+            display.draw_picture(plan.svg, plan.command)
         if plan.keep is not None:
-            stage.show(as_text(f"all of it is kept in {folder}", "dim"))
+            display.show(as_text(f"all of it is kept in {folder}", "dim"))
     return 1 if evidence.problems else 0
 
 
-async def _perform(plan: Plan, folder: Path, stage: Stage, log: TextIO) -> Evidence:
-    """Open the servers, let them talk, and gather the evidence; leaves no process behind, whatever happens."""
-    cancel_when_told()
-    given = _given(plan, folder)
+async def _perform(plan: Plan, folder: Path, display: Display, log: TextIO) -> Evidence:
+    """Open the servers, let them talk, and collect the evidence; leaves no process behind, whatever happens."""
+    cancel_on_signals()
+    given = sandbox_settings(folder) | {
+        "processes": plan.workers,
+        "batch_size": _BATCH,
+        "working_set_size": _WORKING_SET,
+    }
     settings = Settings.model_construct(**given)
     configure_logs(settings, log)
     scheduler = AsyncMemScheduler(settings)
-    crew = Crew(folder, environment_of(given))
+    workers = WorkerProcesses(folder, environment_of(given))
     try:
         try:
-            play = Play(plan, scheduler, crew, stage)
+            talk = Talk(plan, scheduler, workers, display)
             finished = False
             try:
-                evidence = await play.run()
+                evidence = await talk.run()
                 finished = True
             finally:
-                exit_code = await crew.stop(hurry=not finished)
+                exit_code = await workers.stop(hurry=not finished)
             evidence.exit_code = exit_code
             return evidence
         finally:
@@ -111,23 +118,19 @@ async def _perform(plan: Plan, folder: Path, stage: Stage, log: TextIO) -> Evide
         await asyncio.to_thread(end_servers, folder / "server")
 
 
-def _given(plan: Plan, folder: Path) -> dict[str, Any]:
-    return common_settings(folder, plan.workers) | {"batch_size": _BATCH, "working_set_size": _WORKING_SET}
-
-
-class Play:
+class Talk:
     """The part of the demo in which they talk."""
 
-    def __init__(self, plan: Plan, scheduler: AsyncMemScheduler, crew: Crew, stage: Stage) -> None:
+    def __init__(self, plan: Plan, scheduler: AsyncMemScheduler, workers: WorkerProcesses, display: Display) -> None:
         self._plan = plan
         self._scheduler = scheduler
-        self._crew = crew
-        self._stage = stage
-        self._watch: Watch
+        self._workers = workers
+        self._display = display
+        self._monitor: Monitor
         self._services: MemoryServices
         self._said: dict[str, Turn] = {}
         self._due = 0.0
-        self._evidence = Evidence(self._said, plan.workers, crew.name, plan.kill)
+        self._evidence = Evidence(self._said, plan.workers, workers.name, plan.kill)
 
     async def run(self) -> Evidence:
         """Until everything said has been handled, or the demo's patience is over."""
@@ -143,52 +146,52 @@ class Play:
             else:
                 await self._say(turn)
         await self._settle()
-        status = self._watch.status.total
+        status = self._monitor.status.total
         evidence.seconds = time.monotonic() - began
         evidence.unfinished, evidence.dead = status.backlog, status.dead
-        await self._watch.keep(shown=True)
-        await gather(self._scheduler, evidence, stored)
+        await self._monitor.keep(shown=True)
+        await collect_evidence(self._scheduler, evidence, stored)
         return evidence
 
     async def _open(self) -> None:
         """Servers, cubes, and workers that are up."""
         await self._scheduler.server()
-        await self._crew.start()
+        await self._workers.start()
         self._services = await self._scheduler.memory()
         await self._services.store.open()
         for user, cube in CUBES.items():
             await self._services.cubes.create_user(user, NAMES[user])
             await self._services.cubes.register(user, cube)
-        self._watch = Watch(self._scheduler, self._services, self._crew, self._stage)
-        self._watch.tell("Redis server and vector process are up")
-        if not await self._watch.until(self._all_are_up, _START_SECONDS):
+        self._monitor = Monitor(self._scheduler, self._services, self._workers, self._display)
+        self._monitor.announce("Redis server and vector process are up")
+        if not await self._monitor.until(self._all_are_up, _START_SECONDS):
             raise DemoFailed(f"Not all workers were up after {_START_SECONDS:g} s.")
 
     def _all_are_up(self) -> bool:
-        return sum(worker.alive for worker in self._watch.status.workers) >= self._plan.workers
+        return sum(worker.alive for worker in self._monitor.status.workers) >= self._plan.workers
 
     # -- the talk ------------------------------------------------------------------------------------------------
 
     async def _say(self, turn: Turn) -> None:
         if turn.settled:
             await self._settle()
-        await self._watch.pause(self._due)
+        await self._monitor.pause(self._due)
         self._due = time.monotonic() + self._plan.pace
         await self._submit([turn])
-        self._watch.hear(turn)
-        await self._watch.look()
+        self._monitor.show_turn(turn)
+        await self._monitor.look()
 
     async def _ask(self, question: Turn) -> Ready:
         """Say it when all before it has been handled, and see how the working set follows."""
         ref = CubeRef(question.user, CUBES[question.user])
         await self._settle()
-        await self._watch.pause(self._due)
+        await self._monitor.pause(self._due)
         self._due = time.monotonic() + self._plan.pace
         began = time.perf_counter()
         before = await self._scheduler.working_set(ref.user_id, ref.mem_cube_id)
         asked = time.perf_counter()
         await self._submit([question])
-        self._watch.hear(question)
+        self._monitor.show_turn(question)
         state, renewed_ms = HotState(), None
         while renewed_ms is None and time.perf_counter() - asked < _PATIENCE_SECONDS:
             # The talk and the working set that follows from it are written in one step.
@@ -197,7 +200,7 @@ class Play:
                 renewed_ms = (time.perf_counter() - asked) * 1000
             else:
                 await asyncio.sleep(_POLL_SECONDS)
-        await self._watch.look()
+        await self._monitor.look()
         return Ready(
             [each.text for each in before],
             [each.text for each in state.working_set],
@@ -217,45 +220,50 @@ class Play:
 
     async def _settle(self) -> None:
         """Until all that was said has been handled; what was not after a while is for the report."""
-        await self._watch.until(lambda: not self._watch.status.total.backlog, _PATIENCE_SECONDS)
-        await self._watch.look(at_once=True)
+        await self._monitor.until(lambda: not self._monitor.status.total.backlog, _PATIENCE_SECONDS)
+        await self._monitor.look(at_once=True)
 
     # -- the kill ------------------------------------------------------------------------------------------------
 
     async def _burst(self) -> set[str]:
-        """Bob's diary comes in at once, and a worker dies over it; gives the ids of the messages that it had remembered
-        and not reported yet.
+        """Bob's diary comes in at once, and a worker dies over it.
+
+        Returns the ids of the messages that it had remembered and not reported yet.
         """
         stored: set[str] = set()
         entries = diary(_DIARY_ENTRIES * _BURSTS)
         for burst in range(_BURSTS):
             some = entries[burst * _DIARY_ENTRIES : (burst + 1) * _DIARY_ENTRIES]
             await self._submit(some)
-            self._watch.tell(f"{NAMES[BOB]} hands in {len(some)} entries of his diary", "magenta")
+            self._monitor.announce(f"{NAMES[BOB]} hands in {len(some)} entries of his diary", "magenta")
             if not self._plan.kill or await self._kill(stored, picky=burst < _BURSTS - 1):
                 break
         return stored
 
     async def _kill(self, stored: set[str], *, picky: bool) -> bool:
-        """Kill a worker while there is work; picky: only one that had remembered something and not reported it."""
+        """Kill a worker while there is work. Returns whether one was.
+
+        Args:
+            picky: only one that had remembered something and not reported it.
+        """
 
         async def suits(held: Sequence[ScheduleMessageItem]) -> bool:
             stored.clear()
             stored.update(await remembered(self._services, held))
             return bool(stored) or not picky
 
-        watch, kill = self._watch, None
+        monitor, kill = self._monitor, None
         server = await self._scheduler.server()
         while kill is None:
-            await watch.look()
-            if not watch.status.total.backlog:
+            await monitor.look()
+            if not monitor.status.total.backlog:
                 return False
-            lanes = [lane for label in watch.status.labels for lane in self._scheduler.keys.lanes_of(label)]
-            kill = await self._crew.kill_one(server, lanes, watch.status, len(self._evidence.messages), suits)
+            lanes = [lane for label in monitor.status.labels for lane in self._scheduler.keys.lanes_of(label)]
+            kill = await self._workers.kill_one(server, lanes, monitor.status, suits)
         self._evidence.kill = kill
-        await watch.until(lambda: bool(watch.status.total.orphaned), _ORPHANS_SECONDS, every=0.0)
-        watch.tell_of(
-            kill, f"{self._crew.name(kill.worker_id)} killed with SIGKILL; it held {in_words(len(kill.held))}"
+        await monitor.until(lambda: bool(monitor.status.total.orphaned), _ORPHANS_SECONDS, every=0.0)
+        monitor.announce_kill(
+            kill, f"{self._workers.name(kill.worker_id)} killed with SIGKILL; it held {in_words(len(kill.held))}"
         )
-        await watch.keep()
+        await monitor.keep()
         return True

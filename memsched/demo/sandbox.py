@@ -1,4 +1,4 @@
-"""Where a demo works: a folder with servers of its own, and settings that nothing on this machine has a say in."""
+"""A sandbox for the demo: a folder, servers of its own, and settings that nothing on this machine has a say in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXIT_TOLD_TO_STOP = 128 + signal.SIGTERM
 
 
 @contextmanager
-def workplace(keep: Path | None) -> Iterator[Path]:
+def sandbox(keep: Path | None) -> Iterator[Path]:
     """A temporary folder, or one that stays. Raises DemoFailed when there is something in that already."""
     if keep is None:
         folder = Path(tempfile.mkdtemp(prefix="memsched-demo-"))
@@ -36,7 +36,7 @@ def workplace(keep: Path | None) -> Iterator[Path]:
     yield folder
 
 
-def cancel_when_told() -> None:
+def cancel_on_signals() -> None:
     """SIGTERM and SIGHUP end this task as Ctrl-C does: in order, with everything stopped that it started."""
     task = asyncio.current_task()
     assert task is not None
@@ -44,11 +44,10 @@ def cancel_when_told() -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
-def common_settings(folder: Path, workers: int) -> dict[str, Any]:
-    """What all demos set, by the names of settings."""
+def sandbox_settings(folder: Path) -> dict[str, Any]:
+    """Everything in this folder, and a death is noticed soon; by the names of settings."""
     return {
         "redis_url": f"embedded://{folder / 'server'}",
-        "processes": workers,
         "beat_seconds": 0.25,
         "grace_seconds": 5.0,
         "liveness_dir": str(folder / "live"),

@@ -33,8 +33,8 @@ _SPEAKERS = {ALICE: "bold cyan", BOB: "bold magenta", ASSISTANT: "bold blue"}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One of the crew: its short name, and whether it lives."""
+class WorkerState:
+    """One worker process: its short name, and whether it lives."""
 
     name: str
     lives: bool
@@ -45,7 +45,7 @@ class View:
     """What there is to be seen; ``draw`` it for a console."""
 
     counts: Counts = field(default_factory=Counts)
-    workers: Sequence[Place] = ()
+    workers: Sequence[WorkerState] = ()
     memories: dict[str, int] = field(default_factory=dict)
     """Numbers of memories, by what they are called."""
     news: Text = field(default_factory=Text)
@@ -54,20 +54,24 @@ class View:
     _came: dict[str, float] = field(default_factory=dict)
     _corrected: dict[str, tuple[WorkingMemory, float]] = field(default_factory=dict)
 
-    def say(self, turn: Turn) -> None:
+    def add_turn(self, turn: Turn) -> None:
         self._said.append(described(turn))
 
-    def tell(self, news: str, style: str = "") -> None:
+    def set_news(self, news: str, style: str = "") -> None:
         """The line at the bottom."""
         self.news = as_text(news, style)
 
-    def left(self, working_set: Sequence[WorkingMemory]) -> list[WorkingMemory]:
+    def gone_from(self, working_set: Sequence[WorkingMemory]) -> list[WorkingMemory]:
         """Those that are shown, and are not in this working set."""
         there = {each.memory_id for each in working_set}
         return [each for each in self._set if each.memory_id not in there]
 
     def set_working_set(self, working_set: Sequence[WorkingMemory], corrected: Sequence[WorkingMemory] = ()) -> None:
-        """corrected: those that are gone from it because a newer memory says otherwise."""
+        """Show this one from now on.
+
+        Args:
+            corrected: those that are gone from it because a newer memory says otherwise.
+        """
         now, before = time.monotonic(), {each.memory_id for each in self._set}
         self._came = {
             each.memory_id: now if each.memory_id not in before else self._came.get(each.memory_id, 0.0)
@@ -85,7 +89,7 @@ class View:
             _panel("the talk", self._talk(console, left - 4, lines), left, lines),
             _panel(f"working set of {NAMES[ALICE]}", self._working_set(width - left - 4, lines), width - left, lines),
         )
-        return Group(panels, self._numbers(), self._crew(), self.news)
+        return Group(panels, self._numbers(), self._worker_states(), self.news)
 
     def _talk(self, console: Console, width: int, lines: int) -> list[Text]:
         wrapped: list[Text] = []
@@ -123,7 +127,7 @@ class View:
         table.add_row(*cells)
         return table
 
-    def _crew(self) -> Text:
+    def _worker_states(self) -> Text:
         line = Text(overflow="ellipsis", no_wrap=True)
         for worker in self.workers:
             line.append("● " if worker.lives else "✗ ", style="green" if worker.lives else "bold red")
@@ -168,5 +172,5 @@ def _memory(memory: WorkingMemory, new: bool) -> Text:
 
 
 def _said(memory: WorkingMemory) -> str:
-    """With who said it, if that was not she whose memories they are."""
+    """With who said it, if that was not the one whose memories they are."""
     return memory.text if memory.speaker == NAMES[ALICE] else memory.said

@@ -1,4 +1,7 @@
-"""The demo's worker processes: under the same supervisor as everywhere, with their logs in one file."""
+"""The demo's worker processes: under the same supervisor as everywhere, with their logs in one file.
+
+``python -m memsched.demo.worker_processes`` is that supervisor, for as long as the demo that started it is there.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ from pathlib import Path
 from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, Lane
 from memsched.errors import MemschedError
+from memsched.logs import configure_logs
 from memsched.messages import ScheduleMessageItem
+from memsched.process import die_with_parent
 from memsched.queue.delivery import Delivery, read_entry
 from memsched.queue.status import Status
 from memsched.queue.workers import WorkerInfo
+from memsched.settings import Settings
+from memsched.worker.supervisor import run_supervisor
 
 _ON_ITS_WAY_SECONDS = 0.03
 """For what a worker had sent before it was stopped to arrive at the server, on the same machine."""
@@ -32,18 +39,19 @@ class DemoFailed(MemschedError):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One worker's end: whose, when (time.time()), how many messages were done, and which ones it held."""
+    """One worker's SIGKILL: whose, when (time.time()), and which messages it held."""
 
     worker_id: str
     at: float
-    done: int
     held: tuple[ScheduleMessageItem, ...]
 
 
-class Crew:
-    """Starts the workers, gives each a short name, kills one, stops them all.
+class WorkerProcesses:
+    """A supervisor process with its workers: starts them, gives each a short name, kills one, stops them all.
 
-    environment: all that the processes need; they run in ``folder``, where no .env is.
+    Args:
+        folder: where they run, and no .env is.
+        environment: all that the processes need.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
@@ -58,7 +66,7 @@ class Crew:
             self._supervisor = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "memsched.demo.workers",
+                __name__,
                 cwd=self._folder,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -83,8 +91,8 @@ class Crew:
         """``worker 1``, ``worker 2``, ...: in the order of their start."""
         return self._names.setdefault(worker_id, f"worker {len(self._names) + 1}")
 
-    def introduce(self, workers: list[WorkerInfo]) -> list[str]:
-        """Name the workers that are new; gives the new names."""
+    def name_new(self, workers: list[WorkerInfo]) -> list[str]:
+        """Name the workers that are new. Returns the new names."""
         new = [worker.worker_id for worker in workers if worker.worker_id not in self._names]
         # The supervisor's place is the end of the id: those that start together are always named in one order.
         return [self.name(worker_id) for worker_id in sorted(new, key=lambda new_id: new_id.rpartition("-")[2])]
@@ -94,7 +102,6 @@ class Crew:
         server: Server,
         lanes: Sequence[Lane],
         status: Status,
-        done: int,
         suits: Callable[[Sequence[ScheduleMessageItem]], Awaitable[bool]],
     ) -> Kill | None:
         """SIGKILL the worker that holds most of these lanes, if what it holds suits; None if it does not.
@@ -119,13 +126,13 @@ class Crew:
                 return None
             os.kill(pid, signal.SIGKILL)
             killed = True
-            return Kill(victim.worker_id, time.time(), done, tuple(held))
+            return Kill(victim.worker_id, time.time(), tuple(held))
         finally:
             if not killed:
                 os.kill(pid, signal.SIGCONT)
 
     async def stop(self, *, hurry: bool) -> int:
-        """Let them finish what runs (or not, in a hurry); gives the supervisor's exit code."""
+        """Let them finish what runs (or not, in a hurry). Returns the supervisor's exit code."""
         process = self._supervisor
         if process is None:
             return 0
@@ -148,3 +155,10 @@ async def _held(server: Server, lane: Lane, worker_id: str) -> list[ScheduleMess
             if isinstance(entry, Delivery):
                 held.append(entry.message)
     return held
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    settings = Settings.load()
+    configure_logs(settings, worker="supervisor")
+    sys.exit(run_supervisor(settings, {}))

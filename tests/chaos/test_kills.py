@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from support.conditions import until
 from support.crew import Crew
-from support.messages import messages
+from support.messages import message, messages
 from support.outcome import all_finished, assert_nothing_lost_and_nothing_twice, effect_count, effects
 from support.servers import RedisServer
 from support.truth import watched
@@ -69,6 +74,38 @@ async def test_workers_killed_at_random_moments_lose_nothing_and_count_nothing_t
 
     assert killer.killed >= 3
     assert await assert_nothing_lost_and_nothing_twice(crew, client, scheduler, sent) == set()
+
+
+async def test_what_a_killed_worker_had_done_and_not_reported_runs_again_elsewhere_and_counts_once(
+    make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    # given a worker that has done the first message of a call, and is still at work on the second one
+    crew, gate = make_crew(), tmp_path / "gate"
+    supervisor = crew.supervise(3)
+    await until(lambda: len(crew.workers()) == 3)
+    sent = [message("first"), message("second", info={"gate": str(gate)})]
+    await scheduler.submit_messages(sent)
+    (done,) = await until(lambda: crew.record.lines("done"), "the first message to be done")
+    (victim,) = [row["worker"] for row in crew.said("worker.started") if row["pid"] == done.pid]
+    assert effects(own_redis.client) == {}
+
+    # when it dies
+    killed = time.time()
+    os.kill(done.pid, signal.SIGKILL)
+    await until(lambda: max(crew.record.runs().values()) == 2, "another to go on")
+    gate.touch()
+    await all_finished(scheduler)
+    supervisor.terminate()
+
+    # then both are in other hands soon, the first one has run twice, and neither counts twice
+    assert await assert_nothing_lost_and_nothing_twice(crew, own_redis.client, scheduler, sent) == set()
+    assert len({line.pid for line in crew.record.lines("done") if line.item_id == sent[0].item_id}) == 2
+    recovered = crew.said("message.recovered")
+    assert {row["item_id"] for row in recovered} == {item.item_id for item in sent}
+    assert {row["previous_owner"] for row in recovered} == {victim}
+    assert victim not in {row["worker"] for row in recovered}
+    assert max(datetime.fromisoformat(row["timestamp"]).timestamp() for row in recovered) < killed + 10
+    assert supervisor.wait() == 0
 
 
 async def test_after_all_workers_were_killed_new_ones_go_on(

@@ -34,10 +34,8 @@ WORKERS = 3
 KILL_AFTER = 30  # messages handled; the other 70 are waiting or running then
 GRACE_SECONDS = 12
 SETTINGS = {
-    "MEMSCHED_APP": "memsched.demo.handlers:handlers",
+    "MEMSCHED_APP": "file_handlers:handlers",
     "MEMSCHED_MEMORY": "false",  # no Qdrant is there, only a container in its place
-    "MEMSCHED_DEMO_FOLDER": "/e2e/results",
-    "MEMSCHED_DEMO_SLEEP_SECONDS": "0.5",
     "MEMSCHED_GRACE_SECONDS": str(GRACE_SECONDS),
     "MEMSCHED_BATCH_SIZE": "1",  # a call, and so a file, for every message
     "MEMSCHED_MIN_IDLE_MS": "3000",
@@ -136,6 +134,8 @@ def deployment(docker: Docker, images: BaseImages) -> Iterator[Deployment]:
     deployed = Deployment(docker, images, folder)
     deployed.results.mkdir()
     deployed.results.chmod(0o777)  # the workers are not root, and not us
+    handlers = shutil.copyfile(Path(__file__).with_name("file_handlers.py"), folder / "file_handlers.py")
+    handlers.chmod(0o644)
     settings = {
         **SETTINGS,
         "PYTHON_IMAGE": images.python,

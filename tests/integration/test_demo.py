@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,17 @@ import psutil
 import pytest
 from support.conditions import wait_until
 from support.memory import idle
-from support.messages import message
 from support.processes import clean_environment
 from support.servers import server_programs
 
 from memsched import AsyncMemScheduler
-from memsched.demo import evidence as pets
-from memsched.demo.collect_evidence import gather
+from memsched.demo.collect_evidence import collect_evidence
 from memsched.demo.conversation import ALICE, ALLERGY, BOB, NEW_HOME, OLD_HOME, PEANUT_BUTTER, TREAT, Turn
-from memsched.demo.handlers import write_result
-from memsched.demo.transport.evidence import Evidence, Recovery
+from memsched.demo.evidence import Evidence, Found, Passage, Ready
 from memsched.demo.worker_processes import Kill
 from memsched.settings import PREFIX
 
 COMMAND = [sys.executable, "-m", "memsched.cli", "demo"]
-TRANSPORT = [*COMMAND, "--transport"]
 needs_vectors = pytest.mark.skipif(find_spec("qdrant_edge") is None, reason="qdrant-edge-py is not installed")
 needs_a_server = pytest.mark.skipif(not server_programs(), reason="no Redis or Valkey server on this machine")
 
@@ -64,10 +59,10 @@ def environment(**more: str) -> dict[str, str]:
     return clean_environment(COLUMNS="200", **more)  # no line is broken
 
 
-def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
+def begin(folder: Path) -> subprocess.Popen[str]:
     """A demo that runs, with its workers up and something for them to do."""
     process = subprocess.Popen(
-        [*COMMAND, "--keep", str(folder), *words],
+        [*COMMAND, "--keep", str(folder)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -75,7 +70,7 @@ def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "submitted" in line or "Alice: " in line:
+        if "Alice: " in line:
             return process
     raise AssertionError(process.communicate()[1])
 
@@ -85,7 +80,8 @@ def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
 def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     # A developer's own settings are for real work.
-    own = {f"{PREFIX}REDIS_URL": "redis://nowhere", f"{PREFIX}QDRANT_URL": "http://nowhere", f"{PREFIX}MEMORY": "false"}
+    real = {"REDIS_URL": "redis://nowhere", "QDRANT_URL": "http://nowhere", "MEMORY": "false", "PARTITIONS": "3"}
+    own = {PREFIX + name: value for name, value in real.items()}
 
     started = time.monotonic()
     done = subprocess.run(
@@ -121,58 +117,10 @@ def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path
 
 
 @needs_a_server
-def test_of_the_transport_nothing_is_lost_and_nothing_counted_twice_though_a_worker_is_killed(
-    folder: Path, tmp_path: Path
-) -> None:
-    picture = tmp_path / "demo.svg"
-    # A developer's own settings are for real work.
-    own = {f"{PREFIX}REDIS_URL": "redis://nowhere", f"{PREFIX}PARTITIONS": "3", f"{PREFIX}MAX_CRASHES": "1"}
-
-    started = time.monotonic()
-    done = subprocess.run(
-        [*TRANSPORT, "--messages", "40", "--keep", str(folder), "--svg", str(picture)],
-        env=environment(**own),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    seconds = time.monotonic() - started
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert seconds < 60
-    assert "40 of 40 done" in done.stdout
-    assert "none lost: 40 messages left a file" in done.stdout
-    assert "none counted twice: 40 counts for 40 messages" in done.stdout
-    recovered = re.findall(r"message \d+ of (?:alice|bob) +(worker \d) → (worker \d) +(\d+) ms after", done.stdout)
-    (victim,) = set(re.findall(r"(worker \d) was killed \(SIGKILL\)", done.stdout))
-    assert recovered
-    assert {owner for owner, _, _ in recovered} == {victim}
-    assert victim not in {heir for _, heir, _ in recovered}
-    assert max(int(ms) for _, _, ms in recovered) < 10_000
-    assert processes_in(folder) == []
-    assert len({json.loads(file.read_text())["item_id"] for file in (folder / "results").iterdir()}) == 40
-
-    drawn = picture.read_text()
-    for word in ("orphaned", "SIGKILL", "lost:", "twice:"):
-        assert word in drawn
-    for private in ("@font-face", str(folder), socket.gethostname() + "-"):
-        assert private not in drawn
-
-
-@needs_a_server
 @needs_vectors
-@pytest.mark.parametrize(
-    ("words", "number", "code"),
-    [
-        ((), signal.SIGINT, 130),
-        ((), signal.SIGTERM, 143),
-        (("--transport", "--messages", "5000"), signal.SIGINT, 130),
-    ],
-)
-def test_an_interrupted_demo_leaves_no_process_behind(
-    folder: Path, words: Sequence[str], number: int, code: int
-) -> None:
-    process = begin(folder, *words)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int, code: int) -> None:
+    process = begin(folder)
     assert len(processes_in(folder)) > 4
 
     process.send_signal(number)
@@ -209,85 +157,35 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
 
 
 def evidence() -> Evidence:
-    """Of three messages, all of which were handled; the killed worker had finished one and held two."""
-    messages = [message(f"message {number}") for number in range(3)]
-    ids = [item.item_id for item in messages]
-    found = Evidence(messages, 1.0, 3, {"w-0": "worker 1", "w-1": "worker 2"}.__getitem__, kill_wanted=True)
-    found.kill = Kill("w-0", 1000.0, 1, (messages[0], messages[1]))
-    found.recoveries = [Recovery(ids[0], "w-0", "w-1", 12.0), Recovery(ids[1], "w-0", "w-1", 13.0)]
-    found.counted = Counter(ids)
-    found.runs = Counter([*ids, ids[0]])
-    return found
-
-
-def test_a_message_that_ran_twice_and_counted_once_is_as_it_should_be() -> None:
-    found = evidence()
-
-    assert found.problems == []
-    said = [line for line, _ in found.report()]
-    assert said[0] == "3 of 3 done in 1.0 s by 3 worker processes"
-    assert "  message 0 of alice  worker 1 → worker 2     12 ms after the kill" in said
-    assert any(line.startswith("1 ran twice, counted once") for line in said)
-
-
-def test_whatever_went_wrong_is_said() -> None:
-    found = evidence()
-    first, second, _ = (item.item_id for item in found.messages)
-    found.runs = Counter([first, second, "a stranger"])
-    found.counted = Counter([first, first, second])
-    found.recoveries = []
-    found.dead, found.unfinished, found.exit_code = 1, 2, 3
-
-    said = "\n".join(line for line, _ in found.report())
-
-    for problem in (
-        "2 not finished in time",
-        "1 lost",
-        "1 not counted",
-        "1 counted twice",
-        "1 that nobody submitted",
-        "1 in the dead letters",
-        "exit code 3",
-        "nothing that the killed worker held",
-    ):
-        assert f"WRONG: {problem}" in said or problem in said
-    assert len(found.problems) == 8
-    assert "none lost" not in said
-
-
-def test_a_demo_in_which_nobody_could_be_killed_has_shown_nothing() -> None:
-    found, talk = evidence(), talk_evidence()
-    found.kill = talk.kill = None
-
-    assert found.problems == talk.problems == ["no worker was killed: none held a message in time"]
-
-
-# -- the evidence of the talk ------------------------------------------------------------------------------------
-
-
-def talk_evidence() -> pets.Evidence:
     """Of two utterances, all as it should be; the killed worker had remembered one and not reported it."""
     said = {"a": Turn(ALICE, "one"), "b": Turn(BOB, "two")}
     messages = [turn.message(reference) for reference, turn in said.items()]
-    found = pets.Evidence(said, 3, {"w-0": "worker 1", "w-1": "worker 2"}.__getitem__, kill_wanted=True)
+    found = Evidence(said, 3, {"w-0": "worker 1", "w-1": "worker 2"}.__getitem__, kill_wanted=True)
     found.messages, found.done = messages, 2
     found.sources = Counter(list(said))
     found.texts = {reference: turn.text for reference, turn in said.items()}
     found.by_user = {ALICE: {"1"}, BOB: {"2"}}
     found.replaced = {OLD_HOME: NEW_HOME}
-    found.kill = Kill("w-0", 1000.0, 1, tuple(messages))
+    found.kill = Kill("w-0", 1000.0, tuple(messages))
     found.passages = [
-        pets.Passage("one", "w-1", 10.0, 20.0, stored=True),
-        pets.Passage("two", "w-1", 11.0, 21.0, stored=False),
+        Passage("one", "w-1", 10.0, 20.0, stored=True),
+        Passage("two", "w-1", 11.0, 21.0, stored=False),
     ]
-    found.where = [pets.Found(NEW_HOME, "3")]
-    found.ready = pets.Ready([PEANUT_BUTTER], [PEANUT_BUTTER, ALLERGY], 0.4, 14.0)
-    found.others, found.refused = {"What of Max?": [pets.Found("two", "2")]}, True
+    found.where = [Found(NEW_HOME, "3")]
+    found.ready = Ready([PEANUT_BUTTER], [PEANUT_BUTTER, ALLERGY], 0.4, 14.0)
+    found.others, found.refused = {"What of Max?": [Found("two", "2")]}, True
     return found
 
 
+def test_a_demo_in_which_nobody_could_be_killed_has_shown_nothing() -> None:
+    found = evidence()
+    found.kill = None
+
+    assert found.problems == ["no worker was killed: none held a message in time"]
+
+
 def test_a_talk_that_is_remembered_as_it_should_be_has_no_problems() -> None:
-    found = talk_evidence()
+    found = evidence()
 
     assert found.problems == []
     said = [line for line, _ in found.report()]
@@ -302,8 +200,8 @@ def test_a_talk_that_is_remembered_as_it_should_be_has_no_problems() -> None:
 
 
 def test_of_many_recovered_messages_the_first_ones_and_the_last_are_named() -> None:
-    found = talk_evidence()
-    found.passages = [pets.Passage(f"entry {n} " + "x" * 100, "w-1", 1.0, 10.0 * n, stored=False) for n in range(40)]
+    found = evidence()
+    found.passages = [Passage(f"entry {n} " + "x" * 100, "w-1", 1.0, 10.0 * n, stored=False) for n in range(40)]
 
     report = found.report()
 
@@ -321,16 +219,16 @@ def test_of_many_recovered_messages_the_first_ones_and_the_last_are_named() -> N
         ({"texts": {"a": "one", "b": "too"}}, "1 say something else, such as: two"),
         ({"by_user": {ALICE: {"1", "3"}, BOB: {"2"}}}, "3 memories for 2 utterances"),
         ({"passages": []}, "nothing that it held was taken over by another"),
-        ({"passages": [pets.Passage("one", "w-1", 1.0, 2.0, stored=False)]}, "1 of them were not finished"),
-        ({"where": [pets.Found(OLD_HOME, "4")]}, "the correction is not what is found first"),
+        ({"passages": [Passage("one", "w-1", 1.0, 2.0, stored=False)]}, "1 of them were not finished"),
+        ({"where": [Found(OLD_HOME, "4")]}, "the correction is not what is found first"),
         ({"replaced": {}}, "what was corrected is not that, and that alone: {}"),
-        ({"ready": pets.Ready([], [PEANUT_BUTTER], 1.0, 1.0)}, f"not in it: {ALLERGY}"),
-        ({"ready": pets.Ready([], [PEANUT_BUTTER, ALLERGY])}, "it was not brought up to date with the question"),
+        ({"ready": Ready([], [PEANUT_BUTTER], 1.0, 1.0)}, f"not in it: {ALLERGY}"),
+        ({"ready": Ready([], [PEANUT_BUTTER, ALLERGY])}, "it was not brought up to date with the question"),
         (
-            {"ready": pets.Ready([], [PEANUT_BUTTER, ALLERGY, OLD_HOME], 1.0, 1.0)},
+            {"ready": Ready([], [PEANUT_BUTTER, ALLERGY, OLD_HOME], 1.0, 1.0)},
             f"still in it, though corrected: {OLD_HOME}",
         ),
-        ({"others": {"Max?": [pets.Found("one", "1")]}}, "Max? found one"),
+        ({"others": {"Max?": [Found("one", "1")]}}, "Max? found one"),
         ({"others": {}}, "there was nothing to find"),
         ({"refused": False}, "her cube was not refused to Bob"),
         ({"done": 1}, "1 of 2 have no record that they are done"),
@@ -340,7 +238,7 @@ def test_of_many_recovered_messages_the_first_ones_and_the_last_are_named() -> N
     ],
 )
 def test_whatever_went_wrong_in_the_talk_is_said(change: dict[str, Any], problem: str) -> None:
-    found = talk_evidence()
+    found = evidence()
     for name, value in change.items():
         setattr(found, name, value)
 
@@ -361,9 +259,9 @@ async def test_the_evidence_sees_in_the_stores_what_is_lost_and_what_is_doubled(
     await scheduler.submit_messages(handled)
     await idle(scheduler)
 
-    found = pets.Evidence(said, 1, str, kill_wanted=False)
+    found = Evidence(said, 1, str, kill_wanted=False)
     found.messages = [*handled, said["lost"].message("lost")]
-    await gather(scheduler, found, set())
+    await collect_evidence(scheduler, found, set())
 
     for problem in (
         "1 are lost, such as: He sits.",
@@ -371,20 +269,3 @@ async def test_the_evidence_sees_in_the_stores_what_is_lost_and_what_is_doubled(
         "1 of 4 have no record that they are done",
     ):
         assert problem in found.problems
-
-
-# -- the handlers ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("item_id", ["plain", "../../etc/passwd", ".", "with.dots", "x" * 500, "漢字" * 100])
-def test_every_run_leaves_one_whole_file_whatever_the_message_is_called(tmp_path: Path, item_id: str) -> None:
-    for _ in range(2):
-        write_result(tmp_path / "new" / "results", message(item_id=item_id), time.time())
-
-    files = list((tmp_path / "new" / "results").iterdir())
-    assert len(files) == 2
-    for file in files:
-        name, pid, _, kind = file.name.split(".")
-        assert (pid, kind) == (str(os.getpid()), "json")
-        assert name == item_id or item_id != "plain"
-        assert json.loads(file.read_text())["item_id"] == item_id

@@ -60,6 +60,7 @@ async def handle(batch: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
         while not _open(item):
             await asyncio.sleep(0.01)
         ctx.submit(effect(item))
+        record("done", item)
     for item in batch:
         record("end", item)
 
