@@ -13,9 +13,9 @@ from memsched.demo.conversation import ALICE, CUBES, Turn
 from memsched.demo.display import Display
 from memsched.demo.view import View, WorkerState, described
 from memsched.demo.worker_processes import Kill, WorkerProcesses
-from memsched.memory.access.cubes import CubeRef
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.arguments import SearchArgs
-from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem, TaskState
+from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.queue.status import Status
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import TaskState
