@@ -13,7 +13,8 @@ import pytest
 from support.conditions import until
 from support.crash_points import CRASH_AT, MARK, SIGNAL, STEPS, Nursery, gone
 from support.llm import Asked, FakeLLM, says_json
-from support.memory import Snapshot, conversation, dead, forget_everything, said, snapshot
+from support.memories import Snapshot, conversation, forget_everything, said, snapshot
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 
@@ -108,7 +109,7 @@ class Row:
         return await self._end(mark)
 
     async def _end(self, mark: Path) -> tuple[Snapshot, str]:
-        assert await dead(self.scheduler) == []
+        assert await dead_letters(self.scheduler) == []
         outcome = await snapshot(self.scheduler)
         self.kill()
         await forget_everything([self.scheduler])

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from support.conditions import until
 from support.crew import Crew
-from support.memory import Proxy, dead, found, idle, memories_of, said, snapshot, texts_of
+from support.memories import found, idle, memories_of, said, snapshot, texts_of
+from support.outcome import dead_letters
 from support.processes import free_port
+from support.proxy import Proxy
 
 from memsched import AsyncMemScheduler
 from memsched.embedded import ensure_vector_server, release_vector_server, vector_server_pid
@@ -63,7 +65,7 @@ async def test_messages_wait_for_a_store_that_is_not_there_and_are_done_afterwar
     await idle(scheduler)
 
     # then everything is done, and nothing was given up
-    assert await dead(scheduler) == []
+    assert await dead_letters(scheduler) == []
     assert len(await memories_of(scheduler)) == COUNT
     assert "Guest number 3 sleeps in room 103." in await texts_of(scheduler)
     print(f"outage of {time.monotonic() - began:.1f} s: {COUNT} of {COUNT} messages done afterwards, none dead")
@@ -82,7 +84,7 @@ async def test_an_outage_in_the_middle_loses_nothing(proxy: Proxy, memory_schedu
         await proxy.open()
     await idle(scheduler)
 
-    assert await dead(scheduler) == []
+    assert await dead_letters(scheduler) == []
     memories = await memories_of(scheduler)
     assert len({memory.text for memory in memories}) == len(memories) == 4 * COUNT
     assert (await snapshot(scheduler)).words["guest"] == 4 * COUNT
@@ -109,7 +111,7 @@ async def test_the_vector_process_is_killed_again_and_again_in_the_middle_of_wor
                 crew.workers() and os.kill(crew.workers()[0], signal.SIGKILL)
         await idle(scheduler)
 
-        assert await dead(scheduler) == []
+        assert await dead_letters(scheduler) == []
         memories = await memories_of(scheduler)
         assert len({memory.text for memory in memories}) == len(memories) == 4 * COUNT
         assert (await snapshot(scheduler)).words["guest"] == 4 * COUNT

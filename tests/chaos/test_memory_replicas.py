@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from support.conditions import until
 from support.crew import Crew
-from support.memory import (
+from support.memories import (
     Snapshot,
     conversation,
-    dead,
     forget_everything,
     idle,
     memories_of,
@@ -22,6 +21,7 @@ from support.memory import (
     snapshot,
     texts_of,
 )
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef
@@ -93,7 +93,7 @@ async def test_two_replicas_and_three_deliveries_in_any_order_end_like_one_worke
 
         got = await snapshot(replicas[1])
 
-        assert await dead(replicas[0]) == []
+        assert await dead_letters(replicas[0]) == []
         assert got.words == expected.words, f"seed {seed}"
         assert got.working_set == expected.working_set, f"seed {seed}"
         assert got == expected, f"seed {seed}"
@@ -119,7 +119,7 @@ async def test_two_worker_processes_and_three_deliveries_end_like_one_worker(
         await asyncio.gather(*(put(scheduler, ANSWER) for _ in range(3)))
         await idle(scheduler)
 
-        assert await dead(scheduler) == []
+        assert await dead_letters(scheduler) == []
         assert await snapshot(scheduler) == expected, f"seed {seed}"
         await forget_everything([scheduler])
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.conditions import until
 from support.messages import LABEL, contents, message, messages
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem, TaskState
 from memsched.queue.dead_letters import DeadFilter, DeadLetter
@@ -24,10 +25,6 @@ async def started(make_scheduler: MakeScheduler, handlers: dict[str, Any], **set
     scheduler.register_handlers(handlers)
     await scheduler.start()
     return scheduler
-
-
-async def dead_letters(scheduler: AsyncMemScheduler, **which: Any) -> list[DeadLetter]:
-    return [letter async for letter in (await scheduler.dead_letters()).letters(DeadFilter(**which))]
 
 
 async def test_a_handler_that_always_fails_is_tried_six_times_and_then_a_dead_letter(

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.memory import conversation, idle, memories_of, said
+from support.memories import conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler
 from memsched.memory.access.permissions import CubeRef

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, drops, fails, hangs, refuses, rubbish, says, says_json
-from support.memory import conversation, dead, idle, memories_of, said, texts_of
+from support.memories import conversation, idle, memories_of, said, texts_of
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler
 
@@ -70,7 +71,7 @@ async def test_without_a_usable_answer_the_local_form_is_used_and_counted(
         await scheduler.submit_messages(TALK)
         await idle(scheduler)
 
-        assert await dead(scheduler) == []
+        assert await dead_letters(scheduler) == []
         memories = await memories_of(scheduler)
         assert {memory.text for memory in memories} == {
             "We got a puppy called Rex.",
@@ -150,7 +151,7 @@ async def test_words_that_give_orders_are_remembered_and_not_obeyed(
         assert memories.keys() == {"We got a puppy called Rex.", injection}
         assert {memory.kind for memory in memories.values()} == {"turn"}
         assert "We got a puppy called Rex." in await texts_of(scheduler)
-        assert await dead(scheduler) == []
+        assert await dead_letters(scheduler) == []
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
@@ -180,7 +181,7 @@ async def test_a_memory_that_gives_orders_does_not_decide_what_a_correction_says
         assert memories["The meeting with Carol is on Friday."].superseded_by == memories[new].memory_id
         assert memories[injection].superseded_by is None
         assert new in await texts_of(scheduler)
-        assert await dead(scheduler) == []
+        assert await dead_letters(scheduler) == []
 
 
 async def test_without_a_model_nobody_is_asked(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memory import FIRST, conversation, dead, found, idle, memories_of, put, said, texts_of
+from support.memories import FIRST, conversation, found, idle, memories_of, put, said, texts_of
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, HandlerContext, ScheduleLogForWebItem, ScheduleMessageItem
 from memsched.messages import USER_MEMORY_TYPE
@@ -131,7 +132,7 @@ async def test_feedback_that_makes_no_sense_says_why_and_stops_nothing(
 ) -> None:
     await tell(scheduler, said(content, 0, "mem_feedback", info=info), said("Carol likes tulips.", 1))
 
-    (letter,) = await dead(scheduler)
+    (letter,) = await dead_letters(scheduler)
     assert why in letter.error
     assert await texts_of(scheduler) == ["Carol likes tulips."]
 
@@ -224,4 +225,4 @@ async def test_a_conversation_that_is_none_stops_nothing(
     await tell(scheduler, said("Carol likes tulips.", 5))
 
     assert "Carol likes tulips." in await texts_of(scheduler)
-    assert {letter.item_id for letter in await dead(scheduler)} <= {"broken"}
+    assert {letter.item_id for letter in await dead_letters(scheduler)} <= {"broken"}

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memory import FIRST, conversation, idle, memories_of, said
+from support.memories import FIRST, conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.memory.ingest.turns import turns_of

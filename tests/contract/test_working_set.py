@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.memory import FIRST, dead, found, idle, memories_of, put, said, texts_of
+from support.memories import FIRST, found, idle, memories_of, put, said, texts_of
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.errors import CubeForbidden, UnknownCube
@@ -40,7 +41,7 @@ async def test_tenants_with_equal_cube_ids_and_texts_never_see_each_other(schedu
             await put(scheduler, said(text, number, user_id=user, item_id=f"same-{number}"))
         await put(scheduler, said("What is the budget of the project?", 5, "query", user_id=user, item_id="same-q"))
     await idle(scheduler)
-    assert await dead(scheduler) == []
+    assert await dead_letters(scheduler) == []
 
     # then each finds, and has at hand, what was said to them, and their own copy of what was said to both
     for user, own, foreign in (("alice", "5000", "7 dollars"), ("bob", "7 dollars", "5000")):
@@ -67,7 +68,7 @@ async def test_a_memory_id_of_a_strangers_cube_is_of_no_use(scheduler: AsyncMemS
 
     await tell(scheduler, said("I like boats.", user_id="bob"), wrong, used)
 
-    assert [letter.item_id for letter in await dead(scheduler)] == [wrong.item_id]
+    assert [letter.item_id for letter in await dead_letters(scheduler)] == [wrong.item_id]
     assert (await memories_of(scheduler, "alice")) == [secret]
     events = [event for event in await scheduler.get_web_log_messages(100) if event.user_id == "bob"]
     answered = next(event for event in events if event.label == "answer")
@@ -97,7 +98,7 @@ async def test_who_may_only_read_cannot_write_but_may_ask(scheduler: AsyncMemSch
 
     await tell(scheduler, *refused[:3], *neighbours, *refused[3:], asked)
 
-    letters = await dead(scheduler)
+    letters = await dead_letters(scheduler)
     assert {letter.item_id for letter in letters} == {message.item_id for message in refused}
     assert {letter.reason for letter in letters} == {"rejected"}
     assert all("shares it for reading only" in letter.error for letter in letters)
@@ -116,7 +117,7 @@ async def test_a_revoked_share_ends_at_once_for_every_way_to_the_cube(scheduler:
 
     await tell(scheduler, *late, said("Bob has left.", 2))
 
-    letters = await dead(scheduler)
+    letters = await dead_letters(scheduler)
     assert {letter.item_id for letter in letters} == {message.item_id for message in late}
     assert all("is no longer" in letter.error for letter in letters)
     assert {memory.text for memory in await memories_of(scheduler)} == {"Bob was here.", "Bob has left."}
@@ -135,7 +136,7 @@ async def test_unknown_cubes_are_refused_where_they_must_be_registered(memory_sc
 
     await tell(scheduler, unknown, said("My cat is called Tom."))
 
-    (letter,) = await dead(scheduler)
+    (letter,) = await dead_letters(scheduler)
     assert letter.item_id == unknown.item_id
     assert "register the cube first" in letter.error
     assert await texts_of(scheduler) == ["My cat is called Tom."]

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 from support.conditions import wait_until
-from support.memory import idle
+from support.memories import idle
 from support.processes import clean_environment
 from support.servers import server_programs
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.conditions import until
-from support.memory import conversation, found, idle, memories_of, said
+from support.memories import conversation, found, idle, memories_of, said
 from support.processes import clean_environment
 from support.tiny_model import write_model
 

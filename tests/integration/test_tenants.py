@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, says
-from support.memory import dead, found, idle, memories_of, put, said, texts_of
+from support.memories import found, idle, memories_of, put, said, texts_of
+from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, AsyncMOS
 from memsched.mos.options import MosOptions
@@ -81,7 +82,7 @@ async def scheduler(memory_schedulers: Callable[..., AsyncMemScheduler], model: 
     for number, (user, cube) in enumerate(TENANTS):
         await put(made, said(secret(number), 6, "answer", user_id=user, mem_cube_id=cube, item_id="same-n"))
     await idle(made)
-    assert await dead(made) == []
+    assert await dead_letters(made) == []
     model.asked.clear()
     return made
 

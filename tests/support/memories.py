@@ -1,12 +1,16 @@
-"""Memories made up for tests of what is done with them."""
+"""Memories, and what is said to make them: as values, as messages, and as a cube is in both stores."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memsched.memory.ingest.deduplication import content_hash
-from memsched.memory.model import Memory
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory, content_hash
+from support.outcome import all_finished
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -26,3 +30,94 @@ def memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: Any) ->
         "content_hash": content_hash(speaker, text),
     }
     return Memory(**{**values, **fields})
+
+
+def said(text: str, minute: float = 0, label: str = "add", **fields: Any) -> ScheduleMessageItem:
+    """One message of Alice to her cube, so many minutes after FIRST."""
+    values = {"user_id": "alice", "mem_cube_id": "home", "timestamp": FIRST + timedelta(minutes=minute)}
+    return ScheduleMessageItem(label=label, content=text, **{**values, **fields})
+
+
+def conversation(*turns: tuple[str, str], minute: float = 0, label: str = "add", **fields: Any) -> ScheduleMessageItem:
+    """(speaker, text) each, in one message; Alice is the user."""
+    history = [
+        {"role": "user" if speaker == "Alice" else "", "name": speaker, "content": text} for speaker, text in turns
+    ]
+    return said("", minute, label, **{"user_name": "Alice", "chat_history": history, **fields})
+
+
+async def put(scheduler: AsyncMemScheduler, message: ScheduleMessageItem) -> None:
+    """As a foreign producer puts it in: nobody asks whether it is there already."""
+    lane = scheduler.keys.lane(message.label, message.user_id, message.mem_cube_id)
+    server = await scheduler.server()
+    await server.execute("SADD", scheduler.keys.lanes, lane.name)
+    await server.execute("XADD", lane.stream, "*", *message.to_wire())
+
+
+async def idle(scheduler: AsyncMemScheduler, seconds: float = 30.0) -> None:
+    """Until nothing is left to do, of any label."""
+    await all_finished(scheduler, "", seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a cube is, but for the times at which it was written.
+
+    memories: by id. words: how many memories each stem is in. working_set: (id, score), in order.
+    """
+
+    memories: dict[str, dict[str, Any]]
+    words: dict[str, int]
+    working_set: list[tuple[str, float]]
+    parts: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        return sorted(memory["text"] for memory in self.memories.values())
+
+
+_OF_THE_RUN = ("created_at", "updated_at", "last_used_at")
+
+
+async def memories_of(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> list[Memory]:
+    services = await scheduler.memory()
+    return [memory async for memory, _ in services.store.scan(CubeRef(user, cube))]
+
+
+async def snapshot(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> Snapshot:
+    memories = await memories_of(scheduler, user, cube)
+    server = await scheduler.server()
+    reply = await server.execute("HGETALL", scheduler.keys.cube(user, cube).terms)
+    flat = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply
+    words = {stem.decode(): int(number) for stem, number in zip(flat[::2], flat[1::2], strict=True)}
+    working_set = await scheduler.working_set(user, cube)
+    return Snapshot(
+        {memory.memory_id: memory.model_dump(exclude=set(_OF_THE_RUN)) for memory in memories},
+        words,
+        [(memory.memory_id, memory.score) for memory in working_set],
+        [memory.parts for memory in working_set],
+    )
+
+
+async def texts_of(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> list[str]:
+    """The working set's texts, in order."""
+    return [memory.text for memory in await scheduler.working_set(user, cube)]
+
+
+async def found(
+    scheduler: AsyncMemScheduler, query: str, user: str = "alice", cube: str = "home", **more: Any
+) -> list[str]:
+    """The texts that a search gives, in order."""
+    return [result.memory.text for result in await scheduler.retriever.search(query, user, cube, **more)]
+
+
+async def forget_everything(schedulers: Sequence[AsyncMemScheduler], user: str = "alice", cube: str = "home") -> None:
+    """Empty the cube, and every key under the schedulers' prefix: for the next round of a test."""
+    server = await schedulers[0].server()
+    services = await schedulers[0].memory()
+    await services.store.delete(CubeRef(user, cube))
+    names = schedulers[0].keys
+    keys = await server.execute("KEYS", f"{names.prefix}:*")
+    # The producers have said which lanes there are, and will not say it again at once.
+    if gone := [key for key in keys if key.decode() != names.lanes]:
+        await server.execute("DEL", *gone)

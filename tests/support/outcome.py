@@ -23,14 +23,16 @@ def effects(client: Any) -> Counter[str]:
     return Counter(fields["content"] for _, fields in client.xrange(Keys().lane(EFFECT, "", "").stream))
 
 
-async def dead_letters(scheduler: AsyncMemScheduler, label: str = "") -> list[DeadLetter]:
-    found = (await scheduler.dead_letters()).letters(DeadFilter(label=label))
-    return [letter async for letter in found]
+async def dead_letters(scheduler: AsyncMemScheduler, **which: Any) -> list[DeadLetter]:
+    return [letter async for letter in (await scheduler.dead_letters()).letters(DeadFilter(**which))]
 
 
 async def all_finished(scheduler: AsyncMemScheduler, label: str = "task", *, seconds: float = 60.0) -> None:
+    """Until nothing of this label is left to do; of any label, if that is empty."""
+
     async def finished() -> bool:
-        return (await scheduler.read_status()).labels[label].backlog == 0
+        status = await scheduler.read_status()
+        return (status.labels[label] if label else status.total).backlog == 0
 
     await until(finished, f"all {label} messages to be finished", seconds=seconds)
 
