@@ -29,7 +29,7 @@ from memsched.worker.supervisor import run_supervisor
 
 _ON_ITS_WAY_SECONDS = 0.03
 """For what a worker had sent before it was stopped to arrive at the server, on the same machine."""
-_HURRIED_SECONDS = 5.0
+_HURRIED_SECONDS = 15.0
 _AFTER_GRACE_SECONDS = 20.0
 
 

@@ -1,4 +1,4 @@
-"""Conversations with questions, in the form of LoCoMo (Maharana et al. 2024)."""
+"""Reads the LoCoMo data set (Maharana et al. 2024): conversations with questions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class NotAConversationFile(MemschedError):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One turn; ``reference`` is its id in the file, by which questions name it as evidence."""
+    """One turn.
+
+    Args:
+        reference: its id in the file, by which questions name it as evidence.
+    """
 
     speaker: str
     text: str
@@ -41,7 +45,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """evidence: the turns that answer it, those that exist in the conversation; never empty."""
+    """One question, whose answer is in the conversation.
+
+    Args:
+        evidence: the turns that answer it, those that exist in the conversation; never empty.
+    """
 
     text: str
     evidence: frozenset[str]
@@ -50,7 +58,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """without_evidence: questions that name no turn of it, and are left out."""
+    """What two people said over many sessions, and questions about it.
+
+    Args:
+        without_evidence: how many questions name no turn of it, and are left out.
+    """
 
     name: str
     sessions: list[Session]

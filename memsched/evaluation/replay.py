@@ -1,4 +1,4 @@
-"""Conversations go through the real pipeline as messages; then their questions are asked."""
+"""Replays conversations through the real pipeline as messages, then asks their questions and scores what is found."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import fmean, median
-from typing import TYPE_CHECKING
 
 from memsched.evaluation.locomo import CATEGORIES, Conversation, Question, Session
+from memsched.memory.model import Memory
 from memsched.messages import ADD_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
-
-if TYPE_CHECKING:
-    from memsched.memory.model import Memory
-    from memsched.scheduler import AsyncMemScheduler
+from memsched.scheduler import AsyncMemScheduler
 
 DEPTHS = (5, 10, 20)
 ALL = "all"
@@ -25,12 +22,12 @@ _TURN_SECONDS = 30
 """Between two turns; the file says when a session began, and not more."""
 _PATIENCE_SECONDS = 300.0
 Progress = Callable[[str, int], None]
-"""Told what is done, and of how many steps it was."""
+"""Called with what is done, and how many steps that was."""
 
 
 @dataclass(slots=True)
 class Scores:
-    """What was measured. By category and for all: shares from 0 to 1, one per question."""
+    """What was measured: recall and hits, by category and for all, as shares from 0 to 1, one per question."""
 
     recall: dict[str, dict[int, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     hit: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -69,7 +66,7 @@ class Scores:
 
 
 async def replay(scheduler: AsyncMemScheduler, conversations: Sequence[Conversation], progress: Progress) -> Scores:
-    """Replay all, one after another; each belongs to a user of its own, who calls his cube as all others do."""
+    """Replay all, one after another; each belongs to a user of its own; all call their cube by one name."""
     scores = Scores()
     began = time.perf_counter()
     for conversation in conversations:

@@ -124,7 +124,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int,
     assert len(processes_in(folder)) > 4
 
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
 
     assert (process.returncode, said) == (code, "")
     assert processes_in(folder) == []
