@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from memsched.demo.runner import PACE_SECONDS, WORKERS, Plan, run_demo
+
 
 def demo(
-    workers: Annotated[int, typer.Option(min=1, max=32, help="How many worker processes.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="How many worker processes.")] = WORKERS,
     kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Whether one worker is killed in the middle.")] = True,
-    pace: Annotated[float, typer.Option(min=0.0, max=10.0, help="Seconds between two utterances.")] = 0.5,
+    pace: Annotated[float, typer.Option(min=0.0, max=10.0, help="Seconds between two utterances.")] = PACE_SECONDS,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of the terminal there.")] = None,
     keep: Annotated[
         Path | None,
@@ -22,6 +24,4 @@ def demo(
 
     The exit code is 0 if all that the report says holds: everything that was said is remembered once.
     """
-    from memsched.demo.runner import Plan, run_demo
-
     raise typer.Exit(run_demo(Plan(workers, kill, pace, svg, keep)))

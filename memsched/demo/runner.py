@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from memsched.console.terminal import as_text
+from memsched.console.output import as_text
 from memsched.demo.collect_evidence import collect_evidence, remembered
 from memsched.demo.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
 from memsched.demo.display import Display
@@ -32,6 +32,8 @@ from memsched.tiers.hot_state import HotState
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
 
+WORKERS = 3
+PACE_SECONDS = 0.5
 _BATCH = 4
 """Messages in one handler call: small, so that a burst lasts long enough to be interrupted."""
 _WORKING_SET = 12
@@ -54,18 +56,17 @@ class Plan:
         keep: the folder to work in, if it is to stay.
     """
 
-    workers: int = 3
+    workers: int = WORKERS
     kill: bool = True
-    pace: float = 0.5
+    pace: float = PACE_SECONDS
     svg: Path | None = None
     keep: Path | None = None
 
     @property
     def command(self) -> str:
         """How it would be typed; the pace changes nothing of the picture."""
-        standard = Plan()
         words = ["memsched demo"]
-        if self.workers != standard.workers:
+        if self.workers != WORKERS:
             words.append(f"--workers {self.workers}")
         return " ".join(words if self.kill else [*words, "--no-kill"])
 

@@ -13,8 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from memsched.console.tables import new_table
-from memsched.console.terminal import as_text
+from memsched.console.output import as_text, new_table
 from memsched.demo.conversation import ALICE, ASSISTANT, BOB, NAMES, Turn
 from memsched.messages import ADD_LABEL, QUERY_LABEL
 from memsched.queue.status import Counts
