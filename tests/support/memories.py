@@ -9,7 +9,8 @@ from typing import Any
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory, content_hash
+from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.model import Memory
 from support.outcome import all_finished
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
