@@ -1,4 +1,4 @@
-"""How long to wait before the next try, and between two looks: the one place with a formula for it."""
+"""Backoff and polling: how long to wait before the next try, or between two looks. No other file has a formula."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ def backoff(tries: int, *, base: float, cap: float, least: float = 0.0) -> float
     """Exponential backoff with jitter: uniform between ``least`` times the bound and the bound.
 
     The bound is ``base`` for ``tries`` = 0, doubles with each try, and ends at ``cap``; the result is in their unit.
-    least: 0 is full jitter, which spreads many callers most evenly; 0.5 is equal jitter, which never comes back at
-    once (Brooker, "Exponential Backoff And Jitter", 2015).
+
+    Args:
+        least: 0 is full jitter, which spreads many callers most evenly; 0.5 is equal jitter, which never comes back at
+            once (Brooker, "Exponential Backoff And Jitter", 2015).
     """
     bound = min(cap, base * 2.0 ** min(max(tries, 0), _MOST_DOUBLINGS))
     return bound * (least + (1.0 - least) * random.random())

@@ -6,10 +6,8 @@ A class's docstring is the first sentence of its message, so this file is also t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from memsched.task_status import SubmitResult
+from memsched.task_status import SubmitResult
 
 
 class MemschedError(Exception):

@@ -142,7 +142,9 @@ class ScheduleMessageItem(BaseModel):
     ) -> ScheduleMessageItem:
         """The message in an entry's fields. Raises InvalidMessage, with the reason, if there is none.
 
-        default_id, default_ms: identity and time of an entry whose producer sent neither.
+        Args:
+            default_id: the identity of an entry whose producer sent none.
+            default_ms: its time, if the producer sent none.
         """
         if (version := fields.get("v", WIRE_VERSION)) != WIRE_VERSION:
             raise InvalidMessage(f"wire version {version!r} is not known here (this is version {WIRE_VERSION})")

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -25,13 +25,11 @@ from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import configure_logs
+from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.supervisor import EXIT_NO_SERVER, EXIT_WILL_NOT_GET_BETTER
 from memsched.worker.worker import Worker, new_worker_id
-
-if TYPE_CHECKING:
-    from memsched.policy.strategy import WorkingSetPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +42,8 @@ def load_app(settings: Settings) -> Orchestrator:
     """The handlers that MEMSCHED_APP (``module:attribute``) names.
 
     The attribute is a dictionary as for ``register_handlers``, or a scheduler with handlers registered. Modules are
-    looked for in the working directory too. None (which is enough where memsched's own handlers run) gives an
-    orchestrator without handlers. Raises HandlerNotLoaded, with what to do.
+    looked for in the working directory too. Without one (which is enough where memsched's own handlers
+    run), the orchestrator has no handlers. Raises HandlerNotLoaded, with what to do.
     """
     orchestrator = Orchestrator(settings)
     if not settings.app and settings.memory:
@@ -95,16 +93,16 @@ async def run_worker(
 ) -> None:
     """Run a worker until SIGTERM or SIGINT; at the second signal, hand everything back at once."""
     loop = asyncio.get_running_loop()
-    told, hurried = asyncio.Event(), asyncio.Event()
-    told_at = 0.0
+    stop_asked, hurry_asked = asyncio.Event(), asyncio.Event()
+    asked_at = 0.0
 
     def on_signal() -> None:
-        nonlocal told_at
-        if not told.is_set():
-            told.set()
-            told_at = loop.time()
-        elif loop.time() - told_at > _ONE_REQUEST_SECONDS:
-            hurried.set()
+        nonlocal asked_at
+        if not stop_asked.is_set():
+            stop_asked.set()
+            asked_at = loop.time()
+        elif loop.time() - asked_at > _ONE_REQUEST_SECONDS:
+            hurry_asked.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
@@ -124,9 +122,9 @@ async def run_worker(
         # What is loaded now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        await told.wait()
+        await stop_asked.wait()
         stopping = asyncio.create_task(worker.stop())
-        hurry = asyncio.create_task(hurried.wait())
+        hurry = asyncio.create_task(hurry_asked.wait())
         await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
         if hurry.done() and not stopping.done():
             worker.hurry()

@@ -113,7 +113,7 @@ async def submit_all(scheduler: AsyncMemScheduler, lines: Lines, size: int, coun
 
 async def submit_batch(scheduler: AsyncMemScheduler, batch: list[ScheduleMessageItem], counts: Counter[str]) -> None:
     """Submit them all, and wait while there is no room for them."""
-    told = False
+    said = False
     while batch:
         results: list[SubmitResult]
         retry_after = 0.0
@@ -121,8 +121,8 @@ async def submit_batch(scheduler: AsyncMemScheduler, batch: list[ScheduleMessage
             results = await scheduler.submit_messages(batch)
         except QueueFull as full:
             results, retry_after = full.results, full.retry_after
-            if not told:
-                told = True
+            if not said:
+                said = True
                 complain(f"lane {plain(full.lane)} is full (limit {full.limit}); waiting for room")
         counts.update(result.outcome for result in results if result.accepted)
         refused = {result.item_id for result in results if not result.accepted}
@@ -149,7 +149,7 @@ def opened(name: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def progress(file: BinaryIO) -> Iterator[Advance]:
-    """A bar on stderr while there is a terminal; gives the function to call with the bytes of each line."""
+    """A bar on stderr while there is a terminal; yields the function to call with the bytes of each line."""
     out = console(stderr=True)
     if not out.is_terminal:
         yield lambda _: None

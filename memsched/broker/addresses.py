@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -94,14 +95,14 @@ class EmbeddedAddress:
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.redis_url.removeprefix(_EMBEDDED_SCHEME)
         self._settings = settings
-        self._in_use = False
+        self._release: Callable[[str], None] | None = None
 
     async def ensure(self) -> str:
         """Have the server run; returns the URL under which it answers. Raises EmbeddedServerError."""
-        from memsched.embedded import ensure_server
+        from memsched.embedded import ensure_server, release_server  # an optional extra
 
-        if not self._in_use:
-            self._in_use = True
+        if self._release is None:
+            self._release = release_server
             _embedded_uses[self._folder] += 1
         return await asyncio.to_thread(
             ensure_server,
@@ -112,14 +113,12 @@ class EmbeddedAddress:
 
     async def release(self) -> None:
         """This connection needs it no more."""
-        if not self._in_use:
+        release, self._release = self._release, None
+        if release is None:
             return
-        self._in_use = False
         _embedded_uses[self._folder] -= 1
         if _embedded_uses[self._folder] == 0:
-            from memsched.embedded import release_server
-
-            await asyncio.to_thread(release_server, self._folder)
+            await asyncio.to_thread(release, self._folder)
 
 
 def raw(response: Any, **_: Any) -> Any:

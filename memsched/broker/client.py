@@ -39,18 +39,16 @@ NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
 
 
 class Server:
-    """One Redis deployment. Use ``Server.connect``; close it with ``aclose``.
-
-    clustered: a script may touch the keys of one lane only.
-    blocking: reads may wait at the server (fakeredis cannot do that).
-    """
+    """The client of one Redis deployment. Use ``Server.connect``; close it with ``aclose``."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.url = settings.redis_url
         scheme = self.url.partition("://")[0]
         self.clustered = scheme.endswith("+cluster")
+        """A script may touch the keys of one lane only."""
         self.blocking = scheme != "memory"
+        """Reads may wait at the server (fakeredis cannot do that)."""
         self._client: Redis | RedisCluster | None = None
         self._reader: Redis | RedisCluster | None = None
         self._pool: ConnectionPool | None = None
@@ -122,7 +120,7 @@ class Server:
     async def run(self, commands: Sequence[Command[Any]]) -> list[Any]:
         """All commands in one round trip (on a Cluster: those of one slot one after another, all slots at once).
 
-        Returns the parsed replies in order; a command that the server refused gives its exception. Raises
+        Returns the parsed replies in order; for a command that the server refused, the exception. Raises
         UnreachableError when there is no answer: any part of the commands may have been done.
         """
         return await self._run(commands, self._send)

@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
 
 def escape(text: str) -> str:
-    """A form of ``text`` that is safe inside a key; ``unescape`` gives the text back."""
+    """A form of ``text`` that is safe inside a key; ``unescape`` returns the text."""
     return text if _PLAIN(text) else quote(text, safe="")
 
 
@@ -49,7 +49,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class CubeKeys:
-    """What a cube has in Redis, all of it in one slot. A cube is named by its owner's id and his name of it."""
+    """What a cube has in Redis, all of it in one slot. A cube is named by its owner's id and their name for it."""
 
     hot: str
     """hash: the state that changes by compare-and-set (working set, activation block, version)."""
@@ -62,7 +62,8 @@ class CubeKeys:
 class Keys:
     """The names of all keys under one prefix.
 
-    partitions: into how many lanes each label is split; messages of one cube always share a lane.
+    Args:
+        partitions: into how many lanes each label is split; messages of one cube always share a lane.
     """
 
     def __init__(self, prefix: str = "memsched", partitions: int = 1) -> None:
@@ -91,11 +92,11 @@ class Keys:
         return f"{self._of_user(user_id)}:cubes"
 
     def user_configs(self, user_id: str) -> str:
-        """hash: the configurations of the cubes that the user owns, by his names of them."""
+        """hash: the configurations of the cubes that the user owns, by their names for them."""
         return f"{self._of_user(user_id)}:configs"
 
     def user_grants(self, user_id: str, mem_cube_id: str) -> str:
-        """hash: with whom the user shares this cube of his own."""
+        """hash: with whom the user shares this cube of their own."""
         return f"{self._of_user(user_id)}:grants:{escape(mem_cube_id)}"
 
     def _of_user(self, user_id: str) -> str:
@@ -115,7 +116,7 @@ class Keys:
         return self.lane_named(name)
 
     def lanes_of(self, label: str) -> list[Lane]:
-        """All lanes that this configuration gives a label."""
+        """All lanes that a label has in this configuration."""
         name = escape(label)
         if self.partitions == 1:
             return [self.lane_named(name)]

@@ -1,4 +1,4 @@
-"""A ``*.lua`` file becomes one callable; here is how it is read, composed and addressed.
+"""Lua scripts: how a ``*.lua`` file is read, composed, addressed by its SHA-1, and called.
 
 A script says ``-- include: a b`` in its head to have the files ``a.lua`` and ``b.lua`` put before it, so that no
 Lua stands in two places.
@@ -53,7 +53,7 @@ class Script:
 
 
 def script(name: str, room: str = "queue") -> Script:
-    """The script ``memsched/<room>/scripts/<name>.lua``."""
+    """The script in ``memsched/<room>/scripts/<name>.lua``."""
     return Script(Path(__file__).parents[1] / room / "scripts" / f"{name}.lua")
 
 

@@ -17,7 +17,7 @@ EXIT_INTERRUPTED = 130
 
 
 def exit_with(work: Callable[[], int]) -> NoReturn:
-    """Do it and exit the process with the code it gives, or with the one that its failure has."""
+    """Do it and exit the process with the code that it returns, or with the one that its failure has."""
     code: int | str | None
     try:
         try:

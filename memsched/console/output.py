@@ -16,7 +16,11 @@ _WIDE = 200
 
 
 def as_text(text: object, style: str = "", *, lines: bool = False) -> Text:
-    """A cell or a line. lines: keep its line ends."""
+    """A cell or a line.
+
+    Args:
+        lines: keep the line ends of ``text``.
+    """
     return Text(plain(str(text), lines=lines), style=style)
 
 

@@ -1,4 +1,4 @@
-"""What may be sent to a terminal.
+"""Escaping: what may be sent to a terminal.
 
 Labels, ids, contents and errors come from strangers. A control character in one of them could move the cursor,
 repaint what an operator reads, or type into the shell; square brackets would be taken for rich's markup.
@@ -13,7 +13,11 @@ _JOINERS = "\u200c\u200d"
 
 
 def plain(text: str, *, lines: bool = False) -> str:
-    """``text`` with everything escaped that is no visible character. lines: keep its line ends."""
+    """``text`` with everything escaped that is no visible character.
+
+    Args:
+        lines: keep its line ends.
+    """
     if text.isprintable():
         return text
     return "".join(_visible(character, lines) for character in text)
