@@ -1,8 +1,9 @@
 """``add``: what was said is remembered as it was said, at once and without a model.
 
-The way of an utterance, top down: ``parse`` has turns made of the message (``memory/ingest/turns``), ``store`` has the
-writer make memories of them (``memory/ingest/writer``, which stores them and looks for what they correct), and the
-follow-up ``mem_update`` brings the working set up to date (``tiers/working_set``, which searches and ranks).
+The way of an utterance, top down: ``parse`` has turns made of the message (``memory/ingest/turns``); ``store`` has
+memories made of them and stored (``memory/ingest/writer``), and what they correct superseded
+(``memory/ingest/corrections``); the follow-up ``mem_update`` brings the working set up to date
+(``tiers/working_set``): what the talk needs is searched for (``memory/search/hybrid``) and ranked (``policy/ranking``).
 """
 
 from __future__ import annotations

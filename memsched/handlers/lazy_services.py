@@ -88,8 +88,6 @@ class LazyServices:
 
 
 def _import() -> _Memory:
-    import qdrant_client  # noqa: F401
-
     from memsched.handlers.services import MemoryServices
     from memsched.handlers.table import FUNCTIONS
 

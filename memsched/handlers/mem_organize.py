@@ -13,7 +13,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import say_the_same
 from memsched.memory.model import Memory, to_ms
-from memsched.memory.search.arguments import SearchArgs
+from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import Hit
 from memsched.messages import LONG_TERM_MEMORY_TYPE, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -34,7 +34,7 @@ async def mem_organize(
     gone: set[str] = set()
     page: list[tuple[Memory, list[float]]] = []
     ref = cube.ref
-    async for each in services.store.scan(ref, SearchArgs(), with_vectors=True, after=after):
+    async for each in services.store.scan(ref, Conditions(), with_vectors=True, after=after):
         page.append(each)
         if len(page) == _PAGE:
             merged += await _merge_page(services, ref, page, messages[-1], ctx, gone)

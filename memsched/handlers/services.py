@@ -29,8 +29,8 @@ from memsched.tiers.working_set import WorkingSets
 class MemoryServices:
     """The composition root of the memory half: everything about memory, and the model if there is one.
 
-    ``open`` makes it. Its parts: ``cubes`` (who may), ``writer`` (ingest), ``store``, ``terms`` (word counts),
-    ``search``, ``states`` and ``working_sets``, ``deletion``, ``embedder``, and ``llm``.
+    ``open`` makes it. Its parts: ``cubes`` (who may), ``writer`` and ``corrections`` (ingest), ``store``, ``terms``
+    (word counts), ``search``, ``states`` and ``working_sets``, ``deletion``, ``embedder``, and ``llm``.
     """
 
     def __init__(self, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None) -> None:
