@@ -15,7 +15,7 @@ from support.processes import SETTINGS_PREFIXES
 from support.servers import RedisServer, server_programs
 
 from memsched import AsyncMemScheduler, Settings
-from memsched.embedded import ensure_vector_server, release_vector_server
+from memsched.embedded.vector_server import ensure_vector_server, release_vector_server
 
 for _name in [name for name in os.environ if name.upper().startswith(SETTINGS_PREFIXES)]:
     del os.environ[_name]

@@ -99,7 +99,7 @@ class EmbeddedAddress:
 
     async def ensure(self) -> str:
         """Have the server run; returns the URL under which it answers. Raises EmbeddedServerError."""
-        from memsched.embedded import ensure_server, release_server  # an optional extra
+        from memsched.embedded.redis_server import ensure_server, release_server  # an optional extra
 
         if self._release is None:
             self._release = release_server

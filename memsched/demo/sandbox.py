@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memsched.demo.worker_processes import DemoFailed
-from memsched.embedded.binary import BINARY_VARIABLE
+from memsched.embedded.redis_binary import BINARY_VARIABLE
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX
 
 EXIT_TOLD_TO_STOP = 128 + signal.SIGTERM

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from memsched.embedded import guard
-from memsched.embedded.binary import BINARY_VARIABLE, find_server_binary
-from memsched.embedded.use import Program, use_of
+from memsched.embedded import watchdog
+from memsched.embedded.redis_binary import BINARY_VARIABLE, find_server_binary
+from memsched.embedded.shared_server import Program, use_of
 
 
 class _Redis:
@@ -16,7 +16,7 @@ class _Redis:
 
     what = "embedded server"
     socket_name = "redis.sock"
-    greeting = guard.RedisGreeting
+    greeting = watchdog.RedisGreeting
     written_file = "append-only file"
     other_kind = "MEMSCHED_REDIS_URL=redis://..."
 

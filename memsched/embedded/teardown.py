@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from memsched.embedded import guard
+from memsched.embedded import watchdog
 from memsched.embedded.vector_server import SUBFOLDER
 
 _PATIENCE_SECONDS = 15.0
@@ -28,14 +28,14 @@ def end_servers(folder: Path) -> None:
 def _end_server(folder: Path) -> None:
     if not folder.is_dir():
         return
-    pid = guard.read_state(str(folder)).get("guard_pid")
+    pid = watchdog.read_state(str(folder)).get("watchdog_pid")
     if isinstance(pid, int):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-    lock = guard.open_lock(str(folder), guard.GUARD_LOCK)
+    lock = watchdog.open_lock(str(folder), watchdog.WATCHDOG_LOCK)
     try:
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not guard.try_lock(lock, fcntl.LOCK_SH) and time.monotonic() < deadline:
+        while not watchdog.try_lock(lock, fcntl.LOCK_SH) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
     finally:
         os.close(lock)

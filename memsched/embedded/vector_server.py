@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from memsched.embedded import guard
-from memsched.embedded.binary import ServerBinaryError
-from memsched.embedded.use import Program, use_of
+from memsched.embedded import watchdog
+from memsched.embedded.redis_binary import ServerBinaryError
+from memsched.embedded.shared_server import Program, use_of
 
 SUBFOLDER = "vectors"
 NEEDED = ("qdrant_edge", "uvicorn", "httptools")
@@ -25,7 +25,7 @@ class _Vectors:
 
     what = "embedded vector server"
     socket_name = "vectors.sock"
-    greeting = guard.HttpGreeting
+    greeting = watchdog.HttpGreeting
     written_file = "log"
     other_kind = "MEMSCHED_QDRANT_URL=http://..."
 
@@ -82,7 +82,7 @@ def vector_client_options(socket_path: str) -> dict[str, Any]:
     The client keeps its connections, and waits for a server that is just being restarted (about 2 s). One client
     belongs to one event loop. Merge a timeout of your own: qdrant-client takes whole seconds.
     """
-    from memsched.embedded.vector_transport import UnixTransport
+    from memsched.embedded.unix_transport import UnixTransport
 
     return {
         "url": "http://localhost",

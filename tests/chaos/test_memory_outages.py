@@ -19,7 +19,7 @@ from support.processes import free_port
 from support.proxy import Proxy
 
 from memsched import AsyncMemScheduler
-from memsched.embedded import ensure_vector_server, release_vector_server, vector_server_pid
+from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_server_pid
 
 OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS") or 3)
 """CHAOS_OUTAGE_SECONDS=30 for the long form."""

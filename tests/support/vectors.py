@@ -9,7 +9,7 @@ from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
 
-from memsched.embedded import vector_client_options
+from memsched.embedded.vector_server import vector_client_options
 
 DIMENSIONS = 4
 VECTORS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`python -m memsched.embedded.vectors FOLDER SOCKET`: the vector process. Started by the guard, in FOLDER."""
+"""`python -m memsched.embedded.vectors FOLDER SOCKET`: the vector process. Started by the watchdog, in FOLDER."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import time
 import structlog
 import uvicorn
 
-from memsched.embedded.vectors.app import App
 from memsched.embedded.vectors.catalogue import Catalogue, CatalogueError
+from memsched.embedded.vectors.routes import App
 
 FLUSH_SECONDS = 1.0  # what is lost with the machine, as in Redis' everysec; with the process nothing is
 QUIET_SECONDS = 5.0  # without requests: time for what blocks
 KEEP_ALIVE_SECONDS = 600  # longer than the clients': a connection must not end while it is used
-STOP_SECONDS = 3  # for requests under way; the guard's patience is longer
+STOP_SECONDS = 3  # for requests under way; the watchdog's patience is longer
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from memsched.embedded.vectors.collection import Collection
-from memsched.embedded.vectors.failures import RequestError, bad_request, unsupported
 from memsched.embedded.vectors.filters import Json, as_object
 from memsched.embedded.vectors.schema import TUNING, engine_config, parse_collection
+from memsched.embedded.vectors.shard import Collection
+from memsched.embedded.vectors.validation import RequestError, bad_request, unsupported
 
 FILE = "collections.json"
 SHARDS = "shards"

@@ -7,7 +7,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from memsched.embedded.vectors.failures import bad_request
+from memsched.embedded.vectors.validation import bad_request
 
 Json = dict[str, Any]
 

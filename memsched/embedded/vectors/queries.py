@@ -7,8 +7,8 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from memsched.embedded.vectors.failures import bad_request, unsupported
 from memsched.embedded.vectors.filters import Json, as_list, as_object, needed, parse_condition, parse_filter
+from memsched.embedded.vectors.validation import bad_request, unsupported
 
 DEFAULT_LIMIT = 10  # Qdrant's
 DEFAULT_RRF_K = 2  # Qdrant's

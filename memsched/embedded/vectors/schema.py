@@ -6,9 +6,9 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from memsched.embedded.vectors.failures import bad_request, unsupported
 from memsched.embedded.vectors.filters import Json, as_object
 from memsched.embedded.vectors.updates import Vectors
+from memsched.embedded.vectors.validation import bad_request, unsupported
 
 # What tunes a Qdrant server without changing its answers; taken, reported, and of no effect here.
 TUNING = (

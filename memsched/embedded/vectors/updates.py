@@ -8,9 +8,9 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from memsched.embedded.vectors.failures import RequestError, bad_request
 from memsched.embedded.vectors.filters import Json, as_list, as_object, needed, parse_filter
 from memsched.embedded.vectors.queries import parse_vector
+from memsched.embedded.vectors.validation import RequestError, bad_request
 
 Operation = edge.UpdateOperation
 MODES = {

@@ -13,9 +13,8 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from memsched.backoff import backoff
-from memsched.embedded import EmbeddedServerError
 from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_client_options
-from memsched.errors import MemschedError
+from memsched.errors import EmbeddedServerError, MemschedError
 from memsched.memory.store.errors import StoreRefused, StoreUnavailable
 from memsched.settings import Settings, masked
 
@@ -138,7 +137,7 @@ class RetryingClient:
 
 
 async def _restart_embedded(settings: Settings) -> None:
-    """Start the embedded process again if it is gone for good; its guard does so only while it lives itself."""
+    """Start the embedded process again if it is gone for good; its watchdog does so only while it lives itself."""
     if settings.store_url.startswith("embedded://"):
         folder = settings.store_url.removeprefix("embedded://")
         try:

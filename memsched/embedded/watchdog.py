@@ -1,4 +1,4 @@
-"""The guard: one small process per folder that keeps one server running there, and stops it when unused.
+"""The watchdog: one small process per folder that keeps one server running there, and stops it when unused.
 
 It is started as a script in a session of its own, so that it outlives the process that happened to need the
 server first. It uses the standard library only and imports nothing of memsched: it must start fast, and keep
@@ -8,12 +8,12 @@ any server that answers GET /readyz on its socket.
 Who does what is settled by kernel locks (flock) on three files of the folder. They vanish with their holders,
 however those die, so nothing is ever decided from a process number in a file:
 
-    in-use.lock   shared by every process that uses the server; the guard stops the server only while it holds
+    in-use.lock   shared by every process that uses the server; the watchdog stops the server only while it holds
                   this lock exclusively, so that nobody can begin to use a server that is about to stop
-    guard.lock    held by the guard. Taken by the client that starts it, and inherited: there is no moment at
+    guard.lock    held by the watchdog. Taken by the client that starts it, and inherited: there is no moment at
                   which two guards, or none, believe that they are in charge
     server.lock   inherited by the server itself: two servers never write one append-only file, even when a
-                  guard was killed and its successor is quicker than the old server's end
+                  watchdog was killed and its successor is quicker than the old server's end
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 IN_USE_LOCK = "in-use.lock"
-GUARD_LOCK = "guard.lock"
+WATCHDOG_LOCK = "guard.lock"
 SERVER_LOCK = "server.lock"
 STATE_FILE = "server.json"
 LOG_FILE = "server.log"
@@ -41,8 +41,8 @@ LOG_FILE = "server.log"
 GRACE_SECONDS = 2.0  # a script that runs right after another finds the server warm
 CHECK_SECONDS = 0.5  # a few system calls each time: far below 0.1 % of a core
 STOP_SECONDS = 10.0  # time to flush before SIGKILL; what was written survives a SIGKILL all the same
-TAKE_OVER_SECONDS = 30.0  # time for the previous guard's server to flush and exit
-ADOPT_SECONDS = 1.0  # a server that still answers after this did not learn that its guard died: keep it
+TAKE_OVER_SECONDS = 30.0  # time for the previous watchdog's server to flush and exit
+ADOPT_SECONDS = 1.0  # a server that still answers after this did not learn that its watchdog died: keep it
 QUICK_DEATH_SECONDS = 5.0  # a server that lived for less is restarted after a growing pause
 MAX_PAUSE_SECONDS = 5.0
 MAX_FAILED_STARTS = 5
@@ -147,7 +147,7 @@ def make_private(directory: str) -> None:
 
 
 def read_state(folder: str) -> dict[str, Any]:
-    """What the guard wrote about its server; empty when there is nothing that this user wrote.
+    """What the watchdog wrote about its server; empty when there is nothing that this user wrote.
 
     It names a program to run, so another user's word does not count, wherever the folder is.
     """
@@ -189,7 +189,7 @@ def try_lock(file: int, kind: int) -> bool:
 
 
 class Log:
-    """server.log: what the server and the guard say, kept below a few megabytes."""
+    """server.log: what the server and the watchdog say, kept below a few megabytes."""
 
     def __init__(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -198,7 +198,7 @@ class Log:
         self._start = os.fstat(self.file).st_size
 
     def write(self, text: str) -> None:
-        line = f"{os.getpid()}:guard {time.strftime('%d %b %Y %H:%M:%S')} {text}\n"
+        line = f"{os.getpid()}:watchdog {time.strftime('%d %b %Y %H:%M:%S')} {text}\n"
         # A full disk must not stop the server, and there is nowhere else to say it.
         with contextlib.suppress(OSError):
             os.write(self.file, line.encode(errors="replace"))
@@ -222,7 +222,7 @@ class Log:
 
 
 def prctl() -> Callable[..., int] | None:
-    """Linux's way to tell a child of its parent's death; without it, the next guard adopts the server."""
+    """Linux's way to tell a child of its parent's death; without it, the next watchdog adopts the server."""
     if sys.platform != "linux":
         return None
     try:
@@ -234,7 +234,7 @@ def prctl() -> Callable[..., int] | None:
 
 
 class Server:
-    """The server process in the current directory: our child, or one that outlived a killed guard."""
+    """The server process in the current directory: our child, or one that outlived a killed watchdog."""
 
     def __init__(self, program: dict[str, Any], socket_path: str, log: Log) -> None:
         self._command: list[str] = program["command"]
@@ -266,20 +266,20 @@ class Server:
         if self.adopted:
             return
         self._log.mark()
-        guard = os.getpid()
+        watchdog = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            self._become_server(guard)
+            self._become_server(watchdog)
         self._exit_code = None
 
-    def _become_server(self, guard: int) -> NoReturn:
+    def _become_server(self, watchdog: int) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             if self._prctl is not None:
                 # SIGTERM, not SIGKILL: the server flushes what a slow disk made it postpone.
                 self._prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-            if os.getppid() == guard:  # otherwise it died before it could be watched
+            if os.getppid() == watchdog:  # otherwise it died before it could be watched
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 os.dup2(self._log.file, 1)
                 os.dup2(self._log.file, 2)
@@ -306,13 +306,13 @@ class Server:
             os.kill(self._pid, number)
 
 
-class Guard:
+class Watchdog:
     """Starts the server, restarts it when it dies, and stops it when nobody holds in-use.lock any more."""
 
     def __init__(self, folder: str, socket_path: str, program: dict[str, Any]) -> None:
         self._folder = folder
         self._socket = socket_path
-        about_us = {"folder": identity("."), "socket": socket_path, "guard_pid": os.getpid()}
+        about_us = {"folder": identity("."), "socket": socket_path, "watchdog_pid": os.getpid()}
         self._state: dict[str, Any] = read_state(".") | about_us
         self._served_by: dict[str, str] = program["served_by"]
         self._greet = GREETINGS[program["greeting"]].greet
@@ -466,22 +466,22 @@ def report(outcome: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def main(folder: str, socket_path: str, program: str, guard_lock: str) -> int:
+def main(folder: str, socket_path: str, program: str, watchdog_lock: str) -> int:
     """program: JSON with command, environment (added to ours), greeting, and served_by (kept in server.json)."""
     if os.fork():
         os._exit(0)  # the process that started us is left with nothing to wait for
-    os.set_inheritable(int(guard_lock), False)  # the server must not hold it when we are gone
+    os.set_inheritable(int(watchdog_lock), False)  # the server must not hold it when we are gone
     os.umask(0o077)
     log = None
     try:
         os.chdir(folder)
-        guard = Guard(folder, socket_path, json.loads(program))
-        log = guard.log
+        watchdog = Watchdog(folder, socket_path, json.loads(program))
+        log = watchdog.log
         os.dup2(log.file, 2)
-        guard.run()
+        watchdog.run()
     except (OSError, ServerStartError) as error:
         if log is not None:
-            log.write(f"the guard gives up: {error}")
+            log.write(f"the watchdog gives up: {error}")
         report({"ready": False, "error": str(error), "log": log.tail() if log is not None else ""})
         return 1
     return 0

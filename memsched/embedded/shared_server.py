@@ -1,7 +1,7 @@
-"""A process's use of a server that memsched runs itself: a lock that is held, and a guard that is started if need be.
+"""A process's use of a server that memsched runs itself: a lock that is held, a watchdog that is started if need be.
 
-The calling process only holds a lock, and starts a guard where there is none (see guard.py). There is nothing
-to shut down: the lock goes when the process goes, and the guard stops the server after the last one.
+The calling process only holds a lock, and starts a watchdog where there is none (see watchdog.py). There is nothing
+to shut down: the lock goes when the process goes, and the watchdog stops the server after the last one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from memsched.embedded import guard
-from memsched.embedded.binary import ServerBinaryError
+from memsched.embedded import watchdog
+from memsched.embedded.redis_binary import ServerBinaryError
 from memsched.errors import EmbeddedServerError
 
 MAX_SOCKET_PATH_BYTES = 103  # macOS takes 103, Linux 107
@@ -33,11 +33,11 @@ SHOWN_LINE_LENGTH = 200
 
 @dataclass(frozen=True)
 class Program:
-    """What the guard is to run."""
+    """What the watchdog is to run."""
 
     command: list[str]
     greeting: str
-    """One of guard.GREETINGS."""
+    """One of watchdog.GREETINGS."""
     binary: str
     version: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class ServerKind(Protocol):
     def socket_name(self) -> str: ...
 
     @property
-    def greeting(self) -> guard.Greeting: ...
+    def greeting(self) -> watchdog.Greeting: ...
 
     @property
     def written_file(self) -> str:
@@ -72,14 +72,14 @@ class ServerKind(Protocol):
 
 
 class Use:
-    """This process's use of one folder: a shared lock that it holds, and a view on the guard's lock."""
+    """This process's use of one folder: a shared lock that it holds, and a view on the watchdog's lock."""
 
     def __init__(self, kind: ServerKind, folder: str) -> None:
         self.kind = kind
         self.folder = folder
         self.mutex = threading.Lock()
         self._in_use: int | None = None
-        self._guard_lock: int | None = None
+        self._watchdog_lock: int | None = None
         self._socket: str | None = None
 
     def ensure(self, timeout_seconds: float, program: str = "") -> str:
@@ -112,36 +112,36 @@ class Use:
 
     def close(self) -> None:
         # Closed, never unlocked: an unlock would reach through to a forked child's copy.
-        for file in (self._in_use, self._guard_lock):
+        for file in (self._in_use, self._watchdog_lock):
             if file is not None:
                 with contextlib.suppress(OSError):
                     os.close(file)
-        self._in_use = self._guard_lock = self._socket = None
+        self._in_use = self._watchdog_lock = self._socket = None
 
     def _server_that_runs(self, deadline: float) -> str | None:
-        """The socket, when we are registered, the guard lives and the server answers: the cheap case."""
-        if self._socket is None or not self._holds_in_use_lock() or not self._guard_lives():
+        """The socket, when we are registered, the watchdog lives and the server answers: the cheap case."""
+        if self._socket is None or not self._holds_in_use_lock() or not self._watchdog_lives():
             return None
-        if not guard.is_private(os.path.dirname(self._socket)):
+        if not watchdog.is_private(os.path.dirname(self._socket)):
             return None
-        ready = self._greet(self._socket, deadline) is guard.Answer.READY
+        ready = self._greet(self._socket, deadline) is watchdog.Answer.READY
         return self._socket if ready else None
 
     def _bring_up(self, deadline: float, program: str) -> str:
-        """Start a guard if there is none, and wait until the server answers."""
+        """Start a watchdog if there is none, and wait until the server answers."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self._take_in_use_lock(deadline)
         pause = 0.002
         while True:
-            if guard.try_lock(self._open_guard_lock(), fcntl.LOCK_EX):
-                self._start_guard(deadline, program)
-            answer = guard.Answer.SILENT
+            if watchdog.try_lock(self._open_watchdog_lock(), fcntl.LOCK_EX):
+                self._start_watchdog(deadline, program)
+            answer = watchdog.Answer.SILENT
             if socket_path := _published_socket(self.folder):
                 answer = self._greet(socket_path, deadline)
-                if answer is guard.Answer.READY:
+                if answer is watchdog.Answer.READY:
                     self._socket = socket_path
                     return socket_path
-                if answer is guard.Answer.CANNOT_WRITE:
+                if answer is watchdog.Answer.CANNOT_WRITE:
                     raise EmbeddedServerError(
                         f"The {self._name} runs, but refuses writes, because it cannot write its "
                         f"{self.kind.written_file}. If the disk is full, make room: then it goes on."
@@ -152,7 +152,7 @@ class Use:
             time.sleep(pause)
             pause = min(0.05, pause * 1.5)
 
-    def _greet(self, socket_path: str, deadline: float) -> guard.Answer:
+    def _greet(self, socket_path: str, deadline: float) -> watchdog.Answer:
         left = deadline - time.monotonic()
         return self.kind.greeting.greet(socket_path, min(GREETING_SECONDS, max(0.01, left)))
 
@@ -161,17 +161,17 @@ class Use:
         if self._in_use is None:
             return False
         try:
-            there = os.stat(os.path.join(self.folder, guard.IN_USE_LOCK))
+            there = os.stat(os.path.join(self.folder, watchdog.IN_USE_LOCK))
         except OSError:
             return False
         return os.path.samestat(there, os.fstat(self._in_use))
 
     def _take_in_use_lock(self, deadline: float) -> None:
-        """Register as a user. A guard that is just stopping its server is waited for."""
+        """Register as a user. A watchdog that is just stopping its server is waited for."""
         while not self._holds_in_use_lock():
             self.close()
-            self._in_use = guard.open_lock(self.folder, guard.IN_USE_LOCK)
-            while not guard.try_lock(self._in_use, fcntl.LOCK_SH):
+            self._in_use = watchdog.open_lock(self.folder, watchdog.IN_USE_LOCK)
+            while not watchdog.try_lock(self._in_use, fcntl.LOCK_SH):
                 if time.monotonic() > deadline:
                     self.close()
                     raise EmbeddedServerError(
@@ -179,29 +179,29 @@ class Use:
                     )
                 time.sleep(0.002)
 
-    def _guard_lives(self) -> bool:
-        file = self._open_guard_lock()
-        if not guard.try_lock(file, fcntl.LOCK_SH):
+    def _watchdog_lives(self) -> bool:
+        file = self._open_watchdog_lock()
+        if not watchdog.try_lock(file, fcntl.LOCK_SH):
             return True
         fcntl.flock(file, fcntl.LOCK_UN)
         return False
 
-    def _open_guard_lock(self) -> int:
-        if self._guard_lock is None:
-            self._guard_lock = guard.open_lock(self.folder, guard.GUARD_LOCK)
-        return self._guard_lock
+    def _open_watchdog_lock(self) -> int:
+        if self._watchdog_lock is None:
+            self._watchdog_lock = watchdog.open_lock(self.folder, watchdog.WATCHDOG_LOCK)
+        return self._watchdog_lock
 
-    def _start_guard(self, deadline: float, chosen: str) -> None:
-        """We hold guard.lock, and the guard inherits it: nobody else can start one at the same time."""
+    def _start_watchdog(self, deadline: float, chosen: str) -> None:
+        """We hold guard.lock, and the watchdog inherits it: nobody else can start one at the same time."""
         try:
-            state = guard.read_state(self.folder)
+            state = watchdog.read_state(self.folder)
             socket_path = _published_socket(self.folder) or self._new_socket_path()
             program = self.kind.program(state.get("binary"), chosen, self.folder, socket_path)
-            outcome = _run_guard(self.folder, socket_path, program, self._open_guard_lock(), deadline)
+            outcome = _run_watchdog(self.folder, socket_path, program, self._open_watchdog_lock(), deadline)
         except ServerBinaryError as error:
             raise EmbeddedServerError(f"The {self._name} cannot be started. {error}") from None
         finally:
-            file, self._guard_lock = self._open_guard_lock(), None  # the lock is the guard's now, or nobody's
+            file, self._watchdog_lock = self._open_watchdog_lock(), None  # the lock is the watchdog's now, or nobody's
             os.close(file)
         if outcome is not None and not outcome.get("ready"):
             raise self._start_failed(outcome, state, program)
@@ -211,12 +211,14 @@ class Use:
 
         The folder's identity is in the name: containers that share a temporary directory may each have a /data.
         """
-        key = hashlib.sha256(os.fsencode(f"{self.folder} {guard.identity(self.folder)}")).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(f"{self.folder} {watchdog.identity(self.folder)}")).hexdigest()[:16]
         name = f"memsched-{os.geteuid()}-{key}"
         for temporary in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108  a private directory is made there
             directory = os.path.join(temporary, name)
             path = os.path.join(directory, self.kind.socket_name)
-            usable = guard.is_private(directory) or (not os.path.lexists(directory) and os.access(temporary, os.W_OK))
+            usable = watchdog.is_private(directory) or (
+                not os.path.lexists(directory) and os.access(temporary, os.W_OK)
+            )
             if usable and len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
                 return path
         raise EmbeddedServerError(
@@ -226,19 +228,19 @@ class Use:
 
     def _start_failed(self, outcome: dict[str, Any], state: dict[str, Any], program: Program) -> EmbeddedServerError:
         log = str(outcome.get("log", ""))
-        reason = str(outcome.get("error", "the guard ended unexpectedly"))
+        reason = str(outcome.get("error", "the watchdog ended unexpectedly"))
         if "No space left" in log + reason:
             advice = " The disk is full: make room."
         else:
             advice = self.kind.advice(self.folder, log, state, program)
         return EmbeddedServerError(
             f"The {self.kind.what} ({program.version}, {program.binary}) could not be started in {self.folder}: "
-            f"{reason}.{advice}{_tail_of(log, os.path.join(self.folder, guard.LOG_FILE))}"
+            f"{reason}.{advice}{_tail_of(log, os.path.join(self.folder, watchdog.LOG_FILE))}"
         )
 
-    def _timed_out(self, answer: guard.Answer) -> EmbeddedServerError:
-        socket_path = str(guard.read_state(self.folder).get("socket", ""))
-        if answer is guard.Answer.LOADING:
+    def _timed_out(self, answer: watchdog.Answer) -> EmbeddedServerError:
+        socket_path = str(watchdog.read_state(self.folder).get("socket", ""))
+        if answer is watchdog.Answer.LOADING:
             advice = "It is still loading its data; call again, or give it more time."
         elif socket_path and not os.access(socket_path, os.W_OK):
             advice = (
@@ -250,10 +252,10 @@ class Use:
         return EmbeddedServerError(f"The {self._name} was not ready in time. {advice}{_log_of(self.folder)}")
 
 
-def _run_guard(
-    folder: str, socket_path: str, program: Program, guard_lock: int, deadline: float
+def _run_watchdog(
+    folder: str, socket_path: str, program: Program, watchdog_lock: int, deadline: float
 ) -> dict[str, Any] | None:
-    """Start the guard and wait for its report; None when none came by the deadline, or it was killed."""
+    """Start the watchdog and wait for its report; None when none came by the deadline, or it was killed."""
     what = {
         "command": program.command,
         "environment": program.environment,
@@ -262,17 +264,17 @@ def _run_guard(
     }
     try:
         launcher = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, folder, socket_path, json.dumps(what), str(guard_lock)],
+            [sys.executable, "-I", "-S", watchdog.__file__, folder, socket_path, json.dumps(what), str(watchdog_lock)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=[guard_lock],
+            pass_fds=[watchdog_lock],
             start_new_session=True,
             cwd="/",
         )
     except OSError as error:
         raise EmbeddedServerError(
-            f"The guard of the embedded server cannot be run by sys.executable ({sys.executable!r}): {error}"
+            f"The watchdog of the embedded server cannot be run by sys.executable ({sys.executable!r}): {error}"
         ) from error
     assert launcher.stdout is not None
     with launcher.stdout as pipe:
@@ -307,18 +309,18 @@ def _first_line(pipe: int, deadline: float) -> bytes | None:
 
 def _published_socket(folder: str) -> str | None:
     """Where the folder's server listens, or did: processes may differ in where they see temporary files."""
-    state = guard.read_state(folder)
+    state = watchdog.read_state(folder)
     socket_path = state.get("socket")
-    if not isinstance(socket_path, str) or not guard.is_private(os.path.dirname(socket_path)):
+    if not isinstance(socket_path, str) or not watchdog.is_private(os.path.dirname(socket_path)):
         return None
     with contextlib.suppress(OSError):
-        if state.get("folder") == guard.identity(folder):
+        if state.get("folder") == watchdog.identity(folder):
             return socket_path
     return None
 
 
 def _log_of(folder: str) -> str:
-    path = os.path.join(folder, guard.LOG_FILE)
+    path = os.path.join(folder, watchdog.LOG_FILE)
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 8_000))
@@ -347,7 +349,7 @@ def use_of(kind: ServerKind, folder: str | Path) -> Use:
 
 
 def _forget_after_fork() -> None:
-    """A forked child has copies of our locks: with them it would keep the server, or the guard's place."""
+    """A forked child has copies of our locks: with them it would keep the server, or the watchdog's place."""
     global _uses_mutex
     for use in _uses.values():
         use.close()

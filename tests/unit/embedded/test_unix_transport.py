@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from memsched.embedded.vector_transport import UnixTransport
+from memsched.embedded.unix_transport import UnixTransport
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n"

@@ -9,12 +9,12 @@ from typing import Any
 import qdrant_edge as edge
 from pydantic_core import to_json
 
-from memsched.embedded.vectors.failures import RequestError, bad_request, of_engine
 from memsched.embedded.vectors.filters import Json, as_list, as_object, parse_filter
-from memsched.embedded.vectors.payloads import Payloads
+from memsched.embedded.vectors.payload_cache import Payloads
 from memsched.embedded.vectors.queries import QUERY_FIELDS, parse_order_by, parse_query, payload_selector
 from memsched.embedded.vectors.schema import engine_config, parse_index, payload_schema, vectors_of
 from memsched.embedded.vectors.updates import UPDATES, Operation, parse_batch
+from memsched.embedded.vectors.validation import RequestError, bad_request, of_engine
 
 DEFAULT_SCROLL_LIMIT = 10  # Qdrant's
 DEFAULT_FACET_LIMIT = 10  # Qdrant's

@@ -16,8 +16,8 @@ import structlog
 from pydantic_core import from_json, to_json
 
 from memsched.embedded.vectors.catalogue import Catalogue
-from memsched.embedded.vectors.collection import Collection, of_the_engine
-from memsched.embedded.vectors.failures import RequestError, bad_request, of_engine, unsupported
+from memsched.embedded.vectors.shard import Collection, of_the_engine
+from memsched.embedded.vectors.validation import RequestError, bad_request, of_engine, unsupported
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 Scope = MutableMapping[str, Any]
