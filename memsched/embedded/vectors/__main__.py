@@ -23,17 +23,17 @@ STOP_SECONDS = 3  # for requests under way; the watchdog's patience is longer
 log = structlog.get_logger(__name__)
 
 
-async def look_after(app: App) -> None:
-    """Flush what was written; tidy up when nobody asks for anything."""
+async def housekeeping(app: App) -> None:
+    """Flush what was written; vacuum when nobody asks for anything."""
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
         quiet = time.monotonic() - app.last_request > QUIET_SECONDS
         for collection in app.catalogue:
             try:
                 collection.flush()
-                if quiet and collection.untidied:
+                if quiet and collection.needs_vacuum:
                     begin = time.monotonic()
-                    if collection.tidy():
+                    if collection.vacuum():
                         seconds = round(time.monotonic() - begin, 3)
                         log.info("tidied up", action="vectors.tidied", name=collection.name, seconds=seconds)
             except Exception as error:  # noqa: BLE001  the engine's only class; the next round tries again
@@ -66,7 +66,7 @@ async def serve(app: App, socket_path: str) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
         backlog=512,
     )
-    duty = asyncio.create_task(look_after(app))
+    duty = asyncio.create_task(housekeeping(app))
     try:
         await uvicorn.Server(config).serve(sockets=[listen(socket_path)])
     finally:

@@ -1,4 +1,4 @@
-"""Which collections there are, and their aliases: one file that is replaced as a whole."""
+"""Catalogue of the collections and their aliases: persisted in one file that is replaced atomically, as a whole."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from memsched.embedded.vectors.filters import Json, as_object
-from memsched.embedded.vectors.schema import TUNING, engine_config, parse_collection
-from memsched.embedded.vectors.shard import Collection
-from memsched.embedded.vectors.validation import RequestError, bad_request, unsupported
+from memsched.embedded.vectors.schema import parse_collection
+from memsched.embedded.vectors.shard import Shard
+from memsched.embedded.vectors.validation import Json, RequestError, as_object, bad_request, required
 
 FILE = "collections.json"
 SHARDS = "shards"
@@ -35,30 +34,23 @@ class Catalogue:
     """
 
     def __init__(self) -> None:
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[str, Shard] = {}
         self._aliases: dict[str, str] = {}
         self._read()
 
-    def __iter__(self) -> Iterator[Collection]:
+    def __iter__(self) -> Iterator[Shard]:
         return iter(list(self._collections.values()))
 
     def names(self) -> list[str]:
         return list(self._collections)
 
-    def aliases(self, name: str | None = None) -> list[Json]:
-        """Those of one collection, or all."""
-        if name is not None:
-            name = self.find(name).name
-        return [
-            {"alias_name": alias, "collection_name": target}
-            for alias, target in self._aliases.items()
-            if name in (None, target)
-        ]
+    def aliases(self) -> list[Json]:
+        return [{"alias_name": alias, "collection_name": target} for alias, target in self._aliases.items()]
 
     def has(self, name: str) -> bool:
         return self._aliases.get(name, name) in self._collections
 
-    def find(self, name: str) -> Collection:
+    def find(self, name: str) -> Shard:
         """The collection of this name or alias."""
         collection = self._collections.get(self._aliases.get(name, name))
         if collection is None:
@@ -71,9 +63,8 @@ class Catalogue:
         if self.has(name):
             raise RequestError(409, f"Wrong input: Collection `{name}` already exists!")
         config = parse_collection(body)
-        engine_config(config)
         os.makedirs(SHARDS, mode=0o700, exist_ok=True)
-        collection = Collection(name, os.path.join(SHARDS, uuid.uuid4().hex), config)
+        collection = Shard(name, os.path.join(SHARDS, uuid.uuid4().hex), config)
         _mark(collection.folder)
         collection.create()
         self._write({**self._collections, name: collection}, self._aliases)
@@ -81,15 +72,11 @@ class Catalogue:
         return True
 
     def update(self, name: str, body: Any) -> bool:
-        """Merge metadata; an empty object removes it, as in Qdrant. What only tunes a server is taken in silence."""
+        """Merge metadata; an empty object removes it, as in Qdrant."""
         collection = self.find(name)
-        given = as_object(body, "request", "metadata", "vectors", "sparse_vectors", "params", *TUNING)
-        if given.get("vectors") or given.get("sparse_vectors"):
-            raise unsupported("changing the vectors of a collection")
-        if "metadata" not in given:
-            return True
+        given = required(as_object(body, "request", "metadata"), "metadata")
         before = collection.config
-        metadata = {**before.get("metadata", {}), **given["metadata"]} if given["metadata"] else {}
+        metadata = {**before.get("metadata", {}), **given} if given else {}
         collection.config = {**before, "metadata": metadata}
         try:
             self._write(self._collections, self._aliases)
@@ -115,30 +102,25 @@ class Catalogue:
     def change_aliases(self, body: Any) -> bool:
         """All of the changes, or none."""
         aliases = dict(self._aliases)
-        for action in as_object(body, "request", "actions").get("actions", []):
+        for action in required(as_object(body, "request", "actions"), "actions"):
             self._change_alias(aliases, action)
         self._write(self._collections, aliases)
         return True
 
     def _change_alias(self, aliases: dict[str, str], action: Any) -> None:
-        action = as_object(action, "action", "create_alias", "delete_alias", "rename_alias")
-        for kind, given in action.items():
-            if kind == "create_alias":
-                new = as_object(given, kind, "collection_name", "alias_name")
-                if new.get("collection_name") not in self._collections:
-                    raise RequestError(404, f"Not found: Collection `{new.get('collection_name')}` doesn't exist!")
-                if new.get("alias_name") in self._collections:
-                    raise RequestError(409, f"Wrong input: Collection `{new['alias_name']}` already exists!")
-                if not isinstance(new.get("alias_name"), str) or not new["alias_name"]:
-                    raise bad_request("alias_name must be a string")
-                aliases[new["alias_name"]] = new["collection_name"]
-            elif kind == "delete_alias":
-                aliases.pop(as_object(given, kind, "alias_name").get("alias_name", ""), None)
-            else:
-                names = as_object(given, kind, "old_alias_name", "new_alias_name")
-                if names.get("old_alias_name") not in aliases:
-                    raise RequestError(404, f"Not found: Alias {names.get('old_alias_name')} does not exists!")
-                aliases[names["new_alias_name"]] = aliases.pop(names["old_alias_name"])
+        action = as_object(action, "action", "create_alias", "delete_alias")
+        if deleted := action.get("delete_alias"):
+            aliases.pop(required(as_object(deleted, "delete_alias", "alias_name"), "alias_name"), None)
+        if created := action.get("create_alias"):
+            created = as_object(created, "create_alias", "collection_name", "alias_name")
+            alias, target = required(created, "alias_name"), required(created, "collection_name")
+            if target not in self._collections:
+                raise RequestError(404, f"Not found: Collection `{target}` doesn't exist!")
+            if alias in self._collections:
+                raise RequestError(409, f"Wrong input: Collection `{alias}` already exists!")
+            if not isinstance(alias, str) or not alias:
+                raise bad_request("alias_name must be a string")
+            aliases[alias] = target
 
     def close(self) -> None:
         for collection in self._collections.values():
@@ -151,7 +133,7 @@ class Catalogue:
             if stored["format"] != FORMAT:
                 raise ValueError(f"its format is {stored['format']}")
             for name, each in stored["collections"].items():
-                self._collections[name] = Collection(name, os.path.join(SHARDS, each["folder"]), each["config"])
+                self._collections[name] = Shard(name, os.path.join(SHARDS, each["folder"]), each["config"])
             self._aliases = dict(stored["aliases"])
         except FileNotFoundError:
             pass  # a new folder
@@ -177,7 +159,7 @@ class Catalogue:
                 f"restore it from a backup, or move them away"
             )
 
-    def _write(self, collections: dict[str, Collection], aliases: dict[str, str]) -> None:
+    def _write(self, collections: dict[str, Shard], aliases: dict[str, str]) -> None:
         """On disk first, then here: what was answered is what the next process finds."""
         stored = {
             "format": FORMAT,

@@ -1,4 +1,4 @@
-"""The payloads of points that queries found lately, as JSON: reading and converting them is half of a query's cost."""
+"""Cache of the payloads that queries found lately, as JSON: reading and converting them is half of a query's cost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ MAX_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES = 300  # what an entry costs besides its text
 
 
-class Payloads:
-    """A point's version is the number of the last update that touched it, so id and version tell a payload."""
+class PayloadCache:
+    """A cache that needs no invalidation: a point's version is the number of the
+    last update that touched it, so id and version tell a payload."""
 
     def __init__(self) -> None:
         self._known: dict[Any, tuple[int, bytes]] = {}
@@ -25,7 +26,11 @@ class Payloads:
         self._bytes = 0
 
     def write(self, points: list[edge.ScoredPoint], read: Callable[[list[Any]], Iterable[edge.Record]]) -> bytes:
-        """The points with all of their payload, as Qdrant's JSON. read: the records of the ids that are not known."""
+        """The points with all of their payload, as Qdrant's JSON.
+
+        Args:
+            read: returns the records of ids that are not in the cache.
+        """
         if self._bytes > MAX_BYTES:
             self.clear()
         rows = [(point.id, point.version, point.score) for point in points]
@@ -36,7 +41,7 @@ class Payloads:
             for record in read(list(missing)):
                 id_ = record.id
                 found[id_] = text = b'"id":%b,"payload":%b' % (to_json(id_), to_json(record.payload or {}))
-                if version := missing[id_]:  # what was not ranked by vectors comes with version 0
+                if version := missing[id_]:  # 0 tells nothing of what the payload is
                     known[id_] = (version, text)
                     self._bytes += len(text) + ENTRY_BYTES
         return b'{"points":[%b]}' % b",".join(

@@ -1,4 +1,4 @@
-"""Qdrant's REST protocol, as an ASGI application: which path calls what, and how errors are told.
+"""HTTP routes of Qdrant's REST protocol, as an ASGI application: which path calls what, and how errors are told.
 
 Everything of the engine runs in the one thread of the event loop: the engine holds Python's lock while it works, so
 threads would gain nothing, and this way every request is atomic.
@@ -16,8 +16,8 @@ import structlog
 from pydantic_core import from_json, to_json
 
 from memsched.embedded.vectors.catalogue import Catalogue
-from memsched.embedded.vectors.shard import Collection, of_the_engine
-from memsched.embedded.vectors.validation import RequestError, bad_request, of_engine, unsupported
+from memsched.embedded.vectors.shard import Shard
+from memsched.embedded.vectors.validation import RequestError, bad_request, engine_error, is_of_engine, unsupported
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 Scope = MutableMapping[str, Any]
@@ -26,23 +26,16 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
-ON_POINTS: dict[tuple[str, str], Callable[[Collection, Any], Any]] = {
-    ("PUT", "points"): lambda collection, body: collection.update("upsert", body),
-    ("POST", "points"): Collection.retrieve,
-    ("POST", "points/query"): Collection.query,
-    ("POST", "points/query/batch"): Collection.query_batch,
-    ("POST", "points/scroll"): Collection.scroll,
-    ("POST", "points/count"): Collection.count,
-    ("POST", "facet"): Collection.facet,
-    ("POST", "points/delete"): lambda collection, body: collection.update("delete", body),
-    ("POST", "points/payload"): lambda collection, body: collection.update("set_payload", body),
-    ("PUT", "points/payload"): lambda collection, body: collection.update("overwrite_payload", body),
-    ("POST", "points/payload/delete"): lambda collection, body: collection.update("delete_payload", body),
-    ("POST", "points/payload/clear"): lambda collection, body: collection.update("clear_payload", body),
-    ("PUT", "points/vectors"): lambda collection, body: collection.update("update_vectors", body),
-    ("POST", "points/vectors/delete"): lambda collection, body: collection.update("delete_vectors", body),
-    ("POST", "points/batch"): Collection.batch_update,
-    ("PUT", "index"): Collection.create_index,
+ON_COLLECTION: dict[tuple[str, str], Callable[[Shard, Any], Any]] = {
+    ("PUT", "index"): Shard.create_index,
+    ("PUT", "points"): Shard.upsert,
+    ("POST", "points"): Shard.retrieve,
+    ("POST", "points/batch"): Shard.batch_update,
+    ("POST", "points/count"): Shard.count,
+    ("POST", "points/delete"): Shard.delete,
+    ("POST", "points/query"): Shard.query,
+    ("POST", "points/query/batch"): Shard.query_batch,
+    ("POST", "points/scroll"): Shard.scroll,
 }
 
 
@@ -70,10 +63,8 @@ class App:
         await send({"type": "http.response.body", "body": answer})
 
     def answer(self, method: str, path: list[str], body: bytes, begin: float) -> tuple[int, bytes]:
-        if method == "GET" and path in (["readyz"], ["healthz"], ["livez"]):
+        if method == "GET" and path == ["readyz"]:
             return 200, b'"all shards are ready"'
-        if method == "GET" and path == [""]:
-            return 200, to_json(_version())
         self.last_request = time.monotonic()
         try:
             result = self._route(method, path, body)
@@ -84,15 +75,15 @@ class App:
         except (ValueError, TypeError) as error:
             return 400, _error(bad_request(str(error)), begin)
         except Exception as error:  # noqa: BLE001  the engine knows one class of exceptions: Exception
-            told = of_engine(error)
+            told = engine_error(error)
             if told.status >= 500:
                 log.error("a request failed", action="vectors.failed", path="/".join(path), error=str(error))
             return told.status, _error(told, begin)
         except BaseException as error:
-            if not of_the_engine(error):
+            if not is_of_engine(error):
                 raise
             for collection in self.catalogue:
-                collection.give_up()
+                collection.discard()
             log.error("the engine failed", action="vectors.panic", path="/".join(path), error=str(error))
             return 500, _error(RequestError(500, f"Service internal error: {error}"), begin)
         return 200, answer
@@ -116,12 +107,8 @@ class App:
                 return catalogue.delete(name)
             case "GET", ["collections", name, "exists"]:
                 return {"exists": catalogue.has(name)}
-            case "GET", ["collections", name, "aliases"]:
-                return {"aliases": catalogue.aliases(name)}
-            case "DELETE", ["collections", name, "index", field]:
-                return catalogue.find(name).delete_index(field)
             case _, ["collections", name, *rest]:
-                serve = ON_POINTS.get((method, "/".join(rest)))
+                serve = ON_COLLECTION.get((method, "/".join(rest)))
                 if serve is not None:
                     return serve(catalogue.find(name), _json(body))
         raise unsupported(f"{method} /{'/'.join(path)}")
@@ -159,10 +146,3 @@ def _json(body: bytes) -> Any:
 
 def _error(error: RequestError, begin: float) -> bytes:
     return to_json({"status": {"error": error.message}, "time": time.perf_counter() - begin})
-
-
-def _version() -> dict[str, str]:
-    """The client's own version, with which it is content."""
-    from importlib.metadata import version
-
-    return {"title": "qdrant - vector search engine", "version": version("qdrant-client"), "commit": "memsched"}
