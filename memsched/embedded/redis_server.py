@@ -1,4 +1,4 @@
-"""`embedded://FOLDER`: a real Redis or Valkey server on this machine, shared by every process that names the folder."""
+"""The embedded Redis or Valkey server of `embedded://FOLDER`, shared by every process that names the folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from memsched.embedded import watchdog
 from memsched.embedded.redis_binary import BINARY_VARIABLE, find_server_binary
-from memsched.embedded.shared_server import Program, use_of
+from memsched.embedded.shared_server import Program, shared_server
 
 
 class _Redis:
@@ -16,7 +15,7 @@ class _Redis:
 
     what = "embedded server"
     socket_name = "redis.sock"
-    greeting = watchdog.RedisGreeting
+    probe = "redis"
     written_file = "append-only file"
     other_kind = "MEMSCHED_REDIS_URL=redis://..."
 
@@ -28,7 +27,7 @@ class _Redis:
             *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"),
             *("--logfile", "", "--databases", "16", "--maxmemory-policy", "noeviction"),
         ]
-        return Program(command, "redis", binary.path, binary.version)
+        return Program(command, binary.path, binary.version)
 
     def advice(self, folder: str, log: str, state: dict[str, Any], program: Program) -> str:
         before = state.get("version", program.version)
@@ -53,16 +52,17 @@ REDIS = _Redis()
 def ensure_server(folder: str | Path, *, timeout_seconds: float = 15.0, program: str = "") -> str:
     """The URL of the server that keeps its data in `folder`, which is created if need be.
 
-    program: the server to start, if one has to be started; empty: see find_server_binary.
-
     Starts the server if it does not run, and returns when it answers. Cheap when it does (about 0.1 ms), so
     call it again after a connection error: whatever was killed is started again, with its data.
 
     From then on this process counts as a user of the server; a forked child only when it calls this too.
     Blocks, at most for `timeout_seconds`; raises EmbeddedServerError. When the time is over because much data
     is being loaded, the loading goes on, and the next call waits for the rest.
+
+    Args:
+        program: the server to start, if one has to be started; empty: see find_server_binary.
     """
-    return f"unix://{quote(use_of(REDIS, folder).ensure(timeout_seconds, program))}?db=0"
+    return f"unix://{quote(shared_server(REDIS, folder).ensure(timeout_seconds, program))}?db=0"
 
 
 def release_server(folder: str | Path) -> None:
@@ -70,9 +70,9 @@ def release_server(folder: str | Path) -> None:
 
     Also happens by itself when the process ends, in whatever way.
     """
-    use_of(REDIS, folder).release()
+    shared_server(REDIS, folder).release()
 
 
 def server_pid(folder: str | Path) -> int | None:
     """The process number of the server that runs in `folder`, if one does."""
-    return use_of(REDIS, folder).pid()
+    return shared_server(REDIS, folder).pid()

@@ -1,7 +1,7 @@
-"""A process's use of a server that memsched runs itself: a lock that is held, a watchdog that is started if need be.
+"""A server shared by processes: reference-counted through a kernel lock, started at the first use.
 
-The calling process only holds a lock, and starts a watchdog where there is none (see watchdog.py). There is nothing
-to shut down: the lock goes when the process goes, and the watchdog stops the server after the last one.
+The calling process only holds a lock, and starts a watchdog where there is none (watchdog.py). There is nothing to
+shut down: the lock goes when the process goes, and the watchdog stops the server after the last one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from memsched.backoff import poll_pauses
+from memsched.deadline import Deadline
 from memsched.embedded import watchdog
-from memsched.embedded.redis_binary import ServerBinaryError
+from memsched.embedded.watchdog import Readiness
 from memsched.errors import EmbeddedServerError
 
 MAX_SOCKET_PATH_BYTES = 103  # macOS takes 103, Linux 107
-GREETING_SECONDS = 1.0  # a busy server is asked again until the caller's time is over
+PROBE_SECONDS = 1.0  # a busy server is asked again until the caller's time is over
 SHOWN_LOG_LINES = 12
 SHOWN_LINE_LENGTH = 200
+
+
+class NoProgram(Exception):
+    """There is no server program that can be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,6 @@ class Program:
     """What the watchdog is to run."""
 
     command: list[str]
-    greeting: str
-    """One of watchdog.GREETINGS."""
     binary: str
     version: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -54,7 +58,8 @@ class ServerKind(Protocol):
     def socket_name(self) -> str: ...
 
     @property
-    def greeting(self) -> watchdog.Greeting: ...
+    def probe(self) -> str:
+        """One of watchdog.PROBES."""
 
     @property
     def written_file(self) -> str:
@@ -65,18 +70,26 @@ class ServerKind(Protocol):
         """What to set when processes that cannot share a socket must share a server."""
 
     def program(self, remembered: str | None, chosen: str, folder: str, socket_path: str) -> Program:
-        """The program to start; remembered: the binary that served the folder. Raises ServerBinaryError."""
+        """The program to start. Raises NoProgram.
+
+        Args:
+            remembered: the binary that served the folder before.
+            chosen: the one that was asked for; may be empty.
+        """
 
     def advice(self, folder: str, log: str, state: dict[str, Any], program: Program) -> str:
         """What to do when it did not start: a sentence that begins with a space, or nothing."""
 
 
-class Use:
-    """This process's use of one folder: a shared lock that it holds, and a view on the watchdog's lock."""
+class SharedServer:
+    """This process's handle on the server of one folder: a reference, by a lock that it shares, and a liveness check,
+    by a look at the watchdog's lock.
+    """
 
     def __init__(self, kind: ServerKind, folder: str) -> None:
         self.kind = kind
         self.folder = folder
+        self._probe = watchdog.PROBES[kind.probe]
         self.mutex = threading.Lock()
         self._in_use: int | None = None
         self._watchdog_lock: int | None = None
@@ -84,7 +97,7 @@ class Use:
 
     def ensure(self, timeout_seconds: float, program: str = "") -> str:
         """The socket of the server that keeps its data in the folder; see `ensure_server`."""
-        deadline = time.monotonic() + timeout_seconds
+        deadline = Deadline(timeout_seconds)
         if not self.mutex.acquire(timeout=max(0.0, timeout_seconds)):
             raise EmbeddedServerError(f"Another thread is still starting the {self._name}. Call again.")
         try:
@@ -104,7 +117,7 @@ class Use:
     def pid(self) -> int | None:
         """The process number of the server that runs in the folder, if one does."""
         socket_path = _published_socket(self.folder)
-        return None if socket_path is None else self.kind.greeting.pid_of_server(socket_path, GREETING_SECONDS)
+        return None if socket_path is None else self._probe.pid_of_server(socket_path, PROBE_SECONDS)
 
     @property
     def _name(self) -> str:
@@ -118,43 +131,41 @@ class Use:
                     os.close(file)
         self._in_use = self._watchdog_lock = self._socket = None
 
-    def _server_that_runs(self, deadline: float) -> str | None:
+    def _server_that_runs(self, deadline: Deadline) -> str | None:
         """The socket, when we are registered, the watchdog lives and the server answers: the cheap case."""
         if self._socket is None or not self._holds_in_use_lock() or not self._watchdog_lives():
             return None
         if not watchdog.is_private(os.path.dirname(self._socket)):
             return None
-        ready = self._greet(self._socket, deadline) is watchdog.Answer.READY
+        ready = self._readiness(self._socket, deadline) is Readiness.READY
         return self._socket if ready else None
 
-    def _bring_up(self, deadline: float, program: str) -> str:
+    def _bring_up(self, deadline: Deadline, program: str) -> str:
         """Start a watchdog if there is none, and wait until the server answers."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self._take_in_use_lock(deadline)
-        pause = 0.002
-        while True:
+        for pause in poll_pauses(0.002, 0.05):
             if watchdog.try_lock(self._open_watchdog_lock(), fcntl.LOCK_EX):
                 self._start_watchdog(deadline, program)
-            answer = watchdog.Answer.SILENT
+            answer = Readiness.SILENT
             if socket_path := _published_socket(self.folder):
-                answer = self._greet(socket_path, deadline)
-                if answer is watchdog.Answer.READY:
+                answer = self._readiness(socket_path, deadline)
+                if answer is Readiness.READY:
                     self._socket = socket_path
                     return socket_path
-                if answer is watchdog.Answer.CANNOT_WRITE:
+                if answer is Readiness.CANNOT_WRITE:
                     raise EmbeddedServerError(
                         f"The {self._name} runs, but refuses writes, because it cannot write its "
                         f"{self.kind.written_file}. If the disk is full, make room: then it goes on."
                         f"{_log_of(self.folder)}"
                     )
-            if time.monotonic() + pause > deadline:
+            if pause > deadline.left:
                 raise self._timed_out(answer)
             time.sleep(pause)
-            pause = min(0.05, pause * 1.5)
+        raise AssertionError("unreachable")
 
-    def _greet(self, socket_path: str, deadline: float) -> watchdog.Answer:
-        left = deadline - time.monotonic()
-        return self.kind.greeting.greet(socket_path, min(GREETING_SECONDS, max(0.01, left)))
+    def _readiness(self, socket_path: str, deadline: Deadline) -> Readiness:
+        return self._probe.readiness(socket_path, min(PROBE_SECONDS, max(0.01, deadline.left)))
 
     def _holds_in_use_lock(self) -> bool:
         """False also when the folder was deleted or replaced since: then our lock is no longer in it."""
@@ -166,18 +177,20 @@ class Use:
             return False
         return os.path.samestat(there, os.fstat(self._in_use))
 
-    def _take_in_use_lock(self, deadline: float) -> None:
+    def _take_in_use_lock(self, deadline: Deadline) -> None:
         """Register as a user. A watchdog that is just stopping its server is waited for."""
         while not self._holds_in_use_lock():
             self.close()
             self._in_use = watchdog.open_lock(self.folder, watchdog.IN_USE_LOCK)
-            while not watchdog.try_lock(self._in_use, fcntl.LOCK_SH):
-                if time.monotonic() > deadline:
+            for pause in poll_pauses(0.002, 0.02):
+                if watchdog.try_lock(self._in_use, fcntl.LOCK_SH):
+                    break
+                if deadline.passed:
                     self.close()
                     raise EmbeddedServerError(
                         f"The {self._name} is being stopped, which may last. Call again.{_log_of(self.folder)}"
                     )
-                time.sleep(0.002)
+                time.sleep(pause)
 
     def _watchdog_lives(self) -> bool:
         file = self._open_watchdog_lock()
@@ -191,20 +204,59 @@ class Use:
             self._watchdog_lock = watchdog.open_lock(self.folder, watchdog.WATCHDOG_LOCK)
         return self._watchdog_lock
 
-    def _start_watchdog(self, deadline: float, chosen: str) -> None:
+    def _start_watchdog(self, deadline: Deadline, chosen: str) -> None:
         """We hold guard.lock, and the watchdog inherits it: nobody else can start one at the same time."""
         try:
             state = watchdog.read_state(self.folder)
             socket_path = _published_socket(self.folder) or self._new_socket_path()
             program = self.kind.program(state.get("binary"), chosen, self.folder, socket_path)
-            outcome = _run_watchdog(self.folder, socket_path, program, self._open_watchdog_lock(), deadline)
-        except ServerBinaryError as error:
+            outcome = self._run_watchdog(socket_path, program, deadline)
+        except NoProgram as error:
             raise EmbeddedServerError(f"The {self._name} cannot be started. {error}") from None
         finally:
             file, self._watchdog_lock = self._open_watchdog_lock(), None  # the lock is the watchdog's now, or nobody's
             os.close(file)
         if outcome is not None and not outcome.get("ready"):
             raise self._start_failed(outcome, state, program)
+
+    def _run_watchdog(self, socket_path: str, program: Program, deadline: Deadline) -> dict[str, Any] | None:
+        """Start the watchdog and wait for its report; None when none came by the deadline, or it was killed."""
+        lock = self._open_watchdog_lock()
+        what = {
+            "command": program.command,
+            "environment": program.environment,
+            "probe": self.kind.probe,
+            "served_by": {"binary": program.binary, "version": program.version},
+        }
+        try:
+            launcher = subprocess.Popen(
+                [sys.executable, "-I", "-S", watchdog.__file__, self.folder, socket_path, json.dumps(what), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock],
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"The watchdog of the embedded server cannot be run by sys.executable ({sys.executable!r}): {error}"
+            ) from error
+        assert launcher.stdout is not None
+        with launcher.stdout as pipe:
+            text = _first_line(pipe.fileno(), deadline)
+        try:
+            launcher.wait(timeout=5)  # it forks and ends at once
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+        if not text:
+            return None
+        try:
+            outcome = json.loads(text)
+        except ValueError:
+            outcome = {"log": text.decode(errors="replace")}
+        return outcome if isinstance(outcome, dict) else {}
 
     def _new_socket_path(self) -> str:
         """A path for the socket, short enough for the kernel, in a directory that only this user may enter.
@@ -238,9 +290,9 @@ class Use:
             f"{reason}.{advice}{_tail_of(log, os.path.join(self.folder, watchdog.LOG_FILE))}"
         )
 
-    def _timed_out(self, answer: watchdog.Answer) -> EmbeddedServerError:
+    def _timed_out(self, answer: Readiness) -> EmbeddedServerError:
         socket_path = str(watchdog.read_state(self.folder).get("socket", ""))
-        if answer is watchdog.Answer.LOADING:
+        if answer is Readiness.LOADING:
             advice = "It is still loading its data; call again, or give it more time."
         elif socket_path and not os.access(socket_path, os.W_OK):
             advice = (
@@ -252,53 +304,12 @@ class Use:
         return EmbeddedServerError(f"The {self._name} was not ready in time. {advice}{_log_of(self.folder)}")
 
 
-def _run_watchdog(
-    folder: str, socket_path: str, program: Program, watchdog_lock: int, deadline: float
-) -> dict[str, Any] | None:
-    """Start the watchdog and wait for its report; None when none came by the deadline, or it was killed."""
-    what = {
-        "command": program.command,
-        "environment": program.environment,
-        "greeting": program.greeting,
-        "served_by": {"binary": program.binary, "version": program.version},
-    }
-    try:
-        launcher = subprocess.Popen(
-            [sys.executable, "-I", "-S", watchdog.__file__, folder, socket_path, json.dumps(what), str(watchdog_lock)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[watchdog_lock],
-            start_new_session=True,
-            cwd="/",
-        )
-    except OSError as error:
-        raise EmbeddedServerError(
-            f"The watchdog of the embedded server cannot be run by sys.executable ({sys.executable!r}): {error}"
-        ) from error
-    assert launcher.stdout is not None
-    with launcher.stdout as pipe:
-        text = _first_line(pipe.fileno(), deadline)
-    try:
-        launcher.wait(timeout=5)  # it forks and ends at once
-    except subprocess.TimeoutExpired:
-        launcher.kill()
-        launcher.wait()
-    if not text:
-        return None
-    try:
-        outcome = json.loads(text)
-    except ValueError:
-        outcome = {"log": text.decode(errors="replace")}
-    return outcome if isinstance(outcome, dict) else {}
-
-
-def _first_line(pipe: int, deadline: float) -> bytes | None:
+def _first_line(pipe: int, deadline: Deadline) -> bytes | None:
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     text = b""
     while not text.endswith(b"\n"):
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not poll.poll(deadline.left * 1000):
             return None
         part = os.read(pipe, 65_536)
         if not part:
@@ -338,23 +349,24 @@ def _tail_of(log: str, path: str) -> str:
     )
 
 
-_uses: dict[str, Use] = {}
-_uses_mutex = threading.Lock()
+_servers: dict[str, SharedServer] = {}
+_servers_mutex = threading.Lock()
 
 
-def use_of(kind: ServerKind, folder: str | Path) -> Use:
+def shared_server(kind: ServerKind, folder: str | Path) -> SharedServer:
+    """This process's one handle on the server of the folder."""
     path = os.path.realpath(folder)
-    with _uses_mutex:
-        return _uses.setdefault(path, Use(kind, path))
+    with _servers_mutex:
+        return _servers.setdefault(path, SharedServer(kind, path))
 
 
 def _forget_after_fork() -> None:
     """A forked child has copies of our locks: with them it would keep the server, or the watchdog's place."""
-    global _uses_mutex
-    for use in _uses.values():
-        use.close()
-    _uses.clear()
-    _uses_mutex = threading.Lock()
+    global _servers_mutex
+    for server in _servers.values():
+        server.close()
+    _servers.clear()
+    _servers_mutex = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,41 +1,47 @@
-"""Ending the servers of a folder at once, so that no process outlives what they were started for."""
+"""Teardown of the servers of a folder at once, so that no process outlives what they were started for."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from memsched.backoff import poll_pauses
+from memsched.deadline import Deadline
 from memsched.embedded import watchdog
 from memsched.embedded.vector_server import SUBFOLDER
 
 _PATIENCE_SECONDS = 15.0
-_LOOK_SECONDS = 0.01
 
 
 def end_servers(folder: Path) -> None:
-    """Tell the guards of an `embedded://FOLDER` to stop its servers, and wait until all of them are gone.
+    """Have the watchdogs of an `embedded://FOLDER` stop its servers, and wait until all of them are gone.
 
-    By themselves they would wait a little for the next user, and there is none.
+    By themselves they would wait a little for the next user, and there is none. They are told by a lock that they look
+    at, not by signals: a process number that is read from somewhere may be another process's by then.
     """
-    for each in (folder / SUBFOLDER, folder):
-        _end_server(each)
+    deadline = Deadline(_PATIENCE_SECONDS)
+    places = [str(place) for place in (folder / SUBFOLDER, folder) if place.is_dir()]
+    with contextlib.ExitStack() as told:
+        for place in places:
+            told.enter_context(_shared(place, watchdog.STOP_LOCK, deadline))
+        for place in places:
+            with _shared(place, watchdog.WATCHDOG_LOCK, deadline):
+                pass  # there is no watchdog, or none any more
 
 
-def _end_server(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    pid = watchdog.read_state(str(folder)).get("watchdog_pid")
-    if isinstance(pid, int):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    lock = watchdog.open_lock(str(folder), watchdog.WATCHDOG_LOCK)
+@contextlib.contextmanager
+def _shared(folder: str, name: str, deadline: Deadline) -> Iterator[None]:
+    """Hold a lock together with others, as soon as nobody has it alone; at the deadline, go on without it."""
+    lock = watchdog.open_lock(folder, name)
     try:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not watchdog.try_lock(lock, fcntl.LOCK_SH) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
+        for pause in poll_pauses(0.005, 0.05):
+            if watchdog.try_lock(lock, fcntl.LOCK_SH) or deadline.passed:
+                break
+            time.sleep(pause)
+        yield
     finally:
         os.close(lock)

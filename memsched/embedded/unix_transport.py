@@ -1,7 +1,7 @@
-"""HTTP over a unix socket for httpx, with no more than the vector server needs: half the time of the general form.
+"""Transport for httpx over a unix socket, with a connection pool: half the time of the general form.
 
-Requests with a body in memory, answers with a length: nothing is streamed, redirected or encoded. Connections are
-kept and used again. A request whose connection breaks is not repeated here: the store above does that.
+It can no more than the vector server needs: requests with a body in memory, answers with a length; nothing is
+streamed, redirected or encoded. A request whose connection breaks is not repeated here: the store above does that.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ from typing import cast
 import httptools
 import httpx
 
+from memsched.backoff import poll_pauses
+from memsched.deadline import Deadline
+
 
 class UnixTransport(httpx.AsyncBaseTransport):
-    """Speaks to the server at ``socket_path``. connect_retries: how often a refused connection is tried again."""
+    """Speaks to the server at ``socket_path``.
 
-    def __init__(self, socket_path: str, *, connect_retries: int) -> None:
+    Args:
+        connect_seconds: for how long a refused connection is tried again; 0 is once.
+    """
+
+    def __init__(self, socket_path: str, *, connect_seconds: float) -> None:
         self._path = socket_path
-        self._connect_retries = connect_retries
+        self._connect_seconds = connect_seconds
         self._idle: list[_Connection] = []
         self._closed = False
 
@@ -51,18 +58,17 @@ class UnixTransport(httpx.AsyncBaseTransport):
         return None
 
     async def _connect(self) -> _Connection:
-        pause = 0.0
-        for attempt in range(self._connect_retries + 1):
-            await asyncio.sleep(pause)
+        loop = asyncio.get_running_loop()
+        deadline = Deadline(self._connect_seconds)
+        for pause in poll_pauses(0.05, 0.4):
             try:
-                loop = asyncio.get_running_loop()
                 _, connection = await loop.create_unix_connection(_Connection, self._path)
             except OSError as error:
-                if attempt == self._connect_retries:
+                if deadline.left < pause:
                     raise httpx.ConnectError(f"no vector server at {self._path}: {error}") from error
-                pause = 0.05 * 2**attempt
             else:
                 return connection
+            await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""The vector store's `embedded://FOLDER`: Qdrant's engine in a process of its own, in FOLDER/vectors.
+"""The embedded vector server of `embedded://FOLDER`: Qdrant's engine in a process of its own, in FOLDER/vectors.
 
 Every process that names the folder shares it, as it shares the Redis server in FOLDER itself. It is spoken to by
 an ordinary AsyncQdrantClient, over a unix socket.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from memsched.embedded import watchdog
-from memsched.embedded.redis_binary import ServerBinaryError
-from memsched.embedded.shared_server import Program, use_of
+from memsched.embedded.shared_server import NoProgram, Program, shared_server
 
 SUBFOLDER = "vectors"
 NEEDED = ("qdrant_edge", "uvicorn", "httptools")
@@ -25,25 +24,22 @@ class _Vectors:
 
     what = "embedded vector server"
     socket_name = "vectors.sock"
-    greeting = watchdog.HttpGreeting
+    probe = "http"
     written_file = "log"
     other_kind = "MEMSCHED_QDRANT_URL=http://..."
 
     def program(self, remembered: str | None, chosen: str, folder: str, socket_path: str) -> Program:
         missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
         if missing:
-            raise ServerBinaryError(
+            raise NoProgram(
                 f"Not installed: {', '.join(missing)}. Set MEMSCHED_QDRANT_URL=http://..., or "
                 f"pip install 'memsched[embedded]'."
             )
-        from importlib.metadata import version
-
         module = "memsched.embedded.vectors"
         package = str(Path(__file__).parents[2])  # may be a source folder that is nowhere on the path
         path = ":".join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         return Program(
             [sys.executable, "-P", "-m", module, folder, socket_path],
-            greeting="http",
             binary=module,
             version=f"qdrant-edge {version('qdrant-edge-py')}",
             environment={"PYTHONPATH": path},
@@ -63,17 +59,17 @@ def ensure_vector_server(folder: str | Path, *, timeout_seconds: float = 15.0) -
     connection error. From then on this process counts as a user; the server stops 2 s after its last user.
     Blocks, at most for `timeout_seconds`; raises EmbeddedServerError.
     """
-    return use_of(VECTORS, Path(folder) / SUBFOLDER).ensure(timeout_seconds)
+    return shared_server(VECTORS, Path(folder) / SUBFOLDER).ensure(timeout_seconds)
 
 
 def release_vector_server(folder: str | Path) -> None:
     """This process no longer uses the vector server of `folder`. Also happens when the process ends."""
-    use_of(VECTORS, Path(folder) / SUBFOLDER).release()
+    shared_server(VECTORS, Path(folder) / SUBFOLDER).release()
 
 
 def vector_server_pid(folder: str | Path) -> int | None:
     """The process number of the vector server of `folder`, if it runs."""
-    return use_of(VECTORS, Path(folder) / SUBFOLDER).pid()
+    return shared_server(VECTORS, Path(folder) / SUBFOLDER).pid()
 
 
 def vector_client_options(socket_path: str) -> dict[str, Any]:
@@ -82,7 +78,7 @@ def vector_client_options(socket_path: str) -> dict[str, Any]:
     The client keeps its connections, and waits for a server that is just being restarted (about 2 s). One client
     belongs to one event loop. Merge a timeout of your own: qdrant-client takes whole seconds.
     """
-    from memsched.embedded.unix_transport import UnixTransport
+    from memsched.embedded.unix_transport import UnixTransport  # httptools and httpx may not be installed
 
     return {
         "url": "http://localhost",
@@ -90,5 +86,5 @@ def vector_client_options(socket_path: str) -> dict[str, Any]:
         "check_compatibility": False,
         "timeout": 30,
         "trust_env": False,  # a proxy has no business here
-        "transport": UnixTransport(socket_path, connect_retries=5),
+        "transport": UnixTransport(socket_path, connect_seconds=2.0),
     }

@@ -1,19 +1,22 @@
-"""The watchdog: one small process per folder that keeps one server running there, and stops it when unused.
+"""Watchdog of one embedded server: starts it, restarts it when it dies, and stops it when nobody uses it any more.
 
-It is started as a script in a session of its own, so that it outlives the process that happened to need the
-server first. It uses the standard library only and imports nothing of memsched: it must start fast, and keep
-working while the package under it is upgraded. So it is told in JSON what to run and how to greet it: Redis, or
-any server that answers GET /readyz on its socket.
+One small process per folder. It is started as a script in a session of its own, so that it outlives the process that
+happened to need the server first. It uses the standard library only and imports nothing of memsched: it must start
+fast (python -I -S), and keep working while the package under it is upgraded. For that it is one file, and its clients
+take the locks and the state file from here. It is told in JSON what to run and how to probe it: Redis, or any server
+that answers GET /readyz on its socket.
 
-Who does what is settled by kernel locks (flock) on three files of the folder. They vanish with their holders,
+Who does what is settled by kernel locks (flock) on four files of the folder. They vanish with their holders,
 however those die, so nothing is ever decided from a process number in a file:
 
-    in-use.lock   shared by every process that uses the server; the watchdog stops the server only while it holds
-                  this lock exclusively, so that nobody can begin to use a server that is about to stop
+    in-use.lock   shared by every process that uses the server, which makes it a count of references; the watchdog
+                  stops the server only while it holds this lock exclusively, so that nobody can begin to use a
+                  server that is about to stop
     guard.lock    held by the watchdog. Taken by the client that starts it, and inherited: there is no moment at
-                  which two guards, or none, believe that they are in charge
+                  which two watchdogs, or none, believe that they are in charge
     server.lock   inherited by the server itself: two servers never write one append-only file, even when a
                   watchdog was killed and its successor is quicker than the old server's end
+    stop.lock     shared by everybody who wants the server to stop at once, whoever uses it (teardown.py)
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 IN_USE_LOCK = "in-use.lock"
-WATCHDOG_LOCK = "guard.lock"
+WATCHDOG_LOCK = "guard.lock"  # its first name: memsched of another version must meet the same lock
 SERVER_LOCK = "server.lock"
+STOP_LOCK = "stop.lock"
 STATE_FILE = "server.json"
 LOG_FILE = "server.log"
 
@@ -43,7 +47,7 @@ CHECK_SECONDS = 0.5  # a few system calls each time: far below 0.1 % of a core
 STOP_SECONDS = 10.0  # time to flush before SIGKILL; what was written survives a SIGKILL all the same
 TAKE_OVER_SECONDS = 30.0  # time for the previous watchdog's server to flush and exit
 ADOPT_SECONDS = 1.0  # a server that still answers after this did not learn that its watchdog died: keep it
-QUICK_DEATH_SECONDS = 5.0  # a server that lived for less is restarted after a growing pause
+CRASH_LOOP_SECONDS = 5.0  # a server that lived for less is restarted after a growing pause
 MAX_PAUSE_SECONDS = 5.0
 MAX_FAILED_STARTS = 5
 MAX_LOG_BYTES = 5_000_000
@@ -51,8 +55,8 @@ KEPT_LOG_BYTES = 100_000
 PR_SET_PDEATHSIG = 1
 
 
-class Answer(enum.Enum):
-    """What a server says when it is asked whether it is there."""
+class Readiness(enum.Enum):
+    """What a server says when it is probed."""
 
     READY = "it answers"
     LOADING = "it is loading its data"
@@ -80,19 +84,19 @@ def ask(socket_path: str, request: bytes, timeout_seconds: float) -> bytes:
         return b""
 
 
-class RedisGreeting:
-    """How to speak to a Redis server."""
+class RedisProbe:
+    """Readiness probe of a Redis server."""
 
     @staticmethod
-    def greet(socket_path: str, timeout_seconds: float) -> Answer:
+    def readiness(socket_path: str, timeout_seconds: float) -> Readiness:
         reply = ask(socket_path, b"PING", timeout_seconds)
         if not reply:
-            return Answer.SILENT
+            return Readiness.SILENT
         if reply.startswith(b"-LOADING"):
-            return Answer.LOADING
+            return Readiness.LOADING
         if reply.startswith(b"-MISCONF"):
-            return Answer.CANNOT_WRITE
-        return Answer.READY
+            return Readiness.CANNOT_WRITE
+        return Readiness.READY
 
     @staticmethod
     def pid_of_server(socket_path: str, timeout_seconds: float) -> int | None:
@@ -100,26 +104,26 @@ class RedisGreeting:
         return number_after(b"process_id:", ask(socket_path, b"INFO server", timeout_seconds))
 
 
-class HttpGreeting:
-    """How to speak to a web server: its /readyz says 200, or 503 while it loads; the header tells its number."""
+class HttpProbe:
+    """Readiness probe of a web server: its /readyz says 200, or 503 while it loads; a header tells its number."""
 
     REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
     @staticmethod
-    def greet(socket_path: str, timeout_seconds: float) -> Answer:
-        reply = ask(socket_path, HttpGreeting.REQUEST, timeout_seconds)
+    def readiness(socket_path: str, timeout_seconds: float) -> Readiness:
+        reply = ask(socket_path, HttpProbe.REQUEST, timeout_seconds)
         if not reply:
-            return Answer.SILENT
+            return Readiness.SILENT
         status = reply.split(b" ", 2)[1:2]
-        return {b"503": Answer.LOADING, b"507": Answer.CANNOT_WRITE}.get(b"".join(status), Answer.READY)
+        return {b"503": Readiness.LOADING, b"507": Readiness.CANNOT_WRITE}.get(b"".join(status), Readiness.READY)
 
     @staticmethod
     def pid_of_server(socket_path: str, timeout_seconds: float) -> int | None:
-        return number_after(b"process-id:", ask(socket_path, HttpGreeting.REQUEST, timeout_seconds).lower())
+        return number_after(b"process-id:", ask(socket_path, HttpProbe.REQUEST, timeout_seconds).lower())
 
 
-Greeting = type[RedisGreeting] | type[HttpGreeting]
-GREETINGS: dict[str, Greeting] = {"redis": RedisGreeting, "http": HttpGreeting}
+Probe = type[RedisProbe] | type[HttpProbe]
+PROBES: dict[str, Probe] = {"redis": RedisProbe, "http": HttpProbe}
 
 
 def number_after(name: bytes, reply: bytes) -> int | None:
@@ -189,7 +193,7 @@ def try_lock(file: int, kind: int) -> bool:
 
 
 class Log:
-    """server.log: what the server and the watchdog say, kept below a few megabytes."""
+    """server.log: what the server and the watchdog say, bounded to a few megabytes."""
 
     def __init__(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -226,21 +230,21 @@ def prctl() -> Callable[..., int] | None:
     if sys.platform != "linux":
         return None
     try:
-        import ctypes
+        import ctypes  # here, because some Pythons are built without it
 
         return ctypes.CDLL(None).prctl
     except (ImportError, OSError, AttributeError):
         return None
 
 
-class Server:
-    """The server process in the current directory: our child, or one that outlived a killed watchdog."""
+class ServerProcess:
+    """The supervised process in the current directory: our child, or one that outlived a killed watchdog."""
 
     def __init__(self, program: dict[str, Any], socket_path: str, log: Log) -> None:
         self._command: list[str] = program["command"]
         # Some servers refuse to start under a locale that is not installed.
         self._environment = {**os.environ, "LC_ALL": "C", **program["environment"]}
-        self._pid_of_server = GREETINGS[program["greeting"]].pid_of_server
+        self._pid_of_server = PROBES[program["probe"]].pid_of_server
         self._socket = socket_path
         self._log = log
         self._lock = open_lock(".", SERVER_LOCK)
@@ -307,25 +311,25 @@ class Server:
 
 
 class Watchdog:
-    """Starts the server, restarts it when it dies, and stops it when nobody holds in-use.lock any more."""
+    """Supervises the server: restarts it when it dies, and stops it when nobody holds in-use.lock any more."""
 
     def __init__(self, folder: str, socket_path: str, program: dict[str, Any]) -> None:
         self._folder = folder
         self._socket = socket_path
-        about_us = {"folder": identity("."), "socket": socket_path, "watchdog_pid": os.getpid()}
-        self._state: dict[str, Any] = read_state(".") | about_us
+        self._state: dict[str, Any] = read_state(".") | {"folder": identity("."), "socket": socket_path}
         self._served_by: dict[str, str] = program["served_by"]
-        self._greet = GREETINGS[program["greeting"]].greet
+        self._readiness = PROBES[program["probe"]].readiness
         self.log = Log()
-        self._server = Server(program, socket_path, self.log)
+        self._server = ServerProcess(program, socket_path, self.log)
         self._in_use = open_lock(".", IN_USE_LOCK)
+        self._stop = open_lock(".", STOP_LOCK)
         self._idle_since: float | None = None
         self._answered = False
         self._reported = False
         self._started = 0.0
         self._restart_at: float | None = None
         self._failed_starts = 0
-        self._quick_deaths = 0
+        self._crashes_in_a_row = 0
         self._told_to_stop = False
         self._wake_up, wake_up_writer = os.pipe()
         os.set_blocking(self._wake_up, False)
@@ -334,28 +338,28 @@ class Watchdog:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # its arrival ends the wait
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop_soon)
+            signal.signal(number, self._on_stop_signal)
         # The process that started us may block signals, and a mask is inherited, by the server too.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
-    def _stop_soon(self, *_: object) -> None:
+    def _on_stop_signal(self, *_: object) -> None:
         self._told_to_stop = True
 
     def run(self) -> None:
         self._take_over()
         try:
             self._start_server()
-            while not self._told_to_stop and self._folder_is_there() and not self._is_unused():
+            while not self._must_stop() and self._folder_is_there() and not self._is_unused():
                 self._look_after_server()
                 self._wait(self._time_to_next_look())
         finally:
             self._stop_server()
-            self._tidy_up()
+            self._clean_up()
 
     def _take_over(self) -> None:
         begin = time.monotonic()
         while not self._server.lock_or_adopt(time.monotonic() - begin):
-            if self._told_to_stop or time.monotonic() - begin > TAKE_OVER_SECONDS:
+            if self._must_stop() or time.monotonic() - begin > TAKE_OVER_SECONDS:
                 raise ServerStartError("the previous server still holds server.lock and does not end")
             self._wait(0.005)
         make_private(os.path.dirname(self._socket))
@@ -375,7 +379,7 @@ class Watchdog:
         elif (code := self._server.ended()) is not None:
             self._server_ended(code)
         elif not self._answered:
-            if self._greet(self._socket, 0.2) in (Answer.READY, Answer.CANNOT_WRITE):
+            if self._readiness(self._socket, 0.2) in (Readiness.READY, Readiness.CANNOT_WRITE):
                 self._server_answered()
         elif not os.path.lexists(self._socket):
             self.log.write("the socket was removed: restarting the server")
@@ -403,10 +407,18 @@ class Watchdog:
             gave_up_itself = code > 0 and not self._reported  # somebody waits for this answer
             if gave_up_itself or self._failed_starts >= MAX_FAILED_STARTS:
                 raise ServerStartError(f"the server ended before it answered ({how})")
-        self._quick_deaths = self._quick_deaths + 1 if now - self._started < QUICK_DEATH_SECONDS else 0
-        pause = min(MAX_PAUSE_SECONDS, 0.05 * 2**self._quick_deaths)
+        self._crashes_in_a_row = self._crashes_in_a_row + 1 if now - self._started < CRASH_LOOP_SECONDS else 0
+        # A backoff of its own, without jitter: memsched.backoff cannot be imported here, and there is one watchdog.
+        pause = min(MAX_PAUSE_SECONDS, 0.05 * 2**self._crashes_in_a_row)
         self._restart_at = now + pause
         self.log.write(f"the server ended ({how}): starting it again in {pause:g} s")
+
+    def _must_stop(self) -> bool:
+        """True after a signal, or while somebody holds stop.lock."""
+        if not self._told_to_stop:
+            self._told_to_stop = not try_lock(self._stop, fcntl.LOCK_EX)
+            fcntl.flock(self._stop, fcntl.LOCK_UN)
+        return self._told_to_stop
 
     def _is_unused(self) -> bool:
         """True when nobody has used the server for the grace time; in-use.lock is then held exclusively."""
@@ -437,7 +449,7 @@ class Watchdog:
                 self._server.send(signal.SIGKILL)
             self._wait(0.05)
 
-    def _tidy_up(self) -> None:
+    def _clean_up(self) -> None:
         """Leave nothing in the temporary directory. Without the folder, the socket may be a successor's."""
         with contextlib.suppress(OSError):
             if self._folder_is_there():
@@ -467,7 +479,7 @@ def report(outcome: dict[str, Any]) -> None:
 
 
 def main(folder: str, socket_path: str, program: str, watchdog_lock: str) -> int:
-    """program: JSON with command, environment (added to ours), greeting, and served_by (kept in server.json)."""
+    """program: JSON with command, environment (added to ours), probe, and served_by (kept in server.json)."""
     if os.fork():
         os._exit(0)  # the process that started us is left with nothing to wait for
     os.set_inheritable(int(watchdog_lock), False)  # the server must not hold it when we are gone

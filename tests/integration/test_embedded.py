@@ -12,10 +12,9 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import psutil
@@ -26,11 +25,12 @@ from memsched import AsyncMemScheduler
 from memsched.embedded import watchdog
 from memsched.embedded.redis_binary import BINARY_VARIABLE
 from memsched.embedded.redis_server import ensure_server, release_server, server_pid
+from memsched.embedded.teardown import end_servers
 from memsched.errors import EmbeddedServerError
+from tests.support.conditions import PATIENCE_SECONDS, wait_until
+from tests.support.embedded import IMPATIENT, processes_of, use_changed_watchdog, watchdogs_of
 
 pytestmark = pytest.mark.timeout(60)
-
-PATIENCE_SECONDS = 20.0
 
 CLIENT = """
 import sys
@@ -161,26 +161,16 @@ def leave(folder: Path, clients: Clients) -> None:
     clients.end()
     release_server(folder)
     sockets = [state["socket"]] if (state := watchdog.read_state(str(folder))) else []
-    for process in processes_of(folder):
+    for process in watchdogs_of(folder):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "watchdog" in " ".join(process.cmdline()):
-                process.terminate()  # it stops the server without the grace time
+            process.terminate()  # it stops the server without the grace time
     wait_until(lambda: not processes_of(folder), "all processes of the folder have gone")
     assert not [path for path in sockets if os.path.lexists(os.path.dirname(path))]
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """The guards and servers of the folder: they work in it."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.cwd() == os.path.realpath(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
 def watchdog_pid(folder: Path) -> int:
-    return int(watchdog.read_state(str(folder))["watchdog_pid"])
+    [process] = watchdogs_of(folder)
+    return process.pid
 
 
 def has_ended(pid: int) -> bool:
@@ -190,15 +180,8 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain until {what}"
-        time.sleep(0.01)
-
-
 def wait_for_the_end_of(folder: Path, seconds: float = PATIENCE_SECONDS) -> None:
-    wait_until(lambda: not processes_of(folder), "watchdog and server have gone", seconds)
+    wait_until(lambda: not processes_of(folder), "watchdog and server have gone", seconds=seconds)
 
 
 def connect(url: str) -> redis.Redis:
@@ -215,20 +198,6 @@ def answers(url: str) -> bool:
             return bool(client.ping())
     except redis.RedisError:
         return False
-
-
-def use_changed_watchdog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    text = Path(watchdog.__file__).read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    copy = tmp_path / "changed_watchdog.py"
-    copy.write_text(text)
-    monkeypatch.setattr(watchdog, "__file__", str(copy))
-    return copy
-
-
-IMPATIENT = (("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.1"), ("CHECK_SECONDS = 0.5", "CHECK_SECONDS = 0.02"))
 
 
 def test_a_server_starts_on_a_private_socket_and_keeps_everything(each_server: str, folder: Path) -> None:
@@ -376,6 +345,41 @@ def test_the_server_goes_after_the_last_client_and_comes_back_with_the_data(
     assert server_pid(folder) is None
     with connect(ensure_server(folder)) as client:
         assert client.get("kept") == "yes"
+
+
+def test_a_teardown_ends_the_server_though_it_is_used(any_server: str, folder: Path, clients: Clients) -> None:
+    using(clients, folder)
+    with connect(ensure_server(folder)) as client:
+        client.set("kept", "yes")
+
+    end_servers(folder)
+
+    assert not processes_of(folder)
+    with connect(ensure_server(folder)) as client:
+        assert client.get("kept") == "yes"
+
+
+def test_a_teardown_never_touches_a_process_that_is_named_in_a_file(
+    any_server: str, folder: Path, clients: Clients
+) -> None:
+    """Its number may be that of a watchdog which is long gone, and of somebody else's process since."""
+    ensure_server(folder)
+    innocent = clients.start("import sys; sys.stdin.readline()")
+    for server in ("running", "gone"):
+        state = watchdog.read_state(str(folder))
+        watchdog.write_state(str(folder), state | dict.fromkeys(("guard_pid", "watchdog_pid", "pid"), innocent.pid))
+
+        end_servers(folder)
+
+        assert not processes_of(folder), server
+        assert innocent.poll() is None, server
+
+
+def test_a_teardown_of_a_folder_without_servers_is_nothing(tmp_path: Path) -> None:
+    end_servers(tmp_path / "nowhere")
+    end_servers(tmp_path)
+
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_client_that_comes_within_the_grace_time_finds_the_server_warm(any_server: str, folder: Path) -> None:

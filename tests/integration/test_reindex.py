@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qdrant_client import models
 from support.conditions import until
 from support.memories import conversation, found, idle, memories_of, said
 from support.processes import clean_environment
@@ -241,7 +242,8 @@ async def test_a_run_that_was_killed_after_the_switch_is_brought_to_its_end(
     client = (await scheduler.memory()).store._client
     assert client is not None
     first = f"{memory_place['collection']}-1"
-    await client.set_payload(first, {"importance": 0.66, "updated_at": now}, [old[0].memory_id])
+    change = models.SetPayload(payload={"importance": 0.66, "updated_at": now}, points=[old[0].memory_id])
+    await client.batch_update_points(first, [models.SetPayloadOperation(set_payload=change)])
     # and somebody with the new one deletes
     await (await after.memory()).store.delete(old[1].ref, [old[1].memory_id])
 

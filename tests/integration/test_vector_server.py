@@ -22,11 +22,14 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from memsched.embedded import vector_server, watchdog
 from memsched.embedded.redis_server import ensure_server, release_server
+from memsched.embedded.teardown import end_servers
 from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_server_pid
 from memsched.embedded.vectors import __main__ as vectors_main
 from memsched.embedded.vectors.catalogue import Catalogue
 from memsched.errors import EmbeddedServerError
-from tests.support.vectors import VECTORS, client_of, log_of, point, wait_until
+from tests.support.conditions import wait_until
+from tests.support.embedded import IMPATIENT, processes_of, use_changed_watchdog, watchdogs_of
+from tests.support.vectors import VECTORS, client_of, log_of, point
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -39,6 +42,7 @@ sys.stdin.readline()
 
 WRITER = """
 import asyncio, sys
+from qdrant_client import models
 from memsched.embedded.vector_server import ensure_vector_server
 from tests.support.vectors import client_of, point
 async def write():
@@ -46,7 +50,8 @@ async def write():
     number = int(sys.argv[2])
     while True:
         await client.upsert("c", [point(number + i, text="t") for i in range(5)])
-        await client.set_payload("c", {"done": number}, points=[number])
+        change = models.SetPayload(payload={"done": number}, points=[number])
+        await client.batch_update_points("c", [models.SetPayloadOperation(set_payload=change)])
         number += 5
         print(number, flush=True)
 asyncio.run(write())
@@ -60,10 +65,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield folder
     release_vector_server(folder)
     release_server(folder)
-    for part in (folder, folder / "vectors"):
-        if pid := watchdog.read_state(str(part)).get("watchdog_pid"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)  # it stops the server without the grace time
+    for process in watchdogs_of(folder):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()  # it stops the server without the grace time
     wait_until(lambda: not processes_of(folder), "all processes of the folder have gone")
     assert not os.path.lexists(socket_directory(folder))
 
@@ -73,25 +77,10 @@ def socket_directory(folder: Path) -> str:
     return os.path.dirname(state["socket"]) if state else "/nonexistent"
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if Path(process.cwd()).is_relative_to(folder.resolve()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
 @pytest.fixture
 def impatient_watchdog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Servers that are not used stop at once."""
-    text = Path(watchdog.__file__).read_text()
-    for old, new in (("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.1"), ("CHECK_SECONDS = 0.5", "CHECK_SECONDS = 0.02")):
-        assert old in text
-        text = text.replace(old, new)
-    copy = tmp_path / "changed_watchdog.py"
-    copy.write_text(text)
-    monkeypatch.setattr(watchdog, "__file__", str(copy))
+    use_changed_watchdog(monkeypatch, tmp_path, *IMPATIENT)
 
 
 @contextlib.contextmanager
@@ -242,7 +231,8 @@ def test_a_guard_that_was_killed_is_replaced_and_everything_is_there(folder: Pat
 
     on(folder, write)
 
-    kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"])
+    [old_watchdog] = watchdogs_of(folder)
+    kill(old_watchdog.pid)
 
     assert [record.id for record in on(folder, lambda client: client.retrieve("c", [1]))] == [1]
     assert len(processes_of(folder)) == 2
@@ -257,8 +247,7 @@ def test_a_stop_flushes_and_all_kinds_of_settings_come_back(folder: Path) -> Non
         await client.upsert("current", [point(number, cube="a") for number in range(10)])
 
     on(folder, write)
-    os.kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"], signal.SIGTERM)
-    wait_until(lambda: not processes_of(folder), "the server has stopped")
+    end_servers(folder)
 
     info = on(folder, lambda client: client.get_collection("current"))
 
@@ -323,8 +312,7 @@ def test_a_creation_that_was_interrupted_leaves_nothing(folder: Path) -> None:
 
 def test_collections_without_their_catalogue_are_not_taken_for_rubbish(folder: Path) -> None:
     on(folder, lambda client: client.create_collection("c", **VECTORS))
-    os.kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"], signal.SIGTERM)
-    wait_until(lambda: not processes_of(folder), "the server has stopped")
+    end_servers(folder)
     [shard] = (folder / "vectors" / "shards").iterdir()
     (folder / "vectors" / "collections.json").unlink()
 
@@ -358,11 +346,11 @@ def test_after_a_panic_of_the_engine_the_disk_is_read_again(tmp_path: Path, monk
 
     monkeypatch.chdir(tmp_path)
     catalogue = Catalogue()
-    catalogue.create("c", {"vectors": {"size": 4, "distance": "Dot"}})
+    catalogue.create("c", {"vectors": {"dense": {"size": 4, "distance": "Cosine"}}})
     collection = catalogue.find("c")
-    collection.update("upsert", {"points": [{"id": 1, "vector": [1, 2, 3, 4]}]})
+    collection.upsert({"points": [{"id": 1, "vector": {"dense": [1, 2, 3, 4]}}]})
     collection.close()
-    monkeypatch.setattr(collection, "_shard", Panicking())
+    monkeypatch.setattr(collection, "_engine", Panicking())
     app = vectors_main.App(catalogue)
     path = ["collections", "c", "points", "count"]
 
@@ -375,25 +363,25 @@ def test_after_a_panic_of_the_engine_the_disk_is_read_again(tmp_path: Path, monk
     catalogue.close()
 
 
-async def test_deleted_points_are_tidied_away_when_it_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deleted_points_are_vacuumed_when_it_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vectors_main, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(vectors_main, "QUIET_SECONDS", 0.02)
     catalogue = Catalogue()
-    catalogue.create("c", {"vectors": {"dense": {"size": 4, "distance": "Dot"}}})
+    catalogue.create("c", {"vectors": {"dense": {"size": 4, "distance": "Cosine"}}})
     collection = catalogue.find("c")
     points = [{"id": number, "vector": {"dense": [1, 2, 3, 4]}} for number in range(3_000)]
-    collection.update("upsert", {"points": points})
-    collection.update("delete", {"points": list(range(2_000))})
-    tidied = []
-    monkeypatch.setattr(collection, "tidy", lambda tidy=collection.tidy: tidied.append(tidy()))
+    collection.upsert({"points": points})
+    collection.delete({"points": list(range(2_000))})
+    vacuumed = []
+    monkeypatch.setattr(collection, "vacuum", lambda vacuum=collection.vacuum: vacuumed.append(vacuum()))
 
-    duty = asyncio.create_task(vectors_main.look_after(vectors_main.App(catalogue)))
-    while not tidied:
+    duty = asyncio.create_task(vectors_main.housekeeping(vectors_main.App(catalogue)))
+    while not vacuumed:
         await asyncio.sleep(0.01)
     duty.cancel()
 
-    assert tidied == [True]
+    assert vacuumed == [True]
     assert not collection.unflushed
     assert collection.count({}) == {"count": 1_000}
     catalogue.close()
@@ -401,7 +389,6 @@ async def test_deleted_points_are_tidied_away_when_it_is_quiet(tmp_path: Path, m
 
 def test_nothing_is_said_in_its_log_when_all_is_well(folder: Path) -> None:
     on(folder, lambda client: client.create_collection("c", **VECTORS))
-    os.kill(watchdog.read_state(str(folder / "vectors"))["watchdog_pid"], signal.SIGTERM)
-    wait_until(lambda: not processes_of(folder), "the server has stopped")
+    end_servers(folder)
 
     assert log_of(folder) == ""

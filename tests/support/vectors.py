@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +39,6 @@ def field(key: str, value: Any) -> models.FieldCondition:
 
 def must(*conditions: Any) -> models.Filter:
     return models.Filter(must=list(conditions))
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain until {what}"
-        time.sleep(0.01)
 
 
 def log_of(folder: Path) -> str:

@@ -50,10 +50,9 @@ async def echo(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: byte
     writer.write(OK + body.ljust(11)[:11])
 
 
-def client_at(path: str, retries: int = 0, **given: float) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=UnixTransport(path, connect_retries=retries), base_url="http://localhost", **given
-    )
+def client_at(path: str, connect_seconds: float = 0.0, **given: float) -> httpx.AsyncClient:
+    transport = UnixTransport(path, connect_seconds=connect_seconds)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", **given)
 
 
 async def test_requests_one_after_another_share_a_connection(tmp_path: Path) -> None:
@@ -151,7 +150,7 @@ async def test_a_server_that_asks_for_it_gets_a_new_connection_each_time(tmp_pat
 
 async def test_a_server_that_comes_a_little_later_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    async with client_at(str(path), retries=5) as client:
+    async with client_at(str(path), connect_seconds=5.0) as client:
         asked = asyncio.create_task(client.post("/", content="x"))
         await asyncio.sleep(0.02)
         async with Peer(path, echo):
