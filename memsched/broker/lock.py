@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from uuid import uuid4
 
 from memsched.broker.client import Server
 from memsched.broker.scripting import as_text, script
+from memsched.deadline import Deadline
 from memsched.errors import MemschedError, ServerUnreachable
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Lock:
     def __init__(self, server: Server, key: str) -> None:
         self._server = server
         self._key = key
-        self._sure_until = 0.0
+        self._ours_for_sure = Deadline(0)
         self._holder = f"process {os.getpid()} on {socket.gethostname()} ({uuid4().hex[:8]})"
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
@@ -68,13 +68,13 @@ class Lock:
 
     async def renew(self) -> None:
         """Acquire the lock or renew its lease now: before a step that two must never do. Raises LockHeld."""
-        began = time.monotonic()
+        half_of_it = Deadline(LEASE_SECONDS / 2)
         await self._set_lease(LEASE_SECONDS)
-        self._sure_until = began + LEASE_SECONDS / 2
+        self._ours_for_sure = half_of_it
 
     async def renew_if_old(self) -> None:
         """As ``renew``, and for nothing while it was renewed lately: for whoever may have been stopped in between."""
-        if time.monotonic() >= self._sure_until:
+        if self._ours_for_sure.passed:
             await self.renew()
 
     async def _keep_renewing(self) -> None:

@@ -12,6 +12,7 @@ from memsched import Settings
 from memsched.broker import lock
 from memsched.broker.client import Server
 from memsched.broker.lock import Lock, LockHeld
+from memsched.deadline import Deadline
 
 pytestmark = pytest.mark.timeout(30)
 KEY = "held"
@@ -107,7 +108,7 @@ async def test_a_holder_that_was_stopped_for_long_renews_before_it_writes(
         await mine.renew_if_old()
         await server.execute("HSET", KEY, "by", "another")
         await mine.renew_if_old()  # it was renewed a moment ago
-        monkeypatch.setattr(mine, "_sure_until", 0.0)
+        monkeypatch.setattr(mine, "_ours_for_sure", Deadline(0))
         await mine.renew_if_old()
 
     with pytest.raises(LockHeld, match="another"):
