@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from memsched.cli.options import Prefix, RedisUrl, Yes, confirm
+from memsched.cli.shared_options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.terminal import plain
 from memsched.scheduler import AsyncMemScheduler

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from memsched.cli.options import AsJson
+from memsched.cli.shared_options import AsJson
 from memsched.console.output import as_text, console, new_table
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
-from memsched.cli.options import AsJson, Prefix, RedisUrl, Yes, confirm
+from memsched.cli.shared_options import AsJson, Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console
 from memsched.console.terminal import duration, plain

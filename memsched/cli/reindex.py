@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.cli.options import Prefix, RedisUrl, Yes, confirm
+from memsched.cli.shared_options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import console
 from memsched.console.terminal import plain

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from memsched.cli.options import AsJson, Prefix, RedisUrl
+from memsched.cli.shared_options import AsJson, Prefix, RedisUrl
 from memsched.cli.status_display import DEFAULT_INTERVAL_SECONDS, show_status
 from memsched.cli.tool_settings import tool_settings
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from memsched.backoff import poll_pauses
 from memsched.cli.exit_codes import complain
-from memsched.cli.options import Prefix, RedisUrl
+from memsched.cli.shared_options import Prefix, RedisUrl
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.terminal import duration, plain
 from memsched.deadline import Deadline

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from memsched.cli.options import Prefix, RedisUrl
+from memsched.cli.shared_options import Prefix, RedisUrl
 from memsched.errors import SettingsError
 from memsched.logs import configure_logs
 from memsched.memory.embedding.factory import embedder_from
