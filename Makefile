@@ -59,7 +59,7 @@ $(VENV)/.docs-installed: $(STAMP) requirements-docs.lock
 	@touch $@
 
 docs: $(VENV)/.docs-installed  ## The documentation with the API reference as a site in site/; fails on a dead link
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: $(STAMP)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \

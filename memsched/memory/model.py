@@ -22,7 +22,7 @@ _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
 class Memory(BaseModel):
     """One thing remembered in a cube. Memories are never changed in place: a correction is a new one.
 
-    Args:
+    Attributes:
         user_id, mem_cube_id: the cube's owner and the owner's name of it.
         text: as it was said (kind ``turn``), or the statement that was taken from it.
         turn: place within its session, counted from 0.

@@ -23,7 +23,7 @@ Config = Settings | str | os.PathLike[str] | Mapping[str, Any] | None
 class MosOptions(BaseModel):
     """What a MOS has beside the settings; the names are the original system's.
 
-    Args:
+    Attributes:
         user_id: the user of calls that name none.
         session_id: the session of calls that name none.
         top_k: memories of a search; None: MEMSCHED_TOP_K.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class TalkEvent(BaseModel):
     """One thing said lately that the working set should cover.
 
-    Args:
+    Attributes:
         event_id: the id of the message that said it.
         at: ms since the epoch.
         hits: what search found for it, (memory id, score from 0 to 1), best first; None while nobody looked.
@@ -29,7 +29,7 @@ class TalkEvent(BaseModel):
 class Use(BaseModel):
     """How often answers used a memory, and when lately.
 
-    Args:
+    Attributes:
         times: (ms since the epoch, message id), oldest first; the latest 8.
     """
 

@@ -34,7 +34,7 @@ _ATTEMPTS = 20
 class WorkingMemory(BaseModel):
     """A memory in the working set.
 
-    Args:
+    Attributes:
         parts: what its score is made of; they add up to ``score``.
     """
 
@@ -71,7 +71,7 @@ class WorkingMemory(BaseModel):
 class HotState(BaseModel):
     """All of it, at one version.
 
-    Args:
+    Attributes:
         version: 0: the cube has none yet.
         uses: by memory id.
         working_set: best first.

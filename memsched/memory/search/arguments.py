@@ -34,7 +34,7 @@ class InvalidSearch(MemschedError):
 class SearchArgs(Conditions):
     """``search_args``: conditions on what is found, and how it is ranked.
 
-    Args:
+    Attributes:
         neighbours: share of a hit's score that goes to what was said right before and after it; 0 turns it off.
         diversity: 0 ranks by score alone; towards 1, results that repeat others come later (maximal marginal
             relevance, Carbonell & Goldstein 1998).

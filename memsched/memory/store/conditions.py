@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Conditions(BaseModel):
     """All conditions must hold; the values of one condition are alternatives.
 
-    Args:
+    Attributes:
         tags: at least one of them.
         since, until: when it was said, aware times, until exclusive.
         include_archived: also memories that were archived because nobody needed them.
