@@ -72,7 +72,7 @@ def test_the_table_of_score_parts_has_every_part() -> None:
     shown = {named(cells[0])[0] for cells in table(section(MEMORY, "## Search"), "part")}
 
     code = sources("memsched/memory/search/hybrid.py", "memsched/memory/search/rerank.py")
-    parts = set(re.findall(r'parts\["(\w+)"\]', code)) | set(re.findall(r'_raise_to\(.*, "(\w+)"\)', code))
+    parts = set(re.findall(r'parts\["(\w+)"\]', code)) | set(re.findall(r'raise_to\(.*, "(\w+)"\)', code))
     assert shown == parts | {"dense", "lexical"}
 
 
