@@ -22,6 +22,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
 
+from pydantic import ValidationError
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
 from memsched.cli.exit_codes import complain, exit_with
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import console
@@ -94,8 +97,6 @@ def read_message(line: bytes, label: str) -> ScheduleMessageItem:
     try:
         message = ScheduleMessageItem.model_validate(values)
     except ValueError as error:
-        from pydantic import ValidationError
-
         reason = describe_validation_error(error) if isinstance(error, ValidationError) else str(error)
         raise InvalidMessage(reason) from error
     message.to_wire()  # what cannot be sent is this line's fault, not its batch's
@@ -154,8 +155,6 @@ def progress(file: BinaryIO) -> Iterator[Advance]:
     if not out.is_terminal:
         yield lambda _: None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
     columns = (TextColumn("submitting"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     size = os.fstat(file.fileno()).st_size
     with Progress(*columns, console=out, transient=True) as bar:

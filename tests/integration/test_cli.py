@@ -58,7 +58,7 @@ def environment(real_redis: RedisServer, tmp_path: Path) -> dict[str, str]:
 def run(environment: dict[str, str]) -> Run:
     def call(*words: str, stdin: str = "", **more: str) -> Result:
         return subprocess.run(
-            [*COMMAND, *words], env={**environment, **more}, input=stdin, text=True, capture_output=True, timeout=30
+            [*COMMAND, *words], env={**environment, **more}, input=stdin, text=True, capture_output=True, timeout=100
         )
 
     return call
