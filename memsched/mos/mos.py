@@ -245,17 +245,17 @@ class AsyncMOS:
 
         What a model took from it, and what corrects it, are memories of their own.
         """
-        user = user_id or self.user_id
-        found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
-        await (await self._services()).deletion.delete(found.ref, [found.memory], user_id=user, name=found.name)
+        user, services = user_id or self.user_id, await self._services()
+        found = await find_memory(services, user, memory_id, mem_cube_id, Permission.WRITE)
+        await services.deletion.delete(found.ref, [found.memory], user_id=user, name=found.name)
 
     async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
         """Delete all memories of a cube for good; returns how many. Only its owner may."""
-        user = user_id or self.user_id
-        ref = await (await self._cubes()).resolve(user, mem_cube_id, Permission.WRITE)
+        user, services = user_id or self.user_id, await self._services()
+        ref = await services.cubes.resolve(user, mem_cube_id, Permission.WRITE)
         if ref.user_id != user:
             raise CubeForbidden(user, mem_cube_id, f"only its owner {ref.user_id!r} may delete all of it")
-        return await (await self._services()).deletion.delete_all(ref, user_id=user, name=mem_cube_id)
+        return await services.deletion.delete_all(ref, user_id=user, name=mem_cube_id)
 
     async def wait(
         self, task_id: str | None = None, *, user_id: str | None = None, timeout: float | None = None
