@@ -108,6 +108,9 @@ class OpenAIClient:
     def _complaint(self, error: OpenAIError) -> str:
         """What the server said. Also to the debug log, which may hold texts, but never the key."""
         said = self._endpoint.without_key(f"{error} {getattr(error, 'body', '')}")
-        action = f"{self._endpoint.purpose}.complaint"
-        log.debug("the model's server complained", action=action, complaint=said[:2000])
+        log.debug(
+            "the model's server complained",
+            action="llm.complaint" if self._endpoint.purpose == "llm" else "embedding.complaint",
+            complaint=said[:2000],
+        )
         return said
