@@ -91,6 +91,22 @@ async def test_a_collection_is_made_described_and_removed(client: AsyncQdrantCli
     assert not await client.collection_exists(name)
 
 
+@pytest.mark.parametrize("datatype", ["float16", "turbo8"])
+async def test_vectors_are_stored_in_the_datatypes_that_memsched_chooses(
+    process: AsyncQdrantClient, name: str, datatype: str
+) -> None:
+    params = VECTORS["vectors_config"]["dense"].model_copy(update={"datatype": models.Datatype(datatype)})
+    await process.create_collection(name, {"dense": params}, VECTORS["sparse_vectors_config"])
+
+    await process.upsert(name, [point(1, cube="a")])
+
+    vectors = (await process.get_collection(name)).config.params.vectors
+    assert isinstance(vectors, dict)
+    assert vectors["dense"].datatype == datatype
+    found = await process.query_points(name, query=[1.0, 0, 0, 0], using="dense", with_payload=True)
+    assert [each.score for each in found.points] == [pytest.approx(1 / math.sqrt(1.01), abs=0.02)]
+
+
 async def test_metadata_is_merged(client: AsyncQdrantClient, name: str) -> None:
     await client.create_collection(name, **VECTORS, metadata={"model": "hashing", "since": 1})
 

@@ -9,7 +9,11 @@ import qdrant_edge as edge
 from memsched.embedded.vectors.updates import Vectors
 from memsched.embedded.vectors.validation import Json, as_object, bad_request, required, unsupported
 
-_DATATYPES = {"float32": edge.VectorStorageDatatype.Float32, "turbo8": edge.VectorStorageDatatype.Turbo8}
+_DATATYPES = {
+    "float32": edge.VectorStorageDatatype.Float32,
+    "float16": edge.VectorStorageDatatype.Float16,  # what memsched asks of whatever stands behind http://
+    "turbo8": edge.VectorStorageDatatype.Turbo8,
+}
 _INDEXES = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
