@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import memory, transport
+from rich.console import Console
+from rich.table import Table
+
 from benchmarks.targets import Results, Target
 from memsched.process import run_loop
 
@@ -22,35 +25,30 @@ class Benchmark(Protocol):
     async def run(self, only: list[str]) -> None: ...
 
 
-BENCHMARKS: dict[str, tuple[type[Benchmark], dict[str, Target]]] = {
-    "transport": (transport.TransportBenchmark, transport.TARGETS),
-    "memory": (memory.MemoryBenchmark, memory.TARGETS),
-}
+BENCHMARKS = {"transport": "TransportBenchmark", "memory": "MemoryBenchmark"}
+"""Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 
 
 def main() -> None:
-    steps = "; ".join(f"{name}: {','.join(benchmark.STEPS)}" for name, (benchmark, _) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=list(BENCHMARKS), help="which benchmark")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file, as one flat object")
-    parser.add_argument("--only", default="", help=f"comma-separated steps ({steps})")
+    parser.add_argument("--only", default="", help="comma-separated steps, in place of all of them")
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
-    benchmark, targets = BENCHMARKS[arguments.what]
+    module = import_module(f"benchmarks.{arguments.what}")
+    benchmark: type[Benchmark] = getattr(module, BENCHMARKS[arguments.what])
     if unknown := set(only) - set(benchmark.STEPS):
-        parser.error(f"no such steps: {', '.join(sorted(unknown))} ({steps})")
+        parser.error(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(benchmark.STEPS)}")
     results: Results = {}
     run_loop(lambda: benchmark(results).run(only))
-    print_table(arguments.what, results, targets)
+    print_table(arguments.what, results, module.TARGETS)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def print_table(what: str, results: Results, targets: dict[str, Target]) -> None:
     """Each number with its unit, and beside it what it is to reach and whether it does."""
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title=f"memsched {what}", title_justify="left")
     for title in ("measured", "value", "to reach", ""):
         table.add_column(title, justify="right" if title == "value" else "left")

@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from qdrant_client import AsyncQdrantClient, models
 
 from benchmarks.talk import Talk
 from benchmarks.targets import Results, Target, at_least, at_most
 from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.embedded.teardown import end_servers
+from memsched.embedded.vector_server import ensure_vector_server, vector_client_options
+from memsched.memory.embedding.hashing import HashingEmbedder
 from memsched.messages import QUERY_TASK_LABEL
 
 CUBE = "talk"
@@ -70,11 +74,6 @@ class MemoryBenchmark:
 
     async def _raw(self) -> None:
         """What the vector store does with the same vectors and texts, with qdrant-client and nothing else."""
-        from qdrant_client import AsyncQdrantClient, models
-
-        from memsched.embedded.vector_server import ensure_vector_server, vector_client_options
-        from memsched.memory.embedding.hashing import HashingEmbedder
-
         services = await self.scheduler.memory()  # starts the vector process
         await services.store.open()
         socket = await asyncio.to_thread(
@@ -170,8 +169,6 @@ class MemoryBenchmark:
         return subprocess.Popen([sys.executable, "-m", "memsched.process"], env=variables)
 
     def _remove(self) -> None:
-        from memsched.embedded.teardown import end_servers
-
         end_servers(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -26,6 +26,7 @@ import redis
 from benchmarks import raw_hop
 from benchmarks.targets import Results, Target, at_least, at_most, share
 from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.deadline import Deadline
 
 MESSAGES = 20_000
 CUBES = 1_000
@@ -292,9 +293,9 @@ def _started(command: list[str], environment: dict[str, str]) -> subprocess.Pope
 
 
 async def _until(condition: Callable[[], Any], *, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = Deadline(seconds)
     while not condition():
-        if time.monotonic() > deadline:
+        if deadline.passed:
             raise TimeoutError("the benchmark waited in vain")
         await asyncio.sleep(0.002)
 

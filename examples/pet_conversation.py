@@ -2,7 +2,7 @@
 
     python examples/pet_conversation.py
 
-Sam talks about his dog Max, about peanut butter, and about an allergy. memsched's own handler of the label ``add``
+Sam talks about their dog Max, about peanut butter, and about an allergy. memsched's own handler of the label ``add``
 remembers it; no language model is needed. Then Sam asks. The handler of ``query`` (ours, in place of memsched's own)
 hands each question on to ``mem_update`` (ours, too), in one step with the acknowledgement. That one looks for what the
 cube knows about it, and prints what it found: the next answer would be built from that.
@@ -60,7 +60,7 @@ async def main() -> None:
     scheduler.register_handlers({QUERY_LABEL: query, MEM_UPDATE_TASK_LABEL: mem_update})
     await scheduler.start()
     try:
-        print(f"{USER} tells about his dog: {len(CONVERSATION)} utterances.")
+        print(f"{USER} tells about their dog: {len(CONVERSATION)} utterances.")
         said = ScheduleMessageItem(
             user_id=USER, mem_cube_id=CUBE, label=ADD_LABEL, content="", session_id="sunday", chat_history=CONVERSATION
         )
