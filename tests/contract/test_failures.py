@@ -39,7 +39,7 @@ async def test_a_handler_that_always_fails_is_tried_six_times_and_then_a_dead_le
     scheduler = await started(make_scheduler, {LABEL: handle})
     sent = message("doomed", info={"keep": "me"})
     await scheduler.submit_messages(sent)
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     (letter,) = await dead_letters(scheduler)
     assert tries == [sent.item_id] * 6
@@ -87,7 +87,7 @@ async def test_an_exception_means_the_whole_batch_again_each_for_itself(make_sch
     producer = make_scheduler()
     await producer.submit_messages(messages(3, cubes=1))
     await started(make_scheduler, {LABEL: handle})
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert calls[0] == ["0", "1", "2"]
     assert sorted(calls[1:]) == [["0"], ["1"], ["2"]]
@@ -121,7 +121,7 @@ async def test_one_of_several_can_fail_alone(make_scheduler: MakeScheduler) -> N
     producer = make_scheduler()
     await producer.submit_messages(messages(3, cubes=1))
     scheduler = await started(make_scheduler, {LABEL: handle})
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     (letter,) = await dead_letters(scheduler)
     assert (letter.reason, letter.error, letter.fields["content"]) == ("rejected", "not this one", "1")
@@ -140,7 +140,7 @@ async def test_one_of_several_can_be_put_off_without_using_up_a_retry(make_sched
     producer = make_scheduler()
     await producer.submit_messages(messages(3, cubes=1))
     scheduler = await started(make_scheduler, {LABEL: handle}, max_errors=0)
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert tries == {"0": 1, "1": 9, "2": 1}
     assert (await scheduler.get_tasks_status())["dead"] == 0
@@ -156,7 +156,7 @@ async def test_decisions_hold_although_the_call_fails_afterwards(make_scheduler:
     producer = make_scheduler()
     await producer.submit_messages(messages(2, cubes=1))
     scheduler = await started(make_scheduler, {LABEL: handle}, max_errors=0)
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     letters = {letter.fields["content"]: letter.reason for letter in await dead_letters(scheduler)}
     assert letters == {"0": "rejected", "1": "errors"}
@@ -196,7 +196,7 @@ async def test_a_handler_that_runs_too_long_is_tried_three_times(make_scheduler:
     function = handle if kind == "async" else handle_in_thread
     scheduler = await started(make_scheduler, {LABEL: Handler(function, timeout_seconds=0.05)})
     await scheduler.submit_messages(message())
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     (letter,) = await dead_letters(scheduler)
     assert len(tries) == 3
@@ -212,7 +212,7 @@ async def test_a_sync_handler_that_raises_stop_iteration_has_failed(make_schedul
 
     scheduler = await started(make_scheduler, {LABEL: handle}, max_errors=0)
     await scheduler.submit_messages(message())
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     (letter,) = await dead_letters(scheduler)
     assert "StopIteration" in letter.error
@@ -227,7 +227,7 @@ async def test_a_handler_that_cancels_itself_uses_up_its_retries(make_scheduler:
 
     scheduler = await started(make_scheduler, {LABEL: handle}, max_errors=2)
     await scheduler.submit_messages(message())
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert len(tries) == 3
     assert len(await dead_letters(scheduler, reason="errors")) == 1
@@ -259,7 +259,7 @@ async def test_what_is_no_message_goes_to_the_dead_letters_and_its_neighbours_ru
         await scheduler.submit_messages(message(str(number)))
         await server.execute("XADD", stream, "*", *fields)
     await started(make_scheduler, {LABEL: handle})
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     letters = await dead_letters(scheduler)
     assert done == [str(number) for number in range(len(MALFORMED))]
@@ -283,7 +283,7 @@ async def test_a_malformed_delayed_member_goes_to_the_dead_letters(make_schedule
         done.extend(contents(batch))
 
     await started(make_scheduler, {LABEL: handle})
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     letters = await dead_letters(scheduler, reason="malformed")
     assert done == ["good"]
@@ -300,7 +300,7 @@ async def with_dead_letters(make_scheduler: MakeScheduler, count: int, **fields:
 
     scheduler = await started(make_scheduler, {LABEL: handle, "other": handle}, max_errors=0)
     await scheduler.submit_messages(messages(count, **fields))
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     await scheduler.stop()
     return make_scheduler()
 
@@ -315,7 +315,7 @@ async def test_redriven_messages_run_again_with_all_budgets_renewed(make_schedul
 
     worker = await started(make_scheduler, {LABEL: handle})
     sent = await (await scheduler.dead_letters()).redrive(DeadFilter())
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert sent == 3
     assert {item.item_id for item in done} == before
@@ -382,11 +382,11 @@ async def test_a_foreign_message_keeps_its_identity_from_its_death_to_its_resurr
     server = await scheduler.server()
     stream = scheduler.keys.lane(LABEL, "", "").stream
     await server.execute("XADD", stream, "*", "user_id", "u", "mem_cube_id", "c", "content", "x")
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     await until(lambda: dead_letters(scheduler))
     (letter,) = await dead_letters(scheduler)
     await (await scheduler.dead_letters()).redrive(DeadFilter())
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert letter.item_id == seen[0].item_id == seen[1].item_id
     assert seen[0].timestamp == seen[1].timestamp

@@ -48,7 +48,7 @@ async def test_a_cubes_messages_are_handled_in_order_whatever_the_load(make_sche
     scheduler = await started(make_scheduler, {LABEL: handle}, concurrency=4, batch_size=3)
     for at in range(0, 200, 20):
         await scheduler.submit_messages(messages(200, cubes=7)[at : at + 20])
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     assert {cube: len(numbers) for cube, numbers in order.items()} == {
         f"cube-{cube}": len(range(cube, 200, 7)) for cube in range(7)
@@ -65,7 +65,7 @@ async def test_a_burst_that_waited_costs_one_call_up_to_the_limit(make_scheduler
         sizes.append(len(batch))
 
     await started(make_scheduler, {LABEL: handle}, batch_size=4)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert sizes == [4, 4, 2]
 
@@ -79,7 +79,7 @@ async def test_messages_of_different_cubes_are_never_in_one_call(make_scheduler:
     producer = make_scheduler()
     await producer.submit_messages([message(user=f"u{n % 3}", cube=f"c{n % 2}") for n in range(30)])
     await started(make_scheduler, {LABEL: handle})
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert all(len(found) == 1 for found in cubes)
 
@@ -96,7 +96,7 @@ async def test_while_all_levels_wait_they_are_handled_by_weight(make_scheduler: 
         await producer.submit_messages(messages(84, label=label))
     handlers = {label: (handle, level, 60_000) for label, level in levels.items()}
     await started(make_scheduler, handlers, concurrency=1, prefetch_ms=0)
-    await producer.wait(timeout=20)
+    await producer.wait(timeout=30)
 
     first = Counter(order[:63])
     assert first["high"] >= 40
@@ -125,7 +125,7 @@ async def test_a_flood_of_low_priority_does_not_keep_a_high_one_waiting(make_sch
     await until(lambda: "high" in order)
 
     assert order.index("high") - at < 120
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
 
 async def test_sync_handlers_run_beside_each_other_in_threads(make_scheduler: MakeScheduler) -> None:
@@ -138,7 +138,7 @@ async def test_sync_handlers_run_beside_each_other_in_threads(make_scheduler: Ma
 
     scheduler = await started(make_scheduler, {LABEL: handle}, max_errors=0)
     await scheduler.submit_messages(messages(4))
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert len(threads) == 4
     assert threading.current_thread().name not in threads
@@ -159,7 +159,7 @@ async def test_the_total_and_the_labels_concurrency_hold(make_scheduler: MakeSch
     handlers = {"narrow": Handler(handle, concurrency=2), "wide": handle}
     scheduler = await started(make_scheduler, handlers, concurrency=6)
     await scheduler.submit_messages(messages(40, label="narrow") + messages(40, label="wide"))
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     assert most["narrow"] == 2
     assert 4 <= most["all"] <= 6
@@ -207,7 +207,7 @@ async def test_follow_ups_are_submitted_with_the_acknowledgement(make_scheduler:
         await until(lambda: scheduler.get_task_status(sent))
         during.append((await scheduler.get_tasks_status())["labels"]["second"]["backlog"])
         gate.set()
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert during == [0], "nothing before the handler has returned"
     assert [item.task_id for item in seen] == [sent.item_id]
@@ -256,7 +256,7 @@ async def test_a_follow_up_may_wait(make_scheduler: MakeScheduler) -> None:
 
     scheduler = await started(make_scheduler, {LABEL: handle})
     await scheduler.submit_messages(message("first"))
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert times["second"] - times["first"] >= 0.2
 
@@ -285,9 +285,9 @@ async def test_waiting_for_everything_includes_the_follow_ups(make_scheduler: Ma
         handled.clear()
         await scheduler.submit_messages(message("60", label="ab"[round_number % 2]))
         if round_number % 3 == 2:
-            await scheduler.wait(user_id="alice", timeout=20)
+            await scheduler.wait(user_id="alice", timeout=30)
         else:
-            await scheduler.wait(timeout=20)
+            await scheduler.wait(timeout=30)
         assert len(handled) == 61
         await scheduler.stop()
 
@@ -315,7 +315,7 @@ async def test_a_retried_message_goes_on_from_its_checkpoint(make_scheduler: Mak
 
     scheduler = await started(make_scheduler, {LABEL: handle if kind == "async" else handle_in_thread})
     await scheduler.submit_messages(message())
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert resumed == [None, {"step": 1, "text": "é\0"}, {"step": 2, "text": "é\0"}]
 
@@ -335,7 +335,7 @@ async def test_each_message_of_a_batch_resumes_on_its_own(make_scheduler: MakeSc
     scheduler = make_scheduler()
     await scheduler.submit_messages(messages(3, cubes=1))
     worker = await started(make_scheduler, {LABEL: handle})
-    await worker.wait(timeout=10)
+    await worker.wait(timeout=30)
 
     assert resumed == {"0": [None, "all"], "1": [None, "only the second"], "2": [None, "all"]}
 
@@ -356,7 +356,7 @@ async def test_a_message_that_is_handed_back_goes_on_from_its_checkpoint(make_sc
     await kept.wait()
     await first.stop(grace_seconds=0)
     second = await started(make_scheduler, {LABEL: handle})
-    await second.wait(timeout=10)
+    await second.wait(timeout=30)
 
     assert resumed == [None, [1, 2]]
 
@@ -382,7 +382,7 @@ async def test_events_are_kept_in_order_and_bounded(make_scheduler: MakeSchedule
 
     scheduler = await started(make_scheduler, {LABEL: handle}, events_maxlen=5)
     await scheduler.submit_messages(message())
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     await until(lambda: scheduler.get_web_log_messages(3))
 
     async def last() -> list[str]:
@@ -418,7 +418,7 @@ async def test_several_workers_share_the_work_and_none_is_done_twice(make_schedu
     await producer.submit_messages(messages(300, cubes=100))
     for number in range(3):
         await started(make_scheduler, {LABEL: handler_of(number)}, concurrency=4)
-    await producer.wait(timeout=20)
+    await producer.wait(timeout=30)
 
     assert len(done) == 300
     assert set(done.values()) == {1}

@@ -39,7 +39,7 @@ async def test_each_cube_stays_in_order_over_all_partitions(make_scheduler: Make
 
     scheduler = await started(make_scheduler, handle, partitions=8)
     await scheduler.submit_messages(items_of(users=20, count=300))
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     assert sum(map(len, order.values())) == 300
     assert all(numbers == sorted(numbers) for numbers in order.values())
@@ -72,8 +72,8 @@ async def test_what_was_submitted_under_another_number_of_partitions_is_handled(
     await producer.submit_messages(message("delayed"), delay=0.05)
     worker = await started(make_scheduler, handle, partitions=after)
     await worker.submit_messages(message("new"))
-    await producer.wait(timeout=10)
-    await worker.wait(user_id="user-3", timeout=10)
+    await producer.wait(timeout=30)
+    await worker.wait(user_id="user-3", timeout=30)
 
     assert sorted(seen) == sorted([*map(str, range(24)), "delayed", "new"])
 
@@ -105,4 +105,4 @@ async def test_more_lanes_than_connections_are_no_problem(make_scheduler: MakeSc
 
     scheduler = await started(make_scheduler, handle, partitions=300)
     await scheduler.submit_messages(items_of(users=50, count=50))
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)

@@ -130,7 +130,7 @@ async def place(
     store = ":memory:" if in_process else f"embedded://{request.getfixturevalue('vector_folder')}"
     url = f"memory://{uuid4()}"
     settings = settings_at(
-        url, qdrant_url=store, collection=f"r{uuid4().hex[:12]}", memory=True, store_timeout_seconds=0.5
+        url, qdrant_url=store, collection=f"r{uuid4().hex[:12]}", memory=True, store_timeout_seconds=5.0
     )
     monkeypatch.setattr("memsched.memory.store.store.RESOLVE_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(reindex, "RESOLVE_AFTER_SECONDS", 0.1)

@@ -157,7 +157,7 @@ async def test_running_counts_what_runs_and_what_is_next_in_line(make_scheduler:
     await scheduler.submit_messages(messages(10))
     await until(lambda: _is(scheduler, {"backlog": 10, "running": 3, "remaining": 7}))
     gate.set()
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert await numbers(scheduler) == {}
 
@@ -189,7 +189,7 @@ async def test_the_total_is_right_while_messages_go_from_lane_to_lane(
             own.add(unfinished)
         assert status.total.backlog == status.total.running + status.total.remaining
         assert sum(counts.backlog for counts in status.labels.values()) == status.total.backlog
-    await watcher.wait(timeout=20)
+    await watcher.wait(timeout=30)
 
     assert (seen, own) == ({8}, {1})
 
@@ -216,7 +216,7 @@ async def test_a_message_goes_from_waiting_over_in_progress_to_completed(make_sc
     await until(in_progress)
     running = await scheduler.get_task_status(sent)
     gate.set()
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     completed = await worker.get_task_status(sent)
 
     assert unknown is None
@@ -246,7 +246,7 @@ async def test_the_status_of_a_finished_message_expires(make_scheduler: MakeSche
     scheduler = await started(make_scheduler, {LABEL: handle}, task_ttl_seconds=1)
     sent = message()
     await scheduler.submit_messages(sent)
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     known = await scheduler.get_task_status(sent)
 
     async def forgotten() -> bool:
@@ -262,7 +262,7 @@ async def test_nothing_is_left_of_messages_that_were_done(make_scheduler: MakeSc
     scheduler = await started(make_scheduler, {LABEL: handle}, task_ttl_seconds=1)
     for user in range(50):
         await scheduler.submit_messages(message(user=f"user-{user}"))
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     server = await scheduler.server()
 
     async def left() -> set[str]:
@@ -292,12 +292,12 @@ async def test_waiting_for_one_user_does_not_wait_for_another(make_scheduler: Ma
     scheduler = await started(make_scheduler, {LABEL: handle})
     await scheduler.submit_messages([message(user="slow"), message(user="quick")])
 
-    await scheduler.wait(user_id="quick", timeout=10)
-    await scheduler.wait(user_id="unknown", timeout=10)
+    await scheduler.wait(user_id="quick", timeout=30)
+    await scheduler.wait(user_id="unknown", timeout=30)
     with pytest.raises(WaitTimeout, match="1 unfinished after 0.05 s"):
         await scheduler.wait(user_id="slow", timeout=0.05)
     gate.set()
-    await scheduler.wait(user_id="slow", timeout=10)
+    await scheduler.wait(user_id="slow", timeout=30)
 
 
 async def test_waiting_for_a_user_includes_retries_delays_and_follow_ups(make_scheduler: MakeScheduler) -> None:
@@ -312,7 +312,7 @@ async def test_waiting_for_a_user_includes_retries_delays_and_follow_ups(make_sc
 
     scheduler = await started(make_scheduler, {LABEL: handle})
     await scheduler.submit_messages(message("first"), delay=0.05)
-    await scheduler.wait(user_id="alice", timeout=10)
+    await scheduler.wait(user_id="alice", timeout=30)
 
     assert handled == ["first", "first", "second"]
 
@@ -323,7 +323,7 @@ async def test_a_dead_letter_is_finished(make_scheduler: MakeScheduler) -> None:
 
     scheduler = await started(make_scheduler, {LABEL: handle}, max_errors=0)
     await scheduler.submit_messages(message())
-    await scheduler.wait(user_id="alice", timeout=10)
+    await scheduler.wait(user_id="alice", timeout=30)
 
     assert await numbers(scheduler) == {"dead": 1}
 
@@ -410,8 +410,8 @@ def test_the_blocking_face_does_the_same(any_url: str, settings_at: Callable[...
         scheduler.start()
         sent = message("later")
         results = scheduler.memos_message_queue.submit_messages([sent], delay=0.05)
-        scheduler.wait(timeout=10)
-        scheduler.wait(user_id="alice", timeout=10)
+        scheduler.wait(timeout=30)
+        scheduler.wait(user_id="alice", timeout=30)
         status = scheduler.get_tasks_status()
         state = scheduler.get_task_status(sent)
         scheduler.stop()

@@ -49,7 +49,7 @@ async def test_a_message_is_kept_until_somebody_handles_it(make_scheduler: MakeS
     (result,) = await producer.submit_messages(sent)
     waiting = await producer.memos_message_queue.qsize()
     seen = await handled_by(make_scheduler)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert (result.item_id, result.outcome, result.accepted) == (sent.item_id, "queued", True)
     assert waiting == 1
@@ -97,10 +97,10 @@ async def test_a_message_is_run_once_however_often_it_is_submitted(make_schedule
     seen = await handled_by(make_scheduler)
 
     before = await outcomes(producer, sent)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
     after = await outcomes(producer, sent)
     delayed = await outcomes(producer, sent, delay=60)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert before + after + delayed == ["queued", "duplicate", "duplicate"]
     assert len(seen.items) == 1
@@ -118,13 +118,13 @@ async def test_after_its_status_expired_an_id_may_be_used_again(make_scheduler: 
     producer, sent = make_scheduler(task_ttl_seconds=1), message()
     seen = await handled_by(make_scheduler, task_ttl_seconds=1)
     await producer.submit_messages(sent)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     async def accepted_again() -> bool:
         return await outcomes(producer, sent) == ["queued"]
 
     await until(accepted_again, seconds=5)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
     assert len(seen.items) == 2
 
 
@@ -143,7 +143,7 @@ async def test_a_delayed_message_waits_until_it_is_due(make_scheduler: MakeSched
     later = await outcomes(producer, message("later"), delay=0.4)
     await producer.submit_messages(message("now"))
     status = await producer.get_tasks_status()
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert later == ["delayed"]
     assert (status["delayed"], status["remaining"] >= 1) == (1, True)
@@ -158,7 +158,7 @@ async def test_the_earliest_of_several_delayed_messages_comes_first(make_schedul
     await producer.submit_messages(message("third"), delay=0.5)
     await producer.submit_messages(message("first"), delay=0.1)
     await producer.submit_messages(message("second"), delay=0.3)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert contents(seen.items) == ["first", "second", "third"]
 
@@ -167,7 +167,7 @@ async def test_a_due_message_runs_within_moments_although_nobody_polls(make_sche
     producer = make_scheduler()
     seen = await handled_by(make_scheduler)
     await producer.submit_messages(message("warm up"))
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
     loop = asyncio.get_running_loop()
 
     due = loop.time() + 0.2
@@ -213,9 +213,9 @@ async def test_a_full_lane_takes_messages_again_when_it_was_worked_off(make_sche
         await producer.submit_messages(second)
 
     seen = await handled_by(make_scheduler)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
     await producer.submit_messages(second)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert contents(seen.items) == ["0", "1"]
 
@@ -257,7 +257,7 @@ async def test_labels_and_ids_may_hold_any_character(make_scheduler: MakeSchedul
         [item.model_copy(update={"item_id": item.item_id + "2"}) for item in items], delay=0.05
     )
     for text in STRANGE:
-        await producer.wait(user_id=text, timeout=10)
+        await producer.wait(user_id=text, timeout=30)
 
     found = {(item.label, item.user_id, item.mem_cube_id, item.content) for item in seen.items}
     assert found == {(text, text, text, text) for text in STRANGE}
@@ -279,7 +279,7 @@ async def test_a_plain_xadd_of_three_fields_is_a_message(make_scheduler: MakeSch
     for user in ("alice", "bob"):
         await raw(producer, "XADD", stream, "*", "user_id", user, "mem_cube_id", "home", "content", f"hi from {user}")
     await until(lambda: len(seen.items) == 2)
-    await producer.wait(timeout=10)
+    await producer.wait(timeout=30)
 
     assert sorted(contents(seen.items)) == ["hi from alice", "hi from bob"]
     status = await producer.get_task_status(seen.items[0])

@@ -122,7 +122,7 @@ def dead_letters(real_redis: RedisServer, tmp_path: Path) -> list[ScheduleMessag
     scheduler.register_handlers({"fail": fail})
     scheduler.start()
     scheduler.submit_messages(messages)
-    scheduler.wait(timeout=10)
+    scheduler.wait(timeout=30)
     scheduler.stop()
     return messages
 

@@ -81,7 +81,7 @@ async def test_follow_ups_reach_their_own_lane_through_the_outbox_once(
     await scheduler.start()
     await scheduler.submit_messages(messages(100))
     await until(lambda: len(ended) >= 100, "all follow-ups to be handled")
-    await scheduler.wait(user_id="alice", timeout=10)
+    await scheduler.wait(user_id="alice", timeout=30)
 
     assert sorted(ended, key=int) == [str(number) for number in range(100)]
 
@@ -98,7 +98,7 @@ async def test_failures_are_retried_and_delays_are_kept(cluster_url: str, schedu
     scheduler.register_handlers({"task": handle})
     await scheduler.start()
     await scheduler.submit_messages(message("later"), delay=0.1)
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     assert runs == ["later"] * 3
 
@@ -115,7 +115,7 @@ async def test_a_cubes_messages_stay_in_order_however_many_are_submitted_at_once
     await scheduler.submit_messages(messages(1500, cubes=1))
     scheduler.register_handlers({"task": handle})
     await scheduler.start()
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     assert order == list(range(1500))
 
@@ -193,5 +193,5 @@ async def test_waiting_includes_what_is_on_its_way_through_an_outbox(
     for label in ("a", "b"):
         handled.clear()
         await scheduler.submit_messages(message("30", label=label))
-        await scheduler.wait(user_id="alice", timeout=20)
+        await scheduler.wait(user_id="alice", timeout=30)
         assert len(handled) == 31

@@ -438,7 +438,7 @@ async def test_what_the_wire_format_page_puts_in_is_handled(
 
     expected = {"hello", "hello again", "the kitchen", "to a partition", "later"}
     await until(lambda: expected <= handled.keys(), "all that the page adds to be handled")
-    await first.wait(timeout=10)
+    await first.wait(timeout=30)
     promised = {text for block in page for text in re.findall(r"\bcontent\"?,? ['\"]([^'\"]+)['\"]", block)}
     assert promised == {*expected, "whose memory is this?"}
     assert handled.keys() == expected
@@ -494,7 +494,7 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
     scheduler.register_handlers({"DEMO": handled.extend})
 
     await scheduler.start()
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
 
     assert len(handled) == 1
     letters = await scheduler.dead_letters()
@@ -548,11 +548,11 @@ async def test_the_rights_that_the_operations_page_gives_are_enough(
     add = ["XADD", "memsched:{DEMO}:stream", "*", "user_id", "u", "mem_cube_id", "c", "content", "from abroad"]
     for command in (["SADD", "memsched:lanes", "DEMO"], add):
         _as_producer(producer, command)
-    await scheduler.wait(user_id="plain", timeout=10)
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(user_id="plain", timeout=30)
+    await scheduler.wait(timeout=30)
     letters = await scheduler.dead_letters()
     assert await letters.redrive(DeadFilter()) == 1
-    await scheduler.wait(timeout=10)
+    await scheduler.wait(timeout=30)
     assert await letters.purge(DeadFilter()) == 1
     await scheduler.submit_messages(message("nobody's").model_copy(update={"label": "OTHER"}))
     assert await scheduler.clear() == 1
@@ -571,7 +571,7 @@ async def _use_memory(scheduler: AsyncMemScheduler) -> None:
         await scheduler.submit_messages(
             ScheduleMessageItem(user_id="ada", mem_cube_id="home", label=label, content=content)
         )
-        await scheduler.wait(user_id="ada", timeout=10)
+        await scheduler.wait(user_id="ada", timeout=30)
 
     cubes = (await scheduler.memory()).cubes
     await cubes.create_user("ada", "Ada")

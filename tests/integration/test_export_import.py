@@ -23,7 +23,7 @@ from memsched.memory.transfer.import_cube import Imported, import_cube
 
 pytestmark = pytest.mark.timeout(60)
 
-SECONDS = 20.0
+SECONDS = 30.0
 HOME, COPY = CubeRef("alice", "home"), CubeRef("bob", "copy")
 SAID = ["My dog Max loves peanut butter.", "My sister Ann is allergic to nuts.", "We went to the lake on Sunday."]
 

@@ -131,7 +131,7 @@ async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: 
     await scheduler.submit_messages(
         ScheduleMessageItem(user_id="alice", mem_cube_id="home", label="add", content="", chat_history=said)
     )
-    await scheduler.wait(user_id="alice", timeout=20)
+    await scheduler.wait(user_id="alice", timeout=30)
 
     results = await scope["lately"](scheduler)
 
@@ -199,7 +199,7 @@ async def test_with_another_embedding_model_messages_wait_for_somebody(
     before = schedulers_at(url, memory=True)
     await before.start()
     await before.submit_messages(_added("alice"))
-    await before.wait(timeout=20)
+    await before.wait(timeout=30)
     await before.stop()
     monkeypatch.setattr("memsched.memory.embedding.hashing.HashingEmbedder.name", "another-1")
     scheduler = schedulers_at(url, memory=True)
@@ -223,7 +223,7 @@ async def test_who_may_not_write_to_a_cube_leaves_a_dead_letter_with_that_reason
     await scheduler.start()
 
     await scheduler.submit_messages([_added("bob", grant.name), _added("bob", "nobody registered it")])
-    await scheduler.wait(timeout=20)
+    await scheduler.wait(timeout=30)
 
     letters = [letter async for letter in (await scheduler.dead_letters()).letters(DeadFilter())]
     assert grant.name == "alice/home", "as the page says under Security"

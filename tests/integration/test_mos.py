@@ -21,7 +21,7 @@ from memsched.mos.tasks import TaskFailed, UnknownTask
 pytestmark = pytest.mark.timeout(60)
 
 MakeMos = Callable[..., AsyncMOS]
-SECONDS = 20.0
+SECONDS = 30.0
 _TOO_LONG = "u" * 513
 PETS = [
     {"role": "user", "content": "My dog Max loves peanut butter."},

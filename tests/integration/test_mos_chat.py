@@ -18,7 +18,7 @@ from memsched.mos.chat import NO_MODEL
 pytestmark = pytest.mark.timeout(60)
 
 MakeMos = Callable[..., AsyncMOS]
-SECONDS = 20.0
+SECONDS = 30.0
 LOVES, ALLERGIC = "My dog Max loves peanut butter.", "My sister Ann is allergic to nuts."
 QUESTION = "What does Max love?"
 

@@ -117,7 +117,7 @@ def test_a_full_lane_is_waited_for(environment: dict[str, str], real_redis: Redi
         wait_until(lambda: "is full (limit 10)" in log.read_text(), "the lane to be full")
         scheduler.start()
         assert submitting.wait(20) == 0
-        scheduler.wait(timeout=10)
+        scheduler.wait(timeout=30)
     finally:
         scheduler.stop()
         end(submitting)

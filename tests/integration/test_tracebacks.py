@@ -29,7 +29,7 @@ scheduler = MemScheduler(redis_url="memory://", memory=False, max_errors=1, retr
 scheduler.register_handlers({"fails": handle})
 scheduler.start()
 scheduler.submit_messages([ScheduleMessageItem(user_id="u", mem_cube_id="c", label="fails", content="hello")])
-scheduler.wait(timeout=10)
+scheduler.wait(timeout=30)
 scheduler.stop()
 """
 
