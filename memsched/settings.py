@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         60_000,
         ge=100,
         description="Milliseconds of silence of its worker after which a message goes to another. "
-        "`tasks_min_idle_ms[label]`, then `Handler(min_idle_ms=...)` win.",
+        "`scheduler.orchestrator.tasks_min_idle_ms[label]`, then `Handler(min_idle_ms=...)` win.",
     )
     max_errors: int = Field(5, ge=0, description="Retries after an exception in the handler.")
     max_timeouts: int = Field(2, ge=0, description="Retries after the handler ran too long.")

@@ -2,7 +2,7 @@
 
 A value is JSON inside <data>...</data>, with < and > escaped: no text can hold the closing delimiter, end its quotes,
 or look like a message of ours. That keeps it apart; that a model obeys nothing in it is only asked for. So whatever
-comes back is checked against its schema and its source (parsing.py).
+comes back is checked against its schema and its source (schemas.py, verification.py).
 
 Change a prompt's words: raise its version.
 """

@@ -169,9 +169,9 @@ class Cycle:
             self._liveness.touch()
         self._take_ended()
         await self._reader.read_own_pending()
-        requests = [Request(report.command, self._receiver_of(report)) for report in self._reports]
         events, self._events = self._events, []
-        requests += map(one_way, events)
+        requests = [one_way(event) for event in events]  # first: whoever waits for a message finds its events there
+        requests += [Request(report.command, self._receiver_of(report)) for report in self._reports]
         requests += self._heartbeat.requests(now)
         if self._reader.on:
             requests += self._recovery.requests(now)

@@ -650,6 +650,15 @@ def test_the_examples_of_the_page_about_handlers_run_without_a_server(tmp_path: 
     assert set(scope["handlers"]) == {"MY_TASK", "URGENT", "SLOW"}
 
 
+async def test_the_test_of_a_handler_that_the_page_writes_passes(tmp_path: Path) -> None:
+    (test,) = blocks(HANDLERS, "python", "## Test a handler")
+    (tmp_path / "test_my_app.py").write_text(test, encoding="utf-8")
+
+    said = await asyncio.to_thread(run_python, ["-m", "pytest", "-q", "test_my_app.py"], tmp_path)
+
+    assert "1 passed" in said
+
+
 async def test_the_commands_of_the_page_about_handlers_run_a_worker_and_messages(tmp_path: Path) -> None:
     (commands,) = blocks(HANDLERS, "sh", "## Run workers")
     worker, *submits = [shlex.split(line) for line in commands.strip().splitlines()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from memsched.policy import ranking
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Candidate, CubeState
 from memsched.policy.talk import TalkEvent, Use
+from memsched.process import load_policy
 from memsched.queue.dead_letters import DeadFilter
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -106,7 +108,7 @@ def test_the_table_of_the_policy_s_parts_has_their_weights() -> None:
 
 
 def test_the_policy_that_the_page_writes_can_be_used() -> None:
-    (code,) = blocks(MEMORY, "python", "### A policy of your own")
+    code, _ = blocks(MEMORY, "python", "### A policy of your own")
     scope: dict[str, Any] = {}
     exec(code, scope)
     state, candidates = _cube()
@@ -115,6 +117,15 @@ def test_the_policy_that_the_page_writes_can_be_used() -> None:
 
     assert [each.memory.text for each in chosen] == ["relevant", "new"]
     assert all(sum(each.parts.values()) == each.score for each in chosen)
+
+
+def test_workers_can_be_given_that_policy_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, app = blocks(MEMORY, "python", "### A policy of your own")
+    (tmp_path / "my_policy.py").write_text(policy, encoding="utf-8")
+    (tmp_path / "app_with_policy.py").write_text(app, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert type(load_policy(Settings(app="app_with_policy:scheduler"))).__name__ == "LatestFirst"
 
 
 async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: Any) -> None:
