@@ -54,9 +54,11 @@ def free_port() -> int:
 def clean_environment(**more: str) -> dict[str, str]:
     """This process's environment without a developer's settings, with the tests' modules importable.
 
-    memsched is the one beside these tests, also where another copy of it is installed (a second working tree).
+    memsched is the one beside these tests, also where another copy of it is installed (a second working tree). The
+    width of the terminal that runs the tests (pytest-xdist passes it on) must not break the lines of the commands.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(SETTINGS_PREFIXES)}
+    ours = (*SETTINGS_PREFIXES, "COLUMNS")
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(ours)}
     return {**kept, "PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1", **more}
 
 
