@@ -78,6 +78,9 @@ class Place:
     async def reindexer(self, model: Any, **given: Any) -> AsyncIterator[Reindexer]:
         keys = Keys(self.settings.prefix)
         async with Reindexer.open(self.settings, self.server, keys, model, **given) as reindexer:
+            # It waits for the calls of others as long as those may take: here they are done at once. What the store is
+            # asked may still take its time, where the machine has other things to do.
+            reindexer._settings = self.settings.model_copy(update={"store_timeout_seconds": 0.1})
             yield reindexer
 
     async def reindex(self, model: Any, progress: Any = None, **given: Any) -> Outcome:
