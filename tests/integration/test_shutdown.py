@@ -183,6 +183,7 @@ async def test_a_second_signal_to_the_supervisor_hurries_its_workers_and_costs_n
     supervisor = crew.supervise(2, grace_seconds=60)
     await scheduler.submit_messages(gated(tmp_path / "gate", 4))
     await until(lambda: len(crew.record.lines("begin")) == 4)
+    await until(lambda: len(crew.workers()) == 2, "both workers to be there: one may run all four messages")
 
     supervisor.terminate()
     await until(lambda: len(supervisor.said("worker.stopping")) == 2)

@@ -15,16 +15,21 @@ IMPATIENT = (("GRACE_SECONDS = 2.0", "GRACE_SECONDS = 0.1"), ("CHECK_SECONDS = 0
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """The watchdogs and servers of the folder: they work in it, or in a folder of it."""
+    return [process for process, _ in _with_commands(folder)]
+
+
+def watchdogs_of(folder: Path) -> list[psutil.Process]:
+    return [each for each, command in _with_commands(folder) if any(part.endswith("watchdog.py") for part in command)]
+
+
+def _with_commands(folder: Path) -> list[tuple[psutil.Process, list[str]]]:
+    """Each process with its command line, read at once: it may end at any moment."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if Path(process.cwd()).is_relative_to(folder.resolve()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                found.append((process, process.cmdline()))
     return found
-
-
-def watchdogs_of(folder: Path) -> list[psutil.Process]:
-    return [each for each in processes_of(folder) if any(part.endswith("watchdog.py") for part in each.cmdline())]
 
 
 def use_changed_watchdog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *changes: tuple[str, str]) -> Path:

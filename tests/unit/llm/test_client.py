@@ -524,6 +524,7 @@ async def test_a_cancelled_probe_is_no_evidence(llm_at: Callable[..., LLM], serv
     with pytest.raises(LLMUnavailable):
         await llm.complete(HELLO)
     clock.now += 30
+    await until(lambda: server.in_flight == 0)  # or the refused request would be taken for the probe
     probe = asyncio.create_task(llm.complete(HELLO))
     await until(lambda: server.in_flight == 1)
 
