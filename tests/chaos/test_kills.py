@@ -25,7 +25,7 @@ from memsched import AsyncMemScheduler
 MakeCrew = Callable[..., Crew]
 MESSAGES = 1000
 KILLS = 8
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 
 
 class Killer:

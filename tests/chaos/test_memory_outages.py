@@ -23,7 +23,7 @@ from memsched.embedded.vector_server import ensure_vector_server, release_vector
 
 OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS") or 3)
 """CHAOS_OUTAGE_SECONDS=30 for the long form."""
-pytestmark = pytest.mark.timeout(90 + OUTAGE_SECONDS)
+pytestmark = [pytest.mark.timeout(90 + OUTAGE_SECONDS), pytest.mark.alone]
 
 Schedulers = Callable[..., AsyncMemScheduler]
 COUNT = 40

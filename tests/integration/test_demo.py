@@ -29,6 +29,8 @@ from memsched.demo.evidence import Evidence, Found, Passage, Ready
 from memsched.demo.worker_processes import Kill
 from memsched.settings import PREFIX
 
+pytestmark = pytest.mark.alone
+
 COMMAND = [sys.executable, "-m", "memsched.cli", "demo"]
 needs_vectors = pytest.mark.skipif(find_spec("qdrant_edge") is None, reason="qdrant-edge-py is not installed")
 needs_a_server = pytest.mark.skipif(not server_programs(), reason="no Redis or Valkey server on this machine")

@@ -17,6 +17,8 @@ from support.servers import RedisServer
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.broker.keys import GROUP, NOBODY, Lane
 
+pytestmark = pytest.mark.alone
+
 MakeScheduler = Callable[..., AsyncMemScheduler]
 
 
