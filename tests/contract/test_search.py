@@ -64,6 +64,15 @@ async def test_scores_fall_and_are_the_sums_of_their_parts(scheduler: AsyncMemSc
     assert {"dense", "lexical", "neighbours"} <= {part for result in results for part in result.parts}
 
 
+async def test_no_search_method_is_the_one_of_the_settings(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, TALK)
+    usual = await texts(scheduler, "Has anybody been to Norway?")
+
+    scheduler.search_method = None  # type: ignore[assignment]
+
+    assert await texts(scheduler, "Has anybody been to Norway?") == usual
+
+
 async def test_what_was_said_around_a_hit_is_found_with_it(scheduler: AsyncMemScheduler) -> None:
     await tell(scheduler, TALK, said("It rained all night in Oslo.", 300, session_id="s2"))
     answer = "Yes, in the summer of 2019."

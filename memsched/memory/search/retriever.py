@@ -42,7 +42,8 @@ class Retriever:
     def __init__(self, services: Callable[[], Awaitable[Services]], *, top_k: int, method: str) -> None:
         self._services = services
         self.top_k = top_k
-        self.method = method
+        self.method: str | None = method
+        self._usual_method = method
         self.mem_cube: Any = None
         """The cube (a GeneralMemCube, a CubeRef) that is searched when none is named."""
 
@@ -70,7 +71,7 @@ class Retriever:
         if mem_cube is None and mem_cube_id is None:
             mem_cube = self.mem_cube
         user_id, mem_cube_id = whose(user_id, mem_cube_id, mem_cube)
-        chosen = method_named(method or self.method)
+        chosen = method_named(method or self.method or self._usual_method)
         args = SearchArgs.of(search_args)
         if top_k is not None and not 1 <= top_k <= 1000:
             raise InvalidSearch(f"top_k must be from 1 to 1000, not {top_k}.")
