@@ -26,6 +26,7 @@ from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.events import newest_events
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
 from memsched.queue.submit import Producer
+from memsched.queue.tasks import cancel_task, find_tasks
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.hot_state import HotStates, WorkingMemory
@@ -158,6 +159,22 @@ class AsyncMemScheduler:
         server = await self.server()
         return await server.persistently(lambda: server.call(task_status(lane, message.item_id)))
 
+    async def cancel_task(self, message: ScheduleMessageItem | str, *, label: str | None = None) -> bool:
+        """Take a message (or the one with this item id) off the queue for good, wherever it waits or runs.
+
+        An async handler that runs it is cancelled; a sync one goes on, and what it does counts for nothing.
+        Returns whether anything was taken off: not what is finished, or is not known (any more).
+
+        Args:
+            label: with an item id, only the message of this label; None: of all labels.
+        """
+        server = await self.server()
+        item_id = message if isinstance(message, str) else message.item_id
+        only = label if isinstance(message, str) else message.label
+        tasks = [task for task in await find_tasks(server, self.keys, item_id, only) if task.unfinished]
+        ttl = self.settings.task_ttl_seconds
+        return any([await cancel_task(server, self.keys, task, ttl) for task in tasks])
+
     async def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
 
@@ -285,6 +302,7 @@ class MemScheduler(Blocking[AsyncMemScheduler]):
 
     submit_messages = blocking(AsyncMemScheduler.submit_messages)
     get_task_status = blocking(AsyncMemScheduler.get_task_status)
+    cancel_task = blocking(AsyncMemScheduler.cancel_task)
     wait = blocking(AsyncMemScheduler.wait)
 
     working_set = blocking(AsyncMemScheduler.working_set)

@@ -17,6 +17,7 @@ _COMMANDS = {
     "worker": "memsched.cli.worker:worker",
     "status": "memsched.cli.status:status",
     "submit": "memsched.cli.submit:submit",
+    "task": "memsched.cli.task:task",
     "dead": "memsched.cli.dead_letter_queue:dead",
     "clear": "memsched.cli.clear:clear",
     "live": "memsched.cli.live:live",

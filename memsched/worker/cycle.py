@@ -94,7 +94,9 @@ class Cycle:
 
     def notified(self, kind: str, lane_name: str) -> None:
         """Another process left something in a lane (see notify.lua)."""
-        if self._recovery.notified(kind, self._keys.lane_named(lane_name)):
+        lane = self._keys.lane_named(lane_name)
+        receiver = self._heartbeat if kind == "cancelled" else self._recovery
+        if receiver.notified(kind, lane):
             self.wake()
 
     def look_everywhere(self) -> None:

@@ -51,6 +51,12 @@ class Heartbeat:
     def add(self, lane: Lane, now: float) -> None:
         self._renewed_at[lane] = now
 
+    def notified(self, kind: str, lane: Lane) -> bool:
+        """A message of this lane was cancelled; whether one of ours may be it, which a renewal at once will tell."""
+        if lane in self._renewed_at:
+            self._renewed_at[lane] = -math.inf
+        return lane in self._renewed_at
+
     def next_at(self, now: float) -> float:
         """When something is due, in loop.time()."""
         if not self._dispatcher.held:

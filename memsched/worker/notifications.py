@@ -20,7 +20,7 @@ class Notifications:
     They may be lost, so the receiver looks everywhere after a new subscription.
 
     Args:
-        on_notification: called with what there is (``claimable``, ``due``) and the lane's name.
+        on_notification: called with what there is (``claimable``, ``due``, ``cancelled``) and the lane's name.
     """
 
     def __init__(

@@ -167,7 +167,7 @@ def test_help_names_all_commands(here: Run) -> None:
     shown, version, option = here("--help"), here("version"), here("--version")
 
     assert shown.returncode == 0
-    for command in ("worker", "status", "submit", "dead", "clear", "live", "config", "demo", "version"):
+    for command in ("worker", "status", "submit", "task", "dead", "clear", "live", "config", "demo", "version"):
         assert f" {command} " in shown.stdout
     assert version.stdout == option.stdout == f"memsched {memsched.__version__}\n"
 
@@ -439,6 +439,29 @@ def test_dead_letters_are_purged_when_somebody_says_yes(
     assert (unsaid.returncode, unasked.returncode, left()) == (2, 2, 3)
     assert "--yes" in one_line(unasked)
     assert (run("dead", "purge", "--user", "bob", "--yes").stdout, left()) == ("1 dead letter deleted\n", 2)
+
+
+# -- task -------------------------------------------------------------------------------------------------------
+
+
+def test_one_message_is_shown_and_cancelled_by_its_id(run: Run, submitted: Callable[..., None]) -> None:
+    submitted("a", item_id=NASTY, delay=60)
+
+    shown = json.loads(run("task", "show", NASTY, "--json").stdout)
+    assert (shown["state"], shown["label"], shown["worker"]) == ("waiting", "work", "")
+    assert shown["due_ms"] > shown["submitted_ms"] > 0
+    assert f"item id    {SHOWN}" in run("task", "show", NASTY).stdout
+    unasked = run("task", "cancel", NASTY)
+    assert (unasked.returncode, "--yes" in one_line(unasked)) == (2, True)
+
+    assert run("task", "cancel", NASTY, "--yes").stdout == f"{SHOWN} is cancelled\n"
+
+    again = run("task", "cancel", NASTY, "--yes")
+    assert (again.returncode, again.stderr) == (1, f"memsched: {SHOWN} is finished already.\n")
+    unknown = run("task", "show", "unknown")
+    assert unknown.returncode == 1
+    assert "nothing is known of unknown" in unknown.stderr
+    assert run("clear", "--yes").stdout == "dropped 0 messages of all labels\n"
 
 
 # -- clear -------------------------------------------------------------------------------------------------------

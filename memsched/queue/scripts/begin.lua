@@ -15,5 +15,5 @@ local account = account_started(count, ARGV[4] == '1')
 if account ~= count then
   redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'RETRYCOUNT', account, 'JUSTID')
 end
-redis.call('HSET', KEYS[2], 'state', 'in_progress', 'worker', ARGV[2], 'started', now_ms())
+redis.call('HSET', KEYS[2], 'state', 'in_progress', 'entry', ARGV[3], 'worker', ARGV[2], 'started', now_ms())
 return {1, redis.call('HGET', KEYS[2], 'checkpoint') or ''}

@@ -14,7 +14,7 @@ local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
 local lost = {}
 for number, id in ipairs(ids) do
   if mine[id] then
-    redis.call('HSET', KEYS[1 + number], 'state', 'in_progress', 'worker', ARGV[2], 'started', ARGV[2 + 2 * number])
+    redis.call('HSET', KEYS[1 + number], 'state', 'in_progress', 'entry', id, 'worker', ARGV[2], 'started', ARGV[2 + 2 * number])
   else
     lost[#lost + 1] = id
   end

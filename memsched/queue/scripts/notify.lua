@@ -13,3 +13,7 @@ end
 local function notify_claimable(channel, lane)
   redis.call('PUBLISH', channel, 'claimable 0 ' .. lane)
 end
+-- notify_cancelled(channel, lane): tells the workers that one of them may run a message that is none any more.
+local function notify_cancelled(channel, lane)
+  redis.call('PUBLISH', channel, 'cancelled 0 ' .. lane)
+end

@@ -1,0 +1,63 @@
+"""One message by its id: where it is, what is known about it, and taking it off the queue for good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memsched.broker.client import Server, answered
+from memsched.broker.keys import GROUP, Keys, Lane
+from memsched.broker.scripting import Command, as_text, script
+from memsched.queue.lanes import known_lanes
+from memsched.queue.status import TaskStatus, task_status
+from memsched.task_status import TaskState
+
+_CANCEL = script("cancel")
+CANCELLED = "cancelled"
+"""The reason in the record of a message that was cancelled: it failed, and is no dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A message that is known, by its record."""
+
+    lane: Lane
+    item_id: str
+    status: TaskStatus
+
+    @property
+    def unfinished(self) -> bool:
+        return self.status.state in (TaskState.WAITING, TaskState.IN_PROGRESS)
+
+
+async def find_tasks(server: Server, keys: Keys, item_id: str, label: str | None = None) -> list[Task]:
+    """All messages with this item id, at most one per lane; of one label, if it is given.
+
+    Not found is what was never submitted, what ended longer ago than MEMSCHED_TASK_TTL_SECONDS, and what a plain XADD
+    brought and no worker has begun.
+    """
+    lanes = [
+        lane
+        for lane in await server.persistently(lambda: known_lanes(server, keys))
+        if label is None or lane.label == label
+    ]
+    replies: Sequence[Any] = (
+        await server.persistently(lambda: server.run([task_status(lane, item_id) for lane in lanes])) if lanes else []
+    )
+    found = [(lane, answered(reply)) for lane, reply in zip(lanes, replies, strict=True)]
+    return [Task(lane, item_id, status) for lane, status in found if status is not None]
+
+
+async def cancel_task(server: Server, keys: Keys, task: Task, ttl_seconds: int) -> bool:
+    """Take a message off the queue, wherever it waits or runs; whether it was still unfinished.
+
+    The worker that runs it is told: its async handler is cancelled, and what it does counts for nothing.
+    """
+    lane = task.lane
+    command: Command[str] = _CANCEL.command(
+        [lane.stream, lane.delayed, lane.users, lane.task(task.item_id)],
+        [GROUP, ttl_seconds, keys.wake, lane.name],
+        as_text,
+    )
+    return await server.call(command) == CANCELLED
