@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         description="Seconds for which the status of a finished message is kept, and its `item_id` known as a "
         "duplicate.",
     )
+    dead_letter_days: float = Field(
+        0.0,
+        ge=0,
+        description="Days after which dead letters are deleted for good; 0: they are kept until somebody purges them.",
+    )
     events_maxlen: int = Field(
         10_000, ge=1, description="How many memory events (`context.log`) are kept for people to look at."
     )

@@ -165,6 +165,16 @@ class DeadLetters:
         return _REDRIVE.command(keys, args, as_int)
 
 
+async def drop_old_letters(server: Server, lane: Lane, days: float) -> int:
+    """Delete what was given up more than so many days ago, by the server's clock; returns how many that were."""
+    seconds, _ = await server.execute("TIME")
+    before = f"({max(1, int((int(seconds) - days * 86_400) * 1000))}"
+    dropped = 0
+    while page := await server.execute("XRANGE", lane.dead, "-", before, "COUNT", _PAGE):
+        dropped += int(await server.execute("XDEL", lane.dead, *(_id_and_fields(row)[0] for row in page)))
+    return dropped
+
+
 def _id_and_fields(row: Any) -> tuple[str, list[bytes]]:
     entry_id, fields = row
     if isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""The janitor: removes what dead workers left (their consumers, their registration), and finds lanes that are new."""
+"""The janitor: removes what dead workers left and dead letters that are too old, and finds lanes that are new."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
 from memsched.errors import UnreachableError
 from memsched.logs import exception_field
+from memsched.queue.dead_letters import drop_old_letters
 from memsched.queue.lanes import ensure_groups, known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
@@ -23,16 +24,27 @@ _EVERY_SECONDS = 15.0
 
 
 class Janitor:
-    """Removes dead workers once they own nothing, and adds lanes of this worker's labels as they appear."""
+    """Removes dead workers once they own nothing, and adds lanes of this worker's labels as they appear.
+
+    Args:
+        dead_letter_days: how long dead letters of those lanes are kept; 0: for ever.
+    """
 
     def __init__(
-        self, server: Server, keys: Keys, registry: WorkerRegistry, cycle: Cycle, labels: Sequence[str]
+        self,
+        server: Server,
+        keys: Keys,
+        registry: WorkerRegistry,
+        cycle: Cycle,
+        labels: Sequence[str],
+        dead_letter_days: float = 0.0,
     ) -> None:
         self._server = server
         self._keys = keys
         self._registry = registry
         self._cycle = cycle
         self._labels = frozenset(labels)
+        self._dead_letter_days = dead_letter_days
 
     async def run(self) -> None:
         while True:
@@ -54,6 +66,11 @@ class Janitor:
         for worker_id in await self._registry.silent():
             if await remove_worker(self._server, self._keys, self._registry, worker_id, lanes):
                 log.info("a dead worker that owns nothing is removed", action="worker.removed", worker_id=worker_id)
+        if self._dead_letter_days:
+            for lane in self._cycle.lanes:
+                if count := await drop_old_letters(self._server, lane, self._dead_letter_days):
+                    told = "dead letters older than MEMSCHED_DEAD_LETTER_DAYS are deleted"
+                    log.info(told, action="dead_letters.expired", label=lane.label, count=count)
 
 
 async def remove_worker(

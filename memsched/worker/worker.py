@@ -91,7 +91,8 @@ class Worker:
         self.cycle.watch_lanes(lanes)
         self._cycle_task = asyncio.create_task(self.cycle.run(), name="memsched-cycle")
         notifications = Notifications(self._server, self._keys, self.cycle.notified, self.cycle.look_everywhere)
-        janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labels)
+        days = self._settings.dead_letter_days
+        janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labels, days)
         self._also(notifications.run())
         self._also(janitor.run())
         if self._server.clustered:

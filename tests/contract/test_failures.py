@@ -14,7 +14,7 @@ from support.messages import LABEL, contents, message, messages
 from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem, TaskState
-from memsched.queue.dead_letters import DeadFilter, DeadLetter
+from memsched.queue.dead_letters import DeadFilter, DeadLetter, drop_old_letters
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]
@@ -395,3 +395,18 @@ async def test_a_foreign_message_keeps_its_identity_from_its_death_to_its_resurr
 
 async def _tasks(server: Any, scheduler: AsyncMemScheduler) -> list[Any]:
     return list(await server.execute("KEYS", f"{scheduler.keys.lane(LABEL, '', '').task_prefix}*"))
+
+
+async def test_dead_letters_are_kept_for_as_long_as_the_setting_says(make_scheduler: MakeScheduler) -> None:
+    async def handle(batch: Messages) -> None: ...
+
+    scheduler = await started(make_scheduler, {LABEL: handle})
+    server, lane = await scheduler.server(), scheduler.keys.lane(LABEL, "", "")
+    now = int((await server.execute("TIME"))[0])
+    for days in (*[40] * 120, 31, 29, 1):
+        await server.execute("XADD", lane.dead, f"{(now - days * 86_400) * 1000}-*", "content", days)
+
+    assert await drop_old_letters(server, lane, 30) == 121
+
+    assert [letter.fields["content"] for letter in await dead_letters(scheduler)] == ["29", "1"]
+    assert await drop_old_letters(server, lane, 100_000) == 0, "so many days ago there was no time yet"
