@@ -166,7 +166,9 @@ class MemoryBenchmark:
             "MEMSCHED_LOG_LEVEL": "error",
             "MEMSCHED_LIVENESS_DIR": str(self.folder / "live"),
         }
-        return subprocess.Popen([sys.executable, "-m", "memsched.process"], env=variables)
+        return subprocess.Popen(
+            [sys.executable, "-m", "memsched.process", "--supervisor", str(os.getpid())], env=variables
+        )
 
     def _remove(self) -> None:
         end_servers(self.folder)

@@ -109,6 +109,14 @@ class HandlerNotLoaded(MemschedError):
     """The handlers to run cannot be loaded."""
 
 
+class CannotStart(MemschedError):
+    """A worker process cannot start, and starting it again would not help."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        Exception.__init__(self, reason)  # the worker's own words, which say it all
+
+
 class SchedulerNotStarted(MemschedError):
     """The scheduler has no handlers running."""
 

@@ -11,29 +11,37 @@ import ctypes
 import gc
 import importlib
 import os
+import select
 import signal
 import sys
+import sysconfig
 import threading
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.errors import HandlerNotLoaded, MemschedError, ServerUnreachable
+from memsched.errors import HandlerNotLoaded, MemschedError, SchedulerNotStarted, ServerTooOld, SettingsError
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import configure_logs
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
-from memsched.worker.supervisor import EXIT_NO_SERVER, EXIT_WILL_NOT_GET_BETTER
+from memsched.worker.supervisor import READY
 from memsched.worker.worker import Worker, new_worker_id
 
 log = structlog.get_logger(__name__)
 
+_NOT_THE_APPLICATION = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _PR_SET_PDEATHSIG = 1
+_WILL_NOT_GET_BETTER = (SettingsError, HandlerNotLoaded, SchedulerNotStarted, ServerTooOld)
+EXIT_FAILED = 1
+EXIT_WRONG_USE = 2
 _ONE_REQUEST_SECONDS = 0.5
 """The kernel tells of a parent's death once for each of its threads: such signals are one request, not two."""
 
@@ -83,13 +91,31 @@ def _named(settings: Settings) -> Any:
         app: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             app = getattr(app, part)
-    except (ImportError, AttributeError) as error:
-        raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app}: {error}.") from error
+    except (Exception, SystemExit) as error:  # whatever the application's code raises
+        raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app}: {_where_and_what(error)}.") from error
     return app
 
 
+def _where_and_what(error: BaseException) -> str:
+    """File, line and error, in one line: the last line of the application's own code that was on its way."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    own = [frame for frame in frames if not frame.filename.startswith(("<", *_NOT_THE_APPLICATION))]
+    own = [frame for frame in own if "site-packages" not in frame.filename]
+    if own:
+        return f"{own[-1].filename}, line {own[-1].lineno}: {what}"
+    return text if isinstance(error, (ImportError, AttributeError)) else what
+
+
 async def run_worker(
-    settings: Settings, orchestrator: Orchestrator, worker_id: str, policy: WorkingSetPolicy | None = None
+    settings: Settings,
+    orchestrator: Orchestrator,
+    worker_id: str,
+    policy: WorkingSetPolicy | None = None,
+    tell_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT; at the second signal, hand everything back at once."""
     loop = asyncio.get_running_loop()
@@ -119,6 +145,7 @@ async def run_worker(
     try:
         worker = Worker(server, keys, settings, orchestrator, worker_id)
         await worker.start()
+        tell_ready()
         # What is loaded now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -147,31 +174,66 @@ def run_loop(main: Callable[[], Any]) -> None:
         runner.run(main())
 
 
-def die_with_parent() -> None:
-    """On Linux: be told to stop when the supervisor is killed, so that no worker goes on alone."""
+def die_with(parent: int) -> None:
+    """On Linux: be told to stop when the parent is killed, so that no process goes on alone.
+
+    Args:
+        parent: its process id, as it says: it may have been killed before this process could ask who it is.
+    """
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it was killed before that
-            os.kill(os.getpid(), signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(f"memsched: process {parent}, which started this one, is gone")
+
+
+class _StartReport:
+    """What a worker process tells its supervisor about its start: one text, through the pipe it was given."""
+
+    def __init__(self, pipe: int | None) -> None:
+        self._pipe = pipe
+        if pipe is not None:
+            os.set_inheritable(pipe, False)
+
+    def tell_ready(self) -> None:
+        self._tell(READY)
+
+    def tell_why_not(self, reason: str) -> None:
+        """It will not get better by another start."""
+        if not self._tell(reason):
+            print(f"memsched: {reason}", file=sys.stderr)  # noqa: T201
+
+    def _tell(self, text: str) -> bool:
+        """Whether there was a supervisor to be told."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is None:
+            return False
+        with suppress(OSError):  # it is gone, and the kernel has told us to stop
+            os.write(pipe, text.encode(errors="replace")[: select.PIPE_BUF])
+        os.close(pipe)
+        return True
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m memsched.process", description=__doc__)
     parser.add_argument("--worker-id", default="", help="unique per start of a process; made up if not given")
-    worker_id = parser.parse_args().worker_id or new_worker_id()
-    die_with_parent()
+    parser.add_argument("--supervisor", type=int, metavar="PID", help="stop when this one, which started it, is gone")
+    parser.add_argument("--report-to", type=int, metavar="FD", help="a pipe: 'ready', or why it can never start")
+    given = parser.parse_args()
+    worker_id = given.worker_id or new_worker_id()
+    if given.supervisor is not None:
+        die_with(given.supervisor)
+    report = _StartReport(given.report_to)
     try:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)
         orchestrator, policy = load_app(settings), load_policy(settings)
-        run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy))
-    except ServerUnreachable as error:
-        print(f"memsched: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_NO_SERVER)
+        run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy, report.tell_ready))
+    except _WILL_NOT_GET_BETTER as error:
+        report.tell_why_not(str(error))
+        sys.exit(EXIT_WRONG_USE)
     except MemschedError as error:
         print(f"memsched: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_WILL_NOT_GET_BETTER)
+        sys.exit(EXIT_FAILED)
     if any(thread.name.startswith("memsched-handler") for thread in threading.enumerate()):
         # A sync handler that outlived the grace time cannot be stopped, and its message was handed back: it must not
         # keep the process, and must not go on beside the next owner.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from memsched.console.terminal import plain
-from memsched.errors import EmbeddedServerError, MemschedError, SettingsError, UnreachableError
+from memsched.errors import CannotStart, EmbeddedServerError, MemschedError, SettingsError, UnreachableError
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -46,7 +46,7 @@ def described(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, MemschedError):
         # The end of a server's log is worth its lines; whatever else an error quotes stays on one.
         text = plain(str(error), lines=isinstance(error, EmbeddedServerError))
-        return text, EXIT_WRONG_USE if isinstance(error, SettingsError) else EXIT_FAILED
+        return text, EXIT_WRONG_USE if isinstance(error, (SettingsError, CannotStart)) else EXIT_FAILED
     if isinstance(error, OSError):
         return plain(str(error)), EXIT_FAILED
     if isinstance(error, UnreachableError):

@@ -65,7 +65,7 @@ def worker(
     _check(settings)
     configure_logs(settings, worker="supervisor")
     environment = {PREFIX + name.upper(): str(value) for name, value in given.items()}
-    raise typer.Exit(run_supervisor(settings, environment))
+    run_supervisor(settings, environment)
 
 
 def _check(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """The demo's worker processes: under the same supervisor as everywhere, with their logs in one file.
 
-``python -m memsched.demo.worker_processes`` is that supervisor, for as long as the demo that started it is there.
+``python -m memsched.demo.worker_processes PID`` is that supervisor, for as long as the demo (PID) is there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from memsched.broker.keys import GROUP, Lane
 from memsched.errors import MemschedError
 from memsched.logs import configure_logs
 from memsched.messages import ScheduleMessageItem
-from memsched.process import die_with_parent
+from memsched.process import die_with
 from memsched.queue.delivery import Delivery, read_entry
 from memsched.queue.status import Status
 from memsched.queue.workers import WorkerInfo
@@ -65,8 +65,7 @@ class WorkerProcesses:
         with open(self.log, "ab") as log:  # noqa: ASYNC230 -- once, before anything happens
             self._supervisor = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                __name__,
+                *("-m", __name__, str(os.getpid())),
                 cwd=self._folder,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -158,7 +157,7 @@ async def _held(server: Server, lane: Lane, worker_id: str) -> list[ScheduleMess
 
 
 if __name__ == "__main__":
-    die_with_parent()
+    die_with(int(sys.argv[1]))
     settings = Settings.load()
     configure_logs(settings, worker="supervisor")
-    sys.exit(run_supervisor(settings, {}))
+    run_supervisor(settings)

@@ -1,33 +1,45 @@
-"""The supervisor: keeps N worker processes running, and hands a dead one's messages over at once."""
+"""The supervisor: keeps N worker processes running, and hands a dead one's messages over at once.
+
+How a worker process ended is not told by its exit code, which a handler or a native library may have chosen: before it
+is ready, a worker that can never start says so through a pipe. Every other end is a crash.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
 
 import structlog
 
 from memsched.backoff import backoff
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.errors import MemschedError, UnreachableError
+from memsched.deadline import Deadline
+from memsched.errors import CannotStart, MemschedError, UnreachableError
 from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
+from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.worker import new_worker_id
 
 log = structlog.get_logger(__name__)
 
-EXIT_WILL_NOT_GET_BETTER = 2
-EXIT_NO_SERVER = 3
-"""Exit codes of a worker process."""
+READY = "ready"
+"""What a worker process writes into the pipe when it reads messages; before that, why it can never start."""
 
 _QUICK_DEATH_SECONDS = 10.0
+_SLOW_START_SECONDS = 60.0
+_LEFTOVERS_SECONDS = 2.0
+"""For the programs that a handler had started, between SIGTERM and SIGKILL, once their worker is gone."""
+_POLL_SECONDS = 0.02
 _AFTER_GRACE_SECONDS = 15.0
 """What a worker may need, beyond the grace time, to cancel, report and deregister."""
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -35,10 +47,30 @@ _ONE_REQUEST_SECONDS = 1.0
 """Signals so close together are one request: some senders tell a whole group of processes, and some tell twice."""
 
 
-@dataclass(slots=True)
 class _Child:
-    worker_id: str
-    process: asyncio.subprocess.Process
+    """One worker process, and what it says about its start."""
+
+    def __init__(self, worker_id: str, process: asyncio.subprocess.Process, pipe: int) -> None:
+        self.worker_id = worker_id
+        self.process = process
+        self.started = time.monotonic()
+        self._pipe = pipe
+        self._said = b""
+
+    @property
+    def said(self) -> str:
+        """READY, or why it can never start; empty when it has said nothing yet."""
+        with suppress(BlockingIOError):
+            while part := os.read(self._pipe, 65_536):
+                self._said += part
+        return self._said.decode(errors="replace")
+
+    @property
+    def is_ready(self) -> bool:
+        return self.process.returncode is None and self.said == READY
+
+    def close(self) -> None:
+        os.close(self._pipe)
 
 
 class Supervisor:
@@ -56,19 +88,25 @@ class Supervisor:
         self._server: Server | None = None
         self._stopping = asyncio.Event()
         self._told_at: list[float] = []
-        self._exit_code = 0
+        self._cannot_start = ""
 
-    async def run(self) -> int:
-        """Until a signal, or until no child can ever start; returns the exit code."""
+    async def run(self) -> None:
+        """Until a signal. Raises ServerUnreachable and its like, and CannotStart when no worker can ever start."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        self._server = await Server.connect(self._settings)
+        connecting = asyncio.create_task(Server.connect(self._settings))
+        await self._unless_told(connecting)
+        if not connecting.done():
+            await cancel_and_wait((connecting,))
+            return
+        self._server = connecting.result()
         try:
             await asyncio.gather(*(self._keep(place) for place in range(self._settings.processes)))
         finally:
             await self._server.aclose()
-        return self._exit_code
+        if self._cannot_start:
+            raise CannotStart(self._cannot_start)
 
     def _on_signal(self) -> None:
         """The first asks the workers to stop, the second to hurry (it costs no attempt), a third kills."""
@@ -86,60 +124,101 @@ class Supervisor:
 
     async def _keep(self, place: int) -> None:
         """One place for a worker: filled again whenever its worker dies."""
-        loop = asyncio.get_running_loop()
         quick_deaths = 0
         while not self._stopping.is_set():
-            started = loop.time()
-            child = await self._start(place)
-            code = await self._wait(child)
-            self._children.pop(place, None)
-            if self._stopping.is_set() and code in (0, -signal.SIGTERM):  # the latter: it was only just starting
-                return
-            if code == EXIT_WILL_NOT_GET_BETTER:
-                self._exit_code = code
-                self._tell_children(signal.SIGTERM)
-                return
-            log.error(
-                "a worker process died; its messages are handed over and another one is started",
-                action="worker.died",
-                worker_id=child.worker_id,
-                pid=child.process.pid,
-                exit=_describe(code),
-            )
-            await self._hand_over(child.worker_id)
-            quick_deaths = quick_deaths + 1 if loop.time() - started < _QUICK_DEATH_SECONDS else 0
+            try:
+                child = await self._start(place)
+            except OSError as error:  # no memory, no free process number
+                log.error(
+                    "a worker process cannot be started; it is tried again",
+                    action="worker.not_started",
+                    error=str(error),
+                )
+                lived = 0.0
+            else:
+                try:
+                    if await self._ended(child):
+                        return
+                finally:
+                    del self._children[place]
+                    child.close()
+                lived = time.monotonic() - child.started
+            quick_deaths = quick_deaths + 1 if lived < _QUICK_DEATH_SECONDS else 0
             if quick_deaths > 1:
-                await self._pause(backoff(quick_deaths, base=0.1, cap=_LONGEST_PAUSE_SECONDS, least=0.5))
+                pause = backoff(quick_deaths, base=0.1, cap=_LONGEST_PAUSE_SECONDS, least=0.5)
+                await self._unless_told(asyncio.sleep(pause))
 
     async def _start(self, place: int) -> _Child:
         worker_id = f"{new_worker_id()}-{place}"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "memsched.process",
-            "--worker-id",
-            worker_id,
-            env={**os.environ, **self._environment},
-            process_group=0,  # Ctrl-C is for the supervisor, which tells its children in order
-        )
-        child = _Child(worker_id, process)
-        self._children[place] = child
+        pipe, childs_end = os.pipe()
+        os.set_blocking(pipe, False)
+        command = ["--worker-id", worker_id, "--supervisor", str(os.getpid()), "--report-to", str(childs_end)]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "memsched.process", *command),
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(childs_end,),
+                process_group=0,  # Ctrl-C is for the supervisor, which tells its children in order
+            )
+        except BaseException:
+            os.close(pipe)
+            raise
+        finally:
+            os.close(childs_end)
+        child = self._children[place] = _Child(worker_id, process, pipe)
         if self._stopping.is_set():
             _signal(process, signal.SIGTERM)
         return child
 
+    async def _ended(self, child: _Child) -> bool:
+        """Wait for the end of a worker, and tidy up after it; whether its place stays empty."""
+        code = await self._wait(child)
+        said = child.said
+        await _end_group(child.process.pid)
+        if self._stopping.is_set() and (code == 0 or said != READY):
+            return True
+        if said not in ("", READY):
+            if not any(other.is_ready for other in self._children.values()):
+                self._cannot_start = self._cannot_start or said
+                self._tell_children(signal.SIGTERM)
+                return True
+            # Others run: what is wrong with this one is no reason to stop them.
+            log.error("a worker cannot start; it is tried again", action="worker.not_started", error=said)
+            return False
+        log.error(
+            "a worker process died; its messages are handed over and another one is started",
+            action="worker.died",
+            worker_id=child.worker_id,
+            pid=child.process.pid,
+            exit=_describe(code),
+        )
+        await self._hand_over(child.worker_id)
+        return False
+
     async def _wait(self, child: _Child) -> int:
         """Its exit code. Once all are told to stop, one that does not in time is killed."""
         exited = asyncio.create_task(child.process.wait())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((exited, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        slow = asyncio.get_running_loop().call_later(_SLOW_START_SECONDS, self._warn_of_slow_start, child)
+        await self._unless_told(exited)
+        slow.cancel()
         if not exited.done():
             await asyncio.wait((exited,), timeout=self._settings.grace_seconds + _AFTER_GRACE_SECONDS)
         if not exited.done():
             log.error("a worker does not stop; it is killed", action="worker.killed", worker_id=child.worker_id)
             _signal(child.process, signal.SIGKILL)
         return await exited
+
+    def _warn_of_slow_start(self, child: _Child) -> None:
+        if not child.said:
+            log.warning(
+                "a worker is still starting; the import of the application may hang",
+                action="worker.slow_start",
+                worker_id=child.worker_id,
+                app=self._settings.app,
+                seconds=_SLOW_START_SECONDS,
+            )
 
     async def _hand_over(self, worker_id: str) -> None:
         """Make what a dead worker held claimable at once. While the server is gone, its min idle does the same."""
@@ -165,11 +244,41 @@ class Supervisor:
         else:
             log.info("messages handed over", action="worker.handover", worker_id=worker_id, count=count)
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
+    async def _unless_told(self, work: Coroutine[Any, Any, Any] | asyncio.Task[Any]) -> None:
+        """Wait for the work, or until all are told to stop. A coroutine is then cancelled, a task goes on."""
+        working = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
+        told = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if working is not work:
+            working.cancel()
+
+
+async def _end_group(group: int) -> None:
+    """End the programs that handlers of a dead worker had started, before its messages start them once more.
+
+    They are the rest of its process group; what made a session of its own is left alone.
+    """
+    deadline = Deadline(_LEFTOVERS_SECONDS)
+    number: int = signal.SIGTERM
+    while _signal_group(group, number):
+        if deadline.passed:
+            _signal_group(group, signal.SIGKILL)
             return
+        number = 0
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Whether anybody was left to get it."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:  # as the first process of a container, we inherit them
+            pass
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # the latter: on macOS, only zombies are left
+        return False
+    return True
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:
@@ -183,10 +292,10 @@ def _describe(code: int) -> str:
     return signal.Signals(-code).name
 
 
-def run_supervisor(settings: Settings, environment: Mapping[str, str] | None = None) -> int:
-    """Run workers until told to stop; returns the exit code. Raises ServerUnreachable if there is no server."""
+def run_supervisor(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+    """Run workers until told to stop. Raises ServerUnreachable, and CannotStart when no worker can ever start."""
 
-    async def main() -> int:
-        return await Supervisor(settings, environment).run()
+    async def main() -> None:
+        await Supervisor(settings, environment).run()
 
-    return asyncio.run(main())
+    asyncio.run(main())

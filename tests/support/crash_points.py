@@ -147,7 +147,6 @@ def nursery() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ.update(json.loads(line))
         sys.argv = ["worker"]
-        process.die_with_parent = lambda: None
         os.dup2(2, 1)
         try:
             process.main()
