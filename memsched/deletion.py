@@ -112,7 +112,7 @@ class Deletion:
             metadata=details,
             current_memory_sizes={"working_memory_size": working_set_size},
         )
-        command = append_event(self._keys, item, maxlen=self._events_maxlen)
+        command = append_event(self._keys, item.to_wire(), maxlen=self._events_maxlen)
         await self._server.persistently(lambda: self._server.call(command))
 
 

@@ -21,21 +21,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import HandlerNotLoaded, MemschedError, SchedulerNotStarted, ServerTooOld, SettingsError
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
-from memsched.logs import configure_logs
+from memsched.logs import configure_logs, get_logger
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.supervisor import READY
 from memsched.worker.worker import Worker, new_worker_id
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _NOT_THE_APPLICATION = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _PR_SET_PDEATHSIG = 1

@@ -28,8 +28,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from memsched.cli.exit_codes import complain, exit_with
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import console
-from memsched.console.terminal import forgive_characters, plain
+from memsched.console.terminal import forgive_characters
 from memsched.errors import InvalidMessage, QueueFull
+from memsched.escaping import plain
 from memsched.messages import ScheduleMessageItem, describe_validation_error
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import SubmitResult

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-import structlog
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import PubSub
 from redis.crc import key_slot
@@ -24,10 +23,11 @@ from memsched.broker.pool import ConnectionPool
 from memsched.broker.scripting import Command
 from memsched.deadline import Deadline
 from memsched.errors import ServerRefused, ServerTooOld, ServerUnreachable, SettingsError, UnreachableError
+from memsched.logs import get_logger
 from memsched.settings import Settings, masked
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SOCKET_TIMEOUT_SECONDS = 10.0
 """A call that got no answer for so long is given up and tried again on a new connection."""

@@ -10,7 +10,7 @@ import typer
 
 from memsched.cli.shared_options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
-from memsched.console.terminal import plain
+from memsched.escaping import plain
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 

@@ -22,7 +22,8 @@ from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
 from memsched.cli.shared_options import AsJson, Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console
-from memsched.console.terminal import duration, plain
+from memsched.console.terminal import duration
+from memsched.escaping import plain
 from memsched.queue.dead_letters import DeadFilter, DeadLetter, DeadLetters
 from memsched.settings import Settings
 

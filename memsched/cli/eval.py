@@ -12,8 +12,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from memsched.console.output import as_text, console, new_table
-from memsched.console.terminal import plain
 from memsched.embedded.teardown import end_servers
+from memsched.escaping import plain
 from memsched.evaluation.locomo import CATEGORIES, Conversation, read_conversations
 from memsched.evaluation.replay import Scores, replay
 from memsched.logs import configure_logs

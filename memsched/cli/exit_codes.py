@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from memsched.console.terminal import plain
 from memsched.errors import CannotStart, EmbeddedServerError, MemschedError, SettingsError, UnreachableError
+from memsched.escaping import plain
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2

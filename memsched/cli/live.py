@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from memsched.cli.exit_codes import complain
-from memsched.console.terminal import duration, plain
+from memsched.console.terminal import duration
+from memsched.escaping import plain
 from memsched.settings import Settings
 from memsched.worker.liveness import liveness_dir, read_liveness
 

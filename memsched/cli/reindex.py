@@ -19,7 +19,7 @@ from memsched.broker.keys import Keys
 from memsched.cli.shared_options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import console
-from memsched.console.terminal import plain
+from memsched.escaping import plain
 from memsched.logs import configure_logs
 from memsched.memory.embedding.factory import embedder_from
 from memsched.settings import Settings

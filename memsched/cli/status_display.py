@@ -19,8 +19,8 @@ from memsched.broker.keys import Keys
 from memsched.cli.exit_codes import complain
 from memsched.console.output import as_text, console
 from memsched.console.tables import status_view
-from memsched.console.terminal import plain
 from memsched.errors import ServerUnreachable
+from memsched.escaping import plain
 from memsched.queue.status import Status, read_status
 from memsched.settings import Settings
 

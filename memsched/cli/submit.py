@@ -14,9 +14,10 @@ from memsched.backoff import poll_pauses
 from memsched.cli.exit_codes import complain
 from memsched.cli.shared_options import Prefix, RedisUrl
 from memsched.cli.tool_settings import tool_settings
-from memsched.console.terminal import duration, plain
+from memsched.console.terminal import duration
 from memsched.deadline import Deadline
 from memsched.errors import InvalidMessage
+from memsched.escaping import plain
 from memsched.messages import ScheduleMessageItem, describe_validation_error
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings

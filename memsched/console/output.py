@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memsched.console.terminal import plain
+from memsched.escaping import plain
 
 _WIDE = 200
 

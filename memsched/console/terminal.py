@@ -1,34 +1,8 @@
-"""Escaping: what may be sent to a terminal.
-
-Labels, ids, contents and errors come from strangers. A control character in one of them could move the cursor,
-repaint what an operator reads, or type into the shell; square brackets would be taken for rich's markup.
-"""
+"""The terminal: characters that it cannot show, and lengths of time in few characters."""
 
 from __future__ import annotations
 
 import sys
-
-_JOINERS = "\u200c\u200d"
-"""Invisible, but part of how Persian is written, and emoji."""
-
-
-def plain(text: str, *, lines: bool = False) -> str:
-    """``text`` with everything escaped that is no visible character.
-
-    Args:
-        lines: keep its line ends.
-    """
-    if text.isprintable():
-        return text
-    return "".join(_visible(character, lines) for character in text)
-
-
-def _visible(character: str, lines: bool) -> str:
-    if character.isprintable() or character in _JOINERS or (lines and character == "\n"):
-        return character
-    if character.isspace() and character > "\x7f":
-        return " "
-    return character.encode("unicode_escape").decode()
 
 
 def forgive_characters() -> None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, SettingsError, UnknownCube
 from memsched.handlers.lazy_services import LazyServices
+from memsched.logs import get_logger
 from memsched.memory.access.permissions import Permission
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreUnavailable
@@ -22,7 +21,7 @@ from memsched.worker.context import HandlerContext
 if TYPE_CHECKING:
     from memsched.handlers.table import MemoryFunction
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _OPERATOR_NEEDED_SECONDS = 30.0
 _CONTESTED_SECONDS = 0.2

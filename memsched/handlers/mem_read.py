@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import structlog
-
 from memsched.handlers.add import parse, store
 from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.llm.errors import LLMError
 from memsched.llm.extraction import SourceTurn, extract
+from memsched.logs import get_logger
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
@@ -21,7 +20,7 @@ from memsched.memory.model import Memory, memory_id_for
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def mem_read(

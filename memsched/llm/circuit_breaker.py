@@ -12,11 +12,10 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from memsched.llm.errors import LLMUnavailable
+from memsched.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class CircuitState(StrEnum):

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-import structlog
 from pydantic import BaseModel
 
 from memsched.deadline import Deadline
@@ -22,9 +21,10 @@ from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
 from memsched.llm.responses import TRUNCATED, Answer, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
 from memsched.llm.structured_output import parse_json
+from memsched.logs import get_logger
 from memsched.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 Schema = TypeVar("Schema", bound=BaseModel)
 
 

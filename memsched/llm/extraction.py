@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from memsched.deadline import Deadline
 from memsched.llm.client import LLM
 from memsched.llm.prompts import EXTRACT
 from memsched.llm.schemas import ExtractedMemory, Extraction
 from memsched.llm.verification import negation_changed, normalised, quoted_in, unsupported
+from memsched.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PROMPT_CHARACTERS = 12_000
 """Of conversation in one prompt: about 3,000 tokens, which with the answer fit into a window of 8,192."""

@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import openai
-import structlog
 from openai import AsyncOpenAI, OpenAIError, Timeout
 
 from memsched.llm.endpoint import Endpoint
 from memsched.llm.server_errors import ServerError, status_error
+from memsched.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _CONNECT_SECONDS = 5.0
 _NO_KEY = "none"

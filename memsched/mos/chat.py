@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from memsched.errors import EmbeddedServerError, InvalidMessage, MemschedError
 from memsched.llm.errors import LLMError
 from memsched.llm.prompts import Message, chat_messages
+from memsched.logs import get_logger
 from memsched.memory.access.permissions import Permission
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.model import Memory
@@ -24,7 +23,7 @@ from memsched.mos.options import MosOptions
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.hot_state import WorkingMemory
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 NO_MODEL = "No language model is configured."
 _TOLD = 5

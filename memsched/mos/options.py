@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.config_file import read_yaml, scheduler_settings, unknown_key
 from memsched.errors import SettingsError
+from memsched.logs import get_logger
 from memsched.messages import Id
 from memsched.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Config = Settings | str | os.PathLike[str] | Mapping[str, Any] | None
 

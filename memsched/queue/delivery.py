@@ -43,6 +43,13 @@ class Delivery:
     checkpoint: Any = field(default=None)
     has_past: bool = False
     """It ran before, or was claimed: it may have a checkpoint, and runs in a call of its own."""
+    item_id: str = field(init=False)
+    user_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A handler may do to its message what it likes: these are what the server knows it by.
+        self.item_id = self.message.item_id
+        self.user_id = self.message.user_id
 
     @property
     def suspect(self) -> bool:
@@ -57,7 +64,7 @@ class Delivery:
     @property
     def counted_user(self) -> str:
         """The user whose unfinished messages include this one; '' for one that a plain XADD brought."""
-        return self.message.user_id if "submitted" in self.fields else ""
+        return self.user_id if "submitted" in self.fields else ""
 
     @property
     def attempts(self) -> dict[str, int]:
@@ -67,17 +74,13 @@ class Delivery:
         return counts
 
     @property
-    def item_id(self) -> str:
-        return self.message.item_id
-
-    @property
     def timestamp(self) -> str:
         """As the producer wrote it; of one that wrote none, when its entry came."""
         return self.fields.get("timestamp") or self.message.timestamp.isoformat()
 
     @property
     def task_key(self) -> str:
-        return self.lane.task(self.message.item_id)
+        return self.lane.task(self.item_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from memsched.broker.keys import Keys
@@ -9,13 +10,14 @@ from memsched.broker.scripting import Command, as_texts
 from memsched.messages import ScheduleLogForWebItem
 
 
-def append_event(keys: Keys, item: ScheduleLogForWebItem, *, maxlen: int) -> Command[Any]:
+def append_event(keys: Keys, fields: Sequence[str], *, maxlen: int) -> Command[Any]:
     """Append an event.
 
     Args:
+        fields: the event in wire form.
         maxlen: how many of the newest events are kept, about (MEMSCHED_EVENTS_MAXLEN).
     """
-    return Command(("XADD", keys.events, "MAXLEN", "~", maxlen, "*", *item.to_wire()), lambda reply: reply)
+    return Command(("XADD", keys.events, "MAXLEN", "~", maxlen, "*", *fields), lambda reply: reply)
 
 
 def newest_events(keys: Keys, limit: int) -> Command[list[ScheduleLogForWebItem]]:

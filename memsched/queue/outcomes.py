@@ -25,10 +25,20 @@ _ERROR_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """A follow-up: a message that a handler submits, and the delay in ms after which it is due."""
+    """A follow-up: a message that a handler submits, in wire form, and the delay in ms after which it is due."""
 
-    message: ScheduleMessageItem
+    label: str
+    user_id: str
+    mem_cube_id: str
+    item_id: str
+    fields: Sequence[str]
     delay_ms: int = 0
+
+    @classmethod
+    def of(cls, message: ScheduleMessageItem, delay_ms: float = 0) -> FollowUp:
+        """As the message is now. Raises InvalidMessage if it cannot be sent."""
+        fields = message.to_wire()
+        return cls(message.label, message.user_id, message.mem_cube_id, message.item_id, fields, max(0, int(delay_ms)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +96,13 @@ class Outcomes:
         for delivery in done:
             args += (delivery.entry_id, delivery.counted_user)
         for follow_up in follow_ups:
-            message = follow_up.message
-            fields = message.to_wire()
+            fields = follow_up.fields
             if through_outbox:
-                args.append(json.dumps([message.label, follow_up.delay_ms, fields], ensure_ascii=False))
+                args.append(json.dumps([follow_up.label, follow_up.delay_ms, fields], ensure_ascii=False))
             else:
-                target = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
-                keys += (target.stream, target.delayed, target.users, target.task(message.item_id))
-                args += (message.user_id, follow_up.delay_ms, target.name, len(fields), *fields)
+                target = self._keys.lane(follow_up.label, follow_up.user_id, follow_up.mem_cube_id)
+                keys += (target.stream, target.delayed, target.users, target.task(follow_up.item_id))
+                args += (follow_up.user_id, follow_up.delay_ms, target.name, len(fields), *fields)
         keys.append(lane.outbox if through_outbox else self._keys.lanes)
         args.append("outbox" if through_outbox else "direct")
         return _CONCLUDE.command(keys, args, as_texts)

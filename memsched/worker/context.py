@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from memsched.errors import InvalidMessage, LeaseLost
+from memsched.escaping import describe_error, sendable
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.delivery import Delivery
 from memsched.queue.outcomes import FollowUp
@@ -46,7 +47,8 @@ class HandlerContext:
         self._holder = holder
         self.deadline = time.time() + timeout_seconds if timeout_seconds else None
         self.follow_ups: list[FollowUp] = []
-        self.events: list[ScheduleLogForWebItem] = []
+        self.events: list[list[str]] = []
+        """In wire form: what a handler does to an item after it was told, changes nothing here."""
         self.decisions: dict[Delivery, Decision] = {}
 
     @property
@@ -68,14 +70,14 @@ class HandlerContext:
         Args:
             delay_ms: before they may run.
         """
-        for message in messages_of(messages):
-            message.to_wire()  # what cannot be sent must fail here, where its author sees it
-            self.follow_ups.append(FollowUp(message, max(0, delay_ms)))
+        # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
+        self.follow_ups += [FollowUp.of(message, delay_ms) for message in messages_of(messages)]
 
     def log(self, item: ScheduleLogForWebItem) -> None:
         """Tell people what happened to a memory (``show_web_logs``)."""
-        item.to_wire()  # as in submit
-        self.events.append(item)
+        fields = item.to_wire()
+        "".join(fields).encode()  # as in submit: half a surrogate pair cannot be sent
+        self.events.append(fields)
 
     def fail(self, message: ScheduleMessageItem, error: str | BaseException) -> None:
         """Give this message up when the call has returned, without any retry: it goes to the dead letters."""
@@ -150,14 +152,4 @@ class SyncHandlerContext(HandlerContext):
 
 
 def _described(error: str | BaseException) -> str:
-    return _sendable(error) if isinstance(error, str) else describe_error(error)
-
-
-def describe_error(error: BaseException) -> str:
-    """One line about an exception, for statuses and dead letters."""
-    return _sendable(f"{type(error).__name__}: {error}".rstrip(": "))
-
-
-def _sendable(text: str) -> str:
-    """Half a surrogate pair is no character, but stands in error texts: for a file name that is not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return sendable(error) if isinstance(error, str) else describe_error(error)

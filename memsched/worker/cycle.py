@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import structlog
-
 from memsched.broker.client import Server, reconnect_backoff
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost, UnreachableError
-from memsched.logs import exception_field, log_fields
+from memsched.logs import exception_field, get_logger, log_fields
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
@@ -35,7 +33,7 @@ from memsched.worker.reader import Reader
 from memsched.worker.recovery import Recovery
 from memsched.worker.reporter import Report, Reporter, Tally
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PACE_SECONDS = 0.004
 """Between two turns while all places are taken and messages wait for them. Far below what the buffer lasts."""
@@ -126,6 +124,7 @@ class Cycle:
                 await self._server_is_gone(error)
             except Exception as error:  # noqa: BLE001 -- a mistake of our own must not end the loop
                 log.error("a turn failed; it is tried again", action="cycle.failed", **exception_field(error))
+                self._reader.replies_may_be_lost()
                 await asyncio.sleep(reconnect_backoff(self._tries))
                 self._tries += 1
 
@@ -250,8 +249,13 @@ class Cycle:
             return
         for call in calls:
             if call.context is not None and call.context.events and call.result is not CallResult.LOST:
-                self._events += [self._reporter.event(item) for item in call.context.events]
-        self._reports += self._reporter.reports(calls)
+                self._events += [self._reporter.event(fields) for fields in call.context.events]
+        try:
+            self._reports += self._reporter.reports(calls)
+        except Exception:
+            # Nobody else knows of these any more: they are handed back, or they would be ours for ever.
+            self._reports += self._reporter.releases(delivery for call in calls for delivery in call.kept)
+            raise
 
     def _receiver_of(self, report: Report) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:

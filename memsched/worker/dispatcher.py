@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from memsched.errors import HandlerTimeout
-from memsched.logs import message_at_work
+from memsched.logs import get_logger, message_at_work
 from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedRoundRobin
@@ -24,7 +22,7 @@ from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerCont
 from memsched.worker.handlers import Handler, Orchestrator
 from memsched.worker.isolation import Isolation
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _UNWIND_SECONDS = 5.0
 """How long a cancelled handler may clean up before its message is given to others all the same."""

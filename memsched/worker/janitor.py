@@ -6,19 +6,17 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence
 
-import structlog
-
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
 from memsched.errors import UnreachableError
-from memsched.logs import exception_field
+from memsched.logs import exception_field, get_logger
 from memsched.queue.dead_letters import drop_old_letters
 from memsched.queue.lanes import ensure_groups, known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
 from memsched.worker.cycle import Cycle
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _EVERY_SECONDS = 15.0
 

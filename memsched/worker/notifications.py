@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from memsched.broker.client import NO_ANSWER, Server, reconnect_backoff
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import as_text
+from memsched.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Notifications:

@@ -10,17 +10,15 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from memsched.broker.client import Server
 from memsched.broker.keys import Lane
 from memsched.broker.scripting import as_text
 from memsched.errors import InvalidMessage, ServerUnreachable, UnreachableError
-from memsched.logs import exception_field
+from memsched.logs import exception_field, get_logger
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.submit import Producer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PAGE = 100
 _SWEEP_SECONDS = 5.0

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import structlog
-
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
-from memsched.messages import ScheduleLogForWebItem
+from memsched.logs import exception_field, get_logger
 from memsched.queue.delivery import Delivery, Malformed
 from memsched.queue.events import append_event
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import GiveUp, Outcomes, Retry
 from memsched.settings import Settings
 from memsched.worker.call import Call, CallResult
-from memsched.worker.retries import RetryPolicy
+from memsched.worker.retries import RetryPolicy, is_servers_trouble
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
 _PER_COMMAND = 500
@@ -58,6 +56,12 @@ class _LaneOutcomes:
     retries: list[Retry] = field(default_factory=list)
     given_up: list[GiveUp] = field(default_factory=list)
     released: list[Delivery] = field(default_factory=list)
+    concluded: list[Report] = field(default_factory=list)
+    """Those with follow-ups, each with a report of its own."""
+
+    def extend(self, other: _LaneOutcomes) -> None:
+        for name in self.__slots__:
+            getattr(self, name).extend(getattr(other, name))
 
     def add(self, outcome: Retry | GiveUp) -> None:
         if isinstance(outcome, Retry):
@@ -86,8 +90,12 @@ class Reporter:
             found = lanes.get(lane)
             if found is None:
                 found = lanes[lane] = _LaneOutcomes()
-            self._sort_out(call, lane, found, reports)
+            if call.context is None and call.result is CallResult.DONE:
+                found.done += call.kept
+            else:
+                found.extend(self._judged(call, lane))
         for lane, found in lanes.items():
+            reports += found.concluded
             for part in _parts(found.done):
                 reports.append(Report(self._outcomes.settle(lane, part), part, "done"))
             for retries in _parts(found.retries):
@@ -97,12 +105,30 @@ class Reporter:
             reports += self.releases(found.released)
         return reports
 
-    def _sort_out(self, call: Call, lane: Lane, found: _LaneOutcomes, reports: list[Report]) -> None:
-        """What becomes of each message of a call. One with follow-ups has a report of its own."""
+    def _judged(self, call: Call, lane: Lane) -> _LaneOutcomes:
+        """What becomes of each message of a call; of one whose outcome cannot be told, what becomes of a failure.
+
+        Each call is judged by itself: whatever a handler left behind, its neighbours are reported, and nothing stays
+        in this worker's hands without an outcome.
+        """
+        try:
+            return self._outcome_of(call, lane)
+        except Exception as error:  # noqa: BLE001 -- whatever a handler did to its context
+            log.error(
+                "the outcome of a call cannot be reported; its messages have failed",
+                action="report.failed",
+                label=call.label,
+                count=len(call.kept),
+                **exception_field(error),
+            )
+            failed = _LaneOutcomes()
+            for delivery in call.kept:
+                failed.add(self.retries.after_failure(delivery, "errors", error))
+            return failed
+
+    def _outcome_of(self, call: Call, lane: Lane) -> _LaneOutcomes:
+        found = _LaneOutcomes()
         context = call.context
-        if context is None and call.result is CallResult.DONE:
-            found.done += call.kept
-            return
         decisions = context.decisions if context else {}
         kept = call.kept
         rest = [delivery for delivery in kept if delivery not in decisions]
@@ -110,21 +136,25 @@ class Reporter:
         if call.result is CallResult.DONE and follow_ups:
             if len(kept) < len(call.deliveries):
                 found.released += kept  # what they led to cannot be told apart from what was lost: all of it again
-                return
+                return found
             command = self._outcomes.conclude(lane, kept, rest, follow_ups, through_outbox=self._clustered)
-            reports.append(Report(command, rest, "done", batch=kept))
+            found.concluded.append(Report(command, rest, "done", batch=kept))
         elif call.result is CallResult.DONE:
             found.done += rest
+        elif call.result is CallResult.ERROR and is_servers_trouble(call.error):
+            for delivery in rest:
+                found.add(self.retries.after_servers_trouble(delivery, call.error))
         elif call.result in _BUDGET_OF:
             assert call.error is not None
             for delivery in rest:
                 found.add(self.retries.after_failure(delivery, _BUDGET_OF[call.result], call.error))
         else:
             found.released += kept
-            return
+            return found
         for delivery, decision in decisions.items():
             if not delivery.lost:
                 found.add(self.retries.as_decided(delivery, decision))
+        return found
 
     def releases(self, deliveries: Iterable[Delivery]) -> list[Report]:
         """Hand messages back without using up an attempt."""
@@ -166,9 +196,9 @@ class Reporter:
                 reports.append(Report(self._outcomes.dead_letter(lane, part), deliveries, "dead"))
         return reports
 
-    def event(self, item: ScheduleLogForWebItem) -> Command[Any]:
+    def event(self, fields: Sequence[str]) -> Command[Any]:
         """Append to the events that people look at."""
-        return append_event(self._keys, item, maxlen=self._settings.events_maxlen)
+        return append_event(self._keys, fields, maxlen=self._settings.events_maxlen)
 
 
 def _parts(items: list[T]) -> Iterable[list[T]]:

@@ -6,16 +6,33 @@ exponential backoff with full jitter.
 
 from __future__ import annotations
 
-import structlog
+from typing import TypeGuard
 
 from memsched.backoff import backoff
-from memsched.logs import exception_field, log_fields
+from memsched.errors import ServerRefused, ServerUnreachable, UnreachableError
+from memsched.escaping import describe_error
+from memsched.logs import exception_field, get_logger, log_fields
 from memsched.queue.delivery import Delivery
 from memsched.queue.outcomes import GiveUp, Retry
 from memsched.settings import Settings
-from memsched.worker.context import Decision, describe_error
+from memsched.worker.context import Decision
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
+
+
+_MOST_CAUSES = 10
+"""Of an error that are looked at; they can form a ring."""
+
+
+def is_servers_trouble(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Whether a handler failed because the server could not be reached or refused: that is no message's fault."""
+    for _ in range(_MOST_CAUSES):
+        if isinstance(error, ServerUnreachable | ServerRefused | UnreachableError):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(is_servers_trouble, error.exceptions))
+        error = error.__cause__ if error is not None else None
+    return False
 
 
 class RetryPolicy:
@@ -55,6 +72,21 @@ class RetryPolicy:
             attempts=attempts,
             delay_ms=delay_ms,
             **exception_field(error if attempts[kind] == 1 else None),
+        )
+        return Retry(delivery, delay_ms, attempts, text)
+
+    def after_servers_trouble(self, delivery: Delivery, error: BaseException) -> Retry:
+        """A message whose handler asked something of the server, which could not or would not: no budget counts."""
+        attempts = delivery.attempts
+        attempts["deferrals"] += 1
+        delay_ms = self.delay_ms(attempts["deferrals"])
+        text = describe_error(error)
+        log.warning(
+            "the server would not do what a message needs; it runs again, and it is not counted as a failure",
+            action="message.put_off",
+            **log_fields(delivery.message),
+            error=text,
+            delay_ms=delay_ms,
         )
         return Retry(delivery, delay_ms, attempts, text)
 

@@ -15,20 +15,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.deadline import Deadline
 from memsched.errors import UnreachableError
+from memsched.logs import get_logger
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
 from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.cycle import Cycle
 from memsched.worker.janitor import remove_worker
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _UNWIND_SECONDS = 2.0
 _REPORT_SECONDS = 3.0

@@ -16,13 +16,12 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
 from memsched.backoff import backoff
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.deadline import Deadline
 from memsched.errors import CannotStart, MemschedError, UnreachableError
+from memsched.logs import get_logger
 from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
@@ -30,7 +29,7 @@ from memsched.settings import Settings
 from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.worker import new_worker_id
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READY = "ready"
 """What a worker process writes into the pipe when it reads messages; before that, why it can never start."""

@@ -9,11 +9,10 @@ from collections.abc import Coroutine
 from typing import Any
 from uuid import uuid4
 
-import structlog
-
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import SchedulerNotStarted
+from memsched.logs import get_logger
 from memsched.queue.lanes import ensure_groups, known_lanes, register_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Outcomes
@@ -30,7 +29,7 @@ from memsched.worker.outbox import Outbox
 from memsched.worker.reporter import Reporter
 from memsched.worker.shutdown import Shutdown
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def new_worker_id() -> str:

@@ -115,12 +115,12 @@ async def settle(actor: Actor, held: list[Delivery]) -> Any:
 
 
 async def conclude(actor: Actor, held: list[Delivery]) -> Any:
-    follow_ups = [FollowUp(message(label=EFFECT))]
+    follow_ups = [FollowUp.of(message(label=EFFECT))]
     return await actor.server.call(actor.outcomes.conclude(actor.lane, held, held, follow_ups, through_outbox=False))
 
 
 async def conclude_through_the_outbox(actor: Actor, held: list[Delivery]) -> Any:
-    follow_ups = [FollowUp(message(label=EFFECT))]
+    follow_ups = [FollowUp.of(message(label=EFFECT))]
     return await actor.server.call(actor.outcomes.conclude(actor.lane, held, held, follow_ups, through_outbox=True))
 
 
@@ -346,7 +346,7 @@ async def test_a_call_may_lead_to_thousands_of_follow_ups(place: Place, through_
     worker = place.actor("worker")
     await place.submit(message())
     held = await worker.read()
-    follow_ups = [FollowUp(message(label=EFFECT)) for _ in range(9000)]
+    follow_ups = [FollowUp.of(message(label=EFFECT)) for _ in range(9000)]
 
     command = worker.outcomes.conclude(place.lane, held, held, follow_ups, through_outbox=through_outbox)
     lost = await place.server.call(command)

@@ -24,7 +24,8 @@ from support.servers import RedisServer
 import memsched
 from memsched import MemScheduler, ScheduleMessageItem, Settings
 from memsched.cli import main
-from memsched.console.terminal import duration, plain
+from memsched.console.terminal import duration
+from memsched.escaping import plain
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "memsched.cli"]

@@ -9,18 +9,18 @@ import socket
 import sys
 import time
 
-import structlog
 import uvicorn
 
 from memsched.embedded.vectors.catalogue import Catalogue, CatalogueError
 from memsched.embedded.vectors.routes import App
+from memsched.logs import get_logger
 
 FLUSH_SECONDS = 1.0  # what is lost with the machine, as in Redis' everysec; with the process nothing is
 QUIET_SECONDS = 5.0  # without requests: time for what blocks
 KEEP_ALIVE_SECONDS = 600  # longer than the clients': a connection must not end while it is used
 STOP_SECONDS = 3  # for requests under way; the watchdog's patience is longer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def housekeeping(app: App) -> None:

@@ -12,19 +12,19 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-import structlog
 from pydantic_core import from_json, to_json
 
 from memsched.embedded.vectors.catalogue import Catalogue
 from memsched.embedded.vectors.shard import Shard
 from memsched.embedded.vectors.validation import RequestError, bad_request, engine_error, is_of_engine, unsupported
+from memsched.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ON_COLLECTION: dict[tuple[str, str], Callable[[Shard, Any], Any]] = {
     ("PUT", "index"): Shard.create_index,

@@ -17,17 +17,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, escape, unescape
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownUser
+from memsched.logs import get_logger
 from memsched.memory.access.permissions import Access, AccessState, CubeRef, Permission
 from memsched.messages import MAX_ID_CHARACTERS
 from memsched.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _REGISTER = script("register", "memory/access")
 _GRANT = script("grant", "memory/access")

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-import structlog
-
 from memsched.errors import SettingsError
+from memsched.logs import get_logger
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.embedding.vectors import as_lists, unit_rows
 from memsched.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 Result = TypeVar("Result")
 
 MODEL_THREADS = min(4, os.cpu_count() or 1)

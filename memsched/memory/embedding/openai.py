@@ -11,12 +11,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from memsched.deadline import Deadline
 from memsched.llm.endpoint import Endpoint
 from memsched.llm.server_errors import NOT_ACCEPTED, ServerError
+from memsched.logs import get_logger
 from memsched.memory.embedding.cache import EmbeddingCache
 from memsched.memory.embedding.embedder import EmbeddingError, truncate
 from memsched.memory.embedding.vectors import as_lists, unit_rows
@@ -25,7 +25,7 @@ from memsched.settings import Settings
 if TYPE_CHECKING:
     from memsched.llm.openai_client import OpenAIClient
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_TEXT_BYTES = 8000
 """Of a longer text only so much is embedded: OpenAI takes 8,192 tokens, and a token is one byte or more."""

@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
 from qdrant_client import AsyncQdrantClient
 
 from memsched.broker.client import Server
@@ -25,6 +24,7 @@ from memsched.broker.keys import Keys
 from memsched.broker.lock import Lock
 from memsched.deadline import Deadline
 from memsched.errors import MemschedError
+from memsched.logs import get_logger
 from memsched.memory.embedding.embedder import Embedder, EmbeddingError
 from memsched.memory.model import SCHEMA_VERSION
 from memsched.memory.reindex.copy import CollectionCopy, Tell
@@ -35,7 +35,7 @@ from memsched.memory.store.store import RESOLVE_AFTER_SECONDS
 from memsched.settings import Settings
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FEW = 50
 """So few changes of one round are left to the last one."""

@@ -8,17 +8,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-import structlog
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from memsched.backoff import backoff
 from memsched.embedded.vector_server import ensure_vector_server, release_vector_server, vector_client_options
 from memsched.errors import EmbeddedServerError, MemschedError
+from memsched.logs import get_logger
 from memsched.memory.store.errors import StoreRefused, StoreUnavailable
 from memsched.settings import Settings, masked
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 _FIRST_PAUSE_SECONDS = 0.1

@@ -10,17 +10,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from memsched.logs import get_logger
 from memsched.memory.model import SCHEMA_VERSION
 from memsched.memory.store.client import is_in_process
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew
 from memsched.memory.store.filters import TENANT
 from memsched.memory.store.points import DENSE, LEXICAL
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _KEYWORDS = ("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags")
 _INTEGERS = ("turn", "at", "updated_at")

@@ -16,7 +16,8 @@
 --          On Redis Cluster: one JSON text per follow-up, for the outbox.
 -- ARGV[#]  'direct' or 'outbox'
 --
--- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done.
+-- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done. What may fail comes
+-- first, the acknowledgement last: a script that broke off is called again, and finds what it accepted by its item id.
 local checked = tonumber(ARGV[5])
 local ids = {unpack(ARGV, 6, 5 + checked)}
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
@@ -27,34 +28,33 @@ end
 if #lost > 0 then return lost end
 
 local now = now_ms()
-local at = 6 + checked
-local count = tonumber(ARGV[at])
-local key = 3
-at = at + 1
-for _ = 1, count do
-  uncount(KEYS[2], ARGV[at + 1])
-  redis.call('HSET', KEYS[key], 'state', 'completed', 'finished', now)
-  redis.call('HDEL', KEYS[key], 'checkpoint')
-  redis.call('EXPIRE', KEYS[key], ARGV[3])
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
-  redis.call('XDEL', KEYS[1], ARGV[at])
-  at = at + 2
-  key = key + 1
-end
-
+local count = tonumber(ARGV[6 + checked])
+local done_at = 7 + checked
+local at = done_at + 2 * count
+local key = 3 + count
 if ARGV[#ARGV] == 'outbox' then
   for number = at, #ARGV - 1 do redis.call('RPUSH', KEYS[#KEYS], ARGV[number]) end
-  return lost
+else
+  -- A follow-up is never refused for a full lane: that would throw away the work that led to it.
+  while at < #ARGV do
+    local user, delay, lane, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
+    local fields = {unpack(ARGV, at + 4, at + 3 + size)}
+    redis.call('SADD', KEYS[#KEYS], lane)
+    local earliest = redis.call('ZRANGE', KEYS[key + 1], 0, 0)[1]
+    local outcome = accept(fields, KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], user, delay, now)
+    if outcome == 'delayed' then notify_due(KEYS[key + 1], earliest, ARGV[4], lane) end
+    at = at + 4 + size
+    key = key + 4
+  end
 end
--- A follow-up is never refused for a full lane: that would throw away the work that led to it.
-while at < #ARGV do
-  local user, delay, lane, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
-  local fields = {unpack(ARGV, at + 4, at + 3 + size)}
-  redis.call('SADD', KEYS[#KEYS], lane)
-  local earliest = redis.call('ZRANGE', KEYS[key + 1], 0, 0)[1]
-  local outcome = accept(fields, KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], user, delay, now)
-  if outcome == 'delayed' then notify_due(KEYS[key + 1], earliest, ARGV[4], lane) end
-  at = at + 4 + size
-  key = key + 4
+
+for number = 1, count do
+  local id, user, task = ARGV[done_at + 2 * number - 2], ARGV[done_at + 2 * number - 1], KEYS[2 + number]
+  redis.call('HSET', task, 'state', 'completed', 'finished', now)
+  redis.call('HDEL', task, 'checkpoint')
+  redis.call('EXPIRE', task, ARGV[3])
+  redis.call('XDEL', KEYS[1], id)
+  redis.call('XACK', KEYS[1], ARGV[1], id)
+  uncount(KEYS[2], user)
 end
 return lost

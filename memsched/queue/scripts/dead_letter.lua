@@ -13,7 +13,7 @@
 -- ARGV[4+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON,
 --          item id, timestamp ('' if it has none)
 --
--- Returns the ids that no longer belong to the consumer; nothing was done to those.
+-- Returns the ids that no longer belong to the consumer; nothing was done to those. The acknowledgement comes last.
 local ids = {}
 for at = 4, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
@@ -41,14 +41,18 @@ for number, id in ipairs(ids) do
       'dead_reason', ARGV[at + 2], 'dead_error', ARGV[at + 3], 'dead_attempts', ARGV[at + 4],
       'dead_first', first, 'dead_last', now, 'dead_worker', ARGV[2],
     }) do fields[#fields + 1] = text end
-    local dead = redis.call('XADD', KEYS[2], '*', unpack(fields))
-    redis.call('XACK', KEYS[1], ARGV[1], id)
-    redis.call('XDEL', KEYS[1], id)
-    uncount(KEYS[3], ARGV[at + 1])
-    local task = KEYS[3 + number]
-    redis.call('HSET', task, 'state', 'failed', 'finished', now, 'error', ARGV[at + 3], 'reason', ARGV[at + 2],
-      'dead', dead)
+        local task = KEYS[3 + number]
+    -- Called again after a failure in between, it finds that this entry is a dead letter already.
+    local known = redis.call('HMGET', task, 'state', 'entry')
+    if not (known[1] == 'failed' and known[2] == id) then
+      local dead = redis.call('XADD', KEYS[2], '*', unpack(fields))
+      redis.call('HSET', task, 'state', 'failed', 'entry', id, 'finished', now, 'error', ARGV[at + 3],
+        'reason', ARGV[at + 2], 'dead', dead)
+    end
     redis.call('EXPIRE', task, ARGV[3])
+    redis.call('XDEL', KEYS[1], id)
+    redis.call('XACK', KEYS[1], ARGV[1], id)
+    uncount(KEYS[3], ARGV[at + 1])
   else
     lost[#lost + 1] = id
   end

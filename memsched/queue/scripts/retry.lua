@@ -10,7 +10,8 @@
 -- ARGV[4]  the lane's name
 -- ARGV[5+] per message: entry id, delay in ms, the member for the delayed set (JSON: task key, fields), error text
 --
--- Returns the ids that no longer belong to the consumer; nothing was done to those.
+-- Returns the ids that no longer belong to the consumer; nothing was done to those. The acknowledgement comes last:
+-- called again after a failure, it finds the same member in the set.
 local ids = {}
 for at = 5, #ARGV, 4 do ids[#ids + 1] = ARGV[at] end
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
@@ -22,9 +23,9 @@ for number, id in ipairs(ids) do
     local at = 1 + 4 * number
     local due = now + tonumber(ARGV[at + 1])
     redis.call('ZADD', KEYS[2], due, ARGV[at + 2])
-    redis.call('XACK', KEYS[1], ARGV[1], id)
-    redis.call('XDEL', KEYS[1], id)
     redis.call('HSET', KEYS[2 + number], 'state', 'waiting', 'entry', '', 'due', due, 'error', ARGV[at + 3])
+    redis.call('XDEL', KEYS[1], id)
+    redis.call('XACK', KEYS[1], ARGV[1], id)
   else
     lost[#lost + 1] = id
   end

@@ -9,16 +9,17 @@
 -- ARGV[3]  seconds for which the status of a finished message is kept
 -- ARGV[4+] per message: entry id, user id ('' if it was never counted)
 --
--- Returns the ids that no longer belong to the consumer; nothing was done to those.
+-- Returns the ids that no longer belong to the consumer; nothing was done to those. What may fail comes first, the
+-- acknowledgement last: a script that broke off has acknowledged nothing, and is called again.
 local ids = {}
 for at = 4, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
 local now = now_ms()
-local done, lost = {}, {}
+local done, users, lost = {}, {}, {}
 for number, id in ipairs(ids) do
   if mine[id] then
     done[#done + 1] = id
-    uncount(KEYS[2], ARGV[3 + 2 * number])
+    users[#users + 1] = ARGV[3 + 2 * number]
     local task = KEYS[2 + number]
     redis.call('HSET', task, 'state', 'completed', 'finished', now)
     redis.call('HDEL', task, 'checkpoint')
@@ -28,7 +29,8 @@ for number, id in ipairs(ids) do
   end
 end
 if #done > 0 then
-  redis.call('XACK', KEYS[1], ARGV[1], unpack(done))
   redis.call('XDEL', KEYS[1], unpack(done))
+  redis.call('XACK', KEYS[1], ARGV[1], unpack(done))
+  for _, user in ipairs(users) do uncount(KEYS[2], user) end
 end
 return lost

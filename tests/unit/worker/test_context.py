@@ -34,7 +34,24 @@ def test_follow_ups_wait_for_the_end_of_the_call() -> None:
     ctx.submit([message("two"), message("three")], delay_ms=50)
     ctx.submit([], delay_ms=-1)
 
-    assert [(one.message.content, one.delay_ms) for one in ctx.follow_ups] == [("one", 0), ("two", 50), ("three", 50)]
+    assert [(one.fields[9], one.delay_ms) for one in ctx.follow_ups] == [("one", 0), ("two", 50), ("three", 50)]
+
+
+def test_a_follow_up_is_what_it_was_when_it_was_submitted() -> None:
+    ctx, item = context(), message("one", info={"found": []})
+    ctx.submit(item)
+
+    item.info["found"].append(object())  # type: ignore[index]
+    item.label = "another"
+
+    (one,) = ctx.follow_ups
+    assert (one.label, one.fields[-1]) == ("task", '{"found":[]}')
+
+
+@pytest.mark.parametrize("delay", [float("nan"), float("inf"), "soon"])
+def test_a_follow_up_that_is_never_due_is_refused_at_once(delay: Any) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        context().submit(message(), delay_ms=delay)
 
 
 @pytest.mark.parametrize("bad", ["text", ["text"], message(info={"x": object()}), message("\ud800")])
