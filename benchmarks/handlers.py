@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from memsched import Handler, ScheduleMessageItem
+from memsched import ScheduleMessageItem
 
 _folder = Path(os.environ.get("BENCH_FOLDER", "."))
 _seen: dict[str, Any] = {"first": [], "last": [], "count": [0], "started": {}}
@@ -63,6 +63,6 @@ async def crash(messages: list[ScheduleMessageItem]) -> None:
 handlers = {
     "noop": noop,
     "start": start,
-    "sleep10": Handler(sleep10, batch_size=1),
-    "crash": Handler(crash, batch_size=1),
+    "sleep10": sleep10,
+    "crash": crash,
 }

@@ -36,7 +36,7 @@ DIARY = Path("memsched-data") / "checkpoint_restart.txt"
 
 
 async def study(messages: list[ScheduleMessageItem], context: HandlerContext) -> None:
-    (message,) = messages  # batch_size=1, see below
+    (message,) = messages
     done: int = context.resume or 0
     if done:
         print(f"  {message.content} goes on after step {done} of {STEPS}.")
@@ -78,7 +78,7 @@ async def run(stop_after: int | None) -> None:
     DIARY.parent.mkdir(exist_ok=True)
     scheduler = AsyncMemScheduler(log_level="error", prefix="checkpoint-restart")
     configure_logs(scheduler.settings)
-    scheduler.register_handlers({LABEL: Handler(study, batch_size=1)})
+    scheduler.register_handlers({LABEL: Handler(study, ordered=True)})  # each reads one book after another
     scheduler.orchestrator.tasks_min_idle_ms[LABEL] = 5_000
     try:
         results = await scheduler.submit_messages(tasks())

@@ -13,7 +13,7 @@ a follow-up, in one step with the acknowledgement: both happen, or neither.
 
 from __future__ import annotations
 
-from memsched import Handler, HandlerContext, MemScheduler, ScheduleMessageItem
+from memsched import HandlerContext, MemScheduler, ScheduleMessageItem
 from memsched.logs import configure_logs
 
 COUNT_LABEL = "COUNT_WORDS"
@@ -22,7 +22,7 @@ REPORT_LABEL = "REPORT"
 
 async def count_words(messages: list[ScheduleMessageItem], context: HandlerContext) -> None:
     """Async: runs on the event loop. A second parameter is where the context goes."""
-    (message,) = messages  # batch_size=1, see below
+    (message,) = messages
     chapters = message.content.split("\n\n")
     counted: list[int] = context.resume or []
     if counted:
@@ -45,7 +45,7 @@ async def count_words(messages: list[ScheduleMessageItem], context: HandlerConte
 
 
 def report(messages: list[ScheduleMessageItem]) -> None:
-    """Sync: runs in a thread. It gets the messages of one user and cube that are waiting, in order."""
+    """Sync: runs in a thread. It gets a list, of one message unless the label asks for more."""
     for message in messages:
         print(f"{message.user_id}: {message.content}")
 
@@ -53,7 +53,7 @@ def report(messages: list[ScheduleMessageItem]) -> None:
 def main() -> None:
     scheduler = MemScheduler(log_level="error")  # a value given here wins over the environment and .env
     configure_logs(scheduler.settings)  # an application with logs of its own sets up structlog itself
-    scheduler.register_handlers({COUNT_LABEL: Handler(count_words, batch_size=1), REPORT_LABEL: report})
+    scheduler.register_handlers({COUNT_LABEL: count_words, REPORT_LABEL: report})
     texts = {"ada": "One two three.\n\nFour five.\n\nSix.", "bob": "Just one chapter."}
     messages = [
         ScheduleMessageItem(user_id=user, mem_cube_id="library", label=COUNT_LABEL, content=text)

@@ -103,7 +103,8 @@ class Settings(BaseSettings):
         32,
         ge=1,
         le=1000,
-        description="Messages of one cube and label in one handler call, at most. `Handler(batch_size=...)` wins.",
+        description="Messages of one cube in one call of memsched's own handlers, at most. One of your own gets one, "
+        "or what its `Handler(batch_size=...)` says.",
     )
     prefetch_ms: int = Field(
         50, ge=0, le=10_000, description="Milliseconds of work, at the present speed, that wait inside the process."

@@ -48,10 +48,15 @@ RULES = {
 
 
 def register_memory_handlers(orchestrator: Orchestrator, services: LazyServices) -> None:
-    """Register them for the labels that have no handler of the user's own."""
+    """Register them for the labels that have no handler of the user's own.
+
+    A burst of a cube costs one pass, and what was said first is remembered first: batches, in order.
+    """
     for label, rule in RULES.items():
         if label not in orchestrator.handlers:
-            orchestrator.register({label: Handler(MemoryHandler(label, rule.needs, services), rule.priority)})
+            function = MemoryHandler(label, rule.needs, services)
+            batch_size = services.settings.batch_size
+            orchestrator.register({label: Handler(function, rule.priority, batch_size=batch_size, ordered=True)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,12 @@ class WeightedRoundRobin:
 
 
 class LabelBuffer:
-    """The waiting messages of one label, by cube. A cube is ready when it has messages and none of them runs."""
+    """The waiting messages of one label, by cube; cubes take turns. A cube is ready when it has messages; in an ordered
+    label, when none of them runs besides.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ordered: bool) -> None:
+        self._ordered = ordered
         self._cubes: dict[Cube, deque[Delivery]] = {}
         self._ready: deque[Cube] = deque()
         self._busy: set[Cube] = set()
@@ -61,7 +64,9 @@ class LabelBuffer:
             waiting.append(delivery)
 
     def take(self, most: int, admits: Callable[[Delivery], bool]) -> list[Delivery]:
-        """The next messages of one cube for one call; its cube is busy until ``release``. Empty when nothing can start.
+        """The next messages of one cube for one call. Empty when nothing can start.
+
+        In an ordered label the cube is busy until ``release``.
 
         Args:
             admits: whether a message may start now; one that may not is parked.
@@ -81,15 +86,19 @@ class LabelBuffer:
                     batch.append(waiting.popleft())
             if not waiting:
                 del self._cubes[cube]
-            self._busy.add(cube)
+            if self._ordered:
+                self._busy.add(cube)
+            elif waiting:
+                self._ready.append(cube)
             return batch
         return []
 
     def release(self, cube: Cube) -> None:
         """The call of this cube has ended."""
-        self._busy.discard(cube)
-        if cube in self._cubes:
-            self._ready.append(cube)
+        if cube in self._busy:
+            self._busy.discard(cube)
+            if cube in self._cubes:
+                self._ready.append(cube)
 
     @property
     def parked(self) -> bool:

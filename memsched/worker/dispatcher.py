@@ -36,9 +36,8 @@ class _Label:
     handler: Handler
     weight: int
     concurrency: int
-    batch_size: int
     timeout_seconds: float
-    buffer: LabelBuffer = field(default_factory=LabelBuffer)
+    buffer: LabelBuffer
     running: set[Call] = field(default_factory=set)
 
     @property
@@ -111,12 +110,13 @@ class Dispatcher:
 
     def _new_label(self, label: str) -> _Label:
         rules = self._orchestrator
+        handler = rules.handlers[label]
         return _Label(
-            rules.handlers[label],
+            handler,
             WEIGHTS[rules.priority(label)],
             rules.concurrency(label),
-            rules.batch_size(label),
             rules.timeout_seconds(label),
+            LabelBuffer(ordered=handler.ordered),
         )
 
     def start_ready(self) -> None:
@@ -129,7 +129,7 @@ class Dispatcher:
                 return
             name = self._turns.next(weights)
             label = self._labels[name]
-            batch = label.buffer.take(label.batch_size, self._isolation.admits)
+            batch = label.buffer.take(label.handler.batch_size, self._isolation.admits)
             if batch:
                 self._start(name, label, batch, now, loop)
 

@@ -26,7 +26,8 @@ class Handler:
         min_idle_ms: the visibility timeout: after how long a silence of its worker a message goes to another.
         timeout_seconds: after which a call is cancelled; 0 is no limit.
         concurrency: calls at once in one process.
-        batch_size: messages of one cube in one call.
+        batch_size: messages of one cube in one call, at most.
+        ordered: in one process, one call of a cube at a time, its messages in order.
     """
 
     function: HandlerFunction
@@ -34,7 +35,8 @@ class Handler:
     min_idle_ms: int | None = None
     timeout_seconds: float | None = None
     concurrency: int | None = None
-    batch_size: int | None = None
+    batch_size: int = 1
+    ordered: bool = False
 
     @cached_property
     def is_async(self) -> bool:
@@ -98,7 +100,3 @@ class Orchestrator:
     def concurrency(self, label: str) -> int:
         own = self.handlers[label].concurrency
         return own or self._settings.label_concurrency or self._settings.concurrency
-
-    def batch_size(self, label: str) -> int:
-        own = self.handlers[label].batch_size
-        return self._settings.batch_size if own is None else own

@@ -29,7 +29,6 @@ def make_crew(own_redis: RedisServer, crews: Callable[..., Crew]) -> Callable[..
         "worker_ttl_seconds": 1.5,
         "retry_base_ms": 10,
         "concurrency": 8,
-        "batch_size": 4,
         "max_crashes": 40,
         "grace_seconds": 5,
     }

@@ -81,7 +81,7 @@ async def test_several_killers_take_nobody_with_them(
 async def test_a_message_that_always_fails_is_dead_after_its_retries(
     make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
-    crew, client = make_crew(batch_size=1), own_redis.client
+    crew, client = make_crew(), own_redis.client
     good, bad = messages(60), messages(20, user="bad", info={"fail": True})
     crew.start()
     crew.start()

@@ -63,7 +63,7 @@ async def test_a_failure_delays_the_message_and_not_its_neighbours(make_schedule
             raise ValueError("once")
         done.extend(contents(batch))
 
-    scheduler = await started(make_scheduler, {LABEL: Handler(handle, batch_size=1)}, retry_base_ms=60_000)
+    scheduler = await started(make_scheduler, {LABEL: handle}, retry_base_ms=60_000)
     await scheduler.submit_messages([message("bad"), message("next")])
     await until(lambda: "next" in done)
     await until(lambda: _delayed(scheduler))
@@ -86,7 +86,7 @@ async def test_an_exception_means_the_whole_batch_again_each_for_itself(make_sch
 
     producer = make_scheduler()
     await producer.submit_messages(messages(3, cubes=1))
-    await started(make_scheduler, {LABEL: handle})
+    await started(make_scheduler, {LABEL: Handler(handle, batch_size=32)})
     await producer.wait(timeout=30)
 
     assert calls[0] == ["0", "1", "2"]
@@ -120,7 +120,7 @@ async def test_one_of_several_can_fail_alone(make_scheduler: MakeScheduler) -> N
 
     producer = make_scheduler()
     await producer.submit_messages(messages(3, cubes=1))
-    scheduler = await started(make_scheduler, {LABEL: handle})
+    scheduler = await started(make_scheduler, {LABEL: Handler(handle, batch_size=32)})
     await scheduler.wait(timeout=30)
 
     (letter,) = await dead_letters(scheduler)
@@ -169,7 +169,7 @@ async def test_follow_ups_go_with_what_succeeded_beside_a_failure(make_scheduler
 
     producer = make_scheduler()
     await producer.submit_messages(messages(3, cubes=1))
-    scheduler = await started(make_scheduler, {LABEL: handle})
+    scheduler = await started(make_scheduler, {LABEL: Handler(handle, batch_size=32)})
     await until(lambda: _label(scheduler, LABEL, backlog=0, dead=1))
 
     assert await _label(scheduler, "effect", backlog=1)

@@ -45,7 +45,7 @@ async def test_a_cubes_messages_are_handled_in_order_whatever_the_load(make_sche
         order[cube] += [int(item.content) for item in batch]
         busy.discard(cube)
 
-    scheduler = await started(make_scheduler, {LABEL: handle}, concurrency=4, batch_size=3)
+    scheduler = await started(make_scheduler, {LABEL: Handler(handle, batch_size=3, ordered=True)}, concurrency=4)
     for at in range(0, 200, 20):
         await scheduler.submit_messages(messages(200, cubes=7)[at : at + 20])
     await scheduler.wait(timeout=30)
@@ -64,7 +64,7 @@ async def test_a_burst_that_waited_costs_one_call_up_to_the_limit(make_scheduler
     async def handle(batch: Messages) -> None:
         sizes.append(len(batch))
 
-    await started(make_scheduler, {LABEL: handle}, batch_size=4)
+    await started(make_scheduler, {LABEL: Handler(handle, batch_size=4, ordered=True)})
     await producer.wait(timeout=30)
 
     assert sizes == [4, 4, 2]
@@ -334,7 +334,7 @@ async def test_each_message_of_a_batch_resumes_on_its_own(make_scheduler: MakeSc
 
     scheduler = make_scheduler()
     await scheduler.submit_messages(messages(3, cubes=1))
-    worker = await started(make_scheduler, {LABEL: handle})
+    worker = await started(make_scheduler, {LABEL: Handler(handle, batch_size=32)})
     await worker.wait(timeout=30)
 
     assert resumed == {"0": [None, "all"], "1": [None, "only the second"], "2": [None, "all"]}

@@ -11,7 +11,7 @@ import pytest
 from support.conditions import until
 from support.messages import LABEL, message
 
-from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched import AsyncMemScheduler, Handler, ScheduleMessageItem
 from memsched.worker.janitor import Janitor
 from memsched.worker.worker import Worker
 
@@ -37,7 +37,7 @@ async def test_each_cube_stays_in_order_over_all_partitions(make_scheduler: Make
         await asyncio.sleep(0)
         order[batch[0].user_id] += [int(item.content) for item in batch]
 
-    scheduler = await started(make_scheduler, handle, partitions=8)
+    scheduler = await started(make_scheduler, Handler(handle, ordered=True), partitions=8)
     await scheduler.submit_messages(items_of(users=20, count=300))
     await scheduler.wait(timeout=30)
 

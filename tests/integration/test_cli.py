@@ -116,7 +116,7 @@ def dead_letters(real_redis: RedisServer, tmp_path: Path) -> list[ScheduleMessag
     async def fail(messages: list[ScheduleMessageItem]) -> None:
         raise ValueError(f"cannot do {messages[0].content}")
 
-    scheduler = MemScheduler(redis_url=real_redis.url, max_errors=0, batch_size=1, liveness_dir=str(tmp_path / "mine"))
+    scheduler = MemScheduler(redis_url=real_redis.url, max_errors=0, liveness_dir=str(tmp_path / "mine"))
     messages = [ScheduleMessageItem(**_fields(f"work {number}", "fail")) for number in range(2)]
     nasty = {"user_id": "bob", "mem_cube_id": "home", "label": "fail", "content": NASTY, "item_id": f"id {NASTY}"}
     messages.append(ScheduleMessageItem(**nasty))

@@ -110,6 +110,16 @@ def test_checkpoint_restart_stops_and_goes_on_by_hand(tmp_path: Path) -> None:
     assert "All is done: 100 tasks." in said
 
 
+def test_what_is_killed_twice_loses_nothing_and_repeats_only_what_was_running(tmp_path: Path) -> None:
+    said = run("killed_twice", tmp_path)
+
+    (tasks, twice) = re.findall(r"All is done after [\d.]+ s: (\d+) tasks, (\d+) of them twice\.", said)[0]
+    assert int(tasks) >= 98
+    assert int(twice) <= 2 * 32, "what two processes were running"
+    assert int(re.findall(r"Killed after [\d.]+ s: (\d+) of", said)[1]) < 100
+    wait_until(lambda: not servers_in(tmp_path), "all servers to be gone")
+
+
 def began(name: str, folder: Path) -> subprocess.Popen[bytes]:
     previous = Path.cwd()
     os.chdir(folder)

@@ -139,9 +139,10 @@ def _try(item: ScheduleMessageItem, ctx: HandlerContext, then: Any) -> None:
 
 
 app = {
-    "task": handle,
-    "threaded": handle_in_thread,
-    "steps": Handler(ten_steps, batch_size=1),
-    "afterwards": Handler(try_afterwards, batch_size=1),
-    "afterwards in a thread": Handler(try_afterwards_in_thread, batch_size=1),
+    "task": Handler(handle, batch_size=4, ordered=True),
+    "threaded": Handler(handle_in_thread, batch_size=4, ordered=True),
+    "single": handle,
+    "steps": ten_steps,
+    "afterwards": try_afterwards,
+    "afterwards in a thread": try_afterwards_in_thread,
 }

@@ -23,8 +23,8 @@ def NO_SUSPECT(one: Delivery) -> bool:  # noqa: N802
     return not one.suspect
 
 
-def buffer_of(*deliveries: Delivery) -> LabelBuffer:
-    buffer = LabelBuffer()
+def buffer_of(*deliveries: Delivery, ordered: bool = True) -> LabelBuffer:
+    buffer = LabelBuffer(ordered=ordered)
     for one in deliveries:
         buffer.add(one)
     return buffer
@@ -68,6 +68,15 @@ def test_cubes_take_turns() -> None:
     assert contents(first) == ["a1"]
     assert contents(buffer.take(1, ANY)) == ["b1"]
     assert contents(buffer.take(1, ANY)) == ["a2"]
+
+
+def test_without_order_a_cubes_messages_start_beside_each_other_and_cubes_take_turns() -> None:
+    buffer = buffer_of(*(delivery(f"a{number}") for number in range(3)), delivery("b", user="bob"), ordered=False)
+
+    assert [contents(buffer.take(1, ANY)) for _ in range(4)] == [["a0"], ["b"], ["a1"], ["a2"]]
+    assert not buffer.ready
+    buffer.release(ALICE)
+    assert not buffer.ready
 
 
 def test_one_users_cubes_are_different_cubes() -> None:
@@ -147,7 +156,7 @@ def test_clearing_gives_everything_that_waited() -> None:
 def test_whatever_happens_each_message_starts_once_and_each_cube_in_order(
     arrivals: list[tuple[str, str]], data: st.DataObject
 ) -> None:
-    buffer = LabelBuffer()
+    buffer = LabelBuffer(ordered=True)
     waiting = [
         delivery(
             str(number),

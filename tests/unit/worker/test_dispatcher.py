@@ -29,7 +29,7 @@ async def test_a_cubes_burst_is_one_call_in_order() -> None:
     async def handle(batch: Messages) -> None:
         calls.append([one.content for one in batch])
 
-    bench = Bench({"task": handle})
+    bench = Bench({"task": Handler(handle, batch_size=32)})
     bench.give(*(delivery(str(number)) for number in range(5)))
     (call,) = await bench.ended(1)
 
@@ -49,7 +49,7 @@ async def test_a_cube_never_runs_twice_at_the_same_time() -> None:
         await asyncio.sleep(0.001)
         running[cube] -= 1
 
-    bench = Bench({"task": Handler(handle, batch_size=1)})
+    bench = Bench({"task": Handler(handle, ordered=True)})
     bench.give(*(delivery(str(number), cube=f"cube-{number % 3}") for number in range(30)))
     await bench.ended(30)
 
@@ -270,7 +270,7 @@ async def test_a_message_that_was_lost_while_it_ran_is_cancelled_and_not_reporte
         finally:
             cleaned.append(True)
 
-    bench = Bench({"task": handle})
+    bench = Bench({"task": Handler(handle, batch_size=2)})
     lost, kept = delivery("lost"), delivery("kept")
     bench.give(lost, kept)
     await begun.wait()
@@ -290,7 +290,7 @@ async def test_a_message_that_was_lost_while_it_waited_never_starts() -> None:
         calls.append(batch[0].content)
         await gate.wait()
 
-    bench = Bench({"task": Handler(handle, batch_size=1)})
+    bench = Bench({"task": Handler(handle, ordered=True)})
     waiting = delivery("2")
     bench.give(delivery("1"), waiting, delivery("3"))
     await until(lambda: calls == ["1"])
@@ -351,7 +351,7 @@ async def test_a_sync_handler_has_the_same_context_and_blocks_on_it() -> None:
         ctx.renew()
         assert ctx.deadline is not None
 
-    bench = Bench({"task": handle})
+    bench = Bench({"task": Handler(handle, batch_size=2)})
     bench.give(delivery("a"), delivery("b"))
     (call,) = await bench.ended(1)
 
@@ -414,7 +414,7 @@ async def test_what_one_call_puts_in_its_context_does_not_reach_the_next() -> No
         seen.append(marked.get())
         marked.set("dirty")
 
-    bench = Bench({"task": Handler(handle, batch_size=1)}, concurrency=1)
+    bench = Bench({"task": handle}, concurrency=1)
     bench.give(*(delivery(str(number)) for number in range(3)))
     await bench.ended(3)
 
@@ -447,7 +447,7 @@ async def test_emptying_the_buffers_gives_what_waits_and_lets_go_on_what_runs() 
         calls.append(batch[0].content)
         await gate.wait()
 
-    bench = Bench({"task": Handler(handle, batch_size=1)})
+    bench = Bench({"task": Handler(handle, ordered=True)})
     bench.give(delivery("runs"), delivery("waits"), delivery("waits too"))
     await until(lambda: calls)
     waiting = bench.dispatcher.empty_buffers()

@@ -20,14 +20,14 @@ def orchestrator(**given: object) -> Orchestrator:
 
 
 def test_a_bare_function_has_the_settings_rules() -> None:
-    rules = orchestrator(min_idle_ms=7000, handler_timeout_seconds=3, label_concurrency=4, batch_size=9)
+    rules = orchestrator(min_idle_ms=7000, handler_timeout_seconds=3, label_concurrency=4)
     rules.register({"task": handle})
 
     assert rules.priority("task") is TaskPriorityLevel.LEVEL_2
     assert rules.min_idle_ms("task") == 7000
     assert rules.timeout_seconds("task") == 3
     assert rules.concurrency("task") == 4
-    assert rules.batch_size("task") == 9
+    assert (rules.handlers["task"].batch_size, rules.handlers["task"].ordered) == (1, False)
 
 
 def test_a_tuple_names_priority_and_min_idle() -> None:
@@ -40,10 +40,10 @@ def test_a_tuple_names_priority_and_min_idle() -> None:
 
 def test_a_handler_may_have_rules_of_its_own_and_no_limit_of_time() -> None:
     rules = orchestrator()
-    rules.register({"task": Handler(handle, min_idle_ms=200, timeout_seconds=0, concurrency=2, batch_size=1)})
+    rules.register({"task": Handler(handle, min_idle_ms=200, timeout_seconds=0, concurrency=2)})
 
     assert (rules.min_idle_ms("task"), rules.timeout_seconds("task")) == (200, 0)
-    assert (rules.concurrency("task"), rules.batch_size("task")) == (2, 1)
+    assert rules.concurrency("task") == 2
 
 
 def test_the_dictionaries_of_the_original_win() -> None:
