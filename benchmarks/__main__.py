@@ -1,4 +1,4 @@
-"""``python -m benchmarks WHAT [--json FILE]``: transport, or memory."""
+"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, or what the Lua scripts cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Benchmark(Protocol):
     async def run(self, only: list[str]) -> None: ...
 
 
-BENCHMARKS = {"transport": "TransportBenchmark", "memory": "MemoryBenchmark"}
+BENCHMARKS = {"transport": "TransportBenchmark", "memory": "MemoryBenchmark", "scripts": "ScriptsBenchmark"}
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 
 

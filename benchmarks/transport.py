@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import psutil
 import redis
 
 from benchmarks import raw_hop
+from benchmarks.redis_server import redis_server
 from benchmarks.targets import Results, Target, at_least, at_most, share
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.deadline import Deadline
@@ -67,7 +68,7 @@ class TransportBenchmark:
 
     async def run(self, only: list[str]) -> None:
         """Run the steps; fills in the flat results. Says on stderr what it is doing: this takes minutes."""
-        with self._redis_server():
+        with redis_server(self.folder):
             self.redis: Any = redis.Redis(unix_socket_path=str(self.socket), protocol=2)
             for step in only or self.STEPS:
                 print(f"{step} ...", file=sys.stderr, flush=True)
@@ -198,35 +199,6 @@ class TransportBenchmark:
                 self.results["rss_mb_start" if number == 0 else "rss_mb_end"] = process.memory_info().rss / 1e6
 
     # -- what the steps are made of ------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _redis_server(self) -> Iterator[None]:
-        binary = shutil.which("redis-server") or shutil.which("valkey-server")
-        if binary is None:
-            sys.exit("the benchmark needs redis-server or valkey-server on PATH")
-        server = subprocess.Popen(
-            [
-                binary,
-                "--port",
-                "0",
-                "--unixsocket",
-                str(self.socket),
-                "--dir",
-                str(self.folder),
-                "--appendonly",
-                "yes",
-                "--save",
-                "",
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            while not self.socket.exists():
-                time.sleep(0.01)
-            yield
-        finally:
-            server.kill()
-            server.wait()
 
     @contextlib.asynccontextmanager
     async def _workers(
