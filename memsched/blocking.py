@@ -4,48 +4,154 @@
         send = blocking(AsyncMailbox.send)
         capacity = shared(AsyncMailbox.capacity)
 
-The async object runs on an event loop in a thread of its own (anyio's blocking portal); who calls waits for the result.
+The async object runs on an event loop in a thread of its own; who calls waits for the result. What holds for threads,
+forks, event loops and Ctrl-C is said at ``EventLoopThread``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import functools
 import inspect
+import os
+import threading
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from types import FunctionType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from memsched.errors import CalledFromOwnLoop, SchedulerStopped
+from memsched.logs import get_logger
 
 A = TypeVar("A")
 P = ParamSpec("P")
 T = TypeVar("T")
+log = get_logger(__name__)
+
+_END_SECONDS = 5.0
+"""For which the thread may take to unwind what it still runs. It is a daemon: it keeps no process."""
 
 
 class EventLoopThread:
-    """An event loop in a thread of its own, started at the first call."""
+    """An event loop in a thread of its own, started at the first call.
+
+    Threads: any number may call at once, the first call included; there is one loop.
+    Forks: the loop stays in the process that started it; a child starts one of its own at its first call.
+    Event loops: a call within a running one works, and holds that loop up until its result is there. A call from this
+    very loop (an async handler that uses the sync face) could never end, and raises CalledFromOwnLoop.
+    Ctrl-C: the call that is waited for is cancelled on the loop.
+    ``close``: calls that others still wait for end with SchedulerStopped.
+    """
 
     def __init__(self) -> None:
-        self._portal: BlockingPortal | None = None
-        self._stack = contextlib.ExitStack()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Event | None = None
+        self._calls: set[Future[Any]] = set()
+        _all_threads.add(self)
 
     @property
     def running(self) -> bool:
-        return self._portal is not None
+        return self._loop is not None
 
-    def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run a coroutine function on the loop, and wait for its result."""
-        if self._portal is None:
-            self._portal = self._stack.enter_context(start_blocking_portal(name="memsched"))
-        return self._portal.call(function)
+    def call(self, function: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
+        """Run a coroutine function on the loop, and wait for its result. Raises TimeoutError after so many seconds."""
+        if threading.current_thread() is self._thread:
+            raise CalledFromOwnLoop
+        future = self._begin(function)
+        try:
+            return future.result(timeout)
+        except CancelledError:
+            raise SchedulerStopped from None
+        except BaseException:
+            future.cancel()  # Ctrl-C: nobody waits for it any more
+            raise
+
+    def direct(self, function: Callable[[], T]) -> T:
+        """Call a function that awaits nothing: on the loop if there is one, whose data it may change, else here."""
+        if self._loop is None or threading.current_thread() is self._thread:
+            return function()
+
+        async def on_the_loop() -> T:
+            return function()
+
+        return self.call(on_the_loop)
 
     def close(self) -> None:
         """End the thread. The next call starts another one."""
-        self._portal = None
-        with contextlib.suppress(CancelledError):
-            self._stack.close()
+        with self._lock:
+            thread, loop, ended = self._thread, self._loop, self._ended
+            self._thread = self._loop = self._ended = None
+            if thread is None or loop is None or ended is None:
+                return
+            loop.call_soon_threadsafe(ended.set)
+        if threading.current_thread() is thread:
+            return
+        thread.join(_END_SECONDS)
+        if thread.is_alive():
+            log.warning("a handler does not let its event loop end; it is left behind", action="loop.abandoned")
+
+    def forget(self) -> None:
+        """In a child after a fork: the thread is the parent's, whatever state it was in."""
+        _parents_things.append((self._thread, self._loop, self._ended, self._calls))
+        self._lock = threading.Lock()
+        self._thread = self._loop = self._ended = None
+        self._calls = set()
+
+    def _begin(self, function: Callable[[], Awaitable[T]]) -> Future[T]:
+        async def run() -> T:
+            return await function()
+
+        with self._lock:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                self._start()
+            assert self._loop is not None
+            loop = self._loop
+            future = asyncio.run_coroutine_threadsafe(run(), loop)
+            calls = self._calls
+            calls.add(future)
+            future.add_done_callback(calls.discard)
+            return future
+
+    def _start(self) -> None:
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        calls: set[Future[Any]] = set()
+        thread = threading.Thread(target=_run_loop, args=(started, calls), name="memsched", daemon=True)
+        thread.start()
+        self._loop, self._ended = started.result()
+        self._thread, self._calls = thread, calls
+
+
+def _run_loop(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]], calls: set[Future[Any]]) -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), ended))
+        await ended.wait()
+
+    try:
+        asyncio.run(main())
+    except BaseException as error:
+        if not started.done():
+            started.set_exception(error)
+        raise
+    finally:
+        for future in list(calls):  # asked for too late for the loop to see them
+            future.cancel()
+
+
+_all_threads: weakref.WeakSet[EventLoopThread] = weakref.WeakSet()
+_parents_things: list[Any] = []
+"""Kept: the child of a fork must close nothing that it shares with its parent."""
+
+
+def _after_fork() -> None:
+    for thread in list(_all_threads):
+        thread.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Blocking(Generic[A]):
@@ -93,16 +199,19 @@ def iterating(
         finally:
             self._thread.call(pieces.aclose)
 
+    # For get_type_hints and help: what an annotation names is looked up in the module of the async method.
+    hints = method.__annotations__ | {"return": Iterator}
+    call.__annotations__ = hints
     call.__signature__ = inspect.signature(method).replace(return_annotation=Iterator)  # type: ignore[attr-defined]
     return call
 
 
 def direct(method: Callable[Concatenate[A, P], T]) -> Callable[Concatenate[Blocking[A], P], T]:
-    """A method that does not await anything, as it is: it runs in the caller's thread."""
+    """A method that awaits nothing: it runs on the loop, whose data it may change, or here if there is none."""
 
     @functools.wraps(method)
     def call(self: Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return method(self._async, *args, **kwargs)
+        return self._thread.direct(functools.partial(method, self._async, *args, **kwargs))
 
     return call
 

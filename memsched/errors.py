@@ -121,6 +121,39 @@ class SchedulerNotStarted(MemschedError):
     """The scheduler has no handlers running."""
 
 
+class SchedulerStopped(MemschedError):
+    """The scheduler was stopped while this call waited for it."""
+
+
+class CalledFromOwnLoop(MemschedError):
+    """The sync face was called on the event loop that runs it, and would wait for itself for ever.
+
+    That is: in an async handler. There, submit with the handler's context, or make the handler a plain function.
+    """
+
+
+class OtherEventLoop(MemschedError):
+    """The scheduler is in use on another event loop, which still runs.
+
+    Stop it there first, use one AsyncMemScheduler for each loop, or MemScheduler for any number of threads.
+    """
+
+
+class LeftInParent(MemschedError):
+    """A memory:// queue is in the process that opened it, and this is a fork of that process.
+
+    For several processes use embedded://FOLDER or redis://; or make a new scheduler here.
+    """
+
+
+class InvalidArgument(MemschedError, ValueError):
+    """An argument cannot be used."""
+
+    def __init__(self, name: str, given: object, expected: str) -> None:
+        self.name = name
+        super().__init__(f"{name}={given!r:.80}: {expected}.")
+
+
 class WaitTimeout(MemschedError):
     """Not everything was finished in time."""
 

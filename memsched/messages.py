@@ -14,14 +14,15 @@ from uuid import UUID, uuid4, uuid5
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from memsched.errors import InvalidMessage
 
@@ -48,12 +49,22 @@ WIRE_VERSION = "1"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An entry larger than this is refused: it would block the server for everyone while it is copied."""
 MAX_ID_CHARACTERS = 512
+MAX_LABEL_CHARACTERS = 128
 
+_ON_THE_WIRE = "on the wire"
 _ENTRY_NAMESPACE = UUID("9f4c5a6e-57f1-4d0c-9a3e-6d4f0c2b8e11")
 
 
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+def _in_utc(moment: datetime, info: ValidationInfo) -> datetime:
+    """A time without a zone is local time, as ``datetime.now()`` gives it; on the wire nobody knows where."""
+    if moment.tzinfo is UTC:
+        return moment
+    if moment.tzinfo is None and info.context is _ON_THE_WIRE:
+        raise PydanticCustomError("timezone_aware", "Input should have timezone info")
+    try:
+        return moment.astimezone(UTC)
+    except (OverflowError, OSError, ValueError) as error:  # year 1, year 9999
+        raise ValueError(f"no time that can be told in UTC: {error}") from error
 
 
 def _now() -> datetime:
@@ -69,8 +80,8 @@ def _as_json(value: Any) -> str:
 
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL_CHARACTERS)]
+UtcTime = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class ScheduleMessageItem(BaseModel):
@@ -161,7 +172,7 @@ class ScheduleMessageItem(BaseModel):
                 except (ValueError, RecursionError) as error:
                     raise InvalidMessage(f"field {name} is not JSON: {error}") from error
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values, context=_ON_THE_WIRE)
         except ValidationError as error:
             raise InvalidMessage(describe_validation_error(error)) from error
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from memsched.at_exit import StopAtExit
 from memsched.backoff import poll_pauses
 from memsched.blocking import Blocking, Delegated, EventLoopThread, blocking, direct, shared
 from memsched.broker.client import Server, answered
@@ -13,9 +16,11 @@ from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.console.tables import print_events, print_status
 from memsched.deadline import Deadline
-from memsched.errors import SchedulerNotStarted, WaitTimeout
+from memsched.durations import Seconds, seconds_of, seconds_or_none
+from memsched.errors import LeftInParent, OtherEventLoop, SchedulerNotStarted, SchedulerStopped, WaitTimeout
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
+from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.retriever import Retriever
@@ -36,8 +41,14 @@ from memsched.worker.worker import Worker
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
 
+log = get_logger(__name__)
+
 Messages = ScheduleMessageItem | Iterable[ScheduleMessageItem]
 
+_STOP_MARGIN_SECONDS = 20.0
+"""What ``stop`` may take beyond its grace time: handlers unwind, a server that does not answer is given up."""
+_left_in_parent: list[Any] = []
+"""Kept: the child of a fork that let a connection go would take it from the epoll that it shares with its parent."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
 
 
@@ -47,7 +58,7 @@ class AsyncMessageQueue:
     def __init__(self, scheduler: AsyncMemScheduler) -> None:
         self._scheduler = scheduler
 
-    async def submit_messages(self, messages: Messages, *, delay: float = 0.0) -> list[SubmitResult]:
+    async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
         """See ``scheduler.submit_messages``."""
         return await self._scheduler.submit_messages(messages, delay=delay)
 
@@ -65,6 +76,11 @@ class AsyncMemScheduler:
 
     Used for submitting only, it needs no ``start``. It may serve as an async context manager, which starts and stops
     it. Raises SettingsError for bad settings when it is made, ServerUnreachable at the first call.
+
+    It belongs to one event loop at a time: on a second one, while the first still runs, calls raise OtherEventLoop.
+    When that loop has ended (``asyncio.run`` again), or in a child process after a fork, the next call opens
+    connections of its own. Handlers then no longer run here, until the next ``start``: those of a parent process run
+    on in the parent; at the end of a loop, what was running is handed back without using up a retry.
     """
 
     def __init__(self, settings: Settings | None = None, **given: Any) -> None:
@@ -79,6 +95,10 @@ class AsyncMemScheduler:
         self._server: Server | None = None
         self._producer: Producer | None = None
         self._worker: Worker | None = None
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        """The process and the event loop to which all of this belongs."""
+        self._guard: asyncio.Task[None] | None = None
+        self._stops = 0
         self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
         self._memory = LazyServices(self.settings, self.keys, self.server)
 
@@ -98,17 +118,27 @@ class AsyncMemScheduler:
 
     def register_handlers(self, handlers: Mapping[str, HandlerEntry]) -> None:
         """Say which function runs which label: ``{label: handle}``, ``{label: (handle, priority, min_idle_ms)}``,
-        or ``{label: Handler(handle, timeout_seconds=5, ...)}``. Before ``start``.
+        or ``{label: Handler(handle, timeout_seconds=5, ...)}``.
+
+        At any time, and as often as one likes. While the scheduler runs, a new label's messages are read at once, and a
+        new handler of a label gets the messages whose calls have not begun. Raises HandlerNotLoaded for rules that
+        cannot be kept; then nothing was registered.
         """
-        if self._worker is not None:
-            raise SchedulerNotStarted("Handlers must be registered before start(); stop() first.")
         self.orchestrator.register(handlers)
+        if self._worker is not None and self.running:
+            self._worker.handlers_changed(handlers)
+
+    @property
+    def running(self) -> bool:
+        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs."""
+        return self._worker is not None and self._home is not None and _is_there(*self._home)
 
     async def start(self) -> None:
         """Begin to run handlers in this process: those registered, and memsched's own for the other labels.
 
         Raises SchedulerNotStarted if there is none (MEMSCHED_MEMORY=false, and none registered).
         """
+        self._settle()
         async with self._starting:
             if self._worker is not None:
                 return
@@ -118,17 +148,70 @@ class AsyncMemScheduler:
             worker = Worker(server, self.keys, self.settings, self.orchestrator)
             await worker.start()
             self._worker = worker
+            self._guard = asyncio.create_task(self._stop_with_loop(worker), name="memsched-guard")
 
-    async def stop(self, grace_seconds: float | None = None) -> None:
-        """Let running handlers end, hand the rest back, close all connections."""
+    async def stop(self, grace_seconds: Seconds | None = None) -> None:
+        """Let running handlers end, hand the rest back, close all connections. Who is in ``wait`` gets
+        SchedulerStopped. It may be started again.
+        """
+        grace = seconds_or_none("grace_seconds", grace_seconds)
+        self._settle()
+        async with self._starting:  # a start that is under way comes first
+            self._stops += 1
+            guard, self._guard = self._guard, None
+            if guard is not None:
+                guard.cancel()
+            if self._worker is not None:
+                await self._worker.stop(grace)
+                self._worker = None
+            await self._memory.aclose()
+            if self._server is not None:
+                server, self._server, self._producer = self._server, None, None
+                await server.aclose()
+
+    async def _stop_with_loop(self, worker: Worker) -> None:
+        """When the event loop ends without ``stop``, it cancels all tasks, this one too, and waits for them."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self._guard is not None:
+                await worker.stop_with_loop()
+            raise
+
+    def _settle(self) -> None:
+        """Make this event loop of this process the home of what is opened from now on.
+
+        Raises OtherEventLoop and LeftInParent.
+        """
+        here = (os.getpid(), asyncio.get_running_loop())
+        if self._home == here:
+            return
+        if self._home is not None and (self._server is not None or self._worker is not None):
+            self._leave(forked=self._home[0] != here[0])
+        self._home = here
+        self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
+
+    def _leave(self, *, forked: bool) -> None:
+        """Forget what is open elsewhere: after a fork it is the parent's, after the end of its loop it is dead."""
+        assert self._home is not None
+        if forked and self.settings.redis_url.startswith("memory://"):
+            raise LeftInParent
+        if not forked and not self._home[1].is_closed():
+            raise OtherEventLoop
         if self._worker is not None:
-            await self._worker.stop(grace_seconds)
-            self._worker = None
-        await self._memory.aclose()
-        if self._server is not None:
-            await self._server.aclose()
-            self._server = self._producer = None
-        self._opening, self._starting = asyncio.Lock(), asyncio.Lock()  # the next start may be on another event loop
+            log.warning(
+                "the scheduler was started before a fork; its handlers run in the parent process only"
+                if forked
+                else "the event loop of the handlers has ended without stop(); they do not run any more",
+                action="scheduler.left",
+                advice="call start() here for them to run here",
+            )
+        services = self._memory.leave()
+        if forked:
+            _left_in_parent.append((self._server, self._producer, self._worker, self._guard, services))
+        elif self._server is not None:
+            self._server.leave()
+        self._server = self._producer = self._worker = self._guard = None
 
     async def __aenter__(self) -> Self:
         if self.orchestrator.handlers:
@@ -140,7 +223,7 @@ class AsyncMemScheduler:
 
     # -- messages ------------------------------------------------------------------------------------------------
 
-    async def submit_messages(self, messages: Messages, *, delay: float = 0.0) -> list[SubmitResult]:
+    async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
         """Submit one message or several; when it returns, they are kept until they are handled.
 
         Idempotent: a message whose item_id is known already is a ``duplicate``, and not run twice. Raises QueueFull
@@ -148,10 +231,11 @@ class AsyncMemScheduler:
         again).
 
         Args:
-            delay: seconds before they may run.
+            delay: seconds (or a timedelta) before they may run; at most 366 days, or InvalidArgument is raised.
         """
+        delay_ms = int(seconds_of("delay", delay) * 1000)
         producer = await self._get_producer()
-        return await producer.submit_or_raise(messages_of(messages), delay_ms=int(delay * 1000))
+        return await producer.submit_or_raise(messages_of(messages), delay_ms=delay_ms)
 
     async def get_task_status(self, message: ScheduleMessageItem) -> TaskStatus | None:
         """Where a message is; None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS)."""
@@ -175,19 +259,22 @@ class AsyncMemScheduler:
         ttl = self.settings.task_ttl_seconds
         return any([await cancel_task(server, self.keys, task, ttl) for task in tasks])
 
-    async def wait(self, *, user_id: str | None = None, timeout: float | None = None) -> None:
+    async def wait(self, *, user_id: str | None = None, timeout: Seconds | None = None) -> None:
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
 
         Messages that a foreign producer put in by plain XADD count for ``wait()``, not for ``wait(user_id=...)``.
-        Raises WaitTimeout after ``timeout`` seconds.
+        Raises WaitTimeout after ``timeout`` seconds, and SchedulerStopped when somebody calls ``stop`` meanwhile.
         """
-        deadline = Deadline(timeout)
+        deadline = Deadline(seconds_or_none("timeout", timeout))
+        stops = self._stops
         pauses = poll_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while unfinished := await self._unfinished(user_id):
             pause = next(pauses)
             if pause > deadline.left:
-                raise WaitTimeout(unfinished, timeout or 0.0)
+                raise WaitTimeout(unfinished, deadline.seconds or 0.0)
             await asyncio.sleep(pause)
+            if self._stops != stops:
+                raise SchedulerStopped
 
     async def _unfinished(self, user_id: str | None) -> int:
         if user_id is None:
@@ -199,6 +286,7 @@ class AsyncMemScheduler:
 
     async def memory(self) -> MemoryServices:
         """Cubes, store, search and the rest of the memory half, opened at the first call."""
+        self._settle()
         return await self._memory.get()
 
     async def working_set(self, user_id: str, mem_cube_id: str) -> list[WorkingMemory]:
@@ -251,6 +339,7 @@ class AsyncMemScheduler:
 
     async def server(self) -> Server:
         """The connection, opened at the first call."""
+        self._settle()
         if self._server is not None:
             return self._server
         async with self._opening:
@@ -282,12 +371,24 @@ class SyncRetriever(Blocking[Retriever]):
 class MemScheduler(Blocking[AsyncMemScheduler]):
     """``AsyncMemScheduler`` for code without an event loop: the same methods, run on a loop in a thread of its own.
 
-    Async handlers run on that loop, sync handlers in threads. Not to be used from within a handler of its own: a
-    handler submits through its context.
+    Async handlers run on that loop, sync handlers in threads.
+
+    - Threads: any number may use it at once. ``stop`` ends what others still wait for with SchedulerStopped. A sync
+      handler of its own may use it too; an async one gets CalledFromOwnLoop, and submits with its context.
+    - Forks: a child (gunicorn's workers with preload, multiprocessing) opens connections of its own at its first call.
+      Handlers run where ``start`` was called: a child that shall run them calls it itself. A memory:// queue
+      stays in the parent; calls in the child raise LeftInParent.
+    - Event loops: within a running one it works, and holds that loop up until the call returns. AsyncMemScheduler
+      does not.
+    - Ctrl-C ends the call that waits. In ``stop`` it cuts the grace time short, and everything is handed back.
+    - The end of the main thread is a stop, with the grace time of MEMSCHED_GRACE_SECONDS: by an exception, by sys.exit,
+      or because the script is over. Keep it in ``wait`` or ``join`` as long as handlers shall run. What only submits
+      may be used by other threads until they have ended.
     """
 
     def __init__(self, settings: Settings | None = None, **given: Any) -> None:
         super().__init__(AsyncMemScheduler(settings, **given), EventLoopThread())
+        self._exit = StopAtExit(self.stop)
         self.settings = self._async.settings
         self.orchestrator = self._async.orchestrator
         self.memos_message_queue = MessageQueue(self._async.memos_message_queue, self._thread)
@@ -298,7 +399,11 @@ class MemScheduler(Blocking[AsyncMemScheduler]):
     working_set_policy = shared(AsyncMemScheduler.working_set_policy)
 
     register_handlers = direct(AsyncMemScheduler.register_handlers)
-    start = blocking(AsyncMemScheduler.start)
+
+    @property
+    def running(self) -> bool:
+        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs."""
+        return self._async.running
 
     submit_messages = blocking(AsyncMemScheduler.submit_messages)
     get_task_status = blocking(AsyncMemScheduler.get_task_status)
@@ -313,13 +418,37 @@ class MemScheduler(Blocking[AsyncMemScheduler]):
     get_web_log_messages = blocking(AsyncMemScheduler.get_web_log_messages)
     clear = blocking(AsyncMemScheduler.clear)
 
-    def stop(self, grace_seconds: float | None = None) -> None:
-        """Let running handlers end, hand the rest back, close all connections, end the thread."""
-        if self._thread.running:
-            try:
-                self._thread.call(lambda: self._async.stop(grace_seconds))
-            finally:
-                self._thread.close()
+    def start(self) -> None:
+        """Begin to run handlers in this process: those registered, and memsched's own for the other labels.
+
+        Raises SchedulerNotStarted if there is none (MEMSCHED_MEMORY=false, and none registered).
+        """
+        if not threading.main_thread().is_alive():
+            raise SchedulerNotStarted("The main thread has ended, and with it this process's time to run handlers.")
+        self._exit.arm(early=True)
+        self._thread.call(self._async.start)
+
+    def stop(self, grace_seconds: Seconds | None = None) -> None:
+        """Let running handlers end, hand the rest back, close all connections. Who is in ``wait`` gets
+        SchedulerStopped. It may be started again.
+        """
+        given = seconds_or_none("grace_seconds", grace_seconds)
+        self._exit.disarm()
+        if not self._thread.running:
+            return
+        grace = self.settings.grace_seconds if given is None else given
+        try:
+            self._thread.call(lambda: self._async.stop(grace), grace + _STOP_MARGIN_SECONDS)
+        except TimeoutError:
+            log.error(
+                "a handler blocks the event loop; what is unfinished is claimed after its min idle",
+                action="stop.timed_out",
+            )
+        except KeyboardInterrupt:
+            self._thread.call(lambda: self._async.stop(0.0), _STOP_MARGIN_SECONDS)
+            raise
+        finally:
+            self._thread.close()
 
     def __enter__(self) -> Self:
         if self.orchestrator.handlers:
@@ -328,6 +457,10 @@ class MemScheduler(Blocking[AsyncMemScheduler]):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _is_there(process: int, loop: asyncio.AbstractEventLoop) -> bool:
+    return process == os.getpid() and not loop.is_closed()
 
 
 def show_web_logs(scheduler: MemScheduler, limit: int = 100) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -39,6 +40,7 @@ _EMBEDDED_SCHEME = "embedded://"
 _LEAST_START_SECONDS = 5.0
 _embedded_uses: Counter[str] = Counter()
 """How many connections of this process use each embedded server: it is released with the last one."""
+os.register_at_fork(after_in_child=_embedded_uses.clear)
 _fake_servers: dict[str, Any] = {}
 """The servers of memory:// by name: all clients of one name in this process share their data."""
 
@@ -113,12 +115,16 @@ class EmbeddedAddress:
 
     async def release(self) -> None:
         """This connection needs it no more."""
-        release, self._release = self._release, None
-        if release is None:
-            return
-        _embedded_uses[self._folder] -= 1
-        if _embedded_uses[self._folder] == 0:
+        release = self._release
+        self.leave()
+        if release is not None and _embedded_uses[self._folder] == 0:
             await asyncio.to_thread(release, self._folder)
+
+    def leave(self) -> None:
+        """This connection is none any more; another one will need the server."""
+        if self._release is not None:
+            self._release = None
+            _embedded_uses[self._folder] -= 1
 
 
 def raw(response: Any, **_: Any) -> Any:

@@ -22,7 +22,14 @@ from memsched.broker.addresses import Client, EmbeddedAddress, client_at, client
 from memsched.broker.pool import ConnectionPool
 from memsched.broker.scripting import Command
 from memsched.deadline import Deadline
-from memsched.errors import ServerRefused, ServerTooOld, ServerUnreachable, SettingsError, UnreachableError
+from memsched.errors import (
+    SchedulerStopped,
+    ServerRefused,
+    ServerTooOld,
+    ServerUnreachable,
+    SettingsError,
+    UnreachableError,
+)
 from memsched.logs import get_logger
 from memsched.settings import Settings, masked
 
@@ -105,6 +112,12 @@ class Server:
         self._client = self._reader = None
         if self._embedded is not None:
             await self._embedded.release()
+
+    def leave(self) -> None:
+        """Forget the connections: their event loop has ended."""
+        self._pool = self._reading_pool = self._client = self._reader = None
+        if self._embedded is not None:
+            self._embedded.leave()
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -219,7 +232,9 @@ class Server:
             await self._embedded.ensure()
 
     async def persistently(self, attempt: Callable[[], Awaitable[T]], *, seconds: float | None = None) -> T:
-        """Retry ``attempt`` with backoff while the server does not answer. Raises ServerUnreachable.
+        """Retry ``attempt`` with backoff while the server does not answer.
+
+        Raises ServerUnreachable, and SchedulerStopped once ``aclose`` was called.
 
         Args:
             attempt: what is idempotent, for it may have been done although no answer came.
@@ -231,6 +246,8 @@ class Server:
             try:
                 return await attempt()
             except UnreachableError as error:
+                if self._client is None:  # closed meanwhile
+                    raise SchedulerStopped from error
                 pause = reconnect_backoff(tries)
                 tries += 1
                 if pause >= deadline.left:

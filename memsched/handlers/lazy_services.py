@@ -70,6 +70,11 @@ class LazyServices:
             services, self._services = self._services, None
             await services.aclose()
 
+    def leave(self) -> MemoryServices | None:
+        """Forget what was opened on an event loop that has ended, or before a fork; returns it."""
+        services, self._services, self._opening = self._services, None, None
+        return services
+
     async def _open(self) -> MemoryServices:
         services, _ = await self._load()
         self._services = await services.open(self.settings, await self._server(), self._keys, self.policy)
@@ -82,7 +87,8 @@ class LazyServices:
         return self._loaded
 
     def _ended(self, opening: asyncio.Task[MemoryServices]) -> None:
-        self._opening = None
+        if self._opening is opening:
+            self._opening = None
         if not opening.cancelled():
             opening.exception()  # perhaps nobody waits for it any more: asyncio shall not complain of that
 

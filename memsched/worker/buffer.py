@@ -38,7 +38,7 @@ class LabelBuffer:
     """
 
     def __init__(self, *, ordered: bool) -> None:
-        self._ordered = ordered
+        self.ordered = ordered
         self._cubes: dict[Cube, deque[Delivery]] = {}
         self._ready: deque[Cube] = deque()
         self._busy: set[Cube] = set()
@@ -86,7 +86,7 @@ class LabelBuffer:
                     batch.append(waiting.popleft())
             if not waiting:
                 del self._cubes[cube]
-            if self._ordered:
+            if self.ordered:
                 self._busy.add(cube)
             elif waiting:
                 self._ready.append(cube)

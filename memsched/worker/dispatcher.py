@@ -8,8 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memsched.errors import HandlerTimeout
@@ -21,6 +20,7 @@ from memsched.worker.call import Call, CallResult
 from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerContext
 from memsched.worker.handlers import Handler, Orchestrator
 from memsched.worker.isolation import Isolation
+from memsched.worker.threads import HandlerThreads
 
 log = get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Dispatcher:
         self._occupied = 0
         self._isolation = Isolation(self._occupying, self._look_again)
         self._ended: deque[Call] = deque()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: HandlerThreads | None = None
         self._speed = 0.0
         self._speed_at = time.monotonic()
         self._finished_since = 0
@@ -118,6 +118,15 @@ class Dispatcher:
             rules.timeout_seconds(label),
             LabelBuffer(ordered=handler.ordered),
         )
+
+    def rules_changed(self, labels: Iterable[str]) -> None:
+        """Other handlers, or rules, from the next call on."""
+        for name in labels:
+            if (old := self._labels.get(name)) is not None:
+                new = self._new_label(name)
+                old.buffer.ordered = new.handler.ordered
+                self._labels[name] = replace(new, buffer=old.buffer, running=old.running)
+        self.start_ready()
 
     def start_ready(self) -> None:
         """Start calls while there are free places and waiting messages."""
@@ -183,7 +192,7 @@ class Dispatcher:
             call.context = SyncHandlerContext(call.deliveries, self._holder, call.timeout_seconds, loop)
             args = (messages, call.context)
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="memsched-handler")
+            self._threads = HandlerThreads(self._settings.concurrency)
         call.thread = self._threads.submit(contextvars.copy_context().run, _in_thread, call.handler.function, *args)
         result = await asyncio.wrap_future(call.thread)
         if asyncio.iscoroutine(result):  # a plain function that returns a coroutine, such as a lambda
@@ -336,7 +345,7 @@ class Dispatcher:
 
     def close(self) -> None:
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
 
     def _measured_speed(self) -> float:
         """Messages finished per second, smoothed over the last moments."""

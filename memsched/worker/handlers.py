@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from memsched.errors import HandlerNotLoaded
+from memsched.durations import LONGEST_DAYS, seconds_or_none
+from memsched.errors import HandlerNotLoaded, InvalidArgument
+from memsched.messages import MAX_LABEL_CHARACTERS
 from memsched.settings import Settings
 from memsched.task_status import TaskPriorityLevel
 
@@ -60,7 +62,7 @@ HandlerEntry: TypeAlias = HandlerFunction | tuple[HandlerFunction, TaskPriorityL
 
 
 class Orchestrator:
-    """The handlers of one worker. The dictionaries may be changed until the worker starts."""
+    """The handlers of one worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -69,21 +71,11 @@ class Orchestrator:
         self.tasks_min_idle_ms: dict[str, int] = {}
 
     def register(self, handlers: Mapping[str, HandlerEntry]) -> None:
-        """Add handlers by label; the last one registered for a label is the one that runs."""
-        for label, entry in handlers.items():
-            if isinstance(entry, Handler):
-                handler = entry
-            elif isinstance(entry, tuple):
-                if len(entry) != 3:
-                    raise HandlerNotLoaded(f"{label}: expected (handle, priority, min_idle_ms), got {entry!r}.")
-                handler = Handler(entry[0], TaskPriorityLevel(entry[1]), int(entry[2]))
-            else:
-                handler = Handler(entry)
-            if not callable(handler.function):
-                raise HandlerNotLoaded(f"{label}: {handler.function!r} cannot be called.")
-            if not label:
-                raise HandlerNotLoaded("A label must not be empty.")
-            self.handlers[label] = handler
+        """Add handlers by label; the last one registered for a label is the one that runs.
+
+        Raises HandlerNotLoaded; then none of them was added.
+        """
+        self.handlers.update({label: _checked(label, entry) for label, entry in handlers.items()})
 
     def priority(self, label: str) -> TaskPriorityLevel:
         return self.tasks_priorities.get(label, self.handlers[label].priority)
@@ -100,3 +92,48 @@ class Orchestrator:
     def concurrency(self, label: str) -> int:
         own = self.handlers[label].concurrency
         return own or self._settings.label_concurrency or self._settings.concurrency
+
+
+def _checked(label: str, entry: HandlerEntry) -> Handler:
+    """The handler with its rules, each of which can be kept. Raises HandlerNotLoaded."""
+    if not isinstance(label, str) or not 1 <= len(label) <= MAX_LABEL_CHARACTERS:
+        raise HandlerNotLoaded(f"A label must be a text of 1 to {MAX_LABEL_CHARACTERS} characters, not {label!r:.80}.")
+    if isinstance(entry, Handler):
+        handler = entry
+    elif isinstance(entry, tuple):
+        if len(entry) != 3:
+            raise HandlerNotLoaded(f"{label}: expected (handle, priority, min_idle_ms), got {entry!r}.")
+        handler = Handler(*entry)
+    else:
+        handler = Handler(entry)
+    if not callable(handler.function):
+        raise HandlerNotLoaded(f"{label}: {handler.function!r} cannot be called.")
+    try:
+        return replace(
+            handler,
+            priority=_priority(handler.priority),
+            min_idle_ms=_whole("min_idle_ms", handler.min_idle_ms, 100, LONGEST_DAYS * 86_400_000),
+            timeout_seconds=seconds_or_none("timeout_seconds", handler.timeout_seconds),
+            concurrency=_whole("concurrency", handler.concurrency, 1, 10_000),
+            batch_size=_whole("batch_size", handler.batch_size, 1, 1000) or 1,
+        )
+    except InvalidArgument as error:
+        raise HandlerNotLoaded(f"{label}: {error}") from error
+
+
+def _priority(given: Any) -> TaskPriorityLevel:
+    try:
+        if not isinstance(given, bool):
+            return TaskPriorityLevel(given)
+    except ValueError:
+        pass
+    levels = ", ".join(f"TaskPriorityLevel.{level.name}" for level in TaskPriorityLevel)
+    raise InvalidArgument("priority", given, f"expected one of {levels}")
+
+
+def _whole(name: str, given: Any, least: int, most: int) -> int | None:
+    """A whole number within the bounds of the setting of that name, or None: the settings say it."""
+    number = int(given) if isinstance(given, float) and given.is_integer() else given
+    if number is None or (isinstance(number, int) and not isinstance(number, bool) and least <= number <= most):
+        return number
+    raise InvalidArgument(name, given, f"expected a whole number from {least:,} to {most:,}, or None")

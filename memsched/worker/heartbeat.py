@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from memsched.broker.keys import Lane
 from memsched.queue.delivery import Delivery
@@ -43,7 +42,7 @@ class Heartbeat:
         self._registry = registry
         self._dispatcher = dispatcher
         self._tally = tally
-        self._told = Tally()
+        self._told: dict[str, str | int] = {}
         self._on_lost = on_lost
         self._renewed_at: dict[Lane, float] = {}
         self._beat_at = 0.0
@@ -139,6 +138,8 @@ class Heartbeat:
     def _beats(self) -> Iterable[Request]:
         worker_id = self._leases.worker_id
         yield one_way(self._registry.beat(worker_id))
-        if self._tally != self._told:
-            self._told = replace(self._tally)
-            yield one_way(self._registry.tell(worker_id, self._tally.as_numbers()))
+        about: dict[str, str | int] = {"labels": ",".join(sorted(self._orchestrator.handlers))}
+        about |= self._tally.as_numbers()
+        if about != self._told:
+            self._told = about
+            yield one_way(self._registry.tell(worker_id, about))

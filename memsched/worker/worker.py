@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from memsched.queue.submit import Producer
 from memsched.queue.workers import WorkerRegistry, started_now
 from memsched.settings import Settings
 from memsched.version import __version__
+from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.cycle import Cycle
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.janitor import Janitor
@@ -65,6 +66,8 @@ class Worker:
         self.cycle = Cycle(server, keys, settings, orchestrator, self._leases, self._registry, reporter, self._liveness)
         self._duties: list[asyncio.Task[None]] = []
         self._cycle_task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._janitor: Janitor | None = None
 
     async def start(self) -> None:
         """Begin to read. Raises SchedulerNotStarted if there is no handler, ServerUnreachable if there is no server."""
@@ -90,10 +93,11 @@ class Worker:
         self.cycle.watch_lanes(lanes)
         self._cycle_task = asyncio.create_task(self.cycle.run(), name="memsched-cycle")
         notifications = Notifications(self._server, self._keys, self.cycle.notified, self.cycle.look_everywhere)
-        days = self._settings.dead_letter_days
-        janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labels, days)
+        labelled, days = self._orchestrator.handlers, self._settings.dead_letter_days
+        janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labelled, days)
         self._also(notifications.run())
         self._also(janitor.run())
+        self._janitor, self._loop = janitor, asyncio.get_running_loop()
         if self._server.clustered:
             outbox = Outbox(self._server, Producer(self._server, self._keys, self._settings), lambda: self.cycle.lanes)
             self.cycle.on_follow_ups = outbox.filled
@@ -130,6 +134,23 @@ class Worker:
         self.cycle.dispatcher.close()
         self._liveness.end()
         log.info("worker stopped", action="worker.stopped", worker_id=self.worker_id, **self.cycle.tally.as_numbers())
+
+    async def stop_with_loop(self) -> None:
+        """Its tasks were cancelled because the event loop ends: hand everything back, as at the end of a grace time."""
+        if self._cycle_task is not None:
+            await cancel_and_wait([self._cycle_task])
+            self._cycle_task = asyncio.create_task(self.cycle.run(), name="memsched-cycle")  # to report
+            await self.stop(0.0)
+
+    def handlers_changed(self, labels: Iterable[str]) -> None:
+        """Handlers of these labels were registered since the start. May be called in any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._take_handlers, frozenset(labels))
+
+    def _take_handlers(self, labels: frozenset[str]) -> None:
+        self.cycle.dispatcher.rules_changed(labels)
+        if self._janitor is not None:
+            self._janitor.call()
 
     def hurry(self) -> None:
         """Cut the grace time short: cancel what runs, to be handed back."""

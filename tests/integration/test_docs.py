@@ -174,7 +174,18 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
     code = sources(f"memsched/{package}/**/*.py")
     imported = set(re.findall(r"^\s*(?:from|import) memsched\.(\w+)", code, re.MULTILINE))
 
-    floor = {"messages", "task_status", "settings", "errors", "logs", "lexicon", "backoff", "deadline", "version"}
+    floor = {
+        "messages",
+        "task_status",
+        "settings",
+        "errors",
+        "logs",
+        "lexicon",
+        "backoff",
+        "deadline",
+        "durations",
+        "version",
+    }
     assert imported - floor - {package} <= ALLOWED[package]
     if package == "handlers":
         assert set(re.findall(r"from (memsched\.worker\.\w+)", code)) == {

@@ -136,7 +136,7 @@ def test_help_shows_the_name_the_parameters_and_the_docstring() -> None:
     told = pydoc.render_doc(method, renderer=pydoc.plaintext)
 
     assert (method.__qualname__, method.__module__) == ("MemScheduler.submit_messages", "memsched.scheduler")
-    assert "submit_messages(self, messages: 'Messages', *, delay: 'float' = 0.0) -> 'list[SubmitResult]'" in told
+    assert "submit_messages(self, messages: 'Messages', *, delay: 'Seconds' = 0.0) -> 'list[SubmitResult]'" in told
     assert "Submit one message or several; when it returns, they are kept" in told
 
 

@@ -181,9 +181,13 @@ def test_a_timestamp_becomes_utc() -> None:
     assert sent.timestamp.isoformat() == "2026-05-01T10:00:00+00:00"
 
 
-def test_a_timestamp_without_a_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="timezone"):
-        message(timestamp=datetime(2026, 5, 1))  # noqa: DTZ001
+def test_a_timestamp_without_a_zone_is_local_time() -> None:
+    now = datetime.now()  # noqa: DTZ005
+
+    assert message(timestamp=now).timestamp == now.astimezone(UTC)
+    assert message(timestamp=now.isoformat()).timestamp.tzinfo is UTC
+    with pytest.raises(ValueError, match="UTC"):
+        message(timestamp=datetime.min)  # noqa: DTZ901
 
 
 def test_assignments_are_checked_too() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -82,7 +85,7 @@ def test_what_is_no_handler_is_refused_by_its_label(entry: object, said: str) ->
 
 
 def test_a_label_must_not_be_empty() -> None:
-    with pytest.raises(HandlerNotLoaded, match="empty"):
+    with pytest.raises(HandlerNotLoaded, match="1 to 128 characters"):
         orchestrator().register({"": handle})
 
 
@@ -104,14 +107,40 @@ async def test_a_handler_of_ones_own_takes_the_place_of_memorys() -> None:
     await scheduler.stop()
 
 
-async def test_handlers_are_registered_before_the_start() -> None:
-    scheduler = AsyncMemScheduler(redis_url="memory://late")
-    scheduler.register_handlers({"task": handle})
-    await scheduler.start()
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("priority", 5),
+        ("priority", "LEVEL_1"),
+        ("priority", True),
+        ("min_idle_ms", 0),
+        ("min_idle_ms", "5000"),
+        ("timeout_seconds", -1),
+        ("timeout_seconds", math.nan),
+        ("timeout_seconds", "60"),
+        ("concurrency", 0),
+        ("concurrency", 2.5),
+        ("batch_size", -1),
+        ("batch_size", True),
+    ],
+)
+def test_a_rule_that_cannot_be_kept_is_refused_by_its_name_and_nothing_is_registered(rule: str, value: Any) -> None:
+    rules = orchestrator()
 
-    with pytest.raises(SchedulerNotStarted, match="before start"):
-        scheduler.register_handlers({"late": handle})
-    await scheduler.stop()
+    with pytest.raises(HandlerNotLoaded, match=f"bad: .*{rule}="):
+        rules.register({"good": handle, "bad": Handler(handle, **{rule: value})})
+
+    assert rules.handlers == {}
+
+
+def test_rules_are_understood_in_the_forms_in_which_people_write_them() -> None:
+    rules = orchestrator()
+    written: dict[str, Any] = {"priority": 1, "timeout_seconds": timedelta(minutes=1), "concurrency": 2.0}
+    rules.register({"a": Handler(handle, **written)})
+    rules.register({"b": (handle, 3, 5_000)})  # type: ignore[dict-item]
+
+    assert (rules.priority("a"), rules.timeout_seconds("a"), rules.concurrency("a")) == (1, 60.0, 2)
+    assert (rules.priority("b"), rules.min_idle_ms("b")) == (TaskPriorityLevel.LEVEL_3, 5_000)
 
 
 APP = {"task": handle}
