@@ -154,6 +154,10 @@ class InvalidArgument(MemschedError, ValueError):
         super().__init__(f"{name}={given!r:.80}: {expected}.")
 
 
+class WorkerFailed(MemschedError):
+    """A worker ended by itself: a part of it failed. What it held is handed back; its supervisor starts another one."""
+
+
 class WaitTimeout(MemschedError):
     """Not everything was finished in time."""
 

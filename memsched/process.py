@@ -23,10 +23,18 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.errors import HandlerNotLoaded, MemschedError, SchedulerNotStarted, ServerTooOld, SettingsError
+from memsched.errors import (
+    HandlerNotLoaded,
+    MemschedError,
+    SchedulerNotStarted,
+    ServerTooOld,
+    SettingsError,
+    WorkerFailed,
+)
+from memsched.escaping import describe_error
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
-from memsched.logs import configure_logs, get_logger
+from memsched.logs import configure_logs, exception_field, get_logger
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
@@ -142,6 +150,7 @@ async def run_worker(
         register_memory_handlers(orchestrator, memory)
     try:
         worker = Worker(server, keys, settings, orchestrator, worker_id)
+        worker.on_failure = stop_asked.set
         await worker.start()
         tell_ready()
         # What is loaded now stays: the collector need not look at it again.
@@ -155,6 +164,8 @@ async def run_worker(
             worker.hurry()
         await stopping
         hurry.cancel()
+        if worker.failure is not None:
+            raise WorkerFailed(describe_error(worker.failure))
     finally:
         await memory.aclose()
         await server.aclose()
@@ -198,7 +209,7 @@ class _StartReport:
     def tell_why_not(self, reason: str) -> None:
         """It will not get better by another start."""
         if not self._tell(reason):
-            print(f"memsched: {reason}", file=sys.stderr)  # noqa: T201
+            _say(reason)
 
     def _tell(self, text: str) -> bool:
         """Whether there was a supervisor to be told."""
@@ -221,6 +232,7 @@ def main() -> None:
     if given.supervisor is not None:
         die_with(given.supervisor)
     report = _StartReport(given.report_to)
+    code = 0
     try:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)
@@ -228,15 +240,25 @@ def main() -> None:
         run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy, report.tell_ready))
     except _WILL_NOT_GET_BETTER as error:
         report.tell_why_not(str(error))
-        sys.exit(EXIT_WRONG_USE)
+        code = EXIT_WRONG_USE
     except MemschedError as error:
-        print(f"memsched: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_FAILED)
+        _say(str(error))
+        code = EXIT_FAILED
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- below, threads may keep the process
+        log.error("the worker process failed", action="worker.failed", worker_id=worker_id, **exception_field(error))
+        code = EXIT_FAILED
     if any(thread.name.startswith("memsched-handler") for thread in threading.enumerate()):
         # A sync handler that outlived the grace time cannot be stopped, and its message was handed back: it must not
         # keep the process, and must not go on beside the next owner.
-        sys.stderr.flush()
-        os._exit(0)
+        with suppress(Exception):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):  # stderr is closed, or a pipe that nobody reads any more
+        print(f"memsched: {text}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -130,8 +130,13 @@ class AsyncMemScheduler:
 
     @property
     def running(self) -> bool:
-        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs."""
-        return self._worker is not None and self._home is not None and _is_there(*self._home)
+        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs.
+
+        Not any more either when a part of the worker has failed (``action=worker.failed`` says what); ``start`` again
+        makes another one, and submitting goes on all the same.
+        """
+        there = self._home is not None and _is_there(*self._home)
+        return there and self._worker is not None and self._worker.running
 
     async def start(self) -> None:
         """Begin to run handlers in this process: those registered, and memsched's own for the other labels.
@@ -140,8 +145,13 @@ class AsyncMemScheduler:
         """
         self._settle()
         async with self._starting:
-            if self._worker is not None:
+            if self._worker is not None and self._worker.running:
                 return
+            if self._worker is not None:  # it failed
+                guard, self._guard = self._guard, None
+                if guard is not None:
+                    guard.cancel()
+                await self._worker.stop(0.0)
             server = await self.server()
             if self.settings.memory:
                 register_memory_handlers(self.orchestrator, self._memory)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from uuid import uuid4
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import SchedulerNotStarted
-from memsched.logs import get_logger
+from memsched.logs import exception_field, get_logger
 from memsched.queue.lanes import ensure_groups, known_lanes, register_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import Outcomes
@@ -31,6 +31,8 @@ from memsched.worker.reporter import Reporter
 from memsched.worker.shutdown import Shutdown
 
 log = get_logger(__name__)
+
+_END_AFTER_SECONDS = 0.05
 
 
 def new_worker_id() -> str:
@@ -68,6 +70,12 @@ class Worker:
         self._cycle_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._janitor: Janitor | None = None
+        self._stopping = False
+        self._ending: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None
+        """Why it ended by itself."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called when it has ended by itself, and has handed back what it held."""
 
     async def start(self) -> None:
         """Begin to read. Raises SchedulerNotStarted if there is no handler, ServerUnreachable if there is no server."""
@@ -91,7 +99,7 @@ class Worker:
         await self._registry.register(self.worker_id, about)
         self._liveness.begin()
         self.cycle.watch_lanes(lanes)
-        self._cycle_task = asyncio.create_task(self.cycle.run(), name="memsched-cycle")
+        self._cycle_task = self._watched(self.cycle.run())
         notifications = Notifications(self._server, self._keys, self.cycle.notified, self.cycle.look_everywhere)
         labelled, days = self._orchestrator.handlers, self._settings.dead_letter_days
         janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labelled, days)
@@ -113,12 +121,46 @@ class Worker:
         )
 
     def _also(self, duty: Coroutine[Any, Any, None]) -> None:
-        self._duties.append(asyncio.create_task(duty))
+        self._duties.append(self._watched(duty))
+
+    def _watched(self, duty: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A duty lasts as long as its worker. One that ends before, however it ends, ends the worker."""
+        task = asyncio.create_task(duty, name=f"memsched {getattr(duty, '__qualname__', 'duty')}")
+        task.add_done_callback(self._duty_ended)
+        return task
+
+    def _duty_ended(self, task: asyncio.Task[None]) -> None:
+        # Not at once: when an event loop ends, it cancels all tasks, and nothing new may start on it.
+        task.get_loop().call_later(_END_AFTER_SECONDS, self._end_after, task)
+
+    def _end_after(self, task: asyncio.Task[None]) -> None:
+        if self._stopping or self.failure is not None:
+            return
+        self.failure = (None if task.cancelled() else task.exception()) or RuntimeError(f"{task.get_name()} ended")
+        log.error(
+            "a duty of the worker ended unasked; the worker ends, and hands back what it holds",
+            action="worker.failed",
+            worker_id=self.worker_id,
+            duty=task.get_name(),
+            **exception_field(self.failure),
+        )
+        self._ending = asyncio.create_task(self.stop(0.0))
+        self._ending.add_done_callback(lambda _: self.on_failure())
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither stopped nor ended by a failure."""
+        return self._cycle_task is not None and self.failure is None
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Take nothing more, let running handlers end within the grace time, hand the rest back, and deregister."""
+        if self._ending is not None and self._ending is not asyncio.current_task():
+            await asyncio.wait([self._ending])
         if self._cycle_task is None:
             return
+        self._stopping = True
+        if self._cycle_task.done():
+            self._cycle_task = self._watched(self.cycle.run())  # what it knows is reported, if that can be done
         grace = self._settings.grace_seconds if grace_seconds is None else grace_seconds
         log.info(
             "worker stops",
@@ -138,8 +180,8 @@ class Worker:
     async def stop_with_loop(self) -> None:
         """Its tasks were cancelled because the event loop ends: hand everything back, as at the end of a grace time."""
         if self._cycle_task is not None:
+            self._stopping = True
             await cancel_and_wait([self._cycle_task])
-            self._cycle_task = asyncio.create_task(self.cycle.run(), name="memsched-cycle")  # to report
             await self.stop(0.0)
 
     def handlers_changed(self, labels: Iterable[str]) -> None:

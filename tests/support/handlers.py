@@ -4,8 +4,9 @@ Each run appends lines to a file (TEST_RECORD), outside of Redis and in one writ
 kill: ``begin``, ``end`` and others, with the item's id and the process's. Each call also submits one follow-up to a
 label that nobody handles, with an id of its own: however often a message ran, it may leave only one of those.
 
-What a message wants done stands in its ``info``: ``sleep`` (seconds), ``fail``, ``kill`` (its own process), ``gate``
-(wait until that file exists, or the same with ``.`` and the process id), ``then`` (what to try after the gate).
+What a message wants done stands in its ``info``: ``sleep`` (seconds), ``fail``, ``kill`` (its own process),
+``cancel_all`` (all tasks of its loop but its own), ``gate`` (wait until that file exists, or the same with ``.`` and
+the process id), ``then`` (what to try after the gate).
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ def _act(item: ScheduleMessageItem) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if wanted.get("fail"):
         raise ValueError("it was told to fail")
+    if wanted.get("cancel_all"):
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
 
 
 def _open(item: ScheduleMessageItem) -> bool:
