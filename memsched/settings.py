@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     max_backlog: int = Field(
         1_000_000, ge=1, description="Unfinished messages per lane; above that, submitting raises `QueueFull`."
     )
+    max_per_user: int = Field(
+        64,
+        ge=0,
+        le=100_000,
+        description="Messages of one user in a lane's stream at once; what they submit beyond is parked and moves in "
+        "as theirs are finished, so that nobody waits behind one user's 10,000. 0: no limit.",
+    )
     queue_full_retry_after_seconds: float = Field(
         1.0, gt=0, description="Seconds; what `QueueFull` advises (`retry_after`)."
     )

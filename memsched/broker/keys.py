@@ -38,13 +38,28 @@ class Lane:
     dead: str
     outbox: str
     users: str
+    parked: str
+    oldest: str
     task_prefix: str
 
     def __hash__(self) -> int:
         return hash(self.stream)
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What a script that puts messages into the stream, or takes them out, may change: its first keys."""
+        return (self.stream, self.delayed, self.dead, self.users, self.parked)
+
     def task(self, item_id: str) -> str:
         return self.task_prefix + escape(item_id)
+
+    def entries_of(self, user_id: str) -> str:
+        """set: the ids of a user's entries in the stream."""
+        return f"{self.users}:{escape(user_id)}"
+
+    def parked_of(self, user_id: str) -> str:
+        """list: what waits until the user has fewer messages in the stream."""
+        return f"{self.parked}:{escape(user_id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +148,7 @@ class Keys:
             dead=f"{tag}:dead",
             outbox=f"{tag}:outbox",
             users=f"{tag}:users",
+            parked=f"{tag}:parked",
+            oldest=f"{tag}:oldest",
             task_prefix=f"{tag}:task:",
         )

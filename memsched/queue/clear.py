@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, Keys, Lane
-from memsched.broker.scripting import as_int, as_text, script
+from memsched.broker.scripting import Command, as_texts, script
 from memsched.messages import id_of_entry
 from memsched.queue.lanes import known_lanes
 
 _CLEAR = script("clear")
-_PAGE = 500
+_MOST_AT_ONCE = 200
+_BYTES_AT_ONCE = 256 * 1024
 
 
 async def clear(server: Server, keys: Keys, label: str | None = None) -> int:
@@ -19,19 +22,16 @@ async def clear(server: Server, keys: Keys, label: str | None = None) -> int:
 
 
 async def _clear_lane(server: Server, lane: Lane) -> int:
-    dropped = 0
-    edge = "-"
-    while True:
-        page = await server.execute("XRANGE", lane.stream, edge, "+", "COUNT", _PAGE) or []
-        ids, tasks = [], []
-        for entry_id, fields in page:
-            ids.append(as_text(entry_id))
-            texts = [part.decode("utf-8", "replace") for part in fields]
-            named = dict(zip(texts[::2], texts[1::2], strict=False))
-            tasks.append(lane.task(named.get("item_id") or id_of_entry(lane.name, ids[-1])))
-        last = len(page) < _PAGE
-        keys = [lane.stream, lane.delayed, lane.users, lane.outbox, *tasks]
-        dropped += await server.call(_CLEAR.command(keys, [GROUP, "last" if last else "page", *ids], as_int))
-        if last:
-            return dropped
-        edge = f"({ids[-1]}"
+    def parse(reply: Any) -> tuple[int, bool, list[str]]:
+        return int(reply[0]), bool(reply[1]), as_texts(reply[2])
+
+    keys = [*lane.kept, lane.outbox, lane.task_prefix]
+    command = _CLEAR.command(keys, [GROUP, _MOST_AT_ONCE, _BYTES_AT_ONCE], parse)
+    dropped, more = 0, True
+    while more:
+        count, more, without_item_id = await server.call(command)
+        dropped += count
+        if without_item_id:  # their status is known by an id that is derived from the entry's
+            derived = [id_of_entry(lane.name, entry_id) for entry_id in without_item_id]
+            await server.run([Command(("DEL", lane.task(item_id)), int) for item_id in derived])
+    return dropped

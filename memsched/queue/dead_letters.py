@@ -10,7 +10,7 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
-from memsched.broker.scripting import Command, as_int, script
+from memsched.broker.scripting import Argument, Command, as_int, script
 from memsched.messages import id_of_entry
 from memsched.queue.lanes import known_lanes
 
@@ -157,8 +157,8 @@ class DeadLetters:
             yield letter
 
     def _redrive(self, lane: Lane, letters: Sequence[DeadLetter]) -> Command[int]:
-        keys = [lane.dead, lane.stream, lane.users]
-        args = []
+        keys = [*lane.kept]
+        args: list[Argument] = [self._server.settings.max_per_user]
         for letter in letters:
             keys.append(lane.task(letter.item_id))
             args += [letter.dead_id, letter.user_id if "submitted" in letter.fields else ""]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from memsched.broker.keys import Lane
+from memsched.broker.keys import GROUP, Lane
 from memsched.broker.scripting import Command, as_text, script
 from memsched.queue.delivery import COUNTERS, Delivery
 
 _PROMOTE = script("promote")
-MOST_AT_ONCE = 100
+_MOST_AT_ONCE = 100
+_BYTES_AT_ONCE = 256 * 1024
+"""What one call moves, at most: it holds up the server for everyone. (One message more, whatever its size.)"""
+_MEND_EVERY_MS = 5000
 
 
 def delayed_member(delivery: Delivery, attempts: dict[str, int], error: str) -> str:
@@ -23,14 +26,14 @@ def delayed_member(delivery: Delivery, attempts: dict[str, int], error: str) -> 
     return json.dumps([delivery.task_key, *(text for pair in fields.items() for text in pair)], ensure_ascii=False)
 
 
-def promote(lane: Lane) -> Command[tuple[int, float | None]]:
-    """Append what is due.
+def promote(lane: Lane, max_per_user: int) -> Command[float | None]:
+    """Move what is due to the stream, and what is parked where it has room.
 
-    Returns how many messages those were, and the seconds until the next one is due (None: there is none).
+    Returns the seconds until the next look is due (0.0: there is more to do at once; None: nothing waits).
     """
 
-    def parse(reply: Any) -> tuple[int, float | None]:
+    def parse(reply: Any) -> float | None:
         until = as_text(reply[1])
-        return int(reply[0]), float(until) / 1000 if until else None
+        return float(until) / 1000 if until else None
 
-    return _PROMOTE.command([lane.delayed, lane.stream, lane.dead], [MOST_AT_ONCE], parse)
+    return _PROMOTE.command(lane.kept, [GROUP, max_per_user, _MOST_AT_ONCE, _BYTES_AT_ONCE, _MEND_EVERY_MS], parse)

@@ -65,15 +65,16 @@ class GiveUp:
 class Outcomes:
     """The outcomes that one worker reports."""
 
-    def __init__(self, keys: Keys, worker_id: str, task_ttl_seconds: int) -> None:
+    def __init__(self, keys: Keys, worker_id: str, task_ttl_seconds: int, max_per_user: int) -> None:
         self._keys = keys
         self._worker_id = worker_id
         self._ttl = task_ttl_seconds
+        self._max_per_user = max_per_user
 
     def settle(self, lane: Lane, deliveries: Sequence[Delivery]) -> Command[list[str]]:
         """They are done: acknowledge and delete them."""
-        keys = [lane.stream, lane.users]
-        args: list[Argument] = [GROUP, self._worker_id, self._ttl]
+        keys = [*lane.kept]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._max_per_user]
         for delivery in deliveries:
             keys.append(delivery.task_key)
             args += (delivery.entry_id, delivery.counted_user)
@@ -89,8 +90,8 @@ class Outcomes:
         through_outbox: bool,
     ) -> Command[list[str]]:
         """Acknowledge those in ``done`` and submit ``follow_ups``; or neither, if any message of ``batch`` was lost."""
-        keys = [lane.stream, lane.users, *(delivery.task_key for delivery in done)]
-        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._keys.wake, len(batch)]
+        keys = [*lane.kept, *(delivery.task_key for delivery in done)]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._max_per_user, self._keys.wake, len(batch)]
         args += [delivery.entry_id for delivery in batch]
         args.append(len(done))
         for delivery in done:
@@ -101,7 +102,7 @@ class Outcomes:
                 args.append(json.dumps([follow_up.label, follow_up.delay_ms, fields], ensure_ascii=False))
             else:
                 target = self._keys.lane(follow_up.label, follow_up.user_id, follow_up.mem_cube_id)
-                keys += (target.stream, target.delayed, target.users, target.task(follow_up.item_id))
+                keys += (*target.kept, target.task(follow_up.item_id))
                 args += (follow_up.user_id, follow_up.delay_ms, target.name, len(fields), *fields)
         keys.append(lane.outbox if through_outbox else self._keys.lanes)
         args.append("outbox" if through_outbox else "direct")
@@ -109,19 +110,20 @@ class Outcomes:
 
     def retry(self, lane: Lane, retries: Sequence[Retry]) -> Command[list[str]]:
         """They leave the stream and come back when they are due."""
-        keys = [lane.stream, lane.delayed]
-        args: list[Argument] = [GROUP, self._worker_id, self._keys.wake, lane.name]
+        keys = [*lane.kept]
+        args: list[Argument] = [GROUP, self._worker_id, self._max_per_user, self._keys.wake, lane.name]
         for retry in retries:
             error = retry.error[:_ERROR_CHARACTERS]
-            keys.append(retry.delivery.task_key)
-            member = delayed_member(retry.delivery, retry.attempts, error)
-            args += (retry.delivery.entry_id, retry.delay_ms, member, error)
+            delivery = retry.delivery
+            keys.append(delivery.task_key)
+            member = delayed_member(delivery, retry.attempts, error)
+            args += (delivery.entry_id, delivery.counted_user, retry.delay_ms, member, error)
         return _RETRY.command(keys, args, as_texts)
 
     def dead_letter(self, lane: Lane, given_up: Sequence[GiveUp]) -> Command[list[str]]:
         """They are given up: they go to the dead letters, with what is known about them."""
-        keys = [lane.stream, lane.dead, lane.users]
-        args: list[Argument] = [GROUP, self._worker_id, self._ttl]
+        keys = [*lane.kept]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._max_per_user]
         for one in given_up:
             delivery = one.delivery
             keys.append(delivery.task_key)

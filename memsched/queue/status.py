@@ -2,10 +2,13 @@
 
 All numbers are of one instant (on a Cluster, each lane's are of one).
 
-backlog    all unfinished messages: in the stream, delayed, or on their way through a Cluster's outbox
+backlog    all unfinished messages: in the stream, parked, delayed, or on their way through a Cluster's outbox
 running    delivered to a worker that lives (handled now, or next in line inside it)
 remaining  backlog - running
 orphaned   delivered to a worker that died, and not yet claimed by another; part of remaining
+delayed    waiting for its time; part of remaining
+parked     beyond what one user may have in the stream at once; part of remaining
+ready      backlog without what is not due yet: what workers are needed for
 """
 
 from __future__ import annotations
@@ -35,12 +38,14 @@ class Counts:
     running: int = 0
     orphaned: int = 0
     delayed: int = 0
+    parked: int = 0
+    ready: int = 0
     dead: int = 0
     oldest_seconds: float | None = None
-    """Age of the oldest unfinished message; None if there is none."""
+    """For how long the oldest message has been in its stream; None if there is none."""
 
     def add(self, other: Counts) -> None:
-        for name in ("backlog", "remaining", "running", "orphaned", "delayed", "dead"):
+        for name in ("backlog", "remaining", "running", "orphaned", "delayed", "parked", "ready", "dead"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         ages = [age for age in (self.oldest_seconds, other.oldest_seconds) if age is not None]
         self.oldest_seconds = max(ages, default=None)
@@ -67,14 +72,28 @@ class Status:
         }
 
 
-def _lane_status(lane: Lane) -> Command[tuple[int, dict[str, int], int, int, float | None]]:
-    def parse(reply: Any) -> tuple[int, dict[str, int], int, int, float | None]:
-        unfinished, held, delayed, dead, outbox, age = reply
+@dataclass(frozen=True, slots=True)
+class _LaneStatus:
+    in_stream: int
+    owners: dict[str, int]
+    delayed: int
+    due: int
+    parked: int
+    dead: int
+    outbox: int
+    oldest_seconds: float | None
+
+
+def _lane_status(lane: Lane) -> Command[_LaneStatus]:
+    def parse(reply: Any) -> _LaneStatus:
+        in_stream, held, delayed, due, parked, dead, outbox, age = reply
         owners = {as_text(consumer): int(count) for consumer, count in held or ()}
         age_text = as_text(age)
-        return unfinished + outbox, owners, delayed, dead, float(age_text) / 1000 if age_text else None
+        seconds = float(age_text) / 1000 if age_text else None
+        return _LaneStatus(in_stream, owners, delayed, due, parked, dead, outbox, seconds)
 
-    return _STATUS.command([lane.stream, lane.delayed, lane.dead, lane.outbox], [GROUP], parse)
+    keys = [lane.stream, lane.delayed, lane.dead, lane.parked, lane.outbox, lane.oldest]
+    return _STATUS.command(keys, [GROUP], parse)
 
 
 async def read_status(server: Server, keys: Keys, settings: Settings, *, labels: Iterable[str] = ()) -> Status:
@@ -88,13 +107,22 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
     workers = registry.listed(listing)
     live = {worker.worker_id for worker in (*before, *workers) if worker.alive}
     status = Status(workers=await registry.with_abouts(workers))
-    for lane, (unfinished, owners, delayed, dead, oldest) in lanes.items():
+    for lane, found in lanes.items():
         # An entry that was deleted by hand stays in somebody's hands for a moment.
-        running = min(unfinished, sum(count for owner, count in owners.items() if owner in live))
-        dead_ones = sum(count for owner, count in owners.items() if owner not in live and owner != NOBODY)
-        orphaned = min(unfinished - running, dead_ones)
-        backlog = unfinished + delayed
-        counts = Counts(backlog, backlog - running, running, orphaned, delayed, dead, oldest)
+        running = min(found.in_stream, sum(count for owner, count in found.owners.items() if owner in live))
+        dead_ones = sum(count for owner, count in found.owners.items() if owner not in live and owner != NOBODY)
+        backlog = found.in_stream + found.outbox + found.parked + found.delayed
+        counts = Counts(
+            backlog=backlog,
+            remaining=backlog - running,
+            running=running,
+            orphaned=min(found.in_stream - running, dead_ones),
+            delayed=found.delayed,
+            parked=found.parked,
+            ready=backlog - found.delayed + found.due,
+            dead=found.dead,
+            oldest_seconds=found.oldest_seconds,
+        )
         status.labels.setdefault(lane.label, Counts()).add(counts)
         status.total.add(counts)
     return status
@@ -104,7 +132,7 @@ async def count_unfinished(server: Server, keys: Keys, user_id: str) -> int:
     """How many messages of one user are unfinished, in all lanes; those that a plain XADD brought are nobody's."""
 
     def ask(lane: Lane) -> Command[int]:
-        return _UNFINISHED.command([lane.stream, lane.delayed, lane.users, lane.outbox], [user_id], as_int)
+        return _UNFINISHED.command([*lane.kept, lane.outbox], [user_id], as_int)
 
     lanes, _ = await ask_every_lane(server, keys, ask)
     return sum(lanes.values())

@@ -85,8 +85,8 @@ class Producer:
         delay_ms: int,
         limit: int,
     ) -> Command[list[str]]:
-        keys = [lane.stream, lane.delayed, lane.users]
-        args: list[Argument] = [limit, self._keys.wake, lane.name]
+        keys = [*lane.kept]
+        args: list[Argument] = [limit, self._settings.max_per_user, self._keys.wake, lane.name]
         for _, message, fields in messages:
             keys.append(lane.task(message.item_id))
             args += (message.user_id, max(0, delay_ms), len(fields))

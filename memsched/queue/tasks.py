@@ -56,8 +56,8 @@ async def cancel_task(server: Server, keys: Keys, task: Task, ttl_seconds: int) 
     """
     lane = task.lane
     command: Command[str] = _CANCEL.command(
-        [lane.stream, lane.delayed, lane.users, lane.task(task.item_id)],
-        [GROUP, ttl_seconds, keys.wake, lane.name],
+        [*lane.kept, lane.task(task.item_id)],
+        [GROUP, ttl_seconds, server.settings.max_per_user, keys.wake, lane.name],
         as_text,
     )
     return await server.call(command) == CANCELLED

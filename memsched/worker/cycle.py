@@ -68,7 +68,9 @@ class Cycle:
         self.on_follow_ups: Callable[[Lane], None] = lambda lane: None
         self.dispatcher = Dispatcher(settings, orchestrator, self, self._begin, self.wake)
         self._heartbeat = Heartbeat(settings, orchestrator, leases, registry, self.dispatcher, self.tally, self._lost)
-        self._recovery = Recovery(orchestrator, leases, self.dispatcher, self._now, self._claimed)
+        self._recovery = Recovery(
+            orchestrator, leases, self.dispatcher, self._now, self._claimed, settings.max_per_user
+        )
         self._reader = Reader(server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake)
         self.lanes: list[Lane] = []
         self._woken = asyncio.Event()

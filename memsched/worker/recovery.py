@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from memsched.broker.keys import Lane
-from memsched.queue.delayed import MOST_AT_ONCE, promote
+from memsched.queue.delayed import promote
 from memsched.queue.delivery import Entry
 from memsched.queue.leases import Leases
 from memsched.worker.dispatcher import Dispatcher
@@ -46,9 +46,9 @@ class LaneSchedule:
         else:
             self.claim_at = now + claim_interval(min_idle_ms) * random.uniform(0.9, 1.1)
 
-    def promoted(self, now: float, count: int, until_next: float | None) -> None:
+    def promoted(self, now: float, until_next: float | None) -> None:
         later = _PROMOTE_EVERY_SECONDS * random.uniform(0.9, 1.1)
-        if count >= MOST_AT_ONCE or "due" in self.notified_since:
+        if until_next == 0.0 or "due" in self.notified_since:
             self.promote_at = now
         else:
             self.promote_at = now + max(_AT_MOST_EVERY_SECONDS, min(later, later if until_next is None else until_next))
@@ -78,12 +78,14 @@ class Recovery:
         dispatcher: Dispatcher,
         clock: Callable[[], float],
         on_claimed: Callable[[list[Entry]], None],
+        max_per_user: int,
     ) -> None:
         self._orchestrator = orchestrator
         self._leases = leases
         self._dispatcher = dispatcher
         self._clock = clock
         self._on_claimed = on_claimed
+        self._max_per_user = max_per_user
         self._schedules: dict[Lane, LaneSchedule] = {}
 
     def add(self, lane: Lane) -> None:
@@ -133,8 +135,8 @@ class Recovery:
         return Request(self._leases.claim(schedule.lane, min_idle_ms, asked, schedule.cursor), receive)
 
     def _promote(self, schedule: LaneSchedule) -> Request:
-        def receive(reply: tuple[int, float | None]) -> None:
-            schedule.promoted(self._clock(), *reply)
+        def receive(until_next: float | None) -> None:
+            schedule.promoted(self._clock(), until_next)
 
         schedule.notified_since.discard("due")
-        return Request(promote(schedule.lane), receive)
+        return Request(promote(schedule.lane, self._max_per_user), receive)

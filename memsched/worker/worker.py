@@ -63,7 +63,7 @@ class Worker:
         self._registry = WorkerRegistry(server, keys, settings.worker_ttl_seconds)
         self._leases = Leases(keys, self.worker_id)
         self._liveness = Liveness(liveness_dir(settings), self.worker_id)
-        outcomes = Outcomes(keys, self.worker_id, settings.task_ttl_seconds)
+        outcomes = Outcomes(keys, self.worker_id, settings.task_ttl_seconds, settings.max_per_user)
         reporter = Reporter(settings, keys, self._leases, outcomes, clustered=server.clustered)
         self.cycle = Cycle(server, keys, settings, orchestrator, self._leases, self._registry, reporter, self._liveness)
         self._duties: list[asyncio.Task[None]] = []

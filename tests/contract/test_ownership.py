@@ -35,7 +35,7 @@ class Actor:
         self.lane = keys.lane(LABEL, "", "")
         self.name = name
         self.leases = Leases(keys, name)
-        self.outcomes = Outcomes(keys, name, 60)
+        self.outcomes = Outcomes(keys, name, 60, 64)
 
     async def read(self, count: int = 100) -> list[Delivery]:
         reply = await self.server.execute(*self.leases.read([self.lane], count))
@@ -328,7 +328,7 @@ async def test_thousands_of_messages_can_be_renewed_and_handed_back_at_once(plac
         pytest.skip("no evidence from a server inside the process, and slow there")
     worker = place.actor("worker")
     for at in range(0, 9000, 3000):
-        await place.submit(*(message(str(number), cube="c") for number in range(at, at + 3000)))
+        await place.submit(*(message(str(number), user=f"user-{number}") for number in range(at, at + 3000)))
     held = await worker.read(9000)
 
     lost = await renew(worker, held)
@@ -346,7 +346,7 @@ async def test_a_call_may_lead_to_thousands_of_follow_ups(place: Place, through_
     worker = place.actor("worker")
     await place.submit(message())
     held = await worker.read()
-    follow_ups = [FollowUp.of(message(label=EFFECT)) for _ in range(9000)]
+    follow_ups = [FollowUp.of(message(label=EFFECT, user=f"user-{number}")) for number in range(9000)]
 
     command = worker.outcomes.conclude(place.lane, held, held, follow_ups, through_outbox=through_outbox)
     lost = await place.server.call(command)

@@ -195,3 +195,34 @@ async def test_waiting_includes_what_is_on_its_way_through_an_outbox(
         await scheduler.submit_messages(message("30", label=label))
         await scheduler.wait(user_id="alice", timeout=30)
         assert len(handled) == 31
+
+
+async def test_a_users_burst_is_parked_in_its_lanes_slot_and_moves_in(
+    cluster_url: str, schedulers_at: MakeScheduler
+) -> None:
+    scheduler = schedulers_at(cluster_url, prefix="fair", partitions=4, max_per_user=2)
+    sent = [message(str(number), cube=f"c{number % 6}", user=user) for user in ("a:{b}", "zoë") for number in range(40)]
+    await scheduler.submit_messages(sent)
+    before = await scheduler.read_status()
+    handled: list[str] = []
+
+    async def handle(batch: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+        handled.extend(item.user_id + item.content for item in batch)
+        if batch[0].content == "0":
+            ctx.submit([message(f"late {number}", user=batch[0].user_id) for number in range(5)])
+
+    scheduler.register_handlers({"task": handle})
+    await scheduler.start()
+    await scheduler.wait(user_id="zoë", timeout=30)
+    await scheduler.wait(timeout=30)
+
+    assert (before.total.backlog, before.total.parked) == (80, 80 - 2 * sum(_lanes_of(scheduler, sent)))
+    assert len(handled) == len(set(handled)) == 90
+
+
+def _lanes_of(scheduler: AsyncMemScheduler, sent: list[ScheduleMessageItem]) -> list[int]:
+    """How many lanes each user's messages are in."""
+    lanes: dict[str, set[str]] = {}
+    for item in sent:
+        lanes.setdefault(item.user_id, set()).add(scheduler.keys.lane("task", item.user_id, item.mem_cube_id).name)
+    return [len(names) for names in lanes.values()]

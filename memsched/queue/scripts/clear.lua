@@ -1,28 +1,64 @@
--- clear: drop unfinished messages for good. Workers that run one of them are told at their next renewal.
+-- clear: drop a part of the unfinished messages for good. Workers that run one of them are told at their next renewal.
+-- What is parked goes first, and the stream last: nothing may move in behind what was dropped.
 --
--- KEYS[1]  <prefix>:{<lane>}:stream
--- KEYS[2]  <prefix>:{<lane>}:delayed
--- KEYS[3]  <prefix>:{<lane>}:users
--- KEYS[4]  <prefix>:{<lane>}:outbox
--- KEYS[5+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- include: users
+-- KEYS[1..5] the lane: stream, delayed, dead, users, parked
+-- KEYS[6]  <prefix>:{<lane>}:outbox
+-- KEYS[7]  <prefix>:{<lane>}:task: (what the status keys of its messages begin with)
 -- ARGV[1]  consumer group
--- ARGV[2]  'last' to drop the delayed messages and the counters as well
--- ARGV[3+] entry ids
+-- ARGV[2]  most messages to drop
+-- ARGV[3]  bytes after which no further message is dropped
 --
--- Returns how many messages were dropped.
-local dropped = 0
-for at = 3, #ARGV do
-  redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[at])
-  dropped = dropped + redis.call('XDEL', KEYS[1], ARGV[at])
+-- Returns {how many were dropped, 1 if there may be more, ids of entries without an item id}: the status keys of the
+-- last follow from the ids, in a way that is not known here.
+local lane = lane_at(1, 0)
+local most, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+local dropped, bytes = 0, 0
+local nameless = {}
+local function enough() return dropped >= most or bytes >= most_bytes end
+
+local function drop_member(member)
+  local task, _, name = read_member(member)
+  if task then redis.call('DEL', task) end
+  dropped = dropped + 1
+  bytes = bytes + #member
+  return name
 end
-for number = 5, #KEYS do redis.call('DEL', KEYS[number]) end
-if ARGV[2] == 'last' then
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-    local read, fields = pcall(cjson.decode, member)
-    if read and type(fields) == 'table' and fields[1] then redis.call('DEL', fields[1]) end
-    dropped = dropped + 1
+
+while not enough() do
+  local name = redis.call('HRANDFIELD', lane.parked, 2) or {}
+  name = name[1] ~= '' and name[1] or name[2]
+  if not name then break end
+  while not enough() do
+    local member = redis.call('LPOP', lane.parked .. ':' .. name)
+    if not member then break end
+    drop_member(member)
   end
-  redis.call('DEL', KEYS[2], KEYS[4])
-  if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[3]) end
+  count_parked(lane, name)
 end
-return dropped
+while not enough() do
+  local member = redis.call('ZPOPMIN', lane.delayed)[1]
+  if not member then break end
+  local name = drop_member(member)
+  if name then count_delayed(lane, name, -1) end
+end
+while not enough() do
+  local entry = redis.call('XRANGE', lane.stream, '-', '+', 'COUNT', 1)[1]
+  if not entry then break end
+  local id, fields = entry[1], {}
+  for at = 1, #entry[2], 2 do
+    fields[entry[2][at]] = entry[2][at + 1]
+    bytes = bytes + #entry[2][at] + #entry[2][at + 1]
+  end
+  if fields.item_id and fields.item_id ~= '' then
+    redis.call('DEL', KEYS[7] .. escaped(fields.item_id))
+  else
+    nameless[#nameless + 1] = id
+  end
+  if fields.user_id then redis.call('SREM', lane.users .. ':' .. escaped(fields.user_id), id) end
+  redis.pcall('XACK', lane.stream, ARGV[1], id)
+  dropped = dropped + redis.call('XDEL', lane.stream, id)
+end
+if enough() then return {dropped, 1, nameless} end
+redis.call('UNLINK', lane.users, lane.parked, KEYS[6])
+return {dropped, 0, nameless}

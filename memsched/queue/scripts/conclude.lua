@@ -1,16 +1,16 @@
 -- conclude: acknowledge a handler's messages and submit its follow-ups, or neither.
 --
--- include: now owned uncount accept notify
--- KEYS[1]  <prefix>:{<lane>}:stream
--- KEYS[2]  <prefix>:{<lane>}:users
--- KEYS[3..] one task key per message that is done; then per follow-up: stream, delayed, users and task key of its lane;
+-- include: now owned users accept notify
+-- KEYS[1..5] the lane: stream, delayed, dead, users, parked
+-- KEYS[6..] one task key per message that is done; then per follow-up: the five keys of its lane, and its task key;
 --          last <prefix>:lanes, for a lane is known before it holds its first message, or nobody would see it.
 --          On Redis Cluster, where a script may touch one slot only: nothing per follow-up; last the outbox.
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that concludes
 -- ARGV[3]  seconds for which the status of a finished message is kept
--- ARGV[4]  <prefix>:wake
--- ARGV[5]  number of entry ids to check; then those ids: everything that the handler was given
+-- ARGV[4]  most messages of one user in the stream (0: no limit)
+-- ARGV[5]  <prefix>:wake
+-- ARGV[6]  number of entry ids to check; then those ids: everything that the handler was given
 -- then     number of messages done; then entry id and user id of each
 -- then     per follow-up: user id, delay in ms, lane name, number of field strings, the field strings.
 --          On Redis Cluster: one JSON text per follow-up, for the outbox.
@@ -18,9 +18,10 @@
 --
 -- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done. What may fail comes
 -- first, the acknowledgement last: a script that broke off is called again, and finds what it accepted by its item id.
-local checked = tonumber(ARGV[5])
-local ids = {unpack(ARGV, 6, 5 + checked)}
-local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
+local own = lane_at(1, ARGV[4])
+local checked = tonumber(ARGV[6])
+local ids = {unpack(ARGV, 7, 6 + checked)}
+local mine = owned(own.stream, ARGV[1], ARGV[2], ids)
 local lost = {}
 for _, id in ipairs(ids) do
   if not mine[id] then lost[#lost + 1] = id end
@@ -28,33 +29,34 @@ end
 if #lost > 0 then return lost end
 
 local now = now_ms()
-local count = tonumber(ARGV[6 + checked])
-local done_at = 7 + checked
+local count = tonumber(ARGV[7 + checked])
+local done_at = 8 + checked
 local at = done_at + 2 * count
-local key = 3 + count
+local key = 6 + count
 if ARGV[#ARGV] == 'outbox' then
   for number = at, #ARGV - 1 do redis.call('RPUSH', KEYS[#KEYS], ARGV[number]) end
 else
   -- A follow-up is never refused for a full lane: that would throw away the work that led to it.
   while at < #ARGV do
-    local user, delay, lane, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
+    local user, delay, name, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
     local fields = {unpack(ARGV, at + 4, at + 3 + size)}
-    redis.call('SADD', KEYS[#KEYS], lane)
-    local earliest = redis.call('ZRANGE', KEYS[key + 1], 0, 0)[1]
-    local outcome = accept(fields, KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], user, delay, now)
-    if outcome == 'delayed' then notify_due(KEYS[key + 1], earliest, ARGV[4], lane) end
+    local lane = lane_at(key, ARGV[4])
+    redis.call('SADD', KEYS[#KEYS], name)
+    local earliest = redis.call('ZRANGE', lane.delayed, 0, 0)[1]
+    local outcome = accept(lane, KEYS[key + 5], user, fields, delay, now)
+    if outcome == 'delayed' then notify_due(lane.delayed, earliest, ARGV[5], name) end
     at = at + 4 + size
-    key = key + 4
+    key = key + 6
   end
 end
 
 for number = 1, count do
-  local id, user, task = ARGV[done_at + 2 * number - 2], ARGV[done_at + 2 * number - 1], KEYS[2 + number]
+  local id, user, task = ARGV[done_at + 2 * number - 2], ARGV[done_at + 2 * number - 1], KEYS[5 + number]
   redis.call('HSET', task, 'state', 'completed', 'finished', now)
   redis.call('HDEL', task, 'checkpoint')
   redis.call('EXPIRE', task, ARGV[3])
-  redis.call('XDEL', KEYS[1], id)
-  redis.call('XACK', KEYS[1], ARGV[1], id)
-  uncount(KEYS[2], user)
+  redis.call('XDEL', own.stream, id)
+  redis.call('XACK', own.stream, ARGV[1], id)
+  uncount(own, user, id, now)
 end
 return lost

@@ -2,27 +2,27 @@
 -- or a timestamp that the producer did not send is added, for the entry's own id, which stood for them, ends here.
 -- Of an entry with more fields than one call of Lua can pass on, all of them become one field `raw`, a JSON list.
 --
--- include: now owned uncount
--- KEYS[1]  <prefix>:{<lane>}:stream
--- KEYS[2]  <prefix>:{<lane>}:dead
--- KEYS[3]  <prefix>:{<lane>}:users
--- KEYS[4+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- include: now owned users
+-- KEYS[1..5] the lane: stream, delayed, dead, users, parked
+-- KEYS[6+] <prefix>:{<lane>}:task:<item_id>, one per message
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that gives them up
 -- ARGV[3]  seconds for which the status of a finished message is kept
--- ARGV[4+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON,
+-- ARGV[4]  most messages of one user in the stream (0: no limit)
+-- ARGV[5+] per message: entry id, user id ('' if it was never counted), reason, error text, attempts as JSON,
 --          item id, timestamp ('' if it has none)
 --
 -- Returns the ids that no longer belong to the consumer; nothing was done to those. The acknowledgement comes last.
+local lane = lane_at(1, ARGV[4])
 local ids = {}
-for at = 4, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
-local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
+for at = 5, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
+local mine = owned(lane.stream, ARGV[1], ARGV[2], ids)
 local now = now_ms()
 local lost = {}
 for number, id in ipairs(ids) do
   if mine[id] then
-    local at = 7 * number - 3
-    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+    local at = 7 * number - 2
+    local entry = redis.call('XRANGE', lane.stream, id, id)[1]
     local fields = entry and entry[2] or {}
     if #fields > 4000 then fields = {'raw', cjson.encode(fields)} end
     local first = string.match(id, '^%d+')
@@ -41,18 +41,18 @@ for number, id in ipairs(ids) do
       'dead_reason', ARGV[at + 2], 'dead_error', ARGV[at + 3], 'dead_attempts', ARGV[at + 4],
       'dead_first', first, 'dead_last', now, 'dead_worker', ARGV[2],
     }) do fields[#fields + 1] = text end
-        local task = KEYS[3 + number]
+    local task = KEYS[5 + number]
     -- Called again after a failure in between, it finds that this entry is a dead letter already.
     local known = redis.call('HMGET', task, 'state', 'entry')
     if not (known[1] == 'failed' and known[2] == id) then
-      local dead = redis.call('XADD', KEYS[2], '*', unpack(fields))
+      local dead = redis.call('XADD', lane.dead, '*', unpack(fields))
       redis.call('HSET', task, 'state', 'failed', 'entry', id, 'finished', now, 'error', ARGV[at + 3],
         'reason', ARGV[at + 2], 'dead', dead)
     end
     redis.call('EXPIRE', task, ARGV[3])
-    redis.call('XDEL', KEYS[1], id)
-    redis.call('XACK', KEYS[1], ARGV[1], id)
-    uncount(KEYS[3], ARGV[at + 1])
+    redis.call('XDEL', lane.stream, id)
+    redis.call('XACK', lane.stream, ARGV[1], id)
+    uncount(lane, ARGV[at + 1], id, now)
   else
     lost[#lost + 1] = id
   end

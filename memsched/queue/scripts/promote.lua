@@ -1,33 +1,89 @@
--- promote: append the delayed messages that are due to their stream.
+-- promote: append the delayed messages that are due to their stream, or park them; and mend what is parked where
+-- somebody changed a lane by hand. A bounded part at a time, in messages and in bytes.
 --
--- include: now
--- KEYS[1]  <prefix>:{<lane>}:delayed
--- KEYS[2]  <prefix>:{<lane>}:stream
--- KEYS[3]  <prefix>:{<lane>}:dead
--- ARGV[1]  most messages to promote
+-- include: now users
+-- KEYS[1..5] the lane: stream, delayed, dead, users, parked
+-- ARGV[1]  consumer group
+-- ARGV[2]  most messages of one user in the stream (0: no limit)
+-- ARGV[3]  most messages to move
+-- ARGV[4]  bytes after which no further message is moved
+-- ARGV[5]  ms after which to look again while messages are parked
 --
--- A member is JSON: the message's task key, then its fields. One that is not goes to the dead letters as it is, and so
--- does one with more fields than one call of Lua can pass on.
--- Returns {how many were promoted, ms until the next one is due ('' if there is none)}.
+-- A member of the delayed set that is no JSON list of a task key and fields goes to the dead letters as it is.
+-- Returns {how many were moved, ms until the next look is due: 0 if there is more to do now, '' if nothing waits}.
 local now = now_ms()
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
-for _, member in ipairs(due) do
-  local read, fields = pcall(cjson.decode, member)
-  local id
-  if read and type(fields) == 'table' and #fields > 2 and #fields <= 4001 and #fields % 2 == 1 then
-    local task = table.remove(fields, 1)
-    id = redis.pcall('XADD', KEYS[2], '*', unpack(fields))
-    if type(id) == 'string' then
-      redis.call('HSET', task, 'entry', id)
-      redis.call('HDEL', task, 'due')
+local lane = lane_at(1, ARGV[2])
+local most, most_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
+local moved = 0
+local function enough() return moved >= most or lane.bytes >= most_bytes end
+
+local function promote(member)
+  local task, fields, name = read_member(member)
+  if not task then
+    bury_malformed(lane, member, now)
+  elseif name and must_park(lane, name) then
+    park(lane, name, member)
+    redis.call('HDEL', task, 'due')
+  else
+    local id = append(lane, name, fields)
+    if type(id) ~= 'string' then error(id.err) end
+    redis.call('HSET', task, 'entry', id)
+    redis.call('HDEL', task, 'due')
+  end
+  if name then count_delayed(lane, name, -1) end
+  redis.call('ZREM', lane.delayed, member)
+end
+
+-- Forgets entries of a user that are no longer in the stream, until a random one of theirs is; each makes room.
+local function forget_deleted(name)
+  local set = lane.users .. ':' .. name
+  while not enough() do
+    local id = redis.call('SRANDMEMBER', set)
+    if not id then return end
+    local pending = redis.pcall('XPENDING', lane.stream, ARGV[1], id, id, 1)
+    if not pending.err and #pending > 0 then return end -- its owner settles it, and no entry has to be read
+    local entry = redis.call('XRANGE', lane.stream, id, id)[1]
+    if entry then
+      for _, text in ipairs(entry[2]) do lane.bytes = lane.bytes + #text end
+      return
+    end
+    redis.call('SREM', set, id)
+    if move_in(lane, name, now) then moved = moved + 1 end
+  end
+end
+
+local function mend_parked()
+  for _, name in ipairs(redis.call('HRANDFIELD', lane.parked, 10)) do
+    if name ~= '' then
+      count_parked(lane, name)
+      while not enough() and move_in(lane, name, now) do moved = moved + 1 end
+      if redis.call('EXISTS', lane.parked .. ':' .. name) == 1 then forget_deleted(name) end
     end
   end
-  if type(id) ~= 'string' then
-    redis.call('XADD', KEYS[3], '*', 'raw', member, 'dead_reason', 'malformed', 'dead_error',
-      'a delayed message that is not a JSON list of fields', 'dead_attempts', '{}', 'dead_first', now,
-      'dead_last', now, 'dead_worker', '')
+  if redis.call('HLEN', lane.parked) <= 100 then
+    local all, counts = 0, redis.call('HGETALL', lane.parked)
+    for at = 1, #counts, 2 do
+      if counts[at] ~= '' then all = all + tonumber(counts[at + 1]) end
+    end
+    if all ~= all_parked(lane) then redis.call('HSET', lane.parked, '', all) end
+    if all == 0 then redis.call('DEL', lane.parked) end
   end
-  redis.call('ZREM', KEYS[1], member)
 end
-local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return {#due, first[2] and string.format('%.0f', math.max(0, tonumber(first[2]) - tonumber(now))) or ''}
+
+local due
+repeat
+  due = redis.call('ZRANGEBYSCORE', lane.delayed, '-inf', now, 'LIMIT', 0, 1)[1]
+  if due and not enough() then
+    lane.bytes = lane.bytes + #due
+    promote(due)
+    moved = moved + 1
+  end
+until not due or enough()
+if redis.call('EXISTS', lane.parked) == 1 then mend_parked() end
+
+if enough() then return {moved, '0'} end
+local wait = {}
+local first = redis.call('ZRANGE', lane.delayed, 0, 0, 'WITHSCORES')[2]
+if first then wait[1] = math.max(0, tonumber(first) - tonumber(now)) end
+if redis.call('EXISTS', lane.parked) == 1 then wait[#wait + 1] = tonumber(ARGV[5]) end
+return {moved, #wait > 0 and string.format('%.0f', math.min(unpack(wait))) or ''}

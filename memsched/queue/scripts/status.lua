@@ -1,26 +1,45 @@
--- status: the state of one lane at one instant, at a cost that does not depend on how much it holds.
+-- status: the state of one lane at one instant, at a cost that does not depend on how much it holds, or how large.
 --
 -- include: now
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:delayed
 -- KEYS[3]  <prefix>:{<lane>}:dead
--- KEYS[4]  <prefix>:{<lane>}:outbox
+-- KEYS[4]  <prefix>:{<lane>}:parked
+-- KEYS[5]  <prefix>:{<lane>}:outbox
+-- KEYS[6]  <prefix>:{<lane>}:oldest
 -- ARGV[1]  consumer group
 --
--- Returns {unfinished in the stream, {{consumer, how many it holds}, ...}, delayed, dead, in the outbox,
--- age of the oldest entry in ms ('' if there is none)}.
+-- Returns {unfinished in the stream, {{consumer, how many it holds}, ...}, delayed, of these due, parked, dead, in the
+-- outbox, age of the oldest entry in ms ('' if there is none)}.
+local now = now_ms()
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1])
-local held = not pending.err and pending[4] or {}
-local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if pending.err then pending = {0} end
+local length = redis.call('XLEN', KEYS[1])
 local age = ''
-if oldest then
-  local since = string.match(oldest[1], '^%d+')
-  for name = 1, #oldest[2], 2 do
-    if oldest[2][name] == 'submitted' then since = oldest[2][name + 1] end
+if length > 0 then
+  -- The oldest entry is the oldest pending one, if there is any. Else it is read once, for that copies all of it, and
+  -- remembered for as long as nothing more is delivered.
+  local oldest = pending[2]
+  if not oldest then
+    local delivered = 'never'
+    local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+    for _, group in ipairs(groups) do
+      local about = {}
+      for at = 1, #group, 2 do about[group[at]] = group[at + 1] end
+      if about.name == ARGV[1] then delivered = about['last-delivered-id'] end
+    end
+    local known, remembered = string.match(redis.call('GET', KEYS[6]) or '', '^(%S+) (%S+)$')
+    oldest = known == delivered and remembered
+    if not oldest then
+      oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
+      redis.call('SET', KEYS[6], delivered .. ' ' .. oldest, 'EX', 3600)
+    end
   end
-  age = string.format('%.0f', math.max(0, tonumber(now_ms()) - (tonumber(since) or 0)))
+  age = string.format('%.0f', math.max(0, tonumber(now) - tonumber(string.match(oldest, '^%d+'))))
+elseif redis.call('EXISTS', KEYS[6]) == 1 then
+  redis.call('DEL', KEYS[6])
 end
 return {
-  redis.call('XLEN', KEYS[1]), held, redis.call('ZCARD', KEYS[2]), redis.call('XLEN', KEYS[3]),
-  redis.call('LLEN', KEYS[4]), age,
+  length, pending[4] or {}, redis.call('ZCARD', KEYS[2]), redis.call('ZCOUNT', KEYS[2], '-inf', now),
+  tonumber(redis.call('HGET', KEYS[4], '') or '0'), redis.call('XLEN', KEYS[3]), redis.call('LLEN', KEYS[5]), age,
 }

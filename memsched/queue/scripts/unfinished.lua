@@ -1,16 +1,15 @@
 -- unfinished: how many messages of one user are not finished in a lane.
 --
--- KEYS[1]  <prefix>:{<lane>}:stream
--- KEYS[2]  <prefix>:{<lane>}:delayed
--- KEYS[3]  <prefix>:{<lane>}:users
--- KEYS[4]  <prefix>:{<lane>}:outbox
+-- include: users
+-- KEYS[1..5] the lane: stream, delayed, dead, users, parked
+-- KEYS[6]  <prefix>:{<lane>}:outbox
 -- ARGV[1]  user id
 --
--- Follow-ups in the outbox count as everybody's. A lane that holds nothing has no unfinished message, whatever the
--- counters say (somebody may have deleted the stream by hand): they are dropped then.
-local outbox = redis.call('LLEN', KEYS[4])
-if redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2]) + outbox == 0 then
-  redis.call('DEL', KEYS[3])
-  return 0
-end
-return outbox + tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0')
+-- Follow-ups in the outbox count as everybody's. Where somebody deleted the stream or the delayed set by hand, nothing
+-- in it is unfinished, whatever the counters say: they are dropped then.
+local lane = lane_at(1, 0)
+local name = escaped(ARGV[1])
+if redis.call('XLEN', lane.stream) == 0 then redis.call('UNLINK', lane.users .. ':' .. name) end
+if redis.call('ZCARD', lane.delayed) == 0 then redis.call('UNLINK', lane.users) end
+return redis.call('LLEN', KEYS[6]) + redis.call('SCARD', lane.users .. ':' .. name)
+  + tonumber(redis.call('HGET', lane.users, name) or '0') + redis.call('LLEN', lane.parked .. ':' .. name)

@@ -57,7 +57,7 @@ def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgott
     lane.notified("claimable")
     lane.notified("due")
     lane.claimed(100.0, "-", taken=0, asked=5, min_idle_ms=60_000)
-    lane.promoted(100.0, 0, None)
+    lane.promoted(100.0, None)
 
     assert lane.claim_at <= 100.0
     assert lane.promote_at <= 100.0
@@ -66,11 +66,11 @@ def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgott
 def test_promotion_waits_for_the_next_due_time_but_not_for_ever() -> None:
     lane = schedule()
 
-    lane.promoted(100.0, 3, 2.5)
+    lane.promoted(100.0, 2.5)
     soon = lane.promote_at
-    lane.promoted(100.0, 3, 10_000.0)
+    lane.promoted(100.0, 10_000.0)
     later = lane.promote_at
-    lane.promoted(100.0, 0, None)
+    lane.promoted(100.0, None)
 
     assert soon == 102.5
     assert 127.0 <= later <= 133.0
@@ -80,6 +80,6 @@ def test_promotion_waits_for_the_next_due_time_but_not_for_ever() -> None:
 def test_promotion_of_a_full_page_goes_on_at_once() -> None:
     lane = schedule()
 
-    lane.promoted(100.0, 100, 0.0)
+    lane.promoted(100.0, 0.0)
 
     assert lane.promote_at == 100.0
