@@ -57,9 +57,10 @@ TARGETS: dict[str, Target] = {}
 _FILL_STREAM = """
 for number = 1, 1000 do
   local name = ARGV[1] .. '-' .. number
-  redis.call('XADD', KEYS[1], '*', 'v', '1', 'item_id', name, 'user_id', 'user-' .. number, 'mem_cube_id', 'home',
-    'content', string.rep('x', 200), 'timestamp', '2026-01-01T00:00:00+00:00', 'submitted', '1790000000000')
-  redis.call('HINCRBY', KEYS[2], 'user-' .. number, 1)
+  local id = redis.call('XADD', KEYS[1], '*', 'v', '1', 'item_id', name, 'user_id', 'user-' .. number,
+    'mem_cube_id', 'home', 'content', string.rep('x', 200), 'timestamp', '2026-01-01T00:00:00+00:00',
+    'submitted', '1790000000000')
+  redis.call('SADD', KEYS[2] .. ':user-' .. number, id)
 end
 """
 _FILL_DELAYED = """
@@ -119,13 +120,13 @@ class ScriptsBenchmark:
             await self._measure("100 delayed", self.producer.submit(_messages(100), delay_ms=60_000))
         await self._measure("one of 8 MB", self.producer.submit(_messages(1, BIG)))
         for _ in range(5):
-            await self._measure("100 due", self.server.call(promote(self.lane)))
+            await self._measure("100 due", self.server.call(promote(self.lane, self.settings.max_per_user)))
         await self._measure("nothing due", self._promoted_everything())
         await self.producer.submit(_messages(10, BIG), delay_ms=1)
         await self._measure("10 of 8 MB due", self._promoted_everything())
 
     async def _promoted_everything(self) -> None:
-        while (await self.server.call(promote(self.lane)))[0]:
+        while (await self.server.call(promote(self.lane, self.settings.max_per_user))) == 0.0:
             pass
 
     async def _leases(self) -> None:
@@ -157,7 +158,7 @@ class ScriptsBenchmark:
 
     async def _outcomes(self) -> None:
         held = await self._fill()
-        outcomes = Outcomes(self.keys, "w0", 60)
+        outcomes = Outcomes(self.keys, "w0", 60, self.settings.max_per_user)
         for part in (held[:1], held[1:11], held[11:111]):
             await self._measure(f"{len(part)} of 1,000 held", self.server.call(outcomes.settle(self.lane, part)))
         retries = [Retry(delivery, 1000, {"errors": 1}, "again") for delivery in held[111:211]]
@@ -167,7 +168,7 @@ class ScriptsBenchmark:
         for number, count in enumerate((1, 100, FOLLOW_UPS)):
             await self._measure(f"{count:,} follow-ups", self._conclude(outcomes, held[400 + number], count))
         (big,) = await self._read("big-one", _messages(1, BIG))
-        outcomes = Outcomes(self.keys, "big-one", 60)
+        outcomes = Outcomes(self.keys, "big-one", 60, self.settings.max_per_user)
         await self._measure("one of 8 MB", self.server.call(outcomes.retry(self.lane, [Retry(big, 1, {}, "again")])))
         (big,) = await self._read("big-one", _messages(1, BIG))
         give_up = GiveUp(big, "errors", "no", {})
@@ -179,7 +180,7 @@ class ScriptsBenchmark:
 
     async def _dead_letters(self) -> None:
         held = await self._fill()
-        outcomes = Outcomes(self.keys, "w0", 60)
+        outcomes = Outcomes(self.keys, "w0", 60, self.settings.max_per_user)
         given_up = [GiveUp(delivery, "errors", "no", {}) for delivery in held]
         for at in range(0, HELD, 100):
             await self.server.call(outcomes.dead_letter(self.lane, given_up[at : at + 100]))

@@ -88,7 +88,7 @@ async def test_each_that_is_finished_moves_the_next_one_in_and_all_run_in_order(
         most = max(most, await lane.in_stream())
         done.extend(contents(batch))
 
-    await started(make_scheduler, Handler(handle, batch_size=2), max_per_user=3)
+    await started(make_scheduler, Handler(handle, batch_size=2, ordered=True), max_per_user=3)
     await producer.wait(user_id="alice", timeout=30)
 
     assert done == [str(number) for number in range(50)]
@@ -256,7 +256,7 @@ async def test_a_cancelled_message_that_is_parked_never_runs(make_scheduler: Mak
     async def handle(batch: Messages) -> None:
         done.extend(contents(batch))
 
-    await started(make_scheduler, handle, max_per_user=1)
+    await started(make_scheduler, Handler(handle, ordered=True), max_per_user=1)
     await scheduler.wait(user_id="alice", timeout=30)
 
     assert cancelled == [True, True]
@@ -351,7 +351,7 @@ async def test_no_accident_leaves_parked_messages_for_ever(
     async def handle(batch: Messages) -> None:
         done.extend(content for content in contents(batch) if content != "foreign")
 
-    await started(make_scheduler, handle, max_per_user=3)
+    await started(make_scheduler, Handler(handle, ordered=True), max_per_user=3)
     await producer.wait(timeout=30)
     await producer.wait(user_id="alice", timeout=5)
 
