@@ -54,18 +54,37 @@ class QueueFull(MemschedError):
 class ServerUnreachable(MemschedError):
     """The Redis server does not answer."""
 
+    advice = "Check MEMSCHED_REDIS_URL, and that the server is running and reachable from here."
+
     def __init__(self, url: str, reason: str) -> None:
         self.url = url
-        super().__init__(
-            f"{url}: {reason}. Check MEMSCHED_REDIS_URL, and that the server is running and reachable from here."
-        )
+        super().__init__(f"{url}: {reason}. {self.advice}")
+
+
+class ServerUnusable(ServerUnreachable):
+    """The Redis server cannot be used as MEMSCHED_REDIS_URL says."""
+
+    advice = ""
 
 
 class UnreachableError(Exception):
     """A call found no Redis server; what it would have done may or may not have happened.
 
     Never seen by a user: whoever calls retries what is idempotent, and raises ServerUnreachable in the end.
+
+    Args:
+        answers: somebody does answer there, and says what is wrong.
+        hopeless: the address or the login has to be changed.
     """
+
+    def __init__(self, reason: str, *, answers: bool = False, hopeless: bool = False) -> None:
+        self.answers = answers
+        self.hopeless = hopeless
+        super().__init__(reason)
+
+    def given_up(self, url: str) -> ServerUnreachable:
+        """What is told to the user in the end."""
+        return (ServerUnusable if self.answers else ServerUnreachable)(url, str(self))
 
 
 class ServerRefused(MemschedError):

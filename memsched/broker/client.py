@@ -14,11 +14,13 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import PubSub
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from memsched.backoff import backoff
-from memsched.broker.addresses import Client, EmbeddedAddress, client_at, client_of_node, raw
+from memsched.broker.addresses import Address, EmbeddedAddress, Form
+from memsched.broker.connections import Client, client_at, client_of_node, close, raw
+from memsched.broker.failures import Failure, failure_of, tls_mismatch
 from memsched.broker.pool import ConnectionPool
 from memsched.broker.scripting import Command
 from memsched.deadline import Deadline
@@ -26,7 +28,7 @@ from memsched.errors import (
     SchedulerStopped,
     ServerRefused,
     ServerTooOld,
-    ServerUnreachable,
+    ServerUnusable,
     SettingsError,
     UnreachableError,
 )
@@ -36,13 +38,15 @@ from memsched.settings import Settings, masked
 T = TypeVar("T")
 log = get_logger(__name__)
 
-_SOCKET_TIMEOUT_SECONDS = 10.0
+_SOCKET_TIMEOUT_SECONDS = 5.0
 """A call that got no answer for so long is given up and tried again on a new connection."""
 _RECONNECT_BASE_SECONDS = 0.05
 _RECONNECT_CAP_SECONDS = 2.0
 
 NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
 """What redis-py raises when a server cannot be talked to."""
+_CANNOT_TALK = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""What comes up from a connection: also that the server, or what is there instead, refuses it."""
 
 
 class Server:
@@ -77,16 +81,34 @@ class Server:
     async def _open(self) -> None:
         url = self.url if self._embedded is None else await self._embedded.ensure()
         try:
+            address = Address.parse(url)
             block = self.settings.block_ms / 1000
-            self._client = client_at(url, _SOCKET_TIMEOUT_SECONDS)
+            timeout = address.options.get("socket_timeout", _SOCKET_TIMEOUT_SECONDS)
+            if timeout < block:
+                raise ValueError(
+                    f"socket_timeout={timeout:g} is shorter than a read waits at the server, "
+                    f"MEMSCHED_BLOCK_MS={self.settings.block_ms}"
+                )
+            self._client = client_at(address, timeout)
             # A blocked read answers within block_ms; a shorter time-out would strand what it was given.
-            self._reader = client_at(url, block + _SOCKET_TIMEOUT_SECONDS)
+            self._reader = client_at(address, block + timeout)
         except (ValueError, OSError) as error:
-            raise SettingsError([f"MEMSCHED_REDIS_URL: {error}."]) from error
-        if self.blocking and not self.clustered:
-            self._pool = ConnectionPool(cast(Redis, self._client).connection_pool)
+            raise SettingsError([f"MEMSCHED_REDIS_URL: {error}."]) from None
+        if address.form not in (Form.MEMORY, Form.CLUSTER):
+            limits = {name: address.options.get(name) for name in ("max_connections", "health_check_interval")}
+            self._pool = ConnectionPool(cast(Redis, self._client).connection_pool, **limits)
             self._reading_pool = ConnectionPool(cast(Redis, self._reader).connection_pool)
-        await self.persistently(lambda: self.execute("PING"))
+        await self.persistently(lambda: self._first_answer(address))
+
+    async def _first_answer(self, address: Address) -> None:
+        try:
+            await self.execute("PING")
+        except UnreachableError as error:
+            if not error.answers and (failure := await tls_mismatch(address)):
+                error = _unreachable(failure)
+            if error.hopeless:
+                raise error.given_up(masked(self.url)) from None
+            raise
 
     async def _check_version(self) -> None:
         if not self.blocking:
@@ -100,6 +122,9 @@ class Server:
         version = info.get("redis_version", "")
         if "valkey_version" not in info and version and int(version.split(".")[0]) < 7:
             raise ServerTooOld(version)
+        mode = info.get("redis_mode", info.get("server_mode", ""))
+        if mode in ("cluster", "sentinel") and not self.clustered:
+            raise ServerUnusable(masked(self.url), f"it is in {mode} mode: use redis+{mode}://")
 
     async def aclose(self) -> None:
         for pool in (self._pool, self._reading_pool):
@@ -108,7 +133,7 @@ class Server:
         self._pool = self._reading_pool = None
         for client in (self._client, self._reader):
             if client is not None:
-                await cast(Client, client).aclose()
+                await close(client)
         self._client = self._reader = None
         if self._embedded is not None:
             await self._embedded.release()
@@ -174,8 +199,8 @@ class Server:
             for call in calls:
                 pipeline.execute_command(*call)
             return list(await pipeline.execute(raise_on_error=False))
-        except NO_ANSWER as error:
-            raise UnreachableError(_reason(error)) from error
+        except _CANNOT_TALK as error:
+            raise _unreachable(failure_of(error)) from error
 
     async def _send_by_slot(self, client: Client, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What is sent about one lane arrives in the order in which it was sent."""
@@ -214,8 +239,8 @@ class Server:
                 (reply,) = await self._reading_pool.pipeline([tuple(args)])
                 return answered(reply)
             return await cast(Client, self._reader).execute_command(*args)
-        except NO_ANSWER as error:
-            raise UnreachableError(_reason(error)) from error
+        except _CANNOT_TALK as error:
+            raise _unreachable(failure_of(error)) from error
 
     def subscription(self) -> PubSub:
         """A pub/sub subscriber: the caller subscribes, listens and closes. Raises NO_ANSWER when the server goes."""
@@ -250,8 +275,9 @@ class Server:
                     raise SchedulerStopped from error
                 pause = reconnect_backoff(tries)
                 tries += 1
-                if pause >= deadline.left:
-                    raise ServerUnreachable(masked(self.url), str(error)) from error
+                # A connection that was silently dropped is found out by a time-out, which may have taken all the time.
+                if pause >= deadline.left and tries > 1:
+                    raise error.given_up(masked(self.url)) from error
                 await asyncio.sleep(pause)
                 await self.reopen()
 
@@ -283,12 +309,12 @@ def _slot(call: tuple[Any, ...]) -> int:
     return key_slot(str(call[at]).encode()) if len(call) > at else -1
 
 
-def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).rstrip(".")
+def _unreachable(failure: Failure) -> UnreachableError:
+    return UnreachableError(failure.reason, answers=failure.answers, hopeless=failure.hopeless)
 
 
 async def _answer(work: Awaitable[Any]) -> Any:
-    """The reply, or the error that the server gave. Raises NO_ANSWER."""
+    """The reply, or the error that the server gave. Raises NO_ANSWER and RedisClusterException."""
     try:
         return await work
     except NO_ANSWER:

@@ -8,25 +8,42 @@ called decides what may be repeated.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import hiredis
 from redis.asyncio.connection import ConnectionPool as RedisPyPool
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 _KEPT_IDLE = 16
 _MOST_IN_USE = 64
 """Pipelines at once; the next one waits. redis-py's pool would refuse it (it allows 100 connections)."""
+_CHECK_AFTER_SECONDS = 10
+_CHECK_SECONDS = 1.0
+"""So long may the answer to a health check take."""
 
 
 class ConnectionPool:
-    """Connections of redis-py's pool that are used again as they are. Each carries one pipeline at a time."""
+    """Connections of redis-py's pool that are used again as they are. Each carries one pipeline at a time.
 
-    def __init__(self, pool: RedisPyPool) -> None:
+    One that was idle for long has a health check first: what stands between here and the server (a NAT, a load
+    balancer) may have forgotten it without a word.
+
+    Args:
+        max_connections: at once.
+        health_check_interval: seconds of idleness after which a connection is checked; 0: never.
+    """
+
+    def __init__(
+        self, pool: RedisPyPool, *, max_connections: int | None = None, health_check_interval: int | None = None
+    ) -> None:
         self._pool: Any = pool
-        self._idle: list[Any] = []
-        self._free = asyncio.Semaphore(_MOST_IN_USE)
+        self._idle: list[tuple[Any, float]] = []
+        self._free = asyncio.Semaphore(min(_MOST_IN_USE, max_connections or _MOST_IN_USE))
+        interval = _CHECK_AFTER_SECONDS if health_check_interval is None else health_check_interval
+        self._check_after = interval or math.inf
 
     async def pipeline(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send all calls at once, and return their replies: raw, or the error the server gave.
@@ -40,7 +57,7 @@ class ConnectionPool:
         if _is_told_to_stop():
             await asyncio.sleep(0)  # raises; below, it could be swallowed unseen
         cancellations = _cancellations()
-        connection: Any = self._idle.pop() if self._idle else await self._pool.get_connection()
+        connection = await self._connection()
         try:
             packed = b"".join([hiredis.pack_command(call) for call in calls])
             await connection.send_packed_command(packed, check_health=False)
@@ -56,23 +73,47 @@ class ConnectionPool:
                     replies.append(error)
         except BaseException as error:
             # Also when cancelled: an answer that comes late must not meet the next question.
-            await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            await self._drop(connection)
             if not isinstance(error, asyncio.CancelledError):
                 # What broke this one most likely broke the others: the next try must not find that out one by one.
                 await self.aclose()
             raise
         if len(self._idle) < _KEPT_IDLE:
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         else:
             await self._pool.release(connection)
         return replies
 
+    async def _connection(self) -> Any:
+        if self._idle:
+            connection, since = self._idle.pop()
+            if time.monotonic() - since < self._check_after or await self._answers(connection):
+                return connection
+            await self.aclose()  # the others were idle for longer
+        return await self._pool.get_connection()
+
+    async def _answers(self, connection: Any) -> bool:
+        """The health check. A connection that fails it is dropped."""
+        answer = None
+        try:
+            await connection.send_packed_command(hiredis.pack_command(("PING",)), check_health=False)
+            answer = await connection.read_response(timeout=_CHECK_SECONDS)
+        except ResponseError as error:  # no right to ask, but an answer
+            answer = error
+        except (RedisError, OSError):
+            pass
+        finally:
+            if answer is None:
+                await self._drop(connection)
+        return answer is not None
+
+    async def _drop(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
+
     async def aclose(self) -> None:
         while self._idle:
-            connection = self._idle.pop()
-            await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            await self._drop(self._idle.pop()[0])
 
 
 def _cancellations() -> int:

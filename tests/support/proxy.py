@@ -1,4 +1,4 @@
-"""A way to a server that can be closed, as an outage does it."""
+"""A way to a server that can be closed, as an outage does it, or lose its connections, as a NAT does it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class Proxy:
             for writer in list(self._open):
                 writer.transport.abort()
             self._server = None
+
+    def forget(self) -> None:
+        """As a NAT does it: what is connected now gets no answer any more, and no word of that. Others may connect."""
+        for writer in self._open:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, here = await asyncio.open_unix_connection(self._target())

@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from support.certificates import Certificates
 from support.conditions import wait_until
 from support.processes import end, free_port, spawn
 
@@ -42,18 +43,27 @@ def _version(path: str) -> tuple[int, ...]:
 
 
 class RedisServer:
-    """One append-only server in a folder of its own; on a unix socket, or on a port where something needs one."""
+    """One append-only server in a folder of its own; on a unix socket, or on a port where something needs one.
 
-    def __init__(self, program: str, *, port: bool = False, options: Sequence[str] = ()) -> None:
+    Args:
+        tls: what it speaks on its port instead of plain Redis.
+    """
+
+    def __init__(
+        self, program: str, *, port: bool = False, tls: Certificates | None = None, options: Sequence[str] = ()
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="memsched-test-"))
         self.program = program
-        self.port = free_port() if port else 0
+        self.port = free_port() if port or tls else 0
+        self.tls = tls
         self._options = list(options)
         self.process: subprocess.Popen[bytes] | None = None
         self._client: redis.Redis | None = None
 
     @property
     def url(self) -> str:
+        if self.tls:
+            return f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={self.tls.authority}"
         return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.folder}/s"
 
     @property
@@ -65,8 +75,9 @@ class RedisServer:
     def start(self) -> RedisServer:
         command = [
             self.program,
-            "--port",
+            "--tls-port" if self.tls else "--port",
             str(self.port),
+            *(["--port", "0", *self.tls.options] if self.tls else []),
             "--bind",
             "127.0.0.1",
             "--unixsocket",
