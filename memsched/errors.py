@@ -34,6 +34,10 @@ class InvalidMessage(MemschedError):
         super().__init__(reason)
 
 
+class NewerMessage(InvalidMessage):
+    """A message was written by a newer memsched, in a form that is not known here."""
+
+
 class QueueFull(MemschedError):
     """The lane already holds as many unfinished messages as it may."""
 

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from memsched.errors import InvalidMessage
+from memsched.errors import InvalidMessage, NewerMessage
 
 QUERY_TASK_LABEL = QUERY_LABEL = "query"
 ANSWER_TASK_LABEL = ANSWER_LABEL = "answer"
@@ -151,14 +151,17 @@ class ScheduleMessageItem(BaseModel):
     def from_wire(
         cls, label: str, fields: Mapping[str, str], *, default_id: str, default_ms: int
     ) -> ScheduleMessageItem:
-        """The message in an entry's fields. Raises InvalidMessage, with the reason, if there is none.
+        """The message in an entry's fields. Raises InvalidMessage, with the reason, if there is none (NewerMessage, if
+        a newer memsched wrote it).
 
         Args:
             default_id: the identity of an entry whose producer sent none.
             default_ms: its time, if the producer sent none.
         """
         if (version := fields.get("v", WIRE_VERSION)) != WIRE_VERSION:
-            raise InvalidMessage(f"wire version {version!r} is not known here (this is version {WIRE_VERSION})")
+            newer = version.isascii() and version.isdecimal() and int(version[:9]) > int(WIRE_VERSION)
+            told = f"wire version {version!r} is not known here (this is version {WIRE_VERSION})"
+            raise NewerMessage(told) if newer else InvalidMessage(told)
         values: dict[str, Any] = {name: fields[name] for name in _TEXT_FIELDS if name in fields}
         values["label"] = label
         if "item_id" not in values:
@@ -257,7 +260,12 @@ class ScheduleLogForWebItem(BaseModel):
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, str]) -> ScheduleLogForWebItem:
-        return cls.model_validate_json(fields["event"])
+        """The event, with what is known here of what it says: newer writers may say more. Raises InvalidMessage."""
+        try:
+            said = json.loads(fields["event"])
+            return cls.model_validate({name: said[name] for name in cls.model_fields if name in said})
+        except (KeyError, TypeError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
+            raise InvalidMessage(f"it is no event: {error}") from error
 
 
 def messages_of(given: ScheduleMessageItem | Iterable[ScheduleMessageItem]) -> list[ScheduleMessageItem]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memsched.broker.keys import Lane
-from memsched.errors import InvalidMessage
+from memsched.errors import InvalidMessage, NewerMessage
 from memsched.messages import MAX_ID_CHARACTERS, ScheduleMessageItem, id_of_entry
 from memsched.queue import crash_account
 
@@ -100,7 +100,16 @@ class Malformed:
         return self.lane.task(self.item_id)
 
 
-Entry = Delivery | Malformed
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """An entry that a newer memsched wrote, in a form that is not known here: it is left to workers that know it."""
+
+    lane: Lane
+    entry_id: str
+    reason: str
+
+
+Entry = Delivery | Malformed | Newer
 """What stands in a stream, understood."""
 
 
@@ -130,6 +139,8 @@ def read_entry(
             default_id=fields.get("item_id") or id_of_entry(lane.name, id_text),
             default_ms=int(id_text.partition("-")[0]) if "timestamp" not in fields else 0,
         )
+    except NewerMessage as error:
+        return Newer(lane, id_text, error.reason)
     except (InvalidMessage, ValueError, OverflowError) as error:
         # OverflowError, and a ValueError that is no validation error: a time far outside the calendar.
         reason = error.reason if isinstance(error, InvalidMessage) else str(error)

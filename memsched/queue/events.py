@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_texts
+from memsched.errors import InvalidMessage
 from memsched.messages import ScheduleLogForWebItem
 
 
@@ -27,7 +29,8 @@ def newest_events(keys: Keys, limit: int) -> Command[list[ScheduleLogForWebItem]
         items = []
         for _, fields in reversed(reply or []):
             texts = as_texts(fields)
-            items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
+            with suppress(InvalidMessage):  # a stranger's, or of a form that is not known here: the others are shown
+                items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
         return items
 
     return Command(("XREVRANGE", keys.events, "+", "-", "COUNT", limit), parse)

@@ -14,7 +14,7 @@ from memsched.broker.keys import GROUP, Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delayed import delayed_member
-from memsched.queue.delivery import Delivery, Entry
+from memsched.queue.delivery import Delivery, Malformed
 
 _CONCLUDE = script("conclude")
 _DEAD_LETTER = script("dead_letter")
@@ -55,7 +55,7 @@ class Retry:
 class GiveUp:
     """A message that is given up: it goes to the dead letters."""
 
-    delivery: Entry
+    delivery: Delivery | Malformed
     reason: str
     """``malformed``, ``errors``, ``timeouts``, ``crashes`` or ``rejected``."""
     error: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost, UnreachableError
 from memsched.logs import exception_field, get_logger, log_fields
-from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.delivery import Delivery, Entry, Malformed, Newer
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
@@ -40,6 +41,8 @@ _PACE_SECONDS = 0.004
 _POLL_SECONDS = 0.01
 """Between two looks at a server that cannot block (memory://)."""
 _LONGEST_REST_SECONDS = 5.0
+_NEWER_PAUSE_SECONDS = 5.0
+"""What cannot be read here is kept for so long before it is handed back."""
 _LONGEST_PAUSE_SECONDS = 0.5
 """After a refused command. What else there is to say to the server waits with it."""
 
@@ -76,6 +79,8 @@ class Cycle:
         self._woken = asyncio.Event()
         self._reports: list[Report] = []
         self._events: list[Command[Any]] = []
+        self._newer: deque[tuple[float, Newer]] = deque()
+        """Entries of a newer memsched that are handed back, and when."""
         self._turned_at = 0.0
         self._stopped = False
         self._tries = 0
@@ -158,6 +163,8 @@ class Cycle:
     def _seconds_to_rest(self) -> float:
         now = self._now()
         at = min(now + _LONGEST_REST_SECONDS, self._heartbeat.next_at(now), now + self.dispatcher.watch())
+        if self._newer:
+            at = min(at, self._newer[0][0])
         if self._reader.on:
             at = min(at, self._recovery.next_at())
             if not self._server.blocking and self.dispatcher.room > 0:
@@ -171,6 +178,7 @@ class Cycle:
         if self._reader.collect():
             self._liveness.touch()
         self._take_ended()
+        self._hand_back_newer()
         await self._reader.read_own_pending()
         events, self._events = self._events, []
         requests = [one_way(event) for event in events]  # first: whoever waits for a message finds its events there
@@ -211,8 +219,11 @@ class Cycle:
 
     # -- what comes in -------------------------------------------------------------------------------------------
 
-    def _received(self, entries: Iterable[Delivery | Malformed]) -> None:
+    def _received(self, entries: Iterable[Entry]) -> None:
         entries = list(entries)
+        for entry in entries:
+            if isinstance(entry, Newer):
+                self._leave_to_newer_workers(entry)
         malformed = [entry for entry in entries if isinstance(entry, Malformed)]
         if malformed:
             self._reports += self._reporter.malformed(malformed)
@@ -222,7 +233,25 @@ class Cycle:
         else:  # asked for before the stop, answered after it
             self._reports += self._reporter.releases(deliveries)
 
-    def _claimed(self, entries: list[Delivery | Malformed]) -> None:
+    def _leave_to_newer_workers(self, entry: Newer) -> None:
+        """During a rolling update: handed back, after a pause, for it may well come back to this worker."""
+        log.warning(
+            "a message was written by a newer memsched; it is handed back, for workers that know it",
+            action="message.newer",
+            label=entry.lane.label,
+            entry_id=entry.entry_id,
+            reason=entry.reason,
+            again_in_seconds=_NEWER_PAUSE_SECONDS,
+        )
+        self._newer.append((self._now() + _NEWER_PAUSE_SECONDS, entry))
+
+    def _hand_back_newer(self) -> None:
+        now = self._now()
+        while self._newer and self._newer[0][0] <= now:
+            _, entry = self._newer.popleft()
+            self._reports.append(self._reporter.left_alone(entry))
+
+    def _claimed(self, entries: list[Entry]) -> None:
         poisonous = []
         for entry in entries:
             if not isinstance(entry, Delivery):

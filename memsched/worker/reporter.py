@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.logs import exception_field, get_logger
-from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.delivery import Delivery, Malformed, Newer
 from memsched.queue.events import append_event
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import GiveUp, Outcomes, Retry
@@ -166,6 +166,11 @@ class Reporter:
     def _release(self, lane: Lane, deliveries: list[Delivery]) -> Report:
         command = self._leases.release(lane, [delivery.entry_id for delivery in deliveries])
         return Report(Command(command.args, lambda _: [], command.script), deliveries, "released")
+
+    def left_alone(self, entry: Newer) -> Report:
+        """What only newer workers can read is handed back."""
+        command = self._leases.release(entry.lane, [entry.entry_id])
+        return Report(Command(command.args, lambda _: [], command.script), [], "released")
 
     def malformed(self, entries: Iterable[Malformed]) -> list[Report]:
         """What cannot be read goes to the dead letters."""

@@ -239,7 +239,7 @@ MALFORMED: dict[str, tuple[Any, ...]] = {
     "empty user": ("user_id", "", "mem_cube_id", "home", "content", "x"),
     "not UTF-8": ("user_id", b"\xff\xfe", "mem_cube_id", "home", "content", "x"),
     "bad JSON": ("user_id", "u", "mem_cube_id", "home", "content", "x", "info", "{"),
-    "unknown version": ("v", "99", "user_id", "u", "mem_cube_id", "home", "content", "x"),
+    "unknown version": ("v", "one", "user_id", "u", "mem_cube_id", "home", "content", "x"),
     "bad time": ("user_id", "u", "mem_cube_id", "home", "content", "x", "timestamp", "soon"),
 }
 
@@ -266,7 +266,7 @@ async def test_what_is_no_message_goes_to_the_dead_letters_and_its_neighbours_ru
     assert len(letters) == len(MALFORMED)
     assert {letter.reason for letter in letters} == {"malformed"}
     assert all(letter.error for letter in letters)
-    assert any("wire version '99' is not known here" in letter.error for letter in letters)
+    assert any("wire version 'one' is not known here" in letter.error for letter in letters)
     assert any("user_id: Field required" in letter.error for letter in letters)
 
 

@@ -11,8 +11,17 @@ from support.conditions import until
 from support.messages import message
 from support.outcome import dead_letters
 
-from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem, TaskState
+from memsched import (
+    AsyncMemScheduler,
+    Handler,
+    HandlerContext,
+    ScheduleLogForWebItem,
+    ScheduleMessageItem,
+    TaskState,
+    messages,
+)
 from memsched.errors import ServerRefused
+from memsched.worker import cycle
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]
@@ -173,3 +182,46 @@ async def test_the_servers_refusal_is_no_handlers_error(make_scheduler: MakeSche
     await until(done, "it to be done")
     assert ran == refusals + 1
     assert not await dead_letters(scheduler)
+
+
+async def test_a_newer_message_waits_for_a_newer_worker(
+    make_scheduler: MakeScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "_NEWER_PAUSE_SECONDS", 0.1)
+    done: list[str] = []
+
+    async def handle(batch: Messages) -> None:
+        done.extend(item.content for item in batch)
+
+    old, producer = make_scheduler(), make_scheduler()
+    old.register_handlers({"task": handle})
+    await old.start()
+    server, lane = await producer.server(), producer.keys.lane("task", "", "")
+    await server.execute("XADD", lane.stream, "*", *message("from tomorrow").to_wire(), "v", "2")
+    await producer.submit_messages(message("from today"))
+    await until(lambda: done == ["from today"], "the neighbour")
+    await asyncio.sleep(0.5)  # it goes round a few times
+    assert (await producer.read_status()).total.backlog == 1
+    assert not await dead_letters(producer)
+    await old.stop()
+
+    monkeypatch.setattr(messages, "WIRE_VERSION", "2")
+    new = make_scheduler()
+    new.register_handlers({"task": handle})
+    await new.start()
+    await until(lambda: done == ["from today", "from tomorrow"], "a worker that knows it")
+
+
+async def test_events_of_a_newer_writer_and_of_strangers_hide_no_other(make_scheduler: MakeScheduler) -> None:
+    scheduler = make_scheduler()
+    event = ScheduleLogForWebItem(
+        user_id="u", mem_cube_id="c", label="L", from_memory_type="a", to_memory_type="b", log_content="x"
+    )
+    server, key = await scheduler.server(), scheduler.keys.events
+    *names, text = event.to_wire()
+    await server.execute("XADD", key, "*", *names, text[:-1] + ',"new_field":1}')
+    for stranger in ("[]", "no JSON", "{}", "7"):
+        await server.execute("XADD", key, "*", *names, stranger)
+    await server.execute("XADD", key, "*", "other", "fields")
+
+    assert await scheduler.get_web_log_messages() == [event]

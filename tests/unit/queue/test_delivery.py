@@ -47,7 +47,7 @@ def test_a_submitted_entry_is_counted_as_its_users() -> None:
     [
         ((b"user_id", b"\xff\xfe", *MINIMAL), "not UTF-8"),
         ((b"hello", b"world"), "user_id: Field required"),
-        ((*MINIMAL, b"v", b"99"), "wire version '99'"),
+        ((*MINIMAL, b"v", b"v9"), "wire version 'v9'"),
         ((*MINIMAL, b"info", b"{"), "info is not JSON"),
         ((*MINIMAL, b"timestamp", b"0001-01-01T00:00:00+14:00"), "out of range"),
         ((*MINIMAL, b"timestamp", b"now"), "timestamp"),
@@ -67,7 +67,7 @@ def test_an_entry_id_beyond_the_calendar_is_no_crash() -> None:
 
 
 def test_a_malformed_entry_of_a_counted_user_is_still_the_users() -> None:
-    found = entry(b"item_id", b"i", b"user_id", b"alice", b"submitted", b"1", b"v", b"2")
+    found = entry(b"item_id", b"i", b"user_id", b"alice", b"submitted", b"1", b"v", b"two")
 
     assert isinstance(found, Malformed)
     assert found.counted_user == "alice"
