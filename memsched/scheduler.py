@@ -25,6 +25,7 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.retriever import Retriever
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
+from memsched.original_names import OriginalNames
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters
@@ -58,6 +59,11 @@ class AsyncMessageQueue:
     def __init__(self, scheduler: AsyncMemScheduler) -> None:
         self._scheduler = scheduler
 
+    @property
+    def maxsize(self) -> int:
+        """How many messages of one label may be unfinished (MEMSCHED_MAX_BACKLOG)."""
+        return self._scheduler.settings.max_backlog
+
     async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
         """See ``scheduler.submit_messages``."""
         return await self._scheduler.submit_messages(messages, delay=delay)
@@ -66,12 +72,19 @@ class AsyncMessageQueue:
         """How many messages are unfinished, of all labels."""
         return (await self._scheduler.read_status()).total.backlog
 
+    async def empty(self) -> bool:
+        """Whether none is."""
+        return await self.qsize() == 0
+
     async def clear(self, label: str | None = None) -> int:
         """Drop all unfinished messages for good (of one label, or of all); returns how many. Dead letters stay."""
         return await self._scheduler.clear(label)
 
+    def debug_mode_on(self) -> None:
+        """The original's switch to a queue for tries. Nothing changes: each MEMSCHED_PREFIX is a queue of its own."""
 
-class AsyncMemScheduler:
+
+class AsyncMemScheduler(OriginalNames):
     """Submits messages, and runs handlers in this process once it is started.
 
     Used for submitting only, it needs no ``start``. It may serve as an async context manager, which starts and stops
@@ -328,9 +341,9 @@ class AsyncMemScheduler:
         """``{"backlog", "remaining", "running", "orphaned", "delayed", "dead", "labels": {...}, "workers": [...]}``."""
         return (await self.read_status()).as_dict()
 
-    async def print_tasks_status(self) -> None:
-        """Print the status as a table."""
-        print_status(await self.read_status())
+    async def print_tasks_status(self, tasks_status: Mapping[str, Any] | None = None) -> None:
+        """Print the status as a table: what ``get_tasks_status`` returned, or (None) that of now."""
+        print_status(await self.read_status() if tasks_status is None else Status.from_dict(tasks_status))
 
     async def dead_letters(self) -> DeadLetters:
         """What was given up: to list, redrive or purge."""
@@ -364,12 +377,35 @@ class AsyncMemScheduler:
         return self._producer
 
 
-class MessageQueue(Blocking[AsyncMessageQueue]):
-    """The queue of a scheduler, without ``await``."""
+class MessageQueue:
+    """The queue of a scheduler, without ``await``: ``scheduler.memos_message_queue``."""
 
-    submit_messages = blocking(AsyncMessageQueue.submit_messages)
-    qsize = blocking(AsyncMessageQueue.qsize)
-    clear = blocking(AsyncMessageQueue.clear)
+    def __init__(self, scheduler: MemScheduler) -> None:
+        self._scheduler = scheduler
+
+    @property
+    def maxsize(self) -> int:
+        """How many messages of one label may be unfinished (MEMSCHED_MAX_BACKLOG)."""
+        return self._scheduler.settings.max_backlog
+
+    def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
+        """See ``scheduler.submit_messages``."""
+        return self._scheduler.submit_messages(messages, delay=delay)
+
+    def qsize(self) -> int:
+        """How many messages are unfinished, of all labels."""
+        return self._scheduler.read_status().total.backlog
+
+    def empty(self) -> bool:
+        """Whether none is."""
+        return self.qsize() == 0
+
+    def clear(self, label: str | None = None) -> int:
+        """Drop all unfinished messages for good (of one label, or of all); returns how many. Dead letters stay."""
+        return self._scheduler.clear(label)
+
+    def debug_mode_on(self) -> None:
+        """The original's switch to a queue for tries. Nothing changes: each MEMSCHED_PREFIX is a queue of its own."""
 
 
 class SyncRetriever(Blocking[Retriever]):
@@ -378,7 +414,7 @@ class SyncRetriever(Blocking[Retriever]):
     search = blocking(Retriever.search)
 
 
-class MemScheduler(Blocking[AsyncMemScheduler]):
+class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     """``AsyncMemScheduler`` for code without an event loop: the same methods, run on a loop in a thread of its own.
 
     Async handlers run on that loop, sync handlers in threads.
@@ -401,7 +437,7 @@ class MemScheduler(Blocking[AsyncMemScheduler]):
         self._exit = StopAtExit(self.stop)
         self.settings = self._async.settings
         self.orchestrator = self._async.orchestrator
-        self.memos_message_queue = MessageQueue(self._async.memos_message_queue, self._thread)
+        self.memos_message_queue = MessageQueue(self)
         self.retriever = SyncRetriever(self._async.retriever, self._thread)
 
     current_mem_cube = shared(AsyncMemScheduler.current_mem_cube)

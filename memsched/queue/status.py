@@ -13,8 +13,8 @@ ready      backlog without what is not due yet: what workers are needed for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from memsched.broker.client import Server
@@ -59,6 +59,16 @@ class Status:
     labels: dict[str, Counts] = field(default_factory=dict)
     workers: list[WorkerInfo] = field(default_factory=list)
 
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Status:
+        """What ``as_dict`` returned. What is not there is 0."""
+        workers = [
+            WorkerInfo(worker.get("worker_id", ""), worker.get("silent_ms", 0), True, worker)
+            for worker in given.get("workers", ())
+        ]
+        labels = {label: _counts(counts) for label, counts in given.get("labels", {}).items()}
+        return cls(_counts(given), labels, workers)
+
     def as_dict(self) -> dict[str, Any]:
         """``{"backlog": n, ..., "labels": {label: {...}}, "workers": [...]}``, fit for JSON."""
         return {
@@ -70,6 +80,10 @@ class Status:
                 if worker.alive
             ],
         }
+
+
+def _counts(given: Mapping[str, Any]) -> Counts:
+    return Counts(**{each.name: given[each.name] for each in fields(Counts) if each.name in given})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""Ready-made objects for scripts: ``from memsched.api import mem_scheduler``.
+
+    from memsched import ScheduleMessageItem
+    from memsched.api import mem_scheduler
+
+    mem_scheduler.register_handlers({"MY_TASK": handle})
+    mem_scheduler.submit_messages([ScheduleMessageItem(...)])
+    mem_scheduler.wait(user_id="alice", timeout=60)
+
+There is one scheduler per process. It is made from the environment, and started, when it is first used; the import
+needs no server. It is stopped when the main thread ends, or by its ``stop``, after which ``start`` starts it again. A
+child process that uses it after a fork runs handlers too.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, cast
+
+from memsched.durations import Seconds
+from memsched.errors import WaitTimeout
+from memsched.scheduler import MemScheduler
+from memsched.worker.handlers import HandlerEntry
+
+
+class _Started(MemScheduler):
+    """Starts by itself, once in each process that uses it: as soon as there is a handler to run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started_in: int | None = None
+
+    def begin(self) -> None:
+        if self._started_in != os.getpid() and (self.settings.memory or self.orchestrator.handlers):
+            self.start()
+            self._started_in = os.getpid()
+
+    def register_handlers(self, handlers: Mapping[str, HandlerEntry]) -> None:
+        super().register_handlers(handlers)
+        self.begin()
+
+
+class _OnFirstUse:
+    """Stands for a MemScheduler that is made when something of it is asked for."""
+
+    def __init__(self) -> None:
+        self.__dict__["_lock"] = threading.RLock()
+        self.__dict__["_made"] = None
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[MemScheduler]:  # type: ignore[override]
+        return MemScheduler
+
+    def _scheduler(self) -> _Started:
+        with self._lock:
+            if self._made is None:
+                self.__dict__["_made"] = _Started()
+            made: _Started = self._made
+            made.begin()
+            return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # of inspect, copy and their like, which look at everything in a module
+            raise AttributeError(name)
+        return getattr(self._scheduler(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._scheduler(), name, value)
+
+    def __dir__(self) -> list[str]:
+        return dir(MemScheduler)
+
+    def __enter__(self) -> MemScheduler:
+        return self._scheduler()
+
+    def __exit__(self, *_: object) -> None:
+        self._scheduler().stop()
+
+    def __repr__(self) -> str:
+        return "<memsched.api.mem_scheduler: " + ("not used yet>" if self._made is None else f"{self._made!r}>")
+
+
+_on_first_use = _OnFirstUse()
+os.register_at_fork(after_in_child=lambda: _on_first_use.__dict__.update(_lock=threading.RLock()))
+
+mem_scheduler = cast(MemScheduler, _on_first_use)
+"""The scheduler of this process."""
+status_tracker = mem_scheduler
+"""The original's keeper of states; memsched's states are on the server, and the scheduler reads them."""
+
+
+def handle_scheduler_status(
+    user_id: str | None = None, status_tracker: MemScheduler = status_tracker
+) -> dict[str, Any]:
+    """See ``MemScheduler.get_tasks_status``: of all users, for labels are shared by them."""
+    return status_tracker.get_tasks_status()
+
+
+def handle_scheduler_wait(
+    user_name: str | None = None,
+    status_tracker: MemScheduler = status_tracker,
+    timeout_seconds: Seconds = 120.0,
+    poll_interval: Seconds = 0.5,
+) -> dict[str, Any]:
+    """Wait until a user's messages (None: all) are finished; ``{"message", "data": {"timed_out", ...}}``.
+
+    Args:
+        poll_interval: the original's; here the pauses grow from 10 ms to 250 ms.
+    """
+    try:
+        status_tracker.wait(user_id=user_name, timeout=timeout_seconds)
+    except WaitTimeout as late:
+        data = {"running_tasks": late.unfinished, "timed_out": True, "user_name": user_name}
+        return {"message": "timeout", "data": data}
+    return {"message": "idle", "data": {"running_tasks": 0, "timed_out": False, "user_name": user_name}}
+
+
+__all__ = ["handle_scheduler_status", "handle_scheduler_wait", "mem_scheduler", "status_tracker"]

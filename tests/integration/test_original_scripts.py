@@ -1,0 +1,178 @@
+"""Scripts as the original's users have them, with nothing but their imports changed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from support.messages import message
+from support.processes import clean_environment
+from support.servers import RedisServer
+
+from memsched import AsyncMemScheduler, MemScheduler, Settings
+from memsched.original_names import SchedulerConfig
+from memsched.task_status import SubmitResult
+
+
+def run(script: str, url: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = clean_environment(**{"MEMSCHED_REDIS_URL": url, "MEMSCHED_MEMORY": "false", **settings})
+    command = [sys.executable, "-W", "error", "-c", script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+READY_MADE = """
+from datetime import datetime
+from time import sleep
+from memsched import ScheduleMessageItem
+from memsched.api import handle_scheduler_status, handle_scheduler_wait, mem_scheduler, status_tracker
+
+print("scheduler", type(mem_scheduler).__name__ != "", mem_scheduler.config.top_k, mem_scheduler.use_redis_queue)
+print("queue", getattr(mem_scheduler.memos_message_queue, "maxsize", "N/A"))
+mem_scheduler.memos_message_queue.debug_mode_on()
+mem_scheduler.memos_message_queue.clear()
+
+def handler(messages: list[ScheduleMessageItem]):
+    for each in messages:
+        print("handled", each.item_id, each.content, flush=True)
+        handle_scheduler_status(user_id=each.user_id, status_tracker=status_tracker)
+
+mem_scheduler.register_handlers({"first": handler})
+mem_scheduler.register_handlers({"second": handler})
+for number in range(4):
+    item = ScheduleMessageItem(
+        item_id=f"item_{number}", user_id="u", mem_cube_id="c", label=("first", "second")[number % 2],
+        content=f"number {number}", timestamp=datetime.now(),
+    )
+    mem_scheduler.submit_messages([item])
+    sleep(0.05)
+print("waited", handle_scheduler_wait(
+    user_name="u", status_tracker=status_tracker, timeout_seconds=20.0, poll_interval=0.5)["message"])
+status = mem_scheduler.get_tasks_status()
+mem_scheduler.print_tasks_status(tasks_status=status)
+print("running", mem_scheduler._running, mem_scheduler.running)
+"""
+
+
+@pytest.mark.parametrize("end", ["mem_scheduler.stop()", ""])
+def test_a_script_with_the_ready_made_scheduler(real_redis: RedisServer, end: str) -> None:
+    ended = run(READY_MADE + end, real_redis.url)
+
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert "scheduler True 10 True" in lines
+    assert "queue 1000000" in lines
+    assert sorted(line for line in lines if line.startswith("handled")) == [
+        f"handled item_{number} number {number}" for number in range(4)
+    ]
+    assert "waited idle" in lines
+    assert "running True True" in lines
+    assert any(line.split()[:1] == ["first"] for line in lines), "the table"
+    assert not ended.stderr
+
+
+def test_the_ready_made_scheduler_needs_nothing_until_it_is_used() -> None:
+    script = """
+import inspect
+from memsched import MemScheduler
+from memsched.api import mem_scheduler
+import memsched.api
+assert isinstance(mem_scheduler, MemScheduler)
+inspect.getmembers(memsched.api)
+assert not hasattr(mem_scheduler, "__wrapped__") and "submit_messages" in dir(mem_scheduler)
+print(mem_scheduler)
+try: mem_scheduler.get_tasks_status()
+except Exception as error: print(type(error).__name__)
+"""
+    ended = run(script, "redis://127.0.0.1:1/0", MEMSCHED_CONNECT_TIMEOUT_SECONDS="0.2", MEMSCHED_MEMORY="true")
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["<memsched.api.mem_scheduler: not used yet>", "ServerUnreachable"]
+
+
+def test_a_child_that_uses_the_ready_made_scheduler_runs_handlers_too(real_redis: RedisServer) -> None:
+    script = """
+import multiprocessing, os
+from memsched import ScheduleMessageItem
+from memsched.api import mem_scheduler
+mem_scheduler.register_handlers({"task": lambda messages: None})
+def child():
+    print("workers", len(mem_scheduler.get_tasks_status()["workers"]), mem_scheduler.running, flush=True)
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start(); process.join()
+print("left", process.exitcode, len(mem_scheduler.get_tasks_status()["workers"]), flush=True)
+"""
+    ended = run(script, real_redis.url)
+
+    told = [line for line in ended.stdout.splitlines() if line.startswith(("workers", "left"))]
+    assert told == ["workers 2 True", "left 0 1"], ended.stderr
+
+
+SUBMIT_FIRST = """
+from datetime import datetime
+from memsched import MemScheduler, ScheduleMessageItem
+scheduler = MemScheduler()
+item = ScheduleMessageItem(user_id="u", mem_cube_id="c", label="late", content="x", timestamp=datetime.now())
+print(scheduler.memos_message_queue.submit_messages([item])[0].outcome, scheduler._running)
+scheduler.register_handlers({"other": print})
+scheduler.start()
+scheduler.register_handlers({"late": lambda messages: print("handled", len(messages), flush=True)})
+scheduler.wait(timeout=20)
+print(scheduler.memos_message_queue.qsize(), scheduler.memos_message_queue.empty())
+"""
+
+
+def test_submitting_before_the_start_and_registering_after_it(real_redis: RedisServer) -> None:
+    ended = run(SUBMIT_FIRST, real_redis.url)
+
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if "action=" not in line]
+    assert said == ["queued False", "handled 1", "0 True"]
+
+
+class Counting(MemScheduler):
+    """A subclass of a user's."""
+
+    submitted = 0
+
+    def submit_messages(self, messages: Any, *, delay: Any = 0.0) -> list[SubmitResult]:
+        self.submitted += 1
+        return super().submit_messages(messages, delay=delay)
+
+
+def test_the_queue_calls_the_methods_of_a_subclass() -> None:
+    with Counting(redis_url="memory://subclass", memory=False) as scheduler:
+        scheduler.memos_message_queue.submit_messages([message(label="nobody")])
+
+        assert scheduler.submitted == 1
+        assert scheduler.memos_message_queue.qsize() == 1
+
+
+def test_the_config_has_the_originals_names_and_ours() -> None:
+    given = {"redis_url": "redis://:secret@db/0", "concurrency": 1, "query_window": 7}
+    config = AsyncMemScheduler(**given).config
+
+    assert (config.thread_pool_max_workers, config.concurrency, config["context_window_size"]) == (1, 1, 7)
+    assert config.get("max_internal_message_queue_size") == 1_000_000
+    assert config.get("no_such", "default") == "default"
+    assert (config.enable_parallel_dispatch, config.use_redis_queue, "top_k" in config) == (False, True, True)
+    assert not SchedulerConfig(Settings(redis_url="memory://")).use_redis_queue
+    assert "secret" not in repr(config)
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = config.no_such
+
+
+def test_a_status_is_printed_as_it_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+    scheduler = MemScheduler(redis_url="memory://printed", memory=False)
+    scheduler.submit_messages([message(label="nobody"), message(label="nobody")])
+    status = scheduler.get_tasks_status()
+    scheduler.memos_message_queue.clear()
+
+    scheduler.print_tasks_status(tasks_status=status)
+    scheduler.print_tasks_status({"labels": {"other": {"backlog": 7}}})
+    scheduler.stop()
+
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["nobody", "2", "2"] in [line[:3] for line in printed]
+    assert ["other", "7"] in [line[:2] for line in printed]
