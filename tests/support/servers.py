@@ -72,7 +72,7 @@ class RedisServer:
         assert self._client is not None
         return self._client
 
-    def start(self) -> RedisServer:
+    def start(self, password: str = "") -> RedisServer:
         command = [
             self.program,
             "--tls-port" if self.tls else "--port",
@@ -97,7 +97,9 @@ class RedisServer:
             *self._options,
         ]
         self.process = spawn(command, log=self.folder / "log")
-        self._client = redis.Redis(unix_socket_path=f"{self.folder}/s", decode_responses=True)
+        self._client = redis.Redis(
+            unix_socket_path=f"{self.folder}/s", password=password or None, decode_responses=True
+        )
         wait_until(self._answers, f"{self.program} to answer in {self.folder}")
         return self
 
