@@ -7,7 +7,7 @@ visibility timeout) fences its former owner off: every script checks who owns wh
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
@@ -23,6 +23,7 @@ _CLAIM = script("claim")
 _END_PROBATION = script("end_probation")
 _HANDOVER = script("handover")
 _MARK = script("mark")
+_READ = script("read")
 _RELEASE = script("release")
 _REMOVE_CONSUMER = script("remove_consumer")
 _RENEW = script("renew")
@@ -50,6 +51,23 @@ class Leases:
             *(lane.stream for lane in lanes),
             *(">" for _ in lanes),
         )
+
+    def read_one_of_each(
+        self, lanes: Sequence[Lane], most: int, most_of_label: Mapping[str, int]
+    ) -> Command[tuple[Any, list[str], list[str]]]:
+        """Lease at most one new message of each lane, within both limits.
+
+        Returns what XREADGROUP does, the streams that were not looked at, and those that refuse to be read.
+        """
+
+        def parse(reply: Any) -> tuple[Any, list[str], list[str]]:
+            return reply[0], as_texts(reply[1]), as_texts(reply[2])
+
+        labels = list(dict.fromkeys(lane.label for lane in lanes))
+        budgets = [most_of_label[label] for label in labels]
+        numbers = [labels.index(lane.label) + 1 for lane in lanes]
+        args: list[str | int] = [GROUP, self.worker_id, most, len(budgets), *budgets, *numbers]
+        return _READ.command([lane.stream for lane in lanes], args, parse)
 
     def claim(self, lane: Lane, min_idle_ms: int, most: int, cursor: str) -> Command[tuple[str, list[Entry]]]:
         """Take over at most ``most`` messages that are idle for ``min_idle_ms``; returns the next cursor and them."""

@@ -42,6 +42,7 @@ class LabelBuffer:
         self._cubes: dict[Cube, deque[Delivery]] = {}
         self._ready: deque[Cube] = deque()
         self._busy: set[Cube] = set()
+        self._waiting = 0
         self._parked: list[Cube] = []
         """Cubes whose first message is a suspect that may not start now."""
 
@@ -49,11 +50,20 @@ class LabelBuffer:
         for waiting in self._cubes.values():
             yield from waiting
 
+    def __len__(self) -> int:
+        return self._waiting
+
     @property
     def ready(self) -> bool:
         return bool(self._ready)
 
+    @property
+    def calls(self) -> int:
+        """How many calls could start with what waits, if there were places: of an ordered label one for each cube."""
+        return len(self._ready) + len(self._parked) if self._ordered else self._waiting
+
     def add(self, delivery: Delivery) -> None:
+        self._waiting += 1
         cube = (delivery.message.user_id, delivery.message.mem_cube_id)
         waiting = self._cubes.get(cube)
         if waiting is None:
@@ -84,6 +94,7 @@ class LabelBuffer:
             if not batch[0].has_past:
                 while waiting and len(batch) < most and not waiting[0].has_past:
                     batch.append(waiting.popleft())
+            self._waiting -= len(batch)
             if not waiting:
                 del self._cubes[cube]
             if self.ordered:
@@ -115,12 +126,14 @@ class LabelBuffer:
             waiting = self._cubes.get(cube)
             if waiting and delivery in waiting:
                 waiting.remove(delivery)
+                self._waiting -= 1
                 if not waiting:
                     del self._cubes[cube]
 
     def clear(self) -> list[Delivery]:
         """Empty the buffer; returns what was in it."""
         waiting = list(self)
+        self._waiting = 0
         self._cubes.clear()
         self._ready.clear()
         self._parked.clear()

@@ -202,6 +202,7 @@ class Cycle:
             self._refusals = 0
         self._liveness.touch()
         self.dispatcher.start_ready()
+        self._reader.wait_for_more()
         self._take_ended()
         return bool(self._reports) or self._reader.more
 

@@ -27,6 +27,30 @@ log = get_logger(__name__)
 _UNWIND_SECONDS = 5.0
 """How long a cancelled handler may clean up before its message is given to others all the same."""
 _SPEED_OVER_SECONDS = 0.2
+_SPEED_EVERY_SECONDS = 0.005
+
+
+class Speed:
+    """How many messages are finished per second, smoothed over the last moments."""
+
+    def __init__(self) -> None:
+        self._per_second = 0.0
+        self._measured_at = time.monotonic()
+        self._since = 0
+
+    def count(self) -> None:
+        """One was finished."""
+        self._since += 1
+
+    def per_second(self) -> float:
+        now = time.monotonic()
+        elapsed = now - self._measured_at
+        if elapsed > _SPEED_EVERY_SECONDS:
+            weight = 1 - math.exp(-elapsed / _SPEED_OVER_SECONDS)
+            self._per_second += weight * (self._since / elapsed - self._per_second)
+            self._since = 0
+            self._measured_at = now
+        return self._per_second
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +63,25 @@ class _Label:
     timeout_seconds: float
     buffer: LabelBuffer
     running: set[Call] = field(default_factory=set)
+    speed: Speed = field(default_factory=Speed)
+    held: int = 0
+    """Messages of this label that this worker owns."""
+    at_work: int = 0
+    """Those of them in calls whose outcome is not known yet."""
+
+    @property
+    def free(self) -> int:
+        """Calls that could start beside those that run."""
+        return self.concurrency - len(self.running)
 
     @property
     def startable(self) -> bool:
-        return self.buffer.ready and len(self.running) < self.concurrency
+        return self.buffer.ready and self.free > 0
+
+    @property
+    def unreported(self) -> int:
+        """Messages whose calls have ended, of which the server does not know yet."""
+        return max(0, self.held - self.at_work - len(self.buffer))
 
 
 class Dispatcher:
@@ -74,9 +113,6 @@ class Dispatcher:
         self._isolation = Isolation(self._occupying, self._look_again)
         self._ended: deque[Call] = deque()
         self._threads: HandlerThreads | None = None
-        self._speed = 0.0
-        self._speed_at = time.monotonic()
-        self._finished_since = 0
         self._context = contextvars.copy_context()
         self.held: dict[tuple[str, str], Delivery] = {}
         """All messages that this worker owns, by lane and entry id, until their outcome is known to the server."""
@@ -85,9 +121,28 @@ class Dispatcher:
 
     @property
     def room(self) -> int:
-        """How many more messages this worker can use: free places, and a short queue at the speed it runs now."""
-        ahead = min(self._settings.prefetch_max, math.ceil(self._measured_speed() * self._settings.prefetch_ms / 1000))
-        return self._settings.concurrency + ahead - len(self.held)
+        """How many more messages this worker can use, of whatever labels: free places, and a short queue."""
+        free, ahead, waiting, ready = self._settings.concurrency - self._occupied, 0, 0, 0
+        for label in self._labels.values():
+            free -= label.unreported
+            ahead += self._ahead(label)
+            waiting += len(label.buffer)
+            ready += min(label.free, label.buffer.calls)
+        return free + max(min(ahead, self._settings.prefetch_max) - waiting, -ready)
+
+    def room_of(self, name: str) -> int:
+        """How many more messages of one label it can use: free calls of the label, and a short queue.
+
+        What waits for a call of its own cube takes no free place from others.
+        """
+        label = self._labels.get(name)
+        if label is None:
+            return self._orchestrator.concurrency(name)
+        return label.free - label.unreported + max(self._ahead(label) - len(label.buffer), -label.buffer.calls)
+
+    def _ahead(self, label: _Label) -> int:
+        """How long the queue in here may be, at the speed at which the label runs now."""
+        return min(self._settings.prefetch_max, int(label.speed.per_second() * self._settings.prefetch_ms / 1000))
 
     @property
     def saturated(self) -> bool:
@@ -106,6 +161,7 @@ class Dispatcher:
             found = self._labels.get(label)
             if found is None:
                 found = self._labels[label] = self._new_label(label)
+            found.held += 1
             found.buffer.add(delivery)
 
     def _new_label(self, label: str) -> _Label:
@@ -153,6 +209,7 @@ class Dispatcher:
         for delivery in batch:
             delivery.started = started
         label.running.add(call)
+        label.at_work += len(batch)
         self._occupied += 1
         # A context of its own: what a handler sets must not reach the next call, which may be started from this one.
         call.task = loop.create_task(self._run(call), context=self._context.copy())
@@ -204,15 +261,19 @@ class Dispatcher:
             return
         call.over = True
         if not call.reported:
-            call.reported = True
             call.result = call.result or call.cancelled_as or CallResult.SHUTDOWN
-            self._ended.append(call)
+            self._report(call)
         if call.thread is not None and not call.thread.done():
             loop = asyncio.get_running_loop()
             call.thread.add_done_callback(lambda _: _soon(loop, self._thread_ended, call))
         else:
             self._free(call)
         self._on_change()
+
+    def _report(self, call: Call) -> None:
+        call.reported = True
+        self._labels[call.label].at_work -= len(call.deliveries)
+        self._ended.append(call)
 
     def _thread_ended(self, call: Call) -> None:
         self._free(call)
@@ -266,7 +327,9 @@ class Dispatcher:
             key = (delivery.lane.name, delivery.entry_id)
             if self.held.get(key) is delivery:
                 del self.held[key]
-                self._finished_since += 1
+                label = self._labels[delivery.lane.label]
+                label.held -= 1
+                label.speed.count()
             self._isolation.finished(delivery)
 
     def lose(self, deliveries: Iterable[Delivery]) -> None:
@@ -333,8 +396,7 @@ class Dispatcher:
             verdict=call.cancelled_as,
         )
         call.result = call.cancelled_as
-        call.reported = True
-        self._ended.append(call)
+        self._report(call)
         self._on_change()
 
     # -- end -----------------------------------------------------------------------------------------------------
@@ -346,17 +408,6 @@ class Dispatcher:
     def close(self) -> None:
         if self._threads is not None:
             self._threads.close()
-
-    def _measured_speed(self) -> float:
-        """Messages finished per second, smoothed over the last moments."""
-        now = time.monotonic()
-        elapsed = now - self._speed_at
-        if elapsed > 0.005:
-            weight = 1 - math.exp(-elapsed / _SPEED_OVER_SECONDS)
-            self._speed += weight * (self._finished_since / elapsed - self._speed)
-            self._finished_since = 0
-            self._speed_at = now
-        return self._speed
 
 
 def _asked_to_end() -> bool:

@@ -1,7 +1,8 @@
 """The reader: fetches with the next round trip while there is something, and by a blocking read while there is not.
 
 A lane is *hot* while its last read brought all that was asked for. Hot lanes are read in every turn, by the weights
-of their priorities; for the others one read waits at the server. Nobody else reads, so room is promised once.
+of their priorities; the others are looked at beside them. While no lane is hot, one read waits at the server for all.
+Nobody else reads, so room is promised once; and of a label that has no free call nothing is read at all.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ def _raw(reply: Any) -> Any:
     return reply
 
 
+def _share_of_others(room: int, their_turn: bool) -> int:
+    """How much of the room, beside hot lanes, is for the lanes of which nothing is known."""
+    return room // 8 or int(their_turn)
+
+
 class Reader:
     """The reads of one worker.
 
@@ -57,8 +63,12 @@ class Reader:
         self._on_received = on_received
         self._wake = wake
         self._lanes: dict[bytes, Lane] = {}
-        self._groups: list[tuple[Lane, ...]] = []
+        self._labels: set[str] = set()
         self._hot: set[Lane] = set()
+        self._empty: set[Lane] = set()
+        """Lanes that had nothing more in this turn, so that a read may wait for them."""
+        self._first = 0
+        self._others_next = False
         self._turns = WeightedRoundRobin()
         self._waiting: dict[tuple[Lane, ...], tuple[asyncio.Task[Any], int]] = {}
         """Reads that wait at the server, and how much each may bring of a lane."""
@@ -70,77 +80,154 @@ class Reader:
         """Read these too from now on. Their groups must exist."""
         for lane in lanes:
             self._lanes[lane.stream.encode()] = lane
+            self._labels.add(lane.label)
             self._hot.add(lane)  # the first look does not wait
-        # A Cluster answers a command about one slot only, so there each lane has a read of its own.
-        everything = tuple(self._lanes.values())
-        self._groups = [(lane,) for lane in everything] if self._server.clustered else [everything]
 
     @property
     def more(self) -> bool:
-        """Whether there is room, and a lane that had more than was asked for."""
-        return self.on and bool(self._hot) and self._room > 0
+        """Whether there is room, and a lane that had more than was asked for, or that nobody has looked at."""
+        if not self.on or self._room <= 0:
+            return False
+        lanes, rooms = self._uncovered() if self._server.blocking else self._hot, self._rooms()
+        return any(rooms[lane.label] > 0 for lane in lanes)
 
     @property
     def _room(self) -> int:
         return self._dispatcher.room - sum(count for _, count in self._waiting.values())
 
+    def _rooms(self) -> dict[str, int]:
+        """By label."""
+        rooms = {label: self._dispatcher.room_of(label) for label in self._labels}
+        for lanes, (_, count) in self._waiting.items():
+            for label in {lane.label for lane in lanes}:
+                rooms[label] -= count
+        return rooms
+
+    def _uncovered(self) -> list[Lane]:
+        """The lanes for which no read waits."""
+        covered = {lane for lanes in self._waiting for lane in lanes}
+        return [lane for lane in self._lanes.values() if lane not in covered]
+
     # -- reads in a round trip -----------------------------------------------------------------------------------
 
     def requests(self) -> Iterable[Request]:
         """Of each hot lane its share of the room; of the others, which may have got something, a little."""
-        if not self._server.blocking:
-            self._hot.update(self._lanes.values())
         room = self._room
-        if not self.on or room <= 0 or not self._hot:
+        if not self.on or room <= 0:
             return
-        for lane, count in self._shares(room).items():
+        rooms = self._rooms()
+        lanes = [lane for lane in self._uncovered() if rooms[lane.label] > 0]
+        if lanes:  # lanes that share the room of a label take turns in being the first
+            self._first += 1
+            at = self._first % len(lanes)
+            lanes = lanes[at:] + lanes[:at]
+        hot = [lane for lane in lanes if lane in self._hot]
+        others = [lane for lane in lanes if lane not in self._hot and lane not in self._empty]
+        if others:
+            self._others_next = not self._others_next
+            hot_labels = {lane.label for lane in hot}
+            limits = {
+                label: _share_of_others(rooms[label], self._others_next) if label in hot_labels else rooms[label]
+                for label in {lane.label for lane in others}
+            }
+            most = _share_of_others(room, self._others_next) if hot else room
+            yield from self._look(others, most, limits)
+            room -= most
+            for label, limit in limits.items():
+                rooms[label] -= min(limit, most)
+        for lane, count in self._shares(hot, room, rooms).items():
             yield Request(Command(self._leases.read([lane], count), _raw), self._receiver(lane, count))
-        waiting = {lane for group in self._waiting for lane in group}
-        cold = tuple(lane for lane in self._lanes.values() if lane not in self._hot and lane not in waiting)
-        for group in [(lane,) for lane in cold] if self._server.clustered else [cold]:
-            if group:
-                yield Request(Command(self._leases.read(group, 1), _raw), self._receive_from_cold)
 
-    def _shares(self, room: int) -> dict[Lane, int]:
-        weights = {lane: WEIGHTS[self._orchestrator.priority(lane.label)] for lane in self._hot}
-        total = sum(weights.values())
-        shares = {lane: room * weight // total for lane, weight in weights.items()}
-        by_name = {lane.name: lane for lane in weights}
-        for _ in range(room - sum(shares.values())):
-            name = self._turns.next({lane.name: weight for lane, weight in weights.items()})
-            shares[by_name[name]] += 1
-        return {lane: count for lane, count in shares.items() if count}
+    def _look(self, lanes: list[Lane], most: int, limits: dict[str, int]) -> Iterable[Request]:
+        """At lanes that are not hot, those of a higher priority first."""
+        if most <= 0:
+            return
+        turned = sorted(lanes, key=self._weight, reverse=True)
+        if not self._server.clustered:
+            yield Request(self._leases.read_one_of_each(turned, most, limits), self._looked(turned))
+            return
+        left = dict(limits)  # a Cluster answers a command about one slot only
+        for lane in turned:
+            if most > 0 and left[lane.label] > 0:
+                most -= 1
+                left[lane.label] -= 1
+                yield Request(Command(self._leases.read([lane], 1), _raw), self._receiver(lane, 1))
 
-    def _receiver(self, lane: Lane, count: int) -> Callable[[Any], None]:
-        def receive(reply: Any) -> None:
-            entries = read_streams(reply, self._lanes)
-            if len(entries) < count:
-                self._hot.discard(lane)
+    def _looked(self, lanes: list[Lane]) -> Callable[[Any], None]:
+        def receive(reply: tuple[Any, list[str], list[str]]) -> None:
+            streams, unseen, refused = reply
+            entries = read_streams(streams, self._lanes)
+            self._hot.update(entry.lane for entry in entries)
+            self._hot.update(lane for lane in lanes if lane.stream in refused)  # the next turn meets the error
+            left_out = set(unseen)
+            self._empty.update(lane for lane in lanes if lane not in self._hot and lane.stream not in left_out)
             self._on_received(entries)
 
         return receive
 
-    def _receive_from_cold(self, reply: Any) -> None:
-        entries = read_streams(reply, self._lanes)
-        self._hot.update(entry.lane for entry in entries)
-        self._on_received(entries)
+    def _weight(self, lane: Lane) -> int:
+        return WEIGHTS[self._orchestrator.priority(lane.label)]
+
+    def _shares(self, hot: list[Lane], room: int, rooms: dict[str, int]) -> dict[Lane, int]:
+        """The room by weight, within the rooms of the labels; what one label cannot use goes to the others."""
+        shares: dict[Lane, int] = {}
+        by_name = {lane.name: lane for lane in hot}
+        while room > 0:
+            weights = {lane.name: self._weight(lane) for lane in hot if rooms[lane.label] > 0}
+            if not weights:
+                break
+            total, whole = sum(weights.values()), room
+            parts = {name: whole * weight // total for name, weight in weights.items()}
+            if not any(parts.values()):
+                parts = {self._turns.next(weights): 1}
+            for name, part in parts.items():
+                lane = by_name[name]
+                if (count := min(part, rooms[lane.label])) > 0:
+                    shares[lane] = shares.get(lane, 0) + count
+                    rooms[lane.label] -= count
+                    room -= count
+        return shares
+
+    def _receiver(self, lane: Lane, count: int) -> Callable[[Any], None]:
+        def receive(reply: Any) -> None:
+            entries = read_streams(reply, self._lanes)
+            self._learnt(lane, len(entries) >= count)
+            self._on_received(entries)
+
+        return receive
+
+    def _learnt(self, lane: Lane, full: bool) -> None:
+        """What a read of a lane says: it brought all that was asked for, or all that there was."""
+        if full:
+            self._hot.add(lane)
+        else:
+            self._hot.discard(lane)
+            self._empty.add(lane)
 
     # -- reads that wait at the server ---------------------------------------------------------------------------
 
     def wait_for_more(self) -> None:
-        """Let a read wait for lanes that had nothing, if there is room for what it may bring."""
+        """Let a read wait for the lanes that had nothing just now, if there is room for what it may bring."""
+        empty, self._empty = self._empty, set()
         if not self.on or not self._server.blocking:
-            return
-        for group in self._groups:
-            if group in self._waiting or not self._hot.isdisjoint(group):
-                continue
+            return  # a server that cannot block is asked again and again
+        rooms = self._rooms()
+        lanes = [lane for lane in self._uncovered() if rooms[lane.label] > 0]
+        if not self._hot.isdisjoint(lanes):
+            return  # they are looked at in every turn, and nothing is kept free for them meanwhile
+        lanes = [lane for lane in lanes if lane in empty]
+        # A Cluster answers a command about one slot only, so there each lane has a read of its own.
+        for group in [(lane,) for lane in lanes] if self._server.clustered else [tuple(lanes)]:
             room = self._room
-            if room <= 0:
-                return
-            count = min(_BLOCKED_READ_COUNT, max(1, room // 2))
+            if room <= 0 or not group or rooms[group[0].label] <= 0:
+                continue
+            most = min(_BLOCKED_READ_COUNT, max(1, room // 2), *(rooms[lane.label] for lane in group))
+            count = most if self._server.clustered or not self._waiting else 1
             args = self._leases.read(group, count, self._settings.block_ms)
             task = asyncio.get_running_loop().create_task(self._server.read(args))
             self._waiting[group] = (task, count)
+            for label in {lane.label for lane in group}:
+                rooms[label] -= count
             task.add_done_callback(self._waited)
 
     def _waited(self, task: asyncio.Task[Any]) -> None:
@@ -168,8 +255,7 @@ class Reader:
             answered = True
             entries = read_streams(task.result(), self._lanes)
             for lane in group:
-                if sum(entry.lane is lane for entry in entries) >= count:
-                    self._hot.add(lane)
+                self._learnt(lane, sum(entry.lane is lane for entry in entries) >= count)
             self._on_received(entries)
         return answered
 

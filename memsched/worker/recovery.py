@@ -108,7 +108,7 @@ class Recovery:
         """When a look is due, in loop.time()."""
         times = [schedule.promote_at for schedule in self._schedules.values()]
         if self._dispatcher.room > 0:
-            times += [schedule.claim_at for schedule in self._schedules.values()]
+            times += [schedule.claim_at for schedule in self._schedules.values() if self._room_of(schedule) > 0]
         return min(times, default=math.inf)
 
     def requests(self, now: float) -> Iterable[Request]:
@@ -117,11 +117,16 @@ class Recovery:
         room = self._dispatcher.room
         if room > 0:
             due = [schedule for schedule in self._schedules.values() if schedule.claim_at <= now]
+            due = [schedule for schedule in due if self._room_of(schedule) > 0]
             for schedule in due:
-                yield self._claim(schedule, min(_CLAIM_AT_ONCE, max(1, room // len(due))))
+                asked = min(_CLAIM_AT_ONCE, max(1, room // len(due)), self._room_of(schedule))
+                yield self._claim(schedule, asked)
         for schedule in self._schedules.values():
             if schedule.promote_at <= now:
                 yield self._promote(schedule)
+
+    def _room_of(self, schedule: LaneSchedule) -> int:
+        return self._dispatcher.room_of(schedule.lane.label)
 
     def _claim(self, schedule: LaneSchedule, asked: int) -> Request:
         min_idle_ms = self._orchestrator.min_idle_ms(schedule.lane.label)

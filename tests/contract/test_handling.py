@@ -105,6 +105,50 @@ async def test_while_all_levels_wait_they_are_handled_by_weight(make_scheduler: 
     assert len(order) == 3 * 84
 
 
+async def test_a_full_label_does_not_keep_others_waiting(make_scheduler: MakeScheduler) -> None:
+    quick: list[str] = []
+    gate = asyncio.Event()
+
+    async def slow(batch: Messages) -> None:
+        await gate.wait()
+
+    async def handle(batch: Messages) -> None:
+        quick.append(batch[0].content)
+
+    handlers = {"slow": Handler(slow, concurrency=1), "quick": Handler(handle, TaskPriorityLevel.LEVEL_1)}
+    scheduler = await started(make_scheduler, handlers)
+    await scheduler.submit_messages(messages(80, label="slow"))
+    await until(lambda: held(scheduler, "slow"))
+    await scheduler.submit_messages(messages(80, label="quick"))
+    await until(lambda: len(quick) == 80, seconds=3)
+
+    assert held(scheduler, "slow") == 1
+    gate.set()
+    await scheduler.wait(timeout=30)
+
+
+async def test_a_worker_takes_no_more_of_many_lanes_than_it_may_start(make_scheduler: MakeScheduler) -> None:
+    gate = asyncio.Event()
+
+    async def handle(batch: Messages) -> None:
+        await gate.wait()
+
+    scheduler = await started(make_scheduler, {LABEL: Handler(handle, concurrency=2)}, partitions=16)
+    await scheduler.submit_messages(messages(60, cubes=60))
+    await until(lambda: held(scheduler, LABEL))
+    await asyncio.sleep(0.2)
+
+    assert held(scheduler, LABEL) == 2
+    gate.set()
+    await scheduler.wait(timeout=30)
+
+
+def held(scheduler: AsyncMemScheduler, label: str) -> int:
+    """How many messages of a label the worker in here owns."""
+    assert scheduler._worker is not None
+    return sum(delivery.lane.label == label for delivery in scheduler._worker.cycle.dispatcher.held.values())
+
+
 async def test_a_flood_of_low_priority_does_not_keep_a_high_one_waiting(make_scheduler: MakeScheduler) -> None:
     order: list[str] = []
 

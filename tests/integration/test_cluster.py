@@ -15,7 +15,7 @@ from support.handlers import EFFECT
 from support.messages import message, messages
 from support.servers import RedisServer, server_programs
 
-from memsched import AsyncMemScheduler, HandlerContext, ScheduleMessageItem
+from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 
@@ -133,7 +133,7 @@ async def test_one_of_a_batch_can_fail_while_the_others_lead_to_follow_ups(
 
     scheduler = schedulers_at(cluster_url, prefix="mixed")
     await scheduler.submit_messages(messages(4, cubes=1))
-    scheduler.register_handlers({"task": handle})
+    scheduler.register_handlers({"task": Handler(handle, batch_size=32)})
     await scheduler.start()
 
     async def settled() -> dict[str, Any]:

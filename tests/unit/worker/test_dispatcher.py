@@ -440,6 +440,23 @@ async def test_room_counts_everything_that_is_held() -> None:
     assert (before, during, unreported, bench.dispatcher.room) == (8, 2, 2, 8)
 
 
+async def test_what_waits_for_its_own_cube_takes_no_room_from_others() -> None:
+    gate = asyncio.Event()
+
+    async def handle(batch: Messages) -> None:
+        await gate.wait()
+
+    bench = Bench({"ordered": Handler(handle, ordered=True), "few": Handler(handle, concurrency=2)}, concurrency=8)
+    bench.give(*(delivery(str(number), label="ordered") for number in range(5)))
+    behind_one_cube = (bench.dispatcher.room_of("ordered"), bench.dispatcher.room)
+    bench.give(*(delivery(str(number), label="few") for number in range(3)))
+
+    assert behind_one_cube == (7, 7)
+    assert (bench.dispatcher.room_of("few"), bench.dispatcher.room_of("ordered"), bench.dispatcher.room) == (-1, 7, 5)
+    gate.set()
+    await bench.ended(8)
+
+
 async def test_emptying_the_buffers_gives_what_waits_and_lets_go_on_what_runs() -> None:
     gate, calls = asyncio.Event(), []
 
