@@ -60,7 +60,7 @@ class LabelBuffer:
     @property
     def calls(self) -> int:
         """How many calls could start with what waits, if there were places: of an ordered label one for each cube."""
-        return len(self._ready) + len(self._parked) if self._ordered else self._waiting
+        return len(self._ready) + len(self._parked) if self.ordered else self._waiting
 
     def add(self, delivery: Delivery) -> None:
         self._waiting += 1

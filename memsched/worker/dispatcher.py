@@ -181,7 +181,8 @@ class Dispatcher:
             if (old := self._labels.get(name)) is not None:
                 new = self._new_label(name)
                 old.buffer.ordered = new.handler.ordered
-                self._labels[name] = replace(new, buffer=old.buffer, running=old.running)
+                kept = {part: getattr(old, part) for part in ("buffer", "running", "speed", "held", "at_work")}
+                self._labels[name] = replace(new, **kept)
         self.start_ready()
 
     def start_ready(self) -> None:
