@@ -22,7 +22,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from memsched.errors import InvalidMessage, NewerMessage
 
@@ -60,7 +59,7 @@ def _in_utc(moment: datetime, info: ValidationInfo) -> datetime:
     if moment.tzinfo is UTC:
         return moment
     if moment.tzinfo is None and info.context is _ON_THE_WIRE:
-        raise PydanticCustomError("timezone_aware", "Input should have timezone info")
+        raise ValueError("it must have a time zone")
     try:
         return moment.astimezone(UTC)
     except (OverflowError, OSError, ValueError) as error:  # year 1, year 9999

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memsched.config_file import scheduler_file, suggestion, url_for_switch
+from memsched.env_file import environment
 from memsched.errors import SettingsError
 
 PREFIX = "MEMSCHED_"
@@ -27,9 +27,7 @@ DEFAULT_URL = "embedded://memsched-data"
 class Settings(BaseSettings):
     """All settings of memsched. ``Settings()`` reads the environment and ``.env``."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", validate_default=True
-    )
+    model_config = SettingsConfigDict(extra="ignore", validate_default=True, allow_inf_nan=False)
 
     # Where the queue is
     redis_url: str = Field(
@@ -258,6 +256,28 @@ class Settings(BaseSettings):
     )
     llm_output_price: float = Field(0.0, ge=0, description="Price of a million output tokens.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then what ``environment`` found: pydantic's own sources take service links for settings."""
+        found = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment(PREFIX).items()
+            if name.startswith(PREFIX)
+        }
+        return init_settings, InitSettingsSource(settings_cls, found)
+
+    @field_validator("log_level", "log_format", "search_method", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
@@ -302,15 +322,15 @@ class Settings(BaseSettings):
 
         Raises SettingsError, one sentence per problem, for an unknown MEMSCHED_ variable or a bad value.
         """
-        environment = dict(dotenv_values(".env")) | dict(os.environ)
-        problems = _unknown_variables(environment, cls.model_fields)
+        variables = environment(PREFIX)
+        problems = _unknown_variables(variables, cls.model_fields)
         problems += [
             f"{name} is not a setting{suggestion(name, cls.model_fields)}."
             for name in sorted(given.keys() - cls.model_fields.keys())
         ]
-        if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in environment:
+        if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in variables:
             for switch in ORIGINAL_SWITCHES:
-                if value := environment.get(switch):
+                if value := variables.get(switch):
                     given["redis_url"] = url_for_switch(switch, value, problems)
                     break
         try:
@@ -361,10 +381,10 @@ def masked(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{secret}@{host}", query="..." if parts.query else ""))
 
 
-def _unknown_variables(environment: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
+def _unknown_variables(variables: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
     known = {PREFIX + name.upper() for name in fields}
     return [
         f"{name} is not a setting{suggestion(name, known)}; `memsched config` lists all."
-        for name in sorted(environment)
-        if name.upper().startswith(PREFIX) and name.upper() not in known
+        for name in sorted(variables)
+        if name.startswith(PREFIX) and name not in known
     ]

@@ -8,12 +8,12 @@ from textwrap import fill
 from typing import Annotated, Any, get_args
 
 import typer
-from dotenv import dotenv_values
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from memsched.cli.shared_options import AsJson
 from memsched.console.output import as_text, console, new_table
+from memsched.env_file import read_env_file
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX, Settings
 
 _HEAD = """\
@@ -58,8 +58,9 @@ def _print_table(values: dict[str, Any], sources: dict[str, str]) -> None:
 
 def _source(name: str) -> str:
     """Where a setting comes from, in the order in which Settings looks."""
-    in_file = {key.upper() for key in dotenv_values(".env")}
-    in_environment = {key.upper() for key in os.environ}
+    in_file, in_environment = (
+        {key.upper() for key, value in place.items() if value.strip()} for place in (read_env_file(), os.environ)
+    )
     for places, source in ((in_environment, "environment"), (in_file, ".env")):
         if name in places:
             return source

@@ -74,7 +74,7 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_CONCURRENCY", "0", "greater than or equal to 1"),
         ("MEMSCHED_PREFIX", "a b", "pattern"),
         ("MEMSCHED_PREFIX", "a{b}", "pattern"),
-        ("MEMSCHED_PREFIX", "newline\n", "pattern"),
+        ("MEMSCHED_PREFIX", "new\nline", "pattern"),
         ("MEMSCHED_REDIS_URL", "http://example.org", "must start with one of redis://"),
         ("MEMSCHED_REDIS_URL", "localhost:6379", "must start with one of redis://"),
         ("MEMSCHED_REDIS_URL", "embedded://", "needs a folder"),
@@ -86,7 +86,6 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_QDRANT_URL", "http://", "must be http://HOST:PORT"),
         ("MEMSCHED_QDRANT_URL", "embedded://", "embedded://FOLDER"),
         ("MEMSCHED_COLLECTION", "../other", "pattern"),
-        ("MEMSCHED_COLLECTION", "", "pattern"),
         ("MEMSCHED_SEARCH_METHOD", "magic", "'hybrid'"),
         ("MEMSCHED_TOP_K", "0", "greater than or equal to 1"),
         ("MEMSCHED_WORKING_SET_SIZE", "101", "less than or equal to 100"),
@@ -290,3 +289,117 @@ def test_the_example_of_an_env_file_sets_nothing() -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+# -- the environment as others leave it ----------------------------------------------------------------------------
+
+SERVICE_LINKS = {
+    "MEMSCHED_PORT": "tcp://10.0.0.1:80",
+    "MEMSCHED_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "MEMSCHED_PORT_80_TCP_PROTO": "tcp",
+    "MEMSCHED_PORT_80_TCP_PORT": "80",
+    "MEMSCHED_PORT_80_TCP_ADDR": "10.0.0.1",
+    "MEMSCHED_SERVICE_HOST": "10.0.0.1",
+    "MEMSCHED_SERVICE_PORT": "80",
+    "MEMSCHED_SERVICE_PORT_HTTP": "80",
+    "MEMSCHED_REDIS_SERVICE_HOST": "fd00::7",
+    "MEMSCHED_REDIS_PORT_6379_TCP_ADDR": "10.0.0.2",
+    "MEMSCHED_WORKER_BLUE_2_PORT": "udp://10.0.0.3:53",
+    "MEMSCHED_WORKER_BLUE_2_PORT_53_UDP": "udp://10.0.0.3:53",
+}
+
+
+def test_service_links_of_kubernetes_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings.load() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MEMSCHED_PORT", "8080"),
+        ("MEMSCHED_SERVICE_PORT", "http"),
+        ("MEMSCHED_REDIS_HOST", "10.0.0.1"),
+        ("MEMSCHED_PORT_TCP", "tcp://10.0.0.1:80"),
+        ("MEMSCHED_SERVICE_HOST", "my host"),
+        ("MEMSCHED_REDIS_URLS", "redis://db"),
+    ],
+)
+def test_what_is_no_service_link_is_still_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert f"{name} is not a setting" in problems_of()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfMEMSCHED_PREFIX=mine\nMEMSCHED_PROCESSES=2\n",
+        b"MEMSCHED_PREFIX=mine\r\nMEMSCHED_PROCESSES=2\r\n",
+        b"export MEMSCHED_PREFIX=\"mine\"\nexport  MEMSCHED_PROCESSES='2'  # two\n",
+        b"memsched_prefix = mine\nMemsched_Processes = 2\n",
+        "MEMSCHED_PREFIX=mine\r\nMEMSCHED_PROCESSES=2\r\n".encode("utf-16"),
+        b"\xfe\xff" + "MEMSCHED_PREFIX=mine\nMEMSCHED_PROCESSES=2".encode("utf-16-be"),
+        b"not a line of ours\nMEMSCHED_PREFIX=mine\nMEMSCHED_PROCESSES=2\n",
+    ],
+)
+def test_an_env_file_is_understood_as_editors_leave_it(data: bytes) -> None:
+    Path(".env").write_bytes(data)
+
+    settings = Settings.load()
+    assert (settings.prefix, settings.processes) == ("mine", 2)
+    assert Settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            "\n# für die Müllers\nMEMSCHED_PREFIX=mine\n".encode("cp1252"),
+            r"\.env is not UTF-8 text \(line 2\): save it",
+        ),
+        ("MEMSCHED_PREFIX=mine\n".encode("utf-16-le"), r"\.env is not UTF-8 text"),
+        (b"\xff\xfeM\x00E", r"\.env is not UTF-8 text"),
+        (b"A=1\nMEMSCHED_PREFIX mine\n", r"\.env: line 2 is not NAME=value: 'MEMSCHED_PREFIX mine'"),
+    ],
+)
+def test_an_env_file_that_is_not_understood_is_refused_with_what_to_do(data: bytes, said: str) -> None:
+    Path(".env").write_bytes(data)
+
+    with pytest.raises(SettingsError, match=said):
+        Settings.load()
+
+
+def test_a_folder_called_env_is_no_env_file() -> None:
+    Path(".env/bin").mkdir(parents=True)
+
+    assert Settings.load().prefix == "memsched"
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("MEMSCHED_CONCURRENCY=7\nMEMSCHED_PROCESSES=\nMEMSCHED_GONE=\nMEMSCHED_MEMORY\n")
+    for name in ("CONCURRENCY", "MIN_IDLE_MS", "LOG_LEVEL", "REDIS_URL", "MEMORY", "GRACE_SECONDS"):
+        monkeypatch.setenv(f"MEMSCHED_{name}", " " if name == "MEMORY" else "")
+
+    assert Settings.load() == Settings(concurrency=7)
+
+
+def test_names_are_understood_in_any_case_and_values_with_spaces_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_LOG_LEVEL", "INFO")
+    monkeypatch.setenv("MEMSCHED_LOG_FORMAT", " Json\r")
+    monkeypatch.setenv("MEMSCHED_SEARCH_METHOD", "Lexical")
+    monkeypatch.setenv("MEMSCHED_MEMORY", "FALSE ")
+    monkeypatch.setenv("MEMSCHED_REDIS_URL", "redis://db/0\r")
+
+    settings = Settings.load()
+    assert (settings.log_level, settings.log_format, settings.search_method) == ("info", "json", "lexical")
+    assert (settings.memory, settings.redis_url) == (False, "redis://db/0")
+
+
+@pytest.mark.parametrize("odd", ["nan", "inf", "-inf", "1e400"])
+def test_a_number_is_finite(monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
+    monkeypatch.setenv("MEMSCHED_GRACE_SECONDS", odd)
+
+    assert "MEMSCHED_GRACE_SECONDS: " in problems_of()
