@@ -181,6 +181,10 @@ class WorkerFailed(MemschedError):
     """A worker ended by itself: a part of it failed. What it held is handed back; its supervisor starts another one."""
 
 
+class HandlersStuck(MemschedError):
+    """Handlers that ran too long and cannot be stopped hold the places of this worker until its process ends."""
+
+
 class WaitTimeout(MemschedError):
     """Not everything was finished in time."""
 

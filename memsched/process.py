@@ -149,7 +149,7 @@ async def run_worker(
     if settings.memory:
         register_memory_handlers(orchestrator, memory)
     try:
-        worker = Worker(server, keys, settings, orchestrator, worker_id)
+        worker = Worker(server, keys, settings, orchestrator, worker_id, replaceable=True)
         worker.on_failure = stop_asked.set
         await worker.start()
         tell_ready()

@@ -28,7 +28,7 @@ class Call:
     """A handler call, from its start until its outcome was reported and its place is free again.
 
     The two need not fall together: a thread cannot be stopped, so a sync handler that ran too long is reported as
-    such at once, and keeps its place, and its cube busy, until it returns.
+    such at once, and keeps its place until it returns. Its label and its cube go on without it.
     """
 
     label: str

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from memsched.errors import HandlerTimeout
+from memsched.errors import HandlersStuck, HandlerTimeout
 from memsched.logs import get_logger, message_at_work
 from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
@@ -112,6 +112,9 @@ class Dispatcher:
         self._occupied = 0
         self._isolation = Isolation(self._occupying, self._look_again)
         self._ended: deque[Call] = deque()
+        self._stuck: set[Call] = set()
+        """Calls that are over for everybody but themselves: they cannot be stopped, and keep their places."""
+        self._too_many_stuck = asyncio.Event()
         self._threads: HandlerThreads | None = None
         self._context = contextvars.copy_context()
         self.held: dict[tuple[str, str], Delivery] = {}
@@ -267,6 +270,7 @@ class Dispatcher:
         if call.thread is not None and not call.thread.done():
             loop = asyncio.get_running_loop()
             call.thread.add_done_callback(lambda _: _soon(loop, self._thread_ended, call))
+            self._set_aside(call)
         else:
             self._free(call)
         self._on_change()
@@ -281,10 +285,20 @@ class Dispatcher:
         self._on_change()
 
     def _free(self, call: Call) -> None:
+        self._occupied -= 1
+        if call in self._stuck:
+            self._stuck.discard(call)
+        else:
+            self._leave(call)
+        self._start_next()
+
+    def _leave(self, call: Call) -> None:
+        """Its label and its cube go on without it."""
         label = self._labels[call.label]
         label.running.discard(call)
-        self._occupied -= 1
         label.buffer.release(call.cube)
+
+    def _start_next(self) -> None:
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
         if self._isolation.gives_precedence:
             self._look_again()
@@ -389,16 +403,35 @@ class Dispatcher:
             call.task.cancel()
 
     def _abandon(self, call: Call) -> None:
-        """A handler that ignores its cancellation: its messages go on without it, its place stays taken."""
+        """A handler that ignores its cancellation: its messages go on without it."""
+        call.result = call.cancelled_as
+        self._report(call)
+        self._set_aside(call)
+        self._on_change()
+
+    def _set_aside(self, call: Call) -> None:
+        """It cannot be stopped: its messages run again, here too, and its place stays taken until it ends."""
+        self._leave(call)
+        self._stuck.add(call)
+        if call.cancelled_as is CallResult.SHUTDOWN:
+            return
+        places = self._settings.concurrency
         log.error(
-            "handler ignores its cancellation; its messages are given to others, its place stays taken until it ends",
+            "a handler cannot be stopped; its messages go on without it, its place stays taken until it ends",
             action="handler.stuck",
             label=call.label,
             verdict=call.cancelled_as,
+            stuck=len(self._stuck),
+            places=places,
         )
-        call.result = call.cancelled_as
-        self._report(call)
-        self._on_change()
+        if 2 * len(self._stuck) > places:
+            self._too_many_stuck.set()
+        self._start_next()
+
+    async def until_too_many_are_stuck(self) -> None:
+        """Raises HandlersStuck when handlers that cannot be stopped have taken more than half of the places."""
+        await self._too_many_stuck.wait()
+        raise HandlersStuck(f"{len(self._stuck)} of {self._settings.concurrency} places")
 
     # -- end -----------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Worker:
 
     Args:
         server: shared with whoever else uses it in this process; the worker does not close it.
+        replaceable: whether another one takes its place when its process ends, which is the cure for stuck handlers.
     """
 
     def __init__(
@@ -54,8 +55,11 @@ class Worker:
         settings: Settings,
         orchestrator: Orchestrator,
         worker_id: str | None = None,
+        *,
+        replaceable: bool = False,
     ) -> None:
         self.worker_id = worker_id or new_worker_id()
+        self._replaceable = replaceable
         self._server = server
         self._keys = keys
         self._settings = settings
@@ -105,6 +109,8 @@ class Worker:
         janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labelled, days)
         self._also(notifications.run())
         self._also(janitor.run())
+        if self._replaceable:
+            self._also(self.cycle.dispatcher.until_too_many_are_stuck())
         self._janitor, self._loop = janitor, asyncio.get_running_loop()
         if self._server.clustered:
             outbox = Outbox(self._server, Producer(self._server, self._keys, self._settings), lambda: self.cycle.lanes)

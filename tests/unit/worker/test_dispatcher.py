@@ -15,6 +15,7 @@ from support.deliveries import contents, delivery
 from support.dispatching import Bench
 
 from memsched import Handler, HandlerContext, HandlerTimeout, LeaseLost, TaskPriorityLevel
+from memsched.errors import HandlersStuck
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery
 from memsched.worker import dispatcher as dispatcher_module
@@ -203,24 +204,47 @@ async def test_a_call_that_runs_too_long_is_a_timeout(kind: str) -> None:
     assert isinstance(call.error, HandlerTimeout)
 
 
-async def test_a_thread_that_runs_too_long_keeps_its_place_and_its_cube_until_it_returns() -> None:
+async def test_a_thread_that_runs_too_long_keeps_its_place_and_neither_its_label_nor_its_cube() -> None:
     release, calls = threading.Event(), []
 
     def handle(batch: Messages) -> None:
         calls.append(batch[0].content)
-        if batch[0].content == "slow":
+        if batch[0].content.startswith("slow"):
             release.wait(10)
 
-    bench = Bench({"task": Handler(handle, timeout_seconds=0.05, concurrency=1)}, concurrency=2)
+    handler = Handler(handle, timeout_seconds=0.05, concurrency=1, ordered=True)
+    bench = Bench({"task": handler}, concurrency=2)
     bench.give(delivery("slow"))
     await bench.ended(1)
-    bench.give(delivery("same cube"), delivery("other cube", cube="other"))
-    before = list(calls)
+    bench.give(delivery("same cube"), delivery("slow too"))
+    await bench.ended(3)
+    bench.give(delivery("no place"))
+    while_stuck = list(calls)
     release.set()
+    await bench.ended(4)
+
+    assert while_stuck == ["slow", "same cube", "slow too"]
+    assert calls[-1] == "no place"
+
+
+async def test_more_stuck_handlers_than_half_of_the_places_are_the_end_of_their_worker() -> None:
+    release = threading.Event()
+
+    def handle(batch: Messages) -> None:
+        release.wait(10)
+
+    bench = Bench({"task": Handler(handle, timeout_seconds=0.05)}, concurrency=4)
+    watch = asyncio.create_task(bench.dispatcher.until_too_many_are_stuck())
+    bench.give(delivery(), delivery())
+    await bench.ended(2)
+    half = watch.done()
+    bench.give(delivery())
     await bench.ended(3)
 
-    assert before == ["slow"]
-    assert sorted(calls) == ["other cube", "same cube", "slow"]
+    assert not half
+    with pytest.raises(HandlersStuck, match="3 of 4 places"):
+        await asyncio.wait_for(watch, 5)
+    release.set()
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
