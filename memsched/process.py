@@ -91,8 +91,9 @@ def _named(settings: Settings) -> Any:
             f"MEMSCHED_APP is {settings.app!r}; set it to module:attribute, where the attribute is "
             "{'MY_LABEL': handle} or a MemScheduler with registered handlers."
         )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    with suppress(FileNotFoundError):  # the working directory was deleted
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
     try:
         app: Any = importlib.import_module(module_name)
         for part in attribute.split("."):

@@ -6,11 +6,11 @@ A setting ``name`` is the environment variable ``MEMSCHED_NAME`` (or the same li
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memsched.config_file import scheduler_file, suggestion, url_for_switch
@@ -24,10 +24,21 @@ ORIGINAL_SWITCHES = ("MOS_SCHEDULER_USE_REDIS_QUEUE", "MEMSCHEDULER_USE_REDIS_QU
 DEFAULT_URL = "embedded://memsched-data"
 
 
+def _working_directory() -> str:
+    """Empty when it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 class Settings(BaseSettings):
     """All settings of memsched. ``Settings()`` reads the environment and ``.env``."""
 
-    model_config = SettingsConfigDict(extra="ignore", validate_default=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        extra="ignore", validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+    _started_in: str = PrivateAttr(default_factory=_working_directory)
 
     # Where the queue is
     redis_url: str = Field(
@@ -316,6 +327,17 @@ class Settings(BaseSettings):
         scheme = self.redis_url.partition("://")[0]
         return {"embedded": self.redis_url, "memory": ":memory:"}.get(scheme, "http://localhost:6333")
 
+    def embedded_folder(self, url: str) -> str:
+        """The folder of an ``embedded://`` URL; a relative one is in the directory where these settings were made.
+
+        The application may change its working directory, and all processes must mean the same folder. Raises
+        SettingsError when that directory was gone.
+        """
+        folder = url.removeprefix("embedded://")
+        if not self._started_in and not os.path.isabs(folder):
+            raise SettingsError([f"{url} is in the working directory, which was deleted; name it by its whole path."])
+        return os.path.normpath(os.path.join(self._started_in, folder))
+
     @classmethod
     def load(cls, **given: Any) -> Self:
         """The settings of this process: ``given``, the environment, ``.env``, the defaults, in this order.
@@ -340,7 +362,7 @@ class Settings(BaseSettings):
                 name = PREFIX + str(problem["loc"][0]).upper()
                 message = problem["msg"].removeprefix("Value error, ")
                 problems.append(f"{name}: {message[0].lower()}{message[1:]}.")
-            raise SettingsError(problems) from error
+            raise SettingsError(problems) from None  # pydantic's words may quote a password
         if problems:
             raise SettingsError(problems)
         return settings
@@ -352,6 +374,11 @@ class Settings(BaseSettings):
         ``mem_scheduler: {backend, config: {...}}``; a key may also be the name of a setting here.
         """
         return cls.load(**scheduler_file(path, cls.model_fields))
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Passwords in URLs are shown nowhere."""
+        for name, value in super().__repr_args__():
+            yield name or "", masked(value) if isinstance(value, str) and "://" in value else value
 
     def shown(self) -> dict[str, Any]:
         """All settings by environment variable, with passwords masked."""

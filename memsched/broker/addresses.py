@@ -23,7 +23,6 @@ _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 _LONGEST_SOCKET_PATH = 107
 """Bytes; what the kernel has room for (Linux; macOS: 103)."""
-_EMBEDDED_SCHEME = "embedded://"
 _LEAST_START_SECONDS = 5.0
 _embedded_uses: Counter[str] = Counter()
 """How many connections of this process use each embedded server: it is released with the last one."""
@@ -278,8 +277,7 @@ class EmbeddedAddress:
     """``embedded://FOLDER``: a server of our own, started when it is needed, released with its last user here."""
 
     def __init__(self, settings: Settings) -> None:
-        # The working directory may change, and may be another one when a server that died is started again.
-        self._folder = os.path.abspath(settings.redis_url.removeprefix(_EMBEDDED_SCHEME))
+        self._folder = settings.embedded_folder(settings.redis_url)
         self._settings = settings
         self._release: Callable[[str], None] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
 from memsched import AsyncMemScheduler, Settings
@@ -403,3 +403,37 @@ def test_a_number_is_finite(monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
     monkeypatch.setenv("MEMSCHED_GRACE_SECONDS", odd)
 
     assert "MEMSCHED_GRACE_SECONDS: " in problems_of()
+
+
+def test_a_relative_folder_stays_where_the_settings_were_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application may change its working directory; all its processes must mean one folder."""
+    settings = Settings.load(redis_url="embedded://data")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert settings.embedded_folder(settings.redis_url) == str(tmp_path / "data")
+    assert settings.embedded_folder("embedded:///var/lib/data") == "/var/lib/data"
+
+
+def test_a_relative_folder_in_a_deleted_working_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    settings = Settings(redis_url="embedded://data")
+
+    with pytest.raises(SettingsError, match="name it by its whole path"):
+        settings.embedded_folder(settings.redis_url)
+
+
+def test_no_password_of_a_url_is_shown() -> None:
+    settings = Settings(redis_url="redis://:secret@db:6379/0?sentinel_password=secret")
+
+    assert "secret" not in repr(settings) + str(settings)
+    with pytest.raises(ValidationError) as caught:
+        Settings(redis_url="http://:secret@db")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(redis_url="http://:secret@db")
+    assert refused.value.__cause__ is None

@@ -39,7 +39,7 @@ async def open_client(settings: Settings) -> tuple[AsyncQdrantClient, Callable[[
             _in_process[name] = AsyncQdrantClient(location=_MEMORY)
         return _in_process[name], None
     if url.startswith("embedded://"):
-        folder = url.removeprefix("embedded://")
+        folder = settings.embedded_folder(url)
         wait = max(settings.connect_timeout_seconds, 5.0)
         socket = await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=wait)
         return AsyncQdrantClient(**vector_client_options(socket)), lambda: release_vector_server(folder)
@@ -139,7 +139,7 @@ class RetryingClient:
 async def _restart_embedded(settings: Settings) -> None:
     """Start the embedded process again if it is gone for good; its watchdog does so only while it lives itself."""
     if settings.store_url.startswith("embedded://"):
-        folder = settings.store_url.removeprefix("embedded://")
+        folder = settings.embedded_folder(settings.store_url)
         try:
             await asyncio.to_thread(ensure_vector_server, folder, timeout_seconds=settings.store_timeout_seconds)
         except EmbeddedServerError as error:

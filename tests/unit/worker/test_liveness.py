@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
 
 from memsched import Settings
 from memsched.worker.liveness import Liveness, liveness_dir, read_liveness
@@ -71,6 +75,37 @@ def test_the_file_of_a_process_that_is_gone_is_removed(tmp_path: Path) -> None:
 
     assert read_liveness(settings(tmp_path)) == []
     assert not (tmp_path / "worker").exists()
+
+
+def test_the_number_of_a_process_that_is_gone_may_be_anothers_by_now(tmp_path: Path) -> None:
+    """In a container that was started again, everybody has the number that its predecessor had."""
+    (tmp_path / "predecessor").write_text(f"{os.getpid()} 1")
+
+    assert read_liveness(settings(tmp_path)) == []
+
+
+def test_a_worker_works_without_a_place_for_its_file_and_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sign = Liveness(tmp_path / "file" / "live", "worker")
+
+    with capture_logs() as logs:
+        sign.begin()
+        sign.touch()
+        sign.begin()
+        sign.end()
+
+    assert [row["action"] for row in logs] == ["liveness.not_written"]
+
+
+def test_where_no_temporary_file_can_be_written_there_is_still_a_name_for_the_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+
+    assert liveness_dir(Settings()) == Path(f"/tmp/memsched-live-{os.getuid()}")
 
 
 def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
