@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from memsched.errors import InvalidMessage, LeaseLost
 from memsched.escaping import describe_error, sendable
@@ -15,7 +15,6 @@ from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messag
 from memsched.queue.delivery import Delivery
 from memsched.queue.outcomes import FollowUp
 
-T = TypeVar("T")
 _MAX_CHECKPOINT_CHARACTERS = 1024 * 1024
 
 
@@ -141,14 +140,23 @@ class SyncHandlerContext(HandlerContext):
         super().__init__(deliveries, holder, timeout_seconds)
         self._loop = loop
 
-    def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:  # type: ignore[override]
-        self._wait(super().checkpoint(data, message))
+    def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> Any:
+        return self._wait(super().checkpoint(data, message))
 
-    def renew(self) -> None:  # type: ignore[override]
-        self._wait(super().renew())
+    def renew(self) -> Any:
+        return self._wait(super().renew())
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if _running_loop() is self._loop:
+            return work  # the handler is a plain function that returned a coroutine: in there it is awaited
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _described(error: str | BaseException) -> str:

@@ -17,6 +17,7 @@ from memsched.queue.delivery import Delivery
 from memsched.settings import Settings
 from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedRoundRobin
 from memsched.worker.call import Call, CallResult
+from memsched.worker.calling import run_to_the_end
 from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerContext
 from memsched.worker.handlers import Handler, Orchestrator
 from memsched.worker.isolation import Isolation
@@ -241,23 +242,20 @@ class Dispatcher:
     async def _handle(self, call: Call) -> None:
         messages = [delivery.message for delivery in call.deliveries]
         message_at_work.set(messages[0])
-        args: tuple[Any, ...] = (messages,)
-        if call.handler.is_async:
-            if call.handler.wants_context:
+        function, calling = call.handler.function, call.handler.calling
+        if calling.on_loop:
+            if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
-                args = (messages, call.context)
-            await call.handler.function(*args)
+            await run_to_the_end(calling(function, messages, call.context))
             return
         loop = asyncio.get_running_loop()
-        if call.handler.wants_context:
+        if calling.wants_context:
             call.context = SyncHandlerContext(call.deliveries, self._holder, call.timeout_seconds, loop)
-            args = (messages, call.context)
         if self._threads is None:
             self._threads = HandlerThreads(self._settings.concurrency)
-        call.thread = self._threads.submit(contextvars.copy_context().run, _in_thread, call.handler.function, *args)
-        result = await asyncio.wrap_future(call.thread)
-        if asyncio.iscoroutine(result):  # a plain function that returns a coroutine, such as a lambda
-            await result
+        work = (_in_thread, calling, function, messages, call.context)
+        call.thread = self._threads.submit(contextvars.copy_context().run, *work)
+        await run_to_the_end(await asyncio.wrap_future(call.thread))
 
     def _end(self, call: Call) -> None:
         """The task of a call is over: report its outcome, and free its place unless its thread still runs."""

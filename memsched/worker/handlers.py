@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from memsched.errors import HandlerNotLoaded, InvalidArgument
 from memsched.messages import MAX_LABEL_CHARACTERS
 from memsched.settings import Settings
 from memsched.task_status import TaskPriorityLevel
+from memsched.worker.calling import Calling, calling_of
 
 HandlerFunction = Callable[..., Awaitable[Any] | Any]
 """``handle(messages)`` or ``handle(messages, ctx)``; sync (runs in a thread) or async."""
@@ -41,21 +41,9 @@ class Handler:
     ordered: bool = False
 
     @cached_property
-    def is_async(self) -> bool:
-        function = self.function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004
-        )
-
-    @cached_property
-    def wants_context(self) -> bool:
-        """Whether it takes a second positional parameter."""
-        try:
-            parameters = inspect.signature(self.function).parameters.values()
-        except (TypeError, ValueError):  # some builtins have no signature
-            return False
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return sum(parameter.kind in kinds for parameter in parameters) >= 2
+    def calling(self) -> Calling:
+        """How it is called. Raises ValueError if it can be no handler."""
+        return calling_of(self.function)
 
 
 HandlerEntry: TypeAlias = HandlerFunction | tuple[HandlerFunction, TaskPriorityLevel, int] | Handler
@@ -106,8 +94,10 @@ def _checked(label: str, entry: HandlerEntry) -> Handler:
         handler = Handler(*entry)
     else:
         handler = Handler(entry)
-    if not callable(handler.function):
-        raise HandlerNotLoaded(f"{label}: {handler.function!r} cannot be called.")
+    try:
+        calling_of(handler.function)
+    except ValueError as error:
+        raise HandlerNotLoaded(f"{label}: {handler.function!r:.200} {error}.") from error
     try:
         return replace(
             handler,

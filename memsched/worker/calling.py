@@ -1,0 +1,136 @@
+"""How a handler is called: on the loop or in a thread, where its context goes, and what its result must not be.
+
+Whatever cannot be run rightly is refused when it is registered, or fails when it is run. Nothing counts as done that
+never ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+_CONTEXT_NAMES = ("ctx", "context")
+_LAZY = (GeneratorType, AsyncGeneratorType, map, filter, zip)
+"""What does nothing until somebody asks it for its items."""
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """How one handler function is called.
+
+    Args:
+        on_loop: whether it is async.
+        wants_context: whether it gets its context.
+        context_name: by which name, when it does not get it as its second argument.
+    """
+
+    on_loop: bool
+    wants_context: bool = False
+    context_name: str | None = None
+
+    def __call__(self, function: Callable[..., Any], messages: list[Any], context: Any) -> Any:
+        if not self.wants_context:
+            return function(messages)
+        if self.context_name is None:
+            return function(messages, context)
+        return function(messages, **{self.context_name: context})
+
+
+def calling_of(function: Any) -> Calling:
+    """Raises ValueError with the reason why it can be no handler."""
+    target = _refuse_what_is_no_function(function)
+    on_loop = any(map(inspect.iscoroutinefunction, (function, target)))
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+        if _takes_anything(signature) and hasattr(function, "__wrapped__"):
+            signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return Calling(on_loop)
+    parameters = list(signature.parameters.values())
+    positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    if not positional and not _takes_anything(signature):
+        raise ValueError("takes no messages; write it as handle(messages) or handle(messages, ctx)")
+    if positional and positional[0].name in ("self", "cls"):
+        raise ValueError(f"is a method without its object; give object.{getattr(target, '__name__', 'method')}")
+    context = _context_among(positional[1:2], parameters[1:] if positional else parameters)
+    unfilled = [
+        parameter.name
+        for parameter in parameters
+        if parameter is not context
+        and parameter not in positional[:1]
+        and parameter.default is inspect.Parameter.empty
+        and parameter.kind in (*_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+    ]
+    if unfilled:
+        raise ValueError(f"needs {', '.join(unfilled)}, which nobody gives it; a handler gets messages, and a context")
+    if context is None or positional[1:2] == [context]:
+        return Calling(on_loop, context is not None)
+    return Calling(on_loop, True, context.name)
+
+
+def _refuse_what_is_no_function(function: Any) -> Any:
+    """What is run in the end, under partials and decorators that say so."""
+    if inspect.iscoroutine(function):
+        function.close()
+        raise ValueError("was called already; give the function itself, without ()")
+    if inspect.isawaitable(function) or isinstance(function, _LAZY):
+        raise ValueError("was called already; give the function itself, without ()")
+    target = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if isinstance(target, type):
+        raise ValueError("is a class; give an object of it that can be called, or a function")
+    if not callable(target):
+        raise ValueError("cannot be called")
+    target = inspect.unwrap(target)
+    if not (inspect.isroutine(target) or inspect.iscoroutinefunction(target)):
+        target = inspect.unwrap(type(target).__call__)
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise ValueError("is a generator, of which nothing would be run; return instead of yield")
+    return target
+
+
+def _takes_anything(signature: inspect.Signature) -> bool:
+    return any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in signature.parameters.values())
+
+
+def _context_among(second: list[inspect.Parameter], rest: list[inspect.Parameter]) -> inspect.Parameter | None:
+    """The parameter that is named or annotated as a context, or else the second, if it has no default of its own.
+
+    A default means that it is something else: ``def handle(messages, number=number)`` in a loop.
+    """
+    named = (*_POSITIONAL[1:], inspect.Parameter.KEYWORD_ONLY)
+    for parameter in rest:
+        can_be_given = parameter.kind in named or parameter in second
+        if can_be_given and (parameter.name in _CONTEXT_NAMES or "HandlerContext" in str(parameter.annotation)):
+            return parameter
+    return second[0] if second and second[0].default is inspect.Parameter.empty else None
+
+
+async def run_to_the_end(result: Any) -> None:
+    """What a handler returned may be work that was not done yet: wait for it. Raises TypeError if nobody can."""
+    while result is not None:
+        if isinstance(result, Future):
+            result = asyncio.wrap_future(result)
+        if inspect.isawaitable(result):
+            result = await result
+            continue
+        if isinstance(result, _LAZY):
+            raise TypeError(f"the handler returned a {type(result).__name__}, of which nothing was run")
+        if isinstance(result, list | tuple | set) and (waiting := list(_unfinished(result))):
+            for one in waiting:
+                if inspect.iscoroutine(one):
+                    one.close()
+            raise TypeError("the handler returned things to be awaited; await them in it, with asyncio.gather")
+        return
+
+
+def _unfinished(results: Any) -> Iterator[Any]:
+    return (one for one in results if inspect.isawaitable(one) or isinstance(one, Future))
