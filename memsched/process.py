@@ -9,7 +9,8 @@ import argparse
 import asyncio
 import ctypes
 import gc
-import importlib
+import importlib.machinery
+import importlib.util
 import os
 import select
 import signal
@@ -23,6 +24,7 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.console.terminal import open_closed_streams
 from memsched.errors import (
     HandlerNotLoaded,
     MemschedError,
@@ -91,16 +93,38 @@ def _named(settings: Settings) -> Any:
             f"MEMSCHED_APP is {settings.app!r}; set it to module:attribute, where the attribute is "
             "{'MY_LABEL': handle} or a MemScheduler with registered handlers."
         )
-    with suppress(FileNotFoundError):  # the working directory was deleted
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
     try:
-        app: Any = importlib.import_module(module_name)
+        app: Any = _imported(module_name)
         for part in attribute.split("."):
             app = getattr(app, part)
     except (Exception, SystemExit) as error:  # whatever the application's code raises
         raise HandlerNotLoaded(f"MEMSCHED_APP={settings.app}: {_where_and_what(error)}.") from error
     return app
+
+
+def _imported(module_name: str) -> Any:
+    """The application's module: that of the working directory, where there is one of this name.
+
+    What it imports is looked for there last: a redis.py beside it is not what the rest of this process gets. Nor does
+    one of a name that Python has take the place of Python's.
+    """
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was deleted
+        return importlib.import_module(module_name)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    first = module_name.partition(".")[0]
+    if first not in sys.modules and first not in sys.stdlib_module_names:
+        spec = importlib.machinery.PathFinder.find_spec(first, [folder])
+        if spec is not None and spec.loader is not None:
+            module = sys.modules[first] = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[first]
+                raise
+    return importlib.import_module(module_name)
 
 
 def _where_and_what(error: BaseException) -> str:
@@ -234,6 +258,7 @@ def main() -> None:
         die_with(given.supervisor)
     report = _StartReport(given.report_to)
     code = 0
+    open_closed_streams()
     try:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)

@@ -448,7 +448,11 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
 
     @property
     def running(self) -> bool:
-        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs."""
+        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs.
+
+        Not any more either when a part of the worker has failed (``action=worker.failed`` says what); ``start`` again
+        makes another one, and submitting goes on all the same.
+        """
         return self._async.running
 
     submit_messages = blocking(AsyncMemScheduler.submit_messages)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from memsched.cli.exit_codes import exit_with
-from memsched.console.terminal import forgive_characters
+from memsched.console.terminal import forgive_characters, open_closed_streams
 from memsched.version import __version__
 
 _COMMANDS = {
@@ -90,5 +90,6 @@ def run(argv: Sequence[str] | None) -> None:
         app(args=None if argv is None else list(argv), prog_name="memsched")
         return 0
 
+    open_closed_streams()
     forgive_characters()
     exit_with(call)

@@ -10,6 +10,7 @@ import typer
 from memsched.cli.shared_options import AsJson, Prefix, RedisUrl
 from memsched.cli.status_display import DEFAULT_INTERVAL_SECONDS, show_status
 from memsched.cli.tool_settings import tool_settings
+from memsched.durations import seconds_of
 
 
 def status(
@@ -32,5 +33,5 @@ def status(
     if seconds is not None and not watch:
         raise typer.BadParameter("the seconds are for --watch.", param_hint="SECONDS")
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    every = interval or seconds or DEFAULT_INTERVAL_SECONDS if watch or interval else None
+    every = seconds_of("SECONDS", interval or seconds or DEFAULT_INTERVAL_SECONDS) if watch or interval else None
     asyncio.run(show_status(settings, interval=every, as_json=as_json))

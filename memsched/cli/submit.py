@@ -14,8 +14,9 @@ from memsched.backoff import poll_pauses
 from memsched.cli.exit_codes import complain
 from memsched.cli.shared_options import Prefix, RedisUrl
 from memsched.cli.tool_settings import tool_settings
-from memsched.console.terminal import duration
+from memsched.console.terminal import duration, stdin_was_closed
 from memsched.deadline import Deadline
+from memsched.durations import seconds_or_none
 from memsched.errors import InvalidMessage
 from memsched.escaping import plain
 from memsched.messages import ScheduleMessageItem, describe_validation_error
@@ -49,6 +50,9 @@ def submit(
     With --wait, the exit code is 1 when the message failed or was not finished in time.
     """
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
+    until = seconds_or_none("--wait", wait)
+    if content == "-" and stdin_was_closed():
+        raise typer.BadParameter("standard input is closed.", param_hint="CONTENT")
     text = sys.stdin.read() if content == "-" else content
     message = _message(
         item_id=item_id,
@@ -62,7 +66,7 @@ def submit(
         trace_id=trace_id,
         user_name=user_name,
     )
-    code = asyncio.run(_submit(settings, message, delay, wait))
+    code = asyncio.run(_submit(settings, message, delay, until))
     raise typer.Exit(code)
 
 

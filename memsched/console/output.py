@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -27,6 +28,8 @@ def as_text(text: object, style: str = "", *, lines: bool = False) -> Text:
 def console(*, stderr: bool = False) -> Console:
     """A console that makes nothing of what it prints. In a pipe it is wide, so that nothing is cut off."""
     stream = sys.stderr if stderr else sys.stdout
+    if stream is None:  # closed, in a program that is not ours
+        return Console(file=io.StringIO())
     width = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 

@@ -1,8 +1,31 @@
-"""The terminal: characters that it cannot show, and lengths of time in few characters."""
+"""The terminal: what is closed, characters that it cannot show, and lengths of time in few characters."""
 
 from __future__ import annotations
 
+import os
 import sys
+
+
+def open_closed_streams() -> None:
+    """Let standard streams that were closed (``2>&-``) be ones that hold nothing.
+
+    Their numbers would be those of the next files and sockets that are opened, and what somebody prints would go there.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for the whole process
+
+
+def stdin_was_closed() -> bool:
+    return sys.stdin is None or sys.stdin.name == os.devnull
 
 
 def forgive_characters() -> None:

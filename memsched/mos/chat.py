@@ -287,8 +287,10 @@ def _why(error: MemschedError) -> str:
 def _readable(history: Sequence[Mapping[str, Any]]) -> list[Message]:
     """The turns that a model may see as such. Raises InvalidMessage for what is none."""
     turns: list[Message] = []
+    if isinstance(history, str | bytes | Mapping) or not isinstance(history, Iterable):
+        raise InvalidMessage(f"history must be a list of turns, not {type(history).__name__}")
     for number, each in enumerate(history):
-        role, content = each.get("role"), each.get("content")
+        role, content = (each.get("role"), each.get("content")) if isinstance(each, Mapping) else (None, None)
         if role not in ("user", "assistant") or not isinstance(content, str):
             raise InvalidMessage(f"history[{number}] must have a role (user or assistant) and content, a text")
         turns.append({"role": role, "content": content})

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage
 from memsched.memory.access.cubes import Cubes, Grant
 from memsched.memory.access.permissions import Permission
@@ -103,7 +104,7 @@ class AsyncMOS:
         if self.options.enable_mem_scheduler:
             await self.mem_scheduler.start()
 
-    async def stop(self, grace_seconds: float | None = None) -> None:
+    async def stop(self, grace_seconds: Seconds | None = None) -> None:
         """Let running handlers end and close all connections. What is unfinished waits for the next start."""
         await self.mem_scheduler.stop(grace_seconds)
 
@@ -185,7 +186,7 @@ class AsyncMOS:
         session_id: str | None = None,
         *,
         wait: bool = False,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         user_name: str | None = None,
     ) -> str:
         """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
@@ -225,7 +226,7 @@ class AsyncMOS:
         user_id: str | None = None,
         *,
         wait: bool = False,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> str:
         """Correct a memory: ``text`` is remembered and takes its place; returns the task's id."""
         user = user_id or self.user_id
@@ -258,7 +259,7 @@ class AsyncMOS:
         return await services.deletion.delete_all(ref, user_id=user, name=mem_cube_id)
 
     async def wait(
-        self, task_id: str | None = None, *, user_id: str | None = None, timeout: float | None = None
+        self, task_id: str | None = None, *, user_id: str | None = None, timeout: Seconds | None = None
     ) -> None:
         """Until a task of ``add`` or ``update`` is done and what follows from it; or all of a user's; or all.
 

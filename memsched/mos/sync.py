@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from memsched.blocking import Blocking, Delegated, blocking, direct, iterating
+from memsched.durations import Seconds
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import Config, read_config
 from memsched.scheduler import MemScheduler
@@ -55,7 +56,7 @@ class MOS(Blocking[AsyncMOS]):
     load = blocking(AsyncMOS.load)
     get_tasks_status = blocking(AsyncMOS.get_tasks_status)
 
-    def stop(self, grace_seconds: float | None = None) -> None:
+    def stop(self, grace_seconds: Seconds | None = None) -> None:
         """Let running handlers end and close all connections. What is unfinished waits for the next start."""
         self.mem_scheduler.stop(grace_seconds)
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from memsched.backoff import poll_pauses
 from memsched.deadline import Deadline
+from memsched.durations import Seconds, seconds_or_none
 from memsched.errors import MemschedError, WaitTimeout
 from memsched.handlers.follow_ups import follow_up
 from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
@@ -45,12 +46,12 @@ class Tasks:
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)
 
-    async def wait(self, task_id: str, timeout: float | None = None) -> None:
+    async def wait(self, task_id: str, timeout: Seconds | None = None) -> None:
         """Until the task and its follow-ups are done. Raises WaitTimeout, TaskFailed, UnknownTask."""
         message = self._known.get(task_id)
         if message is None:
             raise UnknownTask(task_id)
-        deadline = Deadline(timeout)
+        deadline = Deadline(seconds_or_none("timeout", timeout))
         await self._done(message, deadline)
         reading = follow_up(message, MEM_READ_TASK_LABEL, "")
         if await self._done(reading, deadline):

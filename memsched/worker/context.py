@@ -9,7 +9,8 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from memsched.errors import InvalidMessage, LeaseLost
+from memsched.durations import Seconds, seconds_of
+from memsched.errors import InvalidArgument, InvalidMessage, LeaseLost
 from memsched.escaping import describe_error, sendable
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.delivery import Delivery
@@ -70,7 +71,8 @@ class HandlerContext:
             delay_ms: before they may run.
         """
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
-        self.follow_ups += [FollowUp.of(message, delay_ms) for message in messages_of(messages)]
+        delay = _whole_ms(delay_ms)
+        self.follow_ups += [FollowUp.of(message, delay) for message in messages_of(messages)]
 
     def log(self, item: ScheduleLogForWebItem) -> None:
         """Tell people what happened to a memory (``show_web_logs``)."""
@@ -82,14 +84,16 @@ class HandlerContext:
         """Give this message up when the call has returned, without any retry: it goes to the dead letters."""
         self.decisions[self._delivery_of(message)] = Decision(_described(error), None)
 
-    def retry(self, message: ScheduleMessageItem, delay: float, error: str = "") -> None:
+    def retry(self, message: ScheduleMessageItem, delay: Seconds, error: str = "") -> None:
         """Run this message again later. It uses up none of its retries.
 
         Args:
             delay: seconds before it may run.
             error: the reason, for its status.
         """
-        self.decisions[self._delivery_of(message)] = Decision(_described(error), max(0, int(delay * 1000)))
+        self.decisions[self._delivery_of(message)] = Decision(
+            _described(error), int(seconds_of("delay", delay, past_is_now=True) * 1000)
+        )
 
     async def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:
         """Keep progress (any JSON value) with a message, or with all of this call: ``resume`` of whoever goes on.
@@ -161,3 +165,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _described(error: str | BaseException) -> str:
     return sendable(error) if isinstance(error, str) else describe_error(error)
+
+
+def _whole_ms(delay_ms: float) -> int:
+    if isinstance(delay_ms, bool) or not isinstance(delay_ms, int | float):
+        raise InvalidArgument("delay_ms", delay_ms, "expected milliseconds as a number")
+    return int(seconds_of("delay_ms, in seconds,", delay_ms / 1000, past_is_now=True) * 1000)

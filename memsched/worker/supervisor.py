@@ -155,7 +155,7 @@ class Supervisor:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "memsched.process", *command),
+                *("-P", "-m", "memsched.process", *command),  # a queue.py in this folder is not Python's
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(childs_end,),

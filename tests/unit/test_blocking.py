@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -208,3 +208,11 @@ def test_mypy_sees_parameters_names_defaults_and_results(tmp_path: Path) -> None
     ]
     errors = [line.rpartition("[")[2].rstrip("]") for line in told if line.startswith("script.py") and "error:" in line]
     assert errors == ["call-arg", "arg-type", "assignment"]
+
+
+@pytest.mark.parametrize("face", [MemScheduler, MOS, MessageQueue, SyncRetriever])
+def test_the_annotations_of_a_sync_face_resolve(face: type[Any]) -> None:
+    for name, method in vars(face).items():
+        if callable(method) and not name.startswith("_"):
+            assert "return" in get_type_hints(method), name
+    assert get_type_hints(MOS.chat_stream)["query"] is str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from support.deliveries import delivery
 from support.messages import message
 
 from memsched import HandlerContext, InvalidMessage, ScheduleLogForWebItem
+from memsched.errors import InvalidArgument
 from memsched.queue.delivery import Delivery
 
 
@@ -111,3 +113,23 @@ def test_an_event_that_cannot_be_sent_is_refused_at_once() -> None:
 def test_the_deadline_is_a_time_or_none() -> None:
     assert context().deadline is None
     assert context(timeout=60).deadline is not None
+
+
+@pytest.mark.parametrize("odd", ["60", True, None, math.nan, math.inf, 1e15])
+def test_a_delay_that_is_none_is_refused_where_its_author_sees_it(odd: Any) -> None:
+    ctx = context()
+
+    with pytest.raises(InvalidArgument):
+        ctx.submit(message(), delay_ms=odd)
+    with pytest.raises(InvalidArgument):
+        ctx.retry(ctx._all[0].message, delay=odd)
+    assert not ctx.follow_ups
+    assert not ctx.decisions
+
+
+def test_a_delay_in_the_past_is_now() -> None:
+    ctx = context()
+
+    ctx.retry(ctx._all[0].message, delay=-0.5)
+
+    assert [decision.delay_ms for decision in ctx.decisions.values()] == [0]
