@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         description="Seconds for which a call keeps trying while the server does not answer. Workers try for ever.",
     )
 
+    allow_eviction: bool = Field(
+        False,
+        description="Let workers start at a server that drops accepted messages when its memory is full "
+        "(`maxmemory-policy allkeys-...`).",
+    )
     embedded_server: str = Field(
         "",
         description="The server program for `embedded://`. Empty: the one that served the folder before, "

@@ -22,7 +22,7 @@ from memsched.broker.addresses import Address, EmbeddedAddress, Form
 from memsched.broker.connections import Client, client_at, client_of_node, close, raw
 from memsched.broker.failures import Failure, failure_of, tls_mismatch
 from memsched.broker.pool import ConnectionPool
-from memsched.broker.scripting import Command
+from memsched.broker.scripting import Command, as_text
 from memsched.deadline import Deadline
 from memsched.errors import (
     SchedulerStopped,
@@ -111,14 +111,11 @@ class Server:
             raise
 
     async def _check_version(self) -> None:
-        if not self.blocking:
-            return
         try:
-            reply = await self.execute("INFO", "server")
+            info, *_ = await self.info("server") or [{}]
         except ServerRefused as error:
             log.debug("the server does not tell its version", action="server.version_unknown", error=str(error))
             return
-        info = dict(line.split(":", 1) for line in _decoded_info(reply).splitlines() if ":" in line)
         version = info.get("redis_version", "")
         if "valkey_version" not in info and version and int(version.split(".")[0]) < 7:
             raise ServerTooOld(version)
@@ -149,6 +146,14 @@ class Server:
     async def execute(self, *args: Any) -> Any:
         """One command. Raises UnreachableError when there is no answer, ServerRefused when it is refused."""
         return await self.call(Command(args, raw))
+
+    async def info(self, section: str) -> list[dict[str, str]]:
+        """What INFO says, per node; memory:// says nothing. Raises as ``execute``."""
+        if not self.blocking:
+            return []
+        reply = await self.execute("INFO", section)
+        texts = [as_text(text) for text in (reply.values() if isinstance(reply, dict) else [reply])]
+        return [dict(line.split(":", 1) for line in text.splitlines() if ":" in line) for text in texts]
 
     async def call(self, command: Command[T]) -> T:
         """One command, its reply parsed. Raises as ``execute``."""
@@ -321,9 +326,3 @@ async def _answer(work: Awaitable[Any]) -> Any:
         raise
     except RedisError as error:
         return error
-
-
-def _decoded_info(reply: Any) -> str:
-    if isinstance(reply, dict):  # a Cluster answers per node
-        reply = next(iter(reply.values()))
-    return reply.decode() if isinstance(reply, bytes) else str(reply)

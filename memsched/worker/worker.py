@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from memsched.broker.client import Server
+from memsched.broker.durability import Durability
 from memsched.broker.keys import Keys
 from memsched.errors import SchedulerNotStarted
 from memsched.logs import exception_field, get_logger
@@ -82,10 +83,16 @@ class Worker:
         """Called when it has ended by itself, and has handed back what it held."""
 
     async def start(self) -> None:
-        """Begin to read. Raises SchedulerNotStarted if there is no handler, ServerUnreachable if there is no server."""
+        """Begin to read.
+
+        Raises SchedulerNotStarted if there is no handler, ServerUnreachable if there is no server, SettingsError if
+        there is one that drops messages.
+        """
         labels = list(self._orchestrator.handlers)
         if not labels:
             raise SchedulerNotStarted("Register a handler first: register_handlers({'MY_LABEL': handle}).")
+        durability = Durability(self._server, allow_eviction=self._settings.allow_eviction)
+        await self._server.persistently(durability.check)
         lanes = [lane for label in labels for lane in self._keys.lanes_of(label)]
         await register_lanes(self._server, self._keys, lanes)
         lanes += [
@@ -109,6 +116,7 @@ class Worker:
         janitor = Janitor(self._server, self._keys, self._registry, self.cycle, labelled, days)
         self._also(notifications.run())
         self._also(janitor.run())
+        self._also(durability.watch())
         if self._replaceable:
             self._also(self.cycle.dispatcher.until_too_many_are_stuck())
         self._janitor, self._loop = janitor, asyncio.get_running_loop()
