@@ -36,14 +36,18 @@ from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadFilter, DeadLetters
 from memsched.queue.delayed import promote
 from memsched.queue.delivery import Delivery, read_streams
+from memsched.queue.follow_ups import FollowUp
 from memsched.queue.lanes import ensure_groups, register_lanes
 from memsched.queue.leases import Leases
-from memsched.queue.outcomes import FollowUp, GiveUp, Outcomes, Retry
+from memsched.queue.outbox import Batch
+from memsched.queue.outcomes import GiveUp, Outcomes, Retry
 from memsched.queue.status import count_unfinished, read_status
 from memsched.queue.submit import Producer
 from memsched.queue.tasks import cancel_task, find_tasks
 from memsched.queue.workers import WorkerRegistry
 from memsched.tiers.hot_state import HotState, HotStates
+from memsched.worker.outbox import Outbox
+from memsched.worker.reporter import MOST_AT_ONCE
 
 UNFINISHED, WORKERS, DELAYED, FOLLOW_UPS = 100_000, 100, 200_000, 10_000
 HELD = UNFINISHED // WORKERS
@@ -165,7 +169,7 @@ class ScriptsBenchmark:
         await self._measure("100 messages", self.server.call(outcomes.retry(self.lane, retries)))
         given_up = [GiveUp(delivery, "errors", "no", {}) for delivery in held[211:311]]
         await self._measure("100 messages", self.server.call(outcomes.dead_letter(self.lane, given_up)))
-        for number, count in enumerate((1, 100, FOLLOW_UPS)):
+        for number, count in enumerate((1, MOST_AT_ONCE, FOLLOW_UPS)):
             await self._measure(f"{count:,} follow-ups", self._conclude(outcomes, held[400 + number], count))
         (big,) = await self._read("big-one", _messages(1, BIG))
         outcomes = Outcomes(self.keys, "big-one", 60, self.settings.max_per_user)
@@ -175,8 +179,17 @@ class ScriptsBenchmark:
         await self._measure("one of 8 MB", self.server.call(outcomes.dead_letter(self.lane, [give_up])))
 
     async def _conclude(self, outcomes: Outcomes, parent: Delivery, count: int) -> None:
+        """As the reporter does it."""
         follow_ups = [FollowUp.of(message) for message in _messages(count, label="next")]
-        await self.server.call(outcomes.conclude(self.lane, [parent], [parent], follow_ups, through_outbox=False))
+        if count <= MOST_AT_ONCE:
+            await self.server.call(outcomes.conclude(self.lane, [parent], [parent], follow_ups))
+            return
+        batch = Batch.of(follow_ups)
+        for page in range(len(batch.pages)):
+            await self.server.call(outcomes.stage(self.lane, batch, page, [parent]))
+        await self.server.call(outcomes.conclude_staged(self.lane, [parent], [parent], batch))
+        outbox = Outbox(self.server, self.producer, lambda: [self.lane])
+        await outbox.drain(self.lane, batch.name)
 
     async def _dead_letters(self) -> None:
         held = await self._fill()

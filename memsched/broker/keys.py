@@ -53,6 +53,10 @@ class Lane:
     def task(self, item_id: str) -> str:
         return self.task_prefix + escape(item_id)
 
+    def batch(self, name: str) -> str:
+        """list: pages of a handler's follow-ups, in the outbox or staged for it."""
+        return f"{self.outbox}:{name}"
+
     def entries_of(self, user_id: str) -> str:
         """set: the ids of a user's entries in the stream."""
         return f"{self.users}:{escape(user_id)}"

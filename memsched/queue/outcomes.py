@@ -12,33 +12,20 @@ from dataclasses import dataclass
 
 from memsched.broker.keys import GROUP, Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
-from memsched.messages import ScheduleMessageItem
 from memsched.queue.delayed import delayed_member
 from memsched.queue.delivery import Delivery, Malformed
+from memsched.queue.follow_ups import FollowUp
+from memsched.queue.outbox import Batch
 
 _CONCLUDE = script("conclude")
 _DEAD_LETTER = script("dead_letter")
 _RETRY = script("retry")
 _SETTLE = script("settle")
+_STAGE = script("stage")
+_STAGED_SECONDS = 3600
+"""For so long a server that does not answer may keep a worker from concluding before all has to be staged again."""
+NOT_STAGED = [""]
 _ERROR_CHARACTERS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class FollowUp:
-    """A follow-up: a message that a handler submits, in wire form, and the delay in ms after which it is due."""
-
-    label: str
-    user_id: str
-    mem_cube_id: str
-    item_id: str
-    fields: Sequence[str]
-    delay_ms: int = 0
-
-    @classmethod
-    def of(cls, message: ScheduleMessageItem, delay_ms: float = 0) -> FollowUp:
-        """As the message is now. Raises InvalidMessage if it cannot be sent."""
-        fields = message.to_wire()
-        return cls(message.label, message.user_id, message.mem_cube_id, message.item_id, fields, max(0, int(delay_ms)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +67,45 @@ class Outcomes:
             args += (delivery.entry_id, delivery.counted_user)
         return _SETTLE.command(keys, args, as_texts)
 
-    def conclude(
-        self,
-        lane: Lane,
-        batch: Sequence[Delivery],
-        done: Sequence[Delivery],
-        follow_ups: Sequence[FollowUp],
-        *,
-        through_outbox: bool,
+    def stage(self, lane: Lane, batch: Batch, page: int, given: Sequence[Delivery]) -> Command[list[str]]:
+        """Put a page of the follow-ups of a call where ``conclude_staged`` finds them.
+
+        Args:
+            given: everything that the handler was given.
+        """
+        args: list[Argument] = [GROUP, self._worker_id, _STAGED_SECONDS, page, batch.pages[page]]
+        args += [delivery.entry_id for delivery in given]
+        return _STAGE.command([lane.stream, lane.batch(batch.name)], args, as_texts)
+
+    def conclude_staged(
+        self, lane: Lane, given: Sequence[Delivery], done: Sequence[Delivery], batch: Batch
     ) -> Command[list[str]]:
-        """Acknowledge those in ``done`` and submit ``follow_ups``; or neither, if any message of ``batch`` was lost."""
+        """As ``conclude``, with follow-ups that were staged; returns NOT_STAGED, and did nothing, if some were not."""
+        keys, args = self._acknowledged(lane, given, done)
+        args += (batch.name, len(batch.pages), batch.count, "staged")
+        return _CONCLUDE.command([*keys, lane.outbox, lane.batch(batch.name)], args, as_texts)
+
+    def conclude(
+        self, lane: Lane, given: Sequence[Delivery], done: Sequence[Delivery], follow_ups: Sequence[FollowUp]
+    ) -> Command[list[str]]:
+        """Acknowledge those in ``done`` and submit ``follow_ups``; or neither, if any message of ``given`` was lost."""
+        keys, args = self._acknowledged(lane, given, done)
+        for follow_up in follow_ups:
+            target = self._keys.lane(follow_up.label, follow_up.user_id, follow_up.mem_cube_id)
+            keys += (*target.kept, target.task(follow_up.item_id))
+            args += (follow_up.user_id, follow_up.delay_ms, target.name, len(follow_up.fields), *follow_up.fields)
+        return _CONCLUDE.command([*keys, self._keys.lanes], [*args, "direct"], as_texts)
+
+    def _acknowledged(
+        self, lane: Lane, given: Sequence[Delivery], done: Sequence[Delivery]
+    ) -> tuple[list[str], list[Argument]]:
         keys = [*lane.kept, *(delivery.task_key for delivery in done)]
-        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._max_per_user, self._keys.wake, len(batch)]
-        args += [delivery.entry_id for delivery in batch]
+        args: list[Argument] = [GROUP, self._worker_id, self._ttl, self._max_per_user, self._keys.wake, len(given)]
+        args += [delivery.entry_id for delivery in given]
         args.append(len(done))
         for delivery in done:
             args += (delivery.entry_id, delivery.counted_user)
-        for follow_up in follow_ups:
-            fields = follow_up.fields
-            if through_outbox:
-                args.append(json.dumps([follow_up.label, follow_up.delay_ms, fields], ensure_ascii=False))
-            else:
-                target = self._keys.lane(follow_up.label, follow_up.user_id, follow_up.mem_cube_id)
-                keys += (*target.kept, target.task(follow_up.item_id))
-                args += (follow_up.user_id, follow_up.delay_ms, target.name, len(fields), *fields)
-        keys.append(lane.outbox if through_outbox else self._keys.lanes)
-        args.append("outbox" if through_outbox else "direct")
-        return _CONCLUDE.command(keys, args, as_texts)
+        return keys, args
 
     def retry(self, lane: Lane, retries: Sequence[Retry]) -> Command[list[str]]:
         """They leave the stream and come back when they are due."""

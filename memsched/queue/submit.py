@@ -10,6 +10,7 @@ from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
 from memsched.messages import ScheduleMessageItem
+from memsched.queue.follow_ups import FollowUp
 from memsched.queue.lanes import register_lanes
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
@@ -21,7 +22,7 @@ _REGISTERED_FOR_SECONDS = 30.0
 _CHARACTERS_PER_SCRIPT = 1024 * 1024
 _NO_LIMIT = 2**53
 
-_Numbered = tuple[int, ScheduleMessageItem, list[str]]
+_Numbered = tuple[int, ScheduleMessageItem | FollowUp, Sequence[str]]
 """A message with its place in the caller's list, and its fields."""
 
 
@@ -34,9 +35,7 @@ class Producer:
         self._settings = settings
         self._registered: dict[str, float] = {}
 
-    async def submit(
-        self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0, unlimited: bool = False
-    ) -> list[SubmitResult]:
+    async def submit(self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0) -> list[SubmitResult]:
         """Submit; one result per message, in order, nothing raised for a full lane.
 
         Raises InvalidMessage (nothing was submitted) and ServerUnreachable (some may have been: submit the same
@@ -44,17 +43,29 @@ class Producer:
 
         Args:
             delay_ms: how long the messages wait before they may run.
-            unlimited: whether they are accepted whatever the lane holds.
         """
+        numbered = [(number, message, message.to_wire()) for number, message in enumerate(messages)]
+        outcomes = await self._submit(numbered, delay_ms, self._settings.max_backlog)
+        return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
+
+    async def forward(self, follow_ups: Sequence[FollowUp]) -> None:
+        """Submit follow-ups whatever their lanes hold. Raises as ``submit``."""
+        by_delay: dict[int, list[_Numbered]] = {}
+        for number, follow_up in enumerate(follow_ups):
+            by_delay.setdefault(follow_up.delay_ms, []).append((number, follow_up, follow_up.fields))
+        for delay_ms, numbered in by_delay.items():
+            await self._submit(numbered, delay_ms, _NO_LIMIT)
+
+    async def _submit(self, numbered: Iterable[_Numbered], delay_ms: int, limit: int) -> dict[int, str]:
         by_lane: dict[Lane, list[_Numbered]] = {}
-        for number, message in enumerate(messages):
+        for one in numbered:
+            message = one[1]
             lane = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
-            by_lane.setdefault(lane, []).append((number, message, message.to_wire()))
+            by_lane.setdefault(lane, []).append(one)
         await self._register(by_lane)
         commands: list[Command[list[str]]] = []
         numbers: list[list[int]] = []
         for lane, group in by_lane.items():
-            limit = _NO_LIMIT if unlimited else self._settings.max_backlog
             for part in _parts(group):
                 commands.append(self._command(lane, part, delay_ms, limit))
                 numbers.append([number for number, _, _ in part])
@@ -64,7 +75,7 @@ class Producer:
             replies = await self._server.persistently(lambda part_of=part_of: self._server.run(part_of))  # type: ignore[misc]
             for places, reply in zip(numbers[at : at + _SCRIPTS_PER_ROUND_TRIP], replies, strict=True):
                 outcomes.update(zip(places, answered(reply), strict=True))
-        return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
+        return outcomes
 
     async def submit_or_raise(
         self, messages: Sequence[ScheduleMessageItem], *, delay_ms: int = 0
@@ -81,7 +92,7 @@ class Producer:
     def _command(
         self,
         lane: Lane,
-        messages: Iterable[tuple[int, ScheduleMessageItem, list[str]]],
+        messages: Iterable[_Numbered],
         delay_ms: int,
         limit: int,
     ) -> Command[list[str]]:

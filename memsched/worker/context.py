@@ -14,7 +14,7 @@ from memsched.errors import InvalidArgument, InvalidMessage, LeaseLost
 from memsched.escaping import describe_error, sendable
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.delivery import Delivery
-from memsched.queue.outcomes import FollowUp
+from memsched.queue.follow_ups import FollowUp
 
 _MAX_CHECKPOINT_CHARACTERS = 1024 * 1024
 

@@ -22,6 +22,7 @@ from memsched.logs import exception_field, get_logger, log_fields
 from memsched.queue.delivery import Delivery, Entry, Malformed, Newer
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
+from memsched.queue.outcomes import NOT_STAGED
 from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
 from memsched.worker.call import CallResult
@@ -29,7 +30,7 @@ from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.heartbeat import Heartbeat
 from memsched.worker.liveness import Liveness
-from memsched.worker.pipeline import Request, one_way, send
+from memsched.worker.pipeline import one_way, send
 from memsched.worker.reader import Reader
 from memsched.worker.recovery import Recovery
 from memsched.worker.reporter import Report, Reporter, Tally
@@ -182,7 +183,8 @@ class Cycle:
         await self._reader.read_own_pending()
         events, self._events = self._events, []
         requests = [one_way(event) for event in events]  # first: whoever waits for a message finds its events there
-        requests += [Request(report.command, self._receiver_of(report)) for report in self._reports]
+        for report in self._reports:
+            requests += report.requests(self._receiver_of(report))
         requests += self._heartbeat.requests(now)
         if self._reader.on:
             requests += self._recovery.requests(now)
@@ -291,6 +293,9 @@ class Cycle:
 
     def _receiver_of(self, report: Report) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:
+            if lost_ids == NOT_STAGED:  # the server was away for longer than it keeps what is staged
+                report.stage_again()
+                return
             self._reports.remove(report)
             lost = set(lost_ids)
             if report.batch:
@@ -308,7 +313,8 @@ class Cycle:
         if not lost:
             self.dispatcher.drop(report.deliveries)
             self._count(report, len(report.deliveries))
-            self.on_follow_ups(report.batch[0].lane)
+            if report.pages:
+                self.on_follow_ups(report.batch[0].lane)
             return
         self._lost([delivery for delivery in report.batch if delivery.entry_id in lost])
         self._reports += self._reporter.releases([delivery for delivery in report.deliveries if not delivery.lost])

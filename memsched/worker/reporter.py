@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,10 +12,13 @@ from memsched.broker.scripting import Command
 from memsched.logs import exception_field, get_logger
 from memsched.queue.delivery import Delivery, Malformed, Newer
 from memsched.queue.events import append_event
+from memsched.queue.follow_ups import FollowUp
 from memsched.queue.leases import Leases
+from memsched.queue.outbox import Batch
 from memsched.queue.outcomes import GiveUp, Outcomes, Retry
 from memsched.settings import Settings
 from memsched.worker.call import Call, CallResult
+from memsched.worker.pipeline import Request
 from memsched.worker.retries import RetryPolicy, is_servers_trouble
 
 log = get_logger(__name__)
@@ -22,6 +26,10 @@ T = TypeVar("T")
 
 _PER_COMMAND = 500
 """Messages in one script call; a longer one would hold up the server for everyone."""
+MOST_AT_ONCE = 50
+_CHARACTERS_AT_ONCE = 256 * 1024
+"""Follow-ups that are submitted in the script that acknowledges their parent; more of them are staged first."""
+_PAGES_PER_TURN = 16
 _BUDGET_OF = {CallResult.ERROR: "errors", CallResult.TIMEOUT: "timeouts"}
 
 
@@ -48,6 +56,22 @@ class Report:
     what: str
     batch: list[Delivery] = field(default_factory=list)
     """For a command that does all or nothing: what to hand back when it did nothing."""
+    pages: Sequence[Command[list[str]]] = ()
+    """Commands that must have been answered before it."""
+    unanswered: deque[Command[list[str]]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.stage_again()
+
+    def stage_again(self) -> None:
+        self.unanswered = deque(self.pages)
+
+    def requests(self, receive: Callable[[Any], None]) -> Iterable[Request]:
+        """What is to be said next: some of its pages, and after the last of them the command itself."""
+        for page in list(self.unanswered)[:_PAGES_PER_TURN]:
+            yield Request(page, lambda _, page=page: self.unanswered.remove(page))  # type: ignore[misc]
+        if len(self.unanswered) <= _PAGES_PER_TURN:
+            yield Request(self.command, receive)
 
 
 @dataclass(slots=True)
@@ -137,8 +161,7 @@ class Reporter:
             if len(kept) < len(call.deliveries):
                 found.released += kept  # what they led to cannot be told apart from what was lost: all of it again
                 return found
-            command = self._outcomes.conclude(lane, kept, rest, follow_ups, through_outbox=self._clustered)
-            found.concluded.append(Report(command, rest, "done", batch=kept))
+            found.concluded.append(self._conclude(lane, kept, rest, follow_ups))
         elif call.result is CallResult.DONE:
             found.done += rest
         elif call.result is CallResult.ERROR and is_servers_trouble(call.error):
@@ -155,6 +178,17 @@ class Reporter:
             if not delivery.lost:
                 found.add(self.retries.as_decided(delivery, decision))
         return found
+
+    def _conclude(
+        self, lane: Lane, given: list[Delivery], done: list[Delivery], follow_ups: Sequence[FollowUp]
+    ) -> Report:
+        characters = sum(sum(map(len, follow_up.fields)) for follow_up in follow_ups)
+        if not self._clustered and len(follow_ups) <= MOST_AT_ONCE and characters <= _CHARACTERS_AT_ONCE:
+            return Report(self._outcomes.conclude(lane, given, done, follow_ups), done, "done", batch=given)
+        batch = Batch.of(follow_ups)
+        pages = [self._outcomes.stage(lane, batch, page, given) for page in range(len(batch.pages))]
+        command = self._outcomes.conclude_staged(lane, given, done, batch)
+        return Report(command, done, "done", batch=given, pages=pages)
 
     def releases(self, deliveries: Iterable[Delivery]) -> list[Report]:
         """Hand messages back without using up an attempt."""

@@ -120,10 +120,9 @@ class Worker:
         if self._replaceable:
             self._also(self.cycle.dispatcher.until_too_many_are_stuck())
         self._janitor, self._loop = janitor, asyncio.get_running_loop()
-        if self._server.clustered:
-            outbox = Outbox(self._server, Producer(self._server, self._keys, self._settings), lambda: self.cycle.lanes)
-            self.cycle.on_follow_ups = outbox.filled
-            self._also(outbox.run())
+        outbox = Outbox(self._server, Producer(self._server, self._keys, self._settings), lambda: self.cycle.lanes)
+        self.cycle.on_follow_ups = outbox.filled
+        self._also(outbox.run())
         log.info(
             "worker started",
             action="worker.started",

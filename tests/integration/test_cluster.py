@@ -168,7 +168,7 @@ async def test_follow_ups_of_a_worker_that_was_killed_are_sent_on_by_another_and
 
     async def finished() -> bool:
         status = await scheduler.read_status()
-        return status.labels["task"].backlog == 0 and await server.execute("LLEN", lane.outbox) == 0
+        return status.labels["task"].backlog == 0 and await server.execute("HLEN", lane.outbox) == 0
 
     await until(finished, "all to be finished and sent on", seconds=30)
     rows = await server.execute("XRANGE", scheduler.keys.lane(EFFECT, "", "").stream, "-", "+")

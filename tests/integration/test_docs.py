@@ -136,7 +136,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     keys = Keys()
     lane = keys.lane("add", "alice", "home")
     expected = {getattr(lane, name) for name in ("stream", "delayed", "dead", "users", "parked", "oldest", "outbox")}
-    expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>"}
+    expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
     expected |= {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.wake, keys.users}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}

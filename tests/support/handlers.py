@@ -82,6 +82,19 @@ def handle_in_thread(batch: list[ScheduleMessageItem], ctx: SyncHandlerContext) 
         record("end", item)
 
 
+async def fan_out(batch: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+    """As many follow-ups as it says, whose ids are their own in every run."""
+    for item in batch:
+        record("begin", item)
+        ctx.submit(
+            ScheduleMessageItem(
+                user_id=f"u{number}", mem_cube_id="home", label=EFFECT, content=f"{item.item_id}/{number}"
+            )
+            for number in range(int(item.content))
+        )
+        record("end", item)
+
+
 async def ten_steps(batch: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
     """A checkpoint after each; goes on where its predecessor was."""
     (item,) = batch
@@ -146,6 +159,7 @@ app = {
     "task": Handler(handle, batch_size=4, ordered=True),
     "threaded": Handler(handle_in_thread, batch_size=4, ordered=True),
     "single": handle,
+    "fan": fan_out,
     "steps": ten_steps,
     "afterwards": try_afterwards,
     "afterwards in a thread": try_afterwards_in_thread,

@@ -60,5 +60,9 @@ while not enough() do
   dropped = dropped + redis.call('XDEL', lane.stream, id)
 end
 if enough() then return {dropped, 1, nameless} end
+for _, batch in ipairs(redis.call('HKEYS', KEYS[6])) do
+  if batch ~= '' then redis.call('UNLINK', KEYS[6] .. ':' .. batch) end
+end
+dropped = dropped + tonumber(redis.call('HGET', KEYS[6], '') or '0')
 redis.call('UNLINK', lane.users, lane.parked, KEYS[6])
 return {dropped, 0, nameless}

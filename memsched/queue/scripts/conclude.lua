@@ -4,7 +4,7 @@
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6..] one task key per message that is done; then per follow-up: the five keys of its lane, and its task key;
 --          last <prefix>:lanes, for a lane is known before it holds its first message, or nobody would see it.
---          On Redis Cluster, where a script may touch one slot only: nothing per follow-up; last the outbox.
+--          If they are staged: <prefix>:{<lane>}:outbox and the batch in which they are (see stage).
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that concludes
 -- ARGV[3]  seconds for which the status of a finished message is kept
@@ -13,10 +13,11 @@
 -- ARGV[6]  number of entry ids to check; then those ids: everything that the handler was given
 -- then     number of messages done; then entry id and user id of each
 -- then     per follow-up: user id, delay in ms, lane name, number of field strings, the field strings.
---          On Redis Cluster: one JSON text per follow-up, for the outbox.
--- ARGV[#]  'direct' or 'outbox'
+--          If they are staged: the batch, how many pages and how many follow-ups it has.
+-- ARGV[#]  'direct' or 'staged'
 --
--- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done. What may fail comes
+-- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done; nor if the one is '',
+-- which says that not all pages are there. What may fail comes
 -- first, the acknowledgement last: a script that broke off is called again, and finds what it accepted by its item id.
 local own = lane_at(1, ARGV[4])
 local checked = tonumber(ARGV[6])
@@ -33,8 +34,14 @@ local count = tonumber(ARGV[7 + checked])
 local done_at = 8 + checked
 local at = done_at + 2 * count
 local key = 6 + count
-if ARGV[#ARGV] == 'outbox' then
-  for number = at, #ARGV - 1 do redis.call('RPUSH', KEYS[#KEYS], ARGV[number]) end
+if ARGV[#ARGV] == 'staged' then
+  local outbox, batch = KEYS[key], KEYS[key + 1]
+  if redis.call('HEXISTS', outbox, ARGV[at]) == 0 then
+    if redis.call('LLEN', batch) ~= tonumber(ARGV[at + 1]) then return {''} end
+    redis.call('PERSIST', batch)
+    redis.call('HINCRBY', outbox, '', ARGV[at + 2])
+    redis.call('HSET', outbox, ARGV[at], ARGV[at + 1])
+  end
 else
   -- A follow-up is never refused for a full lane: that would throw away the work that led to it.
   while at < #ARGV do

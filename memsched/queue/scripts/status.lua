@@ -41,5 +41,5 @@ elseif redis.call('EXISTS', KEYS[6]) == 1 then
 end
 return {
   length, pending[4] or {}, redis.call('ZCARD', KEYS[2]), redis.call('ZCOUNT', KEYS[2], '-inf', now),
-  tonumber(redis.call('HGET', KEYS[4], '') or '0'), redis.call('XLEN', KEYS[3]), redis.call('LLEN', KEYS[5]), age,
+  tonumber(redis.call('HGET', KEYS[4], '') or '0'), redis.call('XLEN', KEYS[3]), tonumber(redis.call('HGET', KEYS[5], '') or '0'), age,
 }

@@ -11,5 +11,5 @@ local lane = lane_at(1, 0)
 local name = escaped(ARGV[1])
 if redis.call('XLEN', lane.stream) == 0 then redis.call('UNLINK', lane.users .. ':' .. name) end
 if redis.call('ZCARD', lane.delayed) == 0 then redis.call('UNLINK', lane.users) end
-return redis.call('LLEN', KEYS[6]) + redis.call('SCARD', lane.users .. ':' .. name)
+return tonumber(redis.call('HGET', KEYS[6], '') or '0') + redis.call('SCARD', lane.users .. ':' .. name)
   + tonumber(redis.call('HGET', lane.users, name) or '0') + redis.call('LLEN', lane.parked .. ':' .. name)
