@@ -163,6 +163,7 @@ async def run_worker(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    os.register_at_fork(after_in_child=_forget_signals_after_fork)
     server = await Server.connect(settings)
     keys = Keys(settings.prefix, settings.partitions)
 
@@ -245,6 +246,16 @@ class _StartReport:
             os.write(pipe, text.encode(errors="replace")[: select.PIPE_BUF])
         os.close(pipe)
         return True
+
+
+def _forget_signals_after_fork() -> None:
+    """A process that a handler forks (a pool of multiprocessing) is no worker: SIGTERM ends it, and tells nobody else.
+
+    Without this it would ignore the signal, and write it into the pipe that it shares with its worker.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def main() -> None:
