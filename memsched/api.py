@@ -9,7 +9,8 @@
 
 There is one scheduler per process. It is made from the environment, and started, when it is first used; the import
 needs no server. It is stopped when the main thread ends, or by its ``stop``, after which ``start`` starts it again. A
-child process that uses it after a fork runs handlers too.
+child process that uses it after a fork runs handlers too. A worker process (``memsched worker --app
+my_script:mem_scheduler``) runs its handlers itself, and does not start it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ from memsched.errors import WaitTimeout
 from memsched.scheduler import MemScheduler
 from memsched.worker.handlers import HandlerEntry
 
+_by_itself = True
+
+
+def only_register() -> None:
+    """Let it not start by itself in this process, which runs a worker with its handlers."""
+    global _by_itself
+    _by_itself = False
+
 
 class _Started(MemScheduler):
     """Starts by itself, once in each process that uses it: as soon as there is a handler to run."""
@@ -33,7 +42,7 @@ class _Started(MemScheduler):
         self._started_in: int | None = None
 
     def begin(self) -> None:
-        if self._started_in != os.getpid() and (self.settings.memory or self.orchestrator.handlers):
+        if _by_itself and self._started_in != os.getpid() and (self.settings.memory or self.orchestrator.handlers):
             self.start()
             self._started_in = os.getpid()
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from memsched.api import only_register
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.console.terminal import open_closed_streams
@@ -273,6 +274,7 @@ def main() -> None:
     try:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)
+        only_register()
         orchestrator, policy = load_app(settings), load_policy(settings)
         run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy, report.tell_ready))
     except _WILL_NOT_GET_BETTER as error:

@@ -96,7 +96,7 @@ class AsyncMOS:
     # -- its life ------------------------------------------------------------------------------------------------
 
     def register_handlers(self, handlers: Mapping[str, HandlerEntry]) -> None:
-        """See AsyncMemScheduler.register_handlers; before the first other call."""
+        """See AsyncMemScheduler.register_handlers."""
         self.mem_scheduler.register_handlers(handlers)
 
     async def start(self) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.messages import message
-from support.processes import clean_environment
+from support.processes import clean_environment, end, spawn
 from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, MemScheduler, Settings
@@ -107,6 +108,29 @@ print("left", process.exitcode, len(mem_scheduler.get_tasks_status()["workers"])
 
     told = [line for line in ended.stdout.splitlines() if line.startswith(("workers", "left"))]
     assert told == ["workers 2 True", "left 0 1"], ended.stderr
+
+
+def test_a_worker_process_takes_the_handlers_of_the_ready_made_scheduler(
+    real_redis: RedisServer, tmp_path: Path
+) -> None:
+    (tmp_path / "my_script.py").write_text(
+        "from memsched.api import mem_scheduler\n"
+        "def handle(messages): print('handled', mem_scheduler.running, flush=True)\n"
+        "mem_scheduler.register_handlers({'task': handle})\n"
+    )
+    environment = clean_environment(MEMSCHED_REDIS_URL=real_redis.url, MEMSCHED_APP="my_script:mem_scheduler")
+    worker = spawn([sys.executable, "-m", "workers"], log=tmp_path / "log", env=environment)
+    try:
+        with MemScheduler(redis_url=real_redis.url, memory=False) as scheduler:
+            scheduler.submit_messages(message())
+            scheduler.wait(timeout=30)
+            assert len(scheduler.get_tasks_status()["workers"]) == 1
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        end(worker)
+
+    assert "handled False" in (tmp_path / "log").read_text()
 
 
 SUBMIT_FIRST = """
