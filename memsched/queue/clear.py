@@ -29,7 +29,7 @@ async def _clear_lane(server: Server, lane: Lane) -> int:
     command = _CLEAR.command(keys, [GROUP, _MOST_AT_ONCE, _BYTES_AT_ONCE], parse)
     dropped, more = 0, True
     while more:
-        count, more, without_item_id = await server.call(command)
+        count, more, without_item_id = await server.persistently(lambda: server.call(command))
         dropped += count
         if without_item_id:  # their status is known by an id that is derived from the entry's
             derived = [id_of_entry(lane.name, entry_id) for entry_id in without_item_id]

@@ -10,9 +10,12 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
-from memsched.broker.scripting import Argument, Command, as_int, script
+from memsched.broker.scripting import Argument, Command, script
+from memsched.logs import get_logger
 from memsched.messages import id_of_entry
 from memsched.queue.lanes import known_lanes
+
+log = get_logger(__name__)
 
 _REDRIVE = script("redrive")
 _PAGE = 100
@@ -105,12 +108,17 @@ class DeadLetters:
                     yield letter
 
     async def _in_lane(self, lane: Lane, newest_first: bool) -> AsyncIterator[DeadLetter]:
-        edge = "+" if newest_first else "-"
+        # Up to what is the newest now: a letter that is redriven and dies again meanwhile is not met a second time.
+        newest = await self._ask("XREVRANGE", lane.dead, "+", "-", "COUNT", 1)
+        if not newest:
+            return
+        end = _id_and_fields(newest[0])[0]
+        edge = end if newest_first else "-"
         while True:
             if newest_first:
-                page = await self._server.execute("XREVRANGE", lane.dead, edge, "-", "COUNT", _PAGE)
+                page = await self._ask("XREVRANGE", lane.dead, edge, "-", "COUNT", _PAGE)
             else:
-                page = await self._server.execute("XRANGE", lane.dead, edge, "+", "COUNT", _PAGE)
+                page = await self._ask("XRANGE", lane.dead, edge, end, "COUNT", _PAGE)
             for row in page or ():
                 yield _letter(lane, *_id_and_fields(row))
             if len(page or ()) < _PAGE:
@@ -127,17 +135,26 @@ class DeadLetters:
     ) -> int:
         """Send them to their streams again with all budgets renewed; returns how many were sent.
 
+        One whose item was submitted again meanwhile, and is on its way or done, is dropped instead: it would run twice.
+
         Args:
             per_second: at most so many in a second, so that what killed them once meets them slowly.
         """
         sent = 0
-        chosen = [letter async for letter in self._limited(which, limit)]
-        for letter in chosen:
-            done = await self._server.call(self._redrive(letter.lane, [letter]))
+        async for letter in self._limited(which, limit):
+            command = self._redrive(letter.lane, [letter])
+            done, dropped = await self._server.persistently(lambda command=command: self._server.call(command))  # type: ignore[misc]
             sent += done
             if done:
                 on_sent(letter)
-            if per_second:
+            if dropped:
+                log.info(
+                    "a dead letter was submitted again meanwhile, and is dropped",
+                    action="dead_letters.dropped",
+                    item_id=letter.item_id,
+                    label=letter.lane.label,
+                )
+            if per_second and done:
                 await asyncio.sleep(1 / per_second)
         return sent
 
@@ -145,8 +162,11 @@ class DeadLetters:
         """Delete them for good; returns how many were deleted."""
         purged = 0
         async for letter in self._limited(which, limit):
-            purged += int(await self._server.execute("XDEL", letter.lane.dead, letter.dead_id))
+            purged += int(await self._ask("XDEL", letter.lane.dead, letter.dead_id))
         return purged
+
+    async def _ask(self, *args: Any) -> Any:
+        return await self._server.persistently(lambda: self._server.execute(*args))
 
     async def _limited(self, which: DeadFilter, limit: int | None) -> AsyncIterator[DeadLetter]:
         count = 0
@@ -156,13 +176,13 @@ class DeadLetters:
             count += 1
             yield letter
 
-    def _redrive(self, lane: Lane, letters: Sequence[DeadLetter]) -> Command[int]:
+    def _redrive(self, lane: Lane, letters: Sequence[DeadLetter]) -> Command[tuple[int, int]]:
         keys = [*lane.kept]
         args: list[Argument] = [self._server.settings.max_per_user]
         for letter in letters:
             keys.append(lane.task(letter.item_id))
             args += [letter.dead_id, letter.user_id if "submitted" in letter.fields else ""]
-        return _REDRIVE.command(keys, args, as_int)
+        return _REDRIVE.command(keys, args, lambda reply: (int(reply[0]), int(reply[1])))
 
 
 async def drop_old_letters(server: Server, lane: Lane, days: float) -> int:

@@ -21,6 +21,7 @@ from memsched import (
     messages,
 )
 from memsched.errors import ServerRefused
+from memsched.queue.dead_letters import DeadFilter
 from memsched.worker import cycle
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
@@ -225,3 +226,33 @@ async def test_events_of_a_newer_writer_and_of_strangers_hide_no_other(make_sche
     await server.execute("XADD", key, "*", "other", "fields")
 
     assert await scheduler.get_web_log_messages() == [event]
+
+
+async def test_a_letter_that_was_submitted_again_is_not_sent_as_well(make_scheduler: MakeScheduler) -> None:
+    gate = asyncio.Event()
+    runs: list[str] = []
+
+    async def handle(batch: Messages, ctx: HandlerContext) -> None:
+        runs.extend(item.item_id for item in batch)
+        if not gate.is_set():
+            ctx.fail(batch[0], "no")
+
+    scheduler = make_scheduler()
+    scheduler.register_handlers({"task": handle})
+    await scheduler.start()
+    known, forgotten = message(item_id="known"), message(item_id="forgotten")
+    await scheduler.submit_messages([known, forgotten])
+    await scheduler.wait(timeout=20)
+    server = await scheduler.server()
+    await server.execute("DEL", scheduler.keys.lane("task", "", "").task("forgotten"))  # as after its time
+    gate.set()
+    assert (await scheduler.submit_messages(known))[0].outcome == "duplicate"
+    await scheduler.submit_messages(forgotten, delay=0.3)
+
+    letters = await scheduler.dead_letters()
+    assert await letters.redrive(DeadFilter()) == 1
+    await scheduler.wait(timeout=20)
+
+    assert sorted(runs) == ["forgotten", "forgotten", "known", "known"]
+    assert not await dead_letters(scheduler)
+    assert await letters.redrive(DeadFilter()) == 0
