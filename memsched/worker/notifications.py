@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from redis.exceptions import RedisError
+
 from memsched.broker.client import NO_ANSWER, Server, reconnect_backoff
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import as_text
 from memsched.logs import get_logger
 
 log = get_logger(__name__)
+
+_REFUSED_CAP_SECONDS = 60.0
 
 
 class Notifications:
@@ -36,6 +40,7 @@ class Notifications:
 
     async def run(self) -> None:
         tries = 0
+        refused = False
         while True:
             try:
                 subscription = self._server.subscription()
@@ -43,7 +48,7 @@ class Notifications:
                     await subscription.subscribe(self._keys.wake)
                     while True:
                         message = await subscription.get_message(timeout=None)
-                        tries = 0
+                        tries, refused = 0, False
                         if message is not None and message.get("type") == "subscribe":
                             # Not when it was asked for: what comes between the two would be missed.
                             self._look_everywhere()
@@ -54,7 +59,14 @@ class Notifications:
                     await subscription.aclose()  # type: ignore[no-untyped-call]
             except NO_ANSWER as error:
                 log.debug("no hints for now", action="hints.gone", error=str(error))
+            except RedisError as error:
+                # Without a right to the channel all goes on, a little later: this worker looks everywhere now and then.
+                if not refused:
+                    refused = True
+                    log.warning("the server refuses to send hints", action="hints.refused", error=str(error))
             except ValueError as error:
                 log.warning("a hint could not be read", action="hints.malformed", error=str(error))
-            await asyncio.sleep(reconnect_backoff(tries))
+            await asyncio.sleep(
+                reconnect_backoff(tries, cap=_REFUSED_CAP_SECONDS) if refused else reconnect_backoff(tries)
+            )
             tries += 1

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.certificates import Certificates
-from support.conditions import wait_until
+from support.conditions import until, wait_until
 from support.messages import message
 from support.servers import RedisServer, server_programs
 
@@ -149,6 +150,24 @@ async def test_a_login_that_stops_to_be_right_is_no_end_of_a_worker(
 
     await scheduler.submit_messages(message())
     await asyncio.wait_for(handled.wait(), 10)
+
+
+async def test_a_user_without_a_right_to_the_channel_works_by_the_clock(
+    plain: RedisServer, schedulers_at: MakeScheduler
+) -> None:
+    plain.client.execute_command("ACL SETUSER quiet on nopass ~* resetchannels +@all")
+    scheduler = schedulers_at(f"redis://quiet:x@localhost:{plain.port}/0", block_ms=100)
+    handled: list[str] = []
+
+    async def handle(messages: Any) -> None:
+        handled.extend(item.content for item in messages)
+
+    scheduler.register_handlers({"task": handle})
+    with capture_logs() as logs:
+        await scheduler.start()
+        await until(lambda: any(row["action"] == "hints.refused" for row in logs))
+        await scheduler.submit_messages(message("after"))
+        await until(lambda: handled == ["after"])
 
 
 async def test_max_connections_makes_calls_wait_for_each_other(plain: RedisServer) -> None:
