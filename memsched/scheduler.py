@@ -30,6 +30,7 @@ from memsched.policy.strategy import WorkingSetPolicy
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.events import newest_events
+from memsched.queue.pause import pause, resume
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
 from memsched.queue.submit import Producer
 from memsched.queue.tasks import cancel_task, find_tasks
@@ -354,6 +355,17 @@ class AsyncMemScheduler(OriginalNames):
         server = await self.server()
         return await server.persistently(lambda: server.call(newest_events(self.keys, limit)))
 
+    async def pause(self, label: str) -> bool:
+        """Let no worker take more messages of a label, until ``resume``; whether it was not paused already.
+
+        All workers of the queue, at once, and those that start later. What runs ends; what comes is kept.
+        """
+        return await pause(await self.server(), self.keys, label)
+
+    async def resume(self, label: str) -> bool:
+        """Let the workers go on with a label; whether it was paused."""
+        return await resume(await self.server(), self.keys, label)
+
     async def clear(self, label: str | None = None) -> int:
         """Drop all unfinished messages for good (of one label, or of all); returns how many."""
         return await clear(await self.server(), self.keys, label)
@@ -466,6 +478,8 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     get_tasks_status = blocking(AsyncMemScheduler.get_tasks_status)
     print_tasks_status = blocking(AsyncMemScheduler.print_tasks_status)
     get_web_log_messages = blocking(AsyncMemScheduler.get_web_log_messages)
+    pause = blocking(AsyncMemScheduler.pause)
+    resume = blocking(AsyncMemScheduler.resume)
     clear = blocking(AsyncMemScheduler.clear)
 
     def start(self) -> None:

@@ -91,6 +91,7 @@ class Keys:
         self.lanes = f"{prefix}:lanes"
         self.workers = f"{prefix}:workers"
         self.events = f"{prefix}:events"
+        self.paused = f"{prefix}:paused"
         self.wake = f"{prefix}:wake"
         self.users = f"{prefix}:users"
         self.lane_named = lru_cache(maxsize=4096)(self._lane_named)

@@ -19,6 +19,8 @@ _COMMANDS = {
     "submit": "memsched.cli.submit:submit",
     "task": "memsched.cli.task:task",
     "dead": "memsched.cli.dead_letter_queue:dead",
+    "pause": "memsched.cli.pause:pause",
+    "resume": "memsched.cli.pause:resume",
     "clear": "memsched.cli.clear:clear",
     "live": "memsched.cli.live:live",
     "config": "memsched.cli.config:config",

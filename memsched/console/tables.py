@@ -74,7 +74,10 @@ def status_table(status: Status, previous: Status | None = None, seconds: float 
         previous = None
     for label, counts in status.labels.items():
         before = previous.labels.get(label) if previous is not None else None
-        table.add_row(as_text(label), *_cells(counts, before, seconds))
+        shown = as_text(label)
+        if label in status.paused:
+            shown.append("  paused", "bold yellow")
+        table.add_row(shown, *_cells(counts, before, seconds))
     table.add_section()
     before = previous.total if previous is not None else None
     table.add_row(Text("total"), *_cells(status.total, before, seconds), style="bold")

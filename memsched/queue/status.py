@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from memsched.broker.client import Server
+from memsched.broker.client import Server, answered
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.queue.lanes import ask_every_lane
+from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerInfo, WorkerRegistry
 from memsched.settings import Settings
 from memsched.task_status import TaskState
@@ -58,6 +59,8 @@ class Status:
     total: Counts = field(default_factory=Counts)
     labels: dict[str, Counts] = field(default_factory=dict)
     workers: list[WorkerInfo] = field(default_factory=list)
+    paused: frozenset[str] = frozenset()
+    """Labels of which workers take nothing (see pause.py)."""
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Status:
@@ -70,10 +73,11 @@ class Status:
         return cls(_counts(given), labels, workers)
 
     def as_dict(self) -> dict[str, Any]:
-        """``{"backlog": n, ..., "labels": {label: {...}}, "workers": [...]}``, fit for JSON."""
+        """``{"backlog": n, ..., "labels": {label: {...}}, "paused": [label, ...], "workers": [...]}``, fit for JSON."""
         return {
             **asdict(self.total),
             "labels": {label: asdict(counts) for label, counts in self.labels.items()},
+            "paused": sorted(self.paused),
             "workers": [
                 {"worker_id": worker.worker_id, "silent_ms": worker.silent_ms, **worker.about}
                 for worker in self.workers
@@ -117,10 +121,11 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
     # must not look as if it had died.
     before = registry.listed(await server.run(registry.listing())) if server.clustered else []
     given = [lane for label in labels for lane in keys.lanes_of(label)]
-    lanes, listing = await ask_every_lane(server, keys, _lane_status, these_too=given, and_ask=registry.listing())
+    also = [paused_command(keys), *registry.listing()]
+    lanes, (paused, *listing) = await ask_every_lane(server, keys, _lane_status, these_too=given, and_ask=also)
     workers = registry.listed(listing)
     live = {worker.worker_id for worker in (*before, *workers) if worker.alive}
-    status = Status(workers=await registry.with_abouts(workers))
+    status = Status(workers=await registry.with_abouts(workers), paused=answered(paused))
     for lane, found in lanes.items():
         # An entry that was deleted by hand stays in somebody's hands for a moment.
         running = min(found.in_stream, sum(count for owner, count in found.owners.items() if owner in live))

@@ -23,6 +23,7 @@ from memsched.queue.delivery import Delivery, Entry, Malformed, Newer
 from memsched.queue.lanes import ensure_groups
 from memsched.queue.leases import Leases
 from memsched.queue.outcomes import NOT_STAGED
+from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
 from memsched.worker.call import CallResult
@@ -30,7 +31,7 @@ from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.heartbeat import Heartbeat
 from memsched.worker.liveness import Liveness
-from memsched.worker.pipeline import one_way, send
+from memsched.worker.pipeline import Request, one_way, send
 from memsched.worker.reader import Reader
 from memsched.worker.recovery import Recovery
 from memsched.worker.reporter import Report, Reporter, Tally
@@ -83,6 +84,7 @@ class Cycle:
         self._newer: deque[tuple[float, Newer]] = deque()
         """Entries of a newer memsched that are handed back, and when."""
         self._turned_at = 0.0
+        self._ask_paused_at = 0.0
         self._stopped = False
         self._tries = 0
         self._refusals = 0
@@ -100,6 +102,10 @@ class Cycle:
 
     def notified(self, kind: str, lane_name: str) -> None:
         """Another process left something in a lane (see notify.lua)."""
+        if kind == "paused":
+            self._ask_paused_at = 0.0
+            self.wake()
+            return
         lane = self._keys.lane_named(lane_name)
         receiver = self._heartbeat if kind == "cancelled" else self._recovery
         if receiver.notified(kind, lane):
@@ -107,6 +113,7 @@ class Cycle:
 
     def look_everywhere(self) -> None:
         """Notifications may have been missed."""
+        self._ask_paused_at = 0.0
         self._recovery.look_everywhere()
         self.wake()
 
@@ -186,6 +193,9 @@ class Cycle:
         for report in self._reports:
             requests += report.requests(self._receiver_of(report))
         requests += self._heartbeat.requests(now)
+        if now >= self._ask_paused_at:
+            self._ask_paused_at = now + self._settings.beat_seconds
+            requests.append(Request(paused_command(self._keys), self._pause))
         if self._reader.on:
             requests += self._recovery.requests(now)
             requests += self._reader.requests()
@@ -231,10 +241,11 @@ class Cycle:
         if malformed:
             self._reports += self._reporter.malformed(malformed)
         deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
-        if self._reader.on:
-            self.dispatcher.add(deliveries)
-        else:  # asked for before the stop, answered after it
-            self._reports += self._reporter.releases(deliveries)
+        # Asked for before the stop, or before its label was paused, and answered after it.
+        paused = self.dispatcher.paused
+        late = {one for one in deliveries if not self._reader.on or one.lane.label in paused}
+        self._reports += self._reporter.releases(late)
+        self.dispatcher.add(one for one in deliveries if one not in late)
 
     def _leave_to_newer_workers(self, entry: Newer) -> None:
         """During a rolling update: handed back, after a pause, for it may well come back to this worker."""
@@ -253,6 +264,13 @@ class Cycle:
         while self._newer and self._newer[0][0] <= now:
             _, entry = self._newer.popleft()
             self._reports.append(self._reporter.left_alone(entry))
+
+    def _pause(self, paused: frozenset[str]) -> None:
+        """Take no more of these labels, and hand back what waits in here; of all others, go on."""
+        if paused != self.dispatcher.paused:
+            self._reports += self._reporter.releases(self.dispatcher.pause(paused))
+            self._recovery.look_everywhere()
+            self.wake()
 
     def _claimed(self, entries: list[Entry]) -> None:
         poisonous = []

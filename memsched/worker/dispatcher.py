@@ -118,6 +118,7 @@ class Dispatcher:
         self._too_many_stuck = asyncio.Event()
         self._threads: HandlerThreads | None = None
         self._context = contextvars.copy_context()
+        self.paused: frozenset[str] = frozenset()
         self.held: dict[tuple[str, str], Delivery] = {}
         """All messages that this worker owns, by lane and entry id, until their outcome is known to the server."""
 
@@ -139,6 +140,8 @@ class Dispatcher:
 
         What waits for a call of its own cube takes no free place from others.
         """
+        if name in self.paused:
+            return 0
         label = self._labels.get(name)
         if label is None:
             return self._orchestrator.concurrency(name)
@@ -436,6 +439,12 @@ class Dispatcher:
     def empty_buffers(self) -> list[Delivery]:
         """Stop starting; returns the messages that were waiting."""
         return [delivery for label in self._labels.values() for delivery in label.buffer.clear()]
+
+    def pause(self, labels: frozenset[str]) -> list[Delivery]:
+        """Use no more messages of these labels, and of no others; returns those of theirs that were waiting."""
+        self.paused = labels
+        found = [label for name, label in self._labels.items() if name in labels]
+        return [delivery for label in found for delivery in label.buffer.clear()]
 
     def close(self) -> None:
         if self._threads is not None:

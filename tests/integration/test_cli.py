@@ -168,7 +168,7 @@ def test_help_names_all_commands(here: Run) -> None:
     shown, version, option = here("--help"), here("version"), here("--version")
 
     assert shown.returncode == 0
-    for command in ("worker", "status", "submit", "task", "dead", "clear", "live", "config", "demo", "version"):
+    for command in "worker status submit pause resume task dead clear live config demo version".split():
         assert f" {command} " in shown.stdout
     assert version.stdout == option.stdout == f"memsched {memsched.__version__}\n"
 
@@ -463,6 +463,19 @@ def test_one_message_is_shown_and_cancelled_by_its_id(run: Run, submitted: Calla
     assert unknown.returncode == 1
     assert "nothing is known of unknown" in unknown.stderr
     assert run("clear", "--yes").stdout == "dropped 0 messages of all labels\n"
+
+
+# -- pause and resume --------------------------------------------------------------------------------------------
+
+
+def test_labels_are_paused_and_resumed(run: Run, submitted: Callable[..., None]) -> None:
+    submitted("a")
+
+    assert run("pause", "work", NASTY).stdout == f"work is paused\n{SHOWN} is paused\n"
+    assert run("pause", "work").stdout == "work was paused already\n"
+    assert json.loads(run("status", "--json").stdout)["paused"] == [NASTY, "work"]
+    assert "work  paused" in run("status").stdout
+    assert run("resume", "work", "never").stdout == "work goes on\nnever was not paused\n"
 
 
 # -- clear -------------------------------------------------------------------------------------------------------

@@ -18,3 +18,7 @@ end
 local function notify_cancelled(channel, lane)
   redis.pcall('PUBLISH', channel, 'cancelled 0 ' .. lane)
 end
+-- notify_paused(channel, label): tells the workers that a label was paused, or is no more.
+local function notify_paused(channel, label)
+  redis.pcall('PUBLISH', channel, 'paused 0 ' .. label)
+end
