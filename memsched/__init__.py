@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from memsched.tiers.hot_state import WorkingMemory
     from memsched.worker.context import HandlerContext, SyncHandlerContext
     from memsched.worker.handlers import Handler
+    from memsched.worker.middleware import Middleware
 else:
     _HOMES = {
         "memsched.errors": "CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage LeaseLost "
@@ -82,6 +83,7 @@ else:
         "memsched.task_status": "SubmitResult TaskPriorityLevel TaskState",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",
         "memsched.worker.handlers": "Handler",
+        "memsched.worker.middleware": "Middleware",
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -140,6 +142,7 @@ __all__ = [
     "MemScheduler",
     "Memory",
     "MemschedError",
+    "Middleware",
     "Permission",
     "QueueFull",
     "ScheduleLogForWebItem",

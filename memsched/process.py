@@ -72,6 +72,7 @@ def load_app(settings: Settings) -> Orchestrator:
         orchestrator.register(found.handlers)
         orchestrator.tasks_priorities.update(found.tasks_priorities)
         orchestrator.tasks_min_idle_ms.update(found.tasks_min_idle_ms)
+        orchestrator.middleware += found.middleware
     else:
         raise HandlerNotLoaded(
             f"MEMSCHED_APP={settings.app} is a {type(app).__name__}, not a dictionary of handlers or a scheduler."

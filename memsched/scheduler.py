@@ -38,6 +38,7 @@ from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.hot_state import HotStates, WorkingMemory
 from memsched.worker.handlers import HandlerEntry, Orchestrator
+from memsched.worker.middleware import Middleware
 from memsched.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -141,6 +142,10 @@ class AsyncMemScheduler(OriginalNames):
         self.orchestrator.register(handlers)
         if self._worker is not None and self.running:
             self._worker.handlers_changed(handlers)
+
+    def add_middleware(self, *middleware: Middleware) -> None:
+        """Hooks around each call of a handler, from the next call on; the first one added is the outermost."""
+        self.orchestrator.middleware += middleware
 
     @property
     def running(self) -> bool:
@@ -457,6 +462,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     working_set_policy = shared(AsyncMemScheduler.working_set_policy)
 
     register_handlers = direct(AsyncMemScheduler.register_handlers)
+    add_middleware = direct(AsyncMemScheduler.add_middleware)
 
     @property
     def running(self) -> bool:

@@ -323,6 +323,9 @@ class Cycle:
                 self._lost([delivery for delivery in report.deliveries if delivery.entry_id in lost])
             self.dispatcher.drop(report.deliveries)
             self._count(report, len(report.deliveries) - len(lost))
+            for one in report.given_up:
+                if isinstance(one.delivery, Delivery) and not one.delivery.lost:
+                    self.dispatcher.hooks.soon("dead", one.delivery.message, one.reason, one.error)
 
         return receive
 

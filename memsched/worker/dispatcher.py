@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
 import time
@@ -21,6 +22,7 @@ from memsched.worker.calling import run_to_the_end
 from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerContext
 from memsched.worker.handlers import Handler, Orchestrator
 from memsched.worker.isolation import Isolation
+from memsched.worker.middleware import Hooks
 from memsched.worker.threads import HandlerThreads
 
 log = get_logger(__name__)
@@ -119,6 +121,7 @@ class Dispatcher:
         self._threads: HandlerThreads | None = None
         self._context = contextvars.copy_context()
         self.paused: frozenset[str] = frozenset()
+        self.hooks = Hooks(orchestrator.middleware)
         self.held: dict[tuple[str, str], Delivery] = {}
         """All messages that this worker owns, by lane and entry id, until their outcome is known to the server."""
 
@@ -239,6 +242,13 @@ class Dispatcher:
         except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
             call.result = call.cancelled_as or CallResult.ERROR
             call.error = error
+        if self.hooks and call.result in (CallResult.DONE, CallResult.ERROR, CallResult.TIMEOUT):
+            with contextlib.suppress(asyncio.CancelledError):  # the outcome stands
+                messages = [delivery.message for delivery in call.deliveries]
+                if call.result is CallResult.DONE:
+                    await self.hooks.run("after", messages)
+                else:
+                    await self.hooks.run("failed", messages, call.error)
         # Here, before the task is quite done, so that the next call starts in the same step of the loop.
         self._end(call)
 
@@ -246,6 +256,8 @@ class Dispatcher:
         messages = [delivery.message for delivery in call.deliveries]
         message_at_work.set(messages[0])
         function, calling = call.handler.function, call.handler.calling
+        if self.hooks:
+            await self.hooks.run("before", messages)
         if calling.on_loop:
             if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)

@@ -57,6 +57,8 @@ class Orchestrator:
         self.handlers: dict[str, Handler] = {}
         self.tasks_priorities: dict[str, TaskPriorityLevel] = {}
         self.tasks_min_idle_ms: dict[str, int] = {}
+        self.middleware: list[Any] = []
+        """Hooks around each call (see memsched.Middleware); the first one is the outermost."""
 
     def register(self, handlers: Mapping[str, HandlerEntry]) -> None:
         """Add handlers by label; the last one registered for a label is the one that runs.

@@ -56,6 +56,8 @@ class Report:
     what: str
     batch: list[Delivery] = field(default_factory=list)
     """For a command that does all or nothing: what to hand back when it did nothing."""
+    given_up: Sequence[GiveUp] = ()
+    """Of dead letters, why."""
     pages: Sequence[Command[list[str]]] = ()
     """Commands that must have been answered before it."""
     unanswered: deque[Command[list[str]]] = field(default_factory=deque)
@@ -232,7 +234,7 @@ class Reporter:
         for lane, found in lanes.items():
             for part in _parts(found):
                 deliveries = [one.delivery for one in part if isinstance(one.delivery, Delivery)]
-                reports.append(Report(self._outcomes.dead_letter(lane, part), deliveries, "dead"))
+                reports.append(Report(self._outcomes.dead_letter(lane, part), deliveries, "dead", given_up=part))
         return reports
 
     def event(self, fields: Sequence[str]) -> Command[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from memsched import (
     AsyncMemScheduler,
     Handler,
     HandlerContext,
+    Middleware,
     ScheduleLogForWebItem,
     ScheduleMessageItem,
     SyncHandlerContext,
@@ -467,3 +470,55 @@ async def test_several_workers_share_the_work_and_none_is_done_twice(make_schedu
     assert len(done) == 300
     assert set(done.values()) == {1}
     assert len(who) == 3
+
+
+class Noted(Middleware):
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def before(self, batch: Messages) -> None:
+        TRACE.set(batch[0].trace_id)
+        self.seen.append("before")
+
+    async def after(self, batch: Messages) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(("after", TRACE.get()))
+
+    def failed(self, batch: Messages, error: BaseException) -> None:
+        self.seen.append(("failed", str(error)))
+        sys.exit("a hook harms nobody")
+
+    async def dead(self, item: ScheduleMessageItem, reason: str, error: str) -> None:
+        self.seen.append(("dead", reason, item.content))
+        raise ValueError("nor does this one")
+
+
+TRACE: contextvars.ContextVar[str | None] = contextvars.ContextVar("TRACE", default=None)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_middleware_sees_each_call_and_harms_none(make_scheduler: MakeScheduler, kind: str) -> None:
+    traces: list[str | None] = []
+
+    def work(batch: Messages) -> None:
+        traces.append(TRACE.get())
+        if batch[0].content == "bad":
+            raise ValueError("no")
+
+    async def work_on_loop(batch: Messages) -> None:
+        work(batch)
+
+    noted = Noted()
+    scheduler = make_scheduler(max_errors=0)
+    scheduler.add_middleware(noted)
+    scheduler.register_handlers({LABEL: work if kind == "sync" else work_on_loop})
+    await scheduler.start()
+    await scheduler.submit_messages(message("good", trace_id="trace of good"))
+    await scheduler.wait(timeout=30)
+    await scheduler.submit_messages(message("bad"))
+    await scheduler.wait(timeout=30)
+    await until(lambda: len(noted.seen) == 5)
+
+    after_good = ["before", ("after", "trace of good")]
+    assert noted.seen == [*after_good, "before", ("failed", "no"), ("dead", "errors", "bad")]
+    assert traces == ["trace of good", None]
