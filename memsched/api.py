@@ -23,6 +23,7 @@ from typing import Any, cast
 from memsched.durations import Seconds
 from memsched.errors import WaitTimeout
 from memsched.scheduler import MemScheduler
+from memsched.settings import Settings
 from memsched.worker.handlers import HandlerEntry
 
 _by_itself = True
@@ -126,4 +127,29 @@ def handle_scheduler_wait(
     return {"message": "idle", "data": {"running_tasks": 0, "timed_out": False, "user_name": user_name}}
 
 
-__all__ = ["handle_scheduler_status", "handle_scheduler_wait", "mem_scheduler", "status_tracker"]
+class SchedulerConfigFactory:
+    """The original's way to settings."""
+
+    @staticmethod
+    def from_yaml_file(yaml_path: str | os.PathLike[str]) -> Settings:
+        """See ``Settings.from_yaml``."""
+        return Settings.from_yaml(yaml_path)
+
+
+class SchedulerFactory:
+    """The original's way to a scheduler of one's own."""
+
+    @staticmethod
+    def from_config(config: Settings) -> MemScheduler:
+        return MemScheduler(config)
+
+
+__all__ = [
+    "SchedulerConfigFactory",
+    "SchedulerFactory",
+    "handle_scheduler_status",
+    "handle_scheduler_wait",
+    "mem_scheduler",
+    "only_register",
+    "status_tracker",
+]

@@ -107,6 +107,18 @@ class ScheduleMessageItem(BaseModel):
     info: dict[str, Any] | None = None
     chat_history: list[Any] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON has them, without ``mem_cube``."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> ScheduleMessageItem:
+        """What ``to_dict`` returned. Raises InvalidMessage."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidMessage(describe_validation_error(error)) from error
+
     def to_wire(self) -> list[str]:
         """The entry's fields, flat: name, value, name, value. Raises InvalidMessage if it cannot be sent."""
         fields = [

@@ -528,6 +528,29 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    # -- the original's names for its Redis queue ----------------------------------------------------------------
+
+    def initialize_redis(self) -> None:
+        """Connect, rather than at the first call. Raises ServerUnreachable."""
+        self._thread.call(self._async.server)
+
+    def redis_start_listening(self) -> None:
+        """See ``start``."""
+        self.start()
+
+    def redis_add_message_stream(self, message: Mapping[str, Any]) -> str:
+        """Submit what ``message_item.to_dict()`` returned; returns its item id."""
+        (result,) = self.submit_messages(ScheduleMessageItem.from_dict(message))
+        return result.item_id
+
+    def redis_stop_listening(self) -> None:
+        """See ``stop``."""
+        self.stop()
+
+    def redis_close(self) -> None:
+        """See ``stop``."""
+        self.stop()
+
 
 def _is_there(process: int, loop: asyncio.AbstractEventLoop) -> bool:
     return process == os.getpid() and not loop.is_closed()

@@ -146,7 +146,7 @@ class AsyncMOS:
 
     async def register_mem_cube(
         self,
-        mem_cube: GeneralMemCube | str | os.PathLike[str],
+        mem_cube_name_or_path: GeneralMemCube | str | os.PathLike[str],
         mem_cube_id: str | None = None,
         user_id: str | None = None,
     ) -> str:
@@ -155,11 +155,11 @@ class AsyncMOS:
         The memories of the last two are brought into the store, and there once however often it is done.
         """
         user = user_id or self.user_id
-        if isinstance(mem_cube, str) and not _is_folder(mem_cube):
-            return (await (await self._cubes()).register(user, mem_cube_id or mem_cube)).mem_cube_id
-        if not isinstance(mem_cube, GeneralMemCube):
-            return await self.load(_expanded(mem_cube), mem_cube_id, user)
-        return await self._import(mem_cube, mem_cube_id or mem_cube.config.cube_id, user)
+        if isinstance(mem_cube_name_or_path, str) and not _is_folder(mem_cube_name_or_path):
+            return (await (await self._cubes()).register(user, mem_cube_id or mem_cube_name_or_path)).mem_cube_id
+        if not isinstance(mem_cube_name_or_path, GeneralMemCube):
+            return await self.load(_expanded(mem_cube_name_or_path), mem_cube_id, user)
+        return await self._import(mem_cube_name_or_path, mem_cube_id or mem_cube_name_or_path.config.cube_id, user)
 
     async def share_cube_with_user(
         self, cube_id: str, target_user_id: str, permission: Permission | str = "read", user_id: str | None = None

@@ -133,6 +133,39 @@ def test_a_worker_process_takes_the_handlers_of_the_ready_made_scheduler(
     assert "handled False" in (tmp_path / "log").read_text()
 
 
+REDIS_QUEUE = """
+from datetime import datetime
+from memsched import QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.api import SchedulerConfigFactory, SchedulerFactory
+scheduler = SchedulerFactory.from_config(SchedulerConfigFactory.from_yaml_file(yaml_path="general.yaml"))
+scheduler.register_handlers({QUERY_TASK_LABEL: lambda messages: print("handled", messages[0].content, flush=True)})
+scheduler.initialize_redis()
+scheduler.redis_start_listening()
+for text in ("one", "two"):
+    item = ScheduleMessageItem(
+        user_id="u", mem_cube_id="c", label=QUERY_TASK_LABEL, mem_cube=object(), content=text, timestamp=datetime.now()
+    )
+    print("added", scheduler.redis_add_message_stream(message=item.to_dict()) == item.item_id)
+scheduler.wait(timeout=20)
+print("config", scheduler.config.top_k, scheduler.config.thread_pool_max_workers, scheduler.config.context_window_size)
+scheduler.redis_stop_listening()
+scheduler.redis_close()
+"""
+
+
+def test_a_script_that_makes_its_scheduler_from_a_file_and_names_redis(real_redis: RedisServer, tmp_path: Path) -> None:
+    (tmp_path / "general.yaml").write_text(
+        "backend: general_scheduler\nconfig:\n  top_k: 7\n  act_mem_update_interval: 30\n  context_window_size: 4\n"
+        "  thread_pool_max_workers: 3\n  consume_interval_seconds: 0.01\n  enable_parallel_dispatch: true\n"
+    )
+
+    ended = run(REDIS_QUEUE, real_redis.url)
+
+    assert ended.returncode == 0, ended.stderr
+    said = sorted(line for line in ended.stdout.splitlines() if "action=" not in line)
+    assert said == ["added True", "added True", "config 7 3 4", "handled one", "handled two"]
+
+
 SUBMIT_FIRST = """
 from datetime import datetime
 from memsched import MemScheduler, ScheduleMessageItem

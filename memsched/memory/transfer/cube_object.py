@@ -185,6 +185,11 @@ class GeneralMemCube:
         )
 
     @classmethod
+    def init_from_dir(cls, folder: str | os.PathLike[str]) -> Self:
+        """The original's name of ``load``."""
+        return cls.load(folder)
+
+    @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """The cube in a folder. Raises CubeDumpError for damage, an unknown version, or what is no dump."""
         return cls._of(dump := Dump(folder), TextMemory(dump.records()))
