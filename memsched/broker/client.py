@@ -7,7 +7,7 @@ connection of its own. Replies are raw (bytes, ints, lists): RESP2 everywhere, p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -160,7 +160,7 @@ class Server:
         (reply,) = await self.run([command])
         return cast(T, answered(reply))
 
-    async def run(self, commands: Sequence[Command[Any]]) -> list[Any]:
+    async def run(self, commands: Iterable[Command[Any]]) -> list[Any]:
         """All commands in one round trip (on a Cluster: those of one slot one after another, all slots at once).
 
         Returns the parsed replies in order; for a command that the server refused, the exception. Raises
@@ -168,34 +168,42 @@ class Server:
         """
         return await self._run(commands, self._send)
 
-    async def run_at_one_instant(self, commands: Sequence[Command[Any]]) -> list[Any]:
+    async def run_at_one_instant(self, commands: Iterable[Command[Any]]) -> list[Any]:
         """As ``run``, with nobody else's commands in between. On a Cluster that holds for each command only."""
         return await self._run(commands, self._send if self.clustered else self._send_as_one)
 
     async def _run(
-        self, commands: Sequence[Command[Any]], send: Callable[[Sequence[tuple[Any, ...]]], Awaitable[list[Any]]]
+        self, commands: Iterable[Command[Any]], send: Callable[[Iterable[tuple[Any, ...]]], Awaitable[list[Any]]]
     ) -> list[Any]:
-        replies = await send([command.args for command in commands])
+        made: list[Command[Any]] = []
+
+        def calls() -> Iterator[tuple[Any, ...]]:
+            for command in commands:
+                made.append(command)
+                yield command.args
+
+        replies = await send(calls())
         missing = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
             # The server was restarted, or another one took over: these did nothing yet, and go again in full.
             if send == self._send_as_one:
-                missing = list(range(len(commands)))
-            in_full = [_in_full(commands[number]) for number in missing]
+                missing = list(range(len(made)))
+            in_full = [_in_full(made[number]) for number in missing]
             for number, reply in zip(missing, await send(in_full), strict=True):
                 replies[number] = reply
         return [
             reply if isinstance(reply, Exception) else command.parse(reply)
-            for command, reply in zip(commands, replies, strict=True)
+            for command, reply in zip(made, replies, strict=True)
         ]
 
-    async def _send(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _send(self, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         client = self._client
         if client is None:
             raise UnreachableError("the connection is closed")
         try:
             if self._pool is not None:
                 return await self._pool.pipeline(calls)
+            calls = list(calls)
             if len(calls) == 1:
                 return [await _answer(cast(Client, client).execute_command(*calls[0]))]
             if self.clustered:
@@ -221,7 +229,7 @@ class Server:
         await asyncio.gather(*map(send, slots.values()))
         return replies
 
-    async def _send_as_one(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _send_as_one(self, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         if self._pool is None:  # memory://
             client = self._client
             if client is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import hiredis
@@ -18,6 +18,7 @@ from redis.asyncio.connection import ConnectionPool as RedisPyPool
 from redis.exceptions import RedisError, ResponseError
 
 _KEPT_IDLE = 16
+_SENT_AT_ONCE_BYTES = 64 * 1024
 _MOST_IN_USE = 64
 """Pipelines at once; the next one waits. redis-py's pool would refuse it (it allows 100 connections)."""
 _CHECK_AFTER_SECONDS = 10
@@ -45,28 +46,31 @@ class ConnectionPool:
         interval = _CHECK_AFTER_SECONDS if health_check_interval is None else health_check_interval
         self._check_after = interval or math.inf
 
-    async def pipeline(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send all calls at once, and return their replies: raw, or the error the server gave.
+    async def pipeline(self, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Send all calls in one go, and return their replies: raw, or the error the server gave.
 
-        Raises what redis-py raises when the server cannot be talked to.
+        Large ones leave as they come, so that the server works on the first while the next are made. Raises what
+        redis-py raises when the server cannot be talked to.
         """
         async with self._free:
             return await self._pipeline(calls)
 
-    async def _pipeline(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _pipeline(self, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         if _is_told_to_stop():
             await asyncio.sleep(0)  # raises; below, it could be swallowed unseen
         cancellations = _cancellations()
         connection = await self._connection()
         try:
-            packed = b"".join([hiredis.pack_command(call) for call in calls])
-            await connection.send_packed_command(packed, check_health=False)
+            sent = 0
+            for packed, count in _packed(calls):
+                await connection.send_packed_command(packed, check_health=False)
+                sent += count
             if _cancellations() > cancellations:
                 # redis-py sends, and connects, in asyncio.wait_for: before Python 3.12 that swallows a cancellation
                 # which comes just when it is done.
                 raise asyncio.CancelledError
             replies: list[Any] = []
-            for _ in calls:
+            for _ in range(sent):
                 try:
                     replies.append(await connection.read_response())
                 except ResponseError as error:
@@ -114,6 +118,20 @@ class ConnectionPool:
     async def aclose(self) -> None:
         while self._idle:
             await self._drop(self._idle.pop()[0])
+
+
+def _packed(calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[bytes, int]]:
+    """The calls as the server reads them, in parts of some size; with each, how many calls it is."""
+    parts: list[bytes] = []
+    size = 0
+    for call in calls:
+        parts.append(hiredis.pack_command(call))
+        size += len(parts[-1])
+        if size >= _SENT_AT_ONCE_BYTES:
+            yield b"".join(parts), len(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts), len(parts)
 
 
 def _cancellations() -> int:

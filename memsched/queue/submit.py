@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, Lane
@@ -63,18 +64,12 @@ class Producer:
             lane = self._keys.lane(message.label, message.user_id, message.mem_cube_id)
             by_lane.setdefault(lane, []).append(one)
         await self._register(by_lane)
-        commands: list[Command[list[str]]] = []
-        numbers: list[list[int]] = []
-        for lane, group in by_lane.items():
-            for part in _parts(group):
-                commands.append(self._command(lane, part, delay_ms, limit))
-                numbers.append([number for number, _, _ in part])
+        parts = [(lane, part) for lane, group in by_lane.items() for part in _parts(group)]
         outcomes: dict[int, str] = {}
-        for at in range(0, len(commands), _SCRIPTS_PER_ROUND_TRIP):
-            part_of = commands[at : at + _SCRIPTS_PER_ROUND_TRIP]
-            replies = await self._server.persistently(lambda part_of=part_of: self._server.run(part_of))  # type: ignore[misc]
-            for places, reply in zip(numbers[at : at + _SCRIPTS_PER_ROUND_TRIP], replies, strict=True):
-                outcomes.update(zip(places, answered(reply), strict=True))
+        for at in range(0, len(parts), _SCRIPTS_PER_ROUND_TRIP):
+            together = parts[at : at + _SCRIPTS_PER_ROUND_TRIP]
+            for (_, part), reply in zip(together, await self._sent(together, delay_ms, limit), strict=True):
+                outcomes.update(zip((number for number, _, _ in part), answered(reply), strict=True))
         return outcomes
 
     async def submit_or_raise(
@@ -88,6 +83,12 @@ class Producer:
                 wait = self._settings.queue_full_retry_after_seconds
                 raise QueueFull(lane.name, self._settings.max_backlog, wait, results)
         return results
+
+    async def _sent(self, parts: Sequence[tuple[Lane, list[_Numbered]]], delay_ms: int, limit: int) -> list[Any]:
+        """The replies to these parts. While the server works on one, the next is made."""
+        return await self._server.persistently(
+            lambda: self._server.run(self._command(lane, part, delay_ms, limit) for lane, part in parts)
+        )
 
     def _command(
         self,

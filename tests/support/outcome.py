@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -15,12 +16,19 @@ from support.handlers import EFFECT
 
 
 def effect_count(client: Any) -> int:
-    return int(client.xlen(Keys().lane(EFFECT, "", "").stream))
+    lane = Keys().lane(EFFECT, "", "")
+    return int(client.xlen(lane.stream)) + int(client.hget(lane.parked, "") or 0)
 
 
 def effects(client: Any) -> Counter[str]:
-    """How often each message left its fenced effect."""
-    return Counter(fields["content"] for _, fields in client.xrange(Keys().lane(EFFECT, "", "").stream))
+    """How often each message left its fenced effect: in the stream of the follow-ups' lane, or parked there."""
+    lane = Keys().lane(EFFECT, "", "")
+    found = [fields["content"] for _, fields in client.xrange(lane.stream)]
+    for user in client.hkeys(lane.parked):
+        for member in client.lrange(f"{lane.parked}:{user}", 0, -1):
+            _, *texts = json.loads(member)
+            found.append(texts[texts.index("content") + 1])
+    return Counter(found)
 
 
 async def dead_letters(scheduler: AsyncMemScheduler, **which: Any) -> list[DeadLetter]:
