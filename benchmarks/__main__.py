@@ -25,7 +25,12 @@ class Benchmark(Protocol):
     async def run(self, only: list[str]) -> None: ...
 
 
-BENCHMARKS = {"transport": "TransportBenchmark", "memory": "MemoryBenchmark", "scripts": "ScriptsBenchmark"}
+BENCHMARKS = {
+    "transport": "TransportBenchmark",
+    "memory": "MemoryBenchmark",
+    "scripts": "ScriptsBenchmark",
+    "fairness": "FairnessBenchmark",
+}
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from memsched import ScheduleMessageItem
+from memsched import Handler, ScheduleMessageItem, TaskPriorityLevel
 
 _folder = Path(os.environ.get("BENCH_FOLDER", "."))
 _seen: dict[str, Any] = {"first": [], "last": [], "count": [0], "started": {}}
@@ -60,7 +60,32 @@ async def crash(messages: list[ScheduleMessageItem]) -> None:
     await asyncio.sleep(600)
 
 
+def _mark(mark: str, messages: list[ScheduleMessageItem]) -> None:
+    now = time.time()
+    with (_folder / mark).open("a", encoding="utf-8") as marks:
+        marks.writelines(f"{message.item_id} {now}\n" for message in messages)
+
+
+async def nap(messages: list[ScheduleMessageItem]) -> None:
+    _mark("begun", messages)
+    await asyncio.sleep(0.2)
+    _mark("done", messages)
+
+
+async def slow(messages: list[ScheduleMessageItem]) -> None:
+    _mark("begun", messages)
+    await asyncio.sleep(1)
+
+
+async def urgent(messages: list[ScheduleMessageItem]) -> None:
+    await asyncio.sleep(0.01)
+    _mark("done", messages)
+
+
 handlers = {
+    "nap": nap,
+    "one_at_a_time": Handler(slow, concurrency=1),
+    "urgent": Handler(urgent, priority=TaskPriorityLevel.LEVEL_1),
     "noop": noop,
     "start": start,
     "sleep10": sleep10,

@@ -182,11 +182,11 @@ class TransportBenchmark:
             message = _message("crash", "c", BODY)
             await scheduler.submit_messages(message)
             mark = self.folder / message.item_id
-            await _until(lambda: _text(mark.with_suffix(".pid")) != "")
+            await until(lambda: _text(mark.with_suffix(".pid")) != "")
             await asyncio.sleep(0.5)
             killed = time.time()
             os.kill(int(_text(mark.with_suffix(".pid"))), signal.SIGKILL)
-            await _until(lambda: _text(mark.with_suffix(".again")) != "", seconds=90)
+            await until(lambda: _text(mark.with_suffix(".again")) != "", seconds=90)
             return float(_text(mark.with_suffix(".again"))) - killed
 
     async def _memory(self) -> None:
@@ -204,7 +204,7 @@ class TransportBenchmark:
     async def _workers(
         self, count: int, *, supervised: bool = False, **environment: str
     ) -> AsyncIterator[list[subprocess.Popen[bytes]]]:
-        for old in (*self.folder.glob("worker-*.json"), self.folder / "first"):
+        for old in (*self.folder.glob("worker-*.json"), *(self.folder / name for name in ("first", "begun", "done"))):
             old.unlink(missing_ok=True)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("MEMSCHED_")}
         variables |= {
@@ -221,7 +221,7 @@ class TransportBenchmark:
             variables["MEMSCHED_PROCESSES"] = str(count)
         processes = [_started(command, variables) for _ in range(1 if supervised else count)]
         try:
-            await _until(lambda: self.redis.zcard("memsched:workers") >= count)
+            await until(lambda: self.redis.zcard("memsched:workers") >= count)
             yield processes
         finally:
             for process in processes:
@@ -230,8 +230,8 @@ class TransportBenchmark:
                 process.wait(60)
 
     @contextlib.asynccontextmanager
-    async def _scheduler(self) -> AsyncIterator[AsyncMemScheduler]:
-        async with AsyncMemScheduler(redis_url=self.url) as scheduler:
+    async def _scheduler(self, **settings: Any) -> AsyncIterator[AsyncMemScheduler]:
+        async with AsyncMemScheduler(redis_url=self.url, **settings) as scheduler:
             yield scheduler
 
     async def _preload(self, count: int, label: str, *, cubes: int = CUBES) -> None:
@@ -240,7 +240,7 @@ class TransportBenchmark:
                 await scheduler.submit_messages(_messages(min(1000, count - at), label, cubes=cubes, first=at))
 
     async def _until_empty(self, label: str) -> float:
-        await _until(lambda: self.redis.xlen(f"memsched:{{{label}}}:stream") == 0, seconds=120)
+        await until(lambda: self.redis.xlen(f"memsched:{{{label}}}:stream") == 0, seconds=120)
         return time.time()
 
     def _seen(self) -> list[dict[str, Any]]:
@@ -264,7 +264,7 @@ def _started(command: list[str], environment: dict[str, str]) -> subprocess.Pope
     return subprocess.Popen(command, env=environment)
 
 
-async def _until(condition: Callable[[], Any], *, seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], Any], *, seconds: float = 30.0) -> None:
     deadline = Deadline(seconds)
     while not condition():
         if deadline.passed:

@@ -46,7 +46,7 @@ redis.call('HDEL', task, 'checkpoint', 'due')
 -- for what its record says, and only then the record may expire.
 if row or due then redis.call('EXPIRE', task, ARGV[2]) end
 if row then
-  uncount(lane, user, entry, now)
+  uncount(lane, user, {entry}, now)
   redis.call('XACK', lane.stream, ARGV[1], entry)
   redis.call('XDEL', lane.stream, entry)
   notify_cancelled(ARGV[4], ARGV[5])

@@ -64,6 +64,6 @@ for number = 1, count do
   redis.call('EXPIRE', task, ARGV[3])
   redis.call('XDEL', own.stream, id)
   redis.call('XACK', own.stream, ARGV[1], id)
-  uncount(own, user, id, now)
+  uncount(own, user, {id}, now)
 end
 return lost

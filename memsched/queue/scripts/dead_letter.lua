@@ -52,7 +52,7 @@ for number, id in ipairs(ids) do
     redis.call('EXPIRE', task, ARGV[3])
     redis.call('XDEL', lane.stream, id)
     redis.call('XACK', lane.stream, ARGV[1], id)
-    uncount(lane, ARGV[at + 1], id, now)
+    uncount(lane, ARGV[at + 1], {id}, now)
   else
     lost[#lost + 1] = id
   end

@@ -48,7 +48,7 @@ local function forget_deleted(name)
       return
     end
     redis.call('SREM', set, id)
-    if move_in(lane, name, now) then moved = moved + 1 end
+    moved = moved + move_in(lane, name, 1, now)
   end
 end
 
@@ -56,7 +56,7 @@ local function mend_parked()
   for _, name in ipairs(redis.call('HRANDFIELD', lane.parked, 10)) do
     if name ~= '' then
       count_parked(lane, name)
-      while not enough() and move_in(lane, name, now) do moved = moved + 1 end
+      if not enough() then moved = moved + move_in(lane, name, math.min(most - moved, room(lane, name)), now) end
       if redis.call('EXISTS', lane.parked .. ':' .. name) == 1 then forget_deleted(name) end
     end
   end

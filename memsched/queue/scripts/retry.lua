@@ -30,7 +30,7 @@ for number, id in ipairs(ids) do
     redis.call('HSET', KEYS[5 + number], 'state', 'waiting', 'entry', '', 'due', due, 'error', ARGV[at + 4])
     redis.call('XDEL', lane.stream, id)
     redis.call('XACK', lane.stream, ARGV[1], id)
-    uncount(lane, user, id, now)
+    uncount(lane, user, {id}, now)
   else
     lost[#lost + 1] = id
   end

@@ -16,11 +16,13 @@ local ids = {}
 for at = 5, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
 local mine = owned(lane.stream, ARGV[1], ARGV[2], ids)
 local now = now_ms()
-local done, users, lost = {}, {}, {}
+local done, done_of, lost = {}, {}, {}
 for number, id in ipairs(ids) do
   if mine[id] then
     done[#done + 1] = id
-    users[#users + 1] = ARGV[4 + 2 * number]
+    local user = ARGV[4 + 2 * number]
+    done_of[user] = done_of[user] or {}
+    table.insert(done_of[user], id)
     local task = KEYS[5 + number]
     redis.call('HSET', task, 'state', 'completed', 'finished', now)
     redis.call('HDEL', task, 'checkpoint')
@@ -32,6 +34,6 @@ end
 if #done > 0 then
   redis.call('XDEL', lane.stream, unpack(done))
   redis.call('XACK', lane.stream, ARGV[1], unpack(done))
-  for number, id in ipairs(done) do uncount(lane, users[number], id, now) end
+  for user, theirs in pairs(done_of) do uncount(lane, user, theirs, now) end
 end
 return lost

@@ -103,46 +103,58 @@ local function bury_malformed(lane, member, now)
 end
 
 local CANCELLED_KEPT_SECONDS = 3600
+local MOVED_BYTES = 262144
 
--- move_in(lane, name, now): appends a user's oldest parked message to the stream, if there is one and room for it;
--- returns whether one left their list. One that was cancelled meanwhile is dropped.
-local function move_in(lane, name, now)
+-- move_in(lane, name, most, now): appends a user's oldest parked messages to the stream, `most` of them at most, and none
+-- more after some bytes: the rest is promote's. One that was cancelled meanwhile is dropped. Returns how many left
+-- their list.
+local function move_in(lane, name, most, now)
   local list = lane.parked .. ':' .. name
-  local member = redis.call('LINDEX', list, 0)
-  if not member then return false end
-  if lane.most > 0 and redis.call('SCARD', lane.users .. ':' .. name) >= lane.most then return false end
-  local task, fields = read_member(member)
-  local cancelled = task and redis.call('HGET', task, 'state') == 'failed'
-  if cancelled then
-    redis.call('EXPIRE', task, CANCELLED_KEPT_SECONDS)
-  elseif task then
-    local id = append(lane, name, fields)
-    if type(id) ~= 'string' then return false end -- the server is full, say: it stays where it is
-    redis.call('HSET', task, 'entry', id)
-  else
-    bury_malformed(lane, member, now)
+  local left, ids = 0, {}
+  while #ids < most and left < most + 10 and lane.bytes < MOVED_BYTES do
+    local member = redis.call('LINDEX', list, left)
+    if not member then break end
+    local task, fields = read_member(member)
+    if not task then
+      bury_malformed(lane, member, now)
+    elseif redis.call('HGET', task, 'state') == 'failed' then
+      redis.call('EXPIRE', task, CANCELLED_KEPT_SECONDS)
+    else
+      local id = redis.pcall('XADD', lane.stream, '*', unpack(fields))
+      if type(id) ~= 'string' then break end -- the server is full, say: it stays where it is
+      redis.call('HSET', task, 'entry', id)
+      ids[#ids + 1] = id
+    end
+    left = left + 1
+    lane.bytes = lane.bytes + #member
   end
-  redis.call('LTRIM', list, 1, -1)
-  lane.bytes = lane.bytes + #member
-  if redis.call('HINCRBY', lane.parked, name, -1) <= 0 then
-    redis.call('HINCRBY', lane.parked, name, 1)
+  if left == 0 then return 0 end
+  redis.call('LTRIM', list, left, -1)
+  if #ids > 0 then redis.call('SADD', lane.users .. ':' .. name, unpack(ids)) end
+  if redis.call('HINCRBY', lane.parked, name, -left) <= 0 then
+    redis.call('HINCRBY', lane.parked, name, left)
     count_parked(lane, name)
-  elseif redis.call('HINCRBY', lane.parked, '', -1) <= 0 then
+  elseif redis.call('HINCRBY', lane.parked, '', -left) <= 0 then
     redis.call('HDEL', lane.parked, '')
   end
-  return true, cancelled
+  return left
 end
 
--- uncount(lane, user, id, now): a message has left the stream: it is its user's no more, and the next one moves in. Called
--- when it is acknowledged, and never fails: a message that is done must not stay because of another one.
-local function uncount(lane, user, id, now)
+-- room(lane, name): how many messages more a user may have in the stream.
+local function room(lane, name)
+  if lane.most == 0 then return 1000 end
+  return math.max(0, lane.most - redis.call('SCARD', lane.users .. ':' .. name))
+end
+
+-- uncount(lane, user, ids, now): messages have left the stream: they are their user's no more, and the next ones move
+-- in. Called when they are acknowledged, and never fails: what is done must not stay because of something else.
+local function uncount(lane, user, ids, now)
   if user == '' then return end
   pcall(function()
     local name = escaped(user)
-    redis.call('SREM', lane.users .. ':' .. name, id)
-    for _ = 1, 10 do -- past cancelled ones; what is beyond is promote's
-      local _, cancelled = move_in(lane, name, now)
-      if not cancelled then break end
+    redis.call('SREM', lane.users .. ':' .. name, unpack(ids))
+    if redis.call('EXISTS', lane.parked .. ':' .. name) == 1 then
+      move_in(lane, name, math.min(#ids, room(lane, name)), now)
     end
   end)
 end
