@@ -137,25 +137,26 @@ class ScriptsBenchmark:
         held = await self._fill()
         fresh = Leases(self.keys, "fresh")
         for _ in range(5):
-            await self._measure("nothing is idle", self.server.call(fresh.claim(self.lane, 60_000, 100, "-")))
+            await self._measure("nothing is idle", self.server.call(fresh.claim(self.lane, 60_000, 100)))
         dead = Leases(self.keys, "w1")
         await self._measure("1,000 held", self.server.call(dead.handover(self.lane)))
         for _ in range(5):
-            await self._measure("100 are taken over", self.server.call(fresh.claim(self.lane, 60_000, 100, "-")))
+            await self._measure("100 are taken over", self.server.call(fresh.claim(self.lane, 60_000, 100)))
         own = Leases(self.keys, "w0")
         ids = [delivery.entry_id for delivery in held]
         await self._measure("1,000 of 1,000 held", self.server.call(own.renew(self.lane, ids)))
         await self._measure("10 of 1,000 held", self.server.call(own.renew(self.lane, ids[:10])))
         await self._measure("1,000 of 1,000 held", self.server.call(own.mark(self.lane, held)))
         await self._measure("one of 1,000 held", self.server.call(own.mark(self.lane, held[:1])))
-        await self._measure("one of 1,000 held", self.server.call(own.begin(held[0], alone=True)))
-        await self._measure("one of 1,000 held", self.server.call(own.end_probation(held[0])))
+        await self._measure("one of 1,000 held", self.server.call(own.begin(held[0], trial_at=1)))
         await self._measure(
             "32 messages, 1 MB", self.server.call(own.checkpoint(self.lane, held[:32], BIG[:1_000_000]))
         )
         await self._measure("10 of 1,000 held", self.server.call(own.release(self.lane, ids[:10])))
-        await self._measure("all of 990 held", self.server.call(own.release(self.lane, None)))
-        await self._measure("100 workers", self.server.call(Leases(self.keys, "w1").remove_consumer(self.lane)))
+        await self._measure("all of 990 held", self.server.call(own.release_held(self.lane)))
+        await self._measure(
+            "100 workers", self.server.call(Leases(self.keys, "w1").remove_consumer(self.lane, dead=False))
+        )
         registry = WorkerRegistry(self.server, self.keys, 10)
         for number in range(WORKERS):
             await self._measure("100 workers", self.server.call(registry.beat(f"w{number}")))

@@ -41,7 +41,8 @@ log = get_logger(__name__)
 _SOCKET_TIMEOUT_SECONDS = 5.0
 """A call that got no answer for so long is given up and tried again on a new connection."""
 _RECONNECT_BASE_SECONDS = 0.05
-_RECONNECT_CAP_SECONDS = 2.0
+RECONNECT_CAP_SECONDS = 2.0
+"""A worker that waits for its server tries again after so long at the latest."""
 
 NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
 """What redis-py raises when a server cannot be talked to."""
@@ -302,7 +303,7 @@ def answered(reply: Any) -> Any:
     return reply
 
 
-def reconnect_backoff(tries: int, *, cap: float = _RECONNECT_CAP_SECONDS) -> float:
+def reconnect_backoff(tries: int, *, cap: float = RECONNECT_CAP_SECONDS) -> float:
     """Seconds to wait before the next try to reach the server: never at once, and at most ``cap``."""
     return backoff(tries, base=_RECONNECT_BASE_SECONDS, cap=cap, least=0.5)
 

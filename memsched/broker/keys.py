@@ -40,6 +40,10 @@ class Lane:
     users: str
     parked: str
     oldest: str
+    leases: str
+    """hash: the min idle of each consumer; 0 for one that was seen to die."""
+    deaths: str
+    """zset: the workers that died, by time; the last thousand."""
     task_prefix: str
 
     def __hash__(self) -> int:
@@ -155,5 +159,7 @@ class Keys:
             users=f"{tag}:users",
             parked=f"{tag}:parked",
             oldest=f"{tag}:oldest",
+            leases=f"{tag}:leases",
+            deaths=f"{tag}:deaths",
             task_prefix=f"{tag}:task:",
         )

@@ -23,7 +23,7 @@ class Delivery:
     """One entry of a stream, leased by this worker until it is settled, handed back or lost.
 
     Args:
-        count: the delivery count, which is the crash account too (see crash_account).
+        count: the delivery count: one, and the crashes of this entry (see crash_account).
         previous_owner: the worker that it was claimed from; '' if it is new.
         idle_ms: for how long that one had been silent; 0 if it is new.
     """
@@ -38,6 +38,7 @@ class Delivery:
     started: float = 0.0
     """time.time() of the start; 0 while it waits in the buffer."""
     marked: bool = False
+    """The server knows that it has been running for a while."""
     lost: bool = False
     """Another worker owns it now: nothing that is done with it here counts any more."""
     checkpoint: Any = field(default=None)
@@ -52,25 +53,20 @@ class Delivery:
         self.user_id = self.message.user_id
 
     @property
-    def suspect(self) -> bool:
-        """Whether it is suspected to be a poison message: its worker died while it was there."""
-        return crash_account.is_suspect(self.count)
-
-    @property
-    def needs_isolation(self) -> bool:
-        """Whether it is a suspect whose worker died while other suspects ran beside it: it must start without any."""
-        return crash_account.needs_isolation(self.count)
-
-    @property
     def counted_user(self) -> str:
         """The user whose unfinished messages include this one; '' for one that a plain XADD brought."""
         return self.user_id if "submitted" in self.fields else ""
 
     @property
+    def crashes(self) -> int:
+        """How many workers died while they ran it."""
+        return _as_count(self.fields.get("crashes")) + crash_account.crashes_of(self.count)
+
+    @property
     def attempts(self) -> dict[str, int]:
         """Failures so far, by kind. Crashes of this entry stand in the delivery count."""
         counts = {name: _as_count(self.fields.get(name)) for name in COUNTERS}
-        counts["crashes"] += crash_account.crashes(self.count)
+        counts["crashes"] = self.crashes
         return counts
 
     @property

@@ -8,25 +8,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
+from memsched.queue.crash_account import crashes_of
 from memsched.queue.delivery import Delivery, Entry, read_entry
-
-SCAN = 1000
-"""Pending entries that one claim looks at; the cursor goes on from there the next time."""
 
 _BEGIN = script("begin")
 _CHECKPOINT = script("checkpoint")
 _CLAIM = script("claim")
-_END_PROBATION = script("end_probation")
 _HANDOVER = script("handover")
 _MARK = script("mark")
 _READ = script("read")
 _RELEASE = script("release")
 _REMOVE_CONSUMER = script("remove_consumer")
 _RENEW = script("renew")
+
+
+class Begin(IntEnum):
+    """What came of saying that a message begins."""
+
+    LOST = 0
+    """It belongs to another worker."""
+    BEGUN = 1
+    HANDED_BACK = 2
+    """It has crashed more often than was known: whoever takes it next knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Another consumer that holds messages of a lane.
+
+    Args:
+        heard_ms: when it was last heard of, by the server's clock. It does not move while it is silent.
+    """
+
+    name: str
+    heard_ms: int
+    min_idle_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim brought, and who holds what it did not bring."""
+
+    now_ms: int
+    """The server's time."""
+    more: bool
+    holders: list[Holder]
+    taken: list[Entry]
 
 
 class Leases:
@@ -69,40 +102,49 @@ class Leases:
         args: list[str | int] = [GROUP, self.worker_id, most, len(budgets), *budgets, *numbers]
         return _READ.command([lane.stream for lane in lanes], args, parse)
 
-    def claim(self, lane: Lane, min_idle_ms: int, most: int, cursor: str) -> Command[tuple[str, list[Entry]]]:
-        """Take over at most ``most`` messages that are idle for ``min_idle_ms``; returns the next cursor and them."""
+    def claim(
+        self, lane: Lane, min_idle_ms: int, most: int, *, watched: Sequence[Holder] = (), dead: Sequence[str] = ()
+    ) -> Command[Claim]:
+        """Take over at most ``most`` messages that were handed back, or whose worker is dead or silent.
 
-        def parse(reply: Any) -> tuple[str, list[Entry]]:
+        Args:
+            min_idle_ms: this worker's own, which counts for what it holds.
+            watched: those of which silence was seen for long enough; they are taken from if they did not move since.
+            dead: workers whose registration ran out.
+        """
+
+        def parse(reply: Any) -> Claim:
+            now_ms, more, holders, rows = reply
             taken = [
                 read_entry(lane, entry_id, raw, count=count, previous_owner=owner.decode(), idle_ms=idle)
-                for entry_id, raw, count, owner, idle in reply[1]
+                for entry_id, raw, count, owner, idle in rows
             ]
-            return as_text(reply[0]), taken
+            return Claim(now_ms, bool(more), [Holder(as_text(name), *rest) for name, *rest in holders], taken)
 
-        return _CLAIM.command([lane.stream], [GROUP, self.worker_id, NOBODY, min_idle_ms, most, SCAN, cursor], parse)
+        args: list[str | int] = [GROUP, self.worker_id, NOBODY, min_idle_ms, most, len(dead), *dead]
+        for holder in watched:
+            args += (holder.name, holder.heard_ms)
+        return _CLAIM.command(_ownership(lane), args, parse)
 
     def renew(self, lane: Lane, entry_ids: Sequence[str]) -> Command[list[str]]:
         """Renew their leases: their idle time starts anew; returns the ids that were lost."""
         return _RENEW.command([lane.stream], [GROUP, self.worker_id, *entry_ids], as_texts)
 
-    def begin(self, delivery: Delivery, *, alone: bool) -> Command[tuple[bool, Any]]:
-        """Say that a message with a past starts; returns whether it is ours, and its checkpoint.
+    def begin(self, delivery: Delivery, trial_at: int) -> Command[tuple[Begin, Any]]:
+        """Say that a message with a past starts; returns what came of it, and its checkpoint.
 
         Args:
-            alone: whether no other suspect runs in this process.
+            trial_at: crashes from which on a message runs on trial (see crash_account).
         """
 
-        def parse(reply: Any) -> tuple[bool, Any]:
-            return bool(reply[0]), json.loads(reply[1]) if reply[1] else None
+        def parse(reply: Any) -> tuple[Begin, Any]:
+            return Begin(reply[0]), json.loads(reply[1]) if reply[1] else None
 
         lane = delivery.lane
-        return _BEGIN.command(
-            [lane.stream, delivery.task_key], [GROUP, self.worker_id, delivery.entry_id, int(alone)], parse
-        )
-
-    def end_probation(self, delivery: Delivery) -> Command[list[str]]:
-        """Say that a suspect has run long enough for others to run beside it; returns its id if it was lost."""
-        return _END_PROBATION.command([delivery.lane.stream], [GROUP, self.worker_id, delivery.entry_id], as_texts)
+        counted_before = delivery.crashes - crashes_of(delivery.count)
+        keys = [lane.stream, delivery.task_key, lane.deaths]
+        args = (self.worker_id, delivery.entry_id, NOBODY, self._keys.wake, lane.name, counted_before, trial_at)
+        return _BEGIN.command(keys, [GROUP, *args], parse)
 
     def mark(self, lane: Lane, deliveries: Sequence[Delivery]) -> Command[list[str]]:
         """Write that they are running in their status; returns the ids that were lost."""
@@ -117,16 +159,30 @@ class Leases:
         args = [GROUP, self.worker_id, data, *(delivery.entry_id for delivery in deliveries)]
         return _CHECKPOINT.command(keys, args, as_texts)
 
-    def release(self, lane: Lane, entry_ids: Sequence[str] | None) -> Command[int]:
-        """Hand them back (None: all that this worker holds in the lane) without using up an attempt."""
-        args = [GROUP, self.worker_id, NOBODY, self._keys.wake, lane.name]
-        args += ["all"] if entry_ids is None else ["these", *entry_ids]
+    def release(self, lane: Lane, entry_ids: Sequence[str]) -> Command[int]:
+        """Hand them back without using up an attempt."""
+        return self._release(lane, "these", *entry_ids)
+
+    def release_held(self, lane: Lane) -> Command[int]:
+        """Hand back what this worker holds in the lane, a thousand at most; returns how many those were."""
+        return self._release(lane, "held")
+
+    def _release(self, lane: Lane, *which: str) -> Command[int]:
+        args = [GROUP, self.worker_id, NOBODY, self._keys.wake, lane.name, *which]
         return _RELEASE.command([lane.stream], args, as_int)
 
     def handover(self, lane: Lane) -> Command[int]:
-        """This worker is dead: make what it held claimable at once."""
-        return _HANDOVER.command([lane.stream], [GROUP, self.worker_id, self._keys.wake, lane.name], as_int)
+        """This worker was seen to die: what it holds is claimable at once; returns how much that is."""
+        return _HANDOVER.command(_ownership(lane), [GROUP, self.worker_id, self._keys.wake, lane.name], as_int)
 
-    def remove_consumer(self, lane: Lane) -> Command[int]:
-        """Remove this worker's consumer if it owns nothing; returns how much it still owns."""
-        return _REMOVE_CONSUMER.command([lane.stream], [GROUP, self.worker_id], as_int)
+    def remove_consumer(self, lane: Lane, *, dead: bool) -> Command[int]:
+        """Remove this worker's consumer if it owns nothing; returns how much it still owns.
+
+        Args:
+            dead: whether it died, which counts against what it had begun; otherwise it says goodbye.
+        """
+        return _REMOVE_CONSUMER.command(_ownership(lane), [GROUP, self.worker_id, int(dead)], as_int)
+
+
+def _ownership(lane: Lane) -> list[str]:
+    return [lane.stream, lane.leases, lane.deaths]

@@ -9,7 +9,7 @@ from typing import Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
-from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
+from memsched.broker.scripting import Command, as_text, as_texts, script
 
 _BEAT = script("beat")
 
@@ -22,6 +22,18 @@ class WorkerInfo:
     silent_ms: int
     alive: bool
     about: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat."""
+
+    now_ms: int
+    """The server's time."""
+    was_unlisted: bool
+    """The worker was not registered (any more)."""
+    dead: Sequence[str]
+    """Workers that count as dead, whether they were seen to die or not heard of while others were."""
 
 
 class WorkerRegistry:
@@ -37,17 +49,22 @@ class WorkerRegistry:
         self._ttl_ms = int(ttl_seconds * 1000)
 
     async def register(self, worker_id: str, about: Mapping[str, str]) -> None:
-        await self._server.call(self.tell(worker_id, about))
-        await self._server.call(self.beat(worker_id))
+        await self._server.persistently(lambda: self._server.call(self.tell(worker_id, about)))
+        await self._server.persistently(lambda: self._server.call(self.beat(worker_id)))
 
     def tell(self, worker_id: str, about: Mapping[str, str | int]) -> Command[Any]:
         """Write down what a worker says about itself."""
         flat = [part for pair in about.items() for part in pair]
         return Command(("HSET", self._keys.worker(worker_id), *flat), lambda reply: reply)
 
-    def beat(self, worker_id: str) -> Command[int]:
-        """Say that a worker lives; returns the server's time in ms."""
-        return _BEAT.command([self._keys.workers], [worker_id], as_int)
+    def beat(self, worker_id: str) -> Command[Beat]:
+        """Say that a worker lives."""
+
+        def parse(reply: Any) -> Beat:
+            now_ms, added, dead = reply
+            return Beat(int(now_ms), bool(added), as_texts(dead))
+
+        return _BEAT.command([self._keys.workers], [worker_id, self._ttl_ms], parse)
 
     async def declare_dead(self, worker_id: str) -> None:
         """Somebody saw it die: no need to wait for its silence. It stays listed until it owns nothing any more."""

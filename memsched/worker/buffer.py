@@ -111,10 +111,6 @@ class LabelBuffer:
             if cube in self._cubes:
                 self._ready.append(cube)
 
-    @property
-    def parked(self) -> bool:
-        return bool(self._parked)
-
     def unpark(self) -> None:
         self._ready.extendleft(reversed(self._parked))
         self._parked.clear()

@@ -49,8 +49,6 @@ class Call:
     """Its outcome is known, or was given up."""
     over: bool = False
     """Its task has ended."""
-    alone: bool = True
-    """No other suspect ran when it started (see isolation)."""
 
     @property
     def kept(self) -> list[Delivery]:

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from memsched.broker.client import Server, reconnect_backoff
@@ -19,9 +19,10 @@ from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost, UnreachableError
 from memsched.logs import exception_field, get_logger, log_fields
+from memsched.queue.crash_account import trial_at
 from memsched.queue.delivery import Delivery, Entry, Malformed, Newer
 from memsched.queue.lanes import ensure_groups
-from memsched.queue.leases import Leases
+from memsched.queue.leases import Begin, Leases
 from memsched.queue.outcomes import NOT_STAGED
 from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerRegistry
@@ -62,6 +63,7 @@ class Cycle:
         registry: WorkerRegistry,
         reporter: Reporter,
         liveness: Liveness,
+        about: Mapping[str, str],
     ) -> None:
         self._server = server
         self._keys = keys
@@ -72,9 +74,25 @@ class Cycle:
         self.tally = Tally()
         self.on_follow_ups: Callable[[Lane], None] = lambda lane: None
         self.dispatcher = Dispatcher(settings, orchestrator, self, self._begin, self.wake)
-        self._heartbeat = Heartbeat(settings, orchestrator, leases, registry, self.dispatcher, self.tally, self._lost)
         self._recovery = Recovery(
-            orchestrator, leases, self.dispatcher, self._now, self._claimed, settings.max_per_user
+            orchestrator,
+            leases,
+            self.dispatcher,
+            self._now,
+            self._claimed,
+            settings.max_per_user,
+            outages=server.blocking,
+        )
+        self._heartbeat = Heartbeat(
+            settings,
+            orchestrator,
+            leases,
+            registry,
+            self.dispatcher,
+            self.tally,
+            self._lost,
+            self._recovery.presume_dead,
+            about,
         )
         self._reader = Reader(server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake)
         self.lanes: list[Lane] = []
@@ -130,6 +148,7 @@ class Cycle:
                 if self._tries:
                     log.info("the server answers again", action="server.back", tries=self._tries)
                     self._tries = 0
+                    self._recovery.server_is_back()
                 if not again:
                     await self._rest()
                 if self.dispatcher.saturated:
@@ -151,6 +170,8 @@ class Cycle:
         pause = reconnect_backoff(self._tries)
         self._tries += 1
         self._reader.replies_may_be_lost()
+        self._recovery.server_is_gone()
+        self._heartbeat.renew_now()
         await asyncio.sleep(pause)
         try:
             await self._server.reopen()
@@ -365,16 +386,15 @@ class Cycle:
 
     # -- for handlers --------------------------------------------------------------------------------------------
 
-    async def _begin(self, delivery: Delivery, alone: bool) -> bool:
-        ours, checkpoint = await self._server.persistently(
-            lambda: self._server.call(self._leases.begin(delivery, alone=alone)), seconds=math.inf
-        )
-        if not ours:
+    async def _begin(self, delivery: Delivery) -> bool:
+        begin = self._leases.begin(delivery, trial_at(self._settings.max_crashes))
+        outcome, checkpoint = await self._server.persistently(lambda: self._server.call(begin), seconds=math.inf)
+        if outcome is Begin.LOST:
             self._lost([delivery])
-            return False
+        elif outcome is Begin.HANDED_BACK:
+            self.dispatcher.lose([delivery])
         delivery.checkpoint = checkpoint
-        delivery.marked = True
-        return True
+        return outcome is Begin.BEGUN
 
     async def save_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
         await self._or_lost(deliveries, self._leases.checkpoint(deliveries[0].lane, deliveries, data))

@@ -92,8 +92,7 @@ class Dispatcher:
 
     Args:
         holder: does for a handler's context what needs the leases of its messages.
-        begin: asks the server whether a message that ran before is still ours, and fetches its checkpoint; the flag
-            says whether no other suspect runs here.
+        begin: tells the server that a message that ran before starts; whether it may, with its checkpoint.
         on_change: called when a call has ended, so that its outcome is reported soon.
     """
 
@@ -102,7 +101,7 @@ class Dispatcher:
         settings: Settings,
         orchestrator: Orchestrator,
         holder: LeaseHolder,
-        begin: Callable[[Delivery, bool], Awaitable[bool]],
+        begin: Callable[[Delivery], Awaitable[bool]],
         on_change: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -113,7 +112,7 @@ class Dispatcher:
         self._labels: dict[str, _Label] = {}
         self._turns = WeightedRoundRobin()
         self._occupied = 0
-        self._isolation = Isolation(self._occupying, self._look_again)
+        self._isolation = Isolation(settings.max_crashes, self.running, self._look_again)
         self._ended: deque[Call] = deque()
         self._stuck: set[Call] = set()
         """Calls that are over for everybody but themselves: they cannot be stopped, and keep their places."""
@@ -215,10 +214,8 @@ class Dispatcher:
         message = batch[0].message
         cube = (message.user_id, message.mem_cube_id)
         call = Call(name, cube, label.handler, batch, label.timeout_seconds, now)
-        self._isolation.started(call)
-        started = time.time()
-        for delivery in batch:
-            delivery.started = started
+        if not batch[0].has_past:
+            _has_started(batch)
         label.running.add(call)
         label.at_work += len(batch)
         self._occupied += 1
@@ -231,9 +228,11 @@ class Dispatcher:
 
     async def _run(self, call: Call) -> None:
         try:
-            if call.deliveries[0].has_past and not await self._begin(call.deliveries[0], call.alone):
+            if call.deliveries[0].has_past and not await self._begin(call.deliveries[0]):
                 call.result = CallResult.LOST
             else:
+                if call.deliveries[0].has_past:
+                    _has_started(call.deliveries)
                 await self._handle(call)
                 call.result = CallResult.DONE
         except asyncio.CancelledError as error:
@@ -313,22 +312,19 @@ class Dispatcher:
 
     def _start_next(self) -> None:
         # The next call starts without waiting for the cycle, which may be waiting for the server just now.
-        if self._isolation.gives_precedence:
+        if self._isolation.holds_up:
             self._look_again()
         else:
             self.start_ready()
 
     # -- suspects of killing their worker ------------------------------------------------------------------------
 
-    @property
-    def probation(self) -> tuple[Call, float] | None:
-        """The call on probation that other messages wait for, and the loop.time() at which they need not any more."""
-        waited_for = any(label.buffer.parked for label in self._labels.values())
-        return self._isolation.probation if waited_for else None
-
-    def end_probation(self, call: Call) -> None:
-        """The server knows that others may start beside it."""
-        self._isolation.end_probation(call)
+    def mark(self, deliveries: Iterable[Delivery]) -> None:
+        """The server knows that they have been running for a while."""
+        for delivery in deliveries:
+            delivery.marked = True
+        if self._isolation.holds_up:
+            self._look_again()
 
     def _look_again(self) -> None:
         """What was not admitted may be now."""
@@ -358,7 +354,7 @@ class Dispatcher:
                 label = self._labels[delivery.lane.label]
                 label.held -= 1
                 label.speed.count()
-            self._isolation.finished(delivery)
+            self._isolation.settled(delivery)
 
     def lose(self, deliveries: Iterable[Delivery]) -> None:
         """They belong to other workers now: forget those that wait, cancel the calls of those that run."""
@@ -366,9 +362,9 @@ class Dispatcher:
             if delivery.lost:
                 continue
             delivery.lost = True
-            self.drop([delivery])
             label = self._labels[delivery.lane.label]
             label.buffer.remove([delivery])
+            self.drop([delivery])
             for call in list(label.running):
                 if delivery in call.deliveries:
                     self._cancel(call, CallResult.LOST)
@@ -461,6 +457,12 @@ class Dispatcher:
     def close(self) -> None:
         if self._threads is not None:
             self._threads.close()
+
+
+def _has_started(batch: list[Delivery]) -> None:
+    now = time.time()
+    for delivery in batch:
+        delivery.started = now
 
 
 def _asked_to_end() -> bool:

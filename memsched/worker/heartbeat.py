@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from memsched.broker.keys import Lane
 from memsched.queue.delivery import Delivery
 from memsched.queue.leases import Leases
-from memsched.queue.workers import WorkerRegistry
+from memsched.queue.workers import Beat, WorkerRegistry
 from memsched.settings import Settings
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
@@ -35,6 +35,8 @@ class Heartbeat:
         dispatcher: Dispatcher,
         tally: Tally,
         on_lost: Callable[[Iterable[Delivery]], None],
+        on_dead: Callable[[Sequence[str]], None],
+        about: Mapping[str, str],
     ) -> None:
         self._settings = settings
         self._orchestrator = orchestrator
@@ -44,6 +46,8 @@ class Heartbeat:
         self._tally = tally
         self._told: dict[str, str | int] = {}
         self._on_lost = on_lost
+        self._on_dead = on_dead
+        self._about = about
         self._renewed_at: dict[Lane, float] = {}
         self._beat_at = 0.0
 
@@ -61,20 +65,22 @@ class Heartbeat:
         if not self._dispatcher.held:
             return self._beat_at
         renewal = min(last + self._interval(lane) for lane, last in self._renewed_at.items())
-        unmarked = any(not call.deliveries[-1].marked for call in self._dispatcher.running())
-        on_probation = self._dispatcher.probation
-        return min(
-            self._beat_at,
-            renewal,
-            now + _MARK_AFTER_SECONDS if unmarked else math.inf,
-            on_probation[1] if on_probation else math.inf,
+        unmarked = any(
+            not delivery.marked and not delivery.lost
+            for call in self._dispatcher.running()
+            for delivery in call.deliveries
         )
+        return min(self._beat_at, renewal, now + _MARK_AFTER_SECONDS if unmarked else math.inf)
+
+    def renew_now(self) -> None:
+        """The server was away: others wait only a moment for the owners of what they might claim."""
+        self._renewed_at = dict.fromkeys(self._renewed_at, -math.inf)
+        self._beat_at = 0.0
 
     def requests(self, now: float) -> Iterable[Request]:
         """What is due now."""
         yield from self._renewals(now)
         yield from self._marks()
-        yield from self._probation(now)
         if now >= self._beat_at:
             self._beat_at = now + self._settings.beat_seconds
             yield from self._beats()
@@ -104,22 +110,16 @@ class Heartbeat:
         for call in self._dispatcher.running():
             for delivery in call.deliveries:
                 if not delivery.marked and not delivery.lost and 0 < delivery.started <= before:
-                    delivery.marked = True
                     lanes.setdefault(delivery.lane, []).append(delivery)
         for lane, deliveries in lanes.items():
-            yield Request(self._leases.mark(lane, deliveries), self._lost_of(deliveries))
+            yield Request(self._leases.mark(lane, deliveries), self._marked(deliveries))
 
-    def _probation(self, now: float) -> Iterable[Request]:
-        on_probation = self._dispatcher.probation
-        if on_probation is None or on_probation[1] > now:
-            return
-        call, delivery = on_probation[0], on_probation[0].deliveries[0]
-
+    def _marked(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:
-            self._lost_of([delivery])(lost_ids)
-            self._dispatcher.end_probation(call)
+            self._lost_of(deliveries)(lost_ids)
+            self._dispatcher.mark(deliveries)
 
-        yield Request(self._leases.end_probation(delivery), receive)
+        return receive
 
     def _lost_of(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:
@@ -136,10 +136,16 @@ class Heartbeat:
         return receive
 
     def _beats(self) -> Iterable[Request]:
+        def receive(beat: Beat) -> None:
+            self._on_dead(beat.dead)
+            if beat.was_unlisted:  # others took it for dead, or somebody emptied the server
+                self._told = {}
+                self._beat_at = 0.0
+
         worker_id = self._leases.worker_id
-        yield one_way(self._registry.beat(worker_id))
-        about: dict[str, str | int] = {"labels": ",".join(sorted(self._orchestrator.handlers))}
-        about |= self._tally.as_numbers()
-        if about != self._told:
-            self._told = about
-            yield one_way(self._registry.tell(worker_id, about))
+        yield Request(self._registry.beat(worker_id), receive)
+        telling: dict[str, str | int] = {**self._about, "labels": ",".join(sorted(self._orchestrator.handlers))}
+        telling |= self._tally.as_numbers()
+        if telling != self._told:
+            self._told = telling
+            yield one_way(self._registry.tell(worker_id, telling))

@@ -79,7 +79,7 @@ class Janitor:
         if labels >= set(self._labels):  # nobody added one meanwhile
             self._called.clear()
         for worker_id in await self._registry.silent():
-            if await remove_worker(self._server, self._keys, self._registry, worker_id, lanes):
+            if await remove_worker(self._server, self._keys, self._registry, worker_id, lanes, dead=True):
                 log.info("a dead worker that owns nothing is removed", action="worker.removed", worker_id=worker_id)
         if self._dead_letter_days:
             for lane in self._cycle.lanes:
@@ -89,11 +89,11 @@ class Janitor:
 
 
 async def remove_worker(
-    server: Server, keys: Keys, registry: WorkerRegistry, worker_id: str, lanes: Iterable[Lane]
+    server: Server, keys: Keys, registry: WorkerRegistry, worker_id: str, lanes: Iterable[Lane], *, dead: bool
 ) -> bool:
     """Remove a worker's consumers where they own nothing, and deregister it if that was everywhere; whether it was."""
     leases = Leases(keys, worker_id)
-    replies = await server.run([leases.remove_consumer(lane) for lane in lanes])
+    replies = await server.run([leases.remove_consumer(lane, dead=dead) for lane in lanes])
     owns_nothing = all(reply == 0 for reply in replies)
     if owns_nothing:
         await registry.remove(worker_id)

@@ -12,6 +12,7 @@ from memsched.backoff import backoff
 from memsched.errors import ServerRefused, ServerUnreachable, UnreachableError
 from memsched.escaping import describe_error
 from memsched.logs import exception_field, get_logger, log_fields
+from memsched.queue.crash_account import trial_at
 from memsched.queue.delivery import Delivery
 from memsched.queue.outcomes import GiveUp, Retry
 from memsched.settings import Settings
@@ -110,13 +111,13 @@ class RetryPolicy:
         return Retry(delivery, decision.delay_ms, attempts, decision.error)
 
     def is_poison(self, delivery: Delivery) -> bool:
-        """Whether a message that was claimed is a poison message: its worker died too often while it ran."""
-        return delivery.suspect and delivery.attempts["crashes"] >= self._settings.max_crashes
+        """Whether a message that was claimed is a poison message: its worker died while it ran on trial."""
+        return delivery.count > 1 and delivery.crashes > trial_at(self._settings.max_crashes)
 
     def after_crashes(self, delivery: Delivery) -> GiveUp:
         """A poison message is given up."""
         attempts = delivery.attempts
-        error = f"its process died {attempts['crashes']} times while it ran; last in {delivery.previous_owner}"
+        error = f"its process died {attempts['crashes']} times while it ran, the last time on trial, apart from others"
         log.error(
             "a message whose process died too often goes to the dead letters",
             action="message.dead",

@@ -17,9 +17,8 @@ from collections.abc import Callable, Sequence
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.broker.scripting import Command
 from memsched.deadline import Deadline
-from memsched.errors import UnreachableError
+from memsched.errors import ServerRefused, UnreachableError
 from memsched.logs import get_logger
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
@@ -75,8 +74,11 @@ class Shutdown:
         lanes, worker_id = self._cycle.lanes, self._leases.worker_id
         try:
             # Everything that is still in our name: calls that did not end, and replies that never arrived.
-            releases: list[Command[int]] = [self._leases.release(lane, None) for lane in lanes]
-            handed_back = sum(reply for reply in await self._server.run(releases) if isinstance(reply, int))
+            handed_back, left = 0, list(lanes)
+            while left:
+                replies = await self._server.run([self._leases.release_held(lane) for lane in left])
+                left = [lane for lane, reply in zip(left, replies, strict=True) if isinstance(reply, int) and reply]
+                handed_back += sum(reply for reply in replies if isinstance(reply, int))
             if handed_back:
                 log.info(
                     "unfinished messages are handed back",
@@ -84,10 +86,10 @@ class Shutdown:
                     worker_id=worker_id,
                     count=handed_back,
                 )
-            await remove_worker(self._server, self._keys, self._registry, worker_id, lanes)
-        except UnreachableError as error:
+            await remove_worker(self._server, self._keys, self._registry, worker_id, lanes, dead=False)
+        except (UnreachableError, ServerRefused) as error:
             log.warning(
-                "no goodbye: the server does not answer; what is unfinished is claimed after its min idle",
+                "no goodbye: the server does not answer, or refuses; what is unfinished is claimed after its min idle",
                 action="worker.stopped",
                 worker_id=worker_id,
                 error=str(error),

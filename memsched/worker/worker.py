@@ -70,7 +70,10 @@ class Worker:
         self._liveness = Liveness(liveness_dir(settings), self.worker_id)
         outcomes = Outcomes(keys, self.worker_id, settings.task_ttl_seconds, settings.max_per_user)
         reporter = Reporter(settings, keys, self._leases, outcomes, clustered=server.clustered)
-        self.cycle = Cycle(server, keys, settings, orchestrator, self._leases, self._registry, reporter, self._liveness)
+        self._about: dict[str, str] = {}
+        self.cycle = Cycle(
+            server, keys, settings, orchestrator, self._leases, self._registry, reporter, self._liveness, self._about
+        )
         self._duties: list[asyncio.Task[None]] = []
         self._cycle_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,7 +102,7 @@ class Worker:
             lane for lane in await known_lanes(self._server, self._keys) if lane.label in labels and lane not in lanes
         ]
         await ensure_groups(self._server, lanes)
-        about = {
+        self._about |= {
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
             "started": started_now(),
@@ -107,7 +110,7 @@ class Worker:
             "concurrency": str(self._settings.concurrency),
             "version": __version__,
         }
-        await self._registry.register(self.worker_id, about)
+        await self._registry.register(self.worker_id, self._about)
         self._liveness.begin()
         self.cycle.watch_lanes(lanes)
         self._cycle_task = self._watched(self.cycle.run())

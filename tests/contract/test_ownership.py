@@ -6,7 +6,7 @@ Two workers stand here without any process: two names that read, claim and repor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -18,10 +18,11 @@ from memsched.broker.client import Server
 from memsched.broker.keys import GROUP, Keys
 from memsched.broker.scripting import as_texts
 from memsched.messages import ScheduleMessageItem
+from memsched.queue.delayed import promote
 from memsched.queue.delivery import Delivery, read_streams
 from memsched.queue.follow_ups import FollowUp
 from memsched.queue.lanes import ensure_groups, register_lanes
-from memsched.queue.leases import Leases
+from memsched.queue.leases import Begin, Claim, Holder, Leases
 from memsched.queue.outbox import Batch
 from memsched.queue.outcomes import NOT_STAGED, GiveUp, Outcomes, Retry
 from memsched.queue.status import count_unfinished, read_status
@@ -49,16 +50,24 @@ class Actor:
         assert all(isinstance(one, Delivery) for one in found)
         return [one for one in found if isinstance(one, Delivery)]
 
-    async def claim(self, most: int = 100, min_idle_ms: int = MIN_IDLE_MS) -> list[Delivery]:
-        _, found = await self.server.call(self.leases.claim(self.lane, min_idle_ms, most, "-"))
-        return [one for one in found if isinstance(one, Delivery)]
+    async def look(
+        self, most: int = 100, min_idle_ms: int = MIN_IDLE_MS, watched: Sequence[Holder] = (), dead: Sequence[str] = ()
+    ) -> Claim:
+        return await self.server.call(self.leases.claim(self.lane, min_idle_ms, most, watched=watched, dead=dead))
+
+    async def claim(self, most: int = 100, **given: Any) -> list[Delivery]:
+        found = await self.look(most, **given)
+        return [one for one in found.taken if isinstance(one, Delivery)]
 
     async def dies(self) -> None:
         """Its supervisor saw it."""
         await self.server.call(self.leases.handover(self.lane))
 
-    async def begin(self, one: Delivery, *, alone: bool = True) -> Any:
-        return await self.server.call(self.leases.begin(one, alone=alone))
+    async def begin(self, one: Delivery) -> Any:
+        return await self.server.call(self.leases.begin(one, trial_at=1))
+
+    async def release_all(self) -> int:
+        return await self.server.call(self.leases.release_held(self.lane))
 
     async def settle(self, batch: list[Delivery]) -> list[str]:
         return await self.server.call(self.outcomes.settle(self.lane, batch))
@@ -233,14 +242,14 @@ async def test_what_is_still_ours_is_done_though_another_was_lost(place: Place, 
 async def test_a_lost_message_does_not_begin(place: Place) -> None:
     zombie, _, (held,) = await a_zombie_and_the_new_owner(place)
 
-    assert await zombie.begin(held) == (False, None)
+    assert await zombie.begin(held) == (Begin.LOST, None)
 
 
 async def test_a_lost_message_cannot_be_handed_back(place: Place) -> None:
     zombie, _, (held,) = await a_zombie_and_the_new_owner(place)
 
     some = await zombie.server.call(zombie.leases.release(place.lane, [held.entry_id]))
-    everything_of_ours = await zombie.server.call(zombie.leases.release(place.lane, None))
+    everything_of_ours = await zombie.release_all()
 
     assert (some, everything_of_ours) == (0, 0)
     assert set((await place.owners()).values()) == {"owner"}
@@ -255,7 +264,7 @@ async def test_a_checkpoint_reaches_the_next_owner(place: Place) -> None:
 
     (claimed,) = await second.claim()
 
-    assert await second.begin(claimed) == (True, {"step": 3, "text": "é"})
+    assert await second.begin(claimed) == (Begin.BEGUN, {"step": 3, "text": "é"})
 
 
 async def test_nobody_claims_from_a_worker_that_renews(place: Place) -> None:
@@ -263,9 +272,11 @@ async def test_nobody_claims_from_a_worker_that_renews(place: Place) -> None:
     await place.submit(message())
     held = await busy.read()
 
+    await busy.look(min_idle_ms=10_000)
     await renew(busy, held)
 
-    assert await eager.claim(min_idle_ms=10_000) == []
+    holders = (await eager.look(min_idle_ms=1)).holders
+    assert await eager.claim(min_idle_ms=1, watched=holders) == []
 
 
 async def test_a_worker_never_claims_from_itself(place: Place) -> None:
@@ -277,22 +288,47 @@ async def test_a_worker_never_claims_from_itself(place: Place) -> None:
     assert await worker.claim() == []
 
 
-async def test_claiming_goes_on_behind_entries_that_are_not_idle(place: Place) -> None:
+async def test_claiming_goes_on_until_there_is_no_more(place: Place) -> None:
     busy, dead, eager = place.actor("busy"), place.actor("dead"), place.actor("eager")
     await place.submit(*messages(30))
     await busy.read(25)
     await dead.read(5)
     await dead.dies()
 
-    cursor, found, looks = "-", [], 0
-    while looks == 0 or cursor != "-":
-        command = eager.leases.claim(place.lane, MIN_IDLE_MS, 2, cursor)
-        cursor, some = await place.server.call(command)
-        found += some
-        looks += 1
+    claims = [await eager.look(2) for _ in range(4)]
 
-    assert len(found) == 5
-    assert looks == 3
+    assert [len(claim.taken) for claim in claims] == [2, 2, 1, 0]
+    assert [claim.more for claim in claims] == [True, True, False, False]
+
+
+async def test_the_min_idle_of_the_owner_counts(place: Place) -> None:
+    slow, quick, eager = place.actor("slow"), place.actor("quick"), place.actor("eager")
+    for worker, min_idle_ms in ((slow, 60_000), (quick, 1)):
+        await worker.look(min_idle_ms=min_idle_ms)
+        await place.submit(message(worker.name))
+        await worker.read()
+    await asyncio.sleep(0.05)
+
+    holders = (await eager.look(min_idle_ms=1)).holders
+    claimed = await eager.claim(min_idle_ms=1, watched=holders)
+
+    assert {holder.name: holder.min_idle_ms for holder in holders} == {"slow": 60_000, "quick": 1}
+    assert contents(claimed) == ["quick"]
+
+
+async def test_nothing_is_claimed_from_a_silent_worker_that_was_not_watched_or_has_moved(place: Place) -> None:
+    worker, eager = place.actor("worker"), place.actor("eager")
+    await worker.look(min_idle_ms=1)
+    await place.submit(*messages(2))
+    await worker.read(1)
+    (before,) = (await eager.look()).holders
+    await asyncio.sleep(0.05)
+
+    not_watched = await eager.claim()
+    await worker.read(1)
+    moved = await eager.claim(watched=[before])
+
+    assert (not_watched, moved) == ([], [])
 
 
 async def test_a_claimed_message_knows_whom_it_comes_from(place: Place) -> None:
@@ -317,21 +353,22 @@ async def test_what_is_handed_back_keeps_its_place_and_its_budget(place: Place) 
 
     assert contents(again) == ["0", "1", "2"]
     assert [one.entry_id for one in again] == [one.entry_id for one in held]
-    assert all(one.attempts["crashes"] == 0 and not one.suspect for one in again)
+    assert all(one.attempts["crashes"] == 0 for one in again)
 
 
 async def test_a_consumer_that_owns_something_is_not_removed(place: Place) -> None:
     worker = place.actor("worker")
     await place.submit(*messages(2))
     held = await worker.read()
-    before = await worker.server.call(worker.leases.remove_consumer(place.lane))
+    before = await worker.server.call(worker.leases.remove_consumer(place.lane, dead=False))
     owned = await place.owners()
     await worker.settle(held)
 
     assert before > 0
     assert len(owned) == 2
-    assert await worker.server.call(worker.leases.remove_consumer(place.lane)) == 0
-    assert await worker.server.call(worker.leases.remove_consumer(place.keys.lane("never used", "", ""))) == 0
+    assert await worker.server.call(worker.leases.remove_consumer(place.lane, dead=False)) == 0
+    never_used = place.keys.lane("never used", "", "")
+    assert await worker.server.call(worker.leases.remove_consumer(never_used, dead=False)) == 0
 
 
 async def test_thousands_of_messages_can_be_renewed_and_handed_back_at_once(place: Place) -> None:
@@ -381,29 +418,38 @@ async def test_what_was_not_staged_completely_is_not_concluded(place: Place) -> 
 
 
 class Mortal:
-    """A message that one worker after another claims; each may run it and die."""
+    """A message that one worker after another takes over and runs; each may die of it."""
 
-    def __init__(self, place: Place, held: Delivery) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self.held = held
         self.number = 0
 
-    async def next_worker(
-        self, *, runs: bool, alone: bool = True, off_probation: bool = False, dies: bool = True
-    ) -> Delivery:
+    async def next_worker(self, *, runs: bool = True, then: str = "dies") -> Delivery:
+        """Returns the message as the worker that runs it knows it.
+
+        Args:
+            then: ``dies`` and is seen to, ``vanishes`` unseen, or hands it back as it ``stops``.
+        """
         self.number += 1
         worker = self.place.actor(f"worker-{self.number}")
-        (self.held,) = await worker.claim()
-        claimed = self.held
-        if runs:
-            assert (await worker.begin(self.held, alone=alone))[0]
-        if off_probation:
-            await worker.server.call(worker.leases.end_probation(self.held))
-        if dies:
+        claimed = await self._taken_by(worker)
+        while runs and (await worker.begin(claimed))[0] is Begin.HANDED_BACK:
+            claimed = await self._taken_by(worker)
+        if then == "dies":
             await worker.dies()
-        else:
-            await worker.server.call(worker.leases.release(self.place.lane, None))
+        elif then == "stops":
+            await worker.release_all()
         return claimed
+
+    async def _taken_by(self, worker: Actor) -> Delivery:
+        holders = (await worker.look(0, min_idle_ms=1)).holders
+        await asyncio.sleep(0.01)
+        (claimed,) = await worker.claim(min_idle_ms=1, watched=holders)
+        return claimed
+
+    async def crashes(self) -> int:
+        """As the next worker knows it, which says that it begins and stops."""
+        return (await self.next_worker(then="stops")).crashes
 
 
 @pytest.fixture
@@ -411,77 +457,82 @@ async def mortal(place: Place) -> Mortal:
     """It was delivered to a worker that died: it ran there, or waited, nobody can tell."""
     first = place.actor("worker-0")
     await place.submit(message())
-    (held,) = await first.read()
+    await first.read()
     await first.dies()
-    return Mortal(place, held)
+    return Mortal(place)
 
 
-async def crashes_seen_by_the_next(mortal: Mortal) -> int:
-    return (await mortal.next_worker(runs=False, dies=False)).attempts["crashes"]
+async def test_the_first_death_is_nobodys(mortal: Mortal) -> None:
+    assert await mortal.crashes() == 0
 
 
-async def test_a_message_that_dies_twice_as_the_only_suspect_has_two_crashes(mortal: Mortal) -> None:
-    claimed = await mortal.next_worker(runs=True)
+async def test_every_further_death_of_a_worker_that_had_begun_with_it_is_a_crash_and_the_one_on_trial_the_last(
+    mortal: Mortal,
+) -> None:
+    seen = [(await mortal.next_worker()).crashes for _ in range(2)]
 
-    assert claimed.suspect
-    assert claimed.attempts["crashes"] == 1
-    assert await crashes_seen_by_the_next(mortal) == 2
+    assert [*seen, await mortal.crashes()] == [0, 1, 2]
 
 
-async def test_a_suspect_that_only_waited_in_a_dead_worker_is_not_blamed(mortal: Mortal) -> None:
+async def test_a_message_that_only_waited_in_a_dead_worker_is_not_blamed(mortal: Mortal) -> None:
     for _ in range(4):
         await mortal.next_worker(runs=False)
 
-    assert await crashes_seen_by_the_next(mortal) == 1
+    assert await mortal.crashes() == 0
 
 
-@pytest.mark.parametrize(("alone", "off_probation"), [(False, False), (True, True)])
-async def test_a_suspect_that_died_beside_others_is_not_blamed_but_runs_alone_next(
-    mortal: Mortal, alone: bool, off_probation: bool
+async def test_a_shutdown_costs_nothing(mortal: Mortal) -> None:
+    for _ in range(3):
+        await mortal.next_worker(then="stops")
+
+    assert await mortal.crashes() == 0
+
+
+async def test_silence_alone_is_no_crash(mortal: Mortal) -> None:
+    for _ in range(3):
+        await mortal.next_worker(then="vanishes")
+
+    assert await mortal.crashes() == 0
+
+
+async def test_deaths_that_become_known_later_are_crashes_but_all_of_them_lead_no_further_than_to_the_trial(
+    mortal: Mortal,
 ) -> None:
-    await mortal.next_worker(runs=True, alone=alone, off_probation=off_probation)
-
-    claimed = await mortal.next_worker(runs=True)
-
-    assert claimed.needs_isolation
-    assert claimed.attempts["crashes"] == 1
-    assert await crashes_seen_by_the_next(mortal) == 2
-
-
-@pytest.mark.parametrize(("alone", "off_probation"), [(True, False), (False, False), (True, True)])
-async def test_a_shutdown_costs_a_suspect_nothing(mortal: Mortal, alone: bool, off_probation: bool) -> None:
     for _ in range(3):
-        await mortal.next_worker(runs=True, alone=alone, off_probation=off_probation, dies=False)
+        await mortal.next_worker(then="vanishes")
+    other = mortal.place.actor("other")
+    await other.look(0, dead=["worker-1", "worker-2"])
 
-    assert await crashes_seen_by_the_next(mortal) == 1
-
-
-async def test_a_shutdown_costs_a_new_message_nothing(place: Place) -> None:
-    first = place.actor("first")
-    await place.submit(message())
-    (held,) = await first.read()
-    await first.server.call(first.leases.release(place.lane, None))
-    mortal = Mortal(place, held)
-
-    for _ in range(3):
-        claimed = await mortal.next_worker(runs=True, dies=False)
-
-    assert claimed.attempts["crashes"] == 0
-    assert not claimed.suspect
+    assert await mortal.crashes() == 1
 
 
-async def test_a_strict_suspect_that_is_handed_back_stays_strict(mortal: Mortal) -> None:
-    await mortal.next_worker(runs=True, alone=False)
-    await mortal.next_worker(runs=True, dies=False)
+async def test_a_death_on_trial_that_becomes_known_later_is_the_last(mortal: Mortal) -> None:
+    await mortal.next_worker()
+    on_trial = await mortal.next_worker(then="vanishes")
+    await mortal.next_worker(runs=False, then="vanishes")
+    await mortal.place.actor("other").look(0, dead=["worker-2"])
 
-    claimed = await mortal.next_worker(runs=True)
-
-    assert claimed.needs_isolation
-    assert claimed.attempts["crashes"] == 1
-    assert await crashes_seen_by_the_next(mortal) == 2
+    assert (on_trial.crashes, await mortal.crashes()) == (1, 2)
 
 
-async def test_up_to_the_highest_budget_every_lonely_death_is_counted(mortal: Mortal) -> None:
-    seen = [(await mortal.next_worker(runs=True)).attempts["crashes"] for _ in range(40)]
+async def test_a_worker_that_was_taken_for_dead_and_lives_is_no_crash(mortal: Mortal) -> None:
+    await mortal.next_worker(then="vanishes")
+    await mortal.place.actor("other").look(0, dead=["worker-1"])
+    await mortal.place.actor("worker-1").look(0, min_idle_ms=1)
 
-    assert seen == list(range(1, 41))
+    assert await mortal.crashes() == 0
+
+
+async def test_the_account_begins_anew_with_a_new_entry(mortal: Mortal) -> None:
+    held = await mortal.next_worker(then="vanishes")
+    worker = mortal.place.actor("worker-1")
+    await retry(worker, [held])
+    await worker.server.execute(
+        "ZADD", worker.lane.delayed, 1, (await worker.server.execute("ZRANGE", worker.lane.delayed, 0, 0))[0]
+    )
+    await worker.server.call(promote(worker.lane))
+    (again,) = await worker.read()
+    await worker.dies()
+
+    assert again.crashes == 0
+    assert await mortal.crashes() == 0

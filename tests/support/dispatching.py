@@ -29,7 +29,7 @@ class Bench:
         self.dispatcher = Dispatcher(self.settings, self.rules, self, self._begin, self._changed)
         self.calls: list[Call] = []
 
-    async def _begin(self, one: Delivery, alone: bool) -> bool:
+    async def _begin(self, one: Delivery) -> bool:
         self.begun.append(one)
         await asyncio.sleep(0)
         one.checkpoint = {"step": 1}

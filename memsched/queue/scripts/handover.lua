@@ -1,20 +1,26 @@
--- handover: make everything that a dead worker held claimable at once. It stays the dead one's in name, so that its
--- next owner counts the crash and says whom it recovered the message from.
+-- handover: a worker was seen to die: what it holds is claimable at once, and it counts as dead.
 --
--- include: notify claimable_now
+-- include: now died notify
 -- KEYS[1]  <prefix>:{<lane>}:stream
+-- KEYS[2]  <prefix>:{<lane>}:leases
+-- KEYS[3]  <prefix>:{<lane>}:deaths
 -- ARGV[1]  consumer group
 -- ARGV[2]  the dead consumer
 -- ARGV[3]  <prefix>:wake
 -- ARGV[4]  the lane's name
 --
--- Returns how many messages it held.
-local reply = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000000, ARGV[2])
-if reply.err then return 0 end
-for _, row in ipairs(reply) do
-  if row[3] < CLAIMABLE_NOW then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, row[1], 'IDLE', CLAIMABLE_NOW + row[3], 'JUSTID')
-  end
+-- Returns how many messages it held. They stay in its name, so that their next owner can say whom it took them from.
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if consumers.err then return 0 end
+local held = 0
+for _, flat in ipairs(consumers) do
+  local consumer = {}
+  for at = 1, #flat, 2 do consumer[flat[at]] = flat[at + 1] end
+  if consumer.name == ARGV[2] then held = consumer.pending end
 end
-if #reply > 0 then notify_claimable(ARGV[3], ARGV[4]) end
-return #reply
+died(KEYS[3], ARGV[2], now_ms())
+if held > 0 then
+  redis.call('HSET', KEYS[2], ARGV[2], 0)
+  notify_claimable(ARGV[3], ARGV[4])
+end
+return held

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from memsched.queue.crash_account import crashes, is_suspect, needs_isolation
+from memsched.queue.crash_account import crashes_of, trial_at
 
 
-@pytest.mark.parametrize(
-    ("count", "suspect", "isolated", "blamed"),
-    [
-        (1, False, False, 0),
-        (2, True, False, 1),
-        (3, True, False, 1),
-        (4, True, False, 2),
-        (103, True, True, 1),
-        (102, True, True, 1),
-        (203, True, True, 1),
-        (204, True, True, 2),
-        (80, True, False, 40),
-    ],
-)
-def test_the_account_is_read_from_the_delivery_count(count: int, suspect: bool, isolated: bool, blamed: int) -> None:
-    assert (is_suspect(count), needs_isolation(count), crashes(count)) == (suspect, isolated, blamed)
+def test_the_account_is_read_from_the_delivery_count() -> None:
+    assert [crashes_of(count) for count in (0, 1, 2, 3, 41)] == [0, 0, 1, 2, 40]
+
+
+@pytest.mark.parametrize(("max_crashes", "crashes"), [(1, 1), (2, 1), (3, 2), (40, 39)])
+def test_with_one_crash_left_a_message_runs_on_trial_but_never_before_the_first(max_crashes: int, crashes: int) -> None:
+    assert trial_at(max_crashes) == crashes

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import pytest
 from support.deliveries import KEYS
 
-from memsched.worker.recovery import LaneSchedule, claim_interval
+from memsched.queue.leases import Claim, Holder
+from memsched.worker.recovery import LaneSchedule, Watch, claim_interval
 
 
 def schedule() -> LaneSchedule:
     return LaneSchedule(KEYS.lane("task", "u", "c"), claim_at=50.0, promote_at=50.0)
 
 
-def test_after_a_full_claim_the_next_comes_at_once() -> None:
+def claim(*holders: Holder, now_ms: int = 1_000_000, more: bool = False) -> Claim:
+    return Claim(now_ms, more, list(holders), [])
+
+
+def test_while_there_is_more_the_next_claim_comes_as_soon_as_there_is_room() -> None:
     lane = schedule()
 
-    lane.claimed(100.0, "-", taken=5, asked=5, min_idle_ms=60_000)
+    lane.claimed(100.0, claim(more=True), min_idle_ms=60_000)
 
-    assert lane.claim_at == 100.0
+    assert lane.more
 
 
-def test_the_cursor_goes_on_where_the_last_look_ended() -> None:
+def test_otherwise_the_lane_rests_a_quarter_of_its_min_idle() -> None:
     lane = schedule()
 
-    lane.claimed(100.0, "(7-0", taken=0, asked=5, min_idle_ms=60_000)
+    lane.claimed(100.0, claim(), min_idle_ms=4_000)
 
-    assert (lane.cursor, lane.claim_at) == ("(7-0", 100.0)
-
-
-def test_at_the_end_of_the_list_the_lane_rests_a_quarter_of_its_min_idle() -> None:
-    lane = schedule()
-
-    lane.claimed(100.0, "-", taken=2, asked=5, min_idle_ms=4_000)
-
+    assert not lane.more
     assert 100.9 <= lane.claim_at <= 101.1
 
 
@@ -40,15 +39,16 @@ def test_the_pause_between_claims_is_bounded_in_both_directions() -> None:
     assert claim_interval(10_000_000) == 15.0
 
 
-def test_a_notification_brings_the_next_look_forward_and_begins_at_the_front() -> None:
+def test_a_notification_brings_the_next_look_forward() -> None:
     lane = schedule()
-    lane.cursor = "(7-0"
+    lane.claimed(100.0, claim(), min_idle_ms=60_000)
 
     lane.notified("due")
-    before = lane.claim_at
+    before = (lane.more, lane.promote_at)
     lane.notified("claimable")
 
-    assert (before, lane.promote_at, lane.claim_at, lane.cursor) == (50.0, 0.0, 0.0, "-")
+    assert before == (False, 0.0)
+    assert lane.more
 
 
 def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgotten() -> None:
@@ -56,11 +56,70 @@ def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgott
 
     lane.notified("claimable")
     lane.notified("due")
-    lane.claimed(100.0, "-", taken=0, asked=5, min_idle_ms=60_000)
+    lane.claimed(100.0, claim(), min_idle_ms=60_000)
     lane.promoted(100.0, None)
 
-    assert lane.claim_at <= 100.0
+    assert lane.more
     assert lane.promote_at <= 100.0
+
+
+class Looks:
+    """Looks at one holder with a min idle of 6 s, which was heard of last when the first look was due."""
+
+    def __init__(self, from_when: float = 0.0) -> None:
+        self.watch = Watch(from_when)
+
+    def at(self, seconds: float, *, late: float = 0.0, server: float | None = None, heard: float = 0.0) -> list[str]:
+        """A look after so many seconds of ours, and of the server's; those that may be claimed from at the next one."""
+        server_ms = round(1000 * (seconds if server is None else server))
+        self.watch.looked(100.0 + seconds, late, server_ms, [Holder("w", round(1000 * heard), 6000)])
+        return [holder.name for holder in self.watch.silent()]
+
+
+def test_a_holder_that_did_not_move_for_longer_than_it_takes_to_renew_is_silent() -> None:
+    looks = Looks()
+
+    assert [looks.at(0), looks.at(1.5), looks.at(2.3)] == [[], [], ["w"]]
+
+
+def test_one_that_moved_is_not() -> None:
+    looks = Looks()
+
+    assert [looks.at(0), looks.at(1.5, heard=1.4), looks.at(3.0, heard=1.4), looks.at(4.0, heard=1.4)] == [
+        [],
+        [],
+        [],
+        ["w"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [{"late": 1.6}, {"server": 3600.0}, {"server": -3600.0}],
+    ids=["the server or we stood still", "its clock was put forward", "its clock was put back"],
+)
+def test_silence_that_may_have_been_the_servers_does_not_count(look: dict[str, float]) -> None:
+    looks = Looks()
+    looks.at(0)
+
+    assert looks.at(3.0, **look) == []
+
+
+def test_after_an_outage_the_others_get_the_time_to_come_back() -> None:
+    looks = Looks(from_when=102.0)
+
+    assert [looks.at(at / 2) for at in range(9)] == [[]] * 9
+    assert looks.at(4.5) == ["w"]
+
+
+def test_the_next_look_comes_when_a_silent_one_becomes_claimable() -> None:
+    looks = Looks()
+    looks.at(0)
+    before = looks.watch.next_at()
+    looks.at(3.0)
+
+    assert before == 102.25
+    assert looks.watch.next_at() == 106.0
 
 
 def test_promotion_waits_for_the_next_due_time_but_not_for_ever() -> None:
