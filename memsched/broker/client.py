@@ -7,14 +7,22 @@ connection of its own. Replies are raw (bytes, ints, lists): RESP2 everywhere, p
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import PubSub
 from redis.crc import key_slot
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from memsched.backoff import backoff
@@ -48,6 +56,12 @@ NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
 """What redis-py raises when a server cannot be talked to."""
 _CANNOT_TALK = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What comes up from a connection: also that the server, or what is there instead, refuses it."""
+_NOT_NOW = (ReadOnlyError, ClusterDownError, TryAgainError)
+_NOT_NOW_TEXT = re.compile(
+    r"(^|: -)(READONLY|MASTERDOWN|LOADING|BUSY|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED(?! the stream key)) "
+)
+"""Refusals of a server that is not the one to talk to now: it was demoted, is starting, or is stuck in a script. (That
+a stream was deleted while a read waited for it is none.)"""
 
 
 class Server:
@@ -61,6 +75,8 @@ class Server:
         """A script may touch the keys of one lane only."""
         self.blocking = scheme != "memory"
         """Reads may wait at the server (fakeredis cannot do that)."""
+        self.times_moved = 0
+        """How often the server was found not to be the one to talk to: it may be another one now."""
         self._client: Redis | RedisCluster | None = None
         self._reader: Redis | RedisCluster | None = None
         self._pool: ConnectionPool | None = None
@@ -198,6 +214,23 @@ class Server:
         ]
 
     async def _send(self, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        replies = await self._replies(calls)
+        for reply in replies:
+            if _is_not_now(reply):
+                await self._drop_connections()
+                raise _not_now(reply) from reply
+        return replies
+
+    async def _drop_connections(self) -> None:
+        """Behind the address may be another server now, and this one would keep its connections for ever."""
+        self.times_moved += 1
+        for pool in (self._pool, self._reading_pool):
+            if pool is not None:
+                await pool.aclose()
+        if self.clustered and self._client is not None:
+            await cast(RedisCluster, self._client).aclose()  # it learns the nodes anew at its next command
+
+    async def _replies(self, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         client = self._client
         if client is None:
             raise UnreachableError("the connection is closed")
@@ -251,10 +284,15 @@ class Server:
         try:
             if self._reading_pool is not None:
                 (reply,) = await self._reading_pool.pipeline([tuple(args)])
-                return answered(reply)
-            return await cast(Client, self._reader).execute_command(*args)
+                (reply,) = await self._reading_pool.pipeline([tuple(args)])
+            else:
+                reply = await _answer(cast(Client, self._reader).execute_command(*args))
         except _CANNOT_TALK as error:
             raise _unreachable(failure_of(error)) from error
+        if _is_not_now(reply):
+            await self._drop_connections()
+            raise _not_now(reply) from reply
+        return answered(reply)
 
     def subscription(self) -> PubSub:
         """A pub/sub subscriber: the caller subscribes, listens and closes. Raises NO_ANSWER when the server goes."""
@@ -325,6 +363,15 @@ def _slot(call: tuple[Any, ...]) -> int:
 
 def _unreachable(failure: Failure) -> UnreachableError:
     return UnreachableError(failure.reason, answers=failure.answers, hopeless=failure.hopeless)
+
+
+def _is_not_now(reply: Any) -> bool:
+    """Whether a reply says that this server cannot be used now, by itself or from inside a script."""
+    return isinstance(reply, Exception) and (isinstance(reply, _NOT_NOW) or bool(_NOT_NOW_TEXT.search(str(reply))))
+
+
+def _not_now(reply: Exception) -> UnreachableError:
+    return UnreachableError(str(reply).rstrip("."), answers=True)
 
 
 async def _answer(work: Awaitable[Any]) -> Any:

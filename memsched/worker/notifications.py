@@ -15,6 +15,7 @@ from memsched.logs import get_logger
 log = get_logger(__name__)
 
 _REFUSED_CAP_SECONDS = 60.0
+_LOOK_UP_SECONDS = 1.0
 
 
 class Notifications:
@@ -46,8 +47,10 @@ class Notifications:
                 subscription = self._server.subscription()
                 try:
                     await subscription.subscribe(self._keys.wake)
-                    while True:
-                        message = await subscription.get_message(timeout=None)
+                    times_moved = self._server.times_moved
+                    # A server that was demoted keeps its subscribers, and tells them nothing any more.
+                    while times_moved == self._server.times_moved:
+                        message = await subscription.get_message(timeout=_LOOK_UP_SECONDS)
                         tries, refused = 0, False
                         if message is not None and message.get("type") == "subscribe":
                             # Not when it was asked for: what comes between the two would be missed.

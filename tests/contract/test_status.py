@@ -54,7 +54,7 @@ class Impostor:
 
     async def hands_back(self) -> None:
         server = await self._scheduler.server()
-        await server.call(Leases(self._scheduler.keys, self.name).release(self._lane, None))
+        await server.call(Leases(self._scheduler.keys, self.name).release_held(self._lane))
 
     async def _registry(self) -> WorkerRegistry:
         return WorkerRegistry(await self._scheduler.server(), self._scheduler.keys, 10)
