@@ -284,7 +284,6 @@ class Server:
         try:
             if self._reading_pool is not None:
                 (reply,) = await self._reading_pool.pipeline([tuple(args)])
-                (reply,) = await self._reading_pool.pipeline([tuple(args)])
             else:
                 reply = await _answer(cast(Client, self._reader).execute_command(*args))
         except _CANNOT_TALK as error:

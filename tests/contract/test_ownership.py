@@ -530,7 +530,7 @@ async def test_the_account_begins_anew_with_a_new_entry(mortal: Mortal) -> None:
     await worker.server.execute(
         "ZADD", worker.lane.delayed, 1, (await worker.server.execute("ZRANGE", worker.lane.delayed, 0, 0))[0]
     )
-    await worker.server.call(promote(worker.lane))
+    await worker.server.call(promote(worker.lane, 64))
     (again,) = await worker.read()
     await worker.dies()
 
