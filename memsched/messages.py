@@ -46,7 +46,7 @@ PARAMETER_MEMORY_TYPE = "ParameterMemory"
 
 WIRE_VERSION = "1"
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-"""An entry larger than this is refused: it would block the server for everyone while it is copied."""
+"""The default of MEMSCHED_MAX_MESSAGE_BYTES. What is much larger blocks the server for everyone while it is copied."""
 MAX_ID_CHARACTERS = 512
 MAX_LABEL_CHARACTERS = 128
 
@@ -119,7 +119,7 @@ class ScheduleMessageItem(BaseModel):
         except ValidationError as error:
             raise InvalidMessage(describe_validation_error(error)) from error
 
-    def to_wire(self) -> list[str]:
+    def to_wire(self, max_bytes: int = MAX_MESSAGE_BYTES) -> list[str]:
         """The entry's fields, flat: name, value, name, value. Raises InvalidMessage if it cannot be sent."""
         fields = [
             "v",
@@ -154,8 +154,9 @@ class ScheduleMessageItem(BaseModel):
             size = len("".join(fields).encode())
         except UnicodeEncodeError as error:  # half a surrogate pair, as JSON gives it for \ud800, is no character
             raise InvalidMessage(f"it is not Unicode text ({error}); item_id={self.item_id}") from error
-        if size > MAX_MESSAGE_BYTES:
-            raise InvalidMessage(f"it has {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}; item_id={self.item_id}")
+        if size > max_bytes:
+            limit = f"the limit is {max_bytes:,} (MEMSCHED_MAX_MESSAGE_BYTES)"
+            raise InvalidMessage(f"it has {size:,} bytes, {limit}; item_id={self.item_id}")
         return fields
 
     @classmethod

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from memsched.config_file import scheduler_file, suggestion, url_for_switch
 from memsched.env_file import environment
 from memsched.errors import SettingsError
+from memsched.messages import MAX_MESSAGE_BYTES
 
 PREFIX = "MEMSCHED_"
 ORIGINAL_SWITCHES = ("MOS_SCHEDULER_USE_REDIS_QUEUE", "MEMSCHEDULER_USE_REDIS_QUEUE")
@@ -86,6 +87,12 @@ class Settings(BaseSettings):
         le=100_000,
         description="Messages of one user in a lane's stream at once; what they submit beyond is parked and moves in "
         "as theirs are finished, so that nobody waits behind one user's 10,000. 0: no limit.",
+    )
+    max_message_bytes: int = Field(
+        MAX_MESSAGE_BYTES,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Bytes of one message, with its names of fields; a larger one is refused when it is submitted.",
     )
     queue_full_retry_after_seconds: float = Field(
         1.0, gt=0, description="Seconds; what `QueueFull` advises (`retry_after`)."

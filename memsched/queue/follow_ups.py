@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memsched.messages import ScheduleMessageItem
+from memsched.messages import MAX_MESSAGE_BYTES, ScheduleMessageItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class FollowUp:
     delay_ms: int = 0
 
     @classmethod
-    def of(cls, message: ScheduleMessageItem, delay_ms: float = 0) -> FollowUp:
+    def of(cls, message: ScheduleMessageItem, delay_ms: float = 0, max_bytes: int = MAX_MESSAGE_BYTES) -> FollowUp:
         """As the message is now. Raises InvalidMessage if it cannot be sent."""
-        fields = message.to_wire()
+        fields = message.to_wire(max_bytes)
         return cls(message.label, message.user_id, message.mem_cube_id, message.item_id, fields, max(0, int(delay_ms)))
 
     def to_row(self) -> Sequence[Any]:

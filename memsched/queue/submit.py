@@ -45,7 +45,10 @@ class Producer:
         Args:
             delay_ms: how long the messages wait before they may run.
         """
-        numbered = [(number, message, message.to_wire()) for number, message in enumerate(messages)]
+        numbered = [
+            (number, message, message.to_wire(self._settings.max_message_bytes))
+            for number, message in enumerate(messages)
+        ]
         outcomes = await self._submit(numbered, delay_ms, self._settings.max_backlog)
         return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from memsched.durations import Seconds, seconds_of
 from memsched.errors import InvalidArgument, InvalidMessage, LeaseLost
 from memsched.escaping import describe_error, sendable
-from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
+from memsched.messages import MAX_MESSAGE_BYTES, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.delivery import Delivery
 from memsched.queue.follow_ups import FollowUp
 
@@ -45,6 +45,7 @@ class HandlerContext:
         self._deliveries = {id(delivery.message): delivery for delivery in deliveries}
         self._all = list(deliveries)
         self._holder = holder
+        self.max_message_bytes = MAX_MESSAGE_BYTES
         self.deadline = time.time() + timeout_seconds if timeout_seconds else None
         self.follow_ups: list[FollowUp] = []
         self.events: list[list[str]] = []
@@ -72,7 +73,7 @@ class HandlerContext:
         """
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
-        self.follow_ups += [FollowUp.of(message, delay) for message in messages_of(messages)]
+        self.follow_ups += [FollowUp.of(message, delay, self.max_message_bytes) for message in messages_of(messages)]
 
     def log(self, item: ScheduleLogForWebItem) -> None:
         """Tell people what happened to a memory (``show_web_logs``)."""

@@ -260,11 +260,13 @@ class Dispatcher:
         if calling.on_loop:
             if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
+                call.context.max_message_bytes = self._settings.max_message_bytes
             await run_to_the_end(calling(function, messages, call.context))
             return
         loop = asyncio.get_running_loop()
         if calling.wants_context:
             call.context = SyncHandlerContext(call.deliveries, self._holder, call.timeout_seconds, loop)
+            call.context.max_message_bytes = self._settings.max_message_bytes
         if self._threads is None:
             self._threads = HandlerThreads(self._settings.concurrency)
         work = (_in_thread, calling, function, messages, call.context)

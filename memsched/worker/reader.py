@@ -26,6 +26,8 @@ from memsched.worker.pipeline import Request
 
 _BLOCKED_READ_COUNT = 16
 _PENDING_AT_ONCE = 10_000
+_CHARACTERS_AT_ONCE = 32 * 1024 * 1024
+"""Of one lane in one read, by the size of what it brought before."""
 
 
 def _raw(reply: Any) -> Any:
@@ -68,6 +70,8 @@ class Reader:
         self._empty: set[Lane] = set()
         """Lanes that had nothing more in this turn, so that a read may wait for them."""
         self._first = 0
+        self._largest: dict[Lane, float] = {}
+        """Characters of the largest message of late, by lane; of one that was not read yet, a cautious guess."""
         self._others_next = False
         self._turns = WeightedRoundRobin()
         self._waiting: dict[tuple[Lane, ...], tuple[asyncio.Task[Any], int]] = {}
@@ -82,6 +86,7 @@ class Reader:
             self._lanes[lane.stream.encode()] = lane
             self._labels.add(lane.label)
             self._hot.add(lane)  # the first look does not wait
+            self._largest[lane] = _CHARACTERS_AT_ONCE / _BLOCKED_READ_COUNT
 
     @property
     def more(self) -> bool:
@@ -156,7 +161,7 @@ class Reader:
     def _looked(self, lanes: list[Lane]) -> Callable[[Any], None]:
         def receive(reply: tuple[Any, list[str], list[str]]) -> None:
             streams, unseen, refused = reply
-            entries = read_streams(streams, self._lanes)
+            entries = self._weigh(read_streams(streams, self._lanes))
             self._hot.update(entry.lane for entry in entries)
             self._hot.update(lane for lane in lanes if lane.stream in refused)  # the next turn meets the error
             left_out = set(unseen)
@@ -186,11 +191,23 @@ class Reader:
                     shares[lane] = shares.get(lane, 0) + count
                     rooms[lane.label] -= count
                     room -= count
-        return shares
+        return {lane: min(count, self._most_of(lane)) for lane, count in shares.items()}
+
+    def _most_of(self, lane: Lane) -> int:
+        """How many messages of a lane one read may bring, as large as they are there."""
+        return max(1, int(_CHARACTERS_AT_ONCE / self._largest[lane]))
+
+    def _weigh(self, entries: list[Entry]) -> list[Entry]:
+        """Learn how large the messages of their lanes are."""
+        for entry in entries:
+            if isinstance(entry, Delivery):
+                size = sum(map(len, entry.fields.values()))
+                self._largest[entry.lane] = max(1, size, self._largest[entry.lane] / 2)
+        return entries
 
     def _receiver(self, lane: Lane, count: int) -> Callable[[Any], None]:
         def receive(reply: Any) -> None:
-            entries = read_streams(reply, self._lanes)
+            entries = self._weigh(read_streams(reply, self._lanes))
             self._learnt(lane, len(entries) >= count)
             self._on_received(entries)
 
@@ -222,6 +239,7 @@ class Reader:
             if room <= 0 or not group or rooms[group[0].label] <= 0:
                 continue
             most = min(_BLOCKED_READ_COUNT, max(1, room // 2), *(rooms[lane.label] for lane in group))
+            most = min(most, *map(self._most_of, group))
             count = most if self._server.clustered or not self._waiting else 1
             args = self._leases.read(group, count, self._settings.block_ms)
             task = asyncio.get_running_loop().create_task(self._server.read(args))
@@ -253,7 +271,7 @@ class Reader:
                 self._hot.update(group)  # the next turn meets the error where it is dealt with
                 continue
             answered = True
-            entries = read_streams(task.result(), self._lanes)
+            entries = self._weigh(read_streams(task.result(), self._lanes))
             for lane in group:
                 self._learnt(lane, sum(entry.lane is lane for entry in entries) >= count)
             self._on_received(entries)

@@ -7,12 +7,13 @@ import contextvars
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from support.conditions import until
 from support.messages import LABEL, contents, message, messages
+from support.outcome import dead_letters
 
 from memsched import (
     AsyncMemScheduler,
@@ -24,6 +25,10 @@ from memsched import (
     SyncHandlerContext,
     TaskPriorityLevel,
 )
+from memsched.errors import InvalidMessage
+from memsched.queue.delivery import Entry
+from memsched.worker import reader
+from memsched.worker.cycle import Cycle
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]
@@ -522,3 +527,45 @@ async def test_middleware_sees_each_call_and_harms_none(make_scheduler: MakeSche
     after_good = ["before", ("after", "trace of good")]
     assert noted.seen == [*after_good, "before", ("failed", "no"), ("dead", "errors", "bad")]
     assert traces == ["trace of good", None]
+
+
+async def test_large_messages_are_read_a_few_at_a_time(
+    make_scheduler: MakeScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_CHARACTERS_AT_ONCE", 16_000)
+    at_once: list[int] = []
+
+    async def handle(batch: Messages) -> None: ...
+
+    producer = make_scheduler()
+    await producer.submit_messages([message("x" * 4000, user=f"u{number}") for number in range(60)])
+    scheduler = make_scheduler()
+    scheduler.register_handlers({LABEL: handle})
+    received = Cycle._received
+
+    def note(cycle: Cycle, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        at_once.extend([len(entries)] if entries else [])
+        received(cycle, entries)
+
+    monkeypatch.setattr(Cycle, "_received", note)
+    await scheduler.start()
+    await producer.wait(timeout=30)
+
+    assert sum(at_once) == 60
+    assert at_once[0] <= 16
+    assert max(at_once[1:]) <= 4
+
+
+async def test_a_message_above_the_limit_is_refused_wherever_it_is_submitted(make_scheduler: MakeScheduler) -> None:
+    async def handle(batch: Messages, ctx: HandlerContext) -> None:
+        ctx.submit(message("x" * 2000, label="next"))
+
+    scheduler = await started(make_scheduler, {LABEL: handle}, max_message_bytes=2000, max_errors=0)
+    with pytest.raises(InvalidMessage, match=r"the limit is 2,000 \(MEMSCHED_MAX_MESSAGE_BYTES\)"):
+        await scheduler.submit_messages(message("x" * 2000))
+    await scheduler.submit_messages(message("small"))
+    await scheduler.wait(timeout=30)
+
+    (letter,) = await dead_letters(scheduler)
+    assert "MEMSCHED_MAX_MESSAGE_BYTES" in letter.error
