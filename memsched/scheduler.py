@@ -17,7 +17,14 @@ from memsched.broker.scripting import Command
 from memsched.console.tables import print_events, print_status
 from memsched.deadline import Deadline
 from memsched.durations import Seconds, seconds_of, seconds_or_none
-from memsched.errors import LeftInParent, OtherEventLoop, SchedulerNotStarted, SchedulerStopped, WaitTimeout
+from memsched.errors import (
+    LeftInParent,
+    OtherEventLoop,
+    SchedulerNotStarted,
+    SchedulerStopped,
+    ServerRefused,
+    WaitTimeout,
+)
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import get_logger
@@ -307,7 +314,11 @@ class AsyncMemScheduler(OriginalNames):
 
     async def _unfinished(self, user_id: str | None) -> int:
         if user_id is None:
-            return (await self.read_status()).total.backlog
+            status = await self.read_status()
+            if status.unknown and not status.total.backlog:
+                label, why = next(iter(status.unknown.items()))
+                raise ServerRefused(f"{why} (label {label!r}: nobody can say whether it is finished)")
+            return status.total.backlog
         server = await self.server()
         return await server.persistently(lambda: count_unfinished(server, self.keys, user_id))
 

@@ -61,6 +61,8 @@ class Status:
     workers: list[WorkerInfo] = field(default_factory=list)
     paused: frozenset[str] = frozenset()
     """Labels of which workers take nothing (see pause.py)."""
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Labels of which nothing can be said, and why: the server refused the question. They are not in the numbers."""
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Status:
@@ -83,6 +85,7 @@ class Status:
                 for worker in self.workers
                 if worker.alive
             ],
+            **({"unknown": dict(self.unknown)} if self.unknown else {}),
         }
 
 
@@ -127,6 +130,9 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
     live = {worker.worker_id for worker in (*before, *workers) if worker.alive}
     status = Status(workers=await registry.with_abouts(workers), paused=answered(paused))
     for lane, found in lanes.items():
+        if isinstance(found, Exception):
+            status.unknown[lane.label] = str(found)
+            continue
         # An entry that was deleted by hand stays in somebody's hands for a moment.
         running = min(found.in_stream, sum(count for owner, count in found.owners.items() if owner in live))
         dead_ones = sum(count for owner, count in found.owners.items() if owner not in live and owner != NOBODY)
@@ -154,7 +160,7 @@ async def count_unfinished(server: Server, keys: Keys, user_id: str) -> int:
         return _UNFINISHED.command([*lane.kept, lane.outbox], [user_id], as_int)
 
     lanes, _ = await ask_every_lane(server, keys, ask)
-    return sum(lanes.values())
+    return sum(map(answered, lanes.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from memsched.broker.client import Server, answered
@@ -12,7 +12,7 @@ from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.follow_ups import FollowUp
-from memsched.queue.lanes import register_lanes
+from memsched.queue.lanes import register_lanes, register_lanes_command
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 
@@ -89,9 +89,15 @@ class Producer:
 
     async def _sent(self, parts: Sequence[tuple[Lane, list[_Numbered]]], delay_ms: int, limit: int) -> list[Any]:
         """The replies to these parts. While the server works on one, the next is made."""
-        return await self._server.persistently(
-            lambda: self._server.run(self._command(lane, part, delay_ms, limit) for lane, part in parts)
-        )
+
+        def commands() -> Iterator[Command[Any]]:
+            # Said again each time, for next to nothing: the server may have been emptied since they were registered.
+            yield register_lanes_command(self._keys, [lane for lane, _ in parts])
+            for lane, part in parts:
+                yield self._command(lane, part, delay_ms, limit)
+
+        _, *replies = await self._server.persistently(lambda: self._server.run(commands()))
+        return replies
 
     def _command(
         self,

@@ -17,11 +17,11 @@ from typing import Any
 from memsched.broker.client import Server, reconnect_backoff
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
-from memsched.errors import LeaseLost, UnreachableError
+from memsched.errors import LeaseLost, ServerRefused, UnreachableError
 from memsched.logs import exception_field, get_logger, log_fields
 from memsched.queue.crash_account import trial_at
 from memsched.queue.delivery import Delivery, Entry, Malformed, Newer
-from memsched.queue.lanes import ensure_groups
+from memsched.queue.lanes import ensure_groups, register_lanes, wrong_keys
 from memsched.queue.leases import Begin, Leases
 from memsched.queue.outcomes import NOT_STAGED
 from memsched.queue.pause import paused_command
@@ -46,8 +46,10 @@ _POLL_SECONDS = 0.01
 _LONGEST_REST_SECONDS = 5.0
 _NEWER_PAUSE_SECONDS = 5.0
 """What cannot be read here is kept for so long before it is handed back."""
-_LONGEST_PAUSE_SECONDS = 0.5
-"""After a refused command. What else there is to say to the server waits with it."""
+_LONGEST_PAUSE_SECONDS = 5.0
+"""For a lane about which the server refused a command."""
+_TELL_EVERY = 10
+"""Refusals in a row that one log line stands for."""
 
 
 class Cycle:
@@ -105,7 +107,10 @@ class Cycle:
         self._ask_paused_at = 0.0
         self._stopped = False
         self._tries = 0
-        self._refusals = 0
+        self._by_stream: dict[Any, Lane] = {}
+        self._troubled: dict[Lane, tuple[int, float]] = {}
+        """Lanes about which the server refused something: how often in a row, and until when nothing is asked."""
+        self._refused_lanes: set[Lane] = set()
 
     def watch_lanes(self, lanes: Iterable[Lane]) -> None:
         """Read these lanes from now on, beside those already read. Their groups must exist."""
@@ -115,6 +120,7 @@ class Cycle:
             self._recovery.add(lane)
         if new:
             self.lanes += new
+            self._by_stream |= {lane.stream: lane for lane in new}
             self._reader.add(new)
             self.wake()
 
@@ -194,6 +200,7 @@ class Cycle:
         at = min(now + _LONGEST_REST_SECONDS, self._heartbeat.next_at(now), now + self.dispatcher.watch())
         if self._newer:
             at = min(at, self._newer[0][0])
+        at = min(at, *(until for _, until in self._troubled.values()), math.inf)
         if self._reader.on:
             at = min(at, self._recovery.next_at())
             if not self._server.blocking and self.dispatcher.room > 0:
@@ -220,36 +227,77 @@ class Cycle:
         if self._reader.on:
             requests += self._recovery.requests(now)
             requests += self._reader.requests()
+        kept_out = {lane for lane, (_, until) in self._troubled.items() if until > now}
+        if kept_out:
+            requests = [request for request in requests if self._lane_of(request.command) not in kept_out]
         # Start what was delivered before waiting for the answer: the handlers run meanwhile.
         self.dispatcher.start_ready()
         self._reader.wait_for_more()
         if not requests:
             return False
-        refusals = self._refusals
+        self._refused_lanes.clear()
         try:
             await send(self._server, requests, self._refused)
         except UnreachableError:
             self._events = events + self._events
             raise
-        if self._refusals == refusals:
-            self._refusals = 0
+        if self._troubled:
+            self._troubles_end({self._lane_of(request.command) for request in requests} - self._refused_lanes)
         self._liveness.touch()
         self.dispatcher.start_ready()
         self._reader.wait_for_more()
         self._take_ended()
-        return bool(self._reports) or self._reader.more
+        return any(report.lane not in self._troubled for report in self._reports) or self._reader.more
+
+    def _lane_of(self, command: Command[Any]) -> Lane | None:
+        """The lane that a command is about, by its stream, which is among the first keys of every script about one."""
+        for arg in command.args if command.script is None else command.args[3:6]:
+            if (lane := self._by_stream.get(arg)) is not None:
+                return lane
+        return None
 
     async def _refused(self, command: Command[Any], error: Exception) -> None:
         if str(error).startswith("NOGROUP"):
             # Somebody deleted the stream or its group. All entries are unfinished, so a new group begins with them.
             log.warning("a stream or its group is gone; it is created again", action="group.created", error=str(error))
-            await ensure_groups(self._server, self.lanes)
-            self.look_everywhere()
-            return
+            try:
+                await register_lanes(self._server, self._keys, self.lanes)  # the server may have been emptied
+                await ensure_groups(self._server, self.lanes)
+            except ServerRefused as refusal:
+                error = refusal
+            else:
+                self.look_everywhere()
+                return
         name = command.script.name if command.script else command.args[0]
-        log.error("the server refused a command", action="command.refused", command=name, error=str(error))
-        self._refusals += 1
-        await asyncio.sleep(reconnect_backoff(self._refusals, cap=_LONGEST_PAUSE_SECONDS))
+        lane = self._lane_of(command)
+        if lane is None:
+            log.error("the server refused a command", action="command.refused", command=name, error=str(error))
+        elif lane not in self._refused_lanes:
+            await self._keep_out(lane, name, error)
+
+    async def _keep_out(self, lane: Lane, command: str, error: Exception) -> None:
+        """One lane's trouble stays in it: nothing more is asked about it for a while, and no message is blamed."""
+        self._refused_lanes.add(lane)
+        tries = self._troubled[lane][0] + 1 if lane in self._troubled else 0
+        pause = reconnect_backoff(tries, cap=_LONGEST_PAUSE_SECONDS)
+        self._troubled[lane] = (tries, self._now() + pause)
+        self._reader.keep_out(lane, self._now() + pause)
+        if tries % _TELL_EVERY == 0:
+            wrong = await wrong_keys(self._server, lane) if "WRONGTYPE" in str(error) else []
+            about = {"wrong_keys": wrong, "advice": "another program wrote them: rename or delete them"}
+            log.error(
+                "the server refused a command; its label waits, and is tried again",
+                action="command.refused",
+                command=command,
+                label=lane.label,
+                error=str(error),
+                **(about if wrong else {}),
+            )
+
+    def _troubles_end(self, answered: set[Lane | None]) -> None:
+        for lane in [lane for lane in self._troubled if lane in answered]:
+            del self._troubled[lane]
+            log.info("the server takes commands about a label again", action="command.accepted", label=lane.label)
 
     # -- what comes in -------------------------------------------------------------------------------------------
 

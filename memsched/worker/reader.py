@@ -78,6 +78,7 @@ class Reader:
         """Reads that wait at the server, and how much each may bring of a lane."""
         self._unsure: set[Lane] = set()
         """Lanes in which a reply was lost that may have given us messages."""
+        self._kept_out: dict[Lane, float] = {}
         self.on = True
 
     def add(self, lanes: Iterable[Lane]) -> None:
@@ -111,7 +112,15 @@ class Reader:
     def _uncovered(self) -> list[Lane]:
         """The lanes for which no read waits."""
         covered = {lane for lanes in self._waiting for lane in lanes}
+        if self._kept_out:
+            now = asyncio.get_running_loop().time()
+            self._kept_out = {lane: until for lane, until in self._kept_out.items() if until > now}
+            covered |= self._kept_out.keys()
         return [lane for lane in self._lanes.values() if lane not in covered]
+
+    def keep_out(self, lane: Lane, until: float) -> None:
+        """Do not read this lane before ``until`` (loop.time()): the server refused to."""
+        self._kept_out[lane] = until
 
     # -- reads in a round trip -----------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Tally:
 class Report:
     """One command about some deliveries, to be repeated until the server has answered it."""
 
+    lane: Lane
     command: Command[list[str]]
     deliveries: list[Delivery]
     what: str
@@ -123,10 +124,10 @@ class Reporter:
         for lane, found in lanes.items():
             reports += found.concluded
             for part in _parts(found.done):
-                reports.append(Report(self._outcomes.settle(lane, part), part, "done"))
+                reports.append(Report(lane, self._outcomes.settle(lane, part), part, "done"))
             for retries in _parts(found.retries):
                 deliveries = [retry.delivery for retry in retries]
-                reports.append(Report(self._outcomes.retry(lane, retries), deliveries, "retried"))
+                reports.append(Report(lane, self._outcomes.retry(lane, retries), deliveries, "retried"))
             reports += self._dead_letters(found.given_up)
             reports += self.releases(found.released)
         return reports
@@ -186,11 +187,11 @@ class Reporter:
     ) -> Report:
         characters = sum(sum(map(len, follow_up.fields)) for follow_up in follow_ups)
         if not self._clustered and len(follow_ups) <= MOST_AT_ONCE and characters <= _CHARACTERS_AT_ONCE:
-            return Report(self._outcomes.conclude(lane, given, done, follow_ups), done, "done", batch=given)
+            return Report(lane, self._outcomes.conclude(lane, given, done, follow_ups), done, "done", batch=given)
         batch = Batch.of(follow_ups)
         pages = [self._outcomes.stage(lane, batch, page, given) for page in range(len(batch.pages))]
         command = self._outcomes.conclude_staged(lane, given, done, batch)
-        return Report(command, done, "done", batch=given, pages=pages)
+        return Report(lane, command, done, "done", batch=given, pages=pages)
 
     def releases(self, deliveries: Iterable[Delivery]) -> list[Report]:
         """Hand messages back without using up an attempt."""
@@ -201,12 +202,12 @@ class Reporter:
 
     def _release(self, lane: Lane, deliveries: list[Delivery]) -> Report:
         command = self._leases.release(lane, [delivery.entry_id for delivery in deliveries])
-        return Report(Command(command.args, lambda _: [], command.script), deliveries, "released")
+        return Report(lane, Command(command.args, lambda _: [], command.script), deliveries, "released")
 
     def left_alone(self, entry: Newer) -> Report:
         """What only newer workers can read is handed back."""
         command = self._leases.release(entry.lane, [entry.entry_id])
-        return Report(Command(command.args, lambda _: [], command.script), [], "released")
+        return Report(entry.lane, Command(command.args, lambda _: [], command.script), [], "released")
 
     def malformed(self, entries: Iterable[Malformed]) -> list[Report]:
         """What cannot be read goes to the dead letters."""
@@ -234,7 +235,7 @@ class Reporter:
         for lane, found in lanes.items():
             for part in _parts(found):
                 deliveries = [one.delivery for one in part if isinstance(one.delivery, Delivery)]
-                reports.append(Report(self._outcomes.dead_letter(lane, part), deliveries, "dead", given_up=part))
+                reports.append(Report(lane, self._outcomes.dead_letter(lane, part), deliveries, "dead", given_up=part))
         return reports
 
     def event(self, fields: Sequence[str]) -> Command[Any]:
