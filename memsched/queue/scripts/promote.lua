@@ -70,15 +70,13 @@ local function mend_parked()
   end
 end
 
-local due
-repeat
-  due = redis.call('ZRANGEBYSCORE', lane.delayed, '-inf', now, 'LIMIT', 0, 1)[1]
-  if due and not enough() then
-    lane.bytes = lane.bytes + #due
-    promote(due)
-    moved = moved + 1
-  end
-until not due or enough()
+while not enough() do
+  local due = redis.call('ZRANGEBYSCORE', lane.delayed, '-inf', now, 'LIMIT', 0, 1)[1]
+  if not due then break end
+  lane.bytes = lane.bytes + #due
+  promote(due)
+  moved = moved + 1
+end
 if redis.call('EXISTS', lane.parked) == 1 then mend_parked() end
 
 if enough() then return {moved, '0'} end
