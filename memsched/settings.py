@@ -155,7 +155,11 @@ class Settings(BaseSettings):
     max_errors: int = Field(5, ge=0, description="Retries after an exception in the handler.")
     max_timeouts: int = Field(2, ge=0, description="Retries after the handler ran too long.")
     max_crashes: int = Field(
-        2, ge=1, le=40, description="Deaths of its process after which a message is a dead letter."
+        2,
+        ge=1,
+        le=40,
+        description="Deaths of its process after which a message is a dead letter; a first one is not counted. "
+        "1 acts as 2.",
     )
     retry_base_ms: int = Field(
         1000, ge=1, description="Milliseconds; upper bound of the first retry's random delay. Doubles each time."

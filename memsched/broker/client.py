@@ -58,7 +58,7 @@ _CANNOT_TALK = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What comes up from a connection: also that the server, or what is there instead, refuses it."""
 _NOT_NOW = (ReadOnlyError, ClusterDownError, TryAgainError)
 _NOT_NOW_TEXT = re.compile(
-    r"(^|: -)(READONLY|MASTERDOWN|LOADING|BUSY|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED(?! the stream key)) "
+    r"(^|: -?)(READONLY|MASTERDOWN|LOADING|BUSY|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED(?! the stream key)) "
 )
 """Refusals of a server that is not the one to talk to now: it was demoted, is starting, or is stuck in a script. (That
 a stream was deleted while a read waited for it is none.)"""

@@ -91,6 +91,7 @@ async def test_a_stop_does_not_raise_because_the_server_is_a_replica_now(
             ResponseError(text)
             for text in (
                 "READONLY You can't write against a read only replica. script: 5b6b, on @user_script:3.",
+                "user_script:89: READONLY You can't write against a read only replica. script: 8de0",
                 "ERR Error running script (call to f_5b6b): @user_script:3: -READONLY You can't write",
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
                 "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
