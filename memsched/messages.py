@@ -104,6 +104,8 @@ class ScheduleMessageItem(BaseModel):
     trace_id: str | None = None
     """W3C traceparent of the request that caused the message; travels with it and into every log line."""
     user_name: str | None = None
+    expires_at: UtcTime | None = None
+    """After which it is not started any more: it goes to the dead letters as ``expired``."""
     info: dict[str, Any] | None = None
     chat_history: list[Any] | None = None
 
@@ -143,6 +145,8 @@ class ScheduleMessageItem(BaseModel):
             fields += ("trace_id", self.trace_id)
         if self.user_name is not None:
             fields += ("user_name", self.user_name)
+        if self.expires_at is not None:
+            fields += ("expires_at", self.expires_at.isoformat())
         try:
             if self.info is not None:
                 fields += ("info", _as_json(self.info))
@@ -202,6 +206,7 @@ _TEXT_FIELDS = (
     "session_id",
     "trace_id",
     "user_name",
+    "expires_at",
 )
 _JSON_FIELDS = ("info", "chat_history")
 

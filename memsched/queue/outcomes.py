@@ -44,7 +44,7 @@ class GiveUp:
 
     delivery: Delivery | Malformed
     reason: str
-    """``malformed``, ``errors``, ``timeouts``, ``crashes`` or ``rejected``."""
+    """``malformed``, ``errors``, ``timeouts``, ``crashes``, ``rejected`` or ``expired``."""
     error: str
     attempts: dict[str, int]
 

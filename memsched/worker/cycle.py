@@ -365,6 +365,7 @@ class Cycle:
     # -- what goes out -------------------------------------------------------------------------------------------
 
     def _take_ended(self) -> None:
+        self._reports += self._reporter.expired(self.dispatcher.take_expired())
         calls = self.dispatcher.take_ended()
         if not calls:
             return

@@ -114,6 +114,7 @@ class Dispatcher:
         self._occupied = 0
         self._isolation = Isolation(settings.max_crashes, self.running, self._look_again)
         self._ended: deque[Call] = deque()
+        self._expired: list[Delivery] = []
         self._stuck: set[Call] = set()
         """Calls that are over for everybody but themselves: they cannot be stopped, and keep their places."""
         self._too_many_stuck = asyncio.Event()
@@ -205,8 +206,21 @@ class Dispatcher:
             name = self._turns.next(weights)
             label = self._labels[name]
             batch = label.buffer.take(label.handler.batch_size, self._isolation.admits)
-            if batch:
+            if batch and (batch := self._without_expired(label, batch)):
                 self._start(name, label, batch, now, loop)
+
+    def _without_expired(self, label: _Label, batch: list[Delivery]) -> list[Delivery]:
+        now = time.time()
+        expired = [one for one in batch if one.message.expires_at and one.message.expires_at.timestamp() <= now]
+        if not expired:
+            return batch
+        self._expired += expired
+        self._on_change()
+        batch = [one for one in batch if one not in expired]
+        if not batch:
+            message = expired[0].message
+            label.buffer.release((message.user_id, message.mem_cube_id))
+        return batch
 
     def _start(
         self, name: str, label: _Label, batch: list[Delivery], now: float, loop: asyncio.AbstractEventLoop
@@ -339,7 +353,12 @@ class Dispatcher:
     @property
     def any_ended(self) -> bool:
         """Whether calls have ended that nobody has taken to report them."""
-        return bool(self._ended)
+        return bool(self._ended or self._expired)
+
+    def take_expired(self) -> list[Delivery]:
+        """Those whose turn came too late, to be given up."""
+        expired, self._expired = self._expired, []
+        return expired
 
     def take_ended(self) -> list[Call]:
         """The calls that ended since the last look, to be reported."""

@@ -223,6 +223,10 @@ class Reporter:
             given_up.append(GiveUp(entry, "malformed", entry.reason, {}))
         return self._dead_letters(given_up)
 
+    def expired(self, deliveries: Iterable[Delivery]) -> list[Report]:
+        """Messages whose turn came after their time go to the dead letters."""
+        return self._dead_letters(self.retries.after_expiry(delivery) for delivery in deliveries)
+
     def poison(self, deliveries: Iterable[Delivery]) -> list[Report]:
         """Messages whose process died too often go to the dead letters."""
         return self._dead_letters(self.retries.after_crashes(delivery) for delivery in deliveries)

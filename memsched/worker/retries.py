@@ -114,6 +114,18 @@ class RetryPolicy:
         """Whether a message that was claimed is a poison message: its worker died while it ran on trial."""
         return delivery.count > 1 and delivery.crashes > trial_at(self._settings.max_crashes)
 
+    def after_expiry(self, delivery: Delivery) -> GiveUp:
+        """A message whose ``expires_at`` is past is given up."""
+        error = f"it was to be started by {delivery.message.expires_at}"
+        log.error(
+            "a message has expired; it goes to the dead letters",
+            action="message.dead",
+            reason="expired",
+            **log_fields(delivery.message),
+            error=error,
+        )
+        return GiveUp(delivery, "expired", error, delivery.attempts)
+
     def after_crashes(self, delivery: Delivery) -> GiveUp:
         """A poison message is given up."""
         attempts = delivery.attempts

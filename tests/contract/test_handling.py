@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -569,3 +570,24 @@ async def test_a_message_above_the_limit_is_refused_wherever_it_is_submitted(mak
 
     (letter,) = await dead_letters(scheduler)
     assert "MEMSCHED_MAX_MESSAGE_BYTES" in letter.error
+
+
+async def test_what_has_expired_when_its_turn_comes_is_a_dead_letter(make_scheduler: MakeScheduler) -> None:
+    done: list[str] = []
+
+    async def handle(batch: Messages) -> None:
+        done.extend(contents(batch))
+
+    now = datetime.now()  # noqa: DTZ005 -- a naive one is local time
+    scheduler = await started(make_scheduler, {LABEL: Handler(handle, batch_size=8, ordered=True)})
+    await scheduler.submit_messages(message("past", expires_at=now - timedelta(hours=1)))
+    await scheduler.submit_messages(message("promoted", expires_at=now + timedelta(seconds=0.1)), delay=0.3)
+    await scheduler.submit_messages(message("in time", expires_at=now + timedelta(hours=1)))
+    await scheduler.wait(timeout=30)
+
+    letters = await dead_letters(scheduler)
+    assert {(letter.fields["content"], letter.reason) for letter in letters} == {
+        ("past", "expired"),
+        ("promoted", "expired"),
+    }
+    assert done == ["in time"]
