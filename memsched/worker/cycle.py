@@ -266,6 +266,7 @@ class Cycle:
             except ServerRefused as refusal:
                 error = refusal
             else:
+                self._heartbeat.renew_now()  # and with it, what this worker says of itself
                 self.look_everywhere()
                 return
         name = command.script.name if command.script else command.args[0]

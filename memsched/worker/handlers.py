@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import UserDict
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -56,7 +57,7 @@ class Orchestrator:
         self._settings = settings
         self.handlers: dict[str, Handler] = {}
         self.tasks_priorities: dict[str, TaskPriorityLevel] = {}
-        self.tasks_min_idle_ms: dict[str, int] = {}
+        self.tasks_min_idle_ms: MutableMapping[str, int] = _MinIdles()
         self.middleware: list[Any] = []
         """Hooks around each call (see memsched.Middleware); the first one is the outermost."""
 
@@ -104,7 +105,7 @@ def _checked(label: str, entry: HandlerEntry) -> Handler:
         return replace(
             handler,
             priority=_priority(handler.priority),
-            min_idle_ms=_whole("min_idle_ms", handler.min_idle_ms, 100, LONGEST_DAYS * 86_400_000),
+            min_idle_ms=_min_idle_ms(handler.min_idle_ms),
             timeout_seconds=seconds_or_none("timeout_seconds", handler.timeout_seconds),
             concurrency=_whole("concurrency", handler.concurrency, 1, 10_000),
             batch_size=_whole("batch_size", handler.batch_size, 1, 1000) or 1,
@@ -129,3 +130,17 @@ def _whole(name: str, given: Any, least: int, most: int) -> int | None:
     if number is None or (isinstance(number, int) and not isinstance(number, bool) and least <= number <= most):
         return number
     raise InvalidArgument(name, given, f"expected a whole number from {least:,} to {most:,}, or None")
+
+
+def _min_idle_ms(given: Any) -> int | None:
+    return _whole("min_idle_ms", given, 100, LONGEST_DAYS * 86_400_000)
+
+
+class _MinIdles(UserDict[str, int]):
+    """Min idles by label. Raises InvalidArgument for one that would take messages from workers that live."""
+
+    def __setitem__(self, label: str, given: int) -> None:
+        number = _min_idle_ms(given)
+        if number is None:
+            raise InvalidArgument("min_idle_ms", given, "to have the setting's again, delete the label from here")
+        super().__setitem__(label, number)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from memsched import AsyncMemScheduler, Handler, MemScheduler, Settings, TaskPriorityLevel
-from memsched.errors import HandlerNotLoaded, SchedulerNotStarted
+from memsched.errors import HandlerNotLoaded, InvalidArgument, SchedulerNotStarted
 from memsched.process import load_app
 from memsched.worker.handlers import Orchestrator
 
@@ -185,3 +185,16 @@ def test_an_app_that_cannot_be_loaded_says_why(app: str, said: str) -> None:
 
 def test_no_app_is_needed_where_memorys_own_handlers_run() -> None:
     assert load_app(Settings(app="")).handlers == {}
+
+
+@pytest.mark.parametrize("given", [0, -5, float("nan"), 10**15, True, "5000", None])
+def test_a_min_idle_that_would_take_messages_from_live_workers_is_refused_where_it_is_given(given: Any) -> None:
+    rules = orchestrator()
+
+    with pytest.raises(InvalidArgument):
+        rules.tasks_min_idle_ms["task"] = given
+    with pytest.raises(InvalidArgument):
+        rules.tasks_min_idle_ms.update(task=given)
+    rules.tasks_min_idle_ms["task"] = 5000
+
+    assert rules.tasks_min_idle_ms == {"task": 5000}
