@@ -58,7 +58,7 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Item ids, o
 Label = Annotated[str | None, typer.Option("--label", "-l", help="Only this label.")]
 Reason = Annotated[
     str | None,
-    typer.Option("--reason", "-r", help="Only these: errors, timeouts, crashes, malformed or rejected."),
+    typer.Option("--reason", "-r", help="Only these: errors, timeouts, crashes, malformed, rejected or expired."),
 ]
 User = Annotated[str | None, typer.Option("--user", "-u", help="Only this user_id.")]
 Before = Annotated[
