@@ -96,7 +96,7 @@ class DeadLetters:
         self, which: DeadFilter, *, newest_first: bool = False, most_per_lane: int | None = None
     ) -> AsyncIterator[DeadLetter]:
         """Those that the filter admits, lane by lane; of each lane at most so many."""
-        for lane in await known_lanes(self._server, self._keys):
+        for lane in await self._server.persistently(lambda: known_lanes(self._server, self._keys)):
             if which.label and lane.label != which.label:
                 continue
             count = 0
