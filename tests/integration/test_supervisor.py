@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -162,13 +161,11 @@ def test_programs_of_a_handler_end_with_its_worker(supervise: Callable[..., Memb
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux only")
 def test_a_worker_whose_supervisor_died_before_it_could_ask_for_it_does_not_start(tmp_path: Path) -> None:
-    environment = clean_environment(MEMSCHED_REDIS_URL="redis://127.0.0.1:1", MEMSCHED_MEMORY="false")
-    begun = time.monotonic()
+    environment = clean_environment(MEMSCHED_CONNECT_TIMEOUT_SECONDS="600", MEMSCHED_REDIS_URL="redis://127.0.0.1:1")
 
     worker = spawn(
         [sys.executable, "-m", "memsched.process", "--supervisor", "1"], log=tmp_path / "log", env=environment
     )
 
-    assert worker.wait(10) == 1
-    assert time.monotonic() - begun < 8
+    assert worker.wait(60) == 1
     assert "process 1, which started this one, is gone" in (tmp_path / "log").read_text()
