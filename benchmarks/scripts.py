@@ -166,12 +166,12 @@ class ScriptsBenchmark:
     async def _outcomes(self) -> None:
         held = await self._fill()
         outcomes = Outcomes(self.keys, "w0", 60, self.settings.max_per_user)
-        for part in (held[:1], held[1:11], held[11:111]):
+        for part in (held[:1], held[1:11], held[11:61]):
             await self._measure(f"{len(part)} of 1,000 held", self.server.call(outcomes.settle(self.lane, part)))
-        retries = [Retry(delivery, 1000, {"errors": 1}, "again") for delivery in held[111:211]]
-        await self._measure("100 messages", self.server.call(outcomes.retry(self.lane, retries)))
-        given_up = [GiveUp(delivery, "errors", "no", {}) for delivery in held[211:311]]
-        await self._measure("100 messages", self.server.call(outcomes.dead_letter(self.lane, given_up)))
+        retries = [Retry(delivery, 1000, {"errors": 1}, "again") for delivery in held[111:161]]
+        await self._measure("50 messages", self.server.call(outcomes.retry(self.lane, retries)))
+        given_up = [GiveUp(delivery, "errors", "no", {}) for delivery in held[211:261]]
+        await self._measure("50 messages", self.server.call(outcomes.dead_letter(self.lane, given_up)))
         for number, count in enumerate((1, MOST_AT_ONCE, FOLLOW_UPS)):
             await self._measure(f"{count:,} follow-ups", self._conclude(outcomes, held[400 + number], count))
         (big,) = await self._read("big-one", _messages(1, BIG))

@@ -24,7 +24,7 @@ from memsched.worker.retries import RetryPolicy, is_servers_trouble
 log = get_logger(__name__)
 T = TypeVar("T")
 
-_PER_COMMAND = 100
+_PER_COMMAND = 50
 """Messages in one script call; a longer one would hold up the server for everyone."""
 MOST_AT_ONCE = 50
 _CHARACTERS_AT_ONCE = 256 * 1024
