@@ -7,6 +7,7 @@ visibility timeout) fences its former owner off: every script checks who owns wh
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -150,7 +151,7 @@ class Leases:
         """Write that they are running in their status; returns the ids that were lost."""
         args: list[str | int] = [GROUP, self.worker_id]
         for delivery in deliveries:
-            args += (delivery.entry_id, int(delivery.started * 1000))
+            args += (delivery.entry_id, max(0, int((time.time() - delivery.started) * 1000)))
         return _MARK.command([lane.stream, *(delivery.task_key for delivery in deliveries)], args, as_texts)
 
     def checkpoint(self, lane: Lane, deliveries: Sequence[Delivery], data: str) -> Command[list[str]]:

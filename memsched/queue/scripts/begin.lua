@@ -47,6 +47,6 @@ if crashes ~= known then
   return {2, ''}
 end
 begun[#begun + 1] = (crashes >= trial_at and '!' or '') .. ARGV[2]
-redis.call('HSET', KEYS[2], 'state', 'in_progress', 'worker', ARGV[2], 'started', now_ms(),
+redis.call('HSET', KEYS[2], 'state', 'in_progress', 'entry', ARGV[3], 'worker', ARGV[2], 'started', now_ms(),
   'begun', table.concat(begun, ' '))
 return {1, redis.call('HGET', KEYS[2], 'checkpoint') or ''}

@@ -1,11 +1,11 @@
 -- mark: write in the status of messages that they are running, if they are still ours.
 --
--- include: owned
+-- include: now owned
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2+] <prefix>:{<lane>}:task:<item_id>, one per message
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that runs them
--- ARGV[3+] per message: entry id, time of the start in ms
+-- ARGV[3+] per message: entry id, ms since its start (by the worker's clock; the time that is written is the server's)
 --
 -- Returns the ids that no longer belong to the consumer; nothing was done to those.
 local ids = {}
@@ -14,7 +14,12 @@ local mine = owned(KEYS[1], ARGV[1], ARGV[2], ids)
 local lost = {}
 for number, id in ipairs(ids) do
   if mine[id] then
-    redis.call('HSET', KEYS[1 + number], 'state', 'in_progress', 'entry', id, 'worker', ARGV[2], 'started', ARGV[2 + 2 * number])
+    local task = KEYS[1 + number]
+    local known = redis.call('HMGET', task, 'state', 'worker', 'entry')
+    if known[1] ~= 'in_progress' or known[2] ~= ARGV[2] or known[3] ~= id then  -- else begin has written it
+      local started = string.format('%.0f', tonumber(now_ms()) - tonumber(ARGV[2 + 2 * number]))
+      redis.call('HSET', task, 'state', 'in_progress', 'entry', id, 'worker', ARGV[2], 'started', started)
+    end
   else
     lost[#lost + 1] = id
   end
