@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -135,9 +136,10 @@ def test_the_page_about_handlers_explains_everything_that_a_handler_gets_in_its_
 def test_the_table_of_keys_has_every_key() -> None:
     keys = Keys()
     lane = keys.lane("add", "alice", "home")
-    expected = {getattr(lane, name) for name in ("stream", "delayed", "dead", "users", "parked", "oldest", "outbox")}
+    expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
     expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
-    expected |= {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.wake, keys.users}
+    expected |= {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
+    expected |= {keys.wake, keys.users}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
@@ -212,6 +214,7 @@ def test_the_table_of_fields_is_what_the_wire_form_has() -> None:
         session_id="s",
         trace_id="t",
         user_name="n",
+        expires_at=datetime(2026, 1, 2, tzinfo=UTC),
         info={},
         chat_history=[],
     )
@@ -242,7 +245,7 @@ def test_all_commands_that_the_code_sends_are_in_the_list_of_rights() -> None:
     )
     in_python = re.findall(r'\(\s*"([A-Z]{3,})", ?"?([A-Z]*)', code)
     in_python += [(name, "") for name in re.findall(r'(?:execute\(|Command\(\()"([A-Z]+)"', code) if name != "XGROUP"]
-    options = {"block", "maxlen", "nx"}
+    options = {"block", "maxlen", "nx", "seconds"}
     used = {f"xgroup|{second.lower()}" if name == "XGROUP" else name.lower() for name, second in in_scripts + in_python}
     assert used - options <= allowed
     assert {"xadd", "multi", "smembers", "xgroup|create", "xgroup|delconsumer"} <= used, "the commands were found"
@@ -491,7 +494,8 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
         {"user_id": ""},
         {"item_id": "x" * 513},
         {"content": b"\xff"},
-        {"v": "2"},
+        {"v": "0"},
+        {"v": "two"},
         {"timestamp": "yesterday"},
         {"timestamp": "2026-01-02T03:04:05"},
         {"info": "[1]"},
@@ -501,7 +505,8 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
         bad.append({**good, **wrong})
     wide = {f"field {number}": "x" for number in range(5000)}
     bad += [{**good, **dict(list(wide.items())[:998])}, {**good, **wide}]
-    for entry in [*bad, good]:
+    newer = {**good, "v": "2"}
+    for entry in [*bad, newer, good]:
         any_server.client.xadd("memsched:{DEMO}:stream", entry)
     delayed = ["not JSON", '{"user_id": "u"}', json.dumps(["task", *wide, *wide])]
     any_server.client.zadd("memsched:{DEMO}:delayed", dict.fromkeys(delayed, 1))
@@ -510,9 +515,11 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
     scheduler.register_handlers({"DEMO": handled.extend})
 
     await scheduler.start()
-    await scheduler.wait(timeout=30)
+    await until(lambda: any_server.client.xlen("memsched:{DEMO}:stream") == 1, "all but the newer one to be done with")
+    await until(lambda: not any_server.client.exists("memsched:{DEMO}:delayed"), "those of the delayed set too")
 
     assert len(handled) == 1
+    assert [fields for _, fields in any_server.client.xrange("memsched:{DEMO}:stream")] == [newer]
     letters = await scheduler.dead_letters()
     found = [letter async for letter in letters.letters(DeadFilter())]
     assert [letter.reason for letter in found] == ["malformed"] * (len(bad) + len(delayed))
@@ -663,7 +670,7 @@ def test_the_examples_of_the_page_about_handlers_run_without_a_server(tmp_path: 
 
     scope: dict[str, Any] = {}
     exec(handlers, scope)
-    assert set(scope["handlers"]) == {"MY_TASK", "URGENT", "SLOW"}
+    assert set(scope["handlers"]) == {"MY_TASK", "URGENT", "SLOW", "IN_ORDER"}
 
 
 async def test_the_test_of_a_handler_that_the_page_writes_passes(tmp_path: Path) -> None:
