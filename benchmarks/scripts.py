@@ -235,7 +235,7 @@ class ScriptsBenchmark:
         talk = [TalkEvent(event_id=str(at), at=at, text=BIG[:2000]) for at in range(50)]
 
         async def with_talk(state: HotState, _: set[str]) -> HotState:
-            return state.with_talk(talk, 50)
+            return state.with_talk(talk)
 
         await self._measure("50 events", HotStates(self.server, self.keys).change(ref, ["m"], with_talk))
 

@@ -83,19 +83,22 @@ class Deletion:
         return count
 
     async def _remove_from_hot_state(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> int:
-        """Take memories out of the talk, the uses and the working set. Returns the size of the working set then."""
+        """Take memories out of the talk, the log and the working set. Returns the size of the working set then."""
 
         async def without(state: HotState, _: set[str]) -> HotState:
-            talk = [event for event in state.without_hits().talk if not _holds(event.text, texts)]
-            uses = {memory_id: use for memory_id, use in state.uses.items() if memory_id not in ids}
-            return await self._working_sets.recompute(ref, state.model_copy(update={"talk": talk, "uses": uses}))
+            talk = [event for event in state.talk if not _holds(event.text, texts)]
+            log = [event.without(gone) for event in state.log]
+            changed = {"talk": talk, "log": [event for event in log if event.credited]}
+            return await self._working_sets.recompute(ref, state.model_copy(update=changed))
 
+        gone = frozenset(ids)
+        await self._states.forget_uses(ref, ids)
         _, after = await self._states.change(ref, [], without)
         return len(after.working_set)
 
     async def _empty_hot_state(self, ref: CubeRef) -> None:
         async def nothing(state: HotState, _: set[str]) -> HotState:
-            return await self._working_sets.recompute(ref, state.model_copy(update={"talk": [], "uses": {}}))
+            return await self._working_sets.recompute(ref, state.model_copy(update={"talk": [], "log": []}))
 
         await self._states.change(ref, [], nothing)
 

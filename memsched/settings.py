@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     )
     working_set_size: int = Field(20, ge=1, le=100, description="Memories in a cube's working set, at most.")
     query_window: int = Field(
-        5, ge=1, le=100, description="Recent questions and utterances of a cube that shape its working set."
+        5, ge=1, le=100, description="Recent questions of a cube that are searched again when memories come late."
     )
 
     # Memory: the language model; without llm_model none is called, and everything works

@@ -80,6 +80,8 @@ class CubeKeys:
     """zset: the item ids whose effect the state already holds, by time."""
     terms: str
     """hash: in how many of the cube's memories a term occurs."""
+    changes: str
+    """stream, capped: which of the cube's memories were stored, marked or deleted lately."""
 
 
 class Keys:
@@ -129,7 +131,7 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        return CubeKeys(hot=f"{tag}:hot", applied=f"{tag}:applied", terms=f"{tag}:terms")
+        return CubeKeys(hot=f"{tag}:hot", applied=f"{tag}:applied", terms=f"{tag}:terms", changes=f"{tag}:changes")
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
         """The lane that a message of this label and cube goes to."""

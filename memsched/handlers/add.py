@@ -3,12 +3,12 @@
 The way of an utterance, top down: ``parse`` has turns made of the message (``memory/ingest/turns``); ``store`` has
 memories made of them and stored (``memory/ingest/writer``), and what they correct superseded
 (``memory/ingest/corrections``); the follow-up ``mem_update`` brings the working set up to date
-(``tiers/working_set``): what the talk needs is searched for (``memory/search/hybrid``) and ranked (``policy/ranking``).
+(``tiers/working_set``): all memories are valued (``policy/value``), and the policy chooses (``policy/ranking``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from memsched.errors import InvalidMessage
 from memsched.handlers.follow_ups import follow_up
@@ -58,31 +58,9 @@ async def store(
     by = messages[0].user_id
     written = await services.writer.write_turns(ref, {key: said for key, said in turns.items() if said}, by)
     await log_written(services, ref, messages, written, ctx)
-    ctx.submit(_updates(messages, turns, services.settings.query_window))
-
-
-def _updates(
-    messages: Sequence[ScheduleMessageItem], turns: Mapping[str, list[Turn]], window: int
-) -> list[ScheduleMessageItem]:
-    """The follow-ups of all messages that may still be part of the recent talk.
-
-    What that is must not depend on which messages happened to come together: it is for mem_update to say.
-    """
-    steps = [
-        follow_up(message, MEM_UPDATE_TASK_LABEL, _talk(said), {"refresh": True})
-        for message in messages
-        if (said := turns.get(message.item_id))
-    ]
-    steps.sort(key=lambda step: (to_ms(step.timestamp), step.item_id), reverse=True)
-    latest: dict[str, ScheduleMessageItem] = {}
-    for step in steps:
-        latest.setdefault(step.content, step)
-    return list(latest.values())[:window][::-1]
-
-
-def _talk(said: list[Turn]) -> str:
-    """What the talk is about now: what the user said last, or else whoever did."""
-    return next((turn.text for turn in reversed(said) if turn.by_user), said[-1].text)
+    if stored := [message for message in messages if turns.get(message.item_id)]:
+        latest = max(stored, key=lambda message: (to_ms(message.timestamp), message.item_id))
+        ctx.submit(follow_up(latest, MEM_UPDATE_TASK_LABEL, ""))
 
 
 def _to_read(message: ScheduleMessageItem) -> ScheduleMessageItem:

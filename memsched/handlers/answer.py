@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, thread_of
 from memsched.handlers.memory_events import event, shown
 from memsched.handlers.services import MemoryServices
 from memsched.lexicon import stems
@@ -13,10 +14,11 @@ from memsched.llm.errors import LLMError
 from memsched.llm.judge import used
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import to_ms
+from memsched.memory.model import clamped, to_ms
 from memsched.memory.search.bm25 import TermCounts
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleLogForWebItem, ScheduleMessageItem
-from memsched.tiers.hot_state import HotState, WorkingMemory, mark_of
+from memsched.policy.talk import TalkEvent
+from memsched.tiers.hot_state import HotState, Use, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext
 
 _LEXICAL_SHARE = 0.5
@@ -33,9 +35,11 @@ _FEWEST_COMMON = 2
 async def answer(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
-    """Record the use of the memories that each answer used, once, however often the message comes.
+    """Record what each answer used, once, however often the message comes.
 
-    Considered is the working set, and what ``info.memory_ids`` names: the memories that the prompt held.
+    Two things are kept. The log, which values memories, credits two of those that its question's search found. The
+    count of uses, which people see, is of those that the answer repeats, out of the working set and what
+    ``info.memory_ids`` names: the memories that the prompt held.
     """
     for message in messages:
         if message.content.strip():
@@ -43,21 +47,23 @@ async def answer(
 
 
 async def _record_use(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem) -> ScheduleLogForWebItem:
+    text, at = message.content.strip()[:LONGEST_TALK_CHARACTERS], to_ms(clamped(message.timestamp))
+    said = TalkEvent(event_id=message.item_id, kind="answer", at=at, text=text, thread=thread_of(message))
     state = await services.states.load(ref)
     near = await _near(services, ref, message, state)
     used_ones = await used_memories(services, ref, message.content, near)
-    if ids := [memory.memory_id for memory in used_ones]:
+    ids = [memory.memory_id for memory in used_ones]
 
-        async def compute(state: HotState, _: set[str]) -> HotState:
-            with_uses = state.with_uses(message.item_id, to_ms(message.timestamp), ids)
-            return await services.working_sets.recompute(ref, with_uses)
+    async def compute(state: HotState, _: set[str]) -> HotState:
+        before = await services.states.uses(ref, ids)
+        uses = {memory_id: before.get(memory_id, Use(0, 0)).again(at) for memory_id in ids}
+        return (await services.working_sets.recompute(ref, state.with_talk([said]))).model_copy(update={"uses": uses})
 
-        _, state = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
-        uses = {memory_id: use for memory_id in ids if (use := state.uses.get(memory_id)) is not None and use.times}
-        await services.store.patch(
-            ref,
-            {memory_id: {"use_count": use.count, "last_used_at": use.times[-1][0]} for memory_id, use in uses.items()},
-        )
+    _, state = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
+    counted = await services.states.uses(ref, ids)
+    await services.store.patch(
+        ref, {memory_id: {"use_count": use.count, "last_used_at": use.last} for memory_id, use in counted.items()}
+    )
     return event(
         message,
         f"The answer used {len(used_ones)} of {len(near)} memories: {shown(message.content)}",

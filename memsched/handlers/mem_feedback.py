@@ -42,7 +42,7 @@ async def mem_feedback(
         except InvalidMessage as error:
             ctx.fail(message, error)
     if changed:
-        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, ""))
 
 
 async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext) -> bool:

@@ -52,7 +52,7 @@ async def mem_organize(
         )
     )
     if merged:
-        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, ""))
 
 
 async def _merge_page(

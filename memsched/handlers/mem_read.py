@@ -45,7 +45,7 @@ async def mem_read(
     for message in messages:
         # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.
         if _read_for(message) and message.item_id in written:
-            ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+            ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, ""))
 
 
 async def _claims(

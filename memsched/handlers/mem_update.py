@@ -7,27 +7,26 @@ from typing import Any
 from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
-from memsched.memory.model import to_ms
+from memsched.memory.model import clamped, to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
 from memsched.worker.context import HandlerContext
 
-_LONGEST_TALK_CHARACTERS = 2000
+LONGEST_TALK_CHARACTERS = 2000
 
 
 async def mem_update(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
-    """One pass for all messages. ``info.refresh``: there are new memories, look again for all of the talk."""
+    """One pass for all messages. ``content`` is a question; it is always searched for."""
     events = [
-        TalkEvent(event_id=message.item_id, at=to_ms(message.timestamp), text=text)
+        TalkEvent(event_id=message.item_id, at=to_ms(clamped(message.timestamp)), text=text, thread=thread_of(message))
         for message in messages
-        if (text := message.content.strip()[:_LONGEST_TALK_CHARACTERS])
+        if (text := message.content.strip()[:LONGEST_TALK_CHARACTERS])
     ]
     marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
-    refresh = any((message.info or {}).get("refresh") for message in messages)
-    before, after = await services.working_sets.update(cube.ref, marks, events, refresh=refresh)
+    before, after = await services.working_sets.update(cube.ref, marks, events)
     if change := described(before, after):
         sizes = await sizes_of(services, cube.ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(
@@ -41,6 +40,11 @@ async def mem_update(
                 capacity=services.settings.working_set_size,
             )
         )
+
+
+def thread_of(message: ScheduleMessageItem) -> str:
+    """The conversation that a question or an answer is part of."""
+    return message.task_id or message.session_id or ""
 
 
 def described(before: HotState, after: HotState) -> dict[str, Any]:

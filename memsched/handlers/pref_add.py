@@ -46,4 +46,4 @@ async def pref_add(
         )
     await log_written(services, cube.ref, messages, written, ctx)
     if any(outcome.added for outcome in written.values()):
-        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, "", {"refresh": True}))
+        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, ""))

@@ -17,11 +17,13 @@ from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
 from memsched.settings import Settings
+from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.hot_state import HotStates
 from memsched.tiers.working_set import WorkingSets
 
@@ -65,15 +67,15 @@ class MemoryServices:
     def _assemble(self) -> None:
         """What needs the dimensions of the embedding model."""
         settings = self.settings
-        self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions)
+        feed = ChangeFeed(self.server, self._keys)
+        self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce)
         self.search = HybridSearch(self.store, self.embedder, self.terms)
         self.corrections = Corrections(self.store, self.search)
         self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.corrections)
         self.working_sets = WorkingSets(
             self.states,
-            self.store,
+            CubeCaches(self.store, feed),
             self.search,
-            self.terms,
             self._policy,
             size=settings.working_set_size,
             window=settings.query_window,

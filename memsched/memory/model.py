@@ -99,6 +99,11 @@ def to_ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
+def clamped(moment: datetime) -> datetime:
+    """A moment that somebody else's clock tells, but never later than now: what is said has been said."""
+    return min(moment, datetime.now(UTC))
+
+
 def from_ms(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 

@@ -448,7 +448,7 @@ class AsyncMOS:
             await services.cubes.register(user_id, name)
         ref = await services.cubes.resolve(user_id, name, Permission.WRITE)
         await import_cube(services, source, ref, added_by=user_id)
-        refresh = _message(user_id, name, MEM_UPDATE_TASK_LABEL, "", info={"refresh": True})
+        refresh = _message(user_id, name, MEM_UPDATE_TASK_LABEL, "")
         await self.mem_scheduler.submit_messages(refresh)
         return name
 

@@ -7,10 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from memsched.memory.model import Memory
-from memsched.policy.talk import TalkEvent, Use
+from memsched.policy.talk import Answered, TalkEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CubeMemory:
+    """What a policy knows of one memory of a cube.
+
+    Args:
+        at: when it was said.
+        session_id: as the memory has it, or "".
+        turn, part: its place there.
+        vital: of which kind, if it must not be forgotten ("allergy", "illness", ...), or "".
+        available: whether it may be in the set: neither archived nor superseded.
+    """
+
+    memory_id: str
+    text: str
+    speaker: str
+    memory_type: str
+    kind: str
+    at: datetime
+    session_id: str
+    turn: int
+    part: int
+    importance: float
+    vital: str
+    available: bool
+    content_hash: str
+
+    @property
+    def indexed_text(self) -> str:
+        """The text, with who said it."""
+        return f"{self.speaker}: {self.text}" if self.speaker else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +50,17 @@ class CubeState:
     """What a policy may know of a cube.
 
     Args:
-        talk: the recent queries and utterances, oldest first.
-        covered: the ids of those that earlier ones' memories answer.
-        uses: by memory id, what answers used.
+        memories: all of them, as they were said, oldest first.
+        talk: the last questions and answers, oldest first; of the questions, what search found.
+        log: what the last answers used, oldest first; at most 64.
         present: ids of the present working set, best first.
-        now: ms since the epoch, the time of the latest event and not of the clock, so that every replica computes
-            the same.
+        now: ms since the epoch, the time of the latest memory or event and not of the clock, so that every replica
+            computes the same.
     """
 
+    memories: Sequence[CubeMemory]
     talk: Sequence[TalkEvent]
-    covered: frozenset[str]
-    uses: Mapping[str, Use]
+    log: Sequence[Answered]
     present: Sequence[str]
     now: int
 
@@ -38,10 +70,15 @@ class Candidate:
     """A memory that may enter.
 
     Args:
-        relevance: by event id of the talk, 0 to 1; events that did not find it are missing.
+        value: how probable it is that the next answer uses it.
+        parts: what the value is made of, by mode; they add up to it.
+        relevance: by event id of the talk's questions, how well search ranked it, 0 to 1; those that did not find it
+            are missing.
     """
 
-    memory: Memory
+    memory: CubeMemory
+    value: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
     relevance: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -53,9 +90,9 @@ class Chosen:
         parts: what its score is made of; they add up to ``score``.
     """
 
-    memory: Memory
+    memory: CubeMemory
     score: float
-    parts: dict[str, float]
+    parts: Mapping[str, float]
 
 
 class WorkingSetPolicy(Protocol):
@@ -65,4 +102,9 @@ class WorkingSetPolicy(Protocol):
     """
 
     def choose(self, state: CubeState, candidates: Sequence[Candidate], size: int) -> list[Chosen]:
-        """At most ``size`` of the candidates, best first. Not empty if the candidates are not."""
+        """At most ``size`` of the memories, best first. Not empty if there are candidates.
+
+        Args:
+            candidates: the most valuable memories, most valuable first, and among them whatever is vital, what search
+                found for the last questions, and the newest. Each text is there once.
+        """

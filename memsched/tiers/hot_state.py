@@ -1,6 +1,6 @@
-"""A cube's hot state in Redis: the recent talk, what answers used, and the working set that follows from both.
+"""A cube's hot state in Redis: the last questions and answers, the log of what these used, and the working set.
 
-It changes by compare-and-set (optimistic locking). Talk and uses are kept so that the order in which messages arrive
+It changes by compare-and-set (optimistic locking). Talk and log are kept so that the order in which messages arrive
 does not matter: each is a set of events, of which the latest few stay. Whoever lost the race reloads, adds their events
 and computes again; two replicas, a repeated message and one that comes too late all end in the same state.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,13 +23,30 @@ from memsched.errors import MemschedError
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
-from memsched.policy.talk import TalkEvent, Use
+from memsched.policy.strategy import CubeMemory
+from memsched.policy.talk import Answered, TalkEvent
 
 _COMMIT = script("commit_hot", "tiers")
 _APPLIED_KEPT = 2_000
-_USES_KEPT = 8
-_USED_MEMORIES_KEPT = 256
 _ATTEMPTS = 20
+_FIELDS_PER_CALL = 500
+_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How often answers used a memory.
+
+    Args:
+        last: ms since the epoch.
+    """
+
+    count: int
+    last: int
+
+    def again(self, at: int) -> Use:
+        """Once more."""
+        return Use(self.count + 1, max(self.last, at))
 
 
 class WorkingMemory(BaseModel):
@@ -50,7 +68,7 @@ class WorkingMemory(BaseModel):
     parts: dict[str, float] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, memory: Memory, score: float, parts: dict[str, float]) -> WorkingMemory:
+    def of(cls, memory: Memory | CubeMemory, score: float, parts: Mapping[str, float]) -> WorkingMemory:
         return cls(
             memory_id=memory.memory_id,
             text=memory.text,
@@ -58,8 +76,8 @@ class WorkingMemory(BaseModel):
             memory_type=memory.memory_type,
             kind=memory.kind,
             at=memory.at,
-            score=round(score, 6),
-            parts={name: round(value, 6) for name, value in parts.items()},
+            score=round(score, _DIGITS),
+            parts={name: round(value, _DIGITS) for name, value in parts.items()},
         )
 
     @property
@@ -73,62 +91,48 @@ class HotState(BaseModel):
 
     Attributes:
         version: 0: the cube has none yet.
-        uses: by memory id.
+        talk: the last questions and answers, oldest first.
+        log: what the last answers used, oldest first.
         working_set: best first.
+        uses: by memory id, how often answers used it; only those that a change is about.
     """
 
     model_config = ConfigDict(frozen=True)
 
     version: int = 0
     talk: list[TalkEvent] = Field(default_factory=list)
-    uses: dict[str, Use] = Field(default_factory=dict)
+    log: list[Answered] = Field(default_factory=list)
     working_set: list[WorkingMemory] = Field(default_factory=list)
+    uses: dict[str, Use] = Field(default_factory=dict)
 
-    def with_talk(self, events: Iterable[TalkEvent], window: int) -> HotState:
-        """The latest ``window`` events of both; of equal texts the latest, since it says nothing new."""
-        by_text: dict[str, TalkEvent] = {}
-        for event in [*self.talk, *events]:
-            known = by_text.get(event.text)
-            if known is None or known.order <= event.order:
-                hits = event.hits if event.hits is not None or known is None else known.hits
-                by_text[event.text] = event.model_copy(update={"hits": hits})
-        latest = sorted(by_text.values(), key=lambda event: event.order)[-window:]
-        return self.model_copy(update={"talk": latest})
+    def with_talk(self, events: Iterable[TalkEvent]) -> HotState:
+        """With these events; of one id the first to come stays, as its effect is there."""
+        known = {event.event_id for event in self.talk}
+        talk = [*self.talk, *(event for event in events if event.event_id not in known)]
+        return self.model_copy(update={"talk": sorted(talk, key=lambda event: event.order)})
 
-    def without_hits(self) -> HotState:
-        """The same talk, of which nothing was searched yet."""
-        return self.model_copy(update={"talk": [event.model_copy(update={"hits": None}) for event in self.talk]})
-
-    def with_uses(self, item_id: str, at: int, memory_ids: Iterable[str]) -> HotState:
-        """With one answer's uses. Not idempotent: to be called once per answer."""
-        uses = dict(self.uses)
-        for memory_id in memory_ids:
-            use = uses.get(memory_id, Use())
-            times = sorted({*use.times, (at, item_id)})[-_USES_KEPT:]
-            uses[memory_id] = Use(count=use.count + 1, times=times)
-        if len(uses) > _USED_MEMORIES_KEPT:
-            latest = sorted(uses, key=lambda memory_id: (uses[memory_id].times[-1], memory_id))
-            uses = {memory_id: uses[memory_id] for memory_id in latest[-_USED_MEMORIES_KEPT:]}
-        return self.model_copy(update={"uses": uses})
-
-    def to_fields(self) -> list[str]:
-        return [
-            "talk",
-            _as_json([event.model_dump(mode="json") for event in self.talk]),
-            "uses",
-            _as_json({memory_id: use.model_dump(mode="json") for memory_id, use in self.uses.items()}),
-            "set",
-            _as_json([memory.model_dump(mode="json") for memory in self.working_set]),
-        ]
+    def fields_beside(self, before: HotState) -> list[str]:
+        """The fields and values in which it differs from what is stored."""
+        fields: list[str] = []
+        for name, own, theirs in (
+            ("talk", self.talk, before.talk),
+            ("log", self.log, before.log),
+            ("set", self.working_set, before.working_set),
+        ):
+            if own != theirs:
+                fields += (name, _as_json([each.model_dump(mode="json") for each in own]))
+        for memory_id, use in self.uses.items():
+            fields += (_use_field(memory_id), f"{use.count} {use.last}")
+        return fields
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, uses, working_set = [as_text(part) if part is not None else "" for part in reply]
+        version, talk, log, working_set = [as_text(part) if part is not None else "" for part in reply]
         return cls.model_validate(
             {
                 "version": int(version or 0),
-                "talk": json.loads(talk or "[]"),
-                "uses": json.loads(uses or "{}"),
+                "talk": [event for event in json.loads(talk or "[]") if "kind" in event],  # an earlier form had none
+                "log": json.loads(log or "[]"),
                 "working_set": json.loads(working_set or "[]"),
             }
         )
@@ -147,7 +151,7 @@ class HotStates:
 
     async def load(self, ref: CubeRef) -> HotState:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        command = Command(("HMGET", key, "version", "talk", "uses", "set"), HotState.from_reply)
+        command = Command(("HMGET", key, "version", "talk", "log", "set"), HotState.from_reply)
         return await self._server.persistently(lambda: self._server.call(command))
 
     def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
@@ -185,17 +189,42 @@ class HotStates:
             if marks and len(known) == len(set(marks)):
                 return before, before
             after = await compute(before, known)
-            if version := await self._commit(ref, before.version, marks, after):
+            if version := await self._commit(ref, before, marks, after):
                 return before, after.model_copy(update={"version": version})
         raise HotStateContested(
             f"The working set of cube {ref.mem_cube_id!r} was changed by others {_ATTEMPTS} times in a row."
         )
 
-    async def _commit(self, ref: CubeRef, read: int, marks: Sequence[str], after: HotState) -> int:
-        """Write a state that was computed from version ``read``. Returns its version; 0 if others wrote meanwhile."""
+    async def uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, Use]:
+        """How often answers used these memories; those that none did are missing."""
+        if not memory_ids:
+            return {}
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        fields = [_use_field(memory_id) for memory_id in memory_ids]
+        reply = await self._server.persistently(lambda: self._server.execute("HMGET", key, *fields))
+        found = {each: as_text(given).split() for each, given in zip(memory_ids, reply, strict=True) if given}
+        return {memory_id: Use(int(count), int(last)) for memory_id, (count, last) in found.items()}
+
+    async def forget_uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
+        """Forget how often these memories were used, since they are no more."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        fields = [_use_field(memory_id) for memory_id in memory_ids]
+        for at in range(0, len(fields), _FIELDS_PER_CALL):
+            part = fields[at : at + _FIELDS_PER_CALL]
+            await self._server.persistently(lambda part=part: self._server.execute("HDEL", key, *part))  # type: ignore[misc]
+
+    async def _commit(self, ref: CubeRef, before: HotState, marks: Sequence[str], after: HotState) -> int:
+        """Write what differs from ``before``. Returns the new version; 0 if others wrote meanwhile."""
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
         now = int(time.time() * 1000)
-        args: list[Argument] = [str(read), now, _APPLIED_KEPT, len(marks), *marks, *after.to_fields()]
+        args: list[Argument] = [
+            str(before.version),
+            now,
+            _APPLIED_KEPT,
+            len(marks),
+            *marks,
+            *after.fields_beside(before),
+        ]
         command = _COMMIT.command([keys.hot, keys.applied], args, as_texts)
         outcome, version = await self._server.persistently(lambda: self._server.call(command))
         return int(version) if outcome == "written" else 0
@@ -204,6 +233,10 @@ class HotStates:
 def mark_of(label: str, item_id: str) -> str:
     """The mark of one message's effect on the hot state: its idempotency key."""
     return f"{label}:{item_id}" if len(item_id) <= 64 else f"{label}:{hashlib.sha256(item_id.encode()).hexdigest()}"
+
+
+def _use_field(memory_id: str) -> str:
+    return f"use:{memory_id}"
 
 
 def _as_json(value: Any) -> str:

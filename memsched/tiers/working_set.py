@@ -1,21 +1,37 @@
-"""The working set of a cube, kept up to date: what the talk needs is searched for, and the policy chooses."""
+"""The working set of a cube, kept up to date: what answers use is credited, memories are valued, the policy chooses."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.search.arguments import SearchResult
+from memsched.memory.model import from_ms, to_ms
+from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.hybrid import HybridSearch
-from memsched.memory.search.term_statistics import TermStatistics
-from memsched.memory.store.store import MemoryStore
-from memsched.policy.selection import VITAL_IMPORTANCE, Selection
-from memsched.policy.strategy import Chosen, WorkingSetPolicy
-from memsched.policy.talk import TalkEvent
+from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
+from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
+from memsched.policy.value import credited_by
+from memsched.tiers.cube_cache import CubeCache, CubeCaches
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
 
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
+
+FOUND = 20
+"""Memories that the search for a question may credit."""
+_LOOKED_AT = 3
+"""Candidates by value, as a multiple of the set's size."""
+_VITAL_LOOKED_AT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A cube, as a policy sees it."""
+
+    cube: CubeCache
+    state: CubeState
+    candidates: list[Candidate]
 
 
 class WorkingSets:
@@ -23,16 +39,15 @@ class WorkingSets:
 
     Args:
         size: memories in a working set.
-        window: events of the talk that count.
+        window: questions that are found anew when memories come late.
         rerank: asked for the final order, if given.
     """
 
     def __init__(
         self,
         states: HotStates,
-        store: MemoryStore,
+        cubes: CubeCaches,
         search: HybridSearch,
-        terms: TermStatistics,
         policy: WorkingSetPolicy,
         *,
         size: int,
@@ -40,62 +55,99 @@ class WorkingSets:
         rerank: Rerank | None = None,
     ) -> None:
         self._states = states
-        self._store = store
+        self._cubes = cubes
         self._search = search
-        self._terms = terms
         self._policy = policy
         self._size = size
         self._window = window
         self._rerank = rerank
 
     async def update(
-        self, ref: CubeRef, marks: Mapping[str, str], events: Sequence[TalkEvent], *, refresh: bool = False
+        self, ref: CubeRef, marks: Mapping[str, str], events: Sequence[TalkEvent]
     ) -> tuple[HotState, HotState]:
-        """Take events of the talk into account. Returns the state before and after.
+        """Take questions and answers into account, and what is new in the cube. Returns the state before and after.
 
         Args:
             marks: by message id, the mark of its effect; an event's id is its message's.
-            refresh: search again for all of the talk, because there are new memories.
         """
 
         async def compute(state: HotState, known: set[str]) -> HotState:
             fresh = [event for event in events if marks[event.event_id] not in known]
-            state = state.with_talk(fresh, self._window)
-            return await self.recompute(ref, state.without_hits() if refresh else state)
+            return await self.recompute(ref, state.with_talk(fresh))
 
         return await self._states.change(ref, list(marks.values()), compute)
 
     async def recompute(self, ref: CubeRef, state: HotState) -> HotState:
-        """The same state with the working set that follows from its talk and uses, and from nothing else.
+        """The same state with the log and the working set that follow from its talk and the cube's memories.
 
-        The talk is gone through from its oldest event, as if each had just arrived. So the outcome does not depend
-        on the order in which they did arrive, nor on who computes it.
+        They follow from nothing else. So the outcome does not depend on the order in which things arrived, nor on who
+        computes it.
         """
-        important = await self._store.important(ref, VITAL_IMPORTANCE, self._size)
-        found_before = [memory_id for event in state.talk for memory_id, _ in event.hits or ()]
-        known = {memory.memory_id: memory for memory in important}
-        known |= await self._store.get(ref, [*found_before, *state.uses])
-        selection = Selection(
-            self._policy,
-            near=[*important, *(known[memory_id] for memory_id in state.uses if memory_id in known)],
-            uses=state.uses,
-            present=[memory.memory_id for memory in state.working_set],
-            counts=await self._terms.counts(ref, [stem for event in state.talk for stem in stems(event.text)]),
-            size=self._size,
-        )
-        for event in state.talk:
-            if selection.cover(event):
-                continue
-            if event.hits is None:
-                found = await self._search.search(ref, event.text, self._size)
-                known.update((result.memory.memory_id, result.memory) for result in found)
-                event = event.model_copy(update={"hits": _hits(found)})  # noqa: PLW2901
-            selection.find(event, [known[memory_id] for memory_id, _ in event.hits or () if memory_id in known])
-        chosen: Sequence[Chosen] = selection.chosen
-        if self._rerank is not None and chosen and selection.talk:
-            chosen = await self._rerank(selection.talk, chosen)
+        cube = await self._cubes.current(ref)
+        state = await self._credited(ref, cube, state)
+        look = look_at(cube, state, self._size)
+        chosen: Sequence[Chosen] = self._policy.choose(look.state, look.candidates, self._size)[: self._size]
+        if self._rerank is not None and chosen and state.talk:
+            chosen = await self._rerank(state.talk, chosen)
         working_set = [WorkingMemory.of(each.memory, each.score, each.parts) for each in chosen]
-        return state.model_copy(update={"talk": selection.talk, "working_set": working_set})
+        return state.model_copy(update={"working_set": working_set})
+
+    async def look(self, ref: CubeRef) -> Look:
+        """What a policy would be told now."""
+        return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size)
+
+    async def _credited(self, ref: CubeRef, cube: CubeCache, state: HotState) -> HotState:
+        """The same state with what the exchanges of its talk used in the log, and only the last of them in the talk."""
+        talk = {event.event_id: event for event in state.talk}
+        log = {event.event_id: event for event in state.log if event.event_id not in talk}
+        for asked, answer in exchanges(state.talk):
+            found = talk[asked.event_id] = await self._found(ref, cube, asked)
+            hits = found.hits or []
+            words = set(stems(answer.text)) if answer is not None else set()
+            shares = {
+                memory_id: len(words.intersection(cube.stems_of(memory_id))) / len(words)
+                for memory_id, _ in hits
+                if words
+            }
+            if credited := credited_by(hits, shares):
+                log[asked.event_id] = Answered(event_id=asked.event_id, at=asked.at, credited=credited)
+        kept = sorted(log.values(), key=lambda event: event.order)[-ANSWERS_KEPT:]
+        return state.model_copy(update={"talk": latest(list(talk.values()), self._window), "log": kept})
+
+    async def _found(self, ref: CubeRef, cube: CubeCache, event: TalkEvent) -> TalkEvent:
+        """The event with what search finds for it among the memories of its time."""
+        seen = cube.seen_at(event.at)
+        if event.hits is not None and event.seen == seen:
+            return event
+        counts = cube.counts_at(seen[0], stems(event.text))
+        until = SearchArgs(until=from_ms(event.at + 1))
+        found = await self._search.search(ref, event.text, FOUND, args=until, counts=counts) if seen[0] else []
+        return event.model_copy(update={"hits": _hits(found), "seen": seen})
+
+
+def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
+    """What a policy is told of a cube."""
+    may = cube.available()
+    values = cube.valuation.values(cube.columns(), cube.used(state.log), may, cube.generation)
+    relevance: dict[str, dict[str, float]] = {}
+    for event in state.talk:
+        for memory_id, score in event.hits or () if event.kind == "question" else ():
+            relevance.setdefault(memory_id, {})[event.event_id] = score
+    total = len(cube)
+    ranked = values.ranked()
+    looked_at = set(ranked[may[ranked]][: _LOOKED_AT * size].tolist())
+    looked_at.update(ordinal for memory_id in relevance if (ordinal := cube.ordinal(memory_id)) is not None)
+    looked_at.update(range(max(0, total - size), total), cube.vital()[-_VITAL_LOOKED_AT:])
+    worth = {ordinal: float(values.value[ordinal]) for ordinal in looked_at if may[ordinal]}
+    best_first = sorted(worth, key=lambda ordinal: (-worth[ordinal], -ordinal))
+    candidates = [
+        Candidate(memory, worth[ordinal], parts, relevance.get(memory.memory_id, {}))
+        for ordinal, parts in zip(best_first, values.parts(best_first), strict=True)
+        for memory in [cube.memories[ordinal]]
+    ]
+    times = [event.at for event in state.talk] + [to_ms(cube.memories[-1].at) if total else 0]
+    present = [memory.memory_id for memory in state.working_set]
+    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, max(times)), candidates)
 
 
 def _hits(results: Sequence[SearchResult]) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.errors import CubeForbidden, UnknownCube
-from memsched.memory.access.permissions import Permission
+from memsched.memory.access.permissions import CubeRef, Permission
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -202,6 +203,19 @@ async def test_a_question_that_the_set_answers_brings_nothing_new_in(scheduler: 
     await tell(scheduler, said("Rex eats carrots?", 11, "query"))
 
     assert set(await texts_of(scheduler)) == before
+
+
+async def test_an_event_whose_clock_is_ahead_does_not_freeze_the_talk(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, *(said(f"Guest {number} has room {number}.", number) for number in range(30)))
+    await tell(
+        scheduler, said("Who has room 3?", item_id="ahead", label="query", timestamp=datetime(2999, 1, 1, tzinfo=UTC))
+    )
+    await tell(scheduler, said("Who has room 7?", item_id="now", label="query", timestamp=datetime.now(UTC)))
+
+    services = await scheduler.memory()
+    state = await services.states.load(CubeRef("alice", "home"))
+    assert [event.event_id for event in state.log][-1] == state.talk[-1].event_id
+    assert "room 7" in state.talk[-1].text
 
 
 async def test_it_is_read_in_one_round_trip(scheduler: AsyncMemScheduler, monkeypatch: Any) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.conditions import until
-from support.pages import GUARANTEES, MEMORY, OPERATIONS, blocks, named, section, sources, table
+from support.memories import cube_memory
+from support.pages import GUARANTEES, MEMORY, OPERATIONS, POLICY, blocks, named, section, sources, table
 
 from memsched import (
     AsyncMemScheduler,
@@ -26,14 +27,14 @@ from memsched.errors import SettingsError
 from memsched.handlers.registration import RULES
 from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.ingest import turns
-from memsched.memory.model import Memory, to_ms
+from memsched.memory.model import to_ms
 from memsched.memory.search import bm25 as lexical
 from memsched.memory.search import hybrid as cube_search
 from memsched.memory.search.arguments import METHODS, SearchArgs
 from memsched.policy import ranking
-from memsched.policy.ranking import StandardPolicy
-from memsched.policy.strategy import Candidate, CubeState
-from memsched.policy.talk import TalkEvent, Use
+from memsched.policy.strategy import Candidate, CubeMemory, CubeState
+from memsched.policy.talk import ANSWERS_KEPT, TalkEvent
+from memsched.policy.value import FEATURES, MODES, LinearMode
 from memsched.process import load_policy
 from memsched.queue.dead_letters import DeadFilter
 
@@ -91,20 +92,15 @@ def test_the_numbers_of_search_are_those_of_the_code() -> None:
     )
 
 
-def test_the_table_of_the_policy_s_parts_has_their_weights() -> None:
-    cells = table(section(MEMORY, "## The working set"), "part")
-    shown = {named(part)[0]: float(weight) for part, weight, _ in cells}
+def test_the_table_of_modes_has_their_weights() -> None:
+    cells = table(section(POLICY, "## The value of a memory"), "mode")
+    shown = {name: (float(prior), tuple(map(float, weights))) for name, prior, *weights in cells}
 
-    assert shown == {
-        "relevance": ranking._RELEVANCE,
-        "value": ranking._VALUE,
-        "use": ranking._USE,
-        "recency": ranking._RECENCY,
-    }
-    state, candidates = _cube()
-    (chosen, *_) = StandardPolicy().choose(state, candidates, 20)
-    assert set(chosen.parts) == set(shown)
-    assert f"counts {ranking._FADE} of the one after it" in section(MEMORY, "## The working set")
+    assert shown == {mode.name: (mode.prior, mode.weights) for mode in MODES if isinstance(mode, LinearMode)}
+    assert tuple(name for name, _ in table(section(POLICY, "## The value of a memory"), "feature")) == FEATURES
+    assert "four places" in section(POLICY, "## The value of a memory")
+    assert sum(ranking.RESERVED.values()) == 4
+    assert f"last {ANSWERS_KEPT} questions" in section(POLICY, "## The value of a memory")
 
 
 def test_the_policy_that_the_page_writes_can_be_used() -> None:
@@ -250,25 +246,15 @@ def _cube() -> tuple[CubeState, list[Candidate]]:
     """One question, and three memories: an old one, a new one, and an old one that the question needs."""
     event = TalkEvent(event_id="e", at=to_ms(datetime(2026, 1, 3, tzinfo=UTC)), text="What?")
 
-    def memory(text: str, day: int) -> Memory:
-        at = datetime(2026, 1, day, tzinfo=UTC)
-        return Memory(
-            memory_id=str(uuid.uuid5(uuid.NAMESPACE_OID, text)),
-            user_id="alice",
-            mem_cube_id="home",
-            text=text,
-            at=at,
-            created_at=at,
-            updated_at=at,
-        )
+    def memory(text: str, day: int) -> CubeMemory:
+        return cube_memory(text, at=datetime(2026, 1, day, tzinfo=UTC))
 
     candidates = [
-        Candidate(memory("old", 1)),
-        Candidate(memory("new", 2)),
-        Candidate(memory("relevant", 1), {event.event_id: 1.0}),
+        Candidate(memory("old", 1), 0.3),
+        Candidate(memory("new", 2), 0.2),
+        Candidate(memory("relevant", 1), 0.1, {}, {event.event_id: 1.0}),
     ]
-    used = {candidates[0].memory.memory_id: Use(count=1, times=[(event.at, "m")])}
-    return CubeState([event], frozenset(), used, [], event.at), candidates
+    return CubeState([each.memory for each in candidates], [event], [], [], event.at), candidates
 
 
 async def test_messages_wait_for_an_embedding_model_that_cannot_be_had(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.model import Memory
+from memsched.policy.strategy import CubeMemory
 from support.outcome import all_finished
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -31,6 +33,14 @@ def memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: Any) ->
         "content_hash": content_hash(speaker, text),
     }
     return Memory(**{**values, **fields})
+
+
+def cube_memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: Any) -> CubeMemory:
+    """The same as a policy sees it."""
+    known = {"vital": fields.pop("vital", ""), "available": fields.pop("available", True)}
+    plain = memory(text, minute, **fields)
+    names = {field.name for field in dataclasses.fields(CubeMemory)} - known.keys()
+    return CubeMemory(**{name: getattr(plain, name) for name in names}, **known)
 
 
 def said(text: str, minute: float = 0, label: str = "add", **fields: Any) -> ScheduleMessageItem:

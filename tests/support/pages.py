@@ -13,6 +13,7 @@ GUARANTEES = ROOT / "docs" / "guarantees.md"
 HANDLERS = ROOT / "docs" / "handlers.md"
 MEMORY = ROOT / "docs" / "memory.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
+POLICY = ROOT / "docs" / "policy.md"
 WIRE_FORMAT = ROOT / "docs" / "wire-format.md"
 
 

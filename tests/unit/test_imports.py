@@ -30,7 +30,8 @@ def modules_of(room: str) -> list[str]:
     return [package, *(found.name for found in pkgutil.walk_packages(path, f"{package}."))]
 
 
-LIGHT = sorted({*LIGHT_MODULES, *(name for room in LIGHT_ROOMS for name in modules_of(room))})
+HEAVY = {"memsched.policy.value"}
+LIGHT = sorted({*LIGHT_MODULES, *(name for room in LIGHT_ROOMS for name in modules_of(room))} - HEAVY)
 
 ASK = f"""
 import importlib, sys

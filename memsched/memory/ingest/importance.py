@@ -23,12 +23,15 @@ _PREFERENCE = re.compile(
     r"don['\u2019]?t (?:like|want|eat|drink)|never (?:eat|drink|want)|always want)\b",
     re.IGNORECASE,
 )
-_VITAL = re.compile(
-    r"\b(?:allerg\w*|intoleran\w*|asthma\w*|diabet\w*|epilep\w*|medication|medicine|pregnan\w*|vegan|vegetarian|"
-    r"emergency|blood type|disab\w*|anaphyla\w*|celiac|coeliac|insulin|deadline|birthday|anniversary|password hint|"
-    r"passed away|died|diagnos\w*)\b",
-    re.IGNORECASE,
-)
+_VITAL = {
+    "allergy": r"allerg\w*|intoleran\w*|anaphyla\w*|celiac|coeliac",
+    "illness": r"asthma\w*|diabet\w*|epilep\w*|insulin|medication|medicine|pregnan\w*|disab\w*|diagnos\w*",
+    "diet": r"vegan|vegetarian",
+    "emergency": r"emergency|blood type",
+    "date": r"deadline|birthday|anniversary",
+    "other": r"password hint|passed away|died",
+}
+_VITAL_WORDS = {kind: re.compile(rf"\b(?:{listed})\b", re.IGNORECASE) for kind, listed in _VITAL.items()}
 _IDENTITY = re.compile(
     r"\b(?:name is|named|called|lives? in|moved to|born|works? (?:as|at|for)|married|wife|husband|daughter|son|sister|"
     r"brother|mother|father|dog|cat)\b",
@@ -47,9 +50,16 @@ def is_preference(text: str) -> bool:
     return bool(_PREFERENCE.search(text)) and not is_question(text)
 
 
+def vital_kind(text: str) -> str:
+    """Of which kind a statement is that must not be forgotten whatever the talk is about; "" if it is none."""
+    if is_question(text):
+        return ""
+    return next((kind for kind, listed in _VITAL_WORDS.items() if listed.search(text)), "")
+
+
 def importance(text: str, *, about_speaker: bool) -> float:
     """The content's own value, 0 to 1, from what it mentions: health and dates most, small talk least."""
-    if _VITAL.search(text) and not is_question(text):
+    if vital_kind(text):
         return 0.9
     value = 0.2
     value += 0.2 * about_speaker

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memsched.errors import InvalidMessage
+from memsched.memory.model import clamped
 from memsched.messages import ScheduleMessageItem
 
 MAX_TEXT_CHARACTERS = 1000
@@ -49,7 +50,7 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
         text = message.content.strip()
         speaker = message.user_name or ""
         session = message.session_id or ""
-        return [Turn(0, text, speaker, True, message.timestamp, session, "")] if text else []
+        return [Turn(0, text, speaker, True, clamped(message.timestamp), session, "")] if text else []
     turns: list[Turn] = []
     for position, entry in enumerate(message.chat_history):
         fields: Mapping[str, Any]
@@ -77,7 +78,7 @@ def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]
     at = message.timestamp if given is None else _time(given, where)
     session = str(fields.get("session_id") or message.session_id or "")
     reference = next((str(fields[each]) for each in _ID_NAMES if fields.get(each) not in (None, "")), "")
-    return Turn(position, text.strip(), name, by_user, at, session, reference)
+    return Turn(position, text.strip(), name, by_user, clamped(at), session, reference)
 
 
 def _text(given: Any, where: str) -> str:

@@ -15,6 +15,7 @@ from qdrant_client import AsyncQdrantClient, models
 from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
+from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.store.client import close_client, datatype_for, open_client, query_batch, with_retries
 from memsched.memory.store.collection import Collection
 from memsched.memory.store.conditions import Conditions
@@ -23,10 +24,13 @@ from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Sparse
 from memsched.settings import Settings
 
 T = TypeVar("T")
+Changed = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
 
 _POINTS_PER_CALL = 128
 _PAGE = 256
 _PARTS_OF_A_TURN = 4
+_MARKS = frozenset({"status", "superseded_by"})
+"""Payload fields that say whether a memory may be near at all."""
 RESOLVE_AFTER_SECONDS = 5.0
 """How long a process caches which collection is behind the alias."""
 
@@ -36,10 +40,14 @@ class MemoryStore:
 
     Raises StoreUnavailable when there is no answer after the retries (try again later), StoreRefused when there is
     one, and it is no; EmbedderMismatch when the collection was made with another embedding model.
+
+    Args:
+        changed: told which memories of a cube were inserted, marked or deleted, after it happened.
     """
 
-    def __init__(self, settings: Settings, embedder_name: str, dimensions: int) -> None:
+    def __init__(self, settings: Settings, embedder_name: str, dimensions: int, changed: Changed | None = None) -> None:
         self._settings = settings
+        self._changed = changed
         self._embedder = embedder_name
         self._dimensions = dimensions
         self._client: AsyncQdrantClient | None = None
@@ -75,6 +83,7 @@ class MemoryStore:
                     name, batch, wait=True, update_mode=models.UpdateMode.INSERT_ONLY
                 )
             )
+        await self._announce(ref, [point.memory.memory_id for point in points])
 
     async def patch(self, ref: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Set payload fields of memories, by id. Fields hold what ``Memory.to_payload`` returns."""
@@ -87,6 +96,7 @@ class MemoryStore:
         for at in range(0, len(operations), _POINTS_PER_CALL):
             part = operations[at : at + _POINTS_PER_CALL]
             await self._call(lambda client, name, part=part: client.batch_update_points(name, part, wait=True))  # type: ignore[misc]
+        await self._announce(ref, [memory_id for memory_id, fields in changes.items() if _MARKS & fields.keys()])
 
     async def add_sources(self, ref: CubeRef, sources: Mapping[str, Mapping[str, str]]) -> None:
         """Add to where memories come from, by id. Whoever else adds at the same time loses nothing by it."""
@@ -106,6 +116,7 @@ class MemoryStore:
         conditions = [] if memory_ids is None else [among(list(memory_ids))]
         selector = models.FilterSelector(filter=within(ref, *conditions))
         await self._call(lambda client, name: client.delete(name, selector, wait=True))
+        await self._announce(ref, [EVERYTHING] if memory_ids is None else memory_ids)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -209,12 +220,12 @@ class MemoryStore:
 
     async def newest(self, ref: CubeRef, limit: int, conditions: Conditions | None = None) -> list[Memory]:
         """The memories said last, newest first."""
-        return await self._newest(ref, matching(ref, conditions), limit)
-
-    async def important(self, ref: CubeRef, least: float, limit: int) -> list[Memory]:
-        """The active memories whose importance is ``least`` or more, newest first."""
-        worth = models.FieldCondition(key="importance", range=models.Range(gte=least))
-        return await self._newest(ref, within(ref, worth, equals("status", "activated")), limit)
+        chosen = matching(ref, conditions)
+        order = models.OrderBy(key="at", direction=models.Direction.DESC)
+        records, _ = await self._call(
+            lambda client, name: client.scroll(name, chosen, limit=limit, order_by=order, with_payload=True)
+        )
+        return _memories(ref, records)
 
     async def scan(
         self, ref: CubeRef, conditions: Conditions | None = None, *, with_vectors: bool = False, after: str = ""
@@ -249,12 +260,9 @@ class MemoryStore:
         answer = await self._call(lambda client, name: client.count(name, chosen, exact=True))
         return int(answer.count)
 
-    async def _newest(self, ref: CubeRef, chosen: models.Filter, limit: int) -> list[Memory]:
-        order = models.OrderBy(key="at", direction=models.Direction.DESC)
-        records, _ = await self._call(
-            lambda client, name: client.scroll(name, chosen, limit=limit, order_by=order, with_payload=True)
-        )
-        return _memories(ref, records)
+    async def _announce(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
+        if self._changed is not None and memory_ids:
+            await self._changed(ref, memory_ids)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 -- ARGV[1]  version that was read
 -- ARGV[2]  now, ms
 -- ARGV[3]  how many applied messages are remembered
--- ARGV[4]  number of marks, then the marks of the messages applied; then fields and values of the state
+-- ARGV[4]  number of marks, then the marks of the messages applied; then fields and values that changed
 --
 -- Returns {"written" or "contested", version now}.
 
@@ -18,5 +18,7 @@ for at = 5, 4 + marks do
   redis.call('ZADD', KEYS[2], 'NX', ARGV[2], ARGV[at])
 end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -tonumber(ARGV[3]) - 1)
-redis.call('HSET', KEYS[1], unpack(ARGV, 5 + marks))
+if #ARGV >= 5 + marks then
+  redis.call('HSET', KEYS[1], unpack(ARGV, 5 + marks))
+end
 return {'written', tostring(redis.call('HINCRBY', KEYS[1], 'version', 1))}

@@ -1,105 +1,58 @@
-"""Which memories the working set holds, by relevance, use, age and their own value."""
+"""Which memories the working set holds: the most valuable, and some of what must never be forgotten."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from support.memories import FIRST, memory
+from support.memories import cube_memory
 
-from memsched.memory.model import to_ms
-from memsched.policy.ranking import StandardPolicy, use_value
+from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Candidate, Chosen, CubeState
-from memsched.policy.talk import TalkEvent, Use
 
-NOW = to_ms(FIRST)
-DAY = 86_400_000
-TALK = [TalkEvent(event_id=f"e{number}", at=NOW + number, text=str(number)) for number in range(3)]
+STATE = CubeState(memories=[], talk=[], log=[], present=[], now=0)
 
 
-def choose(*candidates: Candidate, size: int = 20, **state: Any) -> list[Chosen]:
-    given = {"talk": TALK, "covered": frozenset(), "uses": {}, "present": [], "now": NOW, **state}
-    return StandardPolicy().choose(CubeState(**given), candidates, size)
+def candidate(name: str, value: float, **fields: Any) -> Candidate:
+    return Candidate(cube_memory(name, **fields), value, {"anything": value})
 
 
-def names(chosen: list[Chosen]) -> list[str]:
-    return [each.memory.memory_id for each in chosen]
+def choose(candidates: list[Candidate], size: int) -> list[str]:
+    ranked = sorted(candidates, key=lambda each: -each.value)
+    return [each.memory.memory_id for each in StandardPolicy().choose(STATE, ranked, size)]
 
 
-def test_what_the_talk_needs_comes_first_and_its_latest_word_weighs_most() -> None:
-    early, late = (Candidate(memory(name), {event: 1.0}) for name, event in [("early", "e0"), ("late", "e2")])
-
-    assert names(choose(Candidate(memory("idle")), early, late)) == ["late", "early", "idle"]
+def test_the_most_valuable_are_near_best_first() -> None:
+    assert choose([candidate(f"m{number}", number / 10) for number in range(9)], 3) == ["m8", "m7", "m6"]
 
 
-def test_what_answers_used_comes_before_its_like_and_more_so_the_later_it_was() -> None:
-    uses = {
-        "used": Use(count=1, times=[(NOW, "a")]),
-        "used long ago": Use(count=1, times=[(NOW - 400 * DAY, "b")]),
-    }
+def test_a_hundred_deadlines_do_not_push_out_an_allergy() -> None:
+    deadlines = [candidate(f"deadline {number}", 0.5, vital="date") for number in range(100)]
+    vital = [candidate("nuts", 0.001, vital="allergy"), candidate("insulin", 0.002, vital="illness")]
 
-    chosen = choose(*map(Candidate, map(memory, ("never", "used", "used long ago"))), uses=uses)
+    chosen = choose([*deadlines, *vital], 20)
 
-    assert names(chosen) == ["used", "used long ago", "never"]
-
-
-def test_what_is_vital_and_what_is_new_come_before_their_like() -> None:
-    vital, plain = Candidate(memory("vital", importance=0.9)), Candidate(memory("plain", importance=0.2))
-    old = Candidate(memory("old", minute=-60 * 24 * 500, importance=0.2))
-
-    assert names(choose(old, plain, vital)) == ["vital", "plain", "old"]
+    assert chosen[-2:] == ["insulin", "nuts"]
+    assert len(chosen) == 20
 
 
-def test_age_reorders_and_hides_nothing() -> None:
-    ancient = Candidate(memory("ancient", minute=-60 * 24 * 10_000), {"e2": 1.0})
-    fresh = Candidate(memory("fresh"), {"e2": 0.5})
+def test_of_one_kind_the_most_valuable_has_the_reserved_place_and_the_others_compete() -> None:
+    plain = [candidate(f"m{number}", 0.5 + number / 100) for number in range(8)]
+    allergies = [candidate(f"allergy {number}", number / 1000, vital="allergy") for number in range(30)]
 
-    assert names(choose(fresh, ancient)) == ["ancient", "fresh"]
+    chosen = choose([*plain, *allergies], 8)
 
-
-CANDIDATES = st.lists(
-    st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(-10_000, 10_000), st.integers(0, 3)), max_size=12
-)
+    assert [name for name in chosen if name.startswith("allergy")] == ["allergy 29"]
 
 
-@given(CANDIDATES, st.integers(1, 15), st.randoms())
-def test_it_is_a_function_of_its_arguments_whose_scores_add_up(
-    drawn: list[tuple[float, float, int, int]], size: int, chance: Any
-) -> None:
-    candidates = [
-        Candidate(memory(f"m{number}", minute, importance=value), {"e1": relevance})
-        for number, (relevance, value, minute, _) in enumerate(drawn)
-    ]
-    uses = {
-        f"m{number}": Use(count=n, times=[(NOW, str(each)) for each in range(n)])
-        for number, (*_, n) in enumerate(drawn)
-    }
-    shuffled = sorted(candidates, key=lambda _: chance.random())
+def test_what_is_vital_never_takes_more_than_half_of_a_small_set() -> None:
+    kinds = ("allergy", "illness", "diet", "emergency")
+    vital = [candidate(kind, 0.001, vital=kind) for kind in kinds]
 
-    chosen = choose(*candidates, size=size, uses=uses)
-
-    assert chosen == choose(*shuffled, size=size, uses=uses)
-    assert len(chosen) == min(size, len(candidates))
-    assert [each.score for each in chosen] == sorted((each.score for each in chosen), reverse=True)
-    assert all(each.score == pytest.approx(sum(each.parts.values())) for each in chosen)
-    assert all(0 <= each.score <= 1 for each in chosen)
+    assert choose([candidate("one", 0.5), candidate("two", 0.4), *vital], 2)[0] == "one"
 
 
-def test_without_talk_there_is_an_order_too() -> None:
-    assert names(choose(Candidate(memory("dull")), Candidate(memory("vital", importance=0.9)), talk=[])) == [
-        "vital",
-        "dull",
-    ]
+def test_scores_are_made_of_their_parts() -> None:
+    (chosen,) = StandardPolicy().choose(STATE, [candidate("m", 0.25)], 20)
 
-
-def test_a_use_is_worth_less_with_time_and_never_nothing() -> None:
-    values = [use_value(Use(count=1, times=[(NOW - days * DAY, "a")]), NOW) for days in (0, 1, 30, 3000)]
-
-    assert values == sorted(values, reverse=True)
-    assert values[0] == pytest.approx(0.5)
-    assert values[-1] > 0
-    assert use_value(Use(), NOW) == 0.0
-    assert use_value(Use(count=2, times=[(NOW, "a"), (NOW, "b")]), NOW) > values[0]
-    assert use_value(Use(count=1, times=[(NOW + DAY, "a clock that is ahead")]), NOW) == values[0]
+    assert chosen == Chosen(chosen.memory, 0.25, {"anything": 0.25})
+    assert StandardPolicy().choose(STATE, [], 20) == []

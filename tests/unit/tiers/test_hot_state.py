@@ -16,11 +16,10 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.permissions import CubeRef
-from memsched.policy.talk import TalkEvent, Use
-from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, WorkingMemory, mark_of
+from memsched.policy.talk import Answered, TalkEvent
+from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, Use, WorkingMemory, mark_of
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
-WINDOW = 4
 EVENTS = st.builds(
     lambda number, at, text: TalkEvent(event_id=f"e{number}", at=at, text=text),
     st.integers(0, 9),
@@ -42,68 +41,68 @@ def states(server: Server) -> HotStates:
     return HotStates(server, Keys())
 
 
+def answered(state: HotState, name: str) -> HotState:
+    log = [*state.log, Answered(event_id=name, at=1, credited=["m"])]
+    return state.model_copy(update={"log": sorted(log, key=lambda event: event.order)})
+
+
+def used(memory_id: str, use: Use) -> HotState:
+    return HotState(uses={memory_id: use})
+
+
 def one_of_each_id(events: list[TalkEvent]) -> list[TalkEvent]:
     return list({event.event_id: event for event in events}.values())
 
 
-@given(st.lists(EVENTS, max_size=10).map(one_of_each_id), st.integers(1, 10), st.randoms(use_true_random=False))
-def test_talk_is_the_same_in_whatever_order_and_groups_it_arrives(
-    events: list[TalkEvent], window: int, chance: Random
-) -> None:
-    together = HotState().with_talk(events, window)
+@given(st.lists(EVENTS, max_size=10).map(one_of_each_id), st.randoms(use_true_random=False))
+def test_talk_is_the_same_in_whatever_order_and_groups_it_arrives(events: list[TalkEvent], chance: Random) -> None:
+    together = HotState().with_talk(events)
     chance.shuffle(events)
 
     in_parts = HotState()
     while events:
         part = [events.pop() for _ in range(chance.randint(1, len(events)))]
-        in_parts = in_parts.with_talk(part, window)
+        in_parts = in_parts.with_talk(part)
 
     assert in_parts == together
-    assert len(together.talk) <= window
     assert [event.order for event in together.talk] == sorted(event.order for event in together.talk)
 
 
-def test_the_latest_of_the_talk_stay_and_words_that_come_again_are_there_once() -> None:
-    events = [TalkEvent(event_id=f"e{at}", at=at, text=text) for at, text in enumerate("abcdea")]
-
-    talk = HotState().with_talk(events, WINDOW).talk
-
-    assert [(event.event_id, event.text) for event in talk] == [("e2", "c"), ("e3", "d"), ("e4", "e"), ("e5", "a")]
-
-
-def test_what_was_found_for_words_is_kept_when_they_come_again() -> None:
+def test_an_event_that_comes_again_keeps_what_was_found_for_it() -> None:
     found = TalkEvent(event_id="e1", at=1, text="a", hits=[("m", 1.0)])
 
-    later = HotState(talk=[found]).with_talk([TalkEvent(event_id="e2", at=2, text="a")], WINDOW)
-    earlier = HotState(talk=[found]).with_talk([TalkEvent(event_id="e0", at=0, text="a")], WINDOW)
-
-    assert [(event.event_id, event.hits) for event in later.talk] == [("e2", [("m", 1.0)])]
-    assert earlier.talk == [found]
+    assert HotState(talk=[found]).with_talk([TalkEvent(event_id="e1", at=1, text="a")]).talk == [found]
 
 
-def test_uses_are_counted_and_the_latest_times_of_the_latest_memories_kept() -> None:
-    state = HotState()
-    for at in range(300):
-        state = state.with_uses(f"answer-{at}", at, ["often", f"m{at}"])
+async def test_uses_are_counted_where_they_are_stored_and_forgotten_with_the_memory(states: HotStates) -> None:
+    async def once_more(state: HotState, _: set[str]) -> HotState:
+        before = await states.uses(HOME, ["often"])
+        return used("often", before.get("often", Use(0, 0)).again(9 - state.version))
 
-    assert state.uses["often"].count == 300
-    assert state.uses["often"].times == [(at, f"answer-{at}") for at in range(292, 300)]
-    assert len(state.uses) == 256
-    assert "m299" in state.uses
-    assert "m0" not in state.uses
+    for number in range(3):
+        await states.change(HOME, [f"answer-{number}"], once_more)
+
+    assert await states.uses(HOME, ["often", "never"]) == {"often": Use(3, 9)}
+    assert (await states.load(HOME)).uses == {}, "read by whoever asks for it, and not with each message"
+    await states.forget_uses(HOME, ["often", "never"])
+    assert await states.uses(HOME, ["often"]) == {}
 
 
-def test_an_older_use_that_arrives_late_takes_its_place_in_time() -> None:
-    state = HotState().with_uses("late", 9, ["m"]).with_uses("early", 3, ["m"])
+def test_only_what_changed_is_written() -> None:
+    full = HotState(
+        talk=[TalkEvent(event_id="e", at=1, text="a")], working_set=[WorkingMemory.of(memory("Rex eats."), 0.5, {})]
+    )
+    changed = full.model_copy(update={"log": [Answered(event_id="e", at=1, credited=["m"])]})
 
-    assert state.uses["m"] == Use(count=2, times=[(3, "early"), (9, "late")])
+    assert full.fields_beside(full) == []
+    assert changed.fields_beside(full) == ["log", '[{"event_id":"e","at":1,"credited":["m"]}]']
 
 
 async def test_what_is_written_is_read_again(states: HotStates) -> None:
     full = HotState(
         talk=[TalkEvent(event_id='"e', at=1, text="Où?\n", hits=[("m", 0.5)]), TalkEvent(event_id="f", at=2, text="b")],
-        uses={"m": Use(count=3, times=[(1, "a")])},
-        working_set=[WorkingMemory.of(memory("Rex eats.", speaker="Bob"), 0.1234567, {"use": 0.1234567})],
+        log=[Answered(event_id='"e', at=1, credited=["m"])],
+        working_set=[WorkingMemory.of(memory("Rex eats.", speaker="Bob"), 0.12345678901, {"near": 0.12345678901})],
     )
 
     async def compute(before: HotState, known: set[str]) -> HotState:
@@ -113,7 +112,7 @@ async def test_what_is_written_is_read_again(states: HotStates) -> None:
     _, after = await states.change(HOME, [mark_of("add", "m1")], compute)
 
     assert after == await states.load(HOME) == full.model_copy(update={"version": 1})
-    assert after.working_set[0].score == 0.123457
+    assert after.working_set[0].score == 0.123456789
     assert after.working_set[0].said == "Bob: Rex eats."
     assert await states.load(OTHER) == HotState()
 
@@ -123,7 +122,7 @@ async def test_messages_that_are_in_it_already_change_nothing(states: HotStates)
 
     async def compute(state: HotState, known: set[str]) -> HotState:
         seen.append(known)
-        return state.with_uses("x", 1, ["m"])
+        return answered(state, "x")
 
     await states.change(HOME, ["a"], compute)
     await states.change(HOME, ["a"], compute)
@@ -141,28 +140,28 @@ async def test_of_many_writers_at_once_each_has_its_effect_once(states: HotState
     async def write(name: str) -> None:
         async def compute(state: HotState, _: set[str]) -> HotState:
             await asyncio.sleep(0)  # here the others get between reading and writing
-            return state.with_uses(name, 1, ["m"])
+            return answered(state, name)
 
         await states.change(HOME, [name], compute)
 
     await asyncio.gather(*(write(name) for name in "abcdefaabbcc"))
 
     state = await states.load(HOME)
-    assert {name for _, name in state.uses["m"].times} == set("abcdef")
+    assert [event.event_id for event in state.log] == sorted("abcdef")
 
 
 async def test_a_zombie_that_writes_what_it_computed_long_ago_writes_nothing(states: HotStates) -> None:
     async def late(state: HotState, _: set[str]) -> HotState:
         if state.version == 0:  # while it slept, its message was done by another worker
             await states.change(HOME, ["a"], quick)
-        return state.with_uses("late", 1, ["m"])
+        return answered(state, "late")
 
     async def quick(state: HotState, _: set[str]) -> HotState:
-        return state.with_uses("quick", 1, ["m"])
+        return answered(state, "quick")
 
     await states.change(HOME, ["a"], late)
 
-    assert (await states.load(HOME)).uses == {"m": Use(count=1, times=[(1, "quick")])}
+    assert [event.event_id for event in (await states.load(HOME)).log] == ["quick"]
 
 
 async def test_who_is_always_overtaken_gives_up_and_has_written_nothing(states: HotStates) -> None:
@@ -171,11 +170,11 @@ async def test_who_is_always_overtaken_gives_up_and_has_written_nothing(states: 
             return now
 
         await states.change(HOME, [], other)
-        return state.with_uses("mine", 1, ["m"])
+        return answered(state, "mine")
 
     with pytest.raises(HotStateContested, match="home"):
         await states.change(HOME, ["mine"], overtaken)
-    assert (await states.load(HOME)).uses == {}
+    assert (await states.load(HOME)).log == []
     assert await states.applied(HOME, ["mine"]) == set()
 
 
@@ -186,7 +185,7 @@ async def test_a_hash_that_an_earlier_version_wrote_is_read(server: Server) -> N
 
     before, after = await HotStates(server, Keys()).change(HOME, ["a"], _unchanged)
 
-    assert before == HotState(version=7, talk=[TalkEvent(event_id="e", at=1, text="a")])
+    assert before == HotState(version=7), "its talk and its uses were kept otherwise"
     assert after == await HotStates(server, Keys()).load(HOME) == before.model_copy(update={"version": 8})
 
 

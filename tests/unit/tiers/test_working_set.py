@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from random import Random
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, to_ms
-from memsched.memory.search.arguments import SearchResult
+from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts
+from memsched.memory.store.changes import Changes
+from memsched.memory.store.conditions import Conditions
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Candidate, Chosen, CubeState
 from memsched.policy.talk import TalkEvent
+from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.working_set import WorkingSets
 
@@ -37,39 +39,63 @@ CUBE = [
 
 
 class FakeCube:
-    """Store, search and word counts of a few memories; ``asked`` are the searches."""
+    """Store, feed and search of a few memories; ``asked`` are the searches, ``read`` how often all was read."""
 
     def __init__(self, memories: Sequence[Memory]) -> None:
         self.memories = {each.memory_id: each for each in memories}
+        self.changed: list[str] = []
         self.asked: list[str] = []
+        self.read = 0
+
+    def add(self, *memories: Memory) -> None:
+        self.memories.update((each.memory_id, each) for each in memories)
+        self.changed += [each.memory_id for each in memories]
+
+    def delete(self, memory_id: str) -> None:
+        del self.memories[memory_id]
+        self.changed.append(memory_id)
+
+    async def since(self, _: CubeRef, position: str | None) -> Changes:
+        ids = None if position is None else frozenset(self.changed[int(position) :])
+        return Changes(str(len(self.changed)), ids)
+
+    async def scan(self, _: CubeRef, conditions: Conditions) -> AsyncIterator[tuple[Memory, list[float]]]:
+        assert conditions.include_archived
+        self.read += 1
+        for each in list(self.memories.values()):
+            yield each, []
 
     async def get(self, _: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
         return {each: self.memories[each] for each in memory_ids if each in self.memories}
 
-    async def important(self, _: CubeRef, least: float, limit: int) -> list[Memory]:
-        vital = [each for each in self.memories.values() if each.importance >= least and each.status == "activated"]
-        return sorted(vital, key=lambda each: each.at, reverse=True)[:limit]
-
-    async def search(self, _: CubeRef, query: str, top_k: int) -> list[SearchResult]:
+    async def search(
+        self, _: CubeRef, query: str, top_k: int, *, args: SearchArgs, counts: TermCounts
+    ) -> list[SearchResult]:
         self.asked.append(query)
         asked = set(stems(query))
-        common = {name: float(len(asked & set(stems(each.text)))) for name, each in self.memories.items()}
+        assert args.until is not None
+        there = {name: each for name, each in self.memories.items() if each.at < args.until}
+        common = {name: sum(counts.idf(stem) for stem in asked & set(stems(each.text))) for name, each in there.items()}
         found = sorted((name for name, score in common.items() if score), key=lambda name: (-common[name], name))
         return [SearchResult(self.memories[name], common[name], {}) for name in found[:top_k]]
-
-    async def counts(self, _: CubeRef, words: Sequence[str]) -> TermCounts:
-        texts = [set(stems(each.text)) for each in self.memories.values()]
-        return TermCounts(len(texts), {word: sum(word in text for text in texts) for word in words})
 
 
 def working_sets(cube: FakeCube, size: int = 4, policy: Any = None, rerank: Any = None) -> WorkingSets:
     fake: Any = cube
-    return WorkingSets(fake, fake, fake, fake, policy or StandardPolicy(), size=size, window=5, rerank=rerank)
+    caches = CubeCaches(fake, fake)
+    return WorkingSets(fake, caches, fake, policy or StandardPolicy(), size=size, window=5, rerank=rerank)
 
 
-def state(*said: str, **more: Any) -> HotState:
-    events = [TalkEvent(event_id=f"e{at}", at=NOW + at, text=text) for at, text in enumerate(said)]
-    return HotState(talk=events, **more)
+def question(text: str, at: int = 60) -> TalkEvent:
+    return TalkEvent(event_id=f"q{at} {text}", at=NOW + at * 60_000, text=text)
+
+
+def answer(text: str, at: int) -> TalkEvent:
+    return TalkEvent(event_id=f"a{at}", kind="answer", at=NOW + at * 60_000, text=text)
+
+
+def state(*said: str) -> HotState:
+    return HotState().with_talk([question(text, 60 + at) for at, text in enumerate(said)])
 
 
 async def texts(cube: FakeCube, before: HotState, **more: Any) -> list[str]:
@@ -78,49 +104,80 @@ async def texts(cube: FakeCube, before: HotState, **more: Any) -> list[str]:
 
 
 async def test_it_holds_what_was_asked_for_and_what_is_vital() -> None:
-    found = await texts(FakeCube(CUBE), state("What does Bob repair?", "What does Rex eat?"), size=5)
+    found = await texts(FakeCube(CUBE), state("What does Rex eat?"))
 
-    assert found[0] == "Rex eats carrots"
-    assert {"Anna is allergic to nuts", "Bob repairs motorcycles"} <= set(found)
-
-
-async def test_without_talk_it_holds_what_is_vital_and_what_answers_used() -> None:
-    used = HotState().with_uses("answer", NOW, ["The lake is frozen", "deleted since"])
-
-    assert set(await texts(FakeCube(CUBE), used)) == {"Anna is allergic to nuts", "The lake is frozen"}
+    assert {"Rex eats carrots", "Anna is allergic to nuts"} <= set(found)
+    assert len(found) == 4
 
 
-async def test_what_the_set_has_is_not_looked_for_again() -> None:
+async def test_of_an_empty_cube_nothing_is_near() -> None:
+    assert await texts(FakeCube([]), state("What does Rex eat?")) == []
+
+
+async def test_a_question_is_always_searched_also_when_the_set_shares_its_words() -> None:
     cube = FakeCube(CUBE)
 
     await texts(cube, state("What does Rex eat?", "Does Rex eat carrots?"))
 
-    assert cube.asked == ["What does Rex eat?"]
+    assert cube.asked == ["What does Rex eat?", "Does Rex eat carrots?"]
 
 
 async def test_what_was_found_once_is_not_looked_for_again() -> None:
     cube = FakeCube(CUBE)
-    after = await working_sets(cube).recompute(HOME, state("What does Rex eat?"))
+    sets = working_sets(cube)
+    after = await sets.recompute(HOME, state("What does Rex eat?"))
+    cube.add(memory("Rex eats apples too", 90))
 
-    again = await working_sets(cube).recompute(HOME, after)
+    again = await sets.recompute(HOME, after)
 
-    assert cube.asked == ["What does Rex eat?"]
-    assert again == after
+    assert cube.asked == ["What does Rex eat?"], "what was said after the question is no answer to it"
+    assert (again.talk, again.log) == (after.talk, after.log)
+    assert cube.read == 1, "one change is not worth reading all of the cube again"
+
+
+async def test_what_comes_late_is_looked_for_again() -> None:
+    cube = FakeCube(CUBE)
+    sets = working_sets(cube)
+    after = await sets.recompute(HOME, state("What does Rex eat?"))
+    cube.add(memory("Rex eats eggs, eats and eats", 3))
+
+    assert (await sets.recompute(HOME, after)).log == (
+        await working_sets(FakeCube([*CUBE, memory("Rex eats eggs, eats and eats", 3)])).recompute(
+            HOME, state("What does Rex eat?")
+        )
+    ).log
+    assert len(cube.asked) == 2
 
 
 @pytest.mark.parametrize("change", [{"status": "archived"}, {"superseded_by": "another"}])
 async def test_what_was_archived_or_corrected_since_leaves(change: dict[str, str]) -> None:
     cube = FakeCube(CUBE)
-    after = await working_sets(cube).recompute(HOME, state("What does Rex eat?"))
-    cube.memories["Rex eats carrots"] = memory("Rex eats carrots", 1, **change)
+    sets = working_sets(cube)
+    after = await sets.recompute(HOME, state("What does Rex eat?"))
+    cube.add(memory("Rex eats carrots", 1, **change))
 
-    assert "Rex eats carrots" not in await texts(cube, after)
+    near = [each.text for each in (await sets.recompute(HOME, after)).working_set]
+
+    assert "Rex eats carrots" not in near
+    cube.add(memory("Rex eats carrots", 1))
+    assert "Rex eats carrots" in [each.text for each in (await sets.recompute(HOME, after)).working_set]
+
+
+async def test_what_was_deleted_leaves() -> None:
+    cube = FakeCube(CUBE)
+    sets = working_sets(cube, size=20)
+    after = await sets.recompute(HOME, state("What does Rex eat?"))
+    cube.delete("Rex eats carrots")
+
+    near = [each.text for each in (await sets.recompute(HOME, after)).working_set]
+
+    assert sorted(near) == sorted(each.text for each in CUBE if each.text != "Rex eats carrots")
 
 
 async def test_of_the_same_words_stored_twice_one_is_enough() -> None:
     cube = FakeCube([*CUBE, memory("Rex eats carrots!", 9), memory("REX eats carrots", 9)])
 
-    found = await texts(cube, state("What does Rex eat?"))
+    found = await texts(cube, state("What does Rex eat?"), size=20)
 
     assert sum("eats carrots" in text for text in found) == 1
 
@@ -131,11 +188,13 @@ async def test_it_is_never_larger_than_it_may_be() -> None:
 
 async def test_a_policy_of_the_users_own_decides() -> None:
     class Shortest:
-        def choose(self, _: CubeState, candidates: Sequence[Candidate], size: int) -> list[Chosen]:
+        def choose(self, state: CubeState, candidates: Sequence[Candidate], size: int) -> list[Chosen]:
+            assert [each.text for each in state.memories] == [each.text for each in CUBE]
+            assert {each.memory.text for each in candidates if 1.0 in each.relevance.values()} == {"Rex eats carrots"}
             found = [Chosen(each.memory, -len(each.memory.text), {}) for each in candidates]
             return sorted(found, key=lambda each: -each.score)[:size]
 
-    found = await texts(FakeCube(CUBE), state("Rex Bob"), policy=Shortest())
+    found = await texts(FakeCube(CUBE), state("Rex eats carrots"), policy=Shortest())
 
     assert found == sorted(found, key=len)
 
@@ -152,24 +211,51 @@ async def test_an_order_by_a_model_is_taken_for_what_was_asked_last() -> None:
     assert asked == ["Rex"]
 
 
-SAID = ["What does Rex eat?", "Where does Rex sleep?", "Who repairs motorcycles?", "Porto", "Is the lake frozen?", "x"]
+async def test_an_answer_says_which_of_what_was_found_it_used() -> None:
+    talk = [question("Which things does Rex like?"), answer("He sleeps in a basket.", 61)]
+
+    after = await working_sets(FakeCube(CUBE)).recompute(HOME, HotState().with_talk(talk))
+
+    assert [event.credited for event in after.log] == [["Rex sleeps in the basket"]]
+    assert after.log[0].event_id == talk[0].event_id
 
 
-@given(st.permutations(SAID), st.randoms(use_true_random=False))
-def test_the_order_of_arrival_makes_no_difference(said: list[str], chance: Random) -> None:
-    events = state(*said).talk
-    arrived = list(events)
-    chance.shuffle(arrived)
+async def test_the_log_goes_further_back_than_the_talk() -> None:
+    sets, after = working_sets(FakeCube(CUBE)), HotState()
+    for at in range(70):
+        after = await sets.recompute(HOME, after.with_talk([question("What does Rex eat?", 60 + at)]))
 
-    async def at_once() -> HotState:
-        return await working_sets(FakeCube(CUBE)).recompute(HOME, HotState().with_talk(events, 5))
+    assert len(after.talk) == 5
+    assert len(after.log) == 64
 
-    async def one_by_one() -> HotState:
-        after = HotState()
-        for event in arrived:
-            after = await working_sets(FakeCube(CUBE)).recompute(HOME, after.with_talk([event], 5))
+
+SAID: list[TalkEvent | Memory] = [
+    *CUBE[:4],
+    question("What does Rex eat?", 2),
+    answer("Carrots, Rex eats carrots.", 3),
+    question("Where does Rex sleep?", 4),
+    question("Who repairs motorcycles?", 5),
+    answer("Bob repairs motorcycles", 6),
+    question("Is the lake frozen?", 9),
+    memory("Rex eats apples", 7),
+]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(SAID))
+def test_the_order_of_arrival_makes_no_difference(arrived: list[TalkEvent | Memory]) -> None:
+    async def end(said: Sequence[TalkEvent | Memory]) -> HotState:
+        cube, after = FakeCube([]), HotState()
+        sets, others = working_sets(cube, size=3), working_sets(cube, size=3)
+        for number, each in enumerate(said):
+            if isinstance(each, TalkEvent):
+                after = after.with_talk([each, each])
+            else:
+                cube.add(each)
+            after = await (others if number % 3 else sets).recompute(HOME, after)
         return after
 
-    expected, got = asyncio.run(at_once()), asyncio.run(one_by_one())
+    expected, got = asyncio.run(end(SAID)), asyncio.run(end(arrived))
 
+    assert got.log == expected.log
     assert got.working_set == expected.working_set

@@ -41,6 +41,18 @@ def test_a_conversation_has_speakers_times_sessions_and_ids() -> None:
     assert three.at == datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
 
+def test_a_clock_that_is_ahead_counts_as_now() -> None:
+    ahead = datetime(2999, 1, 1, tzinfo=UTC)
+    history = [{"content": "Hello", "timestamp": ahead.isoformat()}, {"content": "Hi"}]
+
+    alone, together = message(timestamp=ahead), message(timestamp=ahead, chat_history=history)
+
+    before = datetime.now(UTC)
+    times = [turn.at for turn in (*turns_of(alone), *turns_of(together))]
+    assert len(times) == 3
+    assert all(before <= at <= datetime.now(UTC) for at in times)
+
+
 def test_what_no_person_said_is_left_out_and_the_others_keep_their_positions() -> None:
     said = turns(
         {"role": "system", "content": "Be nice."},

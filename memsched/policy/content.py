@@ -1,0 +1,94 @@
+"""Content value: how likely what a memory says is to be asked for one day, from its words and its place in the talk.
+
+A logistic model (ridge) with English word lists; ``content_value.json`` has both, ``scripts/fit_content_value.py`` fits
+the weights. In other languages the lists match nothing, and what is left is free of language: length, digits, rare
+words, marks, place, and whether it was said after a question.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from memsched.lexicon import stems, words
+
+_DATA: dict[str, Any] = json.loads(files("memsched.policy").joinpath("content_value.json").read_text(encoding="utf-8"))
+CONSTANT: float = _DATA["constant"]
+WEIGHTS: dict[str, float] = _DATA["weights"]
+_LISTS = {name: frozenset(listed.split()) for name, listed in _DATA["words"].items()}
+_OPENINGS = tuple(_DATA["words"]["filler"].split())
+_NAME = re.compile(r"(?<![.!?\u2026] )(?<!^)(?<=\s)[A-Z][\w'-]+")
+_FIRST_WORD = re.compile(r"[\w']+")
+_QUESTION, _COMMA, _EXCLAIM = (re.compile(f"[{marks}]") for marks in ("?\uff1f", ",\uff0c\u3001", "!\uff01"))
+_RAREST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a text alone says of its value.
+
+    Args:
+        stems: the distinct stems of the text and of who said it.
+        base: the value so far; the rarity of its words and its place in the talk are still missing.
+        asks: whether a question mark is in it.
+    """
+
+    stems: tuple[str, ...]
+    base: float
+    asks: bool
+
+
+def content_of(speaker: str, text: str) -> Content:
+    """Read one text."""
+    features = text_features(text)
+    base = CONSTANT + sum(WEIGHTS[name] * value for name, value in features.items())
+    distinct = tuple(dict.fromkeys(stems(f"{speaker}: {text}" if speaker else text)))
+    return Content(distinct, base, bool(_QUESTION.search(text)))
+
+
+def content_value(content: Content, seen: Sequence[int], earlier: int, place: int, *, after_question: bool) -> float:
+    """The value of a memory, as log odds.
+
+    Args:
+        seen: for each of its stems, how many earlier memories of the cube have it.
+        earlier: how many memories of the cube are earlier.
+        place: how many are so in its session.
+        after_question: whether the one before it in its session asks something.
+    """
+    features = {
+        "rare": rarity(seen, earlier),
+        "place": min(3.0, math.log1p(place)),
+        "after_question": float(after_question),
+    }
+    return content.base + sum(WEIGHTS[name] * value for name, value in features.items())
+
+
+def text_features(text: str) -> dict[str, float]:
+    """Those features of a text that need nothing else. Counts are capped, so that a list of questions is no abyss."""
+    plain = text.lower().replace("\u2019", "'")
+    used = set(re.findall(r"[\w']+", plain))
+    opening = _FIRST_WORD.search(plain)
+    return {
+        "length": math.log1p(len(text.split()) if " " in text else len(words(text))),
+        "digit": float(any(each.isdigit() for each in text)),
+        "names": float(min(4, len(_NAME.findall(text)))),
+        "first": float(bool(used & _LISTS["first"])),
+        "when": float(bool(used & _LISTS["when"])),
+        "change": float(bool(used & _LISTS["change"])),
+        "filler": float(opening is not None and opening[0].startswith(_OPENINGS)),
+        "questions": float(min(2, len(_QUESTION.findall(text)))),
+        "you": float(min(3, sum(each in _LISTS["you"] for each in re.findall(r"[\w']+", plain)))),
+        "commas": float(min(3, len(_COMMA.findall(text)))),
+        "exclaims": float(min(3, len(_EXCLAIM.findall(text)))),
+    }
+
+
+def rarity(seen: Sequence[int], earlier: int) -> float:
+    """How rare the five rarest words are among what was said before, 0 to about 1."""
+    rarest = sorted(seen)[:_RAREST]
+    return sum(math.log((earlier + 2) / (count + 1)) for count in rarest) / _RAREST / math.log(earlier + 3)

@@ -1,0 +1,311 @@
+"""The cache of a cube's memories in the process: what the policy needs of all of them, in the order they were said.
+
+Nothing of it is state: it is read from the store, followed by the cube's change feed, and made anew when it is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.importance import vital_kind
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.bm25 import TermCounts
+from memsched.memory.store.changes import ChangeFeed
+from memsched.memory.store.conditions import Conditions
+from memsched.memory.store.store import MemoryStore
+from memsched.policy.content import Content, content_of, content_value
+from memsched.policy.strategy import CubeMemory
+from memsched.policy.talk import Answered
+from memsched.policy.value import Columns, Used, Valuation
+
+VITAL_IMPORTANCE = 0.8
+_ALL = Conditions(include_archived=True)
+_SESSION_GAP_MS = 3_600_000
+"""Memories without a session that are an hour apart are of two."""
+_MEMORIES_KEPT = 100_000
+"""Of all cubes together; about 1 KB each."""
+
+_NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+_Order = tuple[int, str, int, int, str]
+
+
+class CubeCache:
+    """The memories of one cube, oldest first.
+
+    What follows from the order (rarity of words, place in the session) is kept with it: what comes at the end costs
+    only itself, what comes late costs whatever is after it.
+
+    Attributes:
+        generation: changes whenever anything but the end did.
+    """
+
+    def __init__(self) -> None:
+        self.memories: list[CubeMemory] = []
+        self.valuation = Valuation()
+        self.generation = 0
+        self._contents: list[Content] = []
+        self._orders: list[_Order] = []
+        self._times: list[int] = []
+        self._values: list[float] = []
+        self._sessions: list[int] = []
+        self._places: list[int] = []
+        self._marked: list[int] = []
+        self._vital: list[int] = []
+        self._ordinals: dict[str, int] = {}
+        self._having: dict[str, list[int]] = {}
+        self._in_session: dict[int, list[int]] = {}
+        self._numbers: dict[str, int] = {}
+        self._by_hash: dict[str, list[int]] = {}
+        self._repeated: set[str] = set()
+        self._columns = _NO_COLUMNS
+        self._used: dict[tuple[str, tuple[int, ...], int], Used] = {}
+
+    def __len__(self) -> int:
+        return len(self.memories)
+
+    def put(self, memories: Iterable[Memory]) -> None:
+        """Add memories, or replace those that are here."""
+        new: list[tuple[_Order, CubeMemory]] = []
+        for memory in memories:
+            entry, order = _entry_of(memory), _order_of(memory)
+            known = self._ordinals.get(memory.memory_id)
+            if known is not None and self._orders[known] == order:
+                self._replace(known, entry)
+            else:
+                new.append((order, entry))
+                if known is not None:
+                    self._rebuild_from(known, without={memory.memory_id})
+        if not new:
+            return
+        new.sort(key=lambda each: each[0])
+        first = bisect_left(self._orders, new[0][0])
+        behind = self._cut(first)
+        for order, entry, content in sorted(
+            [*behind, *((order, entry, content_of(entry.speaker, entry.text)) for order, entry in new)],
+            key=lambda each: each[0],
+        ):
+            self._append(order, entry, content)
+
+    def remove(self, memory_ids: Iterable[str]) -> None:
+        """Forget memories that are no more."""
+        gone = {memory_id for memory_id in memory_ids if memory_id in self._ordinals}
+        if gone:
+            self._rebuild_from(min(self._ordinals[memory_id] for memory_id in gone), without=gone)
+
+    def ordinal(self, memory_id: str) -> int | None:
+        return self._ordinals.get(memory_id)
+
+    def known_at(self, at: int) -> int:
+        """How many memories are not newer."""
+        return bisect_right(self._times, at)
+
+    def seen_at(self, at: int) -> tuple[int, int]:
+        """How many memories are not newer, and how many of these are marked: what a search at that time depends on."""
+        known = self.known_at(at)
+        return known, bisect_left(self._marked, known)
+
+    def counts_at(self, known: int, stems: Iterable[str]) -> TermCounts:
+        """In how many of the first ``known`` memories each stem occurs."""
+        return TermCounts(known, {stem: bisect_left(self._having.get(stem, ()), known) for stem in stems})
+
+    def stems_of(self, memory_id: str) -> tuple[str, ...]:
+        """The distinct stems of a memory; none if it is not here."""
+        ordinal = self.ordinal(memory_id)
+        return () if ordinal is None else self._contents[ordinal].stems
+
+    def columns(self) -> Columns:
+        if (have := len(self._columns)) < len(self.memories):
+            new = self._values[have:], self._sessions[have:], self._places[have:]
+            old = self._columns.value, self._columns.session, self._columns.place
+            value, session, place = (np.concatenate([a, np.array(b)]) for a, b in zip(old, new, strict=True))
+            self._columns = Columns(value, session, place)
+        return self._columns
+
+    def available(self) -> NDArray[np.bool_]:
+        """Which memories may be in the working set; of those that say the same only the newest."""
+        may = np.ones(len(self.memories), dtype=np.bool_)
+        may[self._marked] = False
+        for content_hash in self._repeated:
+            said = [ordinal for ordinal in self._by_hash[content_hash] if may[ordinal]]
+            may[said[:-1]] = False
+        return may
+
+    def used(self, log: Sequence[Answered]) -> list[Used]:
+        """The log by ordinals; without events of which no memory is left."""
+        found: dict[tuple[str, tuple[int, ...], int], Used] = {}
+        for event in log:
+            known = self.known_at(event.at)
+            credited = tuple(ordinal for each in event.credited if (ordinal := self._ordinals.get(each, known)) < known)
+            if credited:
+                key = event.event_id, credited, known
+                found[key] = self._used.get(key) or Used(*key)  # the same object: so it is compared at once
+        self._used = found
+        return list(found.values())
+
+    def vital(self) -> list[int]:
+        """The ordinals of what must not be forgotten."""
+        return self._vital
+
+    # -- the order ----------------------------------------------------------------------------------------------
+
+    def _append(self, order: _Order, entry: CubeMemory, content: Content) -> None:
+        ordinal = len(self.memories)
+        number = self._session_of(entry, order)
+        members = self._in_session.setdefault(number, [])
+        after_question = bool(members) and self._contents[members[-1]].asks
+        having = [self._having.setdefault(stem, []) for stem in content.stems]
+        place = len(members)
+        value = content_value(content, [len(each) for each in having], ordinal, place, after_question=after_question)
+        for each in having:
+            each.append(ordinal)
+        members.append(ordinal)
+        self.memories.append(entry)
+        self._contents.append(content)
+        self._orders.append(order)
+        self._times.append(order[0])
+        self._values.append(value)
+        self._sessions.append(number)
+        self._places.append(place)
+        self._ordinals[entry.memory_id] = ordinal
+        content_hash = entry.content_hash or entry.memory_id
+        same = self._by_hash.setdefault(content_hash, [])
+        same.append(ordinal)
+        if len(same) > 1:
+            self._repeated.add(content_hash)
+        if entry.vital:
+            self._vital.append(ordinal)
+        if not entry.available:
+            self._marked.append(ordinal)
+
+    def _session_of(self, entry: CubeMemory, order: _Order) -> int:
+        """The number of its session; a new one if it is the first of it."""
+        if entry.session_id:
+            return self._numbers.setdefault(entry.session_id, len(self._in_session))
+        last = self._in_session.get(self._numbers.get("", -1))
+        if not last or order[0] - self._orders[last[-1]][0] > _SESSION_GAP_MS:
+            self._numbers[""] = len(self._in_session)
+        return self._numbers[""]
+
+    def _cut(self, first: int) -> list[tuple[_Order, CubeMemory, Content]]:
+        """Take off what is at and after an ordinal; return it."""
+        if first == len(self.memories):
+            return []
+        cut = list(zip(self._orders[first:], self.memories[first:], self._contents[first:], strict=True))
+        for ordinal in range(len(self.memories) - 1, first - 1, -1):
+            entry, number = self.memories[ordinal], self._sessions[ordinal]
+            for stem in self._contents[ordinal].stems:
+                having = self._having[stem]
+                having.pop()
+                if not having:
+                    del self._having[stem]
+            self._in_session[number].pop()
+            if not self._in_session[number]:
+                del self._in_session[number]
+                self._numbers.pop(entry.session_id, None)
+            del self._ordinals[entry.memory_id]
+            same = self._by_hash[entry.content_hash or entry.memory_id]
+            same.pop()
+            if len(same) < 2:
+                self._repeated.discard(entry.content_hash or entry.memory_id)
+            if not same:
+                del self._by_hash[entry.content_hash or entry.memory_id]
+        for ordinals in (self._marked, self._vital):
+            del ordinals[bisect_left(ordinals, first) :]
+        of_each: tuple[list[Any], ...] = (
+            self.memories,
+            self._contents,
+            self._orders,
+            self._times,
+            self._values,
+            self._sessions,
+            self._places,
+        )
+        for kept in of_each:
+            del kept[first:]
+        if numbers := [self._sessions[at] for at, each in enumerate(self.memories) if not each.session_id]:
+            self._numbers[""] = numbers[-1]
+        self.generation += 1
+        have = self._columns
+        self._columns = Columns(have.value[:first], have.session[:first], have.place[:first])
+        return cut
+
+    def _rebuild_from(self, first: int, without: set[str]) -> None:
+        for each, entry, content in self._cut(first):
+            if entry.memory_id not in without:
+                self._append(each, entry, content)
+
+    def _replace(self, ordinal: int, entry: CubeMemory) -> None:
+        """The same memory, with other marks."""
+        if entry.available != self.memories[ordinal].available:
+            if entry.available:
+                self._marked.remove(ordinal)
+            else:
+                insort(self._marked, ordinal)
+        self.memories[ordinal] = entry
+
+
+class CubeCaches:
+    """The caches of all cubes that this process had to do with lately."""
+
+    def __init__(self, store: MemoryStore, feed: ChangeFeed) -> None:
+        self._store = store
+        self._feed = feed
+        self._cubes: OrderedDict[CubeRef, tuple[str, CubeCache]] = OrderedDict()
+        self._locks: dict[CubeRef, asyncio.Lock] = {}
+
+    async def current(self, ref: CubeRef) -> CubeCache:
+        """The cube's memories as they are now."""
+        lock = self._locks.setdefault(ref, asyncio.Lock())
+        async with lock:
+            position, cube = self._cubes.get(ref, (None, CubeCache()))
+            changes = await self._feed.since(ref, position)
+            if position is None or changes.memory_ids is None:
+                cube = CubeCache()
+                cube.put([memory async for memory, _ in self._store.scan(ref, _ALL)])
+            elif changes.memory_ids:
+                found = await self._store.get(ref, sorted(changes.memory_ids))
+                cube.remove(changes.memory_ids - found.keys())
+                cube.put(found.values())
+            self._cubes[ref] = changes.position, cube
+            self._cubes.move_to_end(ref)
+        self._evict()
+        return cube
+
+    def _evict(self) -> None:
+        """Forget the cubes that nobody asked for longest, while there are too many memories in all."""
+        total = sum(len(cube) for _, cube in self._cubes.values())
+        while total > _MEMORIES_KEPT and len(self._cubes) > 1:
+            ref, (_, cube) = self._cubes.popitem(last=False)
+            self._locks.pop(ref, None)
+            total -= len(cube)
+
+
+def _entry_of(memory: Memory) -> CubeMemory:
+    return CubeMemory(
+        memory_id=memory.memory_id,
+        text=memory.text,
+        speaker=memory.speaker,
+        memory_type=memory.memory_type,
+        kind=memory.kind,
+        at=memory.at,
+        session_id=memory.session_id,
+        turn=memory.turn,
+        part=memory.part,
+        importance=memory.importance,
+        vital=vital_kind(memory.text) or "other" if memory.importance >= VITAL_IMPORTANCE else "",
+        available=memory.status == "activated" and memory.superseded_by is None,
+        content_hash=memory.content_hash,
+    )
+
+
+def _order_of(memory: Memory) -> _Order:
+    return to_ms(memory.at), memory.session_id, memory.turn, memory.part, memory.memory_id
