@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +17,31 @@ from memsched.console.output import as_text, console, new_table
 from memsched.embedded.teardown import end_servers
 from memsched.escaping import plain
 from memsched.evaluation.locomo import CATEGORIES, Conversation, read_conversations
+from memsched.evaluation.prediction import ABLATIONS, OWN, POLICIES, predict
+from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
 from memsched.logs import configure_logs
 from memsched.process import run_loop
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
+
+
+class Stream(StrEnum):
+    """When questions are asked."""
+
+    SOON = "soon"
+    UNIFORM = "uniform"
+    LATER5 = "later5"
+    END_ORDER = "end_order"
+    LAG1TO9 = "lag1to9"
+
+
+class Answer(StrEnum):
+    """What is told of the answers."""
+
+    GOLD = "gold"
+    NONE = "none"
+
 
 evaluate = typer.Typer(
     help="Measure how well memories are found and kept ready, on conversations with questions.", no_args_is_help=True
@@ -40,48 +62,105 @@ def locomo(
     conversations: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N conversations.")
     ] = None,
+    stream: Annotated[
+        list[Stream] | None,
+        typer.Option(help="Ask while the conversation goes on, and compare what is near before each question."),
+    ] = None,
+    answers: Annotated[Answer, typer.Option(help="With --stream: whether the right answers are told.")] = Answer.GOLD,
+    policy: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"With --stream: only these of {', '.join(POLICIES)}.")
+    ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="With --stream: also without each feature and mode in turn.")
+    ] = False,
 ) -> None:
     """Replay conversations through the real pipeline, then ask their questions.
+
+    With --stream the questions come in between, and the table shows how much of their evidence each policy has near
+    before it sees them.
 
     Everything runs on servers of its own in a temporary folder. The embedding model and the other settings are those
     of the environment; without MEMSCHED_LLM_MODEL no language model is called.
     """
 
     chosen = read_conversations(file)[:conversations]
+    policies = [*(policy or POLICIES), *(ABLATIONS if ablate else ())]
+    if unknown := set(policies) - {*POLICIES, *ABLATIONS}:
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--policy")
     with tempfile.TemporaryDirectory(prefix="memsched-eval-") as folder:
         settings = Settings.load(redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="warning")
         configure_logs(settings)
         scores: list[Scores] = []
+        tables: dict[str, dict[str, float]] = {}
 
         async def main() -> None:
-            scores.append(await _replay(settings, chosen))
+            if stream:
+                tables.update(await _compare(settings, chosen, [each.value for each in stream], answers, policies))
+            else:
+                scores.append(await _replay(settings, chosen))
 
         try:
             run_loop(main)
         finally:
             end_servers(Path(folder))  # the folder goes; so must the servers in it
-    flat = scores[0].as_flat()
-    _print(flat, len(chosen))
+    if stream:
+        flat = {f"{name}_{policy}": share for name, table in tables.items() for policy, share in table.items()}
+        _print_compared(tables, policies, answers)
+    else:
+        flat = scores[0].as_flat()
+        _print(flat, len(chosen))
     if json_file is not None:
         json_file.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
 
 
 async def _replay(settings: Settings, conversations: Sequence[Conversation]) -> Scores:
-
-    scheduler = AsyncMemScheduler(settings)
     steps = sum(each.turns + len(each.questions) for each in conversations)
+    async with _running(settings, steps) as (scheduler, progress):
+        return await replay(scheduler, conversations, progress)
+
+
+async def _compare(
+    settings: Settings,
+    conversations: Sequence[Conversation],
+    streams: Sequence[str],
+    answers: Answer,
+    policies: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """The shares of evidence by stream and policy."""
+    steps = len(streams) * sum(len(each.questions) for each in conversations)
+    tables = {}
+    async with _running(settings, steps) as (scheduler, progress):
+        for stream in streams:
+            predicted = await predict(scheduler, conversations, stream, answers.value, policies, progress)
+            tables[stream] = predicted.means()
+    return tables
+
+
+@asynccontextmanager
+async def _running(settings: Settings, steps: int) -> AsyncIterator[tuple[AsyncMemScheduler, ReplayProgress]]:
+    """A started scheduler, and a progress bar."""
+    scheduler = AsyncMemScheduler(settings)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     await scheduler.start()
     try:
         with Progress(*columns, console=console(), transient=True) as bar:
             task = bar.add_task("starts", total=steps)
-            return await replay(
-                scheduler,
-                conversations,
-                lambda what, done: bar.update(task, description=plain(what), advance=done),
-            )
+            yield scheduler, lambda what, done: bar.update(task, description=plain(what), advance=done)
     finally:
         await scheduler.stop()
+
+
+def _print_compared(tables: Mapping[str, Mapping[str, float]], policies: Sequence[str], answers: Answer) -> None:
+    table = new_table()
+    table.add_column("% of evidence near")
+    for stream in tables:
+        table.add_column(stream, justify="right")
+    for policy in policies:
+        style = "bold" if policy == OWN else ""
+        cells = [policy, *(f"{shares[policy]:.1f}" for shares in tables.values())]
+        table.add_row(*(as_text(cell, style) for cell in cells))
+    console().print(table)
+    console().print(f"answers: {answers.value}", style="dim")
 
 
 def _print(flat: dict[str, float], conversations: int) -> None:

@@ -49,9 +49,11 @@ class Question:
 
     Args:
         evidence: the turns that answer it, those that exist in the conversation; never empty.
+        answer: what is right; of a question with a false premise, what it would have one believe.
     """
 
     text: str
+    answer: str
     evidence: frozenset[str]
     category: str
 
@@ -106,5 +108,6 @@ def _conversation(sample: Mapping[str, Any], number: int) -> Conversation:
         evidence = frozenset(question.get("evidence") or ()) & known
         if evidence:
             category = CATEGORIES.get(question.get("category"), "other")
-            questions.append(Question(question["question"], evidence, category))
+            answer = str(question.get("answer", question.get("adversarial_answer", "")))
+            questions.append(Question(question["question"], answer, evidence, category))
     return Conversation(str(sample.get("sample_id", number)), sessions, questions, len(asked) - len(questions))

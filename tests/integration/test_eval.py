@@ -8,12 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from support.memories import cube_memory
 from support.processes import clean_environment
 
+from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
 from memsched.evaluation.locomo import NotAConversationFile, read_conversations
+from memsched.evaluation.prediction import ABLATIONS, POLICIES
 from memsched.evaluation.replay import Scores
+from memsched.evaluation.streams import STREAMS, Told, steps_of
+from memsched.memory.model import to_ms
 
 pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed (pip install 'memsched[embedded]')")
 pytestmark = pytest.mark.timeout(90)
@@ -93,6 +99,81 @@ def test_conversations_with_the_same_words_and_ids_are_kept_apart(file: Path, tm
         for each in (both, alone)
     ]
     assert shares[0] == shares[1]
+
+
+def test_policies_are_compared_on_what_they_have_near_before_each_question(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    streams = [word for stream in ("soon", "end_order") for word in ("--stream", stream)]
+
+    done = evaluate(str(file), *streams, "--ablate", "--conversations", "1", "--json", str(out))
+
+    assert done.returncode == 0, done.stderr
+    flat = json.loads(out.read_text())
+    assert {f"{stream}_{name}" for stream in ("soon", "end_order") for name in (*POLICIES, *ABLATIONS)} == flat.keys()
+    assert set(flat.values()) == {100.0}, "8 memories fit into 20 places"
+    for shown in ("memsched", "generative_agents", "search_10+set_10", "without walking through", "answers: gold"):
+        assert shown in done.stdout
+    assert "there is no nonsense" in evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_no_stream_asks_before_the_evidence_was_told(file: Path, stream: str) -> None:
+    (talk, _) = read_conversations(file)
+    told: set[str] = set()
+    asked, times = [], []
+    for step in steps_of(talk, stream):
+        if isinstance(step, Told):
+            told |= {turn.reference for turn in step.turns}
+            times += [step.at(number) for number in range(len(step.turns))]
+        else:
+            assert step.question.evidence <= told
+            asked.append(step.question.text)
+            times.append(step.at)
+    assert len(told) == 8
+    assert sorted(asked) == sorted(question.text for question in talk.questions)
+    assert times == sorted(times)
+    assert steps_of(talk, stream) == steps_of(talk, stream)
+
+
+def test_soon_is_after_the_session_and_later5_five_sessions_on(file: Path) -> None:
+    (talk, _) = read_conversations(file)
+
+    def order(stream: str) -> list[str]:
+        return ["told" if isinstance(step, Told) else step.question.category for step in steps_of(talk, stream)]
+
+    assert order("soon") == ["told", "single_hop", "single_hop", "told", "multi_hop"]
+    assert order("later5") == ["told", "told", "single_hop", "multi_hop", "single_hop"]
+    assert order("later5") == order("end_order")
+
+
+def seen(*retrieved: list[str], count: int = 40) -> Seen:
+    memories = [cube_memory(f"m{number}", number, session_id=f"s{number // 10}") for number in range(count)]
+    history = [
+        Retrieval(to_ms(memories[-1].at) + number, [(name, 1 - place / 100) for place, name in enumerate(names)])
+        for number, names in enumerate(retrieved)
+    ]
+    return Seen(memories, np.array([float(number == 3) * 9 for number in range(count)]), history, history[-1].at + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("recency", ["m39", "m38"]),
+        ("lru", ["m5", "m1"]),
+        ("lfu", ["m1", "m5"]),
+        ("lrfu", ["m1", "m5"]),
+        ("act_r", ["m1"]),
+        ("memory_os", ["m9", "m8"]),
+        ("generative_agents", ["m5"]),
+        ("content_and_age", ["m3", "m39"]),
+        ("original", ["m5", "m1"]),
+    ],
+)
+def test_a_baseline_keeps_what_it_is_known_for(name: str, first: list[str]) -> None:
+    ranked = BASELINES[name](seen(["m1", "m2"], ["m1"], ["m5", "m1"]))
+
+    assert ranked[: len(first)] == first
+    assert len(set(ranked)) == 40
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""How much of the next question's evidence is near before it is asked: policies compared on one replay.
+
+The conversation goes through the real pipeline: told, asked and answered as messages. Before each question the working
+set is read, and every other policy is asked what it would have near, with the same memories, log and retrievals.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from statistics import fmean
+from typing import Literal
+
+from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
+from memsched.evaluation.locomo import Conversation, Question
+from memsched.evaluation.streams import Asked, Told, steps_of
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import to_ms
+from memsched.memory.search.arguments import SearchResult
+from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.policy.value import FEATURES, MODES, Valuation, mixture_of
+from memsched.scheduler import AsyncMemScheduler
+from memsched.tiers.working_set import Look
+
+OWN = "memsched"
+SEARCH = "search_20"
+BOTH = "search_10+set_10"
+POLICIES = (OWN, *BASELINES, SEARCH, BOTH)
+ABLATIONS = (
+    *(f"without {feature}" for feature in FEATURES),
+    *(f"without {mode.name}" for mode in MODES),
+    "modes at their prior",
+)
+Answers = Literal["gold", "none"]
+_SIZE = 20
+_CUBE = "conversation"
+_PATIENCE_SECONDS = 300.0
+_ANSWERED_AFTER = timedelta(milliseconds=500)
+
+
+@dataclass(slots=True)
+class Predicted:
+    """Shares of evidence that were near, one per question, by policy."""
+
+    shares: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def means(self) -> dict[str, float]:
+        """In percent, by policy."""
+        return {name: round(100 * fmean(shares), 2) for name, shares in self.shares.items()}
+
+
+async def predict(
+    scheduler: AsyncMemScheduler,
+    conversations: Sequence[Conversation],
+    stream: str,
+    answers: Answers,
+    policies: Sequence[str],
+    progress: Callable[[str, int], None],
+) -> Predicted:
+    """Replay conversations as one of the streams, each in a cube of its own."""
+    predicted = Predicted()
+    for conversation in conversations:
+        user = f"reader of {conversation.name}, {stream}, {answers}"
+        replay = _Replay(scheduler, user, answers, policies, predicted)
+        for step in steps_of(conversation, stream):
+            if isinstance(step, Told):
+                await replay.tell(step)
+            else:
+                await replay.ask(step)
+                progress(f"{stream}: {conversation.name}", 1)
+    return predicted
+
+
+class _Replay:
+    """One conversation."""
+
+    def __init__(
+        self,
+        scheduler: AsyncMemScheduler,
+        user: str,
+        answers: Answers,
+        policies: Sequence[str],
+        predicted: Predicted,
+    ) -> None:
+        self._scheduler = scheduler
+        self._user = user
+        self._answers = answers
+        self._policies = policies
+        self._predicted = predicted
+        self._history: list[Retrieval] = []
+        self._ablated = {name: _ablated(name) for name in policies if name in ABLATIONS}
+
+    async def tell(self, told: Told) -> None:
+        history = [
+            {
+                "speaker": turn.speaker,
+                "content": turn.text,
+                "id": turn.reference,
+                "timestamp": told.at(number).isoformat(),
+            }
+            for number, turn in enumerate(told.turns)
+        ]
+        await self._send(
+            ScheduleMessageItem(
+                user_id=self._user,
+                mem_cube_id=_CUBE,
+                label=ADD_TASK_LABEL,
+                content="",
+                session_id=told.session.name,
+                timestamp=told.at(0),
+                chat_history=history,
+            )
+        )
+
+    async def ask(self, asked: Asked) -> None:
+        """Score what is near, and what search finds; then ask, and answer."""
+        near = [memory.memory_id for memory in await self._scheduler.working_set(self._user, _CUBE)]
+        found = await self._scheduler.retriever.search(asked.question.text, self._user, _CUBE, top_k=_SIZE)
+        services = await self._scheduler.memory()
+        ref = CubeRef(self._user, _CUBE)
+        look = await services.working_sets.look(ref)
+        ids = {name: self._choice(name, near, found, look, asked) for name in self._policies}
+        wanted = {memory_id for chosen in ids.values() for memory_id in chosen}
+        stored = await services.store.get(ref, sorted(wanted))
+        sources = {memory_id: memory.sources.values() for memory_id, memory in stored.items()}
+        for name, chosen in ids.items():
+            told = {reference for memory_id in chosen for reference in sources.get(memory_id, ())}
+            self._predicted.shares[name].append(_share(asked.question, told))
+        best = max((result.score for result in found), default=0.0) or 1.0
+        self._history.append(Retrieval(to_ms(asked.at), [(each.memory.memory_id, each.score / best) for each in found]))
+        await self._say(QUERY_TASK_LABEL, asked.question.text, asked)
+        if self._answers == "gold" and asked.question.answer:
+            await self._say(ANSWER_TASK_LABEL, asked.question.answer, asked)
+
+    def _choice(
+        self, name: str, near: Sequence[str], found: Sequence[SearchResult], look: Look, asked: Asked
+    ) -> list[str]:
+        """The memories that one policy would have near."""
+        hits = [each.memory.memory_id for each in found]
+        if name == OWN:
+            return list(near)
+        if name == SEARCH:
+            return hits
+        if name == BOTH:
+            return [*hits[: _SIZE // 2], *near[: _SIZE // 2]]
+        cube = look.cube
+        if name in BASELINES:
+            seen = Seen(cube.memories, cube.columns().value, self._history, to_ms(asked.at))
+            return BASELINES[name](seen)[:_SIZE]
+        columns, may = cube.columns(), cube.available()
+        values = self._ablated[name].values(columns, cube.used(look.state.log), may, cube.generation)
+        ranked = [ordinal for ordinal in values.ranked().tolist() if may[ordinal]]
+        return [cube.memories[ordinal].memory_id for ordinal in ranked[:_SIZE]]
+
+    async def _say(self, label: str, text: str, asked: Asked) -> None:
+        at = asked.at + (_ANSWERED_AFTER if label == ANSWER_TASK_LABEL else timedelta())
+        await self._send(
+            ScheduleMessageItem(user_id=self._user, mem_cube_id=_CUBE, label=label, content=text, timestamp=at)
+        )
+
+    async def _send(self, message: ScheduleMessageItem) -> None:
+        await self._scheduler.submit_messages(message)
+        await self._scheduler.wait(user_id=self._user, timeout=_PATIENCE_SECONDS)
+
+
+def _ablated(name: str) -> Valuation:
+    left_out = name.removeprefix("without ")
+    if left_out == name:
+        return Valuation(learns=False)
+    if left_out in FEATURES:
+        return Valuation(mixture_of(blind_to=left_out))
+    return Valuation(mixture_of(without=left_out))
+
+
+def _share(question: Question, told: Iterable[str]) -> float:
+    return len(question.evidence.intersection(told)) / len(question.evidence)
