@@ -95,6 +95,11 @@ def words(text: str) -> list[str]:
     return [word[:MAX_WORD_CHARACTERS] for word in found]
 
 
+def is_without_spaces(text: str) -> bool:
+    """Whether a text is, at least in part, in a script that puts no spaces between words."""
+    return _WITHOUT_SPACES.search(text) is not None
+
+
 def _parts(word: str) -> list[str]:
     if _WITHOUT_SPACES.search(word) is None:
         return [word]

@@ -50,6 +50,7 @@ from memsched.worker.worker import Worker
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
+    from memsched.policy.themes import Theme
 
 log = get_logger(__name__)
 
@@ -345,6 +346,14 @@ class AsyncMemScheduler(OriginalNames):
             working_set = await server.persistently(lambda: server.call(states.working_set_command(ref)))
         return list(working_set)
 
+    async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
+        """What the cube's memories are about, the hottest theme first, at the time of its latest message.
+
+        Raises CubeForbidden, UnknownCube or StoreUnavailable.
+        """
+        services = await self.memory()
+        return await services.working_sets.themes(await services.cubes.resolve(user_id, mem_cube_id, Permission.READ))
+
     # -- status --------------------------------------------------------------------------------------------------
 
     async def read_status(self) -> Status:
@@ -490,6 +499,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     wait = blocking(AsyncMemScheduler.wait)
 
     working_set = blocking(AsyncMemScheduler.working_set)
+    themes = blocking(AsyncMemScheduler.themes)
 
     read_status = blocking(AsyncMemScheduler.read_status)
     get_tasks_status = blocking(AsyncMemScheduler.get_tasks_status)

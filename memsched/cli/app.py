@@ -24,6 +24,7 @@ _COMMANDS = {
     "clear": "memsched.cli.clear:clear",
     "live": "memsched.cli.live:live",
     "config": "memsched.cli.config:config",
+    "themes": "memsched.cli.themes:themes",
     "reindex": "memsched.cli.reindex:reindex",
     "demo": "memsched.cli.demo:demo",
     "eval": "memsched.cli.eval:evaluate",

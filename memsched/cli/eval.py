@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from memsched.cli.eval_stories import stories
 from memsched.console.output import as_text, console, new_table
 from memsched.embedded.teardown import end_servers
 from memsched.escaping import plain
@@ -51,6 +52,9 @@ evaluate = typer.Typer(
 @evaluate.callback()
 def _group() -> None:
     """Measure how well memories are found and kept ready, on conversations with questions."""
+
+
+evaluate.command()(stories)
 
 
 @evaluate.command()

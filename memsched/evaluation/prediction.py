@@ -20,6 +20,8 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.search.arguments import SearchResult
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.policy.running_theme import with_running_theme
+from memsched.policy.themes import Told as ToldMemory
 from memsched.policy.value import FEATURES, MODES, Valuation, mixture_of
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.working_set import Look
@@ -30,7 +32,7 @@ BOTH = "search_10+set_10"
 POLICIES = (OWN, *BASELINES, SEARCH, BOTH)
 ABLATIONS = (
     *(f"without {feature}" for feature in FEATURES),
-    *(f"without {mode.name}" for mode in MODES),
+    *(f"without {mode.name}" for mode in with_running_theme(MODES, ())),
     "modes at their prior",
 )
 Answers = Literal["gold", "none"]
@@ -90,7 +92,7 @@ class _Replay:
         self._policies = policies
         self._predicted = predicted
         self._history: list[Retrieval] = []
-        self._ablated = {name: _ablated(name) for name in policies if name in ABLATIONS}
+        self._ablated: dict[str, Valuation] = {}
 
     async def tell(self, told: Told) -> None:
         history = [
@@ -150,7 +152,8 @@ class _Replay:
             seen = Seen(cube.memories, cube.columns().value, self._history, to_ms(asked.at))
             return BASELINES[name](seen)[:_SIZE]
         columns, may = cube.columns(), cube.available()
-        values = self._ablated[name].values(columns, cube.used(look.state.log), may, cube.generation)
+        valuation = self._ablated.setdefault(name, _ablated(name, cube.told))
+        values = valuation.values(columns, cube.used(look.state.log), may, cube.generation)
         ranked = [ordinal for ordinal in values.ranked().tolist() if may[ordinal]]
         return [cube.memories[ordinal].memory_id for ordinal in ranked[:_SIZE]]
 
@@ -165,13 +168,13 @@ class _Replay:
         await self._scheduler.wait(user_id=self._user, timeout=_PATIENCE_SECONDS)
 
 
-def _ablated(name: str) -> Valuation:
-    left_out = name.removeprefix("without ")
+def _ablated(name: str, told: Sequence[ToldMemory]) -> Valuation:
+    modes, left_out = with_running_theme(MODES, told), name.removeprefix("without ")
     if left_out == name:
-        return Valuation(learns=False)
+        return Valuation(modes, learns=False)
     if left_out in FEATURES:
-        return Valuation(mixture_of(blind_to=left_out))
-    return Valuation(mixture_of(without=left_out))
+        return Valuation(mixture_of(modes, blind_to=left_out))
+    return Valuation(mixture_of(modes, without=left_out))
 
 
 def _share(question: Question, told: Iterable[str]) -> float:

@@ -40,6 +40,7 @@ from memsched.worker.handlers import HandlerEntry
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
+    from memsched.policy.themes import Theme
 
 
 class FoundInCube(TypedDict):
@@ -331,6 +332,11 @@ class AsyncMOS:
         """What the next question of the cube will probably need, best first."""
         user = user_id or self.user_id
         return await self.mem_scheduler.working_set(user, await self._cube_name(user, mem_cube_id))
+
+    async def themes(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[Theme]:
+        """What the cube's memories are about, the hottest theme first."""
+        user = user_id or self.user_id
+        return await self.mem_scheduler.themes(user, await self._cube_name(user, mem_cube_id))
 
     # -- chat ----------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ class MOS(Blocking[AsyncMOS]):
     get_all = blocking(AsyncMOS.get_all)
     get = blocking(AsyncMOS.get)
     working_set = blocking(AsyncMOS.working_set)
+    themes = blocking(AsyncMOS.themes)
 
     chat = blocking(AsyncMOS.chat)
     chat_stream = iterating(AsyncMOS.chat_stream)

@@ -10,8 +10,6 @@ the formulas, what each of them is worth, and what did not help.
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -35,7 +33,6 @@ _ELSEWHERE = 0.7
 _LEARNED_FROM, _FORGET, _POWER = 40, 0.95, 0.8
 _MIXED = 0.3
 """Share of chance in what an answer says of a mode, so that one surprise condemns none."""
-_DRAWN = 32
 _DIGITS = 9
 _CREDITED = 2
 _ABOUT_AS_LIKELY = 0.9
@@ -70,11 +67,13 @@ class Used:
         event_id: of the answer's message.
         credited: the ordinals of the memories that it used, best first; at most two.
         known: how many memories there were then.
+        at: ms since the epoch.
     """
 
     event_id: str
     credited: tuple[int, ...]
     known: int
+    at: int = 0
 
 
 class Moment:
@@ -195,7 +194,7 @@ class LinearMode:
         return replace(self, weights=tuple(0.0 if n == at else weight for n, weight in enumerate(self.weights)))
 
 
-MODES: tuple[Mode, ...] = (
+MODES: tuple[LinearMode, ...] = (
     LinearMode("continuing", 0.30, (0.6, 0.2, 1.9, 0.3, 0.3, -0.2, 0.1, 1.0)),
     LinearMode("anything", 0.60, (0.6, 0.5, 0.0, 0.0, 0.3, 0.4, 0.2, -0.1)),
     LinearMode("habitual distance", 0.05, (0.6, 0.0, 0.3, 0.2, 0.4, -0.2, 0.1, 2.3)),
@@ -221,8 +220,19 @@ class Values:
         """What the values of some memories are made of: each mode's share times its probability there."""
         if not ordinals:
             return []
-        given = self.by_mode[:, list(ordinals)].T * list(self.shares.values())
-        return [dict(zip(self.shares, each, strict=True)) for each in given.tolist()]
+        shares = np.array(list(self.shares.values()))
+        counted = np.flatnonzero(shares)
+        names = [list(self.shares)[at] for at in counted]
+        given = self.by_mode[counted][:, list(ordinals)].T * shares[counted]
+        return [dict(zip(names, each, strict=True)) for each in given.tolist()]
+
+    def under(self, mode: str) -> Values:
+        """The values if that mode alone were right."""
+        if mode not in self.shares:
+            return self
+        at = list(self.shares).index(mode)
+        shares = {name: float(name == mode) for name in self.shares}
+        return replace(self, value=np.round(self.by_mode[at], _DIGITS), shares=shares)
 
     def ranked(self) -> Ordinals:
         """The ordinals, the most valuable first; of equals the newer."""
@@ -305,15 +315,10 @@ class Valuation:
 
     def _judge(self, moment: Moment, event: Used) -> Floats:
         """How well each mode foresaw what an answer used: the log of its probability, against the modes' mean."""
-        chance = random.Random(hashlib.sha256(event.event_id.encode("utf-8", "surrogatepass")).digest())
-        drawn = chance.sample(range(event.known), min(_DRAWN, event.known))
-        rows = np.array([*drawn, *event.credited])
-        features = moment.features(rows)
+        features = moment.features(rows := np.arange(event.known))
         scores = np.array([mode.scores(moment, rows, features) for mode in self._modes])
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-        others = event.known * odds[:, : len(drawn)].mean(axis=1, keepdims=True)
-        used = odds[:, len(drawn) :]
-        probability = used / np.maximum(others, used)
+        probability = odds[:, event.credited] / odds.sum(axis=1, keepdims=True)
         said = np.log((1 - _MIXED) * probability + _MIXED / event.known)
         weights = 0.5 ** np.arange(len(event.credited))
         result: Floats = said @ weights / weights.sum()

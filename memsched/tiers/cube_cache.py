@@ -22,9 +22,11 @@ from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.content import Content, content_of, content_value
+from memsched.policy.running_theme import themes_at, with_running_theme
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered
-from memsched.policy.value import Columns, Used, Valuation
+from memsched.policy.themes import CubeThemes, Told
+from memsched.policy.value import MODES, Columns, Used, Valuation
 
 VITAL_IMPORTANCE = 0.8
 _ALL = Conditions(include_archived=True)
@@ -50,7 +52,8 @@ class CubeCache:
 
     def __init__(self) -> None:
         self.memories: list[CubeMemory] = []
-        self.valuation = Valuation()
+        self.told: list[Told] = []
+        self.valuation = Valuation(with_running_theme(MODES, self.told))
         self.generation = 0
         self._contents: list[Content] = []
         self._orders: list[_Order] = []
@@ -147,9 +150,21 @@ class CubeCache:
             credited = tuple(ordinal for each in event.credited if (ordinal := self._ordinals.get(each, known)) < known)
             if credited:
                 key = event.event_id, credited, known
-                found[key] = self._used.get(key) or Used(*key)  # the same object: so it is compared at once
+                found[key] = self._used.get(key) or Used(
+                    *key, at=event.at
+                )  # the same object: so it is compared at once
         self._used = found
         return list(found.values())
+
+    def themes(self, log: Sequence[Answered], known: int | None = None, now: int = 0) -> CubeThemes:
+        """The themes of the first ``known`` memories (None: all), after these answers."""
+        known = len(self) if known is None else known
+        uses = [
+            (event.at, best)
+            for event in log
+            for best in [each for each in event.credited if self._ordinals.get(each, known) < known][:1]
+        ]
+        return themes_at(self.told, uses, known, now)
 
     def vital(self) -> list[int]:
         """The ordinals of what must not be forgotten."""
@@ -169,6 +184,7 @@ class CubeCache:
             each.append(ordinal)
         members.append(ordinal)
         self.memories.append(entry)
+        self.told.append(Told(entry.memory_id, entry.text, order[0]))
         self._contents.append(content)
         self._orders.append(order)
         self._times.append(order[0])
@@ -222,6 +238,7 @@ class CubeCache:
             del ordinals[bisect_left(ordinals, first) :]
         of_each: tuple[list[Any], ...] = (
             self.memories,
+            self.told,
             self._contents,
             self._orders,
             self._times,

@@ -54,6 +54,7 @@ class WorkingMemory(BaseModel):
 
     Attributes:
         parts: what its score is made of; they add up to ``score``.
+        theme: the label of its theme (``scheduler.themes``); "" without one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,9 +67,12 @@ class WorkingMemory(BaseModel):
     at: UtcTime
     score: float
     parts: dict[str, float] = Field(default_factory=dict)
+    theme: str = ""
 
     @classmethod
-    def of(cls, memory: Memory | CubeMemory, score: float, parts: Mapping[str, float]) -> WorkingMemory:
+    def of(
+        cls, memory: Memory | CubeMemory, score: float, parts: Mapping[str, float], theme: str = ""
+    ) -> WorkingMemory:
         return cls(
             memory_id=memory.memory_id,
             text=memory.text,
@@ -78,6 +82,7 @@ class WorkingMemory(BaseModel):
             at=memory.at,
             score=round(score, _DIGITS),
             parts={name: round(value, _DIGITS) for name, value in parts.items()},
+            theme=theme,
         )
 
     @property

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import from_ms, to_ms
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.hybrid import HybridSearch
+from memsched.policy.running_theme import RUNNING_THEME, vague_request
 from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
+from memsched.policy.themes import Theme
 from memsched.policy.value import credited_by
 from memsched.tiers.cube_cache import CubeCache, CubeCaches
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
@@ -89,12 +91,27 @@ class WorkingSets:
         chosen: Sequence[Chosen] = self._policy.choose(look.state, look.candidates, self._size)[: self._size]
         if self._rerank is not None and chosen and state.talk:
             chosen = await self._rerank(state.talk, chosen)
-        working_set = [WorkingMemory.of(each.memory, each.score, each.parts) for each in chosen]
+        themes = cube.themes(state.log)
+        working_set = [
+            WorkingMemory.of(each.memory, each.score, each.parts, themes.label_of(each.memory.memory_id))
+            for each in chosen
+        ]
         return state.model_copy(update={"working_set": working_set})
 
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
         return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size)
+
+    async def themes(self, ref: CubeRef) -> list[Theme]:
+        """The themes of a cube at the time of its latest message, hottest first; without what may not be near."""
+        cube, state = await self._cubes.current(ref), await self._states.load(ref)
+        now = max((event.at for event in state.talk), default=0)
+        near = {each.memory_id for each in cube.memories if each.available}
+        found = [
+            replace(theme, memory_ids=[each for each in theme.memory_ids if each in near])
+            for theme in cube.themes(state.log, now=now).themes
+        ]
+        return [theme for theme in found if theme.memory_ids]
 
     async def _credited(self, ref: CubeRef, cube: CubeCache, state: HotState) -> HotState:
         """The same state with what the exchanges of its talk used in the log, and only the last of them in the talk."""
@@ -112,7 +129,10 @@ class WorkingSets:
             if credited := credited_by(hits, shares):
                 log[asked.event_id] = Answered(event_id=asked.event_id, at=asked.at, credited=credited)
         kept = sorted(log.values(), key=lambda event: event.order)[-ANSWERS_KEPT:]
-        return state.model_copy(update={"talk": latest(list(talk.values()), self._window), "log": kept})
+        state = state.model_copy(update={"talk": latest(list(talk.values()), self._window), "log": kept})
+        if request := request_of(cube, state):  # what its words happen to find says nothing of what it is about
+            state = state.model_copy(update={"log": [each for each in kept if each.event_id != request.event_id]})
+        return state
 
     async def _found(self, ref: CubeRef, cube: CubeCache, event: TalkEvent) -> TalkEvent:
         """The event with what search finds for it among the memories of its time."""
@@ -125,10 +145,22 @@ class WorkingSets:
         return event.model_copy(update={"hits": _hits(found), "seen": seen})
 
 
+def request_of(cube: CubeCache, state: HotState) -> TalkEvent | None:
+    """The vague request that waits for an answer, if there is one: until it has it, the running theme alone counts."""
+
+    def is_clear(asked: TalkEvent) -> bool:
+        before = [event for event in state.log if event.order < asked.order]
+        return cube.themes(before, cube.known_at(asked.at)).is_clear(asked.text)
+
+    return vague_request(state.talk, is_clear)
+
+
 def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     """What a policy is told of a cube."""
     may = cube.available()
     values = cube.valuation.values(cube.columns(), cube.used(state.log), may, cube.generation)
+    if request_of(cube, state):
+        values = values.under(RUNNING_THEME)
     relevance: dict[str, dict[str, float]] = {}
     for event in state.talk:
         for memory_id, score in event.hits or () if event.kind == "question" else ():

@@ -1,4 +1,4 @@
-"""`memsched eval locomo`: a small made-up file through the real pipeline, and files that are none."""
+"""`memsched eval`: small made-up files through the real pipeline, and files that are none."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import psutil
 import pytest
 from support.memories import cube_memory
 from support.processes import clean_environment
+from support.stories import CHATTER, HOUSE, RENOVATION
 
 from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
 from memsched.evaluation.locomo import NotAConversationFile, read_conversations
 from memsched.evaluation.prediction import ABLATIONS, POLICIES
 from memsched.evaluation.replay import Scores
+from memsched.evaluation.stories import NotAStory, read_stories
 from memsched.evaluation.streams import STREAMS, Told, steps_of
 from memsched.memory.model import to_ms
 
@@ -56,9 +58,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def evaluate(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def evaluate(*words: str, of: str = "locomo", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "memsched.cli", "eval", "locomo", *words],
+        [sys.executable, "-m", "memsched.cli", "eval", of, *words],
         env=clean_environment(COLUMNS="120", **environment),
         capture_output=True,
         text=True,
@@ -218,3 +220,65 @@ def test_shares_are_means_of_questions_and_times_are_in_ms() -> None:
     assert (flat["search_mean_ms"], flat["search_p50_ms"]) == (3.0, 2.0)
     assert (flat["ingest_turns_per_s"], flat["messages_per_s"]) == (5.0, 1.0)
     assert "recall_at_10_multi_hop" not in flat
+
+
+# -- stories ---------------------------------------------------------------------------------------------------------
+
+
+def story(language: str) -> dict[str, Any]:
+    """A house, then its renovation, and a request that names neither."""
+    messages = [
+        {"day": day, "time": "19:00", "role": "user", "label": "add", "text": text}
+        | ({"theme": "chat"} if text in CHATTER else {"theme": theme, "open": theme == "B"})
+        for theme, told in (("A", HOUSE[language]), ("B", RENOVATION[language]))
+        for day, text in told
+    ]
+    middle = len(HOUSE[language]) - 1
+    return {
+        "id": f"{language}-house",
+        "lang": language,
+        "begin": "2026-03-02",
+        "messages": messages,
+        "request": {"en": "Too many things are piling up, help me organise them.", "zh": "事情太多了，帮我理一理。"}[
+            language
+        ],
+        "request_day": 34,
+        "request_time": "20:00",
+        "request_shares_words_with": None,
+        "expect": {
+            "hot_at_the_end": "B",
+            "checks": [{"after": middle, "hot": "A"}, {"after": len(messages) - 1, "hot": "B"}],
+        },
+    }
+
+
+def test_stories_are_replayed_and_their_hot_themes_are_found(tmp_path: Path) -> None:
+    out, folder = tmp_path / "out", tmp_path / "stories"
+    folder.mkdir()
+    for language in ("en", "zh"):
+        (folder / f"{language}.json").write_text(json.dumps(story(language)))
+
+    done = evaluate(str(folder), "--json", str(out), of="stories")
+
+    assert done.returncode == 0, done.stderr
+    flat = json.loads(out.read_text())
+    assert flat["stories"] == 2
+    assert flat["hottest_right"] == flat["hottest_right_en"] == flat["hottest_right_zh"] == 1.0
+    assert flat["recall_after"] == 1.0, "4 open matters, all among the first ten of 13"
+    assert flat["recall_before"] >= 0.75
+    assert flat["precision_after"] == flat["precision_after_en"] == 0.4
+    assert flat["old_after"] + flat["chatter_after"] == 6
+    for shown in ("en-house", "zh-house", "2 of 2", "4 of 4"):
+        assert shown in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [("no json", "Expecting value"), ("{}", "KeyError: 'begin'"), (None, "no JSON file"), ("7", "TypeError")],
+)
+def test_a_folder_without_stories_is_a_clear_error(tmp_path: Path, content: str | None, what: str) -> None:
+    if content is not None:
+        (tmp_path / "story.json").write_text(content)
+
+    with pytest.raises(NotAStory, match=what):
+        read_stories(tmp_path)

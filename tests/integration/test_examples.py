@@ -79,6 +79,32 @@ def test_beginners_guide_also_on_what_an_earlier_run_left(tmp_path: Path) -> Non
         assert "Bob tries to write: The user may not do this with this cube." in said
 
 
+@pytest.mark.parametrize(
+    ("language", "wanted", "over"),
+    [
+        (
+            "en",
+            ("grey tiles", "water pipes", "sockets", "furniture is delivered"),
+            ("house", "viewing", "bread", "film"),
+        ),
+        ("zh", ("灰色瓷砖", "新水管", "插座", "家具十四号"), ("房子", "看房", "面包", "喜剧", "电影")),
+    ],
+)
+def test_house_to_renovation(tmp_path: Path, language: str, wanted: tuple[str, ...], over: tuple[str, ...]) -> None:
+    said = run("house_to_renovation", tmp_path, "--language", language)
+
+    timeline, _, near = said.partition("\n10 April: ")
+    hot = [look.splitlines()[1] for look in timeline.strip().split("\n\n")]
+    assert len(hot) == 3
+    assert all(line.startswith("  activated") for line in hot)
+    assert hot[0].split()[2] == hot[1].split()[2] != hot[2].split()[2], "the first term of the hottest theme"
+    assert "  plaintext " in timeline.rpartition("\n\n")[2], "what the first theme is in the end"
+    matters = near.splitlines()[1:]
+    assert len(matters) == 10
+    assert all(any(each in line for line in matters) for each in wanted)
+    assert not any(each in line for line in matters for each in over)
+
+
 def test_checkpoint_restart_plays_both_acts(tmp_path: Path) -> None:
     said = run("checkpoint_restart", tmp_path)
 

@@ -1,0 +1,62 @@
+"""`memsched themes`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memsched.cli.shared_options import AsJson, Prefix, RedisUrl
+from memsched.cli.tool_settings import tool_settings
+from memsched.console.output import as_text, console, new_table
+from memsched.scheduler import AsyncMemScheduler
+from memsched.settings import Settings
+
+if TYPE_CHECKING:
+    from memsched.policy.themes import Theme
+
+
+def themes(
+    user: Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Who looks.")],
+    cube: Annotated[str, typer.Option("--cube", "-c", metavar="ID", help="The user's name of the cube.")],
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+) -> None:
+    """Show what a cube's memories are about, and which theme is hot: the hottest first.
+
+    Heat is how much was told and used of a theme, halved every 7 days of the messages' own time.
+    """
+    found = asyncio.run(_read(tool_settings(redis_url=redis_url, prefix=prefix), user, cube))
+    if as_json:
+        typer.echo(json.dumps([asdict(theme) for theme in found], ensure_ascii=False))
+    else:
+        _print(found)
+
+
+async def _read(settings: Settings, user: str, cube: str) -> list[Theme]:
+    scheduler = AsyncMemScheduler(settings)
+    try:
+        return await scheduler.themes(user, cube)
+    finally:
+        await scheduler.stop()
+
+
+def _print(found: Sequence[Theme]) -> None:
+    names = {theme.theme_id: theme.label for theme in found}
+    table = new_table()
+    for name in ("theme", "state"):
+        table.add_column(name, overflow="fold")
+    for name in ("heat", "memories"):
+        table.add_column(name, justify="right")
+    table.add_column("after it came", overflow="fold")
+    table.add_column("theme_id", no_wrap=True, style="dim")
+    for theme in found:
+        then = "; ".join(f"{names[then]} ({count})" for then, count in theme.then.items())
+        cells = (theme.label, theme.state, f"{theme.heat:.1f}", len(theme.memory_ids), then, theme.theme_id)
+        table.add_row(*map(as_text, cells))
+    console().print(table if found else "no themes")

@@ -1,0 +1,48 @@
+"""Topic words: what of a text can tie it to others of the same theme, in any language that memsched has met."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib import resources
+
+from memsched.lexicon import stem, words
+
+_LONG = 7
+_ENDS = 5
+"""Of long words the first and last letters count as words, for languages that build compounds: "Dachfenster" and
+"Küchenfenster" are about windows.
+"""
+_SHORT_NUMBER = re.compile(r"\d{1,2}")
+_PLAIN = re.compile(r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+")
+
+
+@lru_cache(maxsize=1)
+def stop_words() -> frozenset[str]:
+    """The words that tie nothing, of all languages at once: nobody says which one a text is in."""
+    folder = resources.files("memsched.policy") / "stop_words"
+    return frozenset(word for file in folder.iterdir() for word in file.read_text(encoding="utf-8").split())
+
+
+def content_terms(text: str) -> list[str]:
+    """The words of a text that may name what it is about, in order, lower case, with repetitions."""
+    return [word for word in words(text) if not _says_nothing(word)]
+
+
+def topic_words(text: str) -> frozenset[str]:
+    """The stems of a text's content terms, and the ends of the long ones."""
+    found = set()
+    for word in content_terms(text):
+        found.add(stem(word))
+        if len(word) >= _LONG and _PLAIN.fullmatch(word):
+            found |= {f"{word[:_ENDS]}-", f"-{word[-_ENDS:]}"}
+    return frozenset(found)
+
+
+@lru_cache(maxsize=65_536)
+def _says_nothing(word: str) -> bool:
+    known = stop_words()
+    if word in known or _SHORT_NUMBER.fullmatch(word):
+        return True
+    # A pair of characters, of a script without spaces, is a function word where both of them are.
+    return len(word) == 2 and word[0] in known and word[1] in known and not word.isascii()
