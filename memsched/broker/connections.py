@@ -178,4 +178,5 @@ def _in_this_process(name: str) -> Redis:
     except ImportError:
         raise SettingsError(["MEMSCHED_REDIS_URL: memory:// needs: pip install 'memsched[memory]'."]) from None
     server = _fake_servers.setdefault(name, fakeredis.FakeServer())
-    return cast(Redis, fakeredis.aioredis.FakeRedis(server=server, protocol=2))
+    # Its connections cost nothing, and a caller beyond redis-py's usual hundred would be refused.
+    return cast(Redis, fakeredis.aioredis.FakeRedis(server=server, protocol=2, max_connections=2**31))
