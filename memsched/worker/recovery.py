@@ -35,8 +35,9 @@ _SAME_MS = 20
 class Watch:
     """For how long each consumer of a lane has not moved, by our own clock."""
 
-    from_when: float = 0.0
-    """loop.time() before which nothing counts."""
+    all_back_at: float = 0.0
+    """loop.time() before which nobody counts as silent: the others may still be on their way back to the server. They
+    renew as soon as they are there."""
     looked_at: float = -math.inf
     server_ms: int = 0
     still_since: dict[str, tuple[Holder, float]] = field(default_factory=dict)
@@ -51,31 +52,31 @@ class Watch:
         skew = abs((server_ms - self.server_ms) / 1000 - (now - self.looked_at))
         stood_still = max(late, skew)
         self.looked_at, self.server_ms = now, server_ms
-        since = max(now, self.from_when)
         seen = {}
         for holder in holders:
-            before, still_since = self.still_since.get(holder.name, (holder, since))
+            before, still_since = self.still_since.get(holder.name, (holder, now))
             moved = abs(before.heard_ms - holder.heard_ms) > _SAME_MS
             anew = moved or stood_still > max(_MARGIN_SECONDS, holder.min_idle_ms / 4000)
-            seen[holder.name] = (holder, since if anew else still_since)
+            seen[holder.name] = (holder, now if anew else still_since)
         self.still_since = seen
 
     def silent(self) -> list[Holder]:
         """Those that, when we looked last, had not moved for longer than it takes them to renew."""
-        return [holder for holder, since in self.still_since.values() if self.looked_at >= _silent_at(holder, since)]
+        return [
+            holder for holder, since in self.still_since.values() if self.looked_at >= self._silent_at(holder, since)
+        ]
 
     def next_at(self) -> float:
         """The loop.time() at which to look again: another one is known to be silent, or is claimable."""
         times = []
         for holder, since in self.still_since.values():
             idle_at = self.looked_at + (holder.min_idle_ms - (self.server_ms - holder.heard_ms)) / 1000
-            known_at = _silent_at(holder, since)
+            known_at = self._silent_at(holder, since)
             times.append(known_at if known_at > self.looked_at else idle_at)
         return min(times, default=math.inf)
 
-
-def _silent_at(holder: Holder, since: float) -> float:
-    return since + holder.min_idle_ms / 3000 + _MARGIN_SECONDS
+    def _silent_at(self, holder: Holder, since: float) -> float:
+        return max(self.all_back_at, since + holder.min_idle_ms / 3000 + _MARGIN_SECONDS)
 
 
 @dataclass(slots=True)

@@ -66,8 +66,8 @@ def test_a_notification_that_comes_while_the_answer_is_on_its_way_is_not_forgott
 class Looks:
     """Looks at one holder with a min idle of 6 s, which was heard of last when the first look was due."""
 
-    def __init__(self, from_when: float = 0.0) -> None:
-        self.watch = Watch(from_when)
+    def __init__(self, all_back_at: float = 0.0) -> None:
+        self.watch = Watch(all_back_at)
 
     def at(self, seconds: float, *, late: float = 0.0, server: float | None = None, heard: float = 0.0) -> list[str]:
         """A look after so many seconds of ours, and of the server's; those that may be claimed from at the next one."""
@@ -106,10 +106,16 @@ def test_silence_that_may_have_been_the_servers_does_not_count(look: dict[str, f
 
 
 def test_after_an_outage_the_others_get_the_time_to_come_back() -> None:
-    looks = Looks(from_when=102.0)
+    looks = Looks(all_back_at=104.0)
 
-    assert [looks.at(at / 2) for at in range(9)] == [[]] * 9
-    assert looks.at(4.5) == ["w"]
+    assert [looks.at(at / 2) for at in range(8)] == [[]] * 8
+    assert looks.at(4.0) == ["w"]
+
+
+def test_whoever_does_not_renew_meanwhile_is_silent_when_the_others_are_back() -> None:
+    looks = Looks(all_back_at=101.0)
+
+    assert [looks.at(0), looks.at(1.0), looks.at(2.3)] == [[], [], ["w"]]
 
 
 def test_the_next_look_comes_when_a_silent_one_becomes_claimable() -> None:
