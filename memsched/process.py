@@ -165,7 +165,8 @@ async def run_worker(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    os.register_at_fork(after_in_child=_forget_signals_after_fork)
+    fork = _Fork()
+    os.register_at_fork(before=fork.before, after_in_parent=fork.after, after_in_child=fork.after_in_child)
     server = await Server.connect(settings)
     keys = Keys(settings.prefix, settings.partitions)
 
@@ -250,14 +251,26 @@ class _StartReport:
         return True
 
 
-def _forget_signals_after_fork() -> None:
+class _Fork(threading.local):
     """A process that a handler forks (a pool of multiprocessing) is no worker: SIGTERM ends it, and tells nobody else.
 
-    Without this it would ignore the signal, and write it into the pipe that it shares with its worker.
+    Without this it would ignore the signal, and write it into the pipe that it shares with its worker. One that comes
+    while it is still being made waits until it knows that it is no worker.
     """
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    _mask: set[int | signal.Signals]
+
+    def before(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+
+    def after(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def after_in_child(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.after()
 
 
 def main() -> None:

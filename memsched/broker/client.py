@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -234,7 +235,7 @@ class Server:
         client = self._client
         if client is None:
             raise UnreachableError("the connection is closed")
-        try:
+        with _talking():
             if self._pool is not None:
                 return await self._pool.pipeline(calls)
             calls = list(calls)
@@ -246,8 +247,6 @@ class Server:
             for call in calls:
                 pipeline.execute_command(*call)
             return list(await pipeline.execute(raise_on_error=False))
-        except _CANNOT_TALK as error:
-            raise _unreachable(failure_of(error)) from error
 
     async def _send_by_slot(self, client: Client, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What is sent about one lane arrives in the order in which it was sent."""
@@ -281,13 +280,11 @@ class Server:
         """One command that may wait at the server, on the connections kept for that; the raw reply."""
         if self._reader is None:
             raise UnreachableError("the connection is closed")
-        try:
+        with _talking():
             if self._reading_pool is not None:
                 (reply,) = await self._reading_pool.pipeline([tuple(args)])
             else:
                 reply = await _answer(cast(Client, self._reader).execute_command(*args))
-        except _CANNOT_TALK as error:
-            raise _unreachable(failure_of(error)) from error
         if _is_not_now(reply):
             await self._drop_connections()
             raise _not_now(reply) from reply
@@ -358,6 +355,20 @@ def _slot(call: tuple[Any, ...]) -> int:
     else:
         at = 1
     return key_slot(str(call[at]).encode()) if len(call) > at else -1
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """Raises UnreachableError if there is no talking to the server."""
+    try:
+        yield
+    except _CANNOT_TALK as error:
+        raise _unreachable(failure_of(error)) from error
+    except AttributeError as error:
+        # What asyncio's TLS transport says when it is written to after it was closed twice, by a time-out and by us.
+        if error.name != "_write_appdata":
+            raise
+        raise UnreachableError("the connection was closed") from error
 
 
 def _unreachable(failure: Failure) -> UnreachableError:

@@ -8,7 +8,7 @@ from memsched.cli.exit_codes import complain
 from memsched.console.terminal import duration
 from memsched.escaping import plain
 from memsched.settings import Settings
-from memsched.worker.liveness import liveness_dir, read_liveness
+from memsched.worker.healthcheck import liveness_dir, read_liveness
 
 
 def live() -> None:

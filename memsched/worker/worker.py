@@ -24,8 +24,9 @@ from memsched.version import __version__
 from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.cycle import Cycle
 from memsched.worker.handlers import Orchestrator
+from memsched.worker.healthcheck import liveness_dir
 from memsched.worker.janitor import Janitor
-from memsched.worker.liveness import Liveness, liveness_dir
+from memsched.worker.liveness import Liveness
 from memsched.worker.notifications import Notifications
 from memsched.worker.outbox import Outbox
 from memsched.worker.reporter import Reporter

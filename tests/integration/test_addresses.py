@@ -200,6 +200,19 @@ async def test_a_server_with_tls(secure: RedisServer, schedulers_at: MakeSchedul
     await run_one(schedulers_at(secure.url))
 
 
+async def test_a_tls_connection_that_was_closed_twice_is_one_that_was_lost(secure: RedisServer) -> None:
+    server = await Server.connect(Settings(redis_url=secure.url))
+    try:
+        await server.execute("PING")
+        assert server._pool is not None
+        (connection, _), *_ = server._pool._idle
+        for _ in range(2):  # by a time-out and by who gave up: asyncio then forgets its TLS protocol
+            connection._writer.close()
+        assert await server.persistently(lambda: server.execute("PING")) == b"PONG"
+    finally:
+        await server.aclose()
+
+
 async def test_every_node_of_a_cluster_is_reached_by_tls(
     start: Callable[..., RedisServer], certificates: Certificates, schedulers_at: MakeScheduler, tmp_path: Path
 ) -> None:

@@ -13,7 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from memsched import Settings
-from memsched.worker.liveness import Liveness, liveness_dir, read_liveness
+from memsched.worker.healthcheck import liveness_dir, read_liveness
+from memsched.worker.liveness import Liveness
 
 
 def settings(folder: Path) -> Settings:
