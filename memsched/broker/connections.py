@@ -5,15 +5,23 @@ They return raw replies, and retry nothing by themselves: whoever calls knows wh
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -58,6 +66,11 @@ _fake_servers: dict[str, Any] = {}
 """The servers of memory:// by name: all clients of one name in this process share their data."""
 
 
+_TLS_CONTEXT_SECONDS = 60.0
+_tls_contexts: dict[tuple[Any, ...], tuple[float, RedisSSLContext]] = {}
+"""By what they were made of; with each, when it was."""
+
+
 class Client(Protocol):
     """What redis-py's clients have in common."""
 
@@ -90,14 +103,40 @@ def client_at(address: Address, socket_timeout: float) -> Redis | RedisCluster:
         case Form.CLUSTER:
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
             client = RedisCluster(startup_nodes=nodes, ssl=address.tls, **options)
+            if address.tls:
+                client.connection_kwargs["connection_class"] = _TlsConnection  # of the nodes that it finds
+                for node in client.nodes_manager.startup_nodes.values():
+                    node.connection_class = _TlsConnection
         case Form.SOCKET:
             client = _of_one_server(UnixDomainSocketConnection, path=address.path, **options)
         case Form.SERVER:
             host, port = address.hosts[0]
-            client = _of_one_server(SSLConnection if address.tls else Connection, host=host, port=port, **options)
+            client = _of_one_server(_TlsConnection if address.tls else Connection, host=host, port=port, **options)
     for name in _PARSED_BY_CLIENT:
         client.set_response_callback(name, raw)
     return client
+
+
+class _TlsConnection(SSLConnection):
+    """redis-py's, but that connections with the same options share a TLS context for a minute.
+
+    Making one reads all authorities that the system trusts, while the event loop stands still: 40 ms for each of the
+    many connections of a Cluster, and again whenever all are made anew. After the minute, new certificates are read.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        given = tuple(getattr(self.ssl_context, name) for name in RedisSSLContext.__slots__ if name != "context")
+        now = time.monotonic()
+        made, context = _tls_contexts.get(given, (-math.inf, self.ssl_context))
+        if now - made > _TLS_CONTEXT_SECONDS:
+            made, context = now, self.ssl_context
+            _tls_contexts[given] = made, context
+        self.ssl_context = context
+
+
+class _TlsConnectionToMaster(SentinelManagedConnection, _TlsConnection):
+    pass
 
 
 def client_of_node(cluster: RedisCluster) -> Redis:
@@ -133,8 +172,13 @@ def _through_sentinels(address: Address, options: dict[str, Any]) -> Redis:
         for name in ("socket_timeout", "socket_connect_timeout")
     }
     tls = {"ssl": True} if address.tls else {}
-    sentinels: Any = _Sentinels(address.hosts, sentinel_kwargs=for_sentinels | tls, **tls, **options)
-    return cast(Redis, sentinels.master_for(address.name))
+    sentinels: Any = _Sentinels(address.hosts, sentinel_kwargs=for_sentinels | tls, **options)
+    return cast(
+        Redis,
+        sentinels.master_for(
+            address.name, connection_class=_TlsConnectionToMaster if address.tls else SentinelManagedConnection
+        ),
+    )
 
 
 class _Sentinels(Sentinel):

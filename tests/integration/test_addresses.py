@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import http.server
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,7 +214,10 @@ async def test_a_tls_connection_that_was_closed_twice_is_one_that_was_lost(secur
 
 
 async def test_every_node_of_a_cluster_is_reached_by_tls(
-    start: Callable[..., RedisServer], certificates: Certificates, schedulers_at: MakeScheduler, tmp_path: Path
+    start: Callable[..., RedisServer],
+    certificates: Certificates,
+    schedulers_at: MakeScheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]
     first, second = (start(tls=certificates, options=options) for _ in range(2))
@@ -224,5 +227,13 @@ async def test_every_node_of_a_cluster_is_reached_by_tls(
     for node in (first, second):
         wait_until(lambda node=node: node.client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
+    make, made = ssl.create_default_context, []
+
+    def counted() -> ssl.SSLContext:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
     url = f"rediss+cluster://localhost:{first.port}?ssl_ca_certs={certificates.authority}"
     await run_one(schedulers_at(url, partitions=8))
+    assert len(made) <= 1, "each takes tens of milliseconds, and there are many connections"

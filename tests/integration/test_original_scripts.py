@@ -137,15 +137,17 @@ REDIS_QUEUE = """
 from datetime import datetime
 from memsched import QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.api import SchedulerConfigFactory, SchedulerFactory
+def say(*words):  # whole lines, from whatever thread
+    print(" ".join(map(str, words)) + "\\n", end="", flush=True)
 scheduler = SchedulerFactory.from_config(SchedulerConfigFactory.from_yaml_file(yaml_path="general.yaml"))
-scheduler.register_handlers({QUERY_TASK_LABEL: lambda messages: print("handled", messages[0].content, flush=True)})
+scheduler.register_handlers({QUERY_TASK_LABEL: lambda messages: say("handled", messages[0].content)})
 scheduler.initialize_redis()
 scheduler.redis_start_listening()
 for text in ("one", "two"):
     item = ScheduleMessageItem(
         user_id="u", mem_cube_id="c", label=QUERY_TASK_LABEL, mem_cube=object(), content=text, timestamp=datetime.now()
     )
-    print("added", scheduler.redis_add_message_stream(message=item.to_dict()) == item.item_id)
+    say("added", scheduler.redis_add_message_stream(message=item.to_dict()) == item.item_id)
 scheduler.wait(timeout=20)
 print("config", scheduler.config.top_k, scheduler.config.thread_pool_max_workers, scheduler.config.context_window_size)
 scheduler.redis_stop_listening()
