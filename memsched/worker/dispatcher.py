@@ -130,13 +130,17 @@ class Dispatcher:
     @property
     def room(self) -> int:
         """How many more messages this worker can use, of whatever labels: free places, and a short queue."""
-        free, ahead, waiting, ready = self._settings.concurrency - self._occupied, 0, 0, 0
+        free, ahead, waiting, ready = self.places, 0, 0, 0
         for label in self._labels.values():
-            free -= label.unreported
             ahead += self._ahead(label)
             waiting += len(label.buffer)
             ready += min(label.free, label.buffer.calls)
         return free + max(min(ahead, self._settings.prefetch_max) - waiting, -ready)
+
+    @property
+    def places(self) -> int:
+        """Free places for what is neither reported yet nor here."""
+        return self._settings.concurrency - self._occupied - sum(label.unreported for label in self._labels.values())
 
     def room_of(self, name: str) -> int:
         """How many more messages of one label it can use: free calls of the label, and a short queue.

@@ -146,7 +146,9 @@ class Reader:
             }
             most = _share_of_others(room, self._others_next) if hot else room
             yield from self._look(others, most, limits)
-            room -= most
+            # Taken from the hot lanes only where free places are at stake: if both bring all that they may, the queue
+            # in here is longer for once.
+            room -= max(0, most - max(0, room - max(0, self._dispatcher.places)))
             for label, limit in limits.items():
                 rooms[label] -= min(limit, most)
         for lane, count in self._shares(hot, room, rooms).items():

@@ -387,6 +387,22 @@ async def test_thousands_of_messages_can_be_renewed_and_handed_back_at_once(plac
     assert released == 9000
 
 
+async def test_the_fence_holds_for_messages_that_lie_far_apart_and_come_in_any_order(place: Place) -> None:
+    ours, theirs = place.actor("ours"), place.actor("theirs")
+    await place.submit(*messages(60))
+    held, others = [], []
+    for _ in range(20):  # two of three are ours, and what we name is the fifth part of what we hold
+        held += await ours.read(2)
+        others += await theirs.read(1)
+    named = [*reversed(held[::5]), others[3], others[16]]
+
+    lost = await ours.server.call(ours.outcomes.settle(place.lane, named))
+
+    assert sorted(lost) == sorted([others[3].entry_id, others[16].entry_id])
+    left = {one.entry_id for one in [*held, *others]} - {one.entry_id for one in held[::5]}
+    assert set(await place.owners()) == left
+
+
 async def test_what_was_not_staged_completely_is_not_concluded(place: Place) -> None:
     worker = place.actor("worker")
     await place.submit(*messages(1))

@@ -1,22 +1,33 @@
 -- owned: the fence; included by scripts that may only touch what is still theirs.
 --
 -- owned(stream, group, consumer, list): which of the listed ids `consumer` has the lease of now, as
--- {[id] = delivery count}. Few are asked for one by one: what else the consumer holds costs nothing then. For many, one
--- XPENDING over all that it holds is cheaper.
+-- {[id] = delivery count}. One XPENDING over the stretch of the stream in which they lie answers for nearly all, for
+-- what is worked on together was mostly read together; it stops after twice as many rows, so that what else the
+-- consumer holds costs next to nothing. The others are asked for one by one.
 local function owned(stream, group, consumer, list)
   local mine = {}
   local count = #list
-  if count == 0 then return mine end
-  if count <= 100 then
+  local first, last = list[1], list[1]
+  if count > 3 then
+    local first_ms, first_seq, last_ms, last_seq = math.huge, 0, -1, 0
     for _, id in ipairs(list) do
+      local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+      ms, seq = tonumber(ms), tonumber(seq)
+      if not ms then return mine end
+      if ms < first_ms or (ms == first_ms and seq < first_seq) then first, first_ms, first_seq = id, ms, seq end
+      if ms > last_ms or (ms == last_ms and seq > last_seq) then last, last_ms, last_seq = id, ms, seq end
+    end
+    local reply = redis.pcall('XPENDING', stream, group, first, last, 2 * count, consumer)
+    if reply.err then return mine end
+    for _, row in ipairs(reply) do mine[row[1]] = row[4] end
+    if #reply < 2 * count then return mine end
+  end
+  for _, id in ipairs(list) do
+    if not mine[id] then
       local reply = redis.pcall('XPENDING', stream, group, id, id, 1, consumer)
       if reply.err then return mine end
-      if reply[1] then mine[reply[1][1]] = reply[1][4] end
+      if reply[1] then mine[id] = reply[1][4] end
     end
-    return mine
   end
-  local reply = redis.pcall('XPENDING', stream, group, '-', '+', 1000000, consumer)
-  if reply.err then return mine end
-  for _, row in ipairs(reply) do mine[row[1]] = row[4] end
   return mine
 end
