@@ -76,16 +76,22 @@ async def test_a_scheduler_whose_worker_failed_says_so_and_can_be_started_again(
     assert sorted(done) == ["one", "two"]
 
 
-async def test_a_worker_whose_log_has_no_reader_goes_on_and_can_be_stopped(
-    real_redis: RedisServer, schedulers_at: MakeScheduler, tmp_path: Path
+@pytest.mark.parametrize("log", ["that has no reader", "on a full disk"])
+async def test_a_worker_goes_on_and_can_be_stopped_with_a_log(
+    real_redis: RedisServer, schedulers_at: MakeScheduler, tmp_path: Path, log: str
 ) -> None:
     crew = Crew(tmp_path, real_redis.url, max_errors=0)
-    reader, writer = os.pipe()
+    reader, writer = (os.open("/dev/full", os.O_WRONLY),) * 2 if log == "on a full disk" else os.pipe()
+    output = writer if log == "on a full disk" else None
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "workers"), env=crew.environment(processes=1, log_format="console"), stderr=writer
+            *(sys.executable, "-m", "workers"),
+            env=crew.environment(processes=1, log_format="console"),
+            stdout=output,
+            stderr=writer,
         )
-        os.close(writer)
+        if reader != writer:
+            os.close(writer)
         scheduler = schedulers_at(real_redis.url)
         await until(lambda: real_redis.client.zcard(scheduler.keys.workers), "a worker")
         os.close(reader)
