@@ -118,7 +118,9 @@ def test_a_worker_process_takes_the_handlers_of_the_ready_made_scheduler(
         "def handle(messages): print('handled', mem_scheduler.running, flush=True)\n"
         "mem_scheduler.register_handlers({'task': handle})\n"
     )
-    environment = clean_environment(MEMSCHED_REDIS_URL=real_redis.url, MEMSCHED_APP="my_script:mem_scheduler")
+    environment = clean_environment(
+        MEMSCHED_REDIS_URL=real_redis.url, MEMSCHED_APP="my_script:mem_scheduler", MEMSCHED_MEMORY="false"
+    )
     worker = spawn([sys.executable, "-m", "workers"], log=tmp_path / "log", env=environment)
     try:
         with MemScheduler(redis_url=real_redis.url, memory=False) as scheduler:
