@@ -79,4 +79,4 @@ async def watched(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert sampler.samples > 5
-    assert sampler.wrong == []
+    assert sampler.wrong == [], sampler.wrong[:3]
