@@ -34,6 +34,7 @@ from memsched.memory.search.retriever import Retriever
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.original_names import OriginalNames
 from memsched.policy.strategy import WorkingSetPolicy
+from memsched.policy.theme import Theme
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.events import newest_events
@@ -50,7 +51,6 @@ from memsched.worker.worker import Worker
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
-    from memsched.policy.themes import Theme
 
 log = get_logger(__name__)
 

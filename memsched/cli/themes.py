@@ -17,7 +17,7 @@ from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
-    from memsched.policy.themes import Theme
+    from memsched.policy.theme import Theme
 
 
 def themes(

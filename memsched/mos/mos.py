@@ -34,13 +34,13 @@ from memsched.mos.chat import Chat, Question
 from memsched.mos.lookup import cube_meant, find_memory
 from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
+from memsched.policy.theme import Theme
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.hot_state import WorkingMemory
 from memsched.worker.handlers import HandlerEntry
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
-    from memsched.policy.themes import Theme
 
 
 class FoundInCube(TypedDict):

@@ -11,21 +11,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Literal
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memsched.lexicon import is_without_spaces, stem, stems
+from memsched.policy.theme import Theme
 from memsched.policy.topic_words import content_terms, stop_words, topic_words
 
 Floats = NDArray[np.float64]
 Ordinals = NDArray[np.int64]
-ThemeState = Literal["activated", "plaintext"]
 
 WINDOW = 100
 """Memories that are looked at, the latest. What is older stands so far behind that no theme brings it back."""
@@ -66,29 +65,6 @@ class Told:
     memory_id: str
     text: str
     at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """A cluster of memories of a cube about one thing.
-
-    Args:
-        theme_id: its oldest memory's id.
-        label: what people may call it: its first terms.
-        terms: the words that tell it from the rest, best first.
-        heat: how much of it was told and used of late, in memories.
-        state: ``activated``: at least half as hot as the hottest; else ``plaintext``.
-        memory_ids: oldest first.
-        then: by theme id, how often that theme was told of next.
-    """
-
-    theme_id: str
-    label: str
-    terms: list[str]
-    heat: float
-    state: ThemeState
-    memory_ids: list[str]
-    then: dict[str, int] = field(default_factory=dict)
 
 
 class CubeThemes:

@@ -13,7 +13,7 @@ from memsched.memory.search.hybrid import HybridSearch
 from memsched.policy.running_theme import RUNNING_THEME, vague_request
 from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
-from memsched.policy.themes import Theme
+from memsched.policy.theme import Theme
 from memsched.policy.value import credited_by
 from memsched.tiers.cube_cache import CubeCache, CubeCaches
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory

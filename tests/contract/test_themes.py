@@ -16,7 +16,7 @@ from support.stories import CHATTER, HOUSE, RENOVATION, REQUEST
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.policy.themes import Theme
+from memsched.policy.theme import Theme
 
 pytestmark = pytest.mark.timeout(60)
 
