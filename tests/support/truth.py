@@ -11,7 +11,7 @@ from typing import Any
 from memsched import AsyncMemScheduler, MemschedError
 from memsched.broker.keys import Keys
 from memsched.errors import UnreachableError
-from support.handlers import EFFECT
+from support.outcome import effect_count
 
 
 @dataclass
@@ -30,9 +30,7 @@ class Sampler:
     most_orphaned: int = 0
 
     def _finished(self) -> int:
-        keys = Keys()
-        effects = self.client.xlen(keys.lane(EFFECT, "", "").stream)
-        return int(effects + self.client.xlen(keys.lane(self.label, "", "").dead))
+        return effect_count(self.client) + int(self.client.xlen(Keys().lane(self.label, "", "").dead))
 
     async def look(self) -> None:
         before = self._finished()
