@@ -33,7 +33,8 @@ async def test_a_worker_whose_tasks_are_cancelled_is_replaced(
         await scheduler.submit_messages(bad := message("bad", info={"cancel_all": True, "sleep": 0.5}))
         await until(lambda: crew.record.runs()[bad.item_id] == 1, "it to run")
         await until(lambda: [pid for pid in crew.workers() if pid != first], "another worker")
-        assert len(supervisor.said("worker.failed")) == 1
+        failed = [line["worker_id"] for line in supervisor.said("worker.failed")]
+        assert len(failed) == len(set(failed)) >= 1, "each says so once; the next one may have met the message by now"
         real_redis.client.delete(scheduler.keys.lane("task", "", "").stream)  # or it does it again
         await scheduler.submit_messages(good := message("good"))
         await until(lambda: effects(real_redis.client)[good.item_id] == 1, "the other one to be done")
