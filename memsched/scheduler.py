@@ -36,7 +36,7 @@ from memsched.original_names import OriginalNames
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.theme import Theme
 from memsched.queue.clear import clear
-from memsched.queue.dead_letters import DeadLetters
+from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
 from memsched.queue.events import newest_events
 from memsched.queue.pause import pause, resume
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
@@ -504,6 +504,11 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     read_status = blocking(AsyncMemScheduler.read_status)
     get_tasks_status = blocking(AsyncMemScheduler.get_tasks_status)
     print_tasks_status = blocking(AsyncMemScheduler.print_tasks_status)
+
+    def dead_letters(self) -> SyncDeadLetters:
+        """What was given up: to list, redrive or purge."""
+        return SyncDeadLetters(self._thread.call(self._async.dead_letters), self._thread)
+
     get_web_log_messages = blocking(AsyncMemScheduler.get_web_log_messages)
     pause = blocking(AsyncMemScheduler.pause)
     resume = blocking(AsyncMemScheduler.resume)

@@ -25,7 +25,7 @@ async def _clear_lane(server: Server, lane: Lane) -> int:
     def parse(reply: Any) -> tuple[int, bool, list[str]]:
         return int(reply[0]), bool(reply[1]), as_texts(reply[2])
 
-    keys = [*lane.kept, lane.outbox, lane.task_prefix]
+    keys = [*lane.kept, lane.outbox, lane.task_prefix, lane.oldest]
     command = _CLEAR.command(keys, [GROUP, _MOST_AT_ONCE, _BYTES_AT_ONCE], parse)
     dropped, more = 0, True
     while more:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memsched.blocking import Blocking, blocking, iterating
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, script
@@ -94,7 +95,7 @@ class DeadLetters:
 
     async def letters(
         self, which: DeadFilter, *, newest_first: bool = False, most_per_lane: int | None = None
-    ) -> AsyncIterator[DeadLetter]:
+    ) -> AsyncGenerator[DeadLetter, None]:
         """Those that the filter admits, lane by lane; of each lane at most so many."""
         for lane in await self._server.persistently(lambda: known_lanes(self._server, self._keys)):
             if which.label and lane.label != which.label:
@@ -183,6 +184,14 @@ class DeadLetters:
             keys.append(lane.task(letter.item_id))
             args += [letter.dead_id, letter.user_id if "submitted" in letter.fields else ""]
         return _REDRIVE.command(keys, args, lambda reply: (int(reply[0]), int(reply[1])))
+
+
+class SyncDeadLetters(Blocking[DeadLetters]):
+    """``DeadLetters`` without ``await``; ``letters`` is an iterator."""
+
+    letters = iterating(DeadLetters.letters)
+    redrive = blocking(DeadLetters.redrive)
+    purge = blocking(DeadLetters.purge)
 
 
 async def drop_old_letters(server: Server, lane: Lane, days: float) -> int:

@@ -56,7 +56,7 @@ async def cancel_task(server: Server, keys: Keys, task: Task, ttl_seconds: int) 
     """
     lane = task.lane
     command: Command[str] = _CANCEL.command(
-        [*lane.kept, lane.task(task.item_id)],
+        [*lane.kept, lane.task(task.item_id), lane.oldest],
         [GROUP, ttl_seconds, server.settings.max_per_user, keys.wake, lane.name],
         as_text,
     )

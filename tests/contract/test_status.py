@@ -143,6 +143,18 @@ async def test_the_oldest_age_is_of_the_oldest_unfinished_message(make_scheduler
     assert status["labels"][LABEL]["oldest_seconds"] == status["oldest_seconds"]
 
 
+@pytest.mark.parametrize("how", ["clear", "cancel"])
+async def test_the_oldest_age_is_not_of_a_message_that_was_dropped(how: str, make_scheduler: MakeScheduler) -> None:
+    scheduler, old = make_scheduler(), message("old")
+    await scheduler.submit_messages(old)
+    await until(lambda: _older_than(scheduler, 0.3))
+
+    await (scheduler.clear() if how == "clear" else scheduler.cancel_task(old))
+    await scheduler.submit_messages(message("new"))
+
+    assert not await _older_than(scheduler, 0.3)
+
+
 async def _older_than(scheduler: AsyncMemScheduler, seconds: float) -> bool:
     return bool((await scheduler.get_tasks_status())["oldest_seconds"] > seconds)
 

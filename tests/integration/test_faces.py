@@ -19,6 +19,7 @@ from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, MemScheduler, ScheduleMessageItem
 from memsched.errors import CalledFromOwnLoop, LeftInParent, MemschedError, OtherEventLoop, SchedulerStopped
+from memsched.queue.dead_letters import DeadFilter
 
 MakeSync = Callable[..., MemScheduler]
 
@@ -145,6 +146,25 @@ async def test_start_and_stop_at_once_end_in_the_order_in_which_they_were_called
     assert scheduler.running
 
     await scheduler.stop(0)
+
+
+# -- dead letters ------------------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_redriven_and_purged_without_await(sync_schedulers: MakeSync) -> None:
+    scheduler = sync_schedulers()
+    scheduler.register_handlers({"task": lambda messages, context: context.fail(messages[0], "no")})
+    scheduler.start()
+    items = [message(content, label="task") for content in ("a", "b")]
+    scheduler.submit_messages(items)
+    scheduler.wait(timeout=10)
+
+    letters = scheduler.dead_letters()
+    assert {letter.item_id for letter in letters.letters(DeadFilter())} == {item.item_id for item in items}
+    assert letters.redrive(DeadFilter(ids=frozenset({items[0].item_id}))) == 1
+    scheduler.wait(timeout=10)
+    assert letters.purge(DeadFilter()) == 2
+    assert list(letters.letters(DeadFilter())) == []
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import memsched.blocking
 from memsched import MOS, AsyncMemScheduler, AsyncMOS, MemScheduler
 from memsched.blocking import Blocking, Delegated, EventLoopThread, blocking, direct, iterating, shared
 from memsched.memory.search.retriever import Retriever
+from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
 from memsched.scheduler import AsyncMessageQueue, MessageQueue, SyncRetriever
 
 
@@ -141,13 +142,19 @@ def test_help_shows_the_name_the_parameters_and_the_docstring() -> None:
 
 
 # What an operator's code needs, or what is another object without a sync face.
-ONLY_ASYNC = {"server", "memory", "dead_letters", "over"}
+ONLY_ASYNC = {"server", "memory", "over"}
 OWN = {"stop"}
 
 
 @pytest.mark.parametrize(
     ("face", "asynchronous"),
-    [(MemScheduler, AsyncMemScheduler), (MOS, AsyncMOS), (MessageQueue, AsyncMessageQueue), (SyncRetriever, Retriever)],
+    [
+        (MemScheduler, AsyncMemScheduler),
+        (MOS, AsyncMOS),
+        (MessageQueue, AsyncMessageQueue),
+        (SyncRetriever, Retriever),
+        (SyncDeadLetters, DeadLetters),
+    ],
 )
 def test_a_sync_face_has_all_that_the_async_one_has(face: type[Any], asynchronous: type[Any]) -> None:
     public = {name for name in vars(asynchronous) if not name.startswith("_")} - ONLY_ASYNC
@@ -210,7 +217,7 @@ def test_mypy_sees_parameters_names_defaults_and_results(tmp_path: Path) -> None
     assert errors == ["call-arg", "arg-type", "assignment"]
 
 
-@pytest.mark.parametrize("face", [MemScheduler, MOS, MessageQueue, SyncRetriever])
+@pytest.mark.parametrize("face", [MemScheduler, MOS, MessageQueue, SyncRetriever, SyncDeadLetters])
 def test_the_annotations_of_a_sync_face_resolve(face: type[Any]) -> None:
     for name, method in vars(face).items():
         if callable(method) and not name.startswith("_"):

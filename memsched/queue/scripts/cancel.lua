@@ -4,6 +4,7 @@
 -- include: now users notify
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6]  <prefix>:{<lane>}:task:<item_id>
+-- KEYS[7]  <prefix>:{<lane>}:oldest (what the status remembers of the stream)
 -- ARGV[1]  consumer group
 -- ARGV[2]  seconds for which the status of a finished message is kept
 -- ARGV[3]  most messages of one user in the stream (0: no limit)
@@ -49,6 +50,7 @@ if row then
   uncount(lane, user, {entry}, now)
   redis.call('XACK', lane.stream, ARGV[1], entry)
   redis.call('XDEL', lane.stream, entry)
+  redis.call('DEL', KEYS[7])
   notify_cancelled(ARGV[4], ARGV[5])
 end
 return 'cancelled'

@@ -5,6 +5,7 @@
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6]  <prefix>:{<lane>}:outbox
 -- KEYS[7]  <prefix>:{<lane>}:task: (what the status keys of its messages begin with)
+-- KEYS[8]  <prefix>:{<lane>}:oldest (what the status remembers of the stream)
 -- ARGV[1]  consumer group
 -- ARGV[2]  most messages to drop
 -- ARGV[3]  bytes after which no further message is dropped
@@ -25,6 +26,7 @@ local function drop_member(member)
   return name
 end
 
+redis.call('DEL', KEYS[8])
 while not enough() do
   local name = redis.call('HRANDFIELD', lane.parked, 2) or {}
   name = name[1] ~= '' and name[1] or name[2]

@@ -18,7 +18,8 @@ local length = redis.call('XLEN', KEYS[1])
 local age = ''
 if length > 0 then
   -- The oldest entry is the oldest pending one, if there is any. Else it is read once, for that copies all of it, and
-  -- remembered for as long as nothing more is delivered.
+  -- remembered for as long as nothing more is delivered. What deletes entries that were never delivered (clear, cancel)
+  -- makes it forgotten.
   local oldest = pending[2]
   if not oldest then
     local delivered = 'never'
