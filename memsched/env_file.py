@@ -44,7 +44,10 @@ def environment(prefix: str) -> dict[str, str]:
 
 
 def read_env_file() -> Mapping[str, str]:
-    """The variables in ``.env``; empty if there is no such file. Raises SettingsError for one that cannot be read."""
+    """The variables in ``.env``; empty if there is no such file.
+
+    Raises SettingsError for one that cannot be read, or has a line that is none: who knows whose setting it was to be.
+    """
     path = Path(ENV_FILE)
     if not path.is_file():  # a folder of that name may be a virtual environment
         return {}
@@ -54,9 +57,11 @@ def read_env_file() -> Mapping[str, str]:
         raise SettingsError([f"{ENV_FILE} cannot be read: {error.strerror or error}."]) from error
     text = _decoded(data)
     for line in parse_stream(StringIO(text)):
-        if line.error and "MEMSCHED" in line.original.string.upper():
-            what = f"line {line.original.line} is not NAME=value: {line.original.string.strip()[:40]!r}"
-            raise SettingsError([f"{ENV_FILE}: {what}."])
+        if line.error:
+            said = line.original.string.lstrip()
+            number = line.original.line + line.original.string[: -len(said)].count("\n")
+            name = re.match(r"\w+(?=[\s=:])", said)  # not what follows: it may be a password
+            raise SettingsError([f"{ENV_FILE}: line {number} is not NAME=value{f': {name[0]} ...' if name else '.'}"])
     return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
 
 

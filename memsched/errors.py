@@ -125,7 +125,9 @@ class HandlerTimeout(MemschedError):
     def __init__(self, label: str, seconds: float) -> None:
         self.label = label
         self.seconds = seconds
-        super().__init__(f"label={label} limit={seconds:g} s (MEMSCHED_HANDLER_TIMEOUT_SECONDS)")
+        super().__init__(
+            f"label={label} limit={seconds:g} s (its Handler's timeout_seconds, or MEMSCHED_HANDLER_TIMEOUT_SECONDS)"
+        )
 
 
 class HandlerNotLoaded(MemschedError):

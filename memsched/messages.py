@@ -287,6 +287,8 @@ class ScheduleLogForWebItem(BaseModel):
 
 def messages_of(given: ScheduleMessageItem | Iterable[ScheduleMessageItem]) -> list[ScheduleMessageItem]:
     """One message or several, as a list; anything else is a clear error."""
+    if isinstance(given, (Mapping, str, bytes)) or not isinstance(given, (ScheduleMessageItem, Iterable)):
+        raise InvalidMessage(f"expected ScheduleMessageItem, or several, got {type(given).__name__}")
     messages = [given] if isinstance(given, ScheduleMessageItem) else list(given)
     for message in messages:
         if not isinstance(message, ScheduleMessageItem):

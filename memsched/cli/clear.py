@@ -11,6 +11,7 @@ import typer
 from memsched.cli.shared_options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.escaping import plain
+from memsched.queue.status import read_status
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 
@@ -34,9 +35,11 @@ def clear(
 
 
 async def _count(scheduler: AsyncMemScheduler, label: str | None) -> int:
-    look = await scheduler.read_status()
     if label is None:
-        return look.total.backlog
+        return (await scheduler.read_status()).total.backlog
+    server = await scheduler.server()
+    # Asked for by name: a foreign producer may have filled it, and not made it known.
+    look = await server.persistently(lambda: read_status(server, scheduler.keys, scheduler.settings, labels=[label]))
     return look.labels[label].backlog if label in look.labels else 0
 
 

@@ -24,7 +24,7 @@ from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console
 from memsched.console.terminal import duration
 from memsched.escaping import plain
-from memsched.queue.dead_letters import DeadFilter, DeadLetter, DeadLetters
+from memsched.queue.dead_letters import REASONS, DeadFilter, DeadLetter, DeadLetters
 from memsched.settings import Settings
 
 T = TypeVar("T")
@@ -49,6 +49,13 @@ def parse_rate(text: str) -> float:
     return float(found[1]) / _SECONDS[found[2] or "s"]
 
 
+def parse_reason(text: str) -> str:
+    """One of the reasons for which messages are given up."""
+    if text not in REASONS:
+        raise typer.BadParameter(f"{text!r} is no reason; it is one of {', '.join(REASONS)}.")
+    return text
+
+
 dead = typer.Typer(
     help="Dead letters: messages that were given up, with the reason. List, show, redrive or purge them.",
     no_args_is_help=True,
@@ -58,7 +65,7 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Item ids, o
 Label = Annotated[str | None, typer.Option("--label", "-l", help="Only this label.")]
 Reason = Annotated[
     str | None,
-    typer.Option("--reason", "-r", help="Only these: errors, timeouts, crashes, malformed, rejected or expired."),
+    typer.Option("--reason", "-r", metavar="REASON", parser=parse_reason, help=f"Only these: {', '.join(REASONS)}."),
 ]
 User = Annotated[str | None, typer.Option("--user", "-u", help="Only this user_id.")]
 Before = Annotated[

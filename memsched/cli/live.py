@@ -15,7 +15,7 @@ def live() -> None:
     """Say whether the workers of this machine live: exit code 0 if all do, 1 if one does not or there is none.
 
     A worker lives when its read loop had a successful call at the server within MEMSCHED_LIVENESS_SECONDS.
-    Nothing is asked from the server here.
+    Nothing is asked from the server here: each worker keeps a file in the folder MEMSCHED_LIVENESS_DIR.
     """
     settings = Settings.load()
     reports = read_liveness(settings)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from memsched.cli.exit_codes import complain
 from memsched.cli.shared_options import Prefix, RedisUrl
 from memsched.cli.tool_settings import tool_settings
 from memsched.escaping import plain
@@ -34,10 +35,13 @@ def _each(labels: list[str], redis_url: str | None, prefix: str | None, *, pausi
     async def run() -> None:
         scheduler = AsyncMemScheduler(settings)
         try:
+            known = (await scheduler.read_status()).labels
             for label in labels:
                 changed = await (scheduler.pause(label) if pausing else scheduler.resume(label))
                 told = ("is paused", "was paused already") if pausing else ("goes on", "was not paused")
                 typer.echo(f"{plain(label)} {told[not changed]}")
+                if pausing and label not in known:
+                    complain(f"no worker and no message knows the label {plain(label)}.")
         finally:
             await scheduler.stop()
 

@@ -35,6 +35,9 @@ def submit(
     delay: Annotated[float, typer.Option(min=0, help="Seconds before it may run.")] = 0.0,
     item_id: Annotated[str | None, typer.Option(help="Its identity: submitted twice under one, it runs once.")] = None,
     info: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object for the handler.")] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="After which it is not started any more, ISO 8601.")
+    ] = None,
     session_id: Annotated[str | None, typer.Option(help="The conversation it is from.")] = None,
     task_id: Annotated[str | None, typer.Option(help="The caller's own name for the work.")] = None,
     trace_id: Annotated[str | None, typer.Option(help="W3C traceparent of the request behind it.")] = None,
@@ -61,6 +64,7 @@ def submit(
         label=label,
         content=text,
         info=_object(info),
+        expires_at=expires_at,
         session_id=session_id,
         task_id=task_id,
         trace_id=trace_id,

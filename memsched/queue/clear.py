@@ -16,9 +16,14 @@ _BYTES_AT_ONCE = 256 * 1024
 
 
 async def clear(server: Server, keys: Keys, label: str | None = None) -> int:
-    """Drop all unfinished messages of a label, or of all labels; returns how many. Dead letters stay."""
+    """Drop all unfinished messages of a label, or of all labels; returns how many. Dead letters stay.
+
+    Of a label that is named, also in lanes that nobody made known: what a foreign producer put there.
+    """
     lanes = await server.persistently(lambda: known_lanes(server, keys))
-    return sum([await _clear_lane(server, lane) for lane in lanes if label is None or lane.label == label])
+    if label is not None:
+        lanes = list(dict.fromkeys([*(lane for lane in lanes if lane.label == label), *keys.lanes_of(label)]))
+    return sum([await _clear_lane(server, lane) for lane in lanes])
 
 
 async def _clear_lane(server: Server, lane: Lane) -> int:

@@ -18,6 +18,7 @@ from memsched.queue.lanes import known_lanes
 
 log = get_logger(__name__)
 
+REASONS = ("errors", "timeouts", "crashes", "malformed", "rejected", "expired")
 _REDRIVE = script("redrive")
 _PAGE = 100
 

@@ -173,6 +173,13 @@ def test_help_names_all_commands(here: Run) -> None:
     assert version.stdout == option.stdout == f"memsched {memsched.__version__}\n"
 
 
+def test_a_reason_that_is_none_is_refused(here: Run) -> None:
+    refused = here("dead", "list", "--reason", "foo")
+
+    assert refused.returncode == 2
+    assert "'foo' is no reason" in refused.stderr
+
+
 def test_an_unknown_variable_is_one_line_that_names_the_right_one(here: Run) -> None:
     refused = here("status", MEMSCHED_PROCESS="3")
 
@@ -269,7 +276,8 @@ def test_watching_shows_what_has_changed_until_it_is_interrupted(
 
 def test_a_message_is_submitted_as_it_was_given(run: Run, real_redis: RedisServer) -> None:
     options = ["--label", "work", "--user", "alice", "--cube", "home"]
-    first = run("submit", *options, "--item-id", "one", "--info", '{"a": [1]}', "-", stdin="two\nlines")
+    until = ["--expires-at", "2999-01-01T01:00:00+01:00"]
+    first = run("submit", *options, "--item-id", "one", "--info", '{"a": [1]}', *until, "-", stdin="two\nlines")
     again = run("submit", *options, "--item-id", "one", "other")
     later = run("submit", *options, "--delay", "60", "--item-id", "two", "later")
 
@@ -277,6 +285,7 @@ def test_a_message_is_submitted_as_it_was_given(run: Run, real_redis: RedisServe
     ((_, fields),) = real_redis.client.xrange("memsched:{work}:stream")
     assert fields["content"] == "two\nlines"
     assert json.loads(fields["info"]) == {"a": [1]}
+    assert fields["expires_at"] == "2999-01-01T00:00:00+00:00"
 
 
 def test_what_cannot_be_submitted_says_why(
@@ -471,7 +480,9 @@ def test_one_message_is_shown_and_cancelled_by_its_id(run: Run, submitted: Calla
 def test_labels_are_paused_and_resumed(run: Run, submitted: Callable[..., None]) -> None:
     submitted("a")
 
-    assert run("pause", "work", NASTY).stdout == f"work is paused\n{SHOWN} is paused\n"
+    paused = run("pause", "work", NASTY)
+    assert paused.stdout == f"work is paused\n{SHOWN} is paused\n"
+    assert one_line(paused) == f"memsched: no worker and no message knows the label {SHOWN}."
     assert run("pause", "work").stdout == "work was paused already\n"
     assert json.loads(run("status", "--json").stdout)["paused"] == [NASTY, "work"]
     assert "work  paused" in run("status").stdout
@@ -487,6 +498,15 @@ def test_clearing_is_for_one_label_or_for_all(run: Run, submitted: Callable[...,
 
     assert run("clear", "--label", "work", "--yes").stdout == "dropped 2 messages of label work\n"
     assert run("clear", "--yes").stdout == "dropped 1 messages of all labels\n"
+
+
+def test_clearing_a_label_that_nobody_made_known_is_asked_for_and_done(here: Run, real_redis: RedisServer) -> None:
+    real_redis.client.xadd("memsched:{typo}:stream", {"user_id": "u", "mem_cube_id": "c", "content": "x"})
+
+    asked = here("clear", "--label", "typo")
+    assert (asked.returncode, "Drop 1 unfinished messages" in asked.stderr) == (2, True)
+    assert here("clear", "--label", "typo", "--yes").stdout == "dropped 1 messages of label typo\n"
+    assert real_redis.client.xlen("memsched:{typo}:stream") == 0
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0), (None, 130, 1)])

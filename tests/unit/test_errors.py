@@ -50,7 +50,9 @@ def test_an_unreachable_server_is_named_with_what_to_check() -> None:
 
 
 def test_a_timeout_names_the_label_and_the_setting() -> None:
-    assert "label=query limit=2.5 s (MEMSCHED_HANDLER_TIMEOUT_SECONDS)" in str(errors.HandlerTimeout("query", 2.5))
+    told = str(errors.HandlerTimeout("query", 2.5))
+
+    assert "label=query limit=2.5 s (its Handler's timeout_seconds, or MEMSCHED_HANDLER_TIMEOUT_SECONDS)" in told
 
 
 def test_an_old_server_is_told_what_is_needed() -> None:

@@ -216,6 +216,9 @@ def test_messages_come_one_by_one_or_as_any_iterable() -> None:
     assert messages_of(item for item in (one, one)) == [one, one]
     with pytest.raises(InvalidMessage, match="got str"):
         messages_of(["text"])  # type: ignore[list-item]
+    for none in (one.to_dict(), "text", None):
+        with pytest.raises(InvalidMessage, match=f"or several, got {type(none).__name__}"):
+            messages_of(none)  # type: ignore[arg-type]
 
 
 def event(**fields: Any) -> ScheduleLogForWebItem:

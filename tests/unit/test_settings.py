@@ -342,7 +342,6 @@ def test_what_is_no_service_link_is_still_refused(monkeypatch: pytest.MonkeyPatc
         b"memsched_prefix = mine\nMemsched_Processes = 2\n",
         "MEMSCHED_PREFIX=mine\r\nMEMSCHED_PROCESSES=2\r\n".encode("utf-16"),
         b"\xfe\xff" + "MEMSCHED_PREFIX=mine\nMEMSCHED_PROCESSES=2".encode("utf-16-be"),
-        b"not a line of ours\nMEMSCHED_PREFIX=mine\nMEMSCHED_PROCESSES=2\n",
     ],
 )
 def test_an_env_file_is_understood_as_editors_leave_it(data: bytes) -> None:
@@ -362,7 +361,9 @@ def test_an_env_file_is_understood_as_editors_leave_it(data: bytes) -> None:
         ),
         ("MEMSCHED_PREFIX=mine\n".encode("utf-16-le"), r"\.env is not UTF-8 text"),
         (b"\xff\xfeM\x00E", r"\.env is not UTF-8 text"),
-        (b"A=1\nMEMSCHED_PREFIX mine\n", r"\.env: line 2 is not NAME=value: 'MEMSCHED_PREFIX mine'"),
+        (b"A=1\nMEMSCHED_PREFIX mine\n", r"\.env: line 2 is not NAME=value: MEMSCHED_PREFIX \.\.\.$"),
+        (b"A=1\n\n\nPASSWORD: secret\nB=2\n", r"\.env: line 4 is not NAME=value: PASSWORD \.\.\.$"),
+        (b"A='1\nB=2\n", r"\.env: line 1 is not NAME=value: A \.\.\.$"),
     ],
 )
 def test_an_env_file_that_is_not_understood_is_refused_with_what_to_do(data: bytes, said: str) -> None:
