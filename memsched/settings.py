@@ -408,8 +408,16 @@ class Settings(BaseSettings):
         return values
 
 
+_SHOWN_OPTIONS = frozenset(
+    """db client_name socket_timeout socket_connect_timeout socket_keepalive health_check_interval max_connections
+    protocol decode_responses retry_on_timeout ssl_ca_certs ssl_ca_path ssl_certfile ssl_keyfile ssl_cert_reqs
+    ssl_check_hostname ssl_ciphers""".split()
+)
+"""What an address may say behind its question mark without a secret in it."""
+
+
 def masked(url: str) -> str:
-    """The URL without its password and query, fit for a log."""
+    """The URL without its password, and without what its query says beside harmless options: fit for a log."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -418,10 +426,17 @@ def masked(url: str) -> str:
         # A password with / ? or # in it that was not percent-encoded: nobody can say where it ends.
         return f"{url.partition('://')[0]}://***"
     if "@" not in parts.netloc:
-        return url if not parts.query else urlunsplit(parts._replace(query="..."))
+        return url if not parts.query else urlunsplit(parts._replace(query=_masked_query(parts.query)))
     user, _, host = parts.netloc.rpartition("@")
     secret = f"{user.partition(':')[0]}:***" if ":" in user else "***"
-    return urlunsplit(parts._replace(netloc=f"{secret}@{host}", query="..." if parts.query else ""))
+    return urlunsplit(parts._replace(netloc=f"{secret}@{host}", query=_masked_query(parts.query)))
+
+
+def _masked_query(query: str) -> str:
+    """Harmless options as they are; dots for all others, which may be secrets, or a part of one."""
+    said = query.split("&") if query else []
+    shown = [each for each in said if each.partition("=")[0] in _SHOWN_OPTIONS]
+    return "&".join(shown if len(shown) == len(said) else [*shown, "..."])
 
 
 def _unknown_variables(variables: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,26 @@ _NOT_NOW_TEXT = re.compile(
 a stream was deleted while a read waited for it is none.)"""
 
 
+def clients_for(url: str, settings: Settings) -> tuple[Address, Redis | RedisCluster, Redis | RedisCluster]:
+    """The address, and its clients for calls and for blocked reads, not connected yet.
+
+    Raises SettingsError for an address that cannot be understood or honoured.
+    """
+    try:
+        address = Address.parse(url)
+        block = settings.block_ms / 1000
+        timeout = address.options.get("socket_timeout", _SOCKET_TIMEOUT_SECONDS)
+        if timeout < block:
+            raise ValueError(
+                f"socket_timeout={timeout:g} is shorter than a read waits at the server, "
+                f"MEMSCHED_BLOCK_MS={settings.block_ms}"
+            )
+        # A blocked read answers within block_ms; a shorter time-out would strand what it was given.
+        return address, client_at(address, timeout), client_at(address, block + timeout)
+    except (ValueError, OSError) as error:
+        raise SettingsError([f"MEMSCHED_REDIS_URL: {error}."]) from None
+
+
 class Server:
     """The client of one Redis deployment. Use ``Server.connect``; close it with ``aclose``."""
 
@@ -98,20 +118,7 @@ class Server:
 
     async def _open(self) -> None:
         url = self.url if self._embedded is None else await self._embedded.ensure()
-        try:
-            address = Address.parse(url)
-            block = self.settings.block_ms / 1000
-            timeout = address.options.get("socket_timeout", _SOCKET_TIMEOUT_SECONDS)
-            if timeout < block:
-                raise ValueError(
-                    f"socket_timeout={timeout:g} is shorter than a read waits at the server, "
-                    f"MEMSCHED_BLOCK_MS={self.settings.block_ms}"
-                )
-            self._client = client_at(address, timeout)
-            # A blocked read answers within block_ms; a shorter time-out would strand what it was given.
-            self._reader = client_at(address, block + timeout)
-        except (ValueError, OSError) as error:
-            raise SettingsError([f"MEMSCHED_REDIS_URL: {error}."]) from None
+        address, self._client, self._reader = clients_for(url, self.settings)
         if address.form not in (Form.MEMORY, Form.CLUSTER):
             limits = {name: address.options.get(name) for name in ("max_connections", "health_check_interval")}
             self._pool = ConnectionPool(cast(Redis, self._client).connection_pool, **limits)

@@ -11,6 +11,7 @@ import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from memsched.broker.client import clients_for
 from memsched.cli.shared_options import AsJson
 from memsched.console.output import as_text, console, new_table
 from memsched.env_file import read_env_file
@@ -35,6 +36,8 @@ def config(
         typer.echo(env_file(), nl=False)
         return
     settings = Settings.load()
+    if not settings.redis_url.startswith("embedded://"):
+        clients_for(settings.redis_url, settings)  # what every other command would refuse is refused here too
     values = settings.shown()
     sources = {name: _source(name) for name in values}
     if as_json:

@@ -9,10 +9,11 @@ from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
 from memsched import AsyncMemScheduler, Settings
+from memsched.broker.addresses import _FOR, _OF_TLS, _OPTIONS
 from memsched.cli.app import app
 from memsched.cli.config import env_file
 from memsched.errors import SettingsError
-from memsched.settings import masked
+from memsched.settings import _SHOWN_OPTIONS, masked
 
 
 def problems_of(**given: object) -> str:
@@ -198,6 +199,8 @@ def test_the_original_systems_switch_chooses_the_vector_store_too(monkeypatch: p
         ("redis://db:6379/0", "redis://db:6379/0"),
         ("redis://db:6379/0?password=secret", "redis://db:6379/0?..."),
         ("redis+sentinel://u:p@ss@a:1,b:2/main/0?sentinel_password=x", "redis+sentinel://u:***@a:1,b:2/main/0?..."),
+        ("redis://:secret@db?socket_timeout=9&password=x&db=2", "redis://:***@db?socket_timeout=9&db=2&..."),
+        ("rediss://db?ssl_ca_certs=/a/ca.pem", "rediss://db?ssl_ca_certs=/a/ca.pem"),
         ("redis://:p#w@db:6379", "redis://***"),
         ("redis://:p/w@db:6379", "redis://***"),
         ("redis://:p?w@db:6379", "redis://***"),
@@ -215,6 +218,27 @@ def test_the_original_systems_switch_chooses_the_vector_store_too(monkeypatch: p
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert masked(url) == shown
+
+
+def test_options_that_are_shown_exist() -> None:
+    assert {*_OPTIONS, *_FOR, *_OF_TLS} > _SHOWN_OPTIONS
+    assert not [name for name in _SHOWN_OPTIONS if "password" in name or "username" in name]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://db/one", "MEMSCHED_REDIS_URL: db is no number of a database."),
+        ("redis+sentinel://a:1,b:2", "needs the service name"),
+        ("redis://db?socket_timeout=1", "shorter than a read waits"),
+        ("rediss://db?ssl_ca_certs=/no/such/file", "no file that can be read"),
+    ],
+)
+def test_the_config_command_refuses_what_all_others_refuse(url: str, said: str) -> None:
+    refused = CliRunner().invoke(app, ["config"], env={"MEMSCHED_REDIS_URL": url})
+
+    assert isinstance(refused.exception, SettingsError)
+    assert said in str(refused.exception)
 
 
 def test_shown_settings_hold_every_variable_and_no_password() -> None:
