@@ -364,7 +364,13 @@ class AsyncMemScheduler(OriginalNames):
         )
 
     async def get_tasks_status(self) -> dict[str, Any]:
-        """``{"backlog", "remaining", "running", "orphaned", "delayed", "dead", "labels": {...}, "workers": [...]}``."""
+        """The numbers of ``memsched status --json``, of all labels and of each.
+
+        ``{"backlog", "remaining", "running", "orphaned", "delayed", "parked", "ready", "dead", "oldest_seconds",
+        "labels": {label: {the same}}, "paused": [label, ...], "workers": [{"worker_id", "silent_ms", ...}, ...]}``;
+        and ``"unknown": {label: why}`` for labels about which the server refused the question. ``oldest_seconds`` is
+        None where no message waits in a stream.
+        """
         return (await self.read_status()).as_dict()
 
     async def print_tasks_status(self, tasks_status: Mapping[str, Any] | None = None) -> None:

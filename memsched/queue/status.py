@@ -68,7 +68,12 @@ class Status:
     def from_dict(cls, given: Mapping[str, Any]) -> Status:
         """What ``as_dict`` returned. What is not there is 0."""
         workers = [
-            WorkerInfo(worker.get("worker_id", ""), worker.get("silent_ms", 0), True, worker)
+            WorkerInfo(
+                worker.get("worker_id", ""),
+                worker.get("silent_ms", 0),
+                True,
+                {name: str(value) for name, value in worker.items()},
+            )
             for worker in given.get("workers", ())
         ]
         labels = {label: _counts(counts) for label, counts in given.get("labels", {}).items()}
@@ -81,7 +86,7 @@ class Status:
             "labels": {label: asdict(counts) for label, counts in self.labels.items()},
             "paused": sorted(self.paused),
             "workers": [
-                {"worker_id": worker.worker_id, "silent_ms": worker.silent_ms, **worker.about}
+                {"worker_id": worker.worker_id, "silent_ms": worker.silent_ms, **worker.as_told}
                 for worker in self.workers
                 if worker.alive
             ],

@@ -12,6 +12,7 @@ from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_text, as_texts, script
 
 _BEAT = script("beat")
+NUMBERS = ("pid", "concurrency", "done", "retried", "dead", "lost", "recovered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class WorkerInfo:
     silent_ms: int
     alive: bool
     about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def as_told(self) -> dict[str, str | int]:
+        """What it says about itself, its numbers as numbers."""
+        return {name: int(text) if name in NUMBERS and text.isdecimal() else text for name, text in self.about.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,9 @@ from support.messages import LABEL, contents, message, messages
 from memsched import AsyncMemScheduler, HandlerContext, MemScheduler, ScheduleMessageItem, TaskState, WaitTimeout
 from memsched.broker.keys import GROUP
 from memsched.queue.leases import Leases
-from memsched.queue.workers import WorkerRegistry
+from memsched.queue.status import Status
+from memsched.queue.workers import NUMBERS, WorkerRegistry
+from memsched.worker.reporter import Tally
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 Messages = list[ScheduleMessageItem]
@@ -129,6 +132,17 @@ async def test_an_entry_that_was_deleted_while_it_ran_makes_no_number_negative(m
     assert status["backlog"] == 1
     assert status["remaining"] >= 0
     assert status["running"] + status["remaining"] == status["backlog"]
+
+
+async def test_the_numbers_of_a_worker_are_numbers_and_can_be_read_back(make_scheduler: MakeScheduler) -> None:
+    scheduler = await started(make_scheduler, {LABEL: lambda batch: None})
+
+    told = await scheduler.get_tasks_status()
+
+    (worker,) = told["workers"]
+    assert (worker["pid"], worker["labels"]) == (os.getpid(), LABEL)
+    assert {*Tally().as_numbers()} < {*NUMBERS}
+    assert Status.from_dict(told).workers[0].about["pid"] == str(os.getpid())
 
 
 async def test_the_oldest_age_is_of_the_oldest_unfinished_message(make_scheduler: MakeScheduler) -> None:

@@ -498,6 +498,8 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
         {"v": "two"},
         {"timestamp": "yesterday"},
         {"timestamp": "2026-01-02T03:04:05"},
+        {"expires_at": "tomorrow"},
+        {"expires_at": "2999-01-02T03:04:05"},
         {"info": "[1]"},
         {"info": "{"},
         {"chat_history": "{}"},
@@ -523,6 +525,7 @@ async def test_every_kind_of_malformed_entry_that_the_page_names_is_one(
     letters = await scheduler.dead_letters()
     found = [letter async for letter in letters.letters(DeadFilter())]
     assert [letter.reason for letter in found] == ["malformed"] * (len(bad) + len(delayed))
+    assert sum("timestamp" in letter.fields for letter in found) == sum("timestamp" in entry for entry in bad)
     assert [letter.fields["raw"] for letter in found if letter.fields.get("raw") in delayed] == sorted(delayed)
 
 

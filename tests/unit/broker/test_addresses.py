@@ -58,7 +58,7 @@ async def test_options_are_honoured(tmp_path: Path) -> None:
     options = options_of(client)
 
     assert isinstance(client, Redis)
-    assert client.connection_pool.connection_class is SSLConnection
+    assert issubclass(client.connection_pool.connection_class, SSLConnection)
     assert (options["db"], options["username"], options["password"], options["client_name"]) == (3, "u", "p&w", "me")
     assert (options["socket_connect_timeout"], options["ssl_check_hostname"]) == (2.5, False)
     assert options["ssl_ca_certs"] == f"{tmp_path}/ca.pem"
