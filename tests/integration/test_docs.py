@@ -675,6 +675,16 @@ def test_the_examples_of_the_page_about_handlers_run_without_a_server(tmp_path: 
     exec(handlers, scope)
     assert set(scope["handlers"]) == {"MY_TASK", "URGENT", "SLOW", "IN_ORDER"}
 
+    (hooks,) = blocks(HANDLERS, "python", "## Hooks around every call")
+    exec(hooks, scope)
+    (tracker,) = scope["scheduler"].orchestrator.middleware
+    told: list[Any] = []
+    tracker.report = lambda error, *, tags: told.append((str(error), tags["label"]))  # what Sentry's function takes
+    item = ScheduleMessageItem(user_id="u", mem_cube_id="c", label="L", content="")
+    tracker.failed([item], ValueError("broken"))
+    tracker.dead(item, "errors", "broken")
+    assert told == [("broken", "L"), ("given up (errors): broken", "L")]
+
 
 async def test_the_test_of_a_handler_that_the_page_writes_passes(tmp_path: Path) -> None:
     (test,) = blocks(HANDLERS, "python", "## Test a handler")
