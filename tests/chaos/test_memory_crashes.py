@@ -17,6 +17,9 @@ from support.memories import Snapshot, conversation, forget_everything, said, sn
 from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.queue.lanes import known_lanes
+from memsched.queue.leases import Leases
+from memsched.queue.workers import WorkerRegistry
 
 pytestmark = pytest.mark.timeout(170)
 
@@ -132,9 +135,19 @@ class Row:
             pid = pid or self.start(**crashing, **({} if crash_at else {STEPS: str(self.folder / "steps")}))
             await until(lambda: gone(pid) or self._done(), "the act to end", seconds=30)
             if gone(pid):
+                await self._hand_over()
                 pid = self.start()
                 await until(self._done, "the next worker to go on", seconds=30)
         return await self._end(mark)
+
+    async def _hand_over(self) -> None:
+        """As a supervisor does that sees its worker die: nobody has to wait for the silence to be long enough."""
+        server, keys = await self.scheduler.server(), self.scheduler.keys
+        for worker in (await self.scheduler.read_status()).workers:
+            await WorkerRegistry(server, keys, 10).declare_dead(worker.worker_id)
+            await server.run(
+                [Leases(keys, worker.worker_id).handover(lane) for lane in await known_lanes(server, keys)]
+            )
 
     async def _done(self) -> bool:
         return (await self.scheduler.read_status()).total.backlog == 0
