@@ -92,7 +92,7 @@ class UnreachableError(Exception):
 
 
 class ServerRefused(MemschedError):
-    """The Redis server refused a command; nothing of it was done."""
+    """The Redis server refused a command, which may be done in part. Submitting the same messages again is safe."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

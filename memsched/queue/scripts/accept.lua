@@ -3,6 +3,7 @@
 -- accept(lane, task, user, fields, delay, now): appends the message to its stream, parks it if its user has enough
 -- there or, with a delay in ms above 0, adds it to the delayed set; writes its status. `fields` is a flat list of
 -- names and values. Returns 'queued', 'delayed', or 'duplicate' if the message is already known and nothing was done.
+-- Raises what the server refuses; then none of it was done, and a second try finds it unknown.
 local function accept(lane, task, user, fields, delay, now)
   local known = redis.call('HMGET', task, 'state', 'entry')
   if known[1] then
@@ -17,12 +18,11 @@ local function accept(lane, task, user, fields, delay, now)
   fields[#fields + 1] = now
   if delay > 0 then
     table.insert(fields, 1, task)
-    redis.call('ZADD', lane.delayed, now + delay, cjson.encode(fields))
-    count_delayed(lane, escaped(user), 1)
-    redis.call('HSET', task, 'state', 'waiting', 'entry', '', 'submitted', now, 'due', now + delay)
+    delay_until(lane, user, now + delay, cjson.encode(fields), function()
+      return redis.pcall('HSET', task, 'state', 'waiting', 'entry', '', 'submitted', now, 'due', now + delay)
+    end)
     return 'delayed'
   end
-  local id = enter(lane, task, user, fields)
-  redis.call('HSET', task, 'state', 'waiting', 'entry', id, 'submitted', now)
+  enter(lane, task, user, fields, now)
   return 'queued'
 end

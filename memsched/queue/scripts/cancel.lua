@@ -35,8 +35,8 @@ elseif due then
     local head = string.match(member, '^%["[^"]*"')
     if head and cjson.decode(head .. ']')[1] == task then
       user = counted(cjson.decode(member), 2)
-      if user ~= '' then count_delayed(lane, escaped(user), -1) end
       redis.call('ZREM', lane.delayed, member)
+      if user ~= '' then count_delayed(lane, escaped(user), -1) end
       break
     end
   end

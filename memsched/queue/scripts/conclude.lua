@@ -40,7 +40,11 @@ if ARGV[#ARGV] == 'staged' then
     if redis.call('LLEN', batch) ~= tonumber(ARGV[at + 1]) then return {''} end
     redis.call('PERSIST', batch)
     redis.call('HINCRBY', outbox, '', ARGV[at + 2])
-    redis.call('HSET', outbox, ARGV[at], ARGV[at + 1])
+    local reply = redis.pcall('HSET', outbox, ARGV[at], ARGV[at + 1])
+    if refused(reply) then
+      redis.pcall('HINCRBY', outbox, '', -tonumber(ARGV[at + 2]))
+      error(reply.err)
+    end
   end
 else
   -- A follow-up is never refused for a full lane: that would throw away the work that led to it.

@@ -46,8 +46,12 @@ for number, id in ipairs(ids) do
     local known = redis.call('HMGET', task, 'state', 'entry')
     if not (known[1] == 'failed' and known[2] == id) then
       local dead = redis.call('XADD', lane.dead, '*', unpack(fields))
-      redis.call('HSET', task, 'state', 'failed', 'entry', id, 'finished', now, 'error', ARGV[at + 3],
+      local reply = redis.pcall('HSET', task, 'state', 'failed', 'entry', id, 'finished', now, 'error', ARGV[at + 3],
         'reason', ARGV[at + 2], 'dead', dead)
+      if refused(reply) then
+        redis.pcall('XDEL', lane.dead, dead)
+        error(reply.err)
+      end
     end
     redis.call('EXPIRE', task, ARGV[3])
     redis.call('XDEL', lane.stream, id)

@@ -9,7 +9,8 @@
 -- ARGV[4]  bytes after which no further message is moved
 -- ARGV[5]  ms after which to look again while messages are parked
 --
--- A member of the delayed set that is no JSON list of a task key and fields goes to the dead letters as it is.
+-- A member of the delayed set that is no JSON list of a task key and fields goes to the dead letters as it is; so does
+-- one whose record is a key of another type.
 -- Returns {how many were moved, ms until the next look is due: 0 if there is more to do now, '' if nothing waits}.
 local now = now_ms()
 local lane = lane_at(1, ARGV[2])
@@ -18,20 +19,19 @@ local moved = 0
 local function enough() return moved >= most or lane.bytes >= most_bytes end
 
 local function promote(member)
-  local task, fields, name = read_member(member)
-  if not task then
-    bury_malformed(lane, member, now)
-  elseif name and must_park(lane, name) then
-    park(lane, name, member)
-    redis.call('HDEL', task, 'due')
-  else
-    local id = append(lane, name, fields)
-    if type(id) ~= 'string' then error(id.err) end
-    redis.call('HSET', task, 'entry', id)
-    redis.call('HDEL', task, 'due')
+  local function take() return redis.pcall('ZREM', lane.delayed, member) end
+  local id, task, fields, name = bury_unfit(lane, member, now, take)
+  if task and name and must_park(lane, name) then
+    park(lane, name, member, take)
+  elseif task then
+    id = append(lane, name, fields, take)
+  end
+  if refused(id) then error(id.err) end
+  if task then
+    if id then redis.pcall('HSET', task, 'entry', id) end
+    redis.pcall('HDEL', task, 'due')
   end
   if name then count_delayed(lane, name, -1) end
-  redis.call('ZREM', lane.delayed, member)
 end
 
 -- Forgets entries of a user that are no longer in the stream, until a random one of theirs is; each makes room.

@@ -24,11 +24,8 @@ for number, id in ipairs(ids) do
   if mine[id] then
     local at = 1 + 5 * number
     local user, due = ARGV[at + 1], now + tonumber(ARGV[at + 2])
-    if redis.call('ZADD', lane.delayed, due, ARGV[at + 3]) == 1 and user ~= '' then
-      count_delayed(lane, escaped(user), 1)
-    end
     redis.call('HSET', KEYS[5 + number], 'state', 'waiting', 'entry', '', 'due', due, 'error', ARGV[at + 4])
-    redis.call('XDEL', lane.stream, id)
+    delay_until(lane, user, due, ARGV[at + 3], function() return redis.pcall('XDEL', lane.stream, id) end)
     redis.call('XACK', lane.stream, ARGV[1], id)
     uncount(lane, user, {id}, now)
   else

@@ -11,7 +11,11 @@ local length = redis.call('LLEN', KEYS[2])
 if length ~= tonumber(ARGV[2]) then return 0 end
 if length > 0 then
   local left = redis.call('HINCRBY', KEYS[1], '', -tonumber(ARGV[3]))
-  redis.call('LPOP', KEYS[2])
+  local reply = redis.pcall('LPOP', KEYS[2])
+  if type(reply) == 'table' and reply.err then
+    redis.pcall('HINCRBY', KEYS[1], '', ARGV[3]) -- not taken out after all
+    error(reply.err)
+  end
   if left <= 0 then redis.call('HDEL', KEYS[1], '') end
 end
 if length <= 1 then redis.call('HDEL', KEYS[1], ARGV[1]) end

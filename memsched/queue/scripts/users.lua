@@ -31,10 +31,25 @@ local function count_parked(lane, name)
   if redis.call('HINCRBY', lane.parked, '', now - before) <= 0 then redis.call('HDEL', lane.parked, '') end
 end
 
-local function park(lane, name, member)
-  redis.call('RPUSH', lane.parked .. ':' .. name, member)
+-- Redis takes nothing back when a script breaks off. So a message gets to its new place and is known there (its record
+-- is written, its old place forgets it) by a pair of steps of which the second, when it is refused, undoes the first:
+-- tried again, nothing is done twice. The second one is `then_do(id)`, which returns what redis.pcall returned.
+local function refused(reply) return type(reply) == 'table' and reply.err ~= nil end
+
+-- park(lane, name, member, then_do): parks a message; raises what the server refuses, then nothing was parked.
+local function park(lane, name, member, then_do)
+  local list = lane.parked .. ':' .. name
   redis.call('HINCRBY', lane.parked, name, 1)
   redis.call('HINCRBY', lane.parked, '', 1)
+  local reply = redis.pcall('RPUSH', list, member)
+  if not refused(reply) then
+    reply = then_do('')
+    if refused(reply) then redis.pcall('LTRIM', list, 0, -2) end
+  end
+  if refused(reply) then
+    pcall(count_parked, lane, name)
+    error(reply.err)
+  end
   lane.held[name] = math.max(lane.held[name] or 0, lane.most)
 end
 
@@ -58,28 +73,35 @@ local function must_park(lane, name)
   return held >= lane.most
 end
 
--- append(lane, name, fields): appends a message to the stream; returns its entry's id, or an error table.
-local function append(lane, name, fields)
+-- append(lane, name, fields, then_do): appends a message to the stream; returns its entry's id, or an error table: then
+-- nothing was appended.
+local function append(lane, name, fields, then_do)
   local id = redis.pcall('XADD', lane.stream, '*', unpack(fields))
-  if type(id) == 'string' and name then
-    redis.call('SADD', lane.users .. ':' .. name, id)
-    if lane.held[name] then lane.held[name] = lane.held[name] + 1 end
+  if type(id) ~= 'string' then return id end
+  local set = name and lane.users .. ':' .. name
+  local reply = set and redis.pcall('SADD', set, id)
+  if not refused(reply) then reply = then_do(id) end
+  if refused(reply) then
+    redis.pcall('XDEL', lane.stream, id)
+    if set then redis.pcall('SREM', set, id) end
+    return reply
   end
+  if name and lane.held[name] then lane.held[name] = lane.held[name] + 1 end
   return id
 end
 
--- enter(lane, task, user, fields): appends a message to the stream or, where it has to wait, parks it. Returns its
--- entry's id, '' for one that is parked. Raises what the server refuses.
-local function enter(lane, task, user, fields)
+-- enter(lane, task, user, fields, now): appends a message to the stream or, where it has to wait, parks it, and writes
+-- its record. Raises what the server refuses; then none of it was done.
+local function enter(lane, task, user, fields, now)
   local name = user ~= '' and escaped(user) or nil
+  local function record(id) return redis.pcall('HSET', task, 'state', 'waiting', 'entry', id, 'submitted', now) end
   if name and must_park(lane, name) then
     table.insert(fields, 1, task)
-    park(lane, name, cjson.encode(fields))
-    return ''
+    park(lane, name, cjson.encode(fields), record)
+  else
+    local id = append(lane, name, fields, record)
+    if refused(id) then error(id.err) end
   end
-  local id = append(lane, name, fields)
-  if type(id) ~= 'string' then error(id.err) end
-  return id
 end
 
 -- read_member(member): the task key, the fields, and the name of the counted user (nil: none) of a delayed or parked
@@ -96,10 +118,25 @@ local function read_member(member)
   return table.remove(fields, 1), fields, submitted and user and user ~= '' and escaped(user) or nil
 end
 
-local function bury_malformed(lane, member, now)
-  redis.call('XADD', lane.dead, '*', 'raw', member, 'dead_reason', 'malformed', 'dead_error',
-    'a delayed message that is not a JSON list of fields', 'dead_attempts', '{}', 'dead_first', now,
-    'dead_last', now, 'dead_worker', '')
+-- bury(lane, fields, why, now, then_do): as append does, to the dead letters.
+local function bury(lane, fields, why, now, then_do)
+  for _, text in ipairs({'dead_reason', 'malformed', 'dead_error', why, 'dead_attempts', '{}', 'dead_first', now,
+    'dead_last', now, 'dead_worker', ''}) do fields[#fields + 1] = text end
+  return append({stream = lane.dead, held = {}}, nil, fields, then_do)
+end
+
+-- bury_unfit(lane, member, now, then_do): buries a delayed or parked message that cannot go to the stream: there, it
+-- would hold up its label. If it can, returns nil; then its task key, fields, counted user, and record's state.
+local function bury_unfit(lane, member, now, then_do)
+  local task, fields, name = read_member(member)
+  if not task then
+    return bury(lane, {'raw', member}, 'a delayed message that is not a JSON list of fields', now, then_do)
+  end
+  local state = redis.pcall('HGET', task, 'state')
+  if refused(state) and string.find(state.err, 'WRONGTYPE', 1, true) then
+    return bury(lane, fields, 'the key of its record is of another type: ' .. task, now, then_do), nil, nil, name
+  end
+  return nil, task, fields, name, state
 end
 
 local CANCELLED_KEPT_SECONDS = 3600
@@ -110,27 +147,25 @@ local MOVED_BYTES = 262144
 -- their list.
 local function move_in(lane, name, most, now)
   local list = lane.parked .. ':' .. name
-  local left, ids = 0, {}
-  while #ids < most and left < most + 10 and lane.bytes < MOVED_BYTES do
-    local member = redis.call('LINDEX', list, left)
+  local function take() return redis.pcall('LPOP', list) end
+  local left, entered = 0, 0
+  while entered < most and left < most + 10 and lane.bytes < MOVED_BYTES do
+    local member = redis.call('LINDEX', list, 0)
     if not member then break end
-    local task, fields = read_member(member)
-    if not task then
-      bury_malformed(lane, member, now)
-    elseif redis.call('HGET', task, 'state') == 'failed' then
-      redis.call('EXPIRE', task, CANCELLED_KEPT_SECONDS)
-    else
-      local id = redis.pcall('XADD', lane.stream, '*', unpack(fields))
-      if type(id) ~= 'string' then break end -- the server is full, say: it stays where it is
-      redis.call('HSET', task, 'entry', id)
-      ids[#ids + 1] = id
+    local reply, task, fields, _, state = bury_unfit(lane, member, now, take)
+    if not reply and state == 'failed' then
+      reply = take()
+      redis.pcall('EXPIRE', task, CANCELLED_KEPT_SECONDS)
+    elseif not reply then
+      reply = append(lane, name, fields, take)
+      if not refused(reply) then redis.pcall('HSET', task, 'entry', reply) end
+      entered = entered + 1
     end
+    if refused(reply) then break end -- the server is full, say: it stays where it is
     left = left + 1
     lane.bytes = lane.bytes + #member
   end
   if left == 0 then return 0 end
-  redis.call('LTRIM', list, left, -1)
-  if #ids > 0 then redis.call('SADD', lane.users .. ':' .. name, unpack(ids)) end
   if redis.call('HINCRBY', lane.parked, name, -left) <= 0 then
     redis.call('HINCRBY', lane.parked, name, left)
     count_parked(lane, name)
@@ -162,4 +197,18 @@ end
 -- count_delayed(lane, name, change): so many more messages of this user are delayed. At zero the user is forgotten.
 local function count_delayed(lane, name, change)
   if redis.call('HINCRBY', lane.users, name, change) <= 0 then redis.call('HDEL', lane.users, name) end
+end
+
+-- delay_until(lane, user, due, member, then_do): adds a message to the delayed set; raises what the server refuses, then
+-- it is not there. A member that was there already is not counted again.
+local function delay_until(lane, user, due, member, then_do)
+  local new = redis.call('ZADD', lane.delayed, due, member) == 1
+  local counted = user ~= '' and new and redis.pcall('HINCRBY', lane.users, escaped(user), 1)
+  local reply = counted
+  if not refused(reply) then reply = then_do() end
+  if refused(reply) then
+    if new then redis.pcall('ZREM', lane.delayed, member) end
+    if type(counted) == 'number' then pcall(count_delayed, lane, escaped(user), -1) end
+    error(reply.err)
+  end
 end
