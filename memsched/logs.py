@@ -7,14 +7,19 @@ about matters more than the log.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import select
 import sys
+import threading
 import traceback
+from collections import deque
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
+from weakref import WeakSet
 
 import structlog
 
@@ -25,6 +30,11 @@ from memsched.settings import Settings
 _QUIET = ("redis", "asyncio")
 _LONGEST_TRACEBACK = 32_000
 """Characters; a traceback ends with the error's text, which may be as large as what it complains about."""
+_MOST_BYTES = 4 * 1024 * 1024
+"""Of lines that wait for somebody to take them."""
+_PATIENCE_SECONDS = 0.1
+"""Whoever writes a line sees it written, unless that takes longer: then nobody waits until all lines are taken."""
+_AT_THE_END_SECONDS = 1.0
 
 message_at_work: ContextVar[ScheduleMessageItem | None] = ContextVar("memsched_message", default=None)
 """The (first) message of the handler call that is running here."""
@@ -95,11 +105,11 @@ def configure_logs(settings: Settings, stream: TextIO | None = None, **context: 
     """Set up structlog for a process that memsched owns (a worker, a script); a library's user sets up their own.
 
     Args:
-        stream: where the lines go; default: stderr.
+        stream: where the lines go; default: stderr, and when nobody takes what is written there, nothing stops.
         context: added to every line, such as the worker's id.
     """
     level = getattr(logging, settings.log_level.upper())
-    out = Sink(stream or sys.stderr)
+    out = QueuedSink(sys.stderr) if stream is None and sys.stderr is sys.__stderr__ else Sink(stream or sys.stderr)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -178,3 +188,111 @@ class Sink:
             return self._stream.isatty()
         except Exception:  # noqa: BLE001 -- a stream that is closed
             return False
+
+
+class QueuedSink(Sink):
+    """Log lines to a pipe or a terminal that may stand still (a log collector that hangs, Ctrl-S): a bounded queue and
+    a thread of its own, so that whoever logs goes on. What does not fit into the queue is dropped, and counted.
+
+    It writes past the stream's buffer: a thread that hangs with the buffer's lock would break the interpreter's end.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__(stream)
+        self._changed = threading.Condition()
+        self._lines: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._accepted = self._written = self._dropped = 0
+        self._stands_still = self._is_fork = False
+        self._thread: threading.Thread | None = None
+        _queued.add(self)
+
+    def write(self, text: str) -> int:
+        with suppress(Exception):
+            line = text.encode(getattr(self._stream, "encoding", None) or "utf-8", "backslashreplace")
+            if self._is_fork:
+                self._write(line)
+            else:
+                self._queue(line)
+        return len(text)
+
+    def drain(self, seconds: float) -> None:
+        """Wait until all lines are written, at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines, seconds)
+
+    def forked(self) -> None:
+        """In a process that was forked: the lines that wait are the parent's, and the thread is not here. A child
+        writes by itself, for it may end without a word to any thread."""
+        self._changed = threading.Condition()
+        self._lines.clear()
+        self._is_fork = True
+
+    def _queue(self, line: bytes) -> None:
+        with self._changed:
+            if self._waiting_bytes + len(line) > _MOST_BYTES:
+                self._dropped += 1
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="memsched-logs", daemon=True)
+                self._thread.start()
+            self._lines.append(line)
+            self._waiting_bytes += len(line)
+            self._accepted += 1
+            number = self._accepted
+            self._changed.notify_all()
+            if not self._stands_still and threading.current_thread() is not self._thread:
+                written = self._changed.wait_for(lambda: self._written >= number, _PATIENCE_SECONDS)
+                self._stands_still = not written
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines)
+                line = self._lines[0]
+            with suppress(Exception):
+                self._write(line)
+            with self._changed:
+                self._lines.popleft()
+                self._waiting_bytes -= len(line)
+                self._written += 1
+                if not self._lines:
+                    self._stands_still = False
+                dropped = self._dropped if self._waiting_bytes < _MOST_BYTES // 2 else 0
+                self._dropped -= dropped
+                self._changed.notify_all()
+            if dropped:
+                log.warning("log lines were dropped, for nobody took them", action="log.dropped", count=dropped)
+
+    def _write(self, line: bytes) -> None:
+        rest, descriptor = memoryview(line), self._stream.fileno()
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # somebody who shares the pipe has made it so
+                select.select((), (descriptor,), ())
+
+
+_queued: WeakSet[QueuedSink] = WeakSet()
+log = get_logger(__name__)
+
+
+def drain_logs() -> None:
+    """Wait until all lines are written, a moment at most: for the end of a process."""
+    for sink in list(_queued):
+        sink.drain(_AT_THE_END_SECONDS)
+
+
+def write_line(text: str) -> None:
+    """A line on stderr, after all log lines, for a process whose end nobody may hold up."""
+    (next(iter(_queued), None) or Sink(sys.stderr)).write(f"{text}\n")
+
+
+def _forked() -> None:
+    for sink in list(_queued):
+        sink.forked()
+
+
+# Before the hooks of all others who import this, so after them at the end: what they log is written too.
+atexit.register(drain_logs)
+os.register_at_fork(after_in_child=_forked)

@@ -37,7 +37,7 @@ from memsched.errors import (
 from memsched.escaping import describe_error
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
-from memsched.logs import configure_logs, exception_field, get_logger
+from memsched.logs import configure_logs, drain_logs, exception_field, get_logger, write_line
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
@@ -303,15 +303,13 @@ def main() -> None:
     if any(thread.name.startswith("memsched-handler") for thread in threading.enumerate()):
         # A sync handler that outlived the grace time cannot be stopped, and its message was handed back: it must not
         # keep the process, and must not go on beside the next owner.
-        with suppress(Exception):
-            sys.stderr.flush()
+        drain_logs()
         os._exit(code)
     sys.exit(code)
 
 
 def _say(text: str) -> None:
-    with suppress(OSError, ValueError):  # stderr is closed, or a pipe that nobody reads any more
-        print(f"memsched: {text}", file=sys.stderr)  # noqa: T201
+    write_line(f"memsched: {text}")
 
 
 if __name__ == "__main__":

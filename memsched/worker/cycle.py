@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from memsched.broker.client import Server, reconnect_backoff
-from memsched.broker.keys import Keys, Lane
+from memsched.broker.keys import NOBODY, Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.errors import LeaseLost, ServerRefused, UnreachableError
 from memsched.logs import exception_field, get_logger, log_fields
@@ -351,8 +351,9 @@ class Cycle:
                 poisonous.append(entry)
                 continue
             self.tally.recovered += 1
-            log.warning(
-                "a message of a silent worker goes on here",
+            handed_back = entry.previous_owner == NOBODY
+            (log.info if handed_back else log.warning)(
+                f"a message {'that was handed back' if handed_back else 'of a silent worker'} goes on here",
                 action="message.recovered",
                 **log_fields(entry.message),
                 previous_owner=entry.previous_owner,

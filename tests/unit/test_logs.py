@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,3 +140,56 @@ def test_no_stranger_paints_the_console_or_writes_a_line_of_their_own() -> None:
 
 def test_a_huge_error_makes_no_huge_line() -> None:
     assert len(exception_field(ValueError("x" * 10_000_000))["exception"]) < 40_000
+
+
+PIPED = """
+import os, sys, time
+import memsched.logs
+from memsched import Settings
+memsched.logs._MOST_BYTES = 200_000
+memsched.logs.configure_logs(Settings(log_format="json"))
+log = memsched.logs.get_logger("test")
+def log_much():
+    for number in range(2000): log.error("x" * 500, number=number)
+"""
+
+
+def _run_into_a_pipe(script: str, *, read: bool = True) -> tuple[int, list[dict[str, Any]]]:
+    """A script whose stderr is a pipe, read after the script's first line on stdout, or not at all: code and lines."""
+    out, into = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", PIPED + script], stdout=subprocess.PIPE, stderr=into)
+    os.close(into)
+    try:
+        with process, open(out) as pipe:
+            assert process.stdout is not None
+            process.stdout.readline()
+            lines = [json.loads(line) for line in pipe] if read else []
+            return process.wait(10), lines
+    finally:
+        process.kill()
+
+
+def test_a_pipe_that_nobody_reads_holds_up_neither_the_program_nor_its_end() -> None:
+    code, _ = _run_into_a_pipe("log_much()", read=False)
+
+    assert code == 0
+
+
+def test_lines_that_nobody_took_are_counted_and_the_others_keep_their_order() -> None:
+    code, lines = _run_into_a_pipe("log_much(); print(flush=True); time.sleep(0.5); log.error('end')")
+
+    assert code == 0
+    numbers = [line["number"] for line in lines if "number" in line]
+    assert numbers == sorted(numbers)
+    (told,) = (line for line in lines if line.get("action") == "log.dropped")
+    assert len(numbers) + told["count"] == 2000
+    assert told["count"] > 0
+    assert lines[-1]["event"] == "end"
+
+
+def test_a_forked_child_writes_its_own_lines_and_none_of_its_parents() -> None:
+    forks = "log.error('before')\nif not (child := os.fork()): log.error('child'); os._exit(0)\n"
+    code, lines = _run_into_a_pipe(forks + "os.waitpid(child, 0); log.error('parent')")
+
+    assert code == 0
+    assert [line["event"] for line in lines] == ["before", "child", "parent"]
