@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import pytest
 import structlog
@@ -30,6 +32,33 @@ structlog.configure(
 )
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
+
+_REAL = ("redis", "valkey")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is asked of every kind of server is asked of one real kind, each of the two for half of the tests.
+
+    TEST_SERVERS=all asks both of everything. Which of them a test meets follows from its name: it is always the same.
+    """
+    if os.environ.get("TEST_SERVERS") == "all":
+        return
+    spared = [item for item in items if _kind(item) not in (None, _REAL[crc32(_without_kind(item)) % 2])]
+    config.hook.pytest_deselected(items=spared)
+    gone = set(spared)
+    items[:] = [item for item in items if item not in gone]
+
+
+def _kind(item: pytest.Item) -> str | None:
+    """The kind of real server that a test is asked of, where it is asked of both."""
+    spec = getattr(item, "callspec", None)
+    asked = {spec.params.get(name) for name in ("any_url", "any_server")} if spec is not None else set()
+    return next((kind for kind in _REAL if kind in asked), None)
+
+
+def _without_kind(item: pytest.Item) -> bytes:
+    return re.sub("|".join(_REAL), "", item.nodeid).encode("utf-8", "backslashreplace")
+
 
 _MISSING = {
     "redis": "no redis-server 7.0 or later on PATH (apt-get install redis-server)",
