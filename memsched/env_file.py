@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Original, parse_stream
 
 from memsched.errors import SettingsError
 
@@ -49,7 +49,10 @@ def read_env_file() -> Mapping[str, str]:
     Raises SettingsError for one that cannot be read, or has a line that is none: who knows whose setting it was to be.
     """
     path = Path(ENV_FILE)
-    if not path.is_file():  # a folder of that name may be a virtual environment
+    if not path.is_file():
+        # A folder of that name may be a virtual environment, and /dev/null is how some say that there is no file.
+        if os.path.lexists(path) and not path.is_dir() and os.path.realpath(path) != os.devnull:
+            raise SettingsError([f"{ENV_FILE} is neither a file nor a link to one: delete it, or put a file there."])
         return {}
     try:
         data = path.read_bytes()
@@ -57,12 +60,19 @@ def read_env_file() -> Mapping[str, str]:
         raise SettingsError([f"{ENV_FILE} cannot be read: {error.strerror or error}."]) from error
     text = _decoded(data)
     for line in parse_stream(StringIO(text)):
-        if line.error:
-            said = line.original.string.lstrip()
-            number = line.original.line + line.original.string[: -len(said)].count("\n")
-            name = re.match(r"\w+(?=[\s=:])", said)  # not what follows: it may be a password
-            raise SettingsError([f"{ENV_FILE}: line {number} is not NAME=value{f': {name[0]} ...' if name else '.'}"])
+        name = line.key or ""
+        if not name.isprintable():  # a byte order mark, a space without width
+            raise _not_understood(line.original, f"begins with a character that nobody sees: {name!a}")
+        if line.error or (line.value is None and name.upper().startswith("MEMSCHED_")):
+            found = re.match(r"\w+(?=[\s=:]|$)", line.original.string.lstrip())
+            name = found[0] if found else ""  # not what follows: it may be a password
+            raise _not_understood(line.original, f"is not NAME=value{f': {name} ...' if name else '.'}")
     return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
+
+
+def _not_understood(line: Original, what: str) -> SettingsError:
+    number = line.line + line.string[: -len(line.string.lstrip())].count("\n")
+    return SettingsError([f"{ENV_FILE}: line {number} {what}"])
 
 
 def is_service_link(name: str, value: str) -> bool:

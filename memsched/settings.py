@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memsched.config_file import scheduler_file, suggestion, url_for_switch
@@ -19,6 +19,8 @@ from memsched.errors import SettingsError
 from memsched.messages import MAX_MESSAGE_BYTES
 
 PREFIX = "MEMSCHED_"
+_LARGEST = 1_000_000_000
+"""For every number: beyond that, one cannot be meant. In seconds 31 years, which all clocks can still wait."""
 ORIGINAL_SWITCHES = ("MOS_SCHEDULER_USE_REDIS_QUEUE", "MEMSCHEDULER_USE_REDIS_QUEUE")
 """Users of the original system have these: true means a Redis server, false a queue inside the process."""
 
@@ -304,6 +306,24 @@ class Settings(BaseSettings):
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("*")
+    @classmethod
+    def _no_number_without_end(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > _LARGEST:
+            raise ValueError(f"must be at most {_LARGEST}")
+        return value
+
+    @field_validator("worker_ttl_seconds")
+    @classmethod
+    def _longer_than_two_heartbeats(cls, value: float, info: ValidationInfo) -> float:
+        beat = info.data.get("beat_seconds", 0.0)
+        if value < 2 * beat:
+            raise ValueError(
+                f"must be at least twice {PREFIX}BEAT_SECONDS ({beat:g}), or workers that live count as dead; "
+                f"it is {value:g}"
+            )
+        return value
 
     @field_validator("redis_url")
     @classmethod

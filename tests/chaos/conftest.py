@@ -38,4 +38,4 @@ def make_crew(own_redis: RedisServer, crews: Callable[..., Crew]) -> Callable[..
 @pytest.fixture
 def scheduler(own_redis: RedisServer, schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
     """To submit and to look; it knows the crew's idea of how long a worker may be silent."""
-    return schedulers_at(own_redis.url, worker_ttl_seconds=1.5, connect_timeout_seconds=30.0)
+    return schedulers_at(own_redis.url, beat_seconds=0.3, worker_ttl_seconds=1.5, connect_timeout_seconds=30.0)

@@ -41,7 +41,7 @@ async def test_a_kill_in_the_middle_of_a_fan_out_loses_none_and_doubles_none(
 ) -> None:
     client = real_redis.client
     crew = Crew(tmp_path, real_redis.url, min_idle_ms=500, beat_seconds=0.2, worker_ttl_seconds=1, max_crashes=9)
-    scheduler = schedulers_at(real_redis.url, worker_ttl_seconds=1)
+    scheduler = schedulers_at(real_redis.url, beat_seconds=0.2, worker_ttl_seconds=1)
     try:
         first = crew.start()
         await until(crew.workers, "a worker")

@@ -100,7 +100,7 @@ async def test_every_message_is_counted_where_it_is(make_scheduler: MakeSchedule
 
 
 async def test_a_worker_that_was_silent_too_long_counts_as_dead(make_scheduler: MakeScheduler) -> None:
-    scheduler = make_scheduler(worker_ttl_seconds=0.2)
+    scheduler = make_scheduler(beat_seconds=0.1, worker_ttl_seconds=0.2)
     await with_group(scheduler)
     worker = Impostor(scheduler, "silent")
     await worker.lives()

@@ -152,7 +152,7 @@ async def test_follow_ups_of_a_worker_that_was_killed_are_sent_on_by_another_and
 ) -> None:
     pace = {"min_idle_ms": 1000, "beat_seconds": 0.3, "worker_ttl_seconds": 1.5, "max_crashes": 40}
     crew = crews(cluster_url, prefix="kills", max_per_user=0, **pace)
-    scheduler = schedulers_at(cluster_url, prefix="kills", worker_ttl_seconds=1.5)
+    scheduler = schedulers_at(cluster_url, prefix="kills", beat_seconds=0.3, worker_ttl_seconds=1.5)
     for _ in range(2):
         crew.start()
     await until(lambda: len(crew.workers()) == 2)

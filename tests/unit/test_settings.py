@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,9 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_LLM_BUDGET_SECONDS", "0", "greater than 0"),
         ("MEMSCHED_LLM_BREAKER_FAILURES", "0", "greater than or equal to 1"),
         ("MEMSCHED_MEMORY", "perhaps", "valid boolean"),
+        ("MEMSCHED_GRACE_SECONDS", "1e300", "at most 1000000000"),
+        ("MEMSCHED_MAX_BACKLOG", "9" * 400, "at most 1000000000"),
+        ("MEMSCHED_WORKER_TTL_SECONDS", "5", "at least twice MEMSCHED_BEAT_SECONDS (3)"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
@@ -387,6 +391,12 @@ def test_an_env_file_is_understood_as_editors_leave_it(data: bytes) -> None:
         (b"\xff\xfeM\x00E", r"\.env is not UTF-8 text"),
         (b"A=1\nMEMSCHED_PREFIX mine\n", r"\.env: line 2 is not NAME=value: MEMSCHED_PREFIX \.\.\.$"),
         (b"A=1\n\n\nPASSWORD: secret\nB=2\n", r"\.env: line 4 is not NAME=value: PASSWORD \.\.\.$"),
+        (
+            "A=1\n\ufeffMEMSCHED_PREFIX=mine\n".encode(),
+            r"\.env: line 2 begins with .* sees: '\\ufeffMEMSCHED_PREFIX'",
+        ),
+        ("\u200bMEMSCHED_PREFIX=mine\n".encode(), r"\.env: line 1 begins with a character that nobody sees"),
+        (b"OTHER\nMEMSCHED_PREFIX\n", r"\.env: line 2 is not NAME=value: MEMSCHED_PREFIX \.\.\.$"),
         (b"A='1\nB=2\n", r"\.env: line 1 is not NAME=value: A \.\.\.$"),
     ],
 )
@@ -397,6 +407,15 @@ def test_an_env_file_that_is_not_understood_is_refused_with_what_to_do(data: byt
         Settings.load()
 
 
+@pytest.mark.parametrize("target", ["nowhere", ".env", "pipe"])
+def test_a_link_called_env_that_leads_to_no_file_is_refused(target: str) -> None:
+    os.mkfifo("pipe")
+    Path(".env").symlink_to(target)
+
+    with pytest.raises(SettingsError, match=r"\.env is neither a file nor a link to one"):
+        Settings.load()
+
+
 def test_a_folder_called_env_is_no_env_file() -> None:
     Path(".env/bin").mkdir(parents=True)
 
@@ -404,7 +423,7 @@ def test_a_folder_called_env_is_no_env_file() -> None:
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("MEMSCHED_CONCURRENCY=7\nMEMSCHED_PROCESSES=\nMEMSCHED_GONE=\nMEMSCHED_MEMORY\n")
+    Path(".env").write_text("MEMSCHED_CONCURRENCY=7\nMEMSCHED_PROCESSES=\nMEMSCHED_GONE=\n")
     for name in ("CONCURRENCY", "MIN_IDLE_MS", "LOG_LEVEL", "REDIS_URL", "MEMORY", "GRACE_SECONDS"):
         monkeypatch.setenv(f"MEMSCHED_{name}", " " if name == "MEMORY" else "")
 
