@@ -11,6 +11,7 @@ from memsched.version import __version__
 
 if TYPE_CHECKING:
     from memsched.errors import (
+        CallEnded,
         CubeDumpError,
         CubeExists,
         CubeForbidden,
@@ -66,8 +67,8 @@ if TYPE_CHECKING:
     from memsched.worker.middleware import Middleware
 else:
     _HOMES = {
-        "memsched.errors": "CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage LeaseLost "
-        "MemschedError QueueFull UnknownCube UnknownUser WaitTimeout",
+        "memsched.errors": "CallEnded CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage "
+        "LeaseLost MemschedError QueueFull UnknownCube UnknownUser WaitTimeout",
         "memsched.memory.transfer.cube_object": "GeneralMemCube GeneralMemCubeConfig",
         "memsched.memory.access.permissions": "CubeRef Permission",
         "memsched.tiers.hot_state": "WorkingMemory",
@@ -122,6 +123,7 @@ __all__ = [
     "WORKING_MEMORY_TYPE",
     "AsyncMOS",
     "AsyncMemScheduler",
+    "CallEnded",
     "Candidate",
     "Chosen",
     "CubeDumpError",

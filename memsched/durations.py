@@ -16,12 +16,8 @@ LONGEST_DAYS = 366
 _LONGEST_SECONDS = LONGEST_DAYS * 86_400.0
 
 
-def seconds_of(name: str, given: Seconds, *, past_is_now: bool = False) -> float:
-    """The argument ``name`` in seconds. Raises InvalidArgument for what is no span of time, or endless, or negative.
-
-    Args:
-        past_is_now: take negative ones as 0: of handlers, which say when something is due.
-    """
+def seconds_of(name: str, given: Seconds) -> float:
+    """The argument ``name`` in seconds. Raises InvalidArgument for what is no span of time, or endless, or negative."""
     if isinstance(given, timedelta):
         seconds = given.total_seconds()
     elif isinstance(given, bool) or not isinstance(given, int | float | Decimal):
@@ -31,8 +27,6 @@ def seconds_of(name: str, given: Seconds, *, past_is_now: bool = False) -> float
             seconds = float(given)
         except (OverflowError, ValueError):  # an int of 400 digits, a signalling NaN
             seconds = math.inf
-    if past_is_now and seconds < 0:
-        seconds = 0.0
     if not 0 <= seconds <= _LONGEST_SECONDS:  # nor is NaN
         raise InvalidArgument(name, given, f"expected 0 to {_LONGEST_SECONDS:,.0f} seconds ({LONGEST_DAYS} days)")
     return seconds

@@ -119,6 +119,14 @@ class LeaseLost(MemschedError):
         super().__init__(f"item_id={item_id}")
 
 
+class CallEnded(MemschedError):
+    """The handler's call has ended, and with it what may be asked of its context; nothing was done."""
+
+    def __init__(self, item_id: str) -> None:
+        self.item_id = item_id
+        super().__init__(f"item_id={item_id}: ask before the handler returns, and within its time limit.")
+
+
 class HandlerTimeout(MemschedError):
     """The handler ran longer than it may."""
 
@@ -180,7 +188,7 @@ class InvalidArgument(MemschedError, ValueError):
 
 
 class WorkerFailed(MemschedError):
-    """A worker ended by itself: a part of it failed. What it held is handed back; its supervisor starts another one."""
+    """A worker ended by itself: a part of it failed. What it held is handed back, for other workers."""
 
 
 class HandlersStuck(MemschedError):

@@ -44,8 +44,9 @@ def describe_error(error: BaseException) -> str:
 
     Never raises: home-made exceptions fail in their own ``__str__``, and that must not cost anybody a message.
     """
-    name = type(error).__name__
+    name = "an error"
     try:
+        name = type(error).__name__
         text = "".join([str(error)])  # a plain string, whatever class of string it answers
     except BaseException as failure:  # noqa: BLE001 -- whatever it raises, it only says nothing
         text = f"(its text cannot be had: {type(failure).__name__})"

@@ -24,6 +24,7 @@ from memsched.errors import (
     SchedulerStopped,
     ServerRefused,
     WaitTimeout,
+    WorkerFailed,
 )
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
@@ -300,7 +301,8 @@ class AsyncMemScheduler(OriginalNames):
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
 
         Messages that a foreign producer put in by plain XADD count for ``wait()``, not for ``wait(user_id=...)``.
-        Raises WaitTimeout after ``timeout`` seconds, and SchedulerStopped when somebody calls ``stop`` meanwhile.
+        Raises WaitTimeout after ``timeout`` seconds, SchedulerStopped when somebody calls ``stop`` meanwhile, and
+        WorkerFailed when handlers ran here and their worker has failed.
         """
         deadline = Deadline(seconds_or_none("timeout", timeout))
         stops = self._stops
@@ -309,9 +311,15 @@ class AsyncMemScheduler(OriginalNames):
             pause = next(pauses)
             if pause > deadline.left:
                 raise WaitTimeout(unfinished, deadline.seconds or 0.0)
+            if self._has_failed():
+                raise WorkerFailed(f"{unfinished} unfinished; call start() for another one.")
             await asyncio.sleep(pause)
             if self._stops != stops:
                 raise SchedulerStopped
+
+    def _has_failed(self) -> bool:
+        """Whether handlers ran here, and a part of the worker has failed. Not while it is stopped or started."""
+        return self._worker is not None and not self.running and not self._starting.locked()
 
     async def _unfinished(self, user_id: str | None) -> int:
         if user_id is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from concurrent.futures import Future
+from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,7 +39,9 @@ class Call:
     deliveries: list[Delivery]
     timeout_seconds: float
     started: float
-    """loop.time()"""
+    """loop.time(); infinity while it is not the handler that runs."""
+    variables: Context | None = None
+    """In which its hooks and its handler run."""
     context: HandlerContext | None = None
     task: asyncio.Task[None] | None = None
     thread: Future[object] | None = None
@@ -49,6 +53,12 @@ class Call:
     """Its outcome is known, or was given up."""
     over: bool = False
     """Its task has ended."""
+
+    def handler_ended(self) -> None:
+        """Its handler has returned, or counts for nothing any more: there is nothing to limit or accept."""
+        self.started = math.inf
+        if self.context is not None:
+            self.context.end()
 
     @property
     def kept(self) -> list[Delivery]:

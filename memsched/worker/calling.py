@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, ValuesView
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import AsyncGeneratorType, GeneratorType
+from itertools import chain, islice
+from types import AsyncGeneratorType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 _CONTEXT_NAMES = ("ctx", "context")
-_LAZY = (GeneratorType, AsyncGeneratorType, map, filter, zip)
+_ITERATED = (GeneratorType, AsyncGeneratorType, map, filter, zip)
 """What does nothing until somebody asks it for its items."""
+_CALLED = (functools.partial, FunctionType, MethodType)
+_MOST_LOOKED_AT = 10_000
+_ADVICE = "run it in the handler: await, asyncio.gather, list"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -80,7 +85,7 @@ def _refuse_what_is_no_function(function: Any) -> Any:
     if inspect.iscoroutine(function):
         function.close()
         raise ValueError("was called already; give the function itself, without ()")
-    if inspect.isawaitable(function) or isinstance(function, _LAZY):
+    if inspect.isawaitable(function) or isinstance(function, _ITERATED):
         raise ValueError("was called already; give the function itself, without ()")
     target = function
     while isinstance(target, functools.partial):
@@ -122,15 +127,37 @@ async def run_to_the_end(result: Any) -> None:
         if inspect.isawaitable(result):
             result = await result
             continue
-        if isinstance(result, _LAZY):
+        if _is_lazy(result) or isinstance(result, _CALLED):
             raise TypeError(f"the handler returned a {type(result).__name__}, of which nothing was run")
-        if isinstance(result, list | tuple | set) and (waiting := list(_unfinished(result))):
-            for one in waiting:
-                if inspect.iscoroutine(one):
-                    one.close()
-            raise TypeError("the handler returned things to be awaited; await them in it, with asyncio.gather")
+        waiting = list(_unfinished(result))
+        for one in waiting:
+            if inspect.iscoroutine(one):
+                one.close()
+        if waiting:
+            one = type(waiting[0]).__name__
+            raise TypeError(f"the handler returned a {one} in a {type(result).__name__}; {_ADVICE}")
         return
 
 
+def _is_lazy(result: Any) -> bool:
+    """Whether nothing was run of it. Other iterators (a file, a cursor) stand for what was done already."""
+    kind = type(result)
+    return isinstance(result, _ITERATED) or (kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__"))
+
+
 def _unfinished(results: Any) -> Iterator[Any]:
-    return (one for one in results if inspect.isawaitable(one) or isinstance(one, Future))
+    """What is still to be done of what a container holds, or a container in it. Of very much, the beginning counts."""
+    items = chain(_held(results), islice(chain.from_iterable(map(_held, _held(results))), _MOST_LOOKED_AT))
+    return (one for one in items if _is_lazy(one) or _is_awaited(one))
+
+
+def _held(results: Any) -> Iterable[Any]:
+    if isinstance(results, Mapping):
+        return results.values()
+    return results if isinstance(results, list | tuple | set | frozenset | deque | ValuesView) else ()
+
+
+def _is_awaited(one: Any) -> bool:
+    if isinstance(one, asyncio.Future | Future) and one.done():
+        return one.cancelled() or one.exception() is not None  # nobody has looked at it
+    return inspect.isawaitable(one) or isinstance(one, Future)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from memsched.durations import Seconds, seconds_of
-from memsched.errors import InvalidArgument, InvalidMessage, LeaseLost
+from memsched.errors import CallEnded, InvalidArgument, InvalidMessage, LeaseLost
 from memsched.escaping import describe_error, sendable
 from memsched.messages import MAX_MESSAGE_BYTES, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.delivery import Delivery
@@ -38,6 +39,9 @@ class Decision:
 class HandlerContext:
     """The context of one handler call. Handlers with a second parameter get it.
 
+    It ends with the call: what a thread or task asks for that the handler left behind raises CallEnded, and so does
+    what a sync handler asks for after its timeout.
+
     deadline: time.time() at which the call is cancelled, None if there is no limit.
     """
 
@@ -51,6 +55,13 @@ class HandlerContext:
         self.events: list[list[str]] = []
         """In wire form: what a handler does to an item after it was told, changes nothing here."""
         self.decisions: dict[Delivery, Decision] = {}
+        self._open = threading.Lock()
+        self._ended = False
+
+    def end(self) -> None:
+        """The call is over: what was asked for until now counts, and nothing more is accepted."""
+        with self._open:
+            self._ended = True
 
     @property
     def resume(self) -> Any:
@@ -73,17 +84,27 @@ class HandlerContext:
         """
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
-        self.follow_ups += [FollowUp.of(message, delay, self.max_message_bytes) for message in messages_of(messages)]
+        found = [FollowUp.of(message, delay, self.max_message_bytes) for message in messages_of(messages)]
+        with self._open:
+            self._refuse_late()
+            self.follow_ups += found
 
     def log(self, item: ScheduleLogForWebItem) -> None:
         """Tell people what happened to a memory (``show_web_logs``)."""
-        fields = item.to_wire()
-        "".join(fields).encode()  # as in submit: half a surrogate pair cannot be sent
-        self.events.append(fields)
+        if not isinstance(item, ScheduleLogForWebItem):
+            raise InvalidMessage(f"expected ScheduleLogForWebItem, got {type(item).__name__}")
+        try:
+            fields = item.to_wire()
+            "".join(fields).encode()  # as in submit: half a surrogate pair cannot be sent
+        except ValueError as error:
+            raise InvalidMessage(f"it cannot be sent ({error}).") from error
+        with self._open:
+            self._refuse_late()
+            self.events.append(fields)
 
     def fail(self, message: ScheduleMessageItem, error: str | BaseException) -> None:
         """Give this message up when the call has returned, without any retry: it goes to the dead letters."""
-        self.decisions[self._delivery_of(message)] = Decision(_described(error), None)
+        self._decide(message, Decision(_described(error), None))
 
     def retry(self, message: ScheduleMessageItem, delay: Seconds, error: str = "") -> None:
         """Run this message again later. It uses up none of its retries.
@@ -92,9 +113,13 @@ class HandlerContext:
             delay: seconds before it may run.
             error: the reason, for its status.
         """
-        self.decisions[self._delivery_of(message)] = Decision(
-            _described(error), int(seconds_of("delay", delay, past_is_now=True) * 1000)
-        )
+        self._decide(message, Decision(_described(error), int(seconds_of("delay", delay) * 1000)))
+
+    def _decide(self, message: ScheduleMessageItem, decision: Decision) -> None:
+        delivery = self._delivery_of(message)
+        with self._open:
+            self._refuse_late()
+            self.decisions[delivery] = decision
 
     async def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> None:
         """Keep progress (any JSON value) with a message, or with all of this call: ``resume`` of whoever goes on.
@@ -110,6 +135,7 @@ class HandlerContext:
             raise InvalidMessage(f"a checkpoint may have {_MAX_CHECKPOINT_CHARACTERS:,} characters, not {len(text):,}.")
         chosen = self._all if message is None else [self._delivery_of(message)]
         self._refuse_lost(chosen)
+        self._refuse_late()
         await self._holder.save_checkpoint(chosen, text)
 
     async def renew(self) -> None:
@@ -118,6 +144,7 @@ class HandlerContext:
         Raises LeaseLost when one belongs to another worker now.
         """
         self._refuse_lost(self._all)
+        self._refuse_late()
         await self._holder.renew_leases(self._all)
 
     def _refuse_lost(self, deliveries: Sequence[Delivery]) -> None:
@@ -125,11 +152,16 @@ class HandlerContext:
             if delivery.lost:
                 raise LeaseLost(delivery.message.item_id)
 
+    def _refuse_late(self) -> None:
+        if self._ended:
+            raise CallEnded(self._all[0].message.item_id)
+
     def _delivery_of(self, message: ScheduleMessageItem) -> Delivery:
         try:
             return self._deliveries[id(message)]
         except KeyError:
-            raise InvalidMessage(f"item_id={message.item_id} is not a message of this call.") from None
+            what = f"item_id={message.item_id}" if isinstance(message, ScheduleMessageItem) else type(message).__name__
+            raise InvalidMessage(f"{what} is not a message of this call.") from None
 
 
 class SyncHandlerContext(HandlerContext):
@@ -171,4 +203,4 @@ def _described(error: str | BaseException) -> str:
 def _whole_ms(delay_ms: float) -> int:
     if isinstance(delay_ms, bool) or not isinstance(delay_ms, int | float):
         raise InvalidArgument("delay_ms", delay_ms, "expected milliseconds as a number")
-    return int(seconds_of("delay_ms, in seconds,", delay_ms / 1000, past_is_now=True) * 1000)
+    return int(seconds_of("delay_ms, in seconds,", delay_ms / 1000) * 1000)

@@ -376,10 +376,10 @@ class Cycle:
                 self._events += [self._reporter.event(fields) for fields in call.context.events]
         try:
             self._reports += self._reporter.reports(calls)
-        except Exception:
+        except BaseException as error:
             # Nobody else knows of these any more: they are handed back, or they would be ours for ever.
             self._reports += self._reporter.releases(delivery for call in calls for delivery in call.kept)
-            raise
+            raise RuntimeError("how calls ended cannot be told") from error
 
     def _receiver_of(self, report: Report) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from memsched.worker.buffer import WEIGHTS, LabelBuffer, WeightedRoundRobin
 from memsched.worker.call import Call, CallResult
 from memsched.worker.calling import run_to_the_end
 from memsched.worker.context import HandlerContext, LeaseHolder, SyncHandlerContext
+from memsched.worker.forks import guarded
 from memsched.worker.handlers import Handler, Orchestrator
 from memsched.worker.isolation import Isolation
 from memsched.worker.middleware import Hooks
@@ -238,7 +239,8 @@ class Dispatcher:
         label.at_work += len(batch)
         self._occupied += 1
         # A context of its own: what a handler sets must not reach the next call, which may be started from this one.
-        call.task = loop.create_task(self._run(call), context=self._context.copy())
+        call.variables = self._context.copy()
+        call.task = loop.create_task(self._run(call), context=call.variables)
         # A task that is cancelled before its first step never comes to the end of _run.
         call.task.add_done_callback(lambda _: self._end(call))
 
@@ -259,13 +261,14 @@ class Dispatcher:
         except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
             call.result = call.cancelled_as or CallResult.ERROR
             call.error = error
+        call.handler_ended()
         if self.hooks and call.result in (CallResult.DONE, CallResult.ERROR, CallResult.TIMEOUT):
             with contextlib.suppress(asyncio.CancelledError):  # the outcome stands
                 messages = [delivery.message for delivery in call.deliveries]
                 if call.result is CallResult.DONE:
-                    await self.hooks.run("after", messages)
+                    await self.hooks.run("after", messages, context=call.variables)
                 else:
-                    await self.hooks.run("failed", messages, call.error)
+                    await self.hooks.run("failed", messages, call.error, context=call.variables)
         # Here, before the task is quite done, so that the next call starts in the same step of the loop.
         self._end(call)
 
@@ -274,12 +277,14 @@ class Dispatcher:
         message_at_work.set(messages[0])
         function, calling = call.handler.function, call.handler.calling
         if self.hooks:
-            await self.hooks.run("before", messages)
+            call.started = math.inf  # what hooks take is not the handler's time
+            await self.hooks.run("before", messages, context=call.variables)
+            call.started = asyncio.get_running_loop().time()
         if calling.on_loop:
             if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
                 call.context.max_message_bytes = self._settings.max_message_bytes
-            await run_to_the_end(calling(function, messages, call.context))
+            await guarded(run_to_the_end(calling(function, messages, call.context)))
             return
         loop = asyncio.get_running_loop()
         if calling.wants_context:
@@ -289,7 +294,7 @@ class Dispatcher:
             self._threads = HandlerThreads(self._settings.concurrency)
         work = (_in_thread, calling, function, messages, call.context)
         call.thread = self._threads.submit(contextvars.copy_context().run, *work)
-        await run_to_the_end(await asyncio.wrap_future(call.thread))
+        await guarded(run_to_the_end(await asyncio.wrap_future(call.thread)))
 
     def _end(self, call: Call) -> None:
         """The task of a call is over: report its outcome, and free its place unless its thread still runs."""
@@ -309,6 +314,7 @@ class Dispatcher:
 
     def _report(self, call: Call) -> None:
         call.reported = True
+        call.handler_ended()
         self._labels[call.label].at_work -= len(call.deliveries)
         self._ended.append(call)
 
@@ -409,6 +415,8 @@ class Dispatcher:
         now = asyncio.get_running_loop().time()
         next_look = math.inf
         for call in self.running():
+            if math.isinf(call.started):
+                continue  # hooks run, within limits of their own
             if call.cancelled_as is not None:
                 until = call.cancelled_at + _UNWIND_SECONDS - now
                 if until <= 0:

@@ -140,7 +140,7 @@ class Reporter:
         """
         try:
             return self._outcome_of(call, lane)
-        except Exception as error:  # noqa: BLE001 -- whatever a handler did to its context
+        except BaseException as error:  # noqa: BLE001 -- whatever a handler did to its context, or raised
             log.error(
                 "the outcome of a call cannot be reported; its messages have failed",
                 action="report.failed",

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
+from memsched.worker.forks import ForkGuard
+
 _Work: TypeAlias = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
@@ -66,7 +68,8 @@ def _run(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...
     if not future.set_running_or_notify_cancel():
         return
     try:
-        result = function(*args)
+        with ForkGuard():
+            result = function(*args)
     except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
         future.set_exception(error)
     else:

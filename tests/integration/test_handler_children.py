@@ -71,3 +71,58 @@ def test_sigterm_ends_a_forked_process_and_not_its_worker(loop: str, tmp_path: P
     )
 
     assert done.stdout.splitlines()[-1:] == ["[-15, -15] still runs"], done.stdout + done.stderr
+
+
+FORKS = """
+import asyncio, os, sys
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+
+codes, runs = {}, []
+
+def leave(messages):
+    way = messages[0].content
+    runs.append(way)
+    child = os.fork()
+    if child == 0:
+        if way == "raise":
+            raise ValueError(way)
+        if way == "exit":
+            sys.exit(3)
+        return True
+    codes[messages[0].label + way] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return False
+
+async def leave_on_loop(messages):
+    if leave(messages) and messages[0].content == "wait":
+        await asyncio.tasks.__sleep0()
+
+async def main():
+    scheduler = AsyncMemScheduler(redis_url="memory://here", memory=False, max_errors=0)
+    scheduler.register_handlers({"sync ": lambda messages: leave(messages) and None, "async ": leave_on_loop})
+    await scheduler.start()
+    messages = [
+        ScheduleMessageItem(user_id="u", mem_cube_id="c", label=label, content=way)
+        for label in ("sync ", "async ") for way in ("return", "raise", "exit", "wait")
+    ]
+    await scheduler.submit_messages(messages)
+    await scheduler.wait(timeout=30)
+    print(len(runs), sorted(codes.items()), flush=True)
+    await scheduler.stop()
+
+asyncio.run(main())
+"""
+
+
+def test_a_child_that_comes_back_out_of_a_handler_ends_there(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        cwd=tmp_path,
+        env=clean_environment(MEMSCHED_LOG_LEVEL="error"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    ended = [("exit", 3), ("raise", 1), ("return", 0), ("wait", 0)]
+    codes = [(f"{kind} {way}", code) for kind in ("async", "sync") for way, code in ended]
+    assert f"8 {codes}" in done.stdout.splitlines(), done.stdout + done.stderr

@@ -17,6 +17,7 @@ from support.outcome import all_finished, effects
 from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler
+from memsched.errors import WorkerFailed
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 
@@ -72,6 +73,8 @@ async def test_a_scheduler_whose_worker_failed_says_so_and_can_be_started_again(
         await until(lambda: not worker.running, "the failure to be seen")
         await until(lambda: not real_redis.client.zcard(scheduler.keys.workers), "the goodbye")
     await scheduler.submit_messages(message("two"))
+    with pytest.raises(WorkerFailed, match=r"2 unfinished; call start\(\)"):
+        await scheduler.wait(timeout=10)
     await scheduler.start()
     await scheduler.wait(timeout=10)
     assert sorted(done) == ["one", "two"]

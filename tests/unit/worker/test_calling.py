@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
+import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -192,6 +195,14 @@ def test_a_coroutine_is_refused_and_leaves_no_warning(recwarn: pytest.WarningsRe
         lambda messages: lazy_async(messages),
         lambda messages: map(say, messages),
         lambda messages: [later("never") for _ in messages],
+        lambda messages: {"one": later("never")},
+        lambda messages: [[later("never")]],
+        lambda messages: {"all": (map(say, messages),)},
+        lambda messages: deque(map(later, messages)),
+        lambda messages: iter([1]),
+        lambda messages: itertools.starmap(say, [messages]),
+        lambda messages: functools.partial(say, "never"),
+        lambda messages: lambda: say("never"),
     ],
 )
 async def test_what_returns_undone_work_has_failed(function: Callable[..., Any]) -> None:
@@ -202,3 +213,23 @@ async def test_what_returns_undone_work_has_failed(function: Callable[..., Any])
 
     assert (call.result, SAID) == (CallResult.ERROR, [])
     assert isinstance(call.error, TypeError)
+
+
+async def already_done(messages: Any) -> Any:
+    return await asyncio.wait([asyncio.ensure_future(later("done"))])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        already_done,
+        lambda messages: sqlite3.connect(":memory:").execute("select 1"),
+        lambda messages: {"counts": [1, 2], "names": ["a"]},
+    ],
+)
+async def test_what_returns_done_work_is_done(function: Callable[..., Any]) -> None:
+    bench = Bench({"task": function})
+    bench.give(delivery())
+    (call,) = await bench.ended(1)
+
+    assert call.result is CallResult.DONE

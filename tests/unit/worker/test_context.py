@@ -10,7 +10,7 @@ import pytest
 from support.deliveries import delivery
 from support.messages import message
 
-from memsched import HandlerContext, InvalidMessage, ScheduleLogForWebItem
+from memsched import CallEnded, HandlerContext, InvalidMessage, ScheduleLogForWebItem
 from memsched.errors import InvalidArgument
 from memsched.queue.delivery import Delivery
 
@@ -29,12 +29,18 @@ def context(*deliveries: Delivery, timeout: float = 0) -> HandlerContext:
     return HandlerContext(deliveries or (delivery(),), Holder(), timeout)
 
 
+def event_of(text: str) -> ScheduleLogForWebItem:
+    return ScheduleLogForWebItem(
+        user_id="u", mem_cube_id="c", label="add", from_memory_type="a", to_memory_type="b", log_content=text
+    )
+
+
 def test_follow_ups_wait_for_the_end_of_the_call() -> None:
     ctx = context()
 
     ctx.submit(message("one"))
     ctx.submit([message("two"), message("three")], delay_ms=50)
-    ctx.submit([], delay_ms=-1)
+    ctx.submit([])
 
     assert [(one.fields[9], one.delay_ms) for one in ctx.follow_ups] == [("one", 0), ("two", 50), ("three", 50)]
 
@@ -56,7 +62,7 @@ def test_a_follow_up_that_is_never_due_is_refused_at_once(delay: Any) -> None:
         context().submit(message(), delay_ms=delay)
 
 
-@pytest.mark.parametrize("bad", ["text", ["text"], message(info={"x": object()}), message("\ud800")])
+@pytest.mark.parametrize("bad", [None, 5, "text", ["text"], message(info={"x": object()}), message("\ud800")])
 def test_a_follow_up_that_cannot_be_sent_is_refused_at_once(bad: Any) -> None:
     with pytest.raises(InvalidMessage):
         context().submit(bad)
@@ -102,12 +108,18 @@ async def test_a_checkpoint_that_cannot_be_kept_is_refused(data: Any) -> None:
 
 
 def test_an_event_that_cannot_be_sent_is_refused_at_once() -> None:
-    item = ScheduleLogForWebItem(
-        user_id="u", mem_cube_id="c", label="add", from_memory_type="a", to_memory_type="b", log_content="\ud800"
-    )
+    item = event_of("\ud800")
 
-    with pytest.raises(ValueError, match="surrogates"):
+    with pytest.raises(InvalidMessage, match="surrogates"):
         context().log(item)
+
+
+@pytest.mark.parametrize("odd", [None, "x", {}])
+def test_what_is_no_event_and_no_message_is_refused_at_once(odd: Any) -> None:
+    with pytest.raises(InvalidMessage, match="expected ScheduleLogForWebItem"):
+        context().log(odd)
+    with pytest.raises(InvalidMessage, match="not a message of this call"):
+        context().fail(odd, "no good")
 
 
 def test_the_deadline_is_a_time_or_none() -> None:
@@ -115,7 +127,7 @@ def test_the_deadline_is_a_time_or_none() -> None:
     assert context(timeout=60).deadline is not None
 
 
-@pytest.mark.parametrize("odd", ["60", True, None, math.nan, math.inf, 1e15])
+@pytest.mark.parametrize("odd", ["60", True, None, math.nan, math.inf, 1e15, -1])
 def test_a_delay_that_is_none_is_refused_where_its_author_sees_it(odd: Any) -> None:
     ctx = context()
 
@@ -127,9 +139,22 @@ def test_a_delay_that_is_none_is_refused_where_its_author_sees_it(odd: Any) -> N
     assert not ctx.decisions
 
 
-def test_a_delay_in_the_past_is_now() -> None:
-    ctx = context()
+async def test_a_call_that_has_ended_accepts_nothing_more() -> None:
+    ctx, event = context(), event_of("late")
+    mine = ctx._all[0].message
+    ctx.submit(message("in time"))
+    ctx.end()
 
-    ctx.retry(ctx._all[0].message, delay=-0.5)
+    for late in (
+        lambda: ctx.submit(message()),
+        lambda: ctx.fail(mine, "late"),
+        lambda: ctx.retry(mine, 1),
+        lambda: ctx.log(event),
+    ):
+        with pytest.raises(CallEnded, match=mine.item_id):
+            late()
+    for late_wait in (ctx.checkpoint(1), ctx.renew()):
+        with pytest.raises(CallEnded):
+            await late_wait
 
-    assert [decision.delay_ms for decision in ctx.decisions.values()] == [0]
+    assert (len(ctx.follow_ups), ctx.decisions, ctx.events) == (1, {}, [])

@@ -14,7 +14,15 @@ from support.conditions import until
 from support.deliveries import contents, delivery
 from support.dispatching import Bench
 
-from memsched import Handler, HandlerContext, HandlerTimeout, LeaseLost, TaskPriorityLevel
+from memsched import (
+    CallEnded,
+    Handler,
+    HandlerContext,
+    HandlerTimeout,
+    LeaseLost,
+    SyncHandlerContext,
+    TaskPriorityLevel,
+)
 from memsched.errors import HandlersStuck
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.delivery import Delivery
@@ -202,6 +210,27 @@ async def test_a_call_that_runs_too_long_is_a_timeout(kind: str) -> None:
 
     assert call.result is CallResult.TIMEOUT
     assert isinstance(call.error, HandlerTimeout)
+
+
+async def test_what_goes_on_after_its_call_is_refused_by_the_context() -> None:
+    release, said = threading.Event(), []
+
+    def handle(batch: Messages, ctx: SyncHandlerContext) -> None:
+        release.wait(10)
+        try:
+            ctx.submit(batch)
+        except CallEnded as error:
+            said.append(error)
+
+    def leaves_a_thread(batch: Messages, ctx: SyncHandlerContext) -> None:
+        threading.Thread(target=handle, args=(batch, ctx)).start()
+
+    bench = Bench({"late": Handler(handle, timeout_seconds=0.05), "left": leaves_a_thread})
+    bench.give(delivery(label="late"), delivery(label="left"))
+    await bench.ended(2)
+    release.set()
+
+    await until(lambda: len(said) == 2, "both to be refused")
 
 
 async def test_a_thread_that_runs_too_long_keeps_its_place_and_neither_its_label_nor_its_cube() -> None:
