@@ -183,6 +183,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "settings",
         "errors",
         "logs",
+        "blocking",
         "lexicon",
         "backoff",
         "deadline",
