@@ -410,3 +410,34 @@ async def test_dead_letters_are_kept_for_as_long_as_the_setting_says(make_schedu
 
     assert [letter.fields["content"] for letter in await dead_letters(scheduler)] == ["29", "1"]
     assert await drop_old_letters(server, lane, 100_000) == 0, "so many days ago there was no time yet"
+
+
+class Boom(BaseException):
+    pass
+
+
+class Hostile(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise Boom(name)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_an_exception_of_which_nothing_can_be_asked_fails_its_message_only(
+    make_scheduler: MakeScheduler, kind: str
+) -> None:
+    def handle_in_thread(batch: Messages) -> None:
+        if batch[0].content == "bad":
+            raise Hostile
+
+    async def handle(batch: Messages) -> None:
+        handle_in_thread(batch)
+
+    scheduler = make_scheduler(max_errors=0)
+    scheduler.register_handlers({LABEL: handle if kind == "async" else handle_in_thread})
+    await scheduler.start()
+    await scheduler.submit_messages([bad := message("bad"), good := message("good", cube="other")])
+    await scheduler.wait(timeout=30)
+
+    states = [await scheduler.get_task_status(one) for one in (bad, good)]
+    assert [one and one.state for one in states] == [TaskState.FAILED, TaskState.COMPLETED]
+    assert scheduler.running
