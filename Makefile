@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint format bench chaos docs lock settings clean
@@ -30,7 +30,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)  ## A talk that three workers remember, one of them killed in the middle: nothing lost, nothing doubled
 	$(BIN)/memsched demo
 
-# Many tests wait for others' processes: twice as many at once as there are cores. Those that measure time run alone.
+# Many tests wait for others' processes: one more at once than there are cores. Those that measure time run alone.
 test: $(STAMP)  ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -q -m alone

@@ -20,8 +20,8 @@ from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS") or 12)
-MESSAGES = int(os.environ.get("CHAOS_MESSAGES") or 600)
+SECONDS = float(os.environ.get("CHAOS_SECONDS") or 8)
+MESSAGES = int(os.environ.get("CHAOS_MESSAGES") or 400)
 SUPERVISORS = 2
 pytestmark = [pytest.mark.timeout(SECONDS * 4 + 120), pytest.mark.alone]
 
