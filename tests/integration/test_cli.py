@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -575,7 +576,9 @@ def test_the_example_for_the_env_file_is_the_one_in_the_repository(here: Run, tm
     assert example == (ROOT / ".env.example").read_text(), "make it anew: make settings"
     (tmp_path / ".env").write_text(example.replace("# MEMSCHED_", "MEMSCHED_"))
     document = json.loads(here("config", "--json").stdout)
-    assert {value["source"] for value in document.values()} == {".env", "environment"}
+    empty = set(re.findall(r"^# (MEMSCHED_\w+)=$", example, re.MULTILINE))
+    assert {value["source"] for name, value in document.items() if name not in empty} == {".env", "environment"}
+    assert {document[name]["source"] for name in empty} <= {"default", "environment"}, "an empty variable is none"
 
 
 # -- what goes to the terminal -----------------------------------------------------------------------------------
