@@ -25,14 +25,7 @@ from memsched.errors import WaitTimeout
 from memsched.scheduler import MemScheduler
 from memsched.settings import Settings
 from memsched.worker.handlers import HandlerEntry
-
-_by_itself = True
-
-
-def only_register() -> None:
-    """Let it not start by itself in this process, which runs a worker with its handlers."""
-    global _by_itself
-    _by_itself = False
+from memsched.worker.worker import is_a_worker_process
 
 
 class _Started(MemScheduler):
@@ -43,7 +36,8 @@ class _Started(MemScheduler):
         self._started_in: int | None = None
 
     def begin(self) -> None:
-        if _by_itself and self._started_in != os.getpid() and (self.settings.memory or self.orchestrator.handlers):
+        may_start = not is_a_worker_process() and self._started_in != os.getpid()
+        if may_start and (self.settings.memory or self.orchestrator.handlers):
             self.start()
             self._started_in = os.getpid()
 
@@ -150,6 +144,5 @@ __all__ = [
     "handle_scheduler_status",
     "handle_scheduler_wait",
     "mem_scheduler",
-    "only_register",
     "status_tracker",
 ]

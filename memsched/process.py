@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from memsched.api import only_register
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.console.terminal import open_closed_streams
@@ -42,7 +41,7 @@ from memsched.policy.strategy import WorkingSetPolicy
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.supervisor import READY
-from memsched.worker.worker import Worker, new_worker_id
+from memsched.worker.worker import Worker, become_a_worker_process, new_worker_id
 
 log = get_logger(__name__)
 
@@ -288,7 +287,7 @@ def main() -> None:
     try:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)
-        only_register()
+        become_a_worker_process()
         orchestrator, policy = load_app(settings), load_policy(settings)
         run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy, report.tell_ready))
     except _WILL_NOT_GET_BETTER as error:

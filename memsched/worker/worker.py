@@ -42,6 +42,19 @@ def new_worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 
+_a_worker_process = False
+
+
+def become_a_worker_process() -> None:
+    """This process is there to run a worker: nothing else in it starts one by itself."""
+    global _a_worker_process
+    _a_worker_process = True
+
+
+def is_a_worker_process() -> bool:
+    return _a_worker_process
+
+
 class Worker:
     """Runs the handlers of its labels until it is stopped.
 

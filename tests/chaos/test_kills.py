@@ -24,7 +24,7 @@ from memsched import AsyncMemScheduler
 
 MakeCrew = Callable[..., Crew]
 MESSAGES = 1000
-KILLS = 8
+KILLS = int(os.environ.get("CHAOS_KILLS") or 4)
 pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 
 
