@@ -20,7 +20,8 @@ class CubeMemory:
     Args:
         at: when it was said.
         session_id: as the memory has it, or "".
-        turn, part: its place there.
+        turn: its place there.
+        part: its place within the turn.
         vital: of which kind, if it must not be forgotten ("allergy", "illness", ...), or "".
         available: whether it may be in the set: neither archived nor superseded.
     """
