@@ -58,6 +58,7 @@ async def test_a_message_that_kills_its_process_is_found_out_and_takes_nobody_wi
     }
 
 
+@pytest.mark.timeout(240)
 async def test_several_killers_take_nobody_with_them(
     make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer
 ) -> None:
@@ -69,7 +70,7 @@ async def test_several_killers_take_nobody_with_them(
     await scheduler.submit_messages([item for part in parts for item in part])
     crew.supervise(2)
 
-    await all_finished(scheduler)
+    await all_finished(scheduler, seconds=150)  # fifteen deaths, and a new process after each
 
     dead = await assert_nothing_lost_and_nothing_twice(crew, own_redis.client, scheduler, [*neighbours, *killers])
     assert dead == {item.item_id for item in killers}
@@ -108,7 +109,7 @@ async def test_what_is_no_message_is_a_dead_letter_and_its_neighbours_are_done(
     bad = [
         {"user_id": "u"},
         {"nothing": "here"},
-        {"v": "99", "user_id": "u", "mem_cube_id": "c", "content": "x"},
+        {"v": "0", "user_id": "u", "mem_cube_id": "c", "content": "x"},
         {"user_id": b"\xff\xfe", "mem_cube_id": "c", "content": "x"},
         {"user_id": "u", "mem_cube_id": "c", "content": "x", "info": "{no json"},
     ]
