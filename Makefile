@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench chaos docs lock settings clean
+.PHONY: help install demo test test-long check lint format bench chaos docs lock settings clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ demo: $(STAMP)  ## A talk that three workers remember, one of them killed in the
 
 # Many tests wait for others' processes: one more at once than there are cores. Those that measure time run alone.
 test: $(STAMP)  ## All tests, on servers that they start themselves
-	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m "not alone"
-	$(BIN)/python -m pytest -q -m alone
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m "not alone and not long"
+	$(BIN)/python -m pytest -q -m "alone and not long"
+
+test-long: $(STAMP)  ## The tests that take minutes: crashes before every step, a storm of kills, thousands of follow-ups
+	$(BIN)/python -m pytest -q -m long
 
 check: lint test  ## What CI runs
 

@@ -35,7 +35,15 @@ def on_the_way(client: Any) -> bool:
     return in_outbox(client) and bool(client.exists(Keys().lane(EFFECT, "", "").stream))
 
 
-@pytest.mark.parametrize("moment", [staged, in_outbox, on_the_way], ids=lambda moment: moment.__name__)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        staged,
+        pytest.param(in_outbox, marks=pytest.mark.long),
+        pytest.param(on_the_way, marks=pytest.mark.long),
+    ],
+    ids=lambda moment: moment.__name__,
+)
 async def test_a_kill_in_the_middle_of_a_fan_out_loses_none_and_doubles_none(
     real_redis: RedisServer, schedulers_at: MakeScheduler, tmp_path: Path, moment: Callable[[Any], bool]
 ) -> None:

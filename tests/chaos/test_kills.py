@@ -47,7 +47,7 @@ class Killer:
                 self._crew.start()
 
 
-@pytest.mark.parametrize("label", ["task", "threaded"])
+@pytest.mark.parametrize("label", ["task", pytest.param("threaded", marks=pytest.mark.long)])
 @pytest.mark.parametrize("supervised", [True, False], ids=["supervised", "alone"])
 async def test_workers_killed_at_random_moments_lose_nothing_and_count_nothing_twice(
     label: str,

@@ -21,7 +21,7 @@ from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = [pytest.mark.timeout(170), pytest.mark.long]
 
 Schedulers = Callable[..., AsyncMemScheduler]
 LABELS = ["add", "mem_update"]

@@ -23,7 +23,7 @@ from memsched import AsyncMemScheduler, ScheduleMessageItem
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or 8)
 MESSAGES = int(os.environ.get("CHAOS_MESSAGES") or 400)
 SUPERVISORS = 2
-pytestmark = [pytest.mark.timeout(SECONDS * 4 + 120), pytest.mark.alone]
+pytestmark = [pytest.mark.timeout(SECONDS * 4 + 120), pytest.mark.long]
 
 
 async def test_a_storm_of_kills_loses_nothing_and_doubles_no_follow_up(
