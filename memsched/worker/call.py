@@ -58,7 +58,7 @@ class Call:
         """Its handler has returned, or counts for nothing any more: there is nothing to limit or accept."""
         self.started = math.inf
         if self.context is not None:
-            self.context.end()
+            self.context._end()
 
     @property
     def kept(self) -> list[Delivery]:

@@ -58,7 +58,7 @@ class HandlerContext:
         self._open = threading.Lock()
         self._ended = False
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """The call is over: what was asked for until now counts, and nothing more is accepted."""
         with self._open:
             self._ended = True

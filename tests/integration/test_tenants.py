@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.llm import Asked, FakeLLM, Reply, says
 from support.memories import found, idle, memories_of, put, said, texts_of
 from support.outcome import dead_letters
@@ -150,13 +151,13 @@ async def test_what_one_takes_out_or_deletes_is_his_own(scheduler: AsyncMemSched
             assert secret(later) in await texts_of(scheduler, other_user, other_cube)
 
 
-async def test_no_log_line_says_what_anybody_said(
-    scheduler: AsyncMemScheduler, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for number, (user, cube) in enumerate(TENANTS):
-        await put(scheduler, said(f"My number is {word(number)}.", 9, user_id=user, mem_cube_id=cube, item_id="late"))
-    await idle(scheduler)
+async def test_no_log_line_says_what_anybody_said(scheduler: AsyncMemScheduler) -> None:
+    with capture_logs() as lines:
+        for number, (user, cube) in enumerate(TENANTS):
+            late = said(f"My number is {word(number)}.", 9, user_id=user, mem_cube_id=cube, item_id="late")
+            await put(scheduler, late)
+        await idle(scheduler)
 
-    output = "".join(capsys.readouterr())
+    output = str(lines)
     assert "llm.extracted" in output
     assert not any(word(number) in output for number in range(len(TENANTS)))

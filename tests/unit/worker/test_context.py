@@ -143,7 +143,7 @@ async def test_a_call_that_has_ended_accepts_nothing_more() -> None:
     ctx, event = context(), event_of("late")
     mine = ctx._all[0].message
     ctx.submit(message("in time"))
-    ctx.end()
+    ctx._end()
 
     for late in (
         lambda: ctx.submit(message()),
