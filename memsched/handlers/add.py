@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from memsched.errors import InvalidMessage
-from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.follow_ups import follow_up, update_after
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of
-from memsched.memory.model import to_ms
-from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import MEM_READ_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 
@@ -59,8 +58,7 @@ async def store(
     written = await services.writer.write_turns(ref, {key: said for key, said in turns.items() if said}, by)
     await log_written(services, ref, messages, written, ctx)
     if stored := [message for message in messages if turns.get(message.item_id)]:
-        latest = max(stored, key=lambda message: (to_ms(message.timestamp), message.item_id))
-        ctx.submit(follow_up(latest, MEM_UPDATE_TASK_LABEL, ""))
+        ctx.submit(update_after(stored))
 
 
 def _to_read(message: ScheduleMessageItem) -> ScheduleMessageItem:

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
-from memsched.messages import ScheduleMessageItem
+from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 
 _NAMESPACE = UUID("0d2f6f0e-8a3c-4d52-9a55-9b8a0f6f7c11")
 
 
+def update_after(messages: Sequence[ScheduleMessageItem]) -> ScheduleMessageItem:
+    """The one pass over the working set that follows what these messages changed, in the name of the latest of them.
+
+    Its id follows from all of them. By the latest alone, the pass after a message that comes late, beside one that
+    was handled before, would be taken for the pass that was made then.
+    """
+    latest = max(messages, key=lambda message: (message.timestamp, message.item_id))
+    others = sorted({message.item_id for message in messages} - {latest.item_id})
+    return follow_up(latest, MEM_UPDATE_TASK_LABEL, "", beside=others)
+
+
 def follow_up(
-    message: ScheduleMessageItem, label: str, content: str, info: dict[str, Any] | None = None, **more: Any
+    message: ScheduleMessageItem,
+    label: str,
+    content: str,
+    info: dict[str, Any] | None = None,
+    *,
+    beside: Sequence[str] = (),
+    **more: Any,
 ) -> ScheduleMessageItem:
     """The next step of a message. Its id follows from the message's: made twice, it is one.
 
     Also from whose message it is, and of which label: strangers, and other labels, may use the same ids.
+
+    Args:
+        beside: the ids of the other messages of which it is the next step too.
     """
-    cause = json.dumps([message.user_id, message.mem_cube_id, message.label, message.item_id, label])
+    cause = json.dumps([message.user_id, message.mem_cube_id, message.label, message.item_id, label, *beside])
     return ScheduleMessageItem(
         item_id=str(uuid5(_NAMESPACE, cause)),
         user_id=message.user_id,

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from memsched.errors import InvalidMessage
-from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.follow_ups import update_after
 from memsched.handlers.memory_events import USER_INPUT, event, log_written, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.llm.errors import LLMError
@@ -18,7 +18,7 @@ from memsched.memory.ingest.corrections import same_subject
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
-from memsched.messages import MEM_UPDATE_TASK_LABEL, USER_MEMORY_TYPE, ScheduleMessageItem
+from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 _LOOKED_AT = 10
@@ -42,7 +42,7 @@ async def mem_feedback(
         except InvalidMessage as error:
             ctx.fail(message, error)
     if changed:
-        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, ""))
+        ctx.submit(update_after(messages))
 
 
 async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext) -> bool:

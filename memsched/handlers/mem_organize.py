@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.follow_ups import update_after
 from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -15,7 +15,7 @@ from memsched.memory.ingest.deduplication import say_the_same
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import Hit
-from memsched.messages import LONG_TERM_MEMORY_TYPE, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 _PAGE = 64
@@ -52,7 +52,7 @@ async def mem_organize(
         )
     )
     if merged:
-        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, ""))
+        ctx.submit(update_after(messages))
 
 
 async def _merge_page(

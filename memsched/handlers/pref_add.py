@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from memsched.handlers.add import parse
-from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.follow_ups import update_after
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.ingest.importance import importance, is_preference
 from memsched.memory.ingest.turns import parts_of
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 _LEAST_IMPORTANCE = 0.6
@@ -45,5 +45,5 @@ async def pref_add(
             cube.ref, message.item_id, statements, message.user_id
         )
     await log_written(services, cube.ref, messages, written, ctx)
-    if any(outcome.added for outcome in written.values()):
-        ctx.submit(follow_up(messages[-1], MEM_UPDATE_TASK_LABEL, ""))
+    if written:  # also when it was all there: the run before this one may have died between the two
+        ctx.submit(update_after(messages))
