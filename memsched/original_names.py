@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from memsched.config_file import YAML_NAMES
@@ -48,14 +49,15 @@ class SchedulerConfig:
         return f"SchedulerConfig({', '.join(f'{name}={value!r}' for name, value in sorted(self._values.items()))})"
 
 
-class OriginalNames:
+class OriginalNames(ABC):
     """The part of both faces that is there for scripts of the original's users."""
 
     settings: Settings
 
     @property
+    @abstractmethod
     def running(self) -> bool:
-        raise NotImplementedError
+        """Whether handlers run in this process."""
 
     @property
     def _running(self) -> bool:

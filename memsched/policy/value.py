@@ -21,8 +21,6 @@ Floats = NDArray[np.float64]
 Ordinals = NDArray[np.int64]
 
 FEATURES = ("content", "age", "current", "near", "use", "slow", "drift", "distance")
-LOG_KEPT = 64
-"""Answers in the log."""
 PAST = 24
 """Answers that the features look back on."""
 _NEAR_PAST = 12

@@ -149,7 +149,7 @@ async def test_a_login_that_stops_to_be_right_is_no_end_of_a_worker(
     locked.client.execute_command("ACL SETUSER default resetpass >secret")
 
     await scheduler.submit_messages(message())
-    await asyncio.wait_for(handled.wait(), 10)
+    assert await asyncio.wait_for(handled.wait(), 10)
 
 
 async def test_a_user_without_a_right_to_the_channel_works_by_the_clock(
@@ -167,7 +167,7 @@ async def test_a_user_without_a_right_to_the_channel_works_by_the_clock(
         await scheduler.start()
         await until(lambda: any(row["action"] == "hints.refused" for row in logs))
         await scheduler.submit_messages(message("after"))
-        await until(lambda: handled == ["after"])
+        assert await until(lambda: handled == ["after"])
 
 
 async def test_max_connections_makes_calls_wait_for_each_other(plain: RedisServer) -> None:
@@ -192,7 +192,7 @@ async def run_one(scheduler: AsyncMemScheduler) -> None:
     scheduler.register_handlers({"task": handle})
     await scheduler.start()
     await scheduler.submit_messages(message())
-    await asyncio.wait_for(handled.wait(), 20)
+    assert await asyncio.wait_for(handled.wait(), 20)
     await scheduler.wait(timeout=10)
 
 

@@ -84,14 +84,14 @@ async def test_what_the_sentinels_say_is_told(servers: WatchedServers, scheduler
         await schedulers_at(servers.url.replace("secret", "guess")).submit_messages(message())
 
 
-async def test_a_master_that_is_demoted(
+async def test_work_goes_on_when_a_master_is_demoted(
     servers: WatchedServers, crews: Callable[..., Crew], schedulers_at: MakeScheduler
 ) -> None:
     scheduler = schedulers_at(servers.url, connect_timeout_seconds=30)
     await work_goes_on(servers, crews(servers.url, **QUICK), scheduler, servers.fail_over)
 
 
-async def test_a_master_that_is_killed_where_all_speak_tls(
+async def test_work_goes_on_when_a_master_is_killed_where_all_speak_tls(
     servers_with_tls: WatchedServers, crews: Callable[..., Crew], schedulers_at: MakeScheduler
 ) -> None:
     servers = servers_with_tls
