@@ -123,7 +123,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None, **context: 
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),  # a line in one piece: processes share a file
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a second call of this function, in the same process, counts as well
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=out)
     for name in _QUIET:

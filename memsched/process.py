@@ -176,8 +176,8 @@ async def run_worker(
     memory.policy = policy
     if settings.memory:
         register_memory_handlers(orchestrator, memory)
+    worker = Worker(server, keys, settings, orchestrator, worker_id, replaceable=True)
     try:
-        worker = Worker(server, keys, settings, orchestrator, worker_id, replaceable=True)
         worker.on_failure = stop_asked.set
         await worker.start()
         tell_ready()
@@ -195,6 +195,7 @@ async def run_worker(
         if worker.failure is not None:
             raise WorkerFailed(describe_error(worker.failure))
     finally:
+        await worker.stop(0.0)  # whatever ended this, a cancellation too: what it holds is handed back
         await memory.aclose()
         await server.aclose()
 
