@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 
+# Tests start hundreds of processes: none of them shall compile everything once more, whatever is usual here.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long check lint format bench chaos docs lock settings clean
 
@@ -18,7 +21,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		|| { echo "memsched needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
-		&& uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock \
+		&& uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock \
 		&& uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e . ; \
 	else \
 		$(PYTHON) -m venv $(VENV) \

@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=list(BENCHMARKS), help="which benchmark")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file, as one flat object")
+    parser.add_argument("--markdown", type=Path, help="also write them to this file, as a table for the documentation")
     parser.add_argument("--only", default="", help="comma-separated steps, in place of all of them")
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
@@ -50,6 +51,22 @@ def main() -> None:
     print_table(arguments.what, results, module.TARGETS)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown_of(results, module.TARGETS), encoding="utf-8")
+
+
+def markdown_of(results: Results, targets: dict[str, Target]) -> str:
+    """The same as ``print_table``."""
+    lines = ["| measured | value | to reach | |", "|---|---:|---|---|"]
+    for name, value in results.items():
+        said, reached = targets[name](results) if name in targets else ("", None)
+        mark = "" if reached is None else "yes" if reached else "no"
+        lines.append(f"| {name} | {_shown(value)} | {said} | {mark} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.3f}" if value < 100 else f"{value:,.0f}"
 
 
 def print_table(what: str, results: Results, targets: dict[str, Target]) -> None:
@@ -61,7 +78,7 @@ def print_table(what: str, results: Results, targets: dict[str, Target]) -> None
         target = targets.get(name)
         said, reached = target(results) if target else ("", None)
         mark = "" if reached is None else "yes" if reached else "NO"
-        table.add_row(name, f"{value:,.3f}" if value < 100 else f"{value:,.0f}", said, mark)
+        table.add_row(name, _shown(value), said, mark)
     Console(width=100).print(table)
 
 

@@ -71,6 +71,14 @@ def _away_from_the_developers_env_file(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """What a command sets up that is called within the tests' process."""
+    before: dict[str, Any] = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
 class _SessionServers:
     """Each kind of server is started once, when the first test asks for it."""
 

@@ -64,13 +64,13 @@ async def test_several_killers_take_nobody_with_them(
 ) -> None:
     # They come one after another, so that a new one starts while those that died with the last one run again.
     crew = make_crew(max_crashes=2, concurrency=8)
-    neighbours = messages(160, info={"sleep": 0.05})
-    killers = [message(cube=f"killer-{number}", info={"kill": True}) for number in range(5)]
+    neighbours = messages(96, info={"sleep": 0.05})
+    killers = [message(cube=f"killer-{number}", info={"kill": True}) for number in range(3)]
     parts = [[*neighbours[32 * number : 32 * number + 32], killer] for number, killer in enumerate(killers)]
     await scheduler.submit_messages([item for part in parts for item in part])
     crew.supervise(2)
 
-    await all_finished(scheduler, seconds=150)  # fifteen deaths, and a new process after each
+    await all_finished(scheduler, seconds=120)  # nine deaths, and a new process after each
 
     dead = await assert_nothing_lost_and_nothing_twice(crew, own_redis.client, scheduler, [*neighbours, *killers])
     assert dead == {item.item_id for item in killers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -83,8 +84,6 @@ async def test_short_facts_survive_beside_facts_that_differ_in_one_word(schedule
 
 async def _run(test: Any) -> None:
     """A property of coroutines: hypothesis calls plain functions, so each example runs to its end in this loop."""
-    import asyncio
-
     inner = test.hypothesis.inner_test
     loop = asyncio.get_running_loop()
 
@@ -172,20 +171,17 @@ def corrections(count: int) -> list[tuple[list[str], str, str, str]]:
 
 
 async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: AsyncMemScheduler) -> None:
-    won = 0
-    lost = []
-    for others, old, new, question in corrections(100):
+    async def lost(others: list[str], old: str, new: str, question: str) -> list[object]:
         cube = str(uuid4())
         talk = [others[0], old, others[1], others[2], new, others[3]]
         await read(scheduler, cube, *(said(text, 10 * number, mem_cube_id=cube) for number, text in enumerate(talk)))
         by_text = {memory.text: memory for memory in await memories_of(scheduler, cube=cube)}
         first = (await texts(scheduler, cube, question))[0]
         replaced = {text for text, memory in by_text.items() if memory.superseded_by}
-        if first == new and replaced == {old} and by_text[old].superseded_by == by_text[new].memory_id:
-            won += 1
-        else:
-            lost.append((old, new, first, replaced))
-    assert (won, lost) == (100, [])
+        won = first == new and replaced == {old} and by_text[old].superseded_by == by_text[new].memory_id
+        return [] if won else [(old, new, first, replaced)]
+
+    assert await asyncio.gather(*(lost(*case) for case in corrections(100))) == [[]] * 100
 
 
 async def test_what_is_said_again_is_kept_once_with_both_sources(scheduler: AsyncMemScheduler) -> None:

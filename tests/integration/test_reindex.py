@@ -186,7 +186,7 @@ async def test_a_run_that_was_killed_is_gone_on_with(
 ) -> None:
     scheduler = memory_schedulers(**QUICK)
     await scheduler.start()
-    await remember(scheduler, 300)
+    await remember(scheduler, 150)
 
     # given one that is killed when some of its batches are written
     argv, environment = command(memory_place, model, "--batch-size", "4", "--yes")
@@ -202,7 +202,7 @@ async def test_a_run_that_was_killed_is_gone_on_with(
     await until(some_are_written, "some to be written")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(await memories_of(scheduler)) == 300, "nobody noticed"
+    assert len(await memories_of(scheduler)) == 150, "nobody noticed"
 
     # when it is called again: first too early
     server = await scheduler.server()
@@ -215,9 +215,9 @@ async def test_a_run_that_was_killed_is_gone_on_with(
 
     assert planned["begun"]
     assert done["collection"] == target
-    assert 0 < done["embedded"] < 300
+    assert 0 < done["embedded"] < 150
     after = memory_schedulers(**QUICK, embedding_model=model)
-    assert len(await memories_of(after)) == done["memories"] == 300
+    assert len(await memories_of(after)) == done["memories"] == 150
     assert list(await collections(after)) == [target]
 
 
@@ -256,6 +256,7 @@ async def test_a_run_that_was_killed_after_the_switch_is_brought_to_its_end(
     assert list(await collections(after)) == [f"{memory_place['collection']}-2"]
 
 
+@pytest.mark.long
 async def test_killed_again_and_again_it_gets_there_and_nobody_is_ever_without_memories(
     memory_place: Place, memory_schedulers: Schedulers, model: str
 ) -> None:

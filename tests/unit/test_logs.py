@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from memsched.logs import configure_logs, exception_field, get_logger
 
 SECRET = "hunter2"
 HUGE = "x" * 100_000
-
-
-@pytest.fixture(autouse=True)
-def _the_tests_own_configuration_again() -> Iterator[None]:
-    before: dict[str, Any] = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 def fail() -> None:
