@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-ThemeState = Literal["activated", "plaintext"]
+ThemeState = Literal["activated", "plaintext", "archived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Theme:
         label: what people may call it: its first terms.
         terms: the words that tell it from the rest, best first.
         heat: how much of it was told and used of late, in memories.
-        state: ``activated``: at least half as hot as the hottest; else ``plaintext``.
+        state: ``activated`` while it is hot, ``archived`` when all of its memories are, else ``plaintext``.
         memory_ids: oldest first.
         then: by theme id, how often that theme was told of next.
     """

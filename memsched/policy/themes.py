@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from zlib import crc32
@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memsched.lexicon import is_without_spaces, stem, stems
-from memsched.policy.theme import Theme
+from memsched.policy.theme import Theme, ThemeState
 from memsched.policy.topic_words import content_terms, stop_words, topic_words
+from memsched.policy.transitions import DAY_MS, ThemeHistory, ThemeLook, TransitionRules
 
 Floats = NDArray[np.float64]
 Ordinals = NDArray[np.int64]
@@ -31,7 +32,9 @@ WINDOW = 100
 _WORTHY = 0.5
 _CLUSTERED = 40
 """Memories that may have a theme: the latest of those worth it. With 25, or 60, the figures are the same."""
-_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_HOUR_MS = 3_600_000
+_DAYS_BACK = 60
+"""Days of which a theme's history tells. What was hot before has cooled to a four hundredth since."""
 
 _AROUND = 20
 """Memories before and after one that say what is usual."""
@@ -80,11 +83,12 @@ class CubeThemes:
         self.told = tuple(told[-WINDOW:])
         self._place = {each.memory_id: place for place, each in enumerate(self.told)}
         known = [(at, self._place[memory_id]) for at, memory_id in sorted(uses) if memory_id in self._place]
+        self._uses, self._now = known, now
         self.worth, self._groups = _worth_and_groups(self.told, frozenset(place for _, place in known))
-        ages = (now - np.array([each.at for each in self.told], dtype=float)) / _DAY_MS
+        ages = (now - np.array([each.at for each in self.told], dtype=float)) / DAY_MS
         warmth = self.worth * _faded(ages, _HEAT_HALF_LIFE_DAYS)
         for at, place in known:
-            warmth[place] += _faded((now - at) / _DAY_MS, _HEAT_HALF_LIFE_DAYS)
+            warmth[place] += _faded((now - at) / DAY_MS, _HEAT_HALF_LIFE_DAYS)
         self._heats = [float(warmth[group].sum()) for group in self._groups]
         self._shares = np.zeros(len(self.told))
         for group, heat in zip(self._groups, self._heats, strict=True):
@@ -149,6 +153,42 @@ class CubeThemes:
                 )
             )
         return sorted(found, key=lambda theme: (-theme.heat, theme.theme_id))
+
+    @cached_property
+    def histories(self) -> list[ThemeHistory]:
+        """How hot the themes were at the end of each of the last days, and are now; in the order of their ids' ages.
+
+        The themes are those of now: what became of a theme that has dissolved since is nobody's history.
+        """
+        if not self._groups:
+            return []
+        told = np.array([each.at for each in self.told])
+        first = max(int(told[self._groups[0][0]]), self._now - _DAYS_BACK * DAY_MS) // DAY_MS
+        ends = np.append(np.arange(first + 1, self._now // DAY_MS + 1) * DAY_MS - 1, self._now)
+        ages = ends[:, None] - told
+        there = ages >= 0
+        warmth = np.where(there, self.worth * _faded(ages / DAY_MS, _HEAT_HALF_LIFE_DAYS), 0.0)
+        latest = np.where(there, told, 0)
+        for at, place in self._uses:
+            since = ends >= at
+            warmth[since, place] += _faded((ends[since] - at) / DAY_MS, _HEAT_HALF_LIFE_DAYS)
+            latest[since, place] = np.maximum(latest[since, place], at)
+        heats = np.array([warmth[:, group].sum(axis=1) for group in self._groups])
+        shares = heats / np.maximum(heats.max(axis=0), 1e-12)
+        found = []
+        for group, heat, share in zip(self._groups, heats.round(6).tolist(), shares.round(6).tolist(), strict=True):
+            counts, last = there[:, group].sum(axis=1).tolist(), latest[:, group].max(axis=1).tolist()
+            looks = list(map(ThemeLook, ends.tolist(), counts, heat, share, last))
+            found.append(ThemeHistory([self.told[place].memory_id for place in group], looks))
+        return found
+
+    def standing(self, rules: TransitionRules) -> list[Theme]:
+        """The themes, hottest first, with the states that the rules give them."""
+        states: dict[str, ThemeState] = {}
+        for history in self.histories:
+            moves = rules.theme_moves(history)
+            states[history.theme_id] = "activated" if moves and moves[-1].activated else "plaintext"
+        return [replace(theme, state=states[theme.theme_id]) for theme in self.themes]
 
     @cached_property
     def _labels(self) -> dict[str, str]:
@@ -246,7 +286,7 @@ def links_between(told: Sequence[Told]) -> tuple[Floats, Floats]:
     np.fill_diagonal(near, 1.0)
     products = _product(_product(near, products), near)
     lengths = np.sqrt(np.maximum(products.diagonal(), 1e-18))
-    days = np.abs(np.subtract.outer(times, times)) / _DAY_MS
+    days = np.abs(np.subtract.outer(times, times)) / DAY_MS
     by_words = np.clip(products / np.outer(lengths, lengths), 0.0, 1.0) * _faded(days, _WORD_HALF_LIFE_DAYS)
     np.fill_diagonal(by_words, 0.0)
     return by_words, np.sqrt(by_words) + _TIME_LINK * _faded(days, _TIME_HALF_LIFE_DAYS)
