@@ -241,6 +241,7 @@ class Cycle:
         except UnreachableError:
             self._events = events + self._events
             raise
+        self.dispatcher.reports_sent()
         if self._troubled:
             self._troubles_end({self._lane_of(request.command) for request in requests} - self._refused_lanes)
         self._liveness.touch()

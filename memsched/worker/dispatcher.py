@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import math
 import time
 from collections import deque
@@ -72,6 +73,8 @@ class _Label:
     """Messages of this label that this worker owns."""
     at_work: int = 0
     """Those of them in calls whose outcome is not known yet."""
+    leaving: int = 0
+    """Those of them whose outcome goes with the next round trip, before anything is read in it."""
 
     @property
     def free(self) -> int:
@@ -84,8 +87,8 @@ class _Label:
 
     @property
     def unreported(self) -> int:
-        """Messages whose calls have ended, of which the server does not know yet."""
-        return max(0, self.held - self.at_work - len(self.buffer))
+        """Messages whose calls have ended, and which the server will not even know in the next round trip."""
+        return max(0, self.held - self.at_work - len(self.buffer) - self.leaving)
 
 
 class Dispatcher:
@@ -196,7 +199,7 @@ class Dispatcher:
             if (old := self._labels.get(name)) is not None:
                 new = self._new_label(name)
                 old.buffer.ordered = new.handler.ordered
-                kept = {part: getattr(old, part) for part in ("buffer", "running", "speed", "held", "at_work")}
+                kept = {part: getattr(old, part) for part in ("buffer", "running", "speed", "held", "at_work", "leaving")}
                 self._labels[name] = replace(new, **kept)
         self.start_ready()
 
@@ -215,8 +218,11 @@ class Dispatcher:
                 self._start(name, label, batch, now, loop)
 
     def _without_expired(self, label: _Label, batch: list[Delivery]) -> list[Delivery]:
+        expiring = [one for one in batch if one.message.expires_at]
+        if not expiring:
+            return batch
         now = time.time()
-        expired = [one for one in batch if one.message.expires_at and one.message.expires_at.timestamp() <= now]
+        expired = [one for one in expiring if one.message.expires_at and one.message.expires_at.timestamp() <= now]
         if not expired:
             return batch
         self._expired += expired
@@ -261,8 +267,8 @@ class Dispatcher:
         except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its outcome
             call.result = call.cancelled_as or CallResult.ERROR
             call.error = error
-        call.handler_ended()
         if self.hooks and call.result in (CallResult.DONE, CallResult.ERROR, CallResult.TIMEOUT):
+            call.handler_ended()
             with contextlib.suppress(asyncio.CancelledError):  # the outcome stands
                 messages = [delivery.message for delivery in call.deliveries]
                 if call.result is CallResult.DONE:
@@ -284,7 +290,11 @@ class Dispatcher:
             if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
                 call.context.max_message_bytes = self._settings.max_message_bytes
-            await guarded(run_to_the_end(calling(function, messages, call.context)))
+            result = calling(function, messages, call.context)
+            if inspect.iscoroutine(result):
+                result = await guarded(result)
+            if result is not None:
+                await guarded(run_to_the_end(result))
             return
         loop = asyncio.get_running_loop()
         if calling.wants_context:
@@ -324,7 +334,7 @@ class Dispatcher:
 
     def _free(self, call: Call) -> None:
         self._occupied -= 1
-        if call in self._stuck:
+        if self._stuck and call in self._stuck:
             self._stuck.discard(call)
         else:
             self._leave(call)
@@ -371,10 +381,17 @@ class Dispatcher:
         return expired
 
     def take_ended(self) -> list[Call]:
-        """The calls that ended since the last look, to be reported."""
+        """The calls that ended since the last look, to be reported in the next round trip."""
         ended = list(self._ended)
         self._ended.clear()
+        for call in ended:
+            self._labels[call.label].leaving += len(call.deliveries)
         return ended
+
+    def reports_sent(self) -> None:
+        """The round trip is over. Whatever of them is still held needs another one, and takes room until then."""
+        for label in self._labels.values():
+            label.leaving = 0
 
     def drop(self, deliveries: Iterable[Delivery]) -> None:
         """The server knows their outcome: they are no longer held."""

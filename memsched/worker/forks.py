@@ -23,26 +23,35 @@ class ForkGuard:
         self._process = os.getpid()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if os.getpid() == self._process:
-            return
-        with suppress(OSError):
-            os.write(2, _WORD)
-        code = error.code if isinstance(error, SystemExit) else None if kind is StopIteration else kind
-        os._exit(code if isinstance(code, int) else int(code is not None))
+        _end_if_forked_from(self._process, error)
 
 
 @coroutine
-def guarded(work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+def guarded(work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Await ``work`` under a guard at each of its steps: a child that awaits something would run the loop's next."""
+    process = os.getpid()
     value, error = None, None
     while True:
         try:
-            with ForkGuard():
-                step = work.send(value) if error is None else work.throw(error)
-        except StopIteration:
-            return
+            step = work.send(value) if error is None else work.throw(error)
+        except StopIteration as end:
+            _end_if_forked_from(process, None)
+            return end.value
+        except BaseException as raised:
+            _end_if_forked_from(process, raised)
+            raise
+        _end_if_forked_from(process, None)
         value, error = None, None
         try:
             value = yield step
         except BaseException as thrown:  # noqa: BLE001 -- it is thrown where the work waits
             error = thrown
+
+
+def _end_if_forked_from(process: int, error: BaseException | None) -> None:
+    if os.getpid() == process:
+        return
+    with suppress(OSError):
+        os.write(2, _WORD)
+    code = error.code if isinstance(error, SystemExit) else error
+    os._exit(code if isinstance(code, int) else int(code is not None))

@@ -35,7 +35,7 @@ class Isolation:
 
     def admits(self, delivery: Delivery) -> bool:
         """Whether a message may start now."""
-        if delivery.crashes < self._trial_at:
+        if not delivery.has_past or delivery.crashes < self._trial_at:
             return self._next_trial is None and (self._on_trial is None or self._on_trial.marked)
         if self._on_trial is not None or (self._next_trial is not None and self._next_trial is not delivery):
             return False

@@ -210,10 +210,15 @@ class Reader:
 
     def _weigh(self, entries: list[Entry]) -> list[Entry]:
         """Learn how large the messages of their lanes are."""
+        largest: dict[str, int] = {}
         for entry in entries:
             if isinstance(entry, Delivery):
-                size = sum(map(len, entry.fields.values()))
-                self._largest[entry.lane] = max(1, size, self._largest[entry.lane] / 2)
+                name, size = entry.lane.stream, sum(map(len, entry.fields.values()))
+                if size > largest.get(name, 0):
+                    largest[name] = size
+        for stream, size in largest.items():
+            lane = self._lanes[stream.encode()]
+            self._largest[lane] = max(1, size, self._largest[lane] / 2)
         return entries
 
     def _receiver(self, lane: Lane, count: int) -> Callable[[Any], None]:

@@ -474,7 +474,7 @@ async def test_what_one_call_puts_in_its_context_does_not_reach_the_next() -> No
     assert seen == ["clean"] * 3
 
 
-async def test_room_counts_everything_that_is_held() -> None:
+async def test_room_counts_everything_that_is_held_but_what_leaves_with_the_next_round_trip() -> None:
     gate = asyncio.Event()
 
     async def handle(batch: Messages) -> None:
@@ -486,11 +486,15 @@ async def test_room_counts_everything_that_is_held() -> None:
     bench.give(*given)
     during = bench.dispatcher.room
     gate.set()
+    await asyncio.sleep(0.01)
+    ended = bench.dispatcher.room
     await bench.ended(1)
-    unreported = bench.dispatcher.room
+    leaving = bench.dispatcher.room
+    bench.dispatcher.reports_sent()
+    needs_another = bench.dispatcher.room
     bench.dispatcher.drop(given)
 
-    assert (before, during, unreported, bench.dispatcher.room) == (8, 2, 2, 8)
+    assert (before, during, ended, leaving, needs_another, bench.dispatcher.room) == (8, 2, 2, 8, 2, 8)
 
 
 async def test_what_waits_for_its_own_cube_takes_no_room_from_others() -> None:
