@@ -199,8 +199,8 @@ class Dispatcher:
             if (old := self._labels.get(name)) is not None:
                 new = self._new_label(name)
                 old.buffer.ordered = new.handler.ordered
-                kept = {part: getattr(old, part) for part in ("buffer", "running", "speed", "held", "at_work", "leaving")}
-                self._labels[name] = replace(new, **kept)
+                parts = ("buffer", "running", "speed", "held", "at_work", "leaving")
+                self._labels[name] = replace(new, **{part: getattr(old, part) for part in parts})
         self.start_ready()
 
     def start_ready(self) -> None:
