@@ -128,7 +128,7 @@ class ScriptsBenchmark:
         self._plain("XADD alone: 8 MB", "XADD", "plain", "*", "content", BIG)
         for _ in range(5):
             await self._measure("100 due", self.server.call(promote(self.lane, self.settings.max_per_user)))
-        await self._measure("nothing due", self._promoted_everything())
+        await self._measure("2,000 due", self._promoted_everything())
         await self.producer.submit(_messages(10, BIG), delay_ms=1)
         await self._measure("10 of 8 MB due", self._promoted_everything())
 
@@ -150,15 +150,15 @@ class ScriptsBenchmark:
         for at in range(0, HELD, 250):
             await self._measure("250 of 1,000 held", self.server.call(own.renew(self.lane, ids[at : at + 250])))
         await self._measure("10 of 1,000 held", self.server.call(own.renew(self.lane, ids[:10])))
-        for at in range(0, HELD, 250):
-            await self._measure("250 of 1,000 held", self.server.call(own.mark(self.lane, held[at : at + 250])))
+        for at in range(0, HELD, 100):
+            await self._measure("100 of 1,000 held", self.server.call(own.mark(self.lane, held[at : at + 100])))
         await self._measure("one of 1,000 held", self.server.call(own.mark(self.lane, held[:1])))
         await self._measure("one of 1,000 held", self.server.call(own.begin(held[0], trial_at=1)))
         await self._measure(
             "32 messages, 1 MB", self.server.call(own.checkpoint(self.lane, held[:32], BIG[:1_000_000]))
         )
         await self._measure("10 of 1,000 held", self.server.call(own.release(self.lane, ids[:10])))
-        await self._measure("all of 990 held", self.server.call(own.release_held(self.lane)))
+        await self._measure("500 of 990 held", self.server.call(own.release_held(self.lane)))
         await self._measure(
             "100 workers", self.server.call(Leases(self.keys, "w1").remove_consumer(self.lane, dead=False))
         )

@@ -11,7 +11,7 @@ from memsched.messages import id_of_entry
 from memsched.queue.lanes import known_lanes
 
 _CLEAR = script("clear")
-_MOST_AT_ONCE = 100
+_MOST_AT_ONCE = 50
 _BYTES_AT_ONCE = 256 * 1024
 
 

@@ -10,7 +10,7 @@ from memsched.broker.scripting import Command, as_text, script
 from memsched.queue.delivery import COUNTERS, Delivery
 
 _PROMOTE = script("promote")
-_MOST_AT_ONCE = 100
+_MOST_AT_ONCE = 50
 _BYTES_AT_ONCE = 256 * 1024
 """What one call moves, at most: it holds up the server for everyone. (One message more, whatever its size.)"""
 _MEND_EVERY_MS = 5000

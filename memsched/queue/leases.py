@@ -165,7 +165,7 @@ class Leases:
         return self._release(lane, "these", *entry_ids)
 
     def release_held(self, lane: Lane) -> Command[int]:
-        """Hand back what this worker holds in the lane, a thousand at most; returns how many those were."""
+        """Hand back what this worker holds in the lane, five hundred at most; returns how many those were."""
         return self._release(lane, "held")
 
     def _release(self, lane: Lane, *which: str) -> Command[int]:

@@ -17,8 +17,8 @@ from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 
 _SUBMIT = script("submit")
-_MESSAGES_PER_SCRIPT = 100
-_SCRIPTS_PER_ROUND_TRIP = 10
+_MESSAGES_PER_SCRIPT = 50
+_SCRIPTS_PER_ROUND_TRIP = 20
 _REGISTERED_FOR_SECONDS = 30.0
 _CHARACTERS_PER_SCRIPT = 1024 * 1024
 _NO_LIMIT = 2**53

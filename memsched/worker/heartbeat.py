@@ -19,8 +19,8 @@ from memsched.worker.reporter import Tally
 _MARK_AFTER_SECONDS = 0.05
 """A message is written down as running when it has run for so long; most are done before that."""
 
-_MOST_AT_ONCE = 250
-"""Leases that one script renews or marks: nobody else is served meanwhile."""
+_RENEWED_AT_ONCE, _MARKED_AT_ONCE = 250, 100
+"""Leases that one script renews, or marks: nobody else is served meanwhile."""
 
 
 class Heartbeat:
@@ -102,8 +102,8 @@ class Heartbeat:
                 due[delivery.lane].append(delivery)
         for lane, deliveries in due.items():
             self._renewed_at[lane] = now
-            for at in range(0, len(deliveries), _MOST_AT_ONCE):
-                part = deliveries[at : at + _MOST_AT_ONCE]
+            for at in range(0, len(deliveries), _RENEWED_AT_ONCE):
+                part = deliveries[at : at + _RENEWED_AT_ONCE]
                 command = self._leases.renew(lane, [delivery.entry_id for delivery in part])
                 yield Request(command, self._lost_of(part))
 
@@ -116,8 +116,8 @@ class Heartbeat:
                 if not delivery.marked and not delivery.lost and 0 < delivery.started <= before:
                     lanes.setdefault(delivery.lane, []).append(delivery)
         for lane, deliveries in lanes.items():
-            for at in range(0, len(deliveries), _MOST_AT_ONCE):
-                part = deliveries[at : at + _MOST_AT_ONCE]
+            for at in range(0, len(deliveries), _MARKED_AT_ONCE):
+                part = deliveries[at : at + _MARKED_AT_ONCE]
                 yield Request(self._leases.mark(lane, part), self._marked(part))
 
     def _marked(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:

@@ -17,6 +17,8 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import TermCounts
 
 _COUNT = script("count_terms", "memory/search")
+_ARGUMENTS_AT_ONCE = 1_000
+"""About 500 stems: nobody else is served while they are counted."""
 _APPLIED_KEPT = 2_000
 """Messages remembered as counted. One that comes back after so many others is counted again: counts, not memories."""
 MEMORIES = "#"
@@ -51,7 +53,13 @@ class TermStatistics:
             documents: by message id, the stems of each memory that it made.
         """
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
-        args: list[str | int] = [int(time.time() * 1000), _APPLIED_KEPT]
+        head: list[str | int] = [int(time.time() * 1000), _APPLIED_KEPT]
+        args = [*head]
+
+        async def send() -> None:
+            command = _COUNT.command([keys.terms, keys.applied], args, as_int)
+            await self._server.persistently(lambda: self._server.call(command))
+
         for item_id, texts in documents.items():
             counted: Counter[str] = Counter()
             for stems in texts:
@@ -60,9 +68,11 @@ class TermStatistics:
             args += [f"terms:{item_id}", len(counted)]
             for stem, count in counted.items():
                 args += (stem, count)
-        if len(args) > 2:
-            command = _COUNT.command([keys.terms, keys.applied], args, as_int)
-            await self._server.persistently(lambda: self._server.call(command))
+            if len(args) >= _ARGUMENTS_AT_ONCE:
+                await send()
+                args = [*head]
+        if len(args) > len(head):
+            await send()
 
     async def reset(self, ref: CubeRef) -> None:
         """Forget all counts of a cube, to count anew."""

@@ -8,13 +8,13 @@
 -- ARGV[3]  the consumer that stands for nobody
 -- ARGV[4]  <prefix>:wake
 -- ARGV[5]  the lane's name
--- ARGV[6]  'held' for what the consumer holds, at most a thousand, or 'these'
+-- ARGV[6]  'held' for what the consumer holds, at most five hundred, or 'these'
 -- ARGV[7+] entry ids
 --
 -- Returns how many were handed back.
 local ids = {}
 if ARGV[6] == 'held' then
-  local reply = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])
+  local reply = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 500, ARGV[2])
   if not reply.err then
     for _, row in ipairs(reply) do ids[#ids + 1] = row[1] end
   end
