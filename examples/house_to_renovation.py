@@ -2,13 +2,15 @@
 
     python examples/house_to_renovation.py
     python examples/house_to_renovation.py --language zh
+    python examples/house_to_renovation.py --folder house  # and then, as often as you like:
+    memsched explain --user mara --cube home --redis-url embedded://house
 
 Mara tells of prices and viewings, then of tiles, pipes and furniture; groceries and films come in between. Twice they
 ask something, and are answered. The weeks are replayed in seconds, but memsched goes by the messages' own times: house
-hunting becomes a hot theme, cools when the renovation takes over, and at the end, when Mara says no more than that too
+hunting is activated, and given up when the renovation takes over; and at the end, when Mara says no more than that too
 many things are piling up, the working set holds what is open in the renovation. No language model is needed.
 
-It needs no server: memsched starts what it needs in a temporary folder.
+It needs no server: memsched starts what it needs, in a temporary folder if none is named.
 """
 
 from __future__ import annotations
@@ -112,24 +114,33 @@ async def play(scheduler: AsyncMemScheduler, story: list[Told], request: str) ->
         await scheduler.wait(user_id=USER, timeout=60)
 
     labels = {"add": ADD_LABEL, "query": QUERY_LABEL, "answer": ANSWER_LABEL}
-    begin = 0
+    begin = seen = 0
     for end in LOOKS:
         for minute, (day, label, text) in enumerate(story):
             if begin <= day <= end:
                 await send(message(day, labels[label], text, minute))
         begin = end + 1
         print(f"\n{MONDAY + timedelta(days=end):%d %B}")
-        for theme in await scheduler.themes(USER, CUBE):
+        explained = await scheduler.explain(USER, CUBE)
+        for theme in explained.themes:
             print(f"  {theme.state:<10} {theme.heat:4.1f}  {theme.label} ({len(theme.memory_ids)} memories)")
+        for move in explained.moves[seen:]:
+            print(f"  {move.at:%d %B}: {move.from_tier} -> {move.to_tier}: {move.reason}")
+        seen = len(explained.moves)
     await send(message(39, QUERY_LABEL, request))
     print(f"\n{MONDAY + timedelta(days=39):%d %B}: {request}")
-    for number, near in enumerate(await scheduler.working_set(USER, CUBE), 1):
-        print(f"  {number:2}. {near.text}")
+    near = await scheduler.working_set(USER, CUBE)
+    for number, memory in enumerate(near, 1):
+        print(f"  {number:2}. {memory.text}")
+    explained = await scheduler.explain(USER, CUBE, near[0].memory_id)
+    if explained.memory is not None:
+        print(f"\nWhy the first one? {explained.memory.outlook}")
 
 
-async def main(language: str) -> None:
+async def main(language: str, kept: str | None) -> None:
     story, request = STORIES[language]
-    with tempfile.TemporaryDirectory(prefix="memsched-house-") as folder:
+    with tempfile.TemporaryDirectory(prefix="memsched-house-") as temporary:
+        folder = kept or temporary
         scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}", working_set_size=10, log_level="error")
         configure_logs(scheduler.settings)
         await scheduler.start()
@@ -142,4 +153,6 @@ async def main(language: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--language", choices=sorted(STORIES), default="en")
-    asyncio.run(main(parser.parse_args().language))
+    parser.add_argument("--folder", metavar="FOLDER", help="where to keep all of it, to look at it afterwards")
+    given = parser.parse_args()
+    asyncio.run(main(given.language, given.folder))

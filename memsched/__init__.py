@@ -19,9 +19,13 @@ if TYPE_CHECKING:
         InvalidId,
         InvalidMessage,
         LeaseLost,
+        MemoryPinned,
+        MemorySuperseded,
         MemschedError,
         QueueFull,
+        TooManyPins,
         UnknownCube,
+        UnknownMemory,
         UnknownUser,
         WaitTimeout,
     )
@@ -57,24 +61,31 @@ if TYPE_CHECKING:
     from memsched.mos.mos import AsyncMOS
     from memsched.mos.sync import MOS
     from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
+    from memsched.policy.transitions import StandardTransitions, TransitionRules
     from memsched.queue.status import TaskStatus
     from memsched.scheduler import AsyncMemScheduler, MemScheduler, show_web_logs
     from memsched.settings import Settings
     from memsched.task_status import SubmitResult, TaskPriorityLevel, TaskState
+    from memsched.tiers.explanation import Explanation
     from memsched.tiers.hot_state import WorkingMemory
+    from memsched.tiers.moves import Move
     from memsched.worker.context import HandlerContext, SyncHandlerContext
     from memsched.worker.handlers import Handler
     from memsched.worker.middleware import Middleware
 else:
     _HOMES = {
         "memsched.errors": "CallEnded CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage "
-        "LeaseLost MemschedError QueueFull UnknownCube UnknownUser WaitTimeout",
+        "LeaseLost MemoryPinned MemorySuperseded MemschedError QueueFull TooManyPins UnknownCube UnknownMemory "
+        "UnknownUser WaitTimeout",
         "memsched.memory.transfer.cube_object": "GeneralMemCube GeneralMemCubeConfig",
         "memsched.memory.access.permissions": "CubeRef Permission",
+        "memsched.tiers.explanation": "Explanation",
         "memsched.tiers.hot_state": "WorkingMemory",
+        "memsched.tiers.moves": "Move",
         "memsched.memory.model": "Memory",
         "memsched.memory.search.arguments": "InvalidSearch SearchArgs SearchResult",
         "memsched.policy.strategy": "Candidate Chosen CubeState WorkingSetPolicy",
+        "memsched.policy.transitions": "StandardTransitions TransitionRules",
         "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
         "memsched.mos.mos": "AsyncMOS",
         "memsched.mos.sync": "MOS",
@@ -132,6 +143,7 @@ __all__ = [
     "CubeRef",
     "CubeState",
     "EmbedderMismatch",
+    "Explanation",
     "GeneralMemCube",
     "GeneralMemCubeConfig",
     "Handler",
@@ -143,8 +155,11 @@ __all__ = [
     "LeaseLost",
     "MemScheduler",
     "Memory",
+    "MemoryPinned",
+    "MemorySuperseded",
     "MemschedError",
     "Middleware",
+    "Move",
     "Permission",
     "QueueFull",
     "ScheduleLogForWebItem",
@@ -152,6 +167,7 @@ __all__ = [
     "SearchArgs",
     "SearchResult",
     "Settings",
+    "StandardTransitions",
     "StoreRefused",
     "StoreUnavailable",
     "SubmitResult",
@@ -159,7 +175,10 @@ __all__ = [
     "TaskPriorityLevel",
     "TaskState",
     "TaskStatus",
+    "TooManyPins",
+    "TransitionRules",
     "UnknownCube",
+    "UnknownMemory",
     "UnknownUser",
     "WaitTimeout",
     "WorkingMemory",

@@ -15,6 +15,7 @@ from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleLogForWebItem
 from memsched.queue.events import append_event
 from memsched.settings import Settings
 from memsched.tiers.hot_state import HotState, HotStates
+from memsched.tiers.moves import Placement
 from memsched.tiers.working_set import WorkingSets
 
 DELETED = "Deleted"
@@ -88,7 +89,14 @@ class Deletion:
         async def without(state: HotState, _: set[str]) -> HotState:
             talk = [event for event in state.talk if not _holds(event.text, texts)]
             log = [event.without(gone) for event in state.log]
-            changed = {"talk": talk, "log": [event for event in log if event.credited]}
+            pins = [each for each in state.placement.pins if each not in gone]
+            moves = [each for each in await self._states.moves(ref) if each.subject == "memory"]  # a theme's name tells
+            changed = {
+                "talk": talk,
+                "log": [event for event in log if event.credited],
+                "placement": state.placement.model_copy(update={"pins": pins}),
+                "moves": [each for each in moves if each.subject_id not in gone],
+            }
             return await self._working_sets.recompute(ref, state.model_copy(update=changed))
 
         gone = frozenset(ids)
@@ -97,8 +105,10 @@ class Deletion:
         return len(after.working_set)
 
     async def _empty_hot_state(self, ref: CubeRef) -> None:
+        empty = {"talk": [], "log": [], "placement": Placement(), "moves": []}
+
         async def nothing(state: HotState, _: set[str]) -> HotState:
-            return await self._working_sets.recompute(ref, state.model_copy(update={"talk": [], "log": []}))
+            return await self._working_sets.recompute(ref, state.model_copy(update=empty))
 
         await self._states.change(ref, [], nothing)
 

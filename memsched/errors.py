@@ -229,6 +229,39 @@ class UnknownCube(MemschedError):
         super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: register the cube first.")
 
 
+class UnknownMemory(MemschedError):
+    """There is no such memory in the cubes that the user sees."""
+
+    def __init__(self, memory_id: str) -> None:
+        self.memory_id = memory_id
+        super().__init__(f"memory_id={memory_id[:64]!r}.")
+
+
+class TooManyPins(MemschedError):
+    """Only half of a working set may be pinned, so that it can still follow the talk. Nothing was pinned."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"Pinned are {limit} already: unpin one, or raise MEMSCHED_WORKING_SET_SIZE.")
+
+
+class MemoryPinned(MemschedError):
+    """A pinned memory is not archived. Nothing was changed."""
+
+    def __init__(self, memory_id: str) -> None:
+        self.memory_id = memory_id
+        super().__init__(f"memory_id={memory_id!r}: unpin it first.")
+
+
+class MemorySuperseded(MemschedError):
+    """The memory was corrected, or merged into one that says the same. Nothing was changed."""
+
+    def __init__(self, memory_id: str, by: str) -> None:
+        self.memory_id = memory_id
+        self.by = by
+        super().__init__(f"memory_id={memory_id!r}: what counts now is {by!r}.")
+
+
 class CubeExists(MemschedError):
     """The name already stands for another cube."""
 

@@ -38,6 +38,7 @@ from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import configure_logs, drain_logs, exception_field, get_logger, write_line
 from memsched.policy.strategy import WorkingSetPolicy
+from memsched.policy.transitions import TransitionRules
 from memsched.settings import Settings
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.supervisor import READY
@@ -84,6 +85,11 @@ def load_app(settings: Settings) -> Orchestrator:
 def load_policy(settings: Settings) -> WorkingSetPolicy | None:
     """The ``working_set_policy`` of the scheduler that MEMSCHED_APP names; None: memsched's own."""
     return getattr(_named(settings), "working_set_policy", None) if settings.app else None
+
+
+def load_rules(settings: Settings) -> TransitionRules | None:
+    """The ``transition_rules`` of that scheduler; None: what the settings say."""
+    return getattr(_named(settings), "transition_rules", None) if settings.app else None
 
 
 def _named(settings: Settings) -> Any:
@@ -147,6 +153,7 @@ async def run_worker(
     orchestrator: Orchestrator,
     worker_id: str,
     policy: WorkingSetPolicy | None = None,
+    rules: TransitionRules | None = None,
     tell_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT; at the second signal, hand everything back at once."""
@@ -173,7 +180,7 @@ async def run_worker(
         return server
 
     memory = LazyServices(settings, keys, get_server)
-    memory.policy = policy
+    memory.policy, memory.rules = policy, rules
     if settings.memory:
         register_memory_handlers(orchestrator, memory)
     worker = Worker(server, keys, settings, orchestrator, worker_id, replaceable=True)
@@ -289,8 +296,8 @@ def main() -> None:
         settings = Settings.load()
         configure_logs(settings, worker=worker_id)
         become_a_worker_process()
-        orchestrator, policy = load_app(settings), load_policy(settings)
-        run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy, report.tell_ready))
+        orchestrator, policy, rules = load_app(settings), load_policy(settings), load_rules(settings)
+        run_loop(lambda: run_worker(settings, orchestrator, worker_id, policy, rules, report.tell_ready))
     except _WILL_NOT_GET_BETTER as error:
         report.tell_why_not(str(error))
         code = EXIT_WRONG_USE

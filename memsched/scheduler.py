@@ -36,6 +36,7 @@ from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messag
 from memsched.original_names import OriginalNames
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.theme import Theme
+from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
 from memsched.queue.events import newest_events
@@ -45,6 +46,7 @@ from memsched.queue.submit import Producer
 from memsched.queue.tasks import cancel_task, find_tasks
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
+from memsched.tiers.explanation import Explanation
 from memsched.tiers.hot_state import HotStates, WorkingMemory
 from memsched.worker.handlers import HandlerEntry, Orchestrator
 from memsched.worker.middleware import Middleware
@@ -133,6 +135,15 @@ class AsyncMemScheduler(OriginalNames):
     working_set_policy = Delegated[WorkingSetPolicy | None](
         "_memory.policy",
         """What chooses the working sets in this process, or where MEMSCHED_APP names this; None: memsched's own.
+
+        To be set before the first use of memory.
+        """,
+    )
+
+    transition_rules = Delegated[TransitionRules | None](
+        "_memory.rules",
+        """What decides when memories move between tiers, here or where MEMSCHED_APP names this; None: the rules that
+        MEMSCHED_TRANSITIONS names, or memsched's own.
 
         To be set before the first use of memory.
         """,
@@ -362,6 +373,49 @@ class AsyncMemScheduler(OriginalNames):
         services = await self.memory()
         return await services.working_sets.themes(await services.cubes.resolve(user_id, mem_cube_id, Permission.READ))
 
+    async def explain(self, user_id: str, mem_cube_id: str, memory_id: str | None = None) -> Explanation:
+        """What stands where in a cube, and why: the modes' shares, themes, pins, the last moves.
+
+        Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
+
+        Args:
+            memory_id: also where this memory stands, what its value is made of, and what would make it move.
+        """
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        return await services.explainer.explain(ref, memory_id)
+
+    async def pin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Keep a memory in the working set and out of the archive, until ``unpin``; whether it was not pinned already.
+
+        At most half of a working set may be pinned. Raises TooManyPins, MemorySuperseded, UnknownMemory, CubeForbidden,
+        UnknownCube or StoreUnavailable.
+        """
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        return await services.moving.pin(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def unpin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Let a memory come and go as others do; whether it was pinned. Raises as ``pin``."""
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        return await services.moving.unpin(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def archive(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Put a memory away, until ``restore``: neither near nor found, unless a search asks for the archive too.
+
+        Returns whether it was not put away by hand already. Raises MemoryPinned, and as ``pin``.
+        """
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        return await services.moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def restore(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Bring a memory back from the archive; whether it was there. Raises as ``pin``."""
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        return await services.moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
     # -- status --------------------------------------------------------------------------------------------------
 
     async def read_status(self) -> Status:
@@ -494,6 +548,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     current_mem_cube = shared(AsyncMemScheduler.current_mem_cube)
     search_method = shared(AsyncMemScheduler.search_method)
     working_set_policy = shared(AsyncMemScheduler.working_set_policy)
+    transition_rules = shared(AsyncMemScheduler.transition_rules)
 
     register_handlers = direct(AsyncMemScheduler.register_handlers)
     add_middleware = direct(AsyncMemScheduler.add_middleware)
@@ -514,6 +569,11 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
 
     working_set = blocking(AsyncMemScheduler.working_set)
     themes = blocking(AsyncMemScheduler.themes)
+    explain = blocking(AsyncMemScheduler.explain)
+    pin = blocking(AsyncMemScheduler.pin)
+    unpin = blocking(AsyncMemScheduler.unpin)
+    archive = blocking(AsyncMemScheduler.archive)
+    restore = blocking(AsyncMemScheduler.restore)
 
     read_status = blocking(AsyncMemScheduler.read_status)
     get_tasks_status = blocking(AsyncMemScheduler.get_tasks_status)

@@ -250,6 +250,22 @@ class Settings(BaseSettings):
         "hybrid", description="How search ranks when it is not told."
     )
     working_set_size: int = Field(20, ge=1, le=100, description="Memories in a cube's working set, at most.")
+    long_term_capacity: int = Field(
+        10_000,
+        ge=1,
+        description="Memories of a cube beside its archive; of more, the least valuable are archived.",
+    )
+    archive_after_days: float = Field(
+        365.0,
+        ge=0,
+        description="Days, by the messages' own times, after which a memory is archived that nothing told, used or "
+        "asked for; 0: never.",
+    )
+    transitions: str = Field(
+        "",
+        description="Transition rules of your own: a name in the entry-point group `memsched.transitions`. Empty: "
+        "memsched's.",
+    )
     query_window: int = Field(
         5, ge=1, le=100, description="Recent questions of a cube that are searched again when memories come late."
     )

@@ -15,6 +15,8 @@ RedisUrl = Annotated[
 Prefix = Annotated[
     str | None, typer.Option("--prefix", metavar="TEXT", help="First part of every key (MEMSCHED_PREFIX).")
 ]
+User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Who asks.")]
+Cube = Annotated[str, typer.Option("--cube", "-c", metavar="ID", help="The user's name of the cube.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -6,11 +6,11 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from memsched.cli.shared_options import AsJson, Prefix, RedisUrl
+from memsched.cli.shared_options import AsJson, Cube, Prefix, RedisUrl, User
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console, new_table
 from memsched.scheduler import AsyncMemScheduler
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def themes(
-    user: Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Who looks.")],
-    cube: Annotated[str, typer.Option("--cube", "-c", metavar="ID", help="The user's name of the cube.")],
+    user: User,
+    cube: Cube,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,

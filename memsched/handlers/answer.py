@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from memsched.handlers.follow_ups import upkeep_after
 from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, thread_of
 from memsched.handlers.memory_events import event, shown
 from memsched.handlers.services import MemoryServices
@@ -16,7 +17,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import clamped, to_ms
 from memsched.memory.search.bm25 import TermCounts
-from memsched.messages import WORKING_MEMORY_TYPE, ScheduleLogForWebItem, ScheduleMessageItem
+from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, Use, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext
@@ -43,10 +44,12 @@ async def answer(
     """
     for message in messages:
         if message.content.strip():
-            ctx.log(await _record_use(services, cube.ref, message))
+            await _record_use(services, cube.ref, message, ctx)
 
 
-async def _record_use(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem) -> ScheduleLogForWebItem:
+async def _record_use(
+    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext
+) -> None:
     text, at = message.content.strip()[:LONGEST_TALK_CHARACTERS], to_ms(clamped(message.timestamp))
     said = TalkEvent(event_id=message.item_id, kind="answer", at=at, text=text, thread=thread_of(message))
     state = await services.states.load(ref)
@@ -57,21 +60,26 @@ async def _record_use(services: MemoryServices, ref: CubeRef, message: ScheduleM
     async def compute(state: HotState, _: set[str]) -> HotState:
         before = await services.states.uses(ref, ids)
         uses = {memory_id: before.get(memory_id, Use(0, 0)).again(at) for memory_id in ids}
-        return (await services.working_sets.recompute(ref, state.with_talk([said]))).model_copy(update={"uses": uses})
+        return await services.working_sets.recompute(ref, state.with_talk([said]).model_copy(update={"uses": uses}))
 
-    _, state = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
+    before, state = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
     counted = await services.states.uses(ref, ids)
+    state = await services.working_sets.with_upkeep(ref, before, state.model_copy(update={"uses": counted}))
+    if state.upkeep:
+        ctx.submit(upkeep_after(message, state.upkeep))
     await services.store.patch(
         ref, {memory_id: {"use_count": use.count, "last_used_at": use.last} for memory_id, use in counted.items()}
     )
-    return event(
-        message,
-        f"The answer used {len(used_ones)} of {len(near)} memories: {shown(message.content)}",
-        from_type=WORKING_MEMORY_TYPE,
-        to_type=WORKING_MEMORY_TYPE,
-        sizes={"working_memory_size": len(state.working_set)},
-        capacity=services.settings.working_set_size,
-        metadata=[{"memory_id": each.memory_id, "text": shown(each.said)} for each in used_ones],
+    ctx.log(
+        event(
+            message,
+            f"The answer used {len(used_ones)} of {len(near)} memories: {shown(message.content)}",
+            from_type=WORKING_MEMORY_TYPE,
+            to_type=WORKING_MEMORY_TYPE,
+            sizes={"working_memory_size": len(state.working_set)},
+            capacity=services.settings.working_set_size,
+            metadata=[{"memory_id": each.memory_id, "text": shown(each.said)} for each in used_ones],
+        )
     )
 
 

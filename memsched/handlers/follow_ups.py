@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
-from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import MEM_ARCHIVE_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.tiers.moves import Upkeep
 
 _NAMESPACE = UUID("0d2f6f0e-8a3c-4d52-9a55-9b8a0f6f7c11")
 
@@ -21,6 +22,16 @@ def update_after(messages: Sequence[ScheduleMessageItem]) -> ScheduleMessageItem
     latest = max(messages, key=lambda message: (message.timestamp, message.item_id))
     others = sorted({message.item_id for message in messages} - {latest.item_id})
     return follow_up(latest, MEM_UPDATE_TASK_LABEL, "", beside=others)
+
+
+def upkeep_after(message: ScheduleMessageItem, upkeep: Upkeep) -> ScheduleMessageItem:
+    """The one message that has a cube's placement looked at, once for each reason, however many messages ask for it.
+
+    Its id follows from the cube and the reason: the day, the excess, what was needed.
+    """
+    cause = json.dumps([message.user_id, message.mem_cube_id, upkeep.model_dump()], sort_keys=True)
+    asked = follow_up(message, MEM_ARCHIVE_TASK_LABEL, "", {"needed": upkeep.needed} if upkeep.needed else None)
+    return asked.model_copy(update={"item_id": str(uuid5(_NAMESPACE, cause))})
 
 
 def follow_up(

@@ -12,6 +12,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
 from memsched.policy.strategy import WorkingSetPolicy
+from memsched.policy.transitions import TransitionRules
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class LazyServices:
     def __init__(self, settings: Settings, keys: Keys, server: Callable[[], Awaitable[Server]]) -> None:
         self.settings = settings
         self.policy: WorkingSetPolicy | None = None
+        self.rules: TransitionRules | None = None
         self._keys = keys
         self._server = server
         self._services: MemoryServices | None = None
@@ -77,7 +79,7 @@ class LazyServices:
 
     async def _open(self) -> MemoryServices:
         services, _ = await self._load()
-        self._services = await services.open(self.settings, await self._server(), self._keys, self.policy)
+        self._services = await services.open(self.settings, await self._server(), self._keys, self.policy, self.rules)
         return self._services
 
     async def _load(self) -> _Memory:

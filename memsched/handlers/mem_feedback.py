@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from memsched.errors import InvalidMessage
+from memsched.errors import InvalidMessage, MemoryPinned
 from memsched.handlers.follow_ups import update_after
 from memsched.handlers.memory_events import USER_INPUT, event, log_written, shown, sizes_of
 from memsched.handlers.services import MemoryServices
@@ -16,7 +15,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import same_subject
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory, to_ms
+from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -125,8 +124,13 @@ async def _what_it_corrects(
 async def _set_status(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext, memory: Memory, to: str
 ) -> None:
-    now = to_ms(datetime.now(UTC))
-    await services.store.patch(ref, {memory.memory_id: {"status": to, "updated_at": now}})
+    try:
+        if to == "archived":
+            await services.placements.archive(ref, memory.memory_id)
+        else:
+            await services.placements.restore(ref, memory.memory_id)
+    except MemoryPinned as error:
+        raise InvalidMessage(str(error)) from error
     said = f"{'Archived' if to == 'archived' else 'Restored'} as asked: {shown(memory.indexed_text)}"
     ctx.log(
         event(

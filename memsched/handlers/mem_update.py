@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memsched.handlers.follow_ups import upkeep_after
 from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -27,6 +28,8 @@ async def mem_update(
     ]
     marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
     before, after = await services.working_sets.update(cube.ref, marks, events)
+    if after.upkeep:
+        ctx.submit(upkeep_after(messages[-1], after.upkeep))
     if change := described(before, after):
         sizes = await sizes_of(services, cube.ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(

@@ -13,6 +13,7 @@ from memsched.memory.access.permissions import Permission
 from memsched.messages import (
     ADD_TASK_LABEL,
     ANSWER_TASK_LABEL,
+    MEM_ARCHIVE_TASK_LABEL,
     MEM_FEEDBACK_TASK_LABEL,
     MEM_ORGANIZE_TASK_LABEL,
     MEM_READ_TASK_LABEL,
@@ -43,6 +44,7 @@ RULES = {
     MEM_READ_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_2, Permission.WRITE),
     PREF_ADD_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_2, Permission.WRITE),
     MEM_ORGANIZE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
+    MEM_ARCHIVE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
 }
 """The question that is being asked comes before what was said, and that before tidying up."""
 

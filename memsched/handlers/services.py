@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.deletion import Deletion
+from memsched.handlers.transition_rules import rules_from
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import rerank
@@ -19,12 +20,16 @@ from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
+from memsched.moving import Moving
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
+from memsched.policy.transitions import TransitionRules
 from memsched.settings import Settings
 from memsched.tiers.cube_cache import CubeCaches
+from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotStates
+from memsched.tiers.placement import Placements
 from memsched.tiers.working_set import WorkingSets
 
 
@@ -32,10 +37,18 @@ class MemoryServices:
     """The composition root of the memory half: everything about memory, and the model if there is one.
 
     ``open`` makes it. Its parts: ``cubes`` (who may), ``writer`` and ``corrections`` (ingest), ``store``, ``terms``
-    (word counts), ``search``, ``states`` and ``working_sets``, ``deletion``, ``embedder``, and ``llm``.
+    (word counts), ``search``, ``states``, ``working_sets`` and ``placements``, ``moving`` and
+    ``deletion`` (what people ask for), ``explainer``, ``embedder``, and ``llm``.
     """
 
-    def __init__(self, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        server: Server,
+        keys: Keys,
+        policy: WorkingSetPolicy | None = None,
+        rules: TransitionRules | None = None,
+    ) -> None:
         self.settings = settings
         self.cubes = Cubes(server, keys, settings)
         self.embedder = embedder_from(settings)
@@ -45,17 +58,23 @@ class MemoryServices:
         self.server = server
         self._keys = keys
         self._policy = policy or StandardPolicy()
+        self.rules = rules or rules_from(settings)
 
     @classmethod
     async def open(
-        cls, settings: Settings, server: Server, keys: Keys, policy: WorkingSetPolicy | None = None
+        cls,
+        settings: Settings,
+        server: Server,
+        keys: Keys,
+        policy: WorkingSetPolicy | None = None,
+        rules: TransitionRules | None = None,
     ) -> MemoryServices:
         """Load the embedding model. The vector store is connected at the first call that needs it.
 
         Raises SettingsError, and EmbeddingError; nothing stays open then.
         """
         # In a thread: making the language model's client takes most of a second.
-        services = await asyncio.to_thread(cls, settings, server, keys, policy)
+        services = await asyncio.to_thread(cls, settings, server, keys, policy, rules)
         try:
             await services.embedder.prepare()
             services._assemble()
@@ -72,15 +91,28 @@ class MemoryServices:
         self.search = HybridSearch(self.store, self.embedder, self.terms)
         self.corrections = Corrections(self.store, self.search)
         self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.corrections)
+        cubes = CubeCaches(self.store, feed)
         self.working_sets = WorkingSets(
             self.states,
-            CubeCaches(self.store, feed),
+            cubes,
             self.search,
             self._policy,
             size=settings.working_set_size,
             window=settings.query_window,
+            rules=self.rules,
+            capacity=settings.long_term_capacity,
             rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
         )
+        self.placements = Placements(
+            self.states,
+            cubes,
+            self.store,
+            self.working_sets,
+            self.rules,
+            working_set_size=settings.working_set_size,
+        )
+        self.explainer = Explainer(self.states, cubes, self.rules, settings.working_set_size)
+        self.moving = Moving(settings, self.server, self._keys, self.placements)
         self.deletion = Deletion(
             settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )

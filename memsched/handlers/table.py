@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from memsched.handlers.add import add
 from memsched.handlers.answer import answer
+from memsched.handlers.mem_archive import mem_archive
 from memsched.handlers.mem_feedback import mem_feedback
 from memsched.handlers.mem_organize import mem_organize
 from memsched.handlers.mem_read import mem_read
@@ -22,6 +23,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.messages import (
     ADD_TASK_LABEL,
     ANSWER_TASK_LABEL,
+    MEM_ARCHIVE_TASK_LABEL,
     MEM_FEEDBACK_TASK_LABEL,
     MEM_ORGANIZE_TASK_LABEL,
     MEM_READ_TASK_LABEL,
@@ -46,4 +48,5 @@ FUNCTIONS: Mapping[str, MemoryFunction] = {
     MEM_READ_TASK_LABEL: mem_read,
     PREF_ADD_TASK_LABEL: pref_add,
     MEM_ORGANIZE_TASK_LABEL: mem_organize,
+    MEM_ARCHIVE_TASK_LABEL: mem_archive,
 }

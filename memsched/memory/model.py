@@ -14,6 +14,7 @@ from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
 
 MemoryKind = Literal["turn", "fact", "preference", "event"]
 MemoryStatus = Literal["activated", "archived"]
+ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
 SCHEMA_VERSION = 1
 _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
@@ -30,6 +31,9 @@ class Memory(BaseModel):
         sources: where it comes from: ``<item_id>#<position>`` and the producer's own id of that turn, or "". More than
             one when the same was said again.
         importance: value of the content itself, 0 to 1.
+        archived_because: nothing needed it for long, there were too many, or somebody asked; "" for what is not
+            archived, and for what was merged into another.
+        restored_at: when it came back from the archive last, in message time.
         replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
         content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
     """
@@ -54,6 +58,8 @@ class Memory(BaseModel):
     use_count: int = 0
     last_used_at: UtcTime | None = None
     status: MemoryStatus = "activated"
+    archived_because: ArchivedBecause = ""
+    restored_at: UtcTime | None = None
     version: int = 1
     replaces: list[str] = Field(default_factory=list)
     superseded_by: str | None = None
@@ -92,7 +98,7 @@ class Memory(BaseModel):
         return cls.model_validate(values)
 
 
-_TIMES = ("at", "created_at", "updated_at", "last_used_at")
+_TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at")
 
 
 def to_ms(moment: datetime) -> int:

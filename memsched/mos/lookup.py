@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from memsched.errors import MemschedError
+from memsched.errors import MemschedError, UnknownMemory
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.model import Memory
@@ -23,13 +23,6 @@ class CubeNotSaid(MemschedError):
 
     def __init__(self, user_id: str, names: Sequence[str]) -> None:
         super().__init__(f"user_id={user_id!r}: give mem_cube_id, one of {', '.join(map(repr, names[:10]))}.")
-
-
-class UnknownMemory(MemschedError):
-    """There is no such memory in the cubes that the user sees."""
-
-    def __init__(self, memory_id: str) -> None:
-        super().__init__(f"memory_id={memory_id[:64]!r}.")
 
 
 class FoundMemory(NamedTuple):

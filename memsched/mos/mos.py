@@ -36,6 +36,7 @@ from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
 from memsched.policy.theme import Theme
 from memsched.scheduler import AsyncMemScheduler
+from memsched.tiers.explanation import Explanation
 from memsched.tiers.hot_state import WorkingMemory
 from memsched.worker.handlers import HandlerEntry
 
@@ -338,6 +339,33 @@ class AsyncMOS:
         user = user_id or self.user_id
         return await self.mem_scheduler.themes(user, await self._cube_name(user, mem_cube_id))
 
+    async def explain(
+        self, memory_id: str | None = None, mem_cube_id: str | None = None, user_id: str | None = None
+    ) -> Explanation:
+        """What stands where in a cube, and of one memory why. See AsyncMemScheduler.explain."""
+        user, name = await self._whose(memory_id, mem_cube_id, user_id)
+        return await self.mem_scheduler.explain(user, name, memory_id)
+
+    async def pin(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> bool:
+        """Keep a memory in the working set; whether it was not pinned already. See AsyncMemScheduler.pin."""
+        user, name = await self._whose(memory_id, mem_cube_id, user_id)
+        return await self.mem_scheduler.pin(user, name, memory_id)
+
+    async def unpin(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> bool:
+        """Let a memory come and go as others do; whether it was pinned."""
+        user, name = await self._whose(memory_id, mem_cube_id, user_id)
+        return await self.mem_scheduler.unpin(user, name, memory_id)
+
+    async def archive(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> bool:
+        """Put a memory away; whether it was not put away by hand already. See AsyncMemScheduler.archive."""
+        user, name = await self._whose(memory_id, mem_cube_id, user_id)
+        return await self.mem_scheduler.archive(user, name, memory_id)
+
+    async def restore(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> bool:
+        """Bring a memory back from the archive; whether it was there."""
+        user, name = await self._whose(memory_id, mem_cube_id, user_id)
+        return await self.mem_scheduler.restore(user, name, memory_id)
+
     # -- chat ----------------------------------------------------------------------------------------------------
 
     async def chat(
@@ -419,6 +447,16 @@ class AsyncMOS:
 
     async def _cubes(self) -> Cubes:
         return (await self._services()).cubes
+
+    async def _whose(self, memory_id: str | None, mem_cube_id: str | None, user_id: str | None) -> tuple[str, str]:
+        """The user and their name of the cube: the one that has the memory, where none is named."""
+        user = user_id or self.user_id
+        if mem_cube_id is not None:
+            await self.start()
+            return user, mem_cube_id
+        if memory_id is None:
+            return user, await self._cube_name(user, None)
+        return user, (await find_memory(await self._services(), user, memory_id, None, Permission.READ)).name
 
     async def _cube_name(self, user_id: str, given: str | None) -> str:
         return await cube_meant(await self._cubes(), user_id) if given is None else given

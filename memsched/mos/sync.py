@@ -48,6 +48,11 @@ class MOS(Blocking[AsyncMOS]):
     get = blocking(AsyncMOS.get)
     working_set = blocking(AsyncMOS.working_set)
     themes = blocking(AsyncMOS.themes)
+    explain = blocking(AsyncMOS.explain)
+    pin = blocking(AsyncMOS.pin)
+    unpin = blocking(AsyncMOS.unpin)
+    archive = blocking(AsyncMOS.archive)
+    restore = blocking(AsyncMOS.restore)
 
     chat = blocking(AsyncMOS.chat)
     chat_stream = iterating(AsyncMOS.chat_stream)

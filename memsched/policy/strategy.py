@@ -24,6 +24,8 @@ class CubeMemory:
         part: its place within the turn.
         vital: of which kind, if it must not be forgotten ("allergy", "illness", ...), or "".
         available: whether it may be in the set: neither archived nor superseded.
+        archived: why it is archived: ``cold``, ``capacity``, ``asked`` or ``merged``; "" if it is not.
+        restored_at: when it came back from the archive last.
     """
 
     memory_id: str
@@ -39,6 +41,8 @@ class CubeMemory:
     vital: str
     available: bool
     content_hash: str
+    archived: str = ""
+    restored_at: datetime | None = None
 
     @property
     def indexed_text(self) -> str:

@@ -166,6 +166,18 @@ class CubeCache:
         ]
         return themes_at(self.told, uses, known, now)
 
+    def memory(self, memory_id: str) -> CubeMemory | None:
+        ordinal = self._ordinals.get(memory_id)
+        return None if ordinal is None else self.memories[ordinal]
+
+    def archived(self) -> list[CubeMemory]:
+        """What is archived, oldest first."""
+        return [each for each in map(self.memories.__getitem__, self._marked) if each.archived]
+
+    def near_count(self) -> int:
+        """How many memories are neither archived nor superseded."""
+        return len(self.memories) - len(self._marked)
+
     def vital(self) -> list[int]:
         """The ordinals of what must not be forgotten."""
         return self._vital
@@ -321,7 +333,16 @@ def _entry_of(memory: Memory) -> CubeMemory:
         vital=vital_kind(memory.text) or "other" if memory.importance >= VITAL_IMPORTANCE else "",
         available=memory.status == "activated" and memory.superseded_by is None,
         content_hash=memory.content_hash,
+        archived=archived_because(memory),
+        restored_at=memory.restored_at,
     )
+
+
+def archived_because(memory: Memory) -> str:
+    """Why a memory is archived; "" if it is not. Who gave no reason asked for it."""
+    if memory.status == "activated":
+        return ""
+    return memory.archived_because or ("asked" if memory.superseded_by is None else "merged")
 
 
 def _order_of(memory: Memory) -> _Order:

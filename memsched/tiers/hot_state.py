@@ -25,6 +25,7 @@ from memsched.memory.model import Memory
 from memsched.messages import UtcTime
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered, TalkEvent
+from memsched.tiers.moves import Move, Placement, Upkeep
 
 _COMMIT = script("commit_hot", "tiers")
 _APPLIED_KEPT = 2_000
@@ -99,7 +100,10 @@ class HotState(BaseModel):
         talk: the last questions and answers, oldest first.
         log: what the last answers used, oldest first.
         working_set: best first.
+        placement: what is activated and pinned.
         uses: by memory id, how often answers used it; only those that a change is about.
+        moves: the last moves between tiers, oldest first; None where a change is not about them.
+        upkeep: that moves are to be decided; not stored, for it follows from the rest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,7 +112,10 @@ class HotState(BaseModel):
     talk: list[TalkEvent] = Field(default_factory=list)
     log: list[Answered] = Field(default_factory=list)
     working_set: list[WorkingMemory] = Field(default_factory=list)
+    placement: Placement = Placement()
     uses: dict[str, Use] = Field(default_factory=dict)
+    moves: list[Move] | None = None
+    upkeep: Upkeep | None = None
 
     def with_talk(self, events: Iterable[TalkEvent]) -> HotState:
         """With these events; of one id the first to come stays, as its effect is there."""
@@ -126,19 +133,24 @@ class HotState(BaseModel):
         ):
             if own != theirs:
                 fields += (name, _as_json([each.model_dump(mode="json") for each in own]))
+        if self.placement != before.placement:
+            fields += ("placement", _as_json(self.placement.model_dump(mode="json")))
+        if self.moves is not None:
+            fields += ("moves", _as_json([each.model_dump(mode="json") for each in self.moves]))
         for memory_id, use in self.uses.items():
             fields += (_use_field(memory_id), f"{use.count} {use.last}")
         return fields
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set = [as_text(part) if part is not None else "" for part in reply]
+        version, talk, log, working_set, placement = [as_text(part) if part is not None else "" for part in reply]
         return cls.model_validate(
             {
                 "version": int(version or 0),
                 "talk": [event for event in json.loads(talk or "[]") if "kind" in event],  # an earlier form had none
                 "log": json.loads(log or "[]"),
                 "working_set": json.loads(working_set or "[]"),
+                "placement": json.loads(placement or "{}"),
             }
         )
 
@@ -156,7 +168,7 @@ class HotStates:
 
     async def load(self, ref: CubeRef) -> HotState:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        command = Command(("HMGET", key, "version", "talk", "log", "set"), HotState.from_reply)
+        command = Command(("HMGET", key, "version", "talk", "log", "set", "placement"), HotState.from_reply)
         return await self._server.persistently(lambda: self._server.call(command))
 
     def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
@@ -205,10 +217,20 @@ class HotStates:
         if not memory_ids:
             return {}
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        fields = [_use_field(memory_id) for memory_id in memory_ids]
-        reply = await self._server.persistently(lambda: self._server.execute("HMGET", key, *fields))
-        found = {each: as_text(given).split() for each, given in zip(memory_ids, reply, strict=True) if given}
-        return {memory_id: Use(int(count), int(last)) for memory_id, (count, last) in found.items()}
+        uses: dict[str, Use] = {}
+        for at in range(0, len(memory_ids), _FIELDS_PER_CALL):
+            part = memory_ids[at : at + _FIELDS_PER_CALL]
+            fields = [_use_field(memory_id) for memory_id in part]
+            reply = await self._server.persistently(lambda fields=fields: self._server.execute("HMGET", key, *fields))  # type: ignore[misc]
+            found = {each: as_text(given).split() for each, given in zip(part, reply, strict=True) if given}
+            uses |= {memory_id: Use(int(count), int(last)) for memory_id, (count, last) in found.items()}
+        return uses
+
+    async def moves(self, ref: CubeRef) -> list[Move]:
+        """The last moves between tiers, oldest first."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        reply = await self._server.persistently(lambda: self._server.execute("HGET", key, "moves"))
+        return [Move.model_validate(each) for each in json.loads(reply or "[]")]
 
     async def forget_uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """Forget how often these memories were used, since they are no more."""

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import from_ms, to_ms
+from memsched.memory.model import from_ms
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.policy.running_theme import RUNNING_THEME, vague_request
 from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
 from memsched.policy.theme import Theme
+from memsched.policy.transitions import StandardTransitions, TransitionRules
 from memsched.policy.value import credited_by
-from memsched.tiers.cube_cache import CubeCache, CubeCaches
+from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
+from memsched.tiers.upkeep import RESTORABLE, now_of, upkeep_due
 
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
 
@@ -42,6 +44,8 @@ class WorkingSets:
     Args:
         size: memories in a working set.
         window: questions that are found anew when memories come late.
+        rules: say which theme is activated.
+        capacity: memories beside the archive; of more, some are to be archived.
         rerank: asked for the final order, if given.
     """
 
@@ -54,6 +58,8 @@ class WorkingSets:
         *,
         size: int,
         window: int,
+        rules: TransitionRules | None = None,
+        capacity: int = 10_000,
         rerank: Rerank | None = None,
     ) -> None:
         self._states = states
@@ -62,6 +68,8 @@ class WorkingSets:
         self._policy = policy
         self._size = size
         self._window = window
+        self._rules = rules or StandardTransitions()
+        self._capacity = capacity
         self._rerank = rerank
 
     async def update(
@@ -77,7 +85,18 @@ class WorkingSets:
             fresh = [event for event in events if marks[event.event_id] not in known]
             return await self.recompute(ref, state.with_talk(fresh))
 
-        return await self._states.change(ref, list(marks.values()), compute)
+        before, after = await self._states.change(ref, list(marks.values()), compute)
+        return before, await self.with_upkeep(ref, before, after)
+
+    async def with_upkeep(self, ref: CubeRef, before: HotState, after: HotState) -> HotState:
+        """The state that a change ended in, with what is to be done about its placement.
+
+        Also when the change was made by a run before this one, which may have died before it could say so.
+        """
+        if after.version != before.version:
+            return after
+        due = upkeep_due(await self._cubes.current(ref), after, self._capacity)
+        return after.model_copy(update={"upkeep": due})
 
     async def recompute(self, ref: CubeRef, state: HotState) -> HotState:
         """The same state with the log and the working set that follow from its talk and the cube's memories.
@@ -88,7 +107,10 @@ class WorkingSets:
         cube = await self._cubes.current(ref)
         state = await self._credited(ref, cube, state)
         look = look_at(cube, state, self._size)
-        chosen: Sequence[Chosen] = self._policy.choose(look.state, look.candidates, self._size)[: self._size]
+        pinned, others = _pinned_first(look.candidates, state.placement.pins, self._size)
+        left = self._size - len(pinned)
+        chosen: Sequence[Chosen] = self._policy.choose(look.state, others, left)[:left] if left else []
+        chosen = _with(pinned, chosen)
         if self._rerank is not None and chosen and state.talk:
             chosen = await self._rerank(state.talk, chosen)
         themes = cube.themes(state.log)
@@ -96,22 +118,20 @@ class WorkingSets:
             WorkingMemory.of(each.memory, each.score, each.parts, themes.label_of(each.memory.memory_id))
             for each in chosen
         ]
-        return state.model_copy(update={"working_set": working_set})
+        due = upkeep_due(cube, state, self._capacity)
+        return state.model_copy(update={"working_set": working_set, "upkeep": due})
 
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
         return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size)
 
     async def themes(self, ref: CubeRef) -> list[Theme]:
-        """The themes of a cube at the time of its latest message, hottest first; without what may not be near."""
+        """The themes of a cube at the time of its latest message, hottest first; without what may not be near.
+
+        One whose memories are all in the archive is ``archived``.
+        """
         cube, state = await self._cubes.current(ref), await self._states.load(ref)
-        now = max((event.at for event in state.talk), default=0)
-        near = {each.memory_id for each in cube.memories if each.available}
-        found = [
-            replace(theme, memory_ids=[each for each in theme.memory_ids if each in near])
-            for theme in cube.themes(state.log, now=now).themes
-        ]
-        return [theme for theme in found if theme.memory_ids]
+        return themes_of(cube, state, self._rules)
 
     async def _credited(self, ref: CubeRef, cube: CubeCache, state: HotState) -> HotState:
         """The same state with what the exchanges of its talk used in the log, and only the last of them in the talk."""
@@ -140,8 +160,10 @@ class WorkingSets:
         if event.hits is not None and event.seen == seen:
             return event
         counts = cube.counts_at(seen[0], stems(event.text))
-        until = SearchArgs(until=from_ms(event.at + 1))
-        found = await self._search.search(ref, event.text, FOUND, args=until, counts=counts) if seen[0] else []
+        # The archive too: what is found there is needed again. And nobody's credit depends on when it was archived.
+        args = SearchArgs(until=from_ms(event.at + 1), include_archived=True)
+        found = await self._search.search(ref, event.text, FOUND, args=args, counts=counts) if seen[0] else []
+        found = [each for each in found if archived_because(each.memory) in ("", *RESTORABLE)]
         return event.model_copy(update={"hits": _hits(found), "seen": seen})
 
 
@@ -170,6 +192,7 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     looked_at = set(ranked[may[ranked]][: _LOOKED_AT * size].tolist())
     looked_at.update(ordinal for memory_id in relevance if (ordinal := cube.ordinal(memory_id)) is not None)
     looked_at.update(range(max(0, total - size), total), cube.vital()[-_VITAL_LOOKED_AT:])
+    looked_at.update(ordinal for each in state.placement.pins if (ordinal := cube.ordinal(each)) is not None)
     worth = {ordinal: float(values.value[ordinal]) for ordinal in looked_at if may[ordinal]}
     best_first = sorted(worth, key=lambda ordinal: (-worth[ordinal], -ordinal))
     candidates = [
@@ -177,9 +200,40 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
         for ordinal, parts in zip(best_first, values.parts(best_first), strict=True)
         for memory in [cube.memories[ordinal]]
     ]
-    times = [event.at for event in state.talk] + [to_ms(cube.memories[-1].at) if total else 0]
     present = [memory.memory_id for memory in state.working_set]
-    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, max(times)), candidates)
+    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now_of(cube, state)), candidates)
+
+
+def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[Theme]:
+    """The themes of a cube, hottest first, as people may see them."""
+    found: list[Theme] = []
+    for theme in cube.themes(state.log, now=now_of(cube, state)).standing(rules):
+        members = [each for memory_id in theme.memory_ids if (each := cube.memory(memory_id)) is not None]
+        near = [each.memory_id for each in members if each.available]
+        away = [each.memory_id for each in members if each.archived not in ("", "merged")]
+        if near:
+            found.append(replace(theme, memory_ids=near))
+        elif away:
+            found.append(replace(theme, memory_ids=away, state="archived"))
+    return found
+
+
+def _pinned_first(
+    candidates: Sequence[Candidate], pins: Sequence[str], size: int
+) -> tuple[list[Chosen], list[Candidate]]:
+    """The pinned memories, which are near whatever a policy says, and the other candidates."""
+    first = set(pins[:size])
+    pinned = [Chosen(each.memory, each.value, each.parts) for each in candidates if each.memory.memory_id in first]
+    return pinned, [each for each in candidates if each.memory.memory_id not in first]
+
+
+def _with(pinned: Sequence[Chosen], chosen: Sequence[Chosen]) -> list[Chosen]:
+    """The chosen memories in their order, and each pinned one before the first of a lower score."""
+    found = list(chosen)
+    for each in pinned:
+        at = next((place for place, other in enumerate(found) if other.score < each.score), len(found))
+        found.insert(at, each)
+    return found
 
 
 def _hits(results: Sequence[SearchResult]) -> list[tuple[str, float]]:

@@ -22,10 +22,12 @@ from support.memories import (
     texts_of,
 )
 from support.outcome import dead_letters
+from support.stories import HOUSE, RENOVATION
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import turns_of
+from memsched.tiers.moves import Placement
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -122,6 +124,52 @@ async def test_two_worker_processes_and_three_deliveries_end_like_one_worker(
         assert await dead_letters(scheduler) == []
         assert await snapshot(scheduler) == expected, f"seed {seed}"
         await forget_everything([scheduler])
+
+
+async def standing(scheduler: AsyncMemScheduler) -> tuple[Snapshot, Placement]:
+    """The cube, and where its memories and themes stand; statuses are of the memories."""
+    services = await scheduler.memory()
+    return await snapshot(scheduler), (await services.states.load(CubeRef("alice", "home"))).placement
+
+
+async def test_workers_that_are_killed_in_the_middle_leave_everything_where_one_worker_puts_it(
+    memory_schedulers: Schedulers, memory_place: dict[str, Any], crews: Callable[..., Crew]
+) -> None:
+    settings = {"archive_after_days": 20}
+    acts = [
+        [said(text, day * 1440, item_id=f"h{day}") for day, text in HOUSE["en"]],
+        [said(text, day * 1440, item_id=f"r{day}") for day, text in RENOVATION["en"]],
+        [said(HOUSE["en"][1][1], 34 * 1440, "query", item_id="q")],
+        [said("The tiler is done.", 36 * 1440, item_id="end")],
+    ]
+    name = f"{memory_place['prefix']}-alone"
+    one = memory_schedulers(prefix=name, collection=name, batch_size=1, **settings)
+    await one.start()
+    for message in [message for act in acts for message in act]:
+        await one.submit_messages(message)
+        await idle(one)
+    expected = await standing(one)
+    assert {memory["archived_because"] for memory in expected[0].memories.values()} == {"", "cold"}
+    assert [each["text"] for each in expected[0].memories.values() if each["restored_at"]] == [HOUSE["en"][1][1]]
+    assert len(expected[1].activated) == 1
+
+    chance = random.Random(3)
+    scheduler = memory_schedulers(**settings)
+    place = {key: value for key, value in memory_place.items() if key != "redis_url"}
+    crew = crews(memory_place["redis_url"], **{**place, "app": "", "batch_size": 3, "max_crashes": 40, **settings})
+    crew.supervise(2)
+    await until(lambda: len(crew.workers()) == 2, "the workers to start")
+    killed = 0
+    for act in acts:
+        await scheduler.submit_messages(act)
+        for _ in range(2):
+            await asyncio.sleep(chance.uniform(0, 0.1))
+            killed += crew.kill_one(chance) > 0
+        await idle(scheduler)
+
+    assert killed >= len(acts)
+    assert await dead_letters(scheduler) == []
+    assert await standing(scheduler) == expected
 
 
 async def test_an_answer_that_comes_three_times_to_two_replicas_counts_once(

@@ -168,7 +168,7 @@ ALLOWED = {
     "memory": {"embedded", "llm", "broker"},
     "policy": {"memory"},
     "tiers": {"policy", "memory", "broker"},
-    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker", "deletion"},
+    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker", "deletion", "moving"},
 }
 
 

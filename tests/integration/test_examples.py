@@ -99,10 +99,27 @@ def test_house_to_renovation(tmp_path: Path, language: str, wanted: tuple[str, .
     assert all(line.startswith("  activated") for line in hot)
     assert hot[0].split()[2] == hot[1].split()[2] != hot[2].split()[2], "the first term of the hottest theme"
     assert "  plaintext " in timeline.rpartition("\n\n")[2], "what the first theme is in the end"
-    matters = near.splitlines()[1:]
+    moves = re.findall(r"^  \d+ \w+: (\w+) -> (\w+): ([^,]+)", timeline, re.MULTILINE)
+    first, second = (look.split()[2].rstrip(",") for look in (hot[0], hot[2]))
+    assert moves.index(("PlainText", "ActivationMemory", first)) < moves.index(
+        ("ActivationMemory", "PlainText", first)
+    ), said
+    assert moves.index(("PlainText", "ActivationMemory", second)) > 0
+    matters = near.partition("\n\n")[0].splitlines()[1:]
     assert len(matters) == 10
     assert all(any(each in line for line in matters) for each in wanted)
     assert not any(each in line for line in matters for each in over)
+
+
+def test_preferences_stay(tmp_path: Path) -> None:
+    said = run("preferences_stay", tmp_path)
+
+    near, _, moved = said.partition("What moved:\n")
+    assert "diagrams" in near
+    assert "in the evening" in near
+    assert "Homework" not in near
+    assert len(re.findall(r"20 July, to Archived: .*Homework", moved)) == 2, said
+    assert re.search(r"nothing needed it for 13\d days \(more than 90\)", moved)
 
 
 def test_checkpoint_restart_plays_both_acts(tmp_path: Path) -> None:

@@ -12,9 +12,18 @@ import pytest
 from support.conditions import until
 
 from memsched import MOS, AsyncMOS, ScheduleMessageItem
-from memsched.errors import CubeExists, CubeForbidden, InvalidId, InvalidMessage, UnknownCube, UnknownUser, WaitTimeout
+from memsched.errors import (
+    CubeExists,
+    CubeForbidden,
+    InvalidId,
+    InvalidMessage,
+    UnknownCube,
+    UnknownMemory,
+    UnknownUser,
+    WaitTimeout,
+)
 from memsched.memory.access.permissions import CubeRef
-from memsched.mos.lookup import CubeNotSaid, UnknownMemory
+from memsched.mos.lookup import CubeNotSaid
 from memsched.mos.mos import MOSSearchResult
 from memsched.mos.tasks import TaskFailed, UnknownTask
 

@@ -1,0 +1,33 @@
+"""``mem_archive``: decide which themes are activated, what is archived, and what comes back from the archive."""
+
+from __future__ import annotations
+
+from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.memory_events import shown
+from memsched.handlers.services import MemoryServices
+from memsched.memory.access.cubes import CubeView
+from memsched.messages import MEM_ARCHIVE_TASK_LABEL, ScheduleMessageItem
+from memsched.moving import event_of_move
+from memsched.tiers.hot_state import mark_of
+from memsched.worker.context import HandlerContext
+
+
+async def mem_archive(
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> None:
+    """One decision for all messages, as things are now. ``info.needed`` names archived memories, and when each was."""
+    marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
+    needed: dict[str, int] = {}
+    for message in messages:
+        given = (message.info or {}).get("needed")
+        for memory_id, at in given.items() if isinstance(given, dict) else ():
+            if isinstance(at, int):
+                needed[memory_id] = max(at, needed.get(memory_id, 0))
+    moves, more = await services.placements.decide(cube.ref, marks, needed)
+    memories = await services.store.get(cube.ref, [each.subject_id for each in moves if each.subject == "memory"])
+    last = messages[-1]
+    for move in moves:
+        said = shown(memories[move.subject_id].indexed_text) if move.subject_id in memories else ""
+        ctx.log(event_of_move(move, last.user_id, last.mem_cube_id, last.label, said))
+    if more:
+        ctx.submit(follow_up(last, MEM_ARCHIVE_TASK_LABEL, "", {"needed": needed} if needed else None))

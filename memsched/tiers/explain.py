@@ -1,0 +1,171 @@
+"""Explains what stands where in a cube: the same functions that decide it, with everything that went into them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memsched.errors import UnknownMemory
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import from_ms
+from memsched.messages import WORKING_MEMORY_TYPE
+from memsched.policy.running_theme import RUNNING_THEME, with_running_theme
+from memsched.policy.strategy import CubeMemory
+from memsched.policy.transitions import TransitionRules
+from memsched.policy.value import FEATURES, MODES, LinearMode, Moment, Values
+from memsched.tiers.cube_cache import CubeCache, CubeCaches
+from memsched.tiers.explanation import Explanation, FeaturePart, MemoryExplained, ThemeExplained
+from memsched.tiers.hot_state import HotState, HotStates
+from memsched.tiers.moves import ARCHIVED, Move
+from memsched.tiers.placement import activated_memories, most_pins, standings_of
+from memsched.tiers.upkeep import RESTORABLE, now_of
+from memsched.tiers.working_set import request_of, themes_of
+
+
+class Explainer:
+    """Explains cubes and memories. Whether a user may see them is checked by the caller."""
+
+    def __init__(self, states: HotStates, cubes: CubeCaches, rules: TransitionRules, working_set_size: int) -> None:
+        self._states = states
+        self._cubes = cubes
+        self._rules = rules
+        self._size = working_set_size
+
+    async def explain(self, ref: CubeRef, memory_id: str | None = None) -> Explanation:
+        """Raises UnknownMemory."""
+        cube, state = await self._cubes.current(ref), await self._states.load(ref)
+        if memory_id is not None and cube.ordinal(memory_id) is None:
+            raise UnknownMemory(memory_id)
+        values = cube.valuation.values(cube.columns(), cube.used(state.log), cube.available(), cube.generation)
+        if request_of(cube, state):
+            values = values.under(RUNNING_THEME)
+        moves = await self._states.moves(ref)
+        themes = self._themes(cube, state)
+        activated = activated_memories(cube, state, self._rules)
+        memory = None
+        if memory_id is not None:
+            memory = await self._memory(ref, cube, state, values, themes, activated, moves, memory_id)
+        return Explanation(
+            at=from_ms(now_of(cube, state)) if len(cube) else None,
+            shares=values.shares,
+            sizes={
+                "working": len(state.working_set),
+                "activated": len(activated),
+                "near": cube.near_count(),
+                "archived": len(cube.archived()),
+                "pinned": len(state.placement.pins),
+            },
+            capacities={"working": self._size, "pinned": most_pins(self._size)},
+            themes=themes,
+            pins=state.placement.pins,
+            moves=moves,
+            memory=memory,
+        )
+
+    def _themes(self, cube: CubeCache, state: HotState) -> list[ThemeExplained]:
+        found = cube.themes(state.log, now=now_of(cube, state))
+        histories = {each.theme_id: each for each in found.histories}
+        explained = []
+        for theme in themes_of(cube, state, self._rules):
+            history = histories[theme.theme_id]
+            moves = self._rules.theme_moves(history)
+            explained.append(
+                ThemeExplained(
+                    theme_id=theme.theme_id,
+                    label=theme.label,
+                    state=theme.state,
+                    heat=theme.heat,
+                    share=history.looks[-1].share,
+                    since=from_ms(moves[-1].at) if moves else None,
+                    reason=moves[-1].reason if moves else "",
+                    memory_ids=theme.memory_ids,
+                )
+            )
+        return explained
+
+    async def _memory(
+        self,
+        ref: CubeRef,
+        cube: CubeCache,
+        state: HotState,
+        values: Values,
+        themes: list[ThemeExplained],
+        activated: list[str],
+        moves: list[Move],
+        memory_id: str,
+    ) -> MemoryExplained:
+        ordinal = cube.ordinal(memory_id)
+        assert ordinal is not None
+        memory = cube.memories[ordinal]
+        uses = await self._states.uses(ref, [memory_id])
+        use = uses.get(memory_id)
+        theme = next((each for each in themes if memory_id in each.memory_ids), None)
+        may = cube.available()
+        ranked = [int(each) for each in values.ranked() if may[each]]
+        place = ranked.index(ordinal) + 1 if may[ordinal] else None
+        in_set = {each.memory_id for each in state.working_set}
+        subjects = {memory_id, theme.theme_id if theme else ""}
+        pinned = memory_id in state.placement.pins
+        (parts,) = values.parts([ordinal])
+        outlook = self._of_the_set(memory, values, ranked, place, memory_id in in_set, pinned)
+        if not pinned and memory.archived in ("", *RESTORABLE):
+            standing = next(
+                each
+                for each in standings_of(cube, state, set(activated), uses, {})
+                if each.memory.memory_id == memory_id
+            )
+            outlook = f"{outlook} {self._rules.outlook(standing, now_of(cube, state))}"
+        return MemoryExplained(
+            memory_id=memory_id,
+            text=memory.indexed_text,
+            tier=ARCHIVED if memory.archived else WORKING_MEMORY_TYPE if memory_id in in_set else memory.memory_type,
+            activated=memory_id in activated,
+            pinned=pinned,
+            place=place,
+            value=float(values.value[ordinal]),
+            by_mode=parts,
+            features=features_of(cube, state, ordinal),
+            uses=use.count if use else 0,
+            last_used=from_ms(use.last) if use else None,
+            credited=[from_ms(event.at) for event in state.log if memory_id in event.credited],
+            theme=theme,
+            moves=[each for each in moves if each.subject_id in subjects],
+            outlook=outlook.strip(),
+        )
+
+    def _of_the_set(
+        self, memory: CubeMemory, values: Values, ranked: list[int], place: int | None, in_set: bool, pinned: bool
+    ) -> str:
+        """What would have it enter or leave the working set, in words."""
+        if pinned:
+            return "It is pinned: it stays in the working set and out of the archive until it is unpinned."
+        if memory.archived == "asked":
+            return "Somebody archived it: only `restore` brings it back."
+        if memory.archived:
+            return "It is merged into one that says the same." if memory.archived == "merged" else ""
+        if place is None:
+            return "It was corrected, or something newer says the same: it is not near any more."
+        bar = ranked[min(self._size, len(ranked)) - 1]
+        least = f"{float(values.value[bar]):.6f}"
+        where = f"By value it is number {place} of {len(ranked)}; the working set takes {self._size}"
+        if len(ranked) <= self._size:
+            return f"{where}, so it stays in it until more is told."
+        if in_set:
+            return (
+                f"{where}. It leaves when {self._size - place + 1 if place <= self._size else 1} others are worth more."
+            )
+        return f"{where}. It enters when its value is above {least}: by an answer that uses it, or something near it."
+
+
+def features_of(cube: CubeCache, state: HotState, ordinal: int) -> list[FeaturePart]:
+    """The features of one memory, and what each gives to its score under each mode that goes by them."""
+    moment = Moment(cube.columns(), cube.used(state.log), len(cube))
+    (row,) = moment.features(np.array([ordinal])).tolist()
+    modes = [mode for mode in with_running_theme(MODES, cube.told) if isinstance(mode, LinearMode)]
+    return [
+        FeaturePart(
+            name=name,
+            value=round(value, 6),
+            by_mode={mode.name: round(value * mode.weights[at], 6) for mode in modes},
+        )
+        for at, (name, value) in enumerate(zip(FEATURES, row, strict=True))
+    ]

@@ -1,0 +1,100 @@
+"""An explanation of what stands where in a cube, and why, as callers see it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memsched.messages import UtcTime
+from memsched.tiers.moves import Move
+
+
+class FeaturePart(BaseModel):
+    """A feature of a memory, and what it gives to its score under each mode: feature times weight."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: float
+    by_mode: dict[str, float]
+
+
+class ThemeExplained(BaseModel):
+    """A theme, and why it is where it is.
+
+    Attributes:
+        heat: in memories.
+        share: of the hottest theme's heat.
+        since: when it was activated, or given up; None: it never was.
+        reason: of its last move, "" without one.
+        memory_ids: oldest first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    theme_id: str
+    label: str
+    state: str
+    heat: float
+    share: float
+    since: UtcTime | None = None
+    reason: str = ""
+    memory_ids: list[str] = Field(default_factory=list)
+
+
+class MemoryExplained(BaseModel):
+    """A memory, where it is, and why.
+
+    Attributes:
+        tier: ``WorkingMemory``, ``LongTermMemory``, ``UserMemory`` or ``Archived``.
+        activated: whether it is of an activated theme too.
+        place: among the memories that may be near, 1 for the most valuable; None for those that may not.
+        value: how probable it is that the next answer uses it.
+        by_mode: what each mode gives to the value: its share times its probability.
+        features: what the modes' probabilities come from.
+        uses, last_used: how often answers repeated it, and when last.
+        credited: times of the log's answers that it is credited with.
+        theme: None: it is of no theme.
+        moves: its last ones, and its theme's, oldest first.
+        outlook: what would make it move, in words with the figures.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    memory_id: str
+    text: str
+    tier: str
+    activated: bool
+    pinned: bool
+    place: int | None
+    value: float
+    by_mode: dict[str, float]
+    features: list[FeaturePart]
+    uses: int
+    last_used: UtcTime | None
+    credited: list[UtcTime]
+    theme: ThemeExplained | None
+    moves: list[Move]
+    outlook: str
+
+
+class Explanation(BaseModel):
+    """A cube, and one of its memories if one was asked for, at the time of its latest message.
+
+    Attributes:
+        at: that time; None for a cube without memories.
+        shares: of the modes in the mixture.
+        sizes: memories by tier: ``working``, ``activated``, ``near``, ``archived``, ``pinned``.
+        capacities: of ``working`` and ``pinned``.
+        moves: the last ones between tiers, oldest first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: UtcTime | None
+    shares: dict[str, float]
+    sizes: dict[str, int]
+    capacities: dict[str, int]
+    themes: list[ThemeExplained]
+    pins: list[str]
+    moves: list[Move]
+    memory: MemoryExplained | None = None

@@ -1,0 +1,72 @@
+"""What is kept of a cube's placement: what is activated and pinned, and the last moves between tiers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memsched.messages import UtcTime
+
+MOVES_KEPT = 50
+PLAIN_TEXT = "PlainText"
+"""Where a theme is that is not activated: its memories are plain text in the store."""
+ARCHIVED = "Archived"
+PINNED = "Pinned"
+
+
+class Placement(BaseModel):
+    """Where things stand, beyond what follows from memories and log.
+
+    Attributes:
+        at: up to which moment of message time moves were decided, ms since the epoch; 0: never yet.
+        activated: by theme id, since when it is activated, ms since the epoch.
+        pins: ids of pinned memories, in the order in which they were pinned.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: int = 0
+    activated: dict[str, int] = Field(default_factory=dict)
+    pins: list[str] = Field(default_factory=list)
+
+
+class Move(BaseModel):
+    """A memory or a theme went from one tier to another.
+
+    Attributes:
+        at: message time.
+        subject_id: the memory's id, or the theme's.
+        reason: in words, with the figures that decided.
+        parts: the figures.
+        because: of what was archived, and of what is restored: ``cold``, ``capacity``, ``asked``, ``needed``.
+        cause: the id of the message that decided it; "" if somebody did it by hand.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: UtcTime
+    subject: Literal["memory", "theme"]
+    subject_id: str
+    from_tier: str
+    to_tier: str
+    reason: str
+    parts: dict[str, float] = Field(default_factory=dict)
+    because: str = ""
+    cause: str = ""
+
+
+class Upkeep(BaseModel):
+    """That a cube's placement is to be looked at.
+
+    Attributes:
+        day: of message time, in days since the epoch.
+        over: how far the cube is over its capacity, in steps; 0: it is not.
+        needed: by id of an archived memory, when it was needed, ms since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    day: int
+    over: int = 0
+    needed: dict[str, int] = Field(default_factory=dict)

@@ -1,0 +1,346 @@
+"""Placement: moves memories and themes between tiers, as the transition rules say, or as somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from memsched.errors import MemoryPinned, MemorySuperseded, TooManyPins, UnknownMemory
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory, from_ms, to_ms
+from memsched.memory.store.store import MemoryStore
+from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE
+from memsched.policy.strategy import CubeMemory
+from memsched.policy.transitions import Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
+from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
+from memsched.tiers.hot_state import HotState, HotStates, Use
+from memsched.tiers.moves import ARCHIVED, MOVES_KEPT, PINNED, PLAIN_TEXT, Move, Placement
+from memsched.tiers.upkeep import RESTORABLE, now_of
+from memsched.tiers.working_set import WorkingSets, themes_of
+
+_DIGITS = 9
+
+
+class Placements:
+    """Where the memories of all cubes stand. Whether a user may move them is checked by the caller.
+
+    A message's moves are written down first, in one compare-and-set with the rest of the hot state, and then done to
+    the store: who dies in between finds them, and does them again. So one message decides at most ``MOVES_KEPT``.
+
+    Args:
+        working_set_size: of which half may be pinned.
+    """
+
+    def __init__(
+        self,
+        states: HotStates,
+        cubes: CubeCaches,
+        store: MemoryStore,
+        working_sets: WorkingSets,
+        rules: TransitionRules,
+        *,
+        working_set_size: int,
+    ) -> None:
+        self._states = states
+        self._cubes = cubes
+        self._store = store
+        self._working_sets = working_sets
+        self._rules = rules
+        self._most_pins = most_pins(working_set_size)
+
+    # -- by the rules --------------------------------------------------------------------------------------------
+
+    async def decide(
+        self, ref: CubeRef, marks: Mapping[str, str], needed: Mapping[str, int]
+    ) -> tuple[list[Move], bool]:
+        """Let the rules decide, and do it. Returns the moves of these messages, and whether there may be more to make.
+
+        Args:
+            marks: by message id, the mark of its effect.
+            needed: by id of an archived memory, when it was needed; it is restored.
+        """
+        cause = list(marks)[-1]
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            cube = await self._cubes.current(ref)
+            uses = await self._states.uses(ref, [each.memory_id for each in cube.memories])
+            decision = _Decision(cube, state, self._rules, cause)
+            moves = [*decision.of_themes(), *decision.of_memories(uses, needed)]
+            kept = [*await self._states.moves(ref), *moves[:MOVES_KEPT]]
+            return state.model_copy(update={"placement": decision.placement(), "moves": kept[-MOVES_KEPT:]})
+
+        await self._states.change(ref, list(marks.values()), compute)
+        made = [move for move in await self._states.moves(ref) if move.cause in marks]
+        await self._perform(ref, made, restored=needed)
+        return made, len(made) == MOVES_KEPT
+
+    async def _perform(self, ref: CubeRef, moves: Sequence[Move], restored: Mapping[str, int]) -> None:
+        """Do to the store, and then to the working set, what was written down."""
+        now = to_ms(datetime.now(UTC))  # when it was written, not when it happened
+        changes: dict[str, dict[str, Any]] = {}
+        fields: dict[str, Any]
+        for move in moves:
+            if move.subject == "memory" and move.to_tier == ARCHIVED:
+                fields = {"status": "archived", "archived_because": move.because, "updated_at": now}
+                changes[move.subject_id] = fields
+            elif move.subject == "memory" and move.from_tier == ARCHIVED:
+                fields = {"status": "activated", "archived_because": "", "updated_at": now}
+                if move.subject_id in restored:
+                    fields["restored_at"] = restored[move.subject_id]
+                changes[move.subject_id] = fields
+        if changes:
+            await self._store.patch(ref, changes)
+            await self._recompute(ref)
+
+    async def _recompute(self, ref: CubeRef) -> None:
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            return await self._working_sets.recompute(ref, state)
+
+        await self._states.change(ref, [], compute)
+
+    # -- by hand -------------------------------------------------------------------------------------------------
+
+    async def pin(self, ref: CubeRef, memory_id: str) -> Move | None:
+        """Keep a memory in the working set, and out of the archive. Returns the move; None if it was pinned already.
+
+        Raises UnknownMemory, MemorySuperseded and TooManyPins.
+        """
+        memory = await self._memory(ref, memory_id)
+        if memory.superseded_by is not None:
+            raise MemorySuperseded(memory_id, memory.superseded_by)
+
+        def pinned(pins: list[str]) -> list[str]:
+            if memory_id not in pins and len(pins) >= self._most_pins:
+                raise TooManyPins(self._most_pins)
+            return pins if memory_id in pins else [*pins, memory_id]
+
+        move = await self._change_pins(ref, memory, pinned, PINNED)
+        if memory.status == "archived":  # also if an earlier call died before it could
+            await self.restore(ref, memory_id)
+        return move
+
+    async def unpin(self, ref: CubeRef, memory_id: str) -> Move | None:
+        """Let a memory come and go as others do. Returns the move; None if it was not pinned."""
+        memory = await self._memory(ref, memory_id)
+        return await self._change_pins(ref, memory, lambda pins: [each for each in pins if each != memory_id], "")
+
+    async def archive(self, ref: CubeRef, memory_id: str) -> Move | None:
+        """Put a memory away until it is restored. Returns the move; None if somebody had archived it already.
+
+        Raises UnknownMemory and MemoryPinned.
+        """
+        memory = await self._memory(ref, memory_id)
+        if archived_because(memory) in ("asked", "merged"):
+            return None
+        return await self._move_by_hand(ref, memory, ARCHIVED)
+
+    async def restore(self, ref: CubeRef, memory_id: str) -> Move | None:
+        """Bring a memory back from the archive. Returns the move; None if it was not there. Raises UnknownMemory."""
+        memory = await self._memory(ref, memory_id)
+        return None if memory.status == "activated" else await self._move_by_hand(ref, memory, memory.memory_type)
+
+    async def _memory(self, ref: CubeRef, memory_id: str) -> Memory:
+        found = (await self._cubes.current(ref)).ordinal(memory_id)
+        memory = (await self._store.get(ref, [memory_id])).get(memory_id) if found is not None else None
+        if memory is None:
+            raise UnknownMemory(memory_id)
+        return memory
+
+    async def _change_pins(
+        self, ref: CubeRef, memory: Memory, change: Callable[[list[str]], list[str]], tier: str
+    ) -> Move | None:
+        made: Move | None = None
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            nonlocal made
+            pins = change(state.placement.pins)
+            if pins == state.placement.pins:
+                made = None
+                return state
+            cube = await self._cubes.current(ref)
+            away = memory.memory_type
+            made = _by_hand(cube, state, memory, away if tier else PINNED, tier or away)
+            placement = state.placement.model_copy(update={"pins": pins})
+            kept = [*await self._states.moves(ref), made][-MOVES_KEPT:]
+            after = state.model_copy(update={"placement": placement, "moves": kept})
+            return await self._working_sets.recompute(ref, after)
+
+        await self._states.change(ref, [], compute)
+        return made
+
+    async def _move_by_hand(self, ref: CubeRef, memory: Memory, tier: str) -> Move:
+        cube, state = await self._cubes.current(ref), await self._states.load(ref)
+        move = _by_hand(cube, state, memory, memory.memory_type if tier == ARCHIVED else ARCHIVED, tier)
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            if tier == ARCHIVED and memory.memory_id in state.placement.pins:
+                raise MemoryPinned(memory.memory_id)
+            return state.model_copy(update={"moves": [*await self._states.moves(ref), move][-MOVES_KEPT:]})
+
+        await self._states.change(ref, [], compute)
+        await self._perform(ref, [move], restored={memory.memory_id: to_ms(move.at)})
+        return move
+
+
+class _Decision:
+    """What the rules say of one cube at one moment, and how it differs from what was."""
+
+    def __init__(self, cube: CubeCache, state: HotState, rules: TransitionRules, cause: str) -> None:
+        self._cube = cube
+        self._state = state
+        self._rules = rules
+        self._cause = cause
+        self._now = now_of(cube, state)
+        self._themes = cube.themes(state.log, now=self._now)
+        self._moves = {each.theme_id: list(rules.theme_moves(each)) for each in self._themes.histories}
+        self._activated = {
+            theme_id: moves[-1].at for theme_id, moves in self._moves.items() if moves and moves[-1].activated
+        }
+
+    def placement(self) -> Placement:
+        return self._state.placement.model_copy(update={"at": self._now, "activated": self._activated})
+
+    def of_themes(self) -> list[Move]:
+        """The moves of themes since moves were decided last, oldest first."""
+        found: list[tuple[str, ThemeMove]] = []
+        was = self._state.placement
+        holders = {
+            memory_id: history.theme_id for history in self._themes.histories for memory_id in history.memory_ids
+        }
+        before = {holders[theme_id] for theme_id in was.activated if theme_id in holders}
+        for history in self._themes.histories:
+            activated = history.theme_id in before
+            for move in self._moves[history.theme_id]:
+                if move.at > was.at and move.activated != activated:
+                    activated = move.activated
+                    found.append((history.theme_id, move))
+            if activated != (history.theme_id in self._activated):  # another cut of the same talk into themes
+                found.append((history.theme_id, self._as_it_is(history)))
+        for theme_id in sorted(was.activated.keys() - holders.keys()):
+            found.append((theme_id, ThemeMove(self._now, False, "its memories are a theme no longer", 0.0, 0.0)))
+        found.sort(key=lambda each: (each[1].at, each[1].activated, each[0]))
+        return [self._theme_move(theme_id, move) for theme_id, move in found]
+
+    def _as_it_is(self, history: ThemeHistory) -> ThemeMove:
+        look = history.looks[-1]
+        activated = history.theme_id in self._activated
+        reason = "it is cut out of the talk in another way now"
+        return ThemeMove(self._now, activated, reason, look.heat, look.share)
+
+    def _theme_move(self, theme_id: str, move: ThemeMove) -> Move:
+        label = self._themes.label_of(theme_id)
+        return Move(
+            at=from_ms(move.at),
+            subject="theme",
+            subject_id=theme_id,
+            from_tier=PLAIN_TEXT if move.activated else ACTIVATION_MEMORY_TYPE,
+            to_tier=ACTIVATION_MEMORY_TYPE if move.activated else PLAIN_TEXT,
+            reason=f"{label}: {move.reason}" if label else move.reason,
+            parts={"heat": move.heat, "share": move.share},
+            cause=self._cause,
+        )
+
+    def of_memories(self, uses: Mapping[str, Use], needed: Mapping[str, int]) -> list[Move]:
+        """What is to be archived and what restored, in the order in which it was said."""
+        pins = set(self._state.placement.pins)
+        standings = [
+            replace(each, archived="") if each.memory.memory_id in needed else each
+            for each in standings_of(self._cube, self._state, self._active_members(), uses, needed)
+        ]
+        shall = self._rules.archived([each for each in standings if not each.pinned], self._now)
+        found = []
+        for each in standings:
+            archiving = shall.get(each.memory.memory_id) if each.memory.memory_id not in pins else None
+            if (archiving is None) == bool(each.memory.archived):
+                found.append(self._memory_move(each, archiving, needed))
+        return found
+
+    def _active_members(self) -> set[str]:
+        histories = self._themes.histories
+        return {each for history in histories if history.theme_id in self._activated for each in history.memory_ids}
+
+    def _memory_move(self, standing: Standing, archiving: Archiving | None, needed: Mapping[str, int]) -> Move:
+        memory = standing.memory
+        if archiving is not None:
+            reason, because = archiving.reason, archiving.because
+        elif memory.memory_id in needed:
+            reason, because = "an answer used it, or a question meant it", "needed"
+        elif standing.pinned:
+            reason, because = "it is pinned", "pinned"
+        else:
+            reason, because = "nothing has it archived any more", "kept"
+        return Move(
+            at=from_ms(self._now),
+            subject="memory",
+            subject_id=memory.memory_id,
+            from_tier=memory.memory_type if archiving else ARCHIVED,
+            to_tier=ARCHIVED if archiving else memory.memory_type,
+            reason=reason,
+            parts={"value": round(standing.value, _DIGITS)},
+            because=because,
+            cause=self._cause,
+        )
+
+
+def standings_of(
+    cube: CubeCache,
+    state: HotState,
+    activated: set[str],
+    uses: Mapping[str, Use],
+    needed: Mapping[str, int],
+) -> list[Standing]:
+    """Where each memory stands that the rules may move, oldest first.
+
+    Args:
+        activated: ids of the members of activated themes.
+        needed: by id of an archived memory, when it was needed. What is in the archive counts as asked for by this
+            alone: that it happens to be among a question's hits does not bring it back.
+    """
+    pins = set(state.placement.pins)
+    values = cube.valuation.values(cube.columns(), cube.used(state.log), cube.available(), cube.generation)
+    asked = {memory_id: event.at for event in state.log for memory_id in event.credited}
+
+    def last_needed(each: CubeMemory) -> int:
+        times = [to_ms(each.at), to_ms(each.restored_at) if each.restored_at else 0]
+        if (use := uses.get(each.memory_id)) is not None:
+            times.append(use.last)
+        times.append((needed if each.archived else asked).get(each.memory_id, 0))
+        return max(times)
+
+    return [
+        Standing(
+            each,
+            float(values.value[ordinal]),
+            last_needed(each),
+            pinned=each.memory_id in pins,
+            theme_activated=each.memory_id in activated,
+            archived=each.archived,
+        )
+        for ordinal, each in enumerate(cube.memories)
+        if each.archived in ("", *RESTORABLE)
+    ]
+
+
+def most_pins(working_set_size: int) -> int:
+    """Half of a working set: the rest still follows the talk."""
+    return max(1, working_set_size // 2)
+
+
+def activated_memories(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[str]:
+    """The ids of the memories that are activated: those of activated themes, hottest first, each oldest first."""
+    themes = [theme for theme in themes_of(cube, state, rules) if theme.state == "activated"]
+    return [memory_id for theme in themes for memory_id in theme.memory_ids]
+
+
+def _by_hand(cube: CubeCache, state: HotState, memory: Memory, from_tier: str, to_tier: str) -> Move:
+    return Move(
+        at=from_ms(now_of(cube, state)),
+        subject="memory",
+        subject_id=memory.memory_id,
+        from_tier=from_tier,
+        to_tier=to_tier or LONG_TERM_MEMORY_TYPE,
+        reason="somebody asked for it",
+        because="asked",
+    )

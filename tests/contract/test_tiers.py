@@ -1,0 +1,223 @@
+"""What moves between tiers, when, and what people are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.memories import found, idle, memories_of, said, texts_of
+from support.stories import HOUSE, RENOVATION
+
+from memsched import (
+    AsyncMemScheduler,
+    CubeForbidden,
+    MemoryPinned,
+    Permission,
+    ScheduleMessageItem,
+    TooManyPins,
+    UnknownMemory,
+)
+
+pytestmark = pytest.mark.timeout(60)
+
+MINUTES = 24 * 60
+NOBODY = "00000000-0000-4000-8000-000000000000"
+COLD = "The old boiler in the cellar makes a whistling noise at night."
+
+
+@pytest.fixture
+async def scheduler(memory_schedulers: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = memory_schedulers(working_set_size=4, archive_after_days=90)
+    await made.start()
+    return made
+
+
+async def tell(scheduler: AsyncMemScheduler, *messages: ScheduleMessageItem) -> None:
+    await scheduler.submit_messages(messages)
+    await idle(scheduler)
+
+
+def on(day: float, text: str, label: str = "add", **more: Any) -> ScheduleMessageItem:
+    return said(text, day * MINUTES, label, **more)
+
+
+async def statuses(scheduler: AsyncMemScheduler) -> dict[str, tuple[str, str]]:
+    return {each.text: (each.status, each.archived_because) for each in await memories_of(scheduler)}
+
+
+async def id_of(scheduler: AsyncMemScheduler, text: str) -> str:
+    return next(each.memory_id for each in await memories_of(scheduler) if each.text == text)
+
+
+async def moved(scheduler: AsyncMemScheduler) -> list[tuple[str, str, str]]:
+    """(subject, from, to) of the events of moves between tiers."""
+    events = await scheduler.get_web_log_messages(1000)
+    return [
+        (event.metadata["subject"], event.from_memory_type, event.to_memory_type)
+        for event in events
+        if isinstance(event.metadata, dict) and "subject" in event.metadata
+    ]
+
+
+async def test_the_second_theme_is_activated_the_first_given_up_and_both_are_told(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
+    await tell(scheduler, *(on(day, text) for day, text in RENOVATION["en"]))
+
+    assert sorted(await moved(scheduler)) == [
+        ("theme", "ActivationMemory", "PlainText"),
+        ("theme", "PlainText", "ActivationMemory"),
+        ("theme", "PlainText", "ActivationMemory"),
+    ]
+    explained = await scheduler.explain("alice", "home")
+    assert {theme.state for theme in explained.themes if len(theme.memory_ids) > 1} == {"activated", "plaintext"}
+    assert all("%" in move.reason and move.parts["heat"] for move in explained.moves)
+
+
+async def test_what_nothing_needed_for_long_is_archived_and_comes_back_when_a_question_means_it(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    await tell(scheduler, on(0, COLD), on(0, "My sister Ann is allergic to nuts."))
+    await tell(scheduler, on(100, "The cat sleeps on the sofa."))
+
+    assert await statuses(scheduler) == {
+        COLD: ("archived", "cold"),
+        "My sister Ann is allergic to nuts.": ("activated", ""),
+        "The cat sleeps on the sofa.": ("activated", ""),
+    }
+    assert COLD not in await texts_of(scheduler)
+    assert COLD not in await found(scheduler, "whistling boiler")
+    assert ("memory", "LongTermMemory", "Archived") in await moved(scheduler)
+
+    await tell(scheduler, on(101, "Where is the noise that somebody made about a sofa of the sister?", "query"))
+    assert (await statuses(scheduler))[COLD][0] == "archived"
+    await tell(scheduler, on(102, "Which boiler makes a whistling noise?", "query"))
+
+    assert (await statuses(scheduler))[COLD] == ("activated", "")
+    assert COLD in await texts_of(scheduler)
+    assert ("memory", "Archived", "LongTermMemory") in await moved(scheduler)
+    await tell(scheduler, on(180, "The cat is on the roof."))
+    assert (await statuses(scheduler))[COLD] == ("activated", ""), "it was needed 78 days ago"
+
+
+async def test_a_cube_at_rest_is_left_as_it_is_whatever_the_clock_says(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, on(-3000, COLD), on(-2999, "The cat sleeps on the sofa."))
+
+    assert {status for status, _ in (await statuses(scheduler)).values()} == {"activated"}
+
+
+async def test_of_too_many_the_least_valuable_are_archived_and_none_is_deleted(
+    memory_schedulers: Callable[..., AsyncMemScheduler],
+) -> None:
+    scheduler = memory_schedulers(long_term_capacity=60)
+    await scheduler.start()
+    lines = [f"Number {number}: the {word} is {number * 7} metres long." for number in range(65) for word in ("rope",)]
+    await tell(scheduler, *(on(number / 1440, text) for number, text in enumerate(lines)))
+
+    now = await statuses(scheduler)
+    assert len(now) == 65
+    assert sorted(why for _, why in now.values() if why) == ["capacity"] * 5
+
+
+async def test_a_pinned_memory_stays_near_and_out_of_the_archive(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, on(0, COLD))
+    pinned = await id_of(scheduler, COLD)
+    assert await scheduler.pin("alice", "home", pinned)
+    assert not await scheduler.pin("alice", "home", pinned)
+
+    await tell(scheduler, *(on(100 + day, f"On day {day} the shop had {day + 3} red bicycles.") for day in range(6)))
+
+    assert COLD in await texts_of(scheduler)
+    assert (await statuses(scheduler))[COLD] == ("activated", "")
+    explained = await scheduler.explain("alice", "home", pinned)
+    assert explained.memory is not None
+    assert explained.memory.pinned
+    assert "until it is unpinned" in explained.memory.outlook
+    with pytest.raises(MemoryPinned):
+        await scheduler.archive("alice", "home", pinned)
+    second, third = [each.memory_id for each in await memories_of(scheduler) if each.memory_id != pinned][:2]
+    await scheduler.pin("alice", "home", second)
+    with pytest.raises(TooManyPins, match="2 already"):
+        await scheduler.pin("alice", "home", third)
+    assert await scheduler.unpin("alice", "home", pinned)
+    assert not await scheduler.unpin("alice", "home", pinned)
+    assert COLD not in await texts_of(scheduler)
+
+
+async def test_what_somebody_archived_stays_away_until_it_is_restored(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, on(0, COLD), on(1, "The cat sleeps on the sofa."))
+    put_away = await id_of(scheduler, COLD)
+
+    assert await scheduler.archive("alice", "home", put_away)
+    assert not await scheduler.archive("alice", "home", put_away)
+    await tell(scheduler, on(2, "Which boiler makes a whistling noise?", "query"))
+    assert COLD not in await texts_of(scheduler)
+    explained = await scheduler.explain("alice", "home", put_away)
+    assert explained.memory is not None
+    assert (explained.memory.tier, "restore" in explained.memory.outlook) == ("Archived", True)
+
+    assert await scheduler.restore("alice", "home", put_away)
+    assert not await scheduler.restore("alice", "home", put_away)
+    assert COLD in await texts_of(scheduler)
+    assert [each[1:] for each in await moved(scheduler) if each[0] == "memory"] == [
+        ("LongTermMemory", "Archived"),
+        ("Archived", "LongTermMemory"),
+    ]
+
+
+async def test_only_who_may_write_moves_what_is_in_the_cube_and_nobody_what_is_not(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    await tell(scheduler, on(0, COLD))
+    memory_id = await id_of(scheduler, COLD)
+    services = await scheduler.memory()
+    await services.cubes.share("alice", "home", "bob", Permission.READ)
+
+    for move in (scheduler.pin, scheduler.unpin, scheduler.archive, scheduler.restore):
+        with pytest.raises(CubeForbidden):
+            await move("bob", "alice/home", memory_id)
+        for unknown in (NOBODY, "no id at all"):
+            with pytest.raises(UnknownMemory):
+                await move("alice", "home", unknown)
+    with pytest.raises(UnknownMemory):
+        await scheduler.explain("bob", "alice/home", NOBODY)
+    assert (await scheduler.explain("bob", "alice/home", memory_id)).memory is not None
+
+
+async def test_an_explanation_adds_up(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
+    await tell(scheduler, on(9, "What does the bank offer?", "query"))
+    await tell(scheduler, on(9.01, "The bank offers a mortgage of 240,000.", "answer"))
+    bank = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
+
+    explained = await scheduler.explain("alice", "home", bank.memory_id)
+
+    memory = explained.memory
+    assert memory is not None
+    assert sum(explained.shares.values()) == pytest.approx(1.0)
+    assert sum(memory.by_mode.values()) == pytest.approx(memory.value, abs=1e-6)
+    near = {each.memory_id: each for each in await scheduler.working_set("alice", "home")}
+    assert near[bank.memory_id].score == pytest.approx(memory.value, abs=1e-6)
+    assert (memory.uses, len(memory.credited), memory.tier) == (1, 1, "WorkingMemory")
+    assert memory.activated
+    assert memory.theme is not None
+    assert memory.theme.state == "activated"
+    assert {each.name for each in memory.features} >= {"content", "age", "use"}
+    assert "its theme is activated" in memory.outlook
+    (nothing,) = [each for each in await memories_of(scheduler) if each.text == "Rain again."]
+    outlook = (await scheduler.explain("alice", "home", nothing.memory_id)).memory
+    assert outlook is not None
+    assert "90 days" in outlook.outlook
+
+
+async def test_nothing_of_what_was_deleted_is_left_in_pins_and_moves(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
+    memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
+    await scheduler.pin("alice", "home", memory.memory_id)
+    services = await scheduler.memory()
+
+    await services.deletion.delete(memory.ref, [memory], user_id="alice", name="home")
+
+    explained = await scheduler.explain("alice", "home")
+    assert explained.pins == []
+    assert explained.moves == []

@@ -1,0 +1,221 @@
+"""Where memories stand follows from the cube and its log, whenever it was decided, and however often."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from support import stories
+from support.memories import FIRST, memory
+
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory, from_ms, to_ms
+from memsched.policy.talk import Answered, TalkEvent
+from memsched.policy.transitions import DAY_MS, StandardTransitions
+from memsched.tiers.cube_cache import CubeCache
+from memsched.tiers.hot_state import HotState, Use
+from memsched.tiers.moves import MOVES_KEPT, Move
+from memsched.tiers.placement import Placements, activated_memories
+from memsched.tiers.upkeep import upkeep_due
+
+HOME = CubeRef("alice", "home")
+RULES = StandardTransitions(archive_after_days=20)
+DAY = 24 * 60
+
+
+class FakeCube:
+    """Store, hot state and cache of one cube; it may die before it has done what it wrote down."""
+
+    def __init__(self) -> None:
+        self.memories: dict[str, Memory] = {}
+        self.state = HotState()
+        self.kept: list[Move] = []
+        self.marks: set[str] = set()
+        self.dies = False
+
+    async def current(self, _: CubeRef) -> CubeCache:
+        cube = CubeCache()
+        cube.put(self.memories.values())
+        return cube
+
+    async def get(self, _: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        return {each: self.memories[each] for each in memory_ids if each in self.memories}
+
+    async def patch(self, _: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        if self.dies:
+            raise ConnectionError
+        for memory_id, fields in changes.items():
+            given = {name: from_ms(value) if name.endswith("_at") else value for name, value in fields.items()}
+            self.memories[memory_id] = self.memories[memory_id].model_copy(update=given)
+
+    async def load(self, _: CubeRef) -> HotState:
+        return self.state
+
+    async def moves(self, _: CubeRef) -> list[Move]:
+        return self.kept
+
+    async def uses(self, _: CubeRef, memory_ids: Sequence[str]) -> dict[str, Use]:
+        return {}
+
+    async def recompute(self, _: CubeRef, state: HotState) -> HotState:
+        return state
+
+    async def change(
+        self, _: CubeRef, marks: Sequence[str], compute: Callable[[HotState, set[str]], Awaitable[HotState]]
+    ) -> tuple[HotState, HotState]:
+        before = self.state
+        if not marks or not self.marks.issuperset(marks):
+            self.state = await compute(before, set())
+            self.kept = self.state.moves if self.state.moves is not None else self.kept
+            self.state = self.state.model_copy(update={"moves": None})
+            self.marks.update(marks)
+        return before, self.state
+
+    @property
+    def end(self) -> tuple[dict[str, tuple[str, str]], dict[str, int]]:
+        return {name: (each.status, each.archived_because) for name, each in self.memories.items()}, dict(
+            self.state.placement.activated
+        )
+
+
+def placements(cube: FakeCube, rules: StandardTransitions = RULES) -> Placements:
+    fake: Any = cube
+    return Placements(fake, fake, fake, fake, rules, working_set_size=4)
+
+
+Step = Memory | Answered
+
+
+def talk_of(steps: Sequence[Step]) -> list[TalkEvent]:
+    return [
+        TalkEvent(event_id=each.event_id, at=each.at, text=each.credited[0])
+        for each in steps
+        if isinstance(each, Answered)
+    ]
+
+
+async def play(steps: Sequence[Step], rests: set[int], chance: random.Random | None = None) -> FakeCube:
+    """The steps; after those in ``rests``, and at the end, moves are decided."""
+    cube, told = FakeCube(), list[Step]()
+    for number, step in enumerate(steps):
+        told.append(step)
+        if isinstance(step, Memory):
+            cube.memories[step.memory_id] = step
+        else:
+            log = sorted([*cube.state.log, step], key=lambda event: event.order)
+            cube.state = cube.state.model_copy(update={"log": log, "talk": talk_of(told)[-3:]})
+        due = upkeep_due(await cube.current(HOME), cube.state, 1000)
+        if number in rests or number == len(steps) - 1 or (due and due.needed):
+            needed = due.needed if due else {}
+            for name in [f"m{number}"] * (chance.randint(1, 2) if chance else 1):
+                await placements(cube).decide(HOME, {name: name}, needed)
+    return cube
+
+
+def weeks() -> list[Step]:
+    lines = [*stories.HOUSE["en"], *stories.RENOVATION["en"]]
+    told: list[Step] = [memory(text, day * DAY) for day, text in lines]
+    asked = [(24, lines[3][1]), (26, lines[1][1])]
+    used = [
+        Answered(event_id=f"q{day}", at=to_ms(FIRST) + day * DAY_MS, credited=[memory_id]) for day, memory_id in asked
+    ]
+    return sorted([*told, *used], key=lambda each: to_ms(each.at) if isinstance(each, Memory) else each.at)
+
+
+def test_the_end_is_the_same_whenever_moves_were_decided() -> None:
+    steps = weeks()
+
+    async def run() -> None:
+        expected = (await play(steps, set())).end
+        assert ("archived", "cold") in expected[0].values()
+        assert len(expected[1]) == 1
+        for seed in range(12):
+            chance = random.Random(seed)
+            rests = {number for number in range(len(steps)) if chance.random() < 0.4}
+            assert (await play(steps, rests, chance)).end == expected, f"seed {seed}"
+
+    asyncio.run(run())
+
+
+def test_the_order_in_which_things_arrive_makes_no_difference() -> None:
+    async def run() -> None:
+        expected = (await play(weeks(), set())).end
+        for seed in range(6):
+            steps = weeks()
+            random.Random(seed).shuffle(steps)
+            assert (await play(steps, set())).end == expected, f"seed {seed}"
+
+    asyncio.run(run())
+
+
+def test_who_dies_between_writing_moves_down_and_doing_them_does_them_when_run_again() -> None:
+    async def run() -> None:
+        whole = await play(weeks(), set())
+        cube = FakeCube()
+        cube.memories = {each.memory_id: each for each in weeks() if isinstance(each, Memory)}
+        log = [each for each in weeks() if isinstance(each, Answered)]
+        cube.state = HotState(log=log, talk=talk_of(log))
+        cube.dies = True
+        try:
+            await placements(cube).decide(HOME, {"m": "m"}, {})
+        except ConnectionError:
+            cube.dies = False
+        assert cube.end[0] != whole.end[0]
+
+        made, _ = await placements(cube).decide(HOME, {"m": "m"}, {})
+
+        assert cube.end == whole.end
+        assert made == cube.kept
+        assert [move.subject for move in made].count("theme") == 3
+        again, _ = await placements(cube).decide(HOME, {"n": "n"}, {})
+        assert again == []
+
+    asyncio.run(run())
+
+
+def test_one_message_decides_so_many_moves_and_leaves_the_rest_to_the_next() -> None:
+    async def run() -> None:
+        cube = FakeCube()
+        cube.memories = {f"old {number}": memory(f"old {number}", number) for number in range(70)}
+        cube.memories["new"] = memory("new", 40 * DAY)
+        rules = replace(RULES, least_heat=99.0)  # no theme is activated
+        made, more = await placements(cube, rules).decide(HOME, {"m": "m"}, {})
+        assert (len(made), more) == (MOVES_KEPT, True)
+        made, more = await placements(cube, rules).decide(HOME, {"n": "n"}, {})
+        assert (len(made), more) == (20, False)
+        assert [name for name, (status, _) in cube.end[0].items() if status == "activated"] == ["new"]
+
+    asyncio.run(run())
+
+
+def test_rules_of_ones_own_decide_what_must_stay() -> None:
+    class KeepOld(StandardTransitions):
+        def must_stay(self, standing: Any) -> str:
+            return "it is ours" if standing.memory.text.startswith("ours") else super().must_stay(standing)
+
+    async def run() -> None:
+        cube = FakeCube()
+        texts = ["ours: the rules of the house", "a thing of no matter"]
+        cube.memories = {text: memory(text, 0) for text in texts} | {"new": memory("new", 40 * DAY)}
+        await placements(cube, KeepOld(archive_after_days=20)).decide(HOME, {"m": "m"}, {})
+        assert [status for status, _ in cube.end[0].values()] == ["activated", "archived", "activated"]
+
+    asyncio.run(run())
+
+
+def test_the_activated_memories_are_those_of_the_activated_theme_that_may_be_near() -> None:
+    async def run() -> None:
+        cube = FakeCube()
+        lines = [*stories.HOUSE["en"], *stories.RENOVATION["en"]]
+        cube.memories = {text: memory(text, day * DAY) for day, text in lines}
+        cache = await cube.current(HOME)
+        matters = [text for _, text in stories.RENOVATION["en"] if text not in stories.CHATTER]
+        assert activated_memories(cache, HotState(), RULES) == matters
+        cache.put([cube.memories[matters[0]].model_copy(update={"status": "archived"})])
+        assert activated_memories(cache, HotState(), RULES) == matters[1:]
+        assert activated_memories(cache, HotState(), replace(RULES, least_heat=99.0)) == []
+
+    asyncio.run(run())
