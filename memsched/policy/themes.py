@@ -179,6 +179,7 @@ class CubeThemes:
         for group, heat, share in zip(self._groups, heats.round(6).tolist(), shares.round(6).tolist(), strict=True):
             counts, last = there[:, group].sum(axis=1).tolist(), latest[:, group].max(axis=1).tolist()
             looks = list(map(ThemeLook, ends.tolist(), counts, heat, share, last))
+            looks = looks[next((at for at, count in enumerate(counts) if count), len(looks) - 1) :]
             found.append(ThemeHistory([self.told[place].memory_id for place in group], looks))
         return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from memsched.policy.ranking import RESERVED
 from memsched.policy.strategy import CubeMemory
@@ -18,8 +18,7 @@ from memsched.policy.strategy import CubeMemory
 DAY_MS = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class ThemeLook:
+class ThemeLook(NamedTuple):
     """A theme at the end of a day, or now.
 
     Args:
@@ -43,7 +42,7 @@ class ThemeHistory:
 
     Args:
         memory_ids: oldest first; the first is the theme's id.
-        looks: oldest first; the last one is now.
+        looks: oldest first, from the day on which its first memory was told; the last one is now.
     """
 
     memory_ids: Sequence[str]

@@ -50,7 +50,7 @@ def test_one_memory_is_no_theme_to_activate_and_what_cools_is_given_up() -> None
     assert moves(history(1.0, told=1)) == []
     assert moves(history(1.0, heat=0.9)) == []
     cooling = history(1.0, 1.0, 1.0, 1.0)
-    looks = [replace(look, heat=heat) for look, heat in zip(cooling.looks, (1.0, 0.5, 0.3, 0.2), strict=True)]
+    looks = [look._replace(heat=heat) for look, heat in zip(cooling.looks, (1.0, 0.5, 0.3, 0.2), strict=True)]
     assert moves(replace(cooling, looks=looks)) == [(1, True), (4, False)]
 
 
