@@ -134,7 +134,7 @@ class AsyncMemScheduler(OriginalNames):
     search_method = Delegated[str]("retriever.method", "How ``retriever.search`` ranks when it is not told.")
     working_set_policy = Delegated[WorkingSetPolicy | None](
         "_memory.policy",
-        """What chooses the working sets in this process, or where MEMSCHED_APP names this; None: memsched's own.
+        """What chooses the working sets in this process, or where MEMSCHED_APP names this; None: MEMSCHED_STRATEGY.
 
         To be set before the first use of memory.
         """,

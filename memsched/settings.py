@@ -266,6 +266,11 @@ class Settings(BaseSettings):
         description="Transition rules of your own: a name in the entry-point group `memsched.transitions`. Empty: "
         "memsched's.",
     )
+    strategy: str = Field(
+        "standard",
+        description="How the working set is chosen: `standard`, `recent_first`, `activated_first`, or one of another "
+        "package: docs/extending.md#strategy.",
+    )
     query_window: int = Field(
         5, ge=1, le=100, description="Recent questions of a cube that are searched again when memories come late."
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
+from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
 from memsched.settings import Settings
@@ -28,6 +29,8 @@ class LazyServices:
     Who needs them meanwhile waits for the same attempt, and is told of its failure; the next call is the next attempt.
     One after the other they would wait for a model that does not answer, longer than a handler may run.
 
+    Raises SettingsError for a strategy that is not there.
+
     Args:
         server: returns the connection to Redis, which may be opened as late.
     """
@@ -36,6 +39,7 @@ class LazyServices:
         self.settings = settings
         self.policy: WorkingSetPolicy | None = None
         self.rules: TransitionRules | None = None
+        self._strategy = strategy_named(settings.strategy)  # here, so that a wrong name is told before any message
         self._keys = keys
         self._server = server
         self._services: MemoryServices | None = None
@@ -79,7 +83,8 @@ class LazyServices:
 
     async def _open(self) -> MemoryServices:
         services, _ = await self._load()
-        self._services = await services.open(self.settings, await self._server(), self._keys, self.policy, self.rules)
+        policy, server = self.policy or self._strategy, await self._server()
+        self._services = await services.open(self.settings, server, self._keys, policy, self.rules)
         return self._services
 
     async def _load(self) -> _Memory:

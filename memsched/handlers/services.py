@@ -21,7 +21,7 @@ from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
 from memsched.moving import Moving
-from memsched.policy.ranking import StandardPolicy
+from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
 from memsched.policy.transitions import TransitionRules
@@ -57,7 +57,7 @@ class MemoryServices:
         self.states = HotStates(server, keys)
         self.server = server
         self._keys = keys
-        self._policy = policy or StandardPolicy()
+        self._policy = policy or strategy_named(settings.strategy)
         self.rules = rules or rules_from(settings)
 
     @classmethod

@@ -1,6 +1,7 @@
 """The strategy that chooses a working set, as an interface: what it is told of a cube, and what it returns.
 
-``memsched.policy.ranking`` has the one in use; a user's own is set by ``scheduler.working_set_policy``.
+``memsched.policy.ranking`` has those that memsched ships. MEMSCHED_STRATEGY names the one in use, which may be another
+package's (entry points of ``memsched.strategies``); ``scheduler.working_set_policy`` sets one of this process.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from memsched.policy.talk import Answered, TalkEvent
+from memsched.policy.theme import Theme
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class CubeState:
         present: ids of the present working set, best first.
         now: ms since the epoch, the time of the latest memory or event and not of the clock, so that every replica
             computes the same.
+        themes: what the memories are about, hottest first.
     """
 
     memories: Sequence[CubeMemory]
@@ -68,6 +71,7 @@ class CubeState:
     log: Sequence[Answered]
     present: Sequence[str]
     now: int
+    themes: Sequence[Theme] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,13 @@ class Chosen:
 
     Args:
         parts: what its score is made of; they add up to ``score``.
+        source: why it is there, in a word, for people; "reserved" keeps its place whatever is predicted.
     """
 
     memory: CubeMemory
     score: float
     parts: Mapping[str, float]
+    source: str = "value"
 
 
 class WorkingSetPolicy(Protocol):
@@ -111,5 +117,6 @@ class WorkingSetPolicy(Protocol):
 
         Args:
             candidates: the most valuable memories, most valuable first, and among them whatever is vital, what search
-                found for the last questions, and the newest. Each text is there once.
+                found for the last questions, the newest, and the members of the hottest theme. Each text is there
+                once.
         """

@@ -56,6 +56,7 @@ class WorkingMemory(BaseModel):
     Attributes:
         parts: what its score is made of; they add up to ``score``.
         theme: the label of its theme (``scheduler.themes``); "" without one.
+        sources: why it is here: "value", "reserved" (it must never be forgotten), what else a strategy says.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,10 +70,17 @@ class WorkingMemory(BaseModel):
     score: float
     parts: dict[str, float] = Field(default_factory=dict)
     theme: str = ""
+    sources: list[str] = Field(default_factory=list)
 
     @classmethod
     def of(
-        cls, memory: Memory | CubeMemory, score: float, parts: Mapping[str, float], theme: str = ""
+        cls,
+        memory: Memory | CubeMemory,
+        score: float,
+        parts: Mapping[str, float],
+        theme: str = "",
+        *,
+        sources: Sequence[str] = (),
     ) -> WorkingMemory:
         return cls(
             memory_id=memory.memory_id,
@@ -84,6 +92,7 @@ class WorkingMemory(BaseModel):
             score=round(score, _DIGITS),
             parts={name: round(value, _DIGITS) for name, value in parts.items()},
             theme=theme,
+            sources=list(sources),
         )
 
     @property

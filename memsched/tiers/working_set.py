@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import from_ms
@@ -113,9 +115,11 @@ class WorkingSets:
         chosen = _with(pinned, chosen)
         if self._rerank is not None and chosen and state.talk:
             chosen = await self._rerank(state.talk, chosen)
-        themes = cube.themes(state.log)
+        labels = {memory_id: theme.label for theme in look.state.themes for memory_id in theme.memory_ids}
         working_set = [
-            WorkingMemory.of(each.memory, each.score, each.parts, themes.label_of(each.memory.memory_id))
+            WorkingMemory.of(
+                each.memory, each.score, each.parts, labels.get(each.memory.memory_id, ""), sources=[each.source]
+            )
             for each in chosen
         ]
         due = upkeep_due(cube, state, self._capacity)
@@ -187,11 +191,13 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     for event in state.talk:
         for memory_id, score in event.hits or () if event.kind == "question" else ():
             relevance.setdefault(memory_id, {})[event.event_id] = score
-    total = len(cube)
     ranked = values.ranked()
     looked_at = set(ranked[may[ranked]][: _LOOKED_AT * size].tolist())
     looked_at.update(ordinal for memory_id in relevance if (ordinal := cube.ordinal(memory_id)) is not None)
-    looked_at.update(range(max(0, total - size), total), cube.vital()[-_VITAL_LOOKED_AT:])
+    looked_at.update(np.flatnonzero(may)[-size:].tolist(), cube.vital()[-_VITAL_LOOKED_AT:])
+    themes = cube.themes(state.log).themes
+    hottest = themes[0].memory_ids if themes else ()
+    looked_at.update(ordinal for each in hottest if (ordinal := cube.ordinal(each)) is not None)
     looked_at.update(ordinal for each in state.placement.pins if (ordinal := cube.ordinal(each)) is not None)
     worth = {ordinal: float(values.value[ordinal]) for ordinal in looked_at if may[ordinal]}
     best_first = sorted(worth, key=lambda ordinal: (-worth[ordinal], -ordinal))
@@ -201,7 +207,8 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
         for memory in [cube.memories[ordinal]]
     ]
     present = [memory.memory_id for memory in state.working_set]
-    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now_of(cube, state)), candidates)
+    now = now_of(cube, state)
+    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now, themes), candidates)
 
 
 def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[Theme]:
@@ -223,7 +230,9 @@ def _pinned_first(
 ) -> tuple[list[Chosen], list[Candidate]]:
     """The pinned memories, which are near whatever a policy says, and the other candidates."""
     first = set(pins[:size])
-    pinned = [Chosen(each.memory, each.value, each.parts) for each in candidates if each.memory.memory_id in first]
+    pinned = [
+        Chosen(each.memory, each.value, each.parts, "pinned") for each in candidates if each.memory.memory_id in first
+    ]
     return pinned, [each for each in candidates if each.memory.memory_id not in first]
 
 

@@ -171,3 +171,11 @@ def began(name: str, folder: Path) -> subprocess.Popen[bytes]:
         return spawn(command, log=folder / "log", env=clean_environment())
     finally:
         os.chdir(previous)
+
+
+def test_most_asked_first(tmp_path: Path) -> None:
+    said = run("most_asked_first", tmp_path)
+
+    near = said.partition("Near, before the next one asks:\n")[2].splitlines()
+    assert re.match(r"  3 times  A forgotten password", near[0]), said
+    assert re.match(r"  2 times  The trial ends", near[1]), said

@@ -1,13 +1,16 @@
-"""Which memories the working set holds: the most valuable, and some of what must never be forgotten."""
+"""Which memories the working set holds under each strategy: the first, and some of what must never be forgotten."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from support.memories import cube_memory
 
-from memsched.policy.ranking import StandardPolicy
+from memsched.policy.ranking import STRATEGIES, ActivatedFirst, RecentFirst, StandardPolicy
 from memsched.policy.strategy import Candidate, Chosen, CubeState
+from memsched.policy.theme import Theme
 
 STATE = CubeState(memories=[], talk=[], log=[], present=[], now=0)
 
@@ -56,3 +59,35 @@ def test_scores_are_made_of_their_parts() -> None:
 
     assert chosen == Chosen(chosen.memory, 0.25, {"anything": 0.25})
     assert StandardPolicy().choose(STATE, [], 20) == []
+
+
+def test_recent_first_holds_the_newest() -> None:
+    told = [candidate(f"m{minute}", 1 / (1 + minute), minute=minute) for minute in range(9)]
+
+    chosen = RecentFirst().choose(STATE, told, 3)
+
+    assert [each.memory.memory_id for each in chosen] == ["m8", "m7", "m6"]
+    assert [each.score for each in chosen] == sorted((sum(each.parts.values()) for each in chosen), reverse=True)
+
+
+def test_activated_first_holds_the_hottest_theme_before_what_is_more_valuable() -> None:
+    told = [candidate(f"m{number}", number / 10) for number in range(6)]
+    themes = [Theme("m0", "", [], 2.0, "activated", ["m0", "m2"]), Theme("m5", "", [], 1.0, "plaintext", ["m5"])]
+
+    chosen = ActivatedFirst().choose(replace(STATE, themes=themes), told[::-1], 3)
+
+    assert [each.memory.memory_id for each in chosen] == ["m2", "m0", "m5"]
+    assert [each.source for each in chosen] == ["theme", "theme", "value"]
+    assert all(abs(each.score - sum(each.parts.values())) < 1e-9 for each in chosen)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_under_no_strategy_deadlines_push_out_an_allergy(name: str) -> None:
+    deadlines = [candidate(f"deadline {number}", 0.5, minute=9, vital="date") for number in range(25)]
+    theme = Theme("t", "", [], 1.0, "activated", [each.memory.memory_id for each in deadlines])
+    allergy = candidate("nuts", 0.001, vital="allergy")
+
+    chosen = STRATEGIES[name]().choose(replace(STATE, themes=[theme]), [*deadlines, allergy], 20)
+
+    assert {each.memory.memory_id: each.source for each in chosen}["nuts"] == "reserved"
+    assert len(chosen) == 20
