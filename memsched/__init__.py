@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from memsched.mos.mos import AsyncMOS
     from memsched.mos.sync import MOS
+    from memsched.policy.block import ActivationBlock
     from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.policy.transitions import StandardTransitions, TransitionRules
     from memsched.queue.status import TaskStatus
@@ -84,6 +85,7 @@ else:
         "memsched.tiers.moves": "Move",
         "memsched.memory.model": "Memory",
         "memsched.memory.search.arguments": "InvalidSearch SearchArgs SearchResult",
+        "memsched.policy.block": "ActivationBlock",
         "memsched.policy.strategy": "Candidate Chosen CubeState WorkingSetPolicy",
         "memsched.policy.transitions": "StandardTransitions TransitionRules",
         "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
@@ -132,6 +134,7 @@ __all__ = [
     "QUERY_TASK_LABEL",
     "USER_MEMORY_TYPE",
     "WORKING_MEMORY_TYPE",
+    "ActivationBlock",
     "AsyncMOS",
     "AsyncMemScheduler",
     "CallEnded",

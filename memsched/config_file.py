@@ -17,13 +17,13 @@ YAML_NAMES = {
     "max_internal_message_queue_size": "max_backlog",
     "context_window_size": "query_window",
     "working_mem_monitor_capacity": "working_set_size",
+    "act_mem_update_interval": "activation_interval_seconds",
 }
 # The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
 _IGNORED = frozenset(
     {
         "consume_interval_seconds",
         "top_n",
-        "act_mem_update_interval",
         "activation_mem_size",
         "enable_activation_memory",
         "act_mem_dump_path",

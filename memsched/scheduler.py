@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from memsched.at_exit import StopAtExit
 from memsched.backoff import poll_pauses
@@ -34,6 +34,7 @@ from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.retriever import Retriever
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.original_names import OriginalNames
+from memsched.policy.block import ActivationBlock
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.theme import Theme
 from memsched.policy.transitions import TransitionRules
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 Messages = ScheduleMessageItem | Iterable[ScheduleMessageItem]
+Value = TypeVar("Value")
 
 _STOP_MARGIN_SECONDS = 20.0
 """What ``stop`` may take beyond its grace time: handlers unwind, a server that does not answer is given up."""
@@ -354,16 +356,31 @@ class AsyncMemScheduler(OriginalNames):
 
         Raises CubeForbidden or UnknownCube.
         """
+        return await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
+
+    async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
+        """The text that goes first in the prompts about this cube, byte for byte; one round trip.
+
+        It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it. Raises
+        CubeForbidden or UnknownCube.
+        """
+        return await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+
+    async def _read_hot(
+        self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
+    ) -> Value:
+        """A part of the hot state of a cube that the user may read."""
         server = await self.server()
         cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
         own = CubeRef(user_id, mem_cube_id)
         # Nearly always it is the user's own cube: asked for together with the question whether it is.
-        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), states.working_set_command(own)]
-        access, working_set = map(answered, await server.persistently(lambda: server.run(commands)))
+        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), command_for(states, own)]
+        access, value = map(answered, await server.persistently(lambda: server.run(commands)))
         ref = await cubes.admit(access, Permission.READ)
         if ref != own:
-            working_set = await server.persistently(lambda: server.call(states.working_set_command(ref)))
-        return list(working_set)
+            value = await server.persistently(lambda: server.call(command_for(states, ref)))
+        found: Value = value
+        return found
 
     async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first, at the time of its latest message.
@@ -568,6 +585,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     wait = blocking(AsyncMemScheduler.wait)
 
     working_set = blocking(AsyncMemScheduler.working_set)
+    activation = blocking(AsyncMemScheduler.activation)
     themes = blocking(AsyncMemScheduler.themes)
     explain = blocking(AsyncMemScheduler.explain)
     pin = blocking(AsyncMemScheduler.pin)

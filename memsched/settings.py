@@ -275,6 +275,32 @@ class Settings(BaseSettings):
         5, ge=1, le=100, description="Recent questions of a cube that are searched again when memories come late."
     )
 
+    # Memory: the activation block, the text at the head of prompts
+    activation_max_members: int = Field(
+        60,
+        ge=1,
+        le=1000,
+        description="Memories in a cube's activation block, at most; when it is full, it is written anew.",
+    )
+    activation_max_tokens: int = Field(
+        4000, ge=100, le=1_000_000, description="Tokens of the block's memories, at most, estimated."
+    )
+    activation_still_wanted: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Share of the block's memories that must still be wanted; below it, the block is written anew "
+        "(docs/policy.md).",
+    )
+    activation_warm: Literal["free", "always", "never"] = Field(
+        "free",
+        description="Whether the model's server is sent a changed block, so that its prefix cache holds it: `free`: "
+        "a server on this machine or in a private network, `always`: any, also one that takes money for it, `never`.",
+    )
+    activation_interval_seconds: float = Field(
+        30.0, ge=0, description="Seconds between two such sendings of one cube's block, at least."
+    )
+
     # Memory: the language model; without llm_model none is called, and everything works
     llm_model: str = Field(
         "", description="Model of an OpenAI-compatible server. Empty: none is asked, and everything works."
@@ -323,7 +349,7 @@ class Settings(BaseSettings):
         }
         return init_settings, InitSettingsSource(settings_cls, found)
 
-    @field_validator("log_level", "log_format", "search_method", mode="before")
+    @field_validator("log_level", "log_format", "search_method", "activation_warm", mode="before")
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

@@ -30,6 +30,7 @@ _COMMANDS = {
     "unpin": "memsched.cli.moving:unpin",
     "archive": "memsched.cli.moving:archive",
     "restore": "memsched.cli.moving:restore",
+    "activation": "memsched.cli.activation:activation",
     "reindex": "memsched.cli.reindex:reindex",
     "demo": "memsched.cli.demo:demo",
     "eval": "memsched.cli.eval:evaluate",

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from memsched.cli.eval_prefix import prefix
+from memsched.cli.eval_scheduler import measured
 from memsched.cli.eval_stories import stories
 from memsched.console.output import as_text, console, new_table
-from memsched.embedded.teardown import end_servers
-from memsched.escaping import plain
-from memsched.evaluation.locomo import CATEGORIES, Conversation, read_conversations
+from memsched.evaluation.locomo import CATEGORIES, read_conversations
 from memsched.evaluation.prediction import ABLATIONS, OWN, POLICIES, predict
 from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
-from memsched.logs import configure_logs
-from memsched.process import run_loop
 from memsched.scheduler import AsyncMemScheduler
-from memsched.settings import Settings
 
 
 class Stream(StrEnum):
@@ -55,6 +49,7 @@ def _group() -> None:
 
 
 evaluate.command()(stories)
+evaluate.command()(prefix)
 
 
 @evaluate.command()
@@ -91,67 +86,27 @@ def locomo(
     policies = [*(policy or POLICIES), *(ABLATIONS if ablate else ())]
     if unknown := set(policies) - {*POLICIES, *ABLATIONS}:
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--policy")
-    with tempfile.TemporaryDirectory(prefix="memsched-eval-") as folder:
-        settings = Settings.load(redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="warning")
-        configure_logs(settings)
-        scores: list[Scores] = []
-        tables: dict[str, dict[str, float]] = {}
 
-        async def main() -> None:
-            if stream:
-                tables.update(await _compare(settings, chosen, [each.value for each in stream], answers, policies))
-            else:
-                scores.append(await _replay(settings, chosen))
+    async def replayed(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> Scores:
+        return await replay(scheduler, chosen, progress)
 
-        try:
-            run_loop(main)
-        finally:
-            end_servers(Path(folder))  # the folder goes; so must the servers in it
+    async def compared(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> dict[str, dict[str, float]]:
+        tables = {}
+        for each in stream or ():
+            predicted = await predict(scheduler, chosen, each.value, answers.value, policies, progress)
+            tables[each.value] = predicted.means()
+        return tables
+
+    asked = sum(len(each.questions) for each in chosen)
     if stream:
+        tables = measured(compared, len(stream) * asked)
         flat = {f"{name}_{policy}": share for name, table in tables.items() for policy, share in table.items()}
         _print_compared(tables, policies, answers)
     else:
-        flat = scores[0].as_flat()
+        flat = measured(replayed, asked + sum(each.turns for each in chosen)).as_flat()
         _print(flat, len(chosen))
     if json_file is not None:
         json_file.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
-
-
-async def _replay(settings: Settings, conversations: Sequence[Conversation]) -> Scores:
-    steps = sum(each.turns + len(each.questions) for each in conversations)
-    async with _running(settings, steps) as (scheduler, progress):
-        return await replay(scheduler, conversations, progress)
-
-
-async def _compare(
-    settings: Settings,
-    conversations: Sequence[Conversation],
-    streams: Sequence[str],
-    answers: Answer,
-    policies: Sequence[str],
-) -> dict[str, dict[str, float]]:
-    """The shares of evidence by stream and policy."""
-    steps = len(streams) * sum(len(each.questions) for each in conversations)
-    tables = {}
-    async with _running(settings, steps) as (scheduler, progress):
-        for stream in streams:
-            predicted = await predict(scheduler, conversations, stream, answers.value, policies, progress)
-            tables[stream] = predicted.means()
-    return tables
-
-
-@asynccontextmanager
-async def _running(settings: Settings, steps: int) -> AsyncIterator[tuple[AsyncMemScheduler, ReplayProgress]]:
-    """A started scheduler, and a progress bar."""
-    scheduler = AsyncMemScheduler(settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    await scheduler.start()
-    try:
-        with Progress(*columns, console=console(), transient=True) as bar:
-            task = bar.add_task("starts", total=steps)
-            yield scheduler, lambda what, done: bar.update(task, description=plain(what), advance=done)
-    finally:
-        await scheduler.stop()
 
 
 def _print_compared(tables: Mapping[str, Mapping[str, float]], policies: Sequence[str], answers: Answer) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from memsched.cli.eval_scheduler import measured
 from memsched.console.output import as_text, console, new_table
-from memsched.embedded.teardown import end_servers
-from memsched.escaping import plain
+from memsched.evaluation.replay import Progress
 from memsched.evaluation.replay_stories import Near, StoryScores, as_flat, by_language, mean_of, replay_stories
-from memsched.evaluation.stories import Story, read_stories
-from memsched.logs import configure_logs
-from memsched.process import run_loop
+from memsched.evaluation.stories import read_stories
 from memsched.scheduler import AsyncMemScheduler
-from memsched.settings import Settings
 
 
 def stories(
@@ -35,35 +30,14 @@ def stories(
     theme that is over, and how many about none. Everything runs on servers of its own in a temporary folder.
     """
     chosen = read_stories(folder)
-    with tempfile.TemporaryDirectory(prefix="memsched-eval-") as place:
-        settings = Settings.load(redis_url=f"embedded://{place}", qdrant_url="", memory=True, log_level="warning")
-        configure_logs(settings)
-        scores: list[StoryScores] = []
 
-        async def main() -> None:
-            scores.extend(await _replay(settings, chosen))
+    async def measure(scheduler: AsyncMemScheduler, progress: Progress) -> list[StoryScores]:
+        return await replay_stories(scheduler, chosen, progress)
 
-        try:
-            run_loop(main)
-        finally:
-            end_servers(Path(place))  # the folder goes; so must the servers in it
+    scores = measured(measure, sum(len(story.lines) + 1 for story in chosen))
     _print(scores)
     if json_file is not None:
         json_file.write_text(json.dumps(as_flat(scores), indent=2) + "\n", encoding="utf-8")
-
-
-async def _replay(settings: Settings, chosen: Sequence[Story]) -> list[StoryScores]:
-    scheduler = AsyncMemScheduler(settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    await scheduler.start()
-    try:
-        with Progress(*columns, console=console(), transient=True) as bar:
-            task = bar.add_task("starts", total=sum(len(story.lines) + 1 for story in chosen))
-            return await replay_stories(
-                scheduler, chosen, lambda what, done: bar.update(task, description=plain(what), advance=done)
-            )
-    finally:
-        await scheduler.stop()
 
 
 def _print(scores: Sequence[StoryScores]) -> None:

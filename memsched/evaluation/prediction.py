@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from statistics import fmean
-from typing import Literal
 
 from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
 from memsched.evaluation.locomo import Conversation, Question
 from memsched.evaluation.streams import Asked, Told, steps_of
-from memsched.memory.access.permissions import CubeRef
+from memsched.evaluation.teller import Answers, Teller
 from memsched.memory.model import to_ms
 from memsched.memory.search.arguments import SearchResult
-from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.policy.running_theme import with_running_theme
 from memsched.policy.themes import Told as ToldMemory
 from memsched.policy.value import FEATURES, MODES, Valuation, mixture_of
@@ -35,11 +32,7 @@ ABLATIONS = (
     *(f"without {mode.name}" for mode in with_running_theme(MODES, ())),
     "modes at their prior",
 )
-Answers = Literal["gold", "none"]
 _SIZE = 20
-_CUBE = "conversation"
-_PATIENCE_SECONDS = 300.0
-_ANSWERED_AFTER = timedelta(milliseconds=500)
 
 
 @dataclass(slots=True)
@@ -75,7 +68,7 @@ async def predict(
     return predicted
 
 
-class _Replay:
+class _Replay(Teller):
     """One conversation."""
 
     def __init__(
@@ -86,42 +79,18 @@ class _Replay:
         policies: Sequence[str],
         predicted: Predicted,
     ) -> None:
-        self._scheduler = scheduler
-        self._user = user
-        self._answers = answers
+        super().__init__(scheduler, user, answers)
         self._policies = policies
         self._predicted = predicted
         self._history: list[Retrieval] = []
         self._ablated: dict[str, Valuation] = {}
 
-    async def tell(self, told: Told) -> None:
-        history = [
-            {
-                "speaker": turn.speaker,
-                "content": turn.text,
-                "id": turn.reference,
-                "timestamp": told.at(number).isoformat(),
-            }
-            for number, turn in enumerate(told.turns)
-        ]
-        await self._send(
-            ScheduleMessageItem(
-                user_id=self._user,
-                mem_cube_id=_CUBE,
-                label=ADD_TASK_LABEL,
-                content="",
-                session_id=told.session.name,
-                timestamp=told.at(0),
-                chat_history=history,
-            )
-        )
-
     async def ask(self, asked: Asked) -> None:
         """Score what is near, and what search finds; then ask, and answer."""
-        near = [memory.memory_id for memory in await self._scheduler.working_set(self._user, _CUBE)]
-        found = await self._scheduler.retriever.search(asked.question.text, self._user, _CUBE, top_k=_SIZE)
-        services = await self._scheduler.memory()
-        ref = CubeRef(self._user, _CUBE)
+        ref = self.ref
+        near = [memory.memory_id for memory in await self.scheduler.working_set(ref.user_id, ref.mem_cube_id)]
+        found = await self.scheduler.retriever.search(asked.question.text, ref.user_id, ref.mem_cube_id, top_k=_SIZE)
+        services = await self.scheduler.memory()
         look = await services.working_sets.look(ref)
         ids = {name: self._choice(name, near, found, look, asked) for name in self._policies}
         wanted = {memory_id for chosen in ids.values() for memory_id in chosen}
@@ -132,9 +101,8 @@ class _Replay:
             self._predicted.shares[name].append(_share(asked.question, told))
         best = max((result.score for result in found), default=0.0) or 1.0
         self._history.append(Retrieval(to_ms(asked.at), [(each.memory.memory_id, each.score / best) for each in found]))
-        await self._say(QUERY_TASK_LABEL, asked.question.text, asked)
-        if self._answers == "gold" and asked.question.answer:
-            await self._say(ANSWER_TASK_LABEL, asked.question.answer, asked)
+        await super().ask(asked)
+        await self.answer(asked)
 
     def _choice(
         self, name: str, near: Sequence[str], found: Sequence[SearchResult], look: Look, asked: Asked
@@ -156,16 +124,6 @@ class _Replay:
         values = valuation.values(columns, cube.used(look.state.log), may, cube.generation)
         ranked = [ordinal for ordinal in values.ranked().tolist() if may[ordinal]]
         return [cube.memories[ordinal].memory_id for ordinal in ranked[:_SIZE]]
-
-    async def _say(self, label: str, text: str, asked: Asked) -> None:
-        at = asked.at + (_ANSWERED_AFTER if label == ANSWER_TASK_LABEL else timedelta())
-        await self._send(
-            ScheduleMessageItem(user_id=self._user, mem_cube_id=_CUBE, label=label, content=text, timestamp=at)
-        )
-
-    async def _send(self, message: ScheduleMessageItem) -> None:
-        await self._scheduler.submit_messages(message)
-        await self._scheduler.wait(user_id=self._user, timeout=_PATIENCE_SECONDS)
 
 
 def _ablated(name: str, told: Sequence[ToldMemory]) -> Valuation:

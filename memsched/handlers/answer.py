@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from memsched.handlers.activation_update import keep_warm
 from memsched.handlers.follow_ups import upkeep_after
 from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, thread_of
 from memsched.handlers.memory_events import event, shown
@@ -70,6 +71,7 @@ async def _record_use(
     await services.store.patch(
         ref, {memory_id: {"use_count": use.count, "last_used_at": use.last} for memory_id, use in counted.items()}
     )
+    keep_warm(services, state, message, ctx)
     ctx.log(
         event(
             message,

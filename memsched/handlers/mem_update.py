@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memsched.handlers.activation_update import keep_warm
 from memsched.handlers.follow_ups import upkeep_after
 from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
@@ -30,6 +31,7 @@ async def mem_update(
     before, after = await services.working_sets.update(cube.ref, marks, events)
     if after.upkeep:
         ctx.submit(upkeep_after(messages[-1], after.upkeep))
+    keep_warm(services, after, messages[-1], ctx)
     if change := described(before, after):
         sizes = await sizes_of(services, cube.ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(

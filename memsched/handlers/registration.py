@@ -11,6 +11,7 @@ from memsched.handlers.admission import handle
 from memsched.handlers.lazy_services import LazyServices
 from memsched.memory.access.permissions import Permission
 from memsched.messages import (
+    ACTIVATION_UPDATE_TASK_LABEL,
     ADD_TASK_LABEL,
     ANSWER_TASK_LABEL,
     MEM_ARCHIVE_TASK_LABEL,
@@ -45,6 +46,7 @@ RULES = {
     PREF_ADD_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_2, Permission.WRITE),
     MEM_ORGANIZE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
     MEM_ARCHIVE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
+    ACTIVATION_UPDATE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
 }
 """The question that is being asked comes before what was said, and that before tidying up."""
 

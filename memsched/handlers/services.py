@@ -21,6 +21,7 @@ from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
 from memsched.moving import Moving
+from memsched.policy.block import BlockLimits
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
@@ -101,6 +102,9 @@ class MemoryServices:
             window=settings.query_window,
             rules=self.rules,
             capacity=settings.long_term_capacity,
+            limits=BlockLimits(
+                settings.activation_max_members, settings.activation_max_tokens, settings.activation_still_wanted
+            ),
             rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
         )
         self.placements = Placements(
@@ -116,6 +120,13 @@ class MemoryServices:
         self.deletion = Deletion(
             settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )
+
+    @property
+    def warms(self) -> bool:
+        """Whether the model's server is sent activation blocks (MEMSCHED_ACTIVATION_WARM)."""
+        if self.llm is None or self.settings.activation_warm == "never":
+            return False
+        return self.settings.activation_warm == "always" or self.llm.is_private
 
     async def aclose(self) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
+from memsched.handlers.activation_update import activation_update
 from memsched.handlers.add import add
 from memsched.handlers.answer import answer
 from memsched.handlers.mem_archive import mem_archive
@@ -21,6 +22,7 @@ from memsched.handlers.query import query
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.messages import (
+    ACTIVATION_UPDATE_TASK_LABEL,
     ADD_TASK_LABEL,
     ANSWER_TASK_LABEL,
     MEM_ARCHIVE_TASK_LABEL,
@@ -49,4 +51,5 @@ FUNCTIONS: Mapping[str, MemoryFunction] = {
     PREF_ADD_TASK_LABEL: pref_add,
     MEM_ORGANIZE_TASK_LABEL: mem_organize,
     MEM_ARCHIVE_TASK_LABEL: mem_archive,
+    ACTIVATION_UPDATE_TASK_LABEL: activation_update,
 }

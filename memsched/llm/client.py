@@ -18,7 +18,7 @@ from memsched.llm.endpoint import Endpoint
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
 from memsched.llm.metrics import Counters, estimate_tokens
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
-from memsched.llm.responses import TRUNCATED, Answer, check_empty, read_answer, read_piece
+from memsched.llm.responses import TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
@@ -35,6 +35,7 @@ class _Request:
     Args:
         body: what it asks, in OpenAI's words.
         unsupported: parameters of the body that the server does not take.
+        needs_text: whether the model must say something.
     """
 
     task: str
@@ -42,6 +43,7 @@ class _Request:
     deadline: Deadline
     unsupported: frozenset[str]
     retries: int = 0
+    needs_text: bool = True
 
     @property
     def prompt_tokens(self) -> int:
@@ -77,6 +79,11 @@ class LLM:
         """None when no model is configured. Raises SettingsError. Takes most of a second: call it at the start."""
         return cls(settings, clock=clock) if settings.llm_model else None
 
+    @property
+    def is_private(self) -> bool:
+        """Whether its server is on this machine or in a private network: probably nobody takes money for tokens."""
+        return self._endpoint.is_private
+
     async def aclose(self) -> None:
         """Calls that are running end with LLMUnavailable, and so do later ones."""
         await self._client.aclose()
@@ -98,6 +105,17 @@ class LLM:
         request = self._request(task, messages, budget_seconds, max_tokens, temperature)
         with self._counted(task):
             return (await self._ask(request)).text
+
+    async def warm(self, prefix: str) -> None:
+        """Have the server read the beginning of a prompt, so that its prefix cache holds it.
+
+        One token is asked for, and thrown away. It is not repeated when it fails: a chat warms the cache as well.
+        """
+        beginning: list[Message] = [{"role": "system", "content": prefix}, {"role": "user", "content": "."}]
+        request = self._request("warm", beginning, None, 1, 0.0)
+        request.needs_text, request.retries = False, self._max_retries
+        with self._counted("warm"):
+            await self._ask(request)
 
     async def complete_json(
         self,
@@ -212,7 +230,7 @@ class LLM:
         body = self._capabilities.adapt(request.body, request.unsupported)
         with self.breaker.call() as call, self._judged(call):
             async with asyncio.timeout(request.deadline.left):
-                answer = read_answer(await self._client.chat(body))
+                answer = read_answer(await self._client.chat(body), needs_text=request.needs_text)
             call.succeeded()
         self._capabilities.learn(request.unsupported)
         self._count(request, answer)
@@ -222,7 +240,7 @@ class LLM:
         """One streamed request, without retries."""
         body = self._capabilities.adapt(request.body, request.unsupported)
         texts: list[str] = []
-        tokens: tuple[int, int] | None = None
+        tokens: Tokens | None = None
         finish = ""
         with self.breaker.call() as call, self._judged(call):
             try:
@@ -310,8 +328,8 @@ class LLM:
 
     def _count(self, request: _Request, answer: Answer) -> None:
         self.counters.truncated += answer.finish == TRUNCATED
-        tokens = answer.tokens or (request.prompt_tokens, estimate_tokens(answer.text))
-        self.counters.used_tokens(*tokens, estimated=answer.tokens is None)
+        tokens = answer.tokens or Tokens(request.prompt_tokens, estimate_tokens(answer.text))
+        self.counters.used_tokens(tokens.input, tokens.output, cached=tokens.cached, estimated=answer.tokens is None)
 
     def _request(
         self, task: str, messages: Sequence[Message], budget: float | None, max_tokens: int | None, temperature: float

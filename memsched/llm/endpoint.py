@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from memsched.errors import SettingsError
 from memsched.settings import PREFIX, masked
 
+_PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan")
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
@@ -44,6 +46,15 @@ class Endpoint:
     def address(self) -> str:
         """The URL as it may be shown."""
         return masked(self.url)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the server is on this machine, or in a private network by its address or its name."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ip_address(host).is_private
+        except ValueError:
+            return "." not in host or host.endswith(_PRIVATE_NAMES)
 
     def variable(self, setting: str) -> str:
         """Return the name of one of its environment variables."""

@@ -14,8 +14,9 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text has."""
-    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+    """Return about how many tokens a text has: what is not ASCII (Chinese, emoji) counts one per character."""
+    others = sum(character > "\x7f" for character in text) if not text.isascii() else 0
+    return math.ceil((len(text) - others) / CHARACTERS_PER_TOKEN) + others
 
 
 @dataclass(slots=True)
@@ -45,6 +46,10 @@ class Counters:
     """Answers that reached max_tokens."""
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Input tokens that the server had in its prefix cache, where it told so."""
+    cached_of_tokens: int = 0
+    """Input tokens of the answers where it told how many it had."""
     estimated: int = 0
     """Answers whose tokens the server did not tell."""
     latency_seconds: float = 0.0
@@ -62,10 +67,18 @@ class Counters:
         """
         self.fallbacks[task, reason.kind if isinstance(reason, LLMError) else reason] += 1
 
-    def used_tokens(self, input_tokens: int, output_tokens: int, *, estimated: bool) -> None:
+    def used_tokens(self, input_tokens: int, output_tokens: int, *, cached: int | None, estimated: bool) -> None:
+        """Count one answer.
+
+        Args:
+            cached: of the input tokens; None: nobody knows, which is not 0.
+        """
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         self.estimated += estimated
+        if cached is not None:
+            self.cached_tokens += cached
+            self.cached_of_tokens += input_tokens
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, nested by label, fit for JSON."""
@@ -82,6 +95,8 @@ class Counters:
             "truncated": self.truncated,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens,
+            "cached_of_tokens": self.cached_of_tokens,
             "estimated": self.estimated,
             "cost": self.cost,
             "latency_seconds": self.latency_seconds,

@@ -164,12 +164,13 @@ Answer with one JSON object and nothing else: {{"corrected": index or null, "tex
 
 CHAT = Prompt(
     name="chat",
-    version=1,
+    version=2,
     system=f"""You are a helpful assistant who remembers earlier conversations with this person.
 
 {DATA_RULE}
 
-This is what you remember, the most relevant first:
+What stands before these words, if anything does, is remembered; so is this, which is near to the question, the most
+relevant first:
 $memories
 
 Ground what you say about the person, and about what was said or done, in these memories and in this conversation alone.
@@ -180,12 +181,17 @@ question does not mention it. Speak of them naturally: no numbers of memories, n
 )
 
 
-def chat_messages(question: str, memories: Sequence[str], history: Sequence[Message] = ()) -> list[Message]:
+def chat_messages(
+    question: str, memories: Sequence[str], history: Sequence[Message] = (), *, block: str = ""
+) -> list[Message]:
     """Return a turn of a chat that knows these memories.
 
+    The activation block comes first, byte for byte: a prefix cache would have to know whatever stood before it as well.
     Question and history are of the person who talks to the model, who may well tell it what to do; so they are no data.
     """
-    return [*CHAT.messages(memories=numbered(memories)), *history, {"role": "user", "content": question}]
+    (system,) = CHAT.messages(memories=numbered(memories))
+    head: Message = {"role": "system", "content": block + system["content"]}
+    return [head, *history, {"role": "user", "content": question}]
 
 
 PROMPTS = (EXTRACT, RERANK, USED, FEEDBACK, CHAT)

@@ -16,17 +16,30 @@ _CHECK = "Check MEMSCHED_LLM_BASE_URL."
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the server counted.
+
+    Args:
+        cached: those of the input that it had in its prefix cache; None: it did not say.
+    """
+
+    input: int
+    output: int
+    cached: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer.
 
     Args:
-        text: never empty.
-        tokens: (input, output) as the server counted them, or None.
+        text: never empty, unless it was of no interest.
+        tokens: None: the server did not count them.
         finish: why it ended.
     """
 
     text: str
-    tokens: tuple[int, int] | None
+    tokens: Tokens | None
     finish: str
 
 
@@ -40,7 +53,7 @@ class Piece:
     """
 
     text: str
-    tokens: tuple[int, int] | None
+    tokens: Tokens | None
     finish: str
 
 
@@ -62,9 +75,26 @@ class _Choice(BaseModel):
     finish_reason: _Text = None
 
 
+class _PromptDetails(BaseModel):
+    cached_tokens: int = Field(ge=0)
+
+
+def _details_or_none(value: object) -> _PromptDetails | None:
+    try:
+        return _PromptDetails.model_validate(value, from_attributes=True)
+    except ValidationError:
+        return None
+
+
 class _Usage(BaseModel):
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
+    prompt_tokens_details: Annotated[_PromptDetails | None, BeforeValidator(_details_or_none)] = None
+
+    @property
+    def tokens(self) -> Tokens:
+        details = self.prompt_tokens_details
+        return Tokens(self.prompt_tokens, self.completion_tokens, details.cached_tokens if details else None)
 
 
 def _usage_or_none(value: object) -> _Usage | None:
@@ -79,15 +109,15 @@ class _Completion(BaseModel):
     usage: Annotated[_Usage | None, BeforeValidator(_usage_or_none)] = None
 
     @property
-    def tokens(self) -> tuple[int, int] | None:
-        return None if self.usage is None else (self.usage.prompt_tokens, self.usage.completion_tokens)
+    def tokens(self) -> Tokens | None:
+        return None if self.usage is None else self.usage.tokens
 
 
-def read_answer(body: bytes) -> Answer:
+def read_answer(body: bytes, *, needs_text: bool = True) -> Answer:
     """Return what the body of a 200 answer says.
 
     Raises ServerError when it is no chat completion; LLMRefused and LLMInvalidAnswer when the server works, but the
-    model said nothing.
+    model said nothing, and its text is needed.
     """
     try:
         completion = _Completion.model_validate_json(body)
@@ -98,9 +128,10 @@ def read_answer(body: bytes) -> Answer:
     choice = completion.choices[0] if completion.choices else None
     message = (choice.message if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
-    _check_refusal(message, finish)
     text = message.content or ""
-    check_empty(text, finish)
+    if needs_text:
+        _check_refusal(message, finish)
+        check_empty(text, finish)
     return Answer(text, completion.tokens, finish)
 
 

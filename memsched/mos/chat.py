@@ -20,6 +20,7 @@ from memsched.memory.search.arguments import SearchResult
 from memsched.memory.store.errors import StoreUnavailable
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
+from memsched.policy.block import ActivationBlock
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.hot_state import WorkingMemory
 
@@ -58,7 +59,8 @@ class _Turn:
     Args:
         history: the turns before it.
         found: what search found, for people.
-        known: by memory id, what the prompt holds.
+        known: by memory id, what the prompt holds beside the block.
+        block: the beginning of the prompt.
         answer: what a model wrote, all of it; else empty.
     """
 
@@ -69,6 +71,7 @@ class _Turn:
     remember_in: str | None
     found: list[str] = field(default_factory=list)
     known: dict[str, str] = field(default_factory=dict)
+    block: ActivationBlock = field(default_factory=lambda: ActivationBlock.of([]))
     answer: str = ""
 
 
@@ -142,7 +145,7 @@ class Chat:
         return turn
 
     async def _gather(self, turn: _Turn) -> None:
-        """What search finds, the best first, then the rest of the working set."""
+        """The block; what search finds, the best first; then what else is in the working set."""
         question = turn.question
         results: list[SearchResult] = []
         try:
@@ -163,11 +166,13 @@ class Chat:
         for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
             turn.found.append(_dated(memory, memory.indexed_text, corrected=memory.superseded_by is not None))
             turn.known[memory.memory_id] = turn.found[-1]
+        turn.block = await self._scheduler.activation(question.user_id, question.mem_cube_id)
         working_set = await self._scheduler.working_set(question.user_id, question.mem_cube_id)
-        for each in working_set:
-            turn.known.setdefault(each.memory_id, _dated(each, each.said))
         if not turn.found:
-            turn.found = list(turn.known.values())
+            turn.found = [_dated(each, each.said) for each in working_set]
+        for each in working_set:
+            if each.memory_id not in turn.block.memory_ids:
+                turn.known.setdefault(each.memory_id, _dated(each, each.said))
 
     async def _complete(self, turn: _Turn) -> str:
         services = await self._scheduler.memory()
@@ -186,7 +191,7 @@ class Chat:
         return turn.answer
 
     def _prompt(self, turn: _Turn) -> list[Message]:
-        return chat_messages(turn.question.text, list(turn.known.values()), turn.history)
+        return chat_messages(turn.question.text, list(turn.known.values()), turn.history, block=turn.block.text)
 
     def _history(self, question: Question) -> list[Message]:
         """The turns before the question that its prompt repeats."""
@@ -210,7 +215,7 @@ class Chat:
         answered_at = datetime.now(UTC)
         messages = []
         if turn.answer and turn.may_write:
-            info = {"memory_ids": list(turn.known)}
+            info = {"memory_ids": list(dict.fromkeys([*turn.known, *turn.block.memory_ids]))}
             name = question.mem_cube_id
             messages.append(self._message(question, name, ANSWER_TASK_LABEL, turn.answer, answered_at, info))
         if turn.remember_in is not None:

@@ -34,6 +34,7 @@ from memsched.mos.chat import Chat, Question
 from memsched.mos.lookup import cube_meant, find_memory
 from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
+from memsched.policy.block import ActivationBlock
 from memsched.policy.theme import Theme
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.explanation import Explanation
@@ -333,6 +334,11 @@ class AsyncMOS:
         """What the next question of the cube will probably need, best first."""
         user = user_id or self.user_id
         return await self.mem_scheduler.working_set(user, await self._cube_name(user, mem_cube_id))
+
+    async def activation(self, mem_cube_id: str | None = None, user_id: str | None = None) -> ActivationBlock:
+        """The text that goes first in the prompts about the cube, byte for byte."""
+        user = user_id or self.user_id
+        return await self.mem_scheduler.activation(user, await self._cube_name(user, mem_cube_id))
 
     async def themes(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first."""

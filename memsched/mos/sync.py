@@ -47,6 +47,7 @@ class MOS(Blocking[AsyncMOS]):
     get_all = blocking(AsyncMOS.get_all)
     get = blocking(AsyncMOS.get)
     working_set = blocking(AsyncMOS.working_set)
+    activation = blocking(AsyncMOS.activation)
     themes = blocking(AsyncMOS.themes)
     explain = blocking(AsyncMOS.explain)
     pin = blocking(AsyncMOS.pin)

@@ -1,4 +1,5 @@
-"""A cube's hot state in Redis: the last questions and answers, the log of what these used, and the working set.
+"""A cube's hot state in Redis: the last questions and answers, the log of what these used, the working set,
+and the activation block.
 
 It changes by compare-and-set (optimistic locking). Talk and log are kept so that the order in which messages arrive
 does not matter: each is a set of events, of which the latest few stay. Whoever lost the race reloads, adds their events
@@ -23,6 +24,7 @@ from memsched.errors import MemschedError
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
+from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.tiers.moves import Move, Placement, Upkeep
@@ -32,6 +34,7 @@ _APPLIED_KEPT = 2_000
 _ATTEMPTS = 20
 _FIELDS_PER_CALL = 500
 _DIGITS = 9
+_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,20 @@ class WorkingMemory(BaseModel):
         return f"{self.speaker}: {self.text}" if self.speaker else self.text
 
 
+class Sent(BaseModel):
+    """Which activation block a model server was sent last.
+
+    Attributes:
+        version: "" when none was, or the server did not take it.
+        at: ms since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str = ""
+    at: int = 0
+
+
 class HotState(BaseModel):
     """All of it, at one version.
 
@@ -110,6 +127,8 @@ class HotState(BaseModel):
         log: what the last answers used, oldest first.
         working_set: best first.
         placement: what is activated and pinned.
+        block: the members of the activation block, in their order.
+        sent: which block a model server was sent last.
         uses: by memory id, how often answers used it; only those that a change is about.
         moves: the last moves between tiers, oldest first; None where a change is not about them.
         upkeep: that moves are to be decided; not stored, for it follows from the rest.
@@ -122,6 +141,8 @@ class HotState(BaseModel):
     log: list[Answered] = Field(default_factory=list)
     working_set: list[WorkingMemory] = Field(default_factory=list)
     placement: Placement = Placement()
+    block: list[Member] = Field(default_factory=list)
+    sent: Sent = Sent()
     uses: dict[str, Use] = Field(default_factory=dict)
     moves: list[Move] | None = None
     upkeep: Upkeep | None = None
@@ -139,6 +160,7 @@ class HotState(BaseModel):
             ("talk", self.talk, before.talk),
             ("log", self.log, before.log),
             ("set", self.working_set, before.working_set),
+            ("block", self.block, before.block),
         ):
             if own != theirs:
                 fields += (name, _as_json([each.model_dump(mode="json") for each in own]))
@@ -146,13 +168,17 @@ class HotState(BaseModel):
             fields += ("placement", _as_json(self.placement.model_dump(mode="json")))
         if self.moves is not None:
             fields += ("moves", _as_json([each.model_dump(mode="json") for each in self.moves]))
+        if self.sent != before.sent:
+            fields += ("sent", _as_json(self.sent.model_dump()))
         for memory_id, use in self.uses.items():
             fields += (_use_field(memory_id), f"{use.count} {use.last}")
         return fields
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement = [as_text(part) if part is not None else "" for part in reply]
+        version, talk, log, working_set, placement, block, sent = [
+            as_text(part) if part is not None else "" for part in reply
+        ]
         return cls.model_validate(
             {
                 "version": int(version or 0),
@@ -160,6 +186,8 @@ class HotState(BaseModel):
                 "log": json.loads(log or "[]"),
                 "working_set": json.loads(working_set or "[]"),
                 "placement": json.loads(placement or "{}"),
+                "block": json.loads(block or "[]"),
+                "sent": json.loads(sent or "{}"),
             }
         )
 
@@ -177,7 +205,7 @@ class HotStates:
 
     async def load(self, ref: CubeRef) -> HotState:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        command = Command(("HMGET", key, "version", "talk", "log", "set", "placement"), HotState.from_reply)
+        command = Command(("HMGET", key, *_FIELDS), HotState.from_reply)
         return await self._server.persistently(lambda: self._server.call(command))
 
     def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
@@ -188,6 +216,15 @@ class HotStates:
             return [] if reply is None else [WorkingMemory.model_validate(each) for each in json.loads(reply)]
 
         return Command(("HGET", key, "set"), parse)
+
+    def activation_command(self, ref: CubeRef) -> Command[ActivationBlock]:
+        """To be sent alone or in a pipeline: the activation block."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+
+        def parse(reply: Any) -> ActivationBlock:
+            return ActivationBlock.of([Member.model_validate(each) for each in json.loads(reply or "[]")])
+
+        return Command(("HGET", key, "block"), parse)
 
     async def applied(self, ref: CubeRef, marks: Sequence[str]) -> set[str]:
         """Those of the marks whose messages have changed the state already: the idempotency keys that are known."""

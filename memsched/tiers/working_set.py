@@ -12,12 +12,14 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import from_ms
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.hybrid import HybridSearch
+from memsched.policy.block import BlockLimits
 from memsched.policy.running_theme import RUNNING_THEME, vague_request
 from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
 from memsched.policy.theme import Theme
 from memsched.policy.transitions import StandardTransitions, TransitionRules
 from memsched.policy.value import credited_by
+from memsched.tiers.activation_block import Wanted
 from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
 from memsched.tiers.upkeep import RESTORABLE, now_of, upkeep_due
@@ -48,6 +50,7 @@ class WorkingSets:
         window: questions that are found anew when memories come late.
         rules: say which theme is activated.
         capacity: memories beside the archive; of more, some are to be archived.
+        limits: of the activation block.
         rerank: asked for the final order, if given.
     """
 
@@ -60,6 +63,7 @@ class WorkingSets:
         *,
         size: int,
         window: int,
+        limits: BlockLimits,
         rules: TransitionRules | None = None,
         capacity: int = 10_000,
         rerank: Rerank | None = None,
@@ -72,6 +76,7 @@ class WorkingSets:
         self._window = window
         self._rules = rules or StandardTransitions()
         self._capacity = capacity
+        self._limits = limits
         self._rerank = rerank
 
     async def update(
@@ -104,7 +109,7 @@ class WorkingSets:
         """The same state with the log and the working set that follow from its talk and the cube's memories.
 
         They follow from nothing else. So the outcome does not depend on the order in which things arrived, nor on who
-        computes it.
+        computes it. The activation block follows on the present one, and so on the passes that there were.
         """
         cube = await self._cubes.current(ref)
         state = await self._credited(ref, cube, state)
@@ -122,8 +127,9 @@ class WorkingSets:
             )
             for each in chosen
         ]
+        block = Wanted.now(working_set, cube, themes).block_after(state.block, self._limits)
         due = upkeep_due(cube, state, self._capacity)
-        return state.model_copy(update={"working_set": working_set, "upkeep": due})
+        return state.model_copy(update={"working_set": working_set, "block": block, "upkeep": due})
 
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""

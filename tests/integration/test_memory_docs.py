@@ -50,7 +50,7 @@ def test_the_table_of_labels_has_every_label_that_memsched_handles() -> None:
 def test_labels_that_the_readme_calls_names_only_have_no_handler() -> None:
     said = section(GUARANTEES, "## What comes next").partition("Labels for some of it")[2]
 
-    assert set(named(said)) == {"preload", "predict", "activation_update"}
+    assert set(named(said)) == {"preload", "predict"}
     assert not set(named(said)) & set(RULES)
 
 

@@ -97,11 +97,14 @@ class FakeLLM:
     """``with FakeLLM() as server``; its address is ``server.url``.
 
     always: the reply (or a function of the request) for requests that no ``then`` was set up for.
+    warm: the same for warm-ups, which ask for one token.
     """
 
-    def __init__(self, always: Reply | Script | None = None) -> None:
+    def __init__(self, always: Reply | Script | None = None, warm: Reply | Script | None = None) -> None:
         self.always: Reply | Script = always or says("hello")
+        self.warm: Reply | Script = warm or says("", finish="length")
         self.asked: list[Asked] = []
+        self.warmed: list[Asked] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.hung_up = 0
@@ -142,10 +145,11 @@ class FakeLLM:
 
     def begin(self, asked: Asked) -> Reply:
         with self._lock:
-            self.asked.append(asked)
+            is_warm_up = asked.body.get("max_tokens") == 1
+            (self.warmed if is_warm_up else self.asked).append(asked)
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
-            reply = self._next.popleft() if self._next else self.always
+            reply = self.warm if is_warm_up else self._next.popleft() if self._next else self.always
         return reply(asked) if callable(reply) else reply
 
     def end(self, *, hung_up: bool) -> None:

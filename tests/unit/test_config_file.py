@@ -41,6 +41,7 @@ mem_scheduler:
         ("max_internal_message_queue_size", "max_backlog"),
         ("context_window_size", "query_window"),
         ("working_mem_monitor_capacity", "working_set_size"),
+        ("act_mem_update_interval", "activation_interval_seconds"),
         ("top_k", "top_k"),
     ],
 )
@@ -50,7 +51,7 @@ def test_a_key_of_the_original_sets_what_it_is_called_here(key: str, name: str) 
 
 @pytest.mark.parametrize(
     "key",
-    ["consume_interval_seconds", "top_n", "act_mem_update_interval", "activation_mem_size", "act_mem_dump_path"],
+    ["consume_interval_seconds", "top_n", "activation_mem_size", "act_mem_dump_path"],
 )
 def test_a_key_of_the_original_that_means_nothing_here_is_passed_over(key: str) -> None:
     assert from_yaml(f"{key}: 7\ntop_k: 3") == Settings.load(top_k=3)

@@ -13,7 +13,7 @@ from memsched.llm.metrics import Counters, estimate_tokens
 def test_cost_is_counted_per_million_tokens() -> None:
     counters = Counters(input_price=2.0, output_price=10.0)
 
-    counters.used_tokens(500_000, 100_000, estimated=False)
+    counters.used_tokens(500_000, 100_000, cached=None, estimated=False)
 
     assert counters.as_dict()["cost"] == pytest.approx(2.0)
 
@@ -32,5 +32,16 @@ def test_the_counts_are_fit_for_json() -> None:
     assert json.loads(json.dumps(Counters().as_dict()))["requests"] == 0
 
 
-def test_tokens_are_estimated_at_four_characters() -> None:
-    assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde")] == [0, 1, 1, 2]
+def test_cached_tokens_are_counted_beside_the_input_of_the_answers_that_told_them() -> None:
+    counters = Counters()
+
+    counters.used_tokens(1000, 10, cached=None, estimated=False)
+    counters.used_tokens(2000, 10, cached=0, estimated=False)
+    counters.used_tokens(3000, 10, cached=2500, estimated=False)
+
+    shown = counters.as_dict()
+    assert (shown["cached_tokens"], shown["cached_of_tokens"], shown["input_tokens"]) == (2500, 5000, 6000)
+
+
+def test_tokens_are_estimated_at_four_characters_and_at_one_where_it_is_not_ascii() -> None:
+    assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde", "你好", "abcdü")] == [0, 1, 1, 2, 2, 2]
