@@ -18,6 +18,7 @@ from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts
 from memsched.memory.store.changes import Changes
 from memsched.memory.store.conditions import Conditions
+from memsched.policy.block import BlockLimits
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Candidate, Chosen, CubeState
 from memsched.policy.talk import TalkEvent
@@ -83,7 +84,9 @@ class FakeCube:
 def working_sets(cube: FakeCube, size: int = 4, policy: Any = None, rerank: Any = None) -> WorkingSets:
     fake: Any = cube
     caches = CubeCaches(fake, fake)
-    return WorkingSets(fake, caches, fake, policy or StandardPolicy(), size=size, window=5, rerank=rerank)
+    limits = BlockLimits(60, 4000, 0.4)
+    chooser = policy or StandardPolicy()
+    return WorkingSets(fake, caches, fake, chooser, size=size, window=5, limits=limits, rerank=rerank)
 
 
 def question(text: str, at: int = 60) -> TalkEvent:
