@@ -132,7 +132,7 @@ class _Replay(Teller):
         services = await self.scheduler.memory()
         look = await services.working_sets.look(self.ref)
         state = await services.states.load(self.ref)
-        wanted = Wanted.now(state.working_set, look.cube, look.cube.themes(state.log))
+        wanted = Wanted.now(state, look.cube, look.cube.themes(state.log))
         plain = [Member.of(each.memory_id, each.said) for each in state.working_set]
         self._blocks |= {OWN: state.block, PLAIN: plain}
         for name, limits in STRATEGIES.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from memsched.policy.block import ActivationBlock, BlockLimits, Member, next_block
 from memsched.policy.themes import CubeThemes
 from memsched.tiers.cube_cache import CubeCache
-from memsched.tiers.hot_state import HotState, Sent, WorkingMemory
+from memsched.tiers.hot_state import HotState, Sent
 
 _OVER = 0.25
 """A theme with less than this share of the hottest theme's heat is over: no member of the block is of it."""
@@ -25,18 +25,23 @@ class Wanted:
     members: list[Member]
     _cube: CubeCache
     _themes: CubeThemes
+    _pins: Set[str]
 
     @classmethod
-    def now(cls, working_set: Sequence[WorkingMemory], cube: CubeCache, themes: CubeThemes) -> Wanted:
-        found = cls([], cube, themes)
-        wanted = [each for each in working_set if found.may_stay(each.memory_id)]
-        return cls([Member.of(each.memory_id, each.said) for each in wanted], cube, themes)
+    def now(cls, state: HotState, cube: CubeCache, themes: CubeThemes) -> Wanted:
+        """What a cube's block shall hold, as its working set is."""
+        pins = frozenset(state.placement.pins)
+        found = cls([], cube, themes, pins)
+        wanted = [each for each in state.working_set if found.may_stay(each.memory_id)]
+        return cls([Member.of(each.memory_id, each.said) for each in wanted], cube, themes, pins)
 
     def may_stay(self, memory_id: str) -> bool:
-        """Whether it is still there, holds, and is of no theme that is over."""
-        ordinal = self._cube.ordinal(memory_id)
-        if ordinal is None or not self._cube.memories[ordinal].available:
+        """Whether it is still there, holds, and is pinned or of no theme that is over."""
+        memory = self._cube.memory(memory_id)
+        if memory is None or not memory.available:
             return False
+        if memory_id in self._pins:
+            return True
         share = self._themes.share(memory_id)
         return share == 0 or share >= _OVER
 

@@ -127,9 +127,10 @@ class WorkingSets:
             )
             for each in chosen
         ]
-        block = Wanted.now(working_set, cube, themes).block_after(state.block, self._limits)
+        state = state.model_copy(update={"working_set": working_set})
+        block = Wanted.now(state, cube, themes).block_after(state.block, self._limits)
         due = upkeep_due(cube, state, self._capacity)
-        return state.model_copy(update={"working_set": working_set, "block": block, "upkeep": due})
+        return state.model_copy(update={"block": block, "upkeep": due})
 
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
