@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from memsched.cli.eval_options import Answer, Stream
 from memsched.cli.eval_prefix import prefix
 from memsched.cli.eval_scheduler import measured
 from memsched.cli.eval_stories import stories
@@ -19,24 +19,6 @@ from memsched.evaluation.prediction import ABLATIONS, OWN, POLICIES, predict
 from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
 from memsched.scheduler import AsyncMemScheduler
-
-
-class Stream(StrEnum):
-    """When questions are asked."""
-
-    SOON = "soon"
-    UNIFORM = "uniform"
-    LATER5 = "later5"
-    END_ORDER = "end_order"
-    LAG1TO9 = "lag1to9"
-
-
-class Answer(StrEnum):
-    """What is told of the answers."""
-
-    GOLD = "gold"
-    NONE = "none"
-
 
 evaluate = typer.Typer(
     help="Measure how well memories are found and kept ready, on conversations with questions.", no_args_is_help=True

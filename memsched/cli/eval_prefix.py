@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
-import click
 import typer
 
+from memsched.cli.eval_options import Answer, Stream
 from memsched.cli.eval_scheduler import measured
 from memsched.console.output import as_text, console, new_table
 from memsched.evaluation.locomo import read_conversations
 from memsched.evaluation.prefix import OWN, Reuse, compare_prefixes
 from memsched.evaluation.replay import Progress
-from memsched.evaluation.streams import STREAMS
-from memsched.evaluation.teller import Answers
 from memsched.scheduler import AsyncMemScheduler
 
 
@@ -28,12 +26,8 @@ def prefix(
     conversations: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N conversations.")
     ] = None,
-    stream: Annotated[
-        list[str], typer.Option(click_type=click.Choice(list(STREAMS)), help="When questions are asked.")
-    ] = ["soon", "later5"],  # noqa: B006 -- nobody changes it
-    answers: Annotated[
-        str, typer.Option(click_type=click.Choice(get_args(Answers)), help="Whether the right answers are told.")
-    ] = "gold",
+    stream: Annotated[list[Stream] | None, typer.Option(help="When questions are asked; default: soon.")] = None,
+    answers: Annotated[Answer, typer.Option(help="Whether the right answers are told.")] = Answer.GOLD,
 ) -> None:
     """Compare ways to keep the activation block, the text at the head of the prompt.
 
@@ -41,18 +35,20 @@ def prefix(
     block a model server's prefix cache would know from the prompt before, and how much of the question's evidence the
     block holds before the question is seen. Everything runs on servers of its own in a temporary folder.
     """
-    chosen = read_conversations(file)[:conversations]
+    chosen, streams = read_conversations(file)[:conversations], stream or [Stream.SOON]
 
     async def measure(scheduler: AsyncMemScheduler, progress: Progress) -> dict[str, dict[str, Reuse]]:
-        told: Answers = "gold" if answers == "gold" else "none"
-        return {each: await compare_prefixes(scheduler, chosen, each, told, progress) for each in stream}
+        return {
+            each.value: await compare_prefixes(scheduler, chosen, each.value, answers.value, progress)
+            for each in streams
+        }
 
-    found = measured(measure, len(stream) * sum(len(each.questions) for each in chosen))
-    _print(found, answers)
+    found = measured(measure, len(streams) * sum(len(each.questions) for each in chosen))
+    _print(found, answers.value)
     if json_file is not None:
         flat = {
-            f"{stream}_{name}_{what}": value
-            for stream, table in found.items()
+            f"{each}_{name}_{what}": value
+            for each, table in found.items()
             for name, reuse in table.items()
             for what, value in reuse.as_flat().items()
         }

@@ -14,7 +14,7 @@ from statistics import fmean
 from memsched.evaluation.locomo import Conversation
 from memsched.evaluation.streams import Asked, Told, steps_of
 from memsched.evaluation.teller import Answers, Teller
-from memsched.llm.metrics import estimate_tokens
+from memsched.lexicon import estimate_tokens
 from memsched.policy.block import ActivationBlock, BlockLimits, Member
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.activation_block import Wanted

@@ -12,11 +12,12 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel
 
 from memsched.deadline import Deadline
+from memsched.lexicon import estimate_tokens
 from memsched.llm.capabilities import Capabilities
 from memsched.llm.circuit_breaker import Call, CircuitBreaker
 from memsched.llm.endpoint import Endpoint
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
-from memsched.llm.metrics import Counters, estimate_tokens
+from memsched.llm.metrics import Counters
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
 from memsched.llm.responses import TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError

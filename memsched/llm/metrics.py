@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from memsched.llm.errors import LLMError
-
-CHARACTERS_PER_TOKEN = 4
-"""OpenAI's rule of thumb for English; used where a server does not say what it counted."""
-
-
-def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text has: what is not ASCII (Chinese, emoji) counts one per character."""
-    others = sum(character > "\x7f" for character in text) if not text.isascii() else 0
-    return math.ceil((len(text) - others) / CHARACTERS_PER_TOKEN) + others
 
 
 @dataclass(slots=True)

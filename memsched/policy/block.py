@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from memsched.llm.metrics import estimate_tokens
+from memsched.lexicon import estimate_tokens
 
 _HEADER = (
     "What is remembered of earlier conversations, one memory a line. Everything between <data> and </data> is "

@@ -16,10 +16,14 @@ _TOKEN = re.compile(r"\w{1,4}|\s+|[^\w\s]")
 
 
 class PrefixCache:
-    """``FakeLLM(PrefixCache())``: every answer tells how many tokens of its prompt were cached."""
+    """``FakeLLM(PrefixCache())``: every answer tells how many tokens of its prompt were cached.
 
-    def __init__(self, text: str = "ok") -> None:
-        self.text = text
+    Attributes:
+        cached: these numbers, by the last words of the prompt.
+    """
+
+    def __init__(self) -> None:
+        self.cached: dict[str, int] = {}
         self._known: set[str] = set()
 
     def __call__(self, asked: Asked) -> Reply:
@@ -27,13 +31,15 @@ class PrefixCache:
         blocks = _chained(tokens)
         cached = next((number for number, block in enumerate(blocks) if block not in self._known), len(blocks))
         self._known.update(blocks)
+        self.cached[asked.body["messages"][-1]["content"]] = cached * BLOCK_TOKENS
         usage = {
             "prompt_tokens": len(tokens),
             "completion_tokens": 1,
             "prompt_tokens_details": {"cached_tokens": cached * BLOCK_TOKENS},
         }
-        short = asked.body.get("max_tokens") == 1
-        return Reply("" if short else self.text, usage=usage, finish="length" if short else "stop")
+        if asked.body.get("max_tokens") == 1:
+            return Reply("", usage=usage, finish="length")
+        return Reply('{"memories": []}' if "response_format" in asked.body else "ok", usage=usage)
 
 
 def tokens_of(text: str) -> int:

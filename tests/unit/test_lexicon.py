@@ -10,6 +10,7 @@ from memsched.lexicon import (
     NEGATIONS,
     NUMBER_WORDS,
     STOP_WORDS,
+    estimate_tokens,
     is_negated,
     is_question,
     stem,
@@ -70,3 +71,7 @@ def test_what_ranks_nothing_says_nothing_that_could_be_checked() -> None:
 @pytest.mark.parametrize(("text", "asked"), [("Is it late?", True), ("Is it late? \n", True), ("It is late.", False)])
 def test_questions(text: str, *, asked: bool) -> None:
     assert is_question(text) is asked
+
+
+def test_tokens_are_estimated_at_four_characters_and_at_one_where_it_is_not_ascii() -> None:
+    assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde", "你好", "abcdü")] == [0, 1, 1, 2, 2, 2]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from memsched.llm.errors import LLMTimeout
-from memsched.llm.metrics import Counters, estimate_tokens
+from memsched.llm.metrics import Counters
 
 
 def test_cost_is_counted_per_million_tokens() -> None:
@@ -41,7 +41,3 @@ def test_cached_tokens_are_counted_beside_the_input_of_the_answers_that_told_the
 
     shown = counters.as_dict()
     assert (shown["cached_tokens"], shown["cached_of_tokens"], shown["input_tokens"]) == (2500, 5000, 6000)
-
-
-def test_tokens_are_estimated_at_four_characters_and_at_one_where_it_is_not_ascii() -> None:
-    assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde", "你好", "abcdü")] == [0, 1, 1, 2, 2, 2]

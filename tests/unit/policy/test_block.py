@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.llm.metrics import estimate_tokens
+from memsched.lexicon import estimate_tokens
 from memsched.policy.block import ActivationBlock, BlockLimits, Member, line_of, next_block
 
 LIMITS = BlockLimits(members=6, tokens=1000, still_wanted=0.5)
