@@ -286,7 +286,7 @@ class Settings(BaseSettings):
         4000, ge=100, le=1_000_000, description="Tokens of the block's memories, at most, estimated."
     )
     activation_still_wanted: float = Field(
-        0.4,
+        0.2,
         ge=0,
         le=1,
         description="Share of the block's memories that must still be wanted; below it, the block is written anew "

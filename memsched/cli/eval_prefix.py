@@ -31,9 +31,10 @@ def prefix(
 ) -> None:
     """Compare ways to keep the activation block, the text at the head of the prompt.
 
-    Conversations go through the real pipeline turn by turn, and each question is a prompt. Looked at is how much of its
-    block a model server's prefix cache would know from the prompt before, and how much of the question's evidence the
-    block holds before the question is seen. Everything runs on servers of its own in a temporary folder.
+    Conversations go through the real pipeline turn by turn. Looked at is how much of a prompt's block a model server's
+    prefix cache would know from the prompt before, if each message leads to a prompt, or if questions alone do; and how
+    much of a question's evidence the block holds before the question is seen. Everything runs on servers of its own in
+    a temporary folder.
     """
     chosen, streams = read_conversations(file)[:conversations], stream or [Stream.SOON]
 
@@ -58,7 +59,7 @@ def prefix(
 def _print(found: Mapping[str, Mapping[str, Reuse]], answers: str) -> None:
     table = new_table()
     table.add_column("block")
-    titles: Sequence[str] = ("% reused", "% evidence", "% anew", "memories")
+    titles: Sequence[str] = ("% reused", "% anew", "% reused by\nquestions", "% evidence", "memories")
     for stream in found:
         for title in titles:
             table.add_column(f"{stream}\n{title}", justify="right")

@@ -1,7 +1,8 @@
 """How much of the activation block a model server's prefix cache would reuse, and how much of the evidence it holds.
 
 The conversation goes through the real pipeline, turn by turn. Each strategy keeps a block of its own by the policy's
-own rule, with limits of its own. A question is a prompt: its block is compared with that of the prompt before it.
+own rule, with limits of its own. Each turn and each question leads to a prompt, as where an agent is talked to; or,
+which is harder, questions alone do.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ STRATEGIES: Mapping[str, BlockLimits] = {
     KEPT: BlockLimits(_MANY, _MANY, 1.0),
     **{
         f"grows to {members}, anew below {share:.0%}": BlockLimits(members, _MANY, share)
-        for members in (40, 60)
-        for share in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6)
+        for members in (40, 60, 100)
+        for share in (0.0, 0.2, 0.4, 0.6)
     },
 }
 """By name: the block is what is wanted, what stays of it in front; or it grows at its end, and is written anew when it
@@ -38,30 +39,59 @@ is full, or a smaller share of it is still wanted."""
 
 
 @dataclass(slots=True)
+class Prompts:
+    """What prompts that follow on each other have in common.
+
+    Args:
+        tokens, reused: of the blocks of all but each conversation's first.
+        anew: how many of their blocks did not begin with the one before.
+    """
+
+    count: int = 0
+    tokens: int = 0
+    reused: int = 0
+    anew: int = 0
+
+    def follow(self, before: Sequence[Member], now: Sequence[Member]) -> None:
+        """One more prompt, after one with this block before."""
+        pairs = zip(before, now, strict=False)
+        common = [one for one, other in takewhile(lambda pair: pair[0].line == pair[1].line, pairs)]
+        block = ActivationBlock.of(now)
+        same = estimate_tokens(ActivationBlock.of(common).text)
+        self.count += 1
+        self.tokens += block.tokens
+        self.reused += min(same, block.tokens) // _CACHED_TOKENS * _CACHED_TOKENS
+        self.anew += len(common) < len(before)
+
+    @property
+    def share(self) -> float:
+        """Of the tokens reused, in percent."""
+        return round(100 * self.reused / self.tokens, 2) if self.tokens else 0.0
+
+
+@dataclass(slots=True)
 class Reuse:
     """What one strategy came to.
 
     Args:
-        tokens, reused: of the blocks of all prompts but each conversation's first.
-        shares: of each question's evidence, what its block held.
-        sizes: memories in each block.
-        rewritten: prompts whose block did not begin with the one before.
+        messages, questions: where each message leads to a prompt, and where questions alone do.
+        shares: of each question's evidence, what the block before it held.
+        sizes: memories in each of these blocks.
     """
 
-    tokens: int = 0
-    reused: int = 0
+    messages: Prompts = field(default_factory=Prompts)
+    questions: Prompts = field(default_factory=Prompts)
     shares: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    rewritten: int = 0
 
     def as_flat(self) -> dict[str, float]:
-        """In percent: tokens reused, evidence held, prompts with another block; and memories in it."""
-        prompts = len(self.shares)
+        """In percent: tokens reused, blocks written anew, tokens reused by questions alone, evidence; and memories."""
         return {
-            "reused": round(100 * self.reused / self.tokens, 2) if self.tokens else 0.0,
-            "evidence": round(100 * fmean(self.shares), 2) if prompts else 0.0,
-            "rewritten": round(100 * self.rewritten / prompts, 2) if prompts else 0.0,
-            "memories": round(fmean(self.sizes), 1) if prompts else 0.0,
+            "reused": self.messages.share,
+            "anew": round(100 * self.messages.anew / self.messages.count, 2) if self.messages.count else 0.0,
+            "reused by questions": self.questions.share,
+            "evidence": round(100 * fmean(self.shares), 2) if self.shares else 0.0,
+            "memories": round(fmean(self.sizes), 1) if self.sizes else 0.0,
         }
 
 
@@ -86,46 +116,48 @@ async def compare_prefixes(
     return found
 
 
+Blocks = Mapping[str, Sequence[Member]]
+
+
 class _Replay(Teller):
     """One conversation."""
 
     def __init__(self, scheduler: AsyncMemScheduler, user: str, answers: Answers, found: Mapping[str, Reuse]) -> None:
         super().__init__(scheduler, user, answers)
         self._found = found
-        self._blocks: dict[str, list[Member]] = {name: [] for name in found}
-        self._sent: dict[str, str] = {}
+        self._blocks: Blocks = {name: [] for name in found}
+        self._at_message: Blocks = {}
+        self._at_question: Blocks = {}
 
     async def tell(self, told: Told) -> None:
         await super().tell(told)
         await self._follow()
+        self._prompt()
 
     async def ask(self, asked: Asked) -> None:
-        """Score the blocks as they are; then ask, and answer."""
-        blocks = {name: ActivationBlock.of(members) for name, members in self._blocks.items()}
+        """Score what the blocks hold; then ask, and answer."""
         services = await self.scheduler.memory()
-        ids = {memory_id for block in blocks.values() for memory_id in block.memory_ids}
+        ids = {member.memory_id for block in self._blocks.values() for member in block}
         stored = await services.store.get(self.ref, sorted(ids))
-        for name, block in blocks.items():
-            told = {source for each in block.memory_ids if each in stored for source in stored[each].sources.values()}
-            evidence = asked.question.evidence
-            self._score(name, block, len(evidence & told) / len(evidence))
+        evidence = asked.question.evidence
+        for name, block in self._blocks.items():
+            there = [stored[each.memory_id] for each in block if each.memory_id in stored]
+            told = {source for memory in there for source in memory.sources.values()}
+            self._found[name].shares.append(len(evidence & told) / len(evidence))
+            self._found[name].sizes.append(len(block))
+        for name, before in self._at_question.items():
+            self._found[name].questions.follow(before, self._blocks[name])
+        self._at_question = dict(self._blocks)
         await super().ask(asked)
         await self._follow()
+        self._prompt()
         await self.answer(asked)
         await self._follow()
 
-    def _score(self, name: str, block: ActivationBlock, share: float) -> None:
-        reuse, before = self._found[name], self._sent.get(name)
-        reuse.shares.append(share)
-        reuse.sizes.append(len(block.memory_ids))
-        if before is not None:
-            common = "".join(
-                one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, block.text, strict=False))
-            )
-            reuse.tokens += block.tokens
-            reuse.reused += min(block.tokens, estimate_tokens(common)) // _CACHED_TOKENS * _CACHED_TOKENS
-            reuse.rewritten += len(common) < len(before) - len("</data>\n")
-        self._sent[name] = block.text
+    def _prompt(self) -> None:
+        for name, before in self._at_message.items():
+            self._found[name].messages.follow(before, self._blocks[name])
+        self._at_message = dict(self._blocks)
 
     async def _follow(self) -> None:
         """Let each strategy's block follow on what a message changed."""
@@ -134,6 +166,5 @@ class _Replay(Teller):
         state = await services.states.load(self.ref)
         wanted = Wanted.now(state, look.cube, look.cube.themes(state.log))
         plain = [Member.of(each.memory_id, each.said) for each in state.working_set]
-        self._blocks |= {OWN: state.block, PLAIN: plain}
-        for name, limits in STRATEGIES.items():
-            self._blocks[name] = wanted.block_after(self._blocks[name], limits)
+        grown = {name: wanted.block_after(self._blocks[name], limits) for name, limits in STRATEGIES.items()}
+        self._blocks = {PLAIN: plain, **grown, OWN: state.block}

@@ -18,6 +18,8 @@ from support.stories import CHATTER, HOUSE, RENOVATION
 from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
 from memsched.evaluation.locomo import NotAConversationFile, read_conversations
 from memsched.evaluation.prediction import ABLATIONS, POLICIES
+from memsched.evaluation.prefix import OWN as OWN_BLOCK
+from memsched.evaluation.prefix import PLAIN, STRATEGIES
 from memsched.evaluation.replay import Scores
 from memsched.evaluation.stories import NotAStory, read_stories
 from memsched.evaluation.streams import STREAMS, Told, steps_of
@@ -116,6 +118,21 @@ def test_policies_are_compared_on_what_they_have_near_before_each_question(file:
     for shown in ("memsched", "generative_agents", "search_10+set_10", "without walking through", "answers: gold"):
         assert shown in done.stdout
     assert "there is no nonsense" in evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr
+
+
+def test_ways_to_keep_the_block_are_compared_on_what_prompts_have_in_common(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+
+    done = evaluate(str(file), "--conversations", "1", "--json", str(out), of="prefix")
+
+    assert done.returncode == 0, done.stderr
+    flat = json.loads(out.read_text())
+    names = (PLAIN, *STRATEGIES, OWN_BLOCK)
+    assert {f"soon_{name}_evidence" for name in names} <= flat.keys()
+    assert {flat[f"soon_{name}_evidence"] for name in names} == {100.0}, "8 memories fit into every block"
+    assert flat[f"soon_{OWN_BLOCK}_anew"] == 0.0
+    assert flat[f"soon_{OWN_BLOCK}_reused"] > flat[f"soon_{PLAIN}_reused"]
+    assert OWN_BLOCK in done.stdout
 
 
 @pytest.mark.parametrize("stream", STREAMS)
