@@ -164,7 +164,7 @@ class _Replay(Teller):
         services = await self.scheduler.memory()
         look = await services.working_sets.look(self.ref)
         state = await services.states.load(self.ref)
-        wanted = Wanted.now(state, look.cube, look.cube.themes(state.log))
+        wanted = Wanted.now(state, look.cube, look.state.themes)
         plain = [Member.of(each.memory_id, each.said) for each in state.working_set]
         grown = {name: wanted.block_after(self._blocks[name], limits) for name, limits in STRATEGIES.items()}
         self._blocks = {PLAIN: plain, **grown, OWN: state.block}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memsched.policy.block import ActivationBlock, BlockLimits, Member, next_block
-from memsched.policy.themes import CubeThemes
+from memsched.policy.theme import Theme
 from memsched.tiers.cube_cache import CubeCache
 from memsched.tiers.hot_state import HotState, Sent
 
@@ -24,26 +24,24 @@ class Wanted:
 
     members: list[Member]
     _cube: CubeCache
-    _themes: CubeThemes
-    _pins: Set[str]
+    _over: Set[str]
 
     @classmethod
-    def now(cls, state: HotState, cube: CubeCache, themes: CubeThemes) -> Wanted:
-        """What a cube's block shall hold, as its working set is."""
-        pins = frozenset(state.placement.pins)
-        found = cls([], cube, themes, pins)
-        wanted = [each for each in state.working_set if found.may_stay(each.memory_id)]
-        return cls([Member.of(each.memory_id, each.said) for each in wanted], cube, themes, pins)
+    def now(cls, state: HotState, cube: CubeCache, themes: Sequence[Theme]) -> Wanted:
+        """What a cube's block shall hold, as its working set is.
+
+        Args:
+            themes: the cube's, hottest first.
+        """
+        over = {each for theme in themes if theme.heat < _OVER * themes[0].heat for each in theme.memory_ids}
+        nothing = cls([], cube, over.difference(state.placement.pins))
+        wanted = [each for each in state.working_set if nothing.may_stay(each.memory_id)]
+        return replace(nothing, members=[Member.of(each.memory_id, each.said) for each in wanted])
 
     def may_stay(self, memory_id: str) -> bool:
-        """Whether it is still there, holds, and is pinned or of no theme that is over."""
+        """Whether a memory is still there, holds, and is pinned or of no theme that is over."""
         memory = self._cube.memory(memory_id)
-        if memory is None or not memory.available:
-            return False
-        if memory_id in self._pins:
-            return True
-        share = self._themes.share(memory_id)
-        return share == 0 or share >= _OVER
+        return memory is not None and memory.available and memory_id not in self._over
 
     def block_after(self, present: Sequence[Member], limits: BlockLimits) -> list[Member]:
         """The members of the block that follows on the present one."""

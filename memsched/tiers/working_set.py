@@ -128,7 +128,7 @@ class WorkingSets:
             for each in chosen
         ]
         state = state.model_copy(update={"working_set": working_set})
-        block = Wanted.now(state, cube, themes).block_after(state.block, self._limits)
+        block = Wanted.now(state, cube, look.state.themes).block_after(state.block, self._limits)
         due = upkeep_due(cube, state, self._capacity)
         return state.model_copy(update={"block": block, "upkeep": due})
 
