@@ -28,6 +28,7 @@ class CubeMemory:
         available: whether it may be in the set: neither archived nor superseded.
         archived: why it is archived: ``cold``, ``capacity``, ``asked`` or ``merged``; "" if it is not.
         restored_at: when it came back from the archive last.
+        superseded_by: the id of the memory that corrects it, or "".
     """
 
     memory_id: str
@@ -45,6 +46,7 @@ class CubeMemory:
     content_hash: str
     archived: str = ""
     restored_at: datetime | None = None
+    superseded_by: str = ""
 
     @property
     def indexed_text(self) -> str:

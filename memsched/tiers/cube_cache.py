@@ -35,6 +35,9 @@ _SESSION_GAP_MS = 3_600_000
 _MEMORIES_KEPT = 100_000
 """Of all cubes together; about 1 KB each."""
 
+_CORRECTED_AGAIN = 10
+"""Corrections of corrections that are followed."""
+
 _NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 _Order = tuple[int, str, int, int, str]
@@ -169,6 +172,19 @@ class CubeCache:
     def memory(self, memory_id: str) -> CubeMemory | None:
         ordinal = self._ordinals.get(memory_id)
         return None if ordinal is None else self.memories[ordinal]
+
+    def pinned(self, pins: Sequence[str]) -> list[str]:
+        """What counts now of these memories: of a corrected one its correction; each once, without what is gone."""
+        found: dict[str, None] = {}
+        for each in pins:
+            memory = self.memory(each)
+            for _ in range(_CORRECTED_AGAIN):
+                if memory is None or not memory.superseded_by:
+                    break
+                memory = self.memory(memory.superseded_by)
+            if memory is not None:
+                found[memory.memory_id] = None
+        return list(found)
 
     def archived(self) -> list[CubeMemory]:
         """What is archived, oldest first."""
@@ -335,6 +351,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         content_hash=memory.content_hash,
         archived=archived_because(memory),
         restored_at=memory.restored_at,
+        superseded_by=memory.superseded_by or "",
     )
 
 

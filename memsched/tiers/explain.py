@@ -52,11 +52,11 @@ class Explainer:
                 "activated": len(activated),
                 "near": cube.near_count(),
                 "archived": len(cube.archived()),
-                "pinned": len(state.placement.pins),
+                "pinned": len(cube.pinned(state.placement.pins)),
             },
             capacities={"working": self._size, "pinned": most_pins(self._size)},
             themes=themes,
-            pins=state.placement.pins,
+            pins=cube.pinned(state.placement.pins),
             moves=moves,
             memory=memory,
         )
@@ -104,7 +104,7 @@ class Explainer:
         place = ranked.index(ordinal) + 1 if may[ordinal] else None
         in_set = {each.memory_id for each in state.working_set}
         subjects = {memory_id, theme.theme_id if theme else ""}
-        pinned = memory_id in state.placement.pins
+        pinned = memory_id in cube.pinned(state.placement.pins)
         (parts,) = values.parts([ordinal])
         outlook = self._of_the_set(memory, values, ranked, place, memory_id in in_set, pinned)
         if not pinned and memory.archived in ("", *RESTORABLE):

@@ -110,11 +110,14 @@ class Placements:
         memory = await self._memory(ref, memory_id)
         if memory.superseded_by is not None:
             raise MemorySuperseded(memory_id, memory.superseded_by)
+        cube = await self._cubes.current(ref)
 
         def pinned(pins: list[str]) -> list[str]:
-            if memory_id not in pins and len(pins) >= self._most_pins:
+            if memory_id in cube.pinned(pins):
+                return pins
+            if len(pins) >= self._most_pins:
                 raise TooManyPins(self._most_pins)
-            return pins if memory_id in pins else [*pins, memory_id]
+            return [*pins, memory_id]
 
         move = await self._change_pins(ref, memory, pinned, PINNED)
         if memory.status == "archived":  # also if an earlier call died before it could
@@ -124,7 +127,12 @@ class Placements:
     async def unpin(self, ref: CubeRef, memory_id: str) -> Move | None:
         """Let a memory come and go as others do. Returns the move; None if it was not pinned."""
         memory = await self._memory(ref, memory_id)
-        return await self._change_pins(ref, memory, lambda pins: [each for each in pins if each != memory_id], "")
+        cube = await self._cubes.current(ref)
+
+        def unpinned(pins: list[str]) -> list[str]:  # also under the name of what it corrects
+            return [each for each in pins if memory_id not in (each, *cube.pinned([each]))]
+
+        return await self._change_pins(ref, memory, unpinned, "")
 
     async def archive(self, ref: CubeRef, memory_id: str) -> Move | None:
         """Put a memory away until it is restored. Returns the move; None if somebody had archived it already.
@@ -175,7 +183,7 @@ class Placements:
         move = _by_hand(cube, state, memory, memory.memory_type if tier == ARCHIVED else ARCHIVED, tier)
 
         async def compute(state: HotState, _: set[str]) -> HotState:
-            if tier == ARCHIVED and memory.memory_id in state.placement.pins:
+            if tier == ARCHIVED and memory.memory_id in cube.pinned(state.placement.pins):
                 raise MemoryPinned(memory.memory_id)
             return state.model_copy(update={"moves": [*await self._states.moves(ref), move][-MOVES_KEPT:]})
 
@@ -244,7 +252,7 @@ class _Decision:
 
     def of_memories(self, uses: Mapping[str, Use], needed: Mapping[str, int]) -> list[Move]:
         """What is to be archived and what restored, in the order in which it was said."""
-        pins = set(self._state.placement.pins)
+        pins = set(self._cube.pinned(self._state.placement.pins))
         standings = [
             replace(each, archived="") if each.memory.memory_id in needed else each
             for each in standings_of(self._cube, self._state, self._active_members(), uses, needed)
@@ -298,7 +306,7 @@ def standings_of(
         needed: by id of an archived memory, when it was needed. What is in the archive counts as asked for by this
             alone: that it happens to be among a question's hits does not bring it back.
     """
-    pins = set(state.placement.pins)
+    pins = set(cube.pinned(state.placement.pins))
     values = cube.valuation.values(cube.columns(), cube.used(state.log), cube.available(), cube.generation)
     asked = {memory_id: event.at for event in state.log for memory_id in event.credited}
 

@@ -114,7 +114,7 @@ class WorkingSets:
         cube = await self._cubes.current(ref)
         state = await self._credited(ref, cube, state)
         look = look_at(cube, state, self._size)
-        pinned, others = _pinned_first(look.candidates, state.placement.pins, self._size)
+        pinned, others = _pinned_first(look.candidates, cube.pinned(state.placement.pins), self._size)
         left = self._size - len(pinned)
         chosen: Sequence[Chosen] = self._policy.choose(look.state, others, left)[:left] if left else []
         chosen = _with(pinned, chosen)
@@ -205,7 +205,8 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     themes = cube.themes(state.log).themes
     hottest = themes[0].memory_ids if themes else ()
     looked_at.update(ordinal for each in hottest if (ordinal := cube.ordinal(each)) is not None)
-    looked_at.update(ordinal for each in state.placement.pins if (ordinal := cube.ordinal(each)) is not None)
+    pins = cube.pinned(state.placement.pins)
+    looked_at.update(ordinal for each in pins if (ordinal := cube.ordinal(each)) is not None)
     worth = {ordinal: float(values.value[ordinal]) for ordinal in looked_at if may[ordinal]}
     best_first = sorted(worth, key=lambda ordinal: (-worth[ordinal], -ordinal))
     candidates = [

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.memories import found, idle, memories_of, said, texts_of
+from support.processes import clean_environment
 from support.stories import HOUSE, RENOVATION
 
 from memsched import (
     AsyncMemScheduler,
     CubeForbidden,
+    Explanation,
     MemoryPinned,
+    MemorySuperseded,
     Permission,
     ScheduleMessageItem,
     TooManyPins,
@@ -144,6 +150,23 @@ async def test_a_pinned_memory_stays_near_and_out_of_the_archive(scheduler: Asyn
     assert COLD not in await texts_of(scheduler)
 
 
+async def test_a_pin_goes_over_to_what_corrects_the_memory(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, on(0, "I live in Lisbon.", user_name="Alice"))
+    lisbon = await id_of(scheduler, "I live in Lisbon.")
+    await scheduler.pin("alice", "home", lisbon)
+    await tell(scheduler, on(1, "Actually, I live in Porto.", user_name="Alice"))
+    await tell(scheduler, *(on(2 + day, f"On day {day} the shop had {day + 3} red bicycles.") for day in range(6)))
+
+    assert "Actually, I live in Porto." in await texts_of(scheduler)
+    porto = await id_of(scheduler, "Actually, I live in Porto.")
+    assert (await scheduler.explain("alice", "home")).pins == [porto]
+    assert not await scheduler.pin("alice", "home", porto)
+    with pytest.raises(MemorySuperseded, match=porto):
+        await scheduler.pin("alice", "home", lisbon)
+    assert await scheduler.unpin("alice", "home", porto)
+    assert (await scheduler.explain("alice", "home")).pins == []
+
+
 async def test_what_somebody_archived_stays_away_until_it_is_restored(scheduler: AsyncMemScheduler) -> None:
     await tell(scheduler, on(0, COLD), on(1, "The cat sleeps on the sofa."))
     put_away = await id_of(scheduler, COLD)
@@ -208,6 +231,34 @@ async def test_an_explanation_adds_up(scheduler: AsyncMemScheduler) -> None:
     outlook = (await scheduler.explain("alice", "home", nothing.memory_id)).memory
     assert outlook is not None
     assert "90 days" in outlook.outlook
+
+
+async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, memory_place: dict[str, Any]) -> None:
+    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
+    memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
+    environment = clean_environment(**{f"MEMSCHED_{name.upper()}": str(value) for name, value in memory_place.items()})
+
+    async def run(*words: str) -> str:
+        command = (sys.executable, "-m", "memsched.cli", *words, "--user", "alice", "--cube", "home")
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
+        )
+        output, _ = await process.communicate()
+        return output.decode()
+
+    unknown, pinned = await asyncio.gather(run("archive", NOBODY), run("pin", memory.memory_id))
+    cube, one, as_json = await asyncio.gather(
+        run("explain"), run("explain", "--memory", memory.memory_id), run("explain", "--json")
+    )
+
+    assert unknown.startswith("memsched: There is no such memory")
+    assert pinned == f"{memory.memory_id} is pinned\n"
+    assert re.search(r"4 of 20 in the working set, 1 of 10 pinned", cube), cube
+    assert "PlainText to ActivationMemory: " in cube
+    assert "WorkingMemory, pinned, activated" in one
+    assert re.search(r"content +-?\d\.\d{3} +[+-]\d", one)
+    assert "It is pinned: it stays in the working set" in one
+    assert Explanation.model_validate_json(as_json).pins == [memory.memory_id]
 
 
 async def test_nothing_of_what_was_deleted_is_left_in_pins_and_moves(scheduler: AsyncMemScheduler) -> None:

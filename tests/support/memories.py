@@ -38,7 +38,7 @@ def memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: Any) ->
 def cube_memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: Any) -> CubeMemory:
     """The same as a policy sees it."""
     known = {"vital": fields.pop("vital", ""), "available": fields.pop("available", True)}
-    known["archived"] = fields.pop("archived", "")
+    known |= {"archived": fields.pop("archived", ""), "superseded_by": fields.pop("superseded_by", "")}
     plain = memory(text, minute, **fields)
     names = {field.name for field in dataclasses.fields(CubeMemory)} - known.keys()
     return CubeMemory(**{name: getattr(plain, name) for name in names}, **known)
