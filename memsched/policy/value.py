@@ -32,7 +32,8 @@ _LEARNED_FROM, _FORGET, _POWER = 40, 0.95, 0.8
 _MIXED = 0.3
 """Share of chance in what an answer says of a mode, so that one surprise condemns none."""
 _DIGITS = 9
-_CREDITED = 2
+CREDITED = 2
+"""Memories that an answer is credited to, at most."""
 _ABOUT_AS_LIKELY = 0.9
 _PULL: Floats = np.arange(1.0, _WIDTH + 2) ** -0.5
 _KERNEL: Floats = np.append((1.0 + np.arange(_WIDTH + 1)) ** -0.6, 0.0)
@@ -353,4 +354,4 @@ def credited_by(hits: Sequence[tuple[str, float]], shares: Mapping[str, float]) 
     """
     ranked = sorted(((-score - shares.get(memory_id, 0.0), memory_id) for memory_id, score in hits), key=lambda e: e[0])
     bar = _ABOUT_AS_LIKELY * ranked[0][0] if ranked and shares else 0.0
-    return [memory_id for cost, memory_id in ranked[:_CREDITED] if cost <= bar]
+    return [memory_id for cost, memory_id in ranked[:CREDITED] if cost <= bar]

@@ -7,6 +7,7 @@ from memsched.memory.model import to_ms
 from memsched.policy.talk import TalkEvent, exchanges
 from memsched.policy.topic_words import content_terms
 from memsched.policy.transitions import DAY_MS
+from memsched.policy.value import CREDITED
 from memsched.tiers.cube_cache import CubeCache
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.moves import Upkeep
@@ -50,7 +51,9 @@ def _needed(cube: CubeCache, state: HotState) -> dict[str, int]:
     found = {memory_id: use.last for memory_id, use in state.uses.items() if is_away(memory_id)}
     credited = {event.event_id: event.credited for event in state.log}
     for asked, answer in exchanges(state.talk):
-        for memory_id in credited.get(asked.event_id, ()):
+        # A question about what is in the archive counts as vague, since its theme is cold, and credits nothing.
+        best = [memory_id for memory_id, _ in (asked.hits or ())[:CREDITED]]
+        for memory_id in dict.fromkeys([*credited.get(asked.event_id, ()), *best]):
             if is_away(memory_id) and _is_meant(cube, memory_id, asked, answer):
                 found[memory_id] = max(asked.at, found.get(memory_id, 0))
     return found

@@ -253,7 +253,7 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, memory
 
     assert unknown.startswith("memsched: There is no such memory")
     assert pinned == f"{memory.memory_id} is pinned\n"
-    assert re.search(r"4 of 20 in the working set, 1 of 10 pinned", cube), cube
+    assert re.search(r"7 of 20 in the working set, 1 of 10 pinned", cube), cube
     assert "PlainText to ActivationMemory: " in cube
     assert "WorkingMemory, pinned, activated" in one
     assert re.search(r"content +-?\d\.\d{3} +[+-]\d", one)
