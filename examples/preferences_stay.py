@@ -5,11 +5,10 @@
 Lee says how they learn best, and in March also what the week's homework is. By the summer nobody has needed any of it:
 homework goes into the archive (nothing is deleted, and a question that means it brings it back), the preferences stay.
 
-The same rules in worker processes: `memsched worker --app preferences_stay:scheduler` where a module has such a
-scheduler; or, for every process of an installation, an entry point of a package, which MEMSCHED_TRANSITIONS names:
+Elsewhere MEMSCHED_TRANSITIONS=preferences_stay:PreferencesStay names the same rules, or an entry point of a package:
 
     [project.entry-points."memsched.transitions"]
-    preferences_stay = "preferences_stay:rules"
+    preferences_stay = "preferences_stay:PreferencesStay"
 
 It needs no server: memsched starts what it needs in a temporary folder.
 """
@@ -25,7 +24,6 @@ from memsched import (
     PREF_ADD_TASK_LABEL,
     AsyncMemScheduler,
     ScheduleMessageItem,
-    Settings,
     StandardTransitions,
 )
 from memsched.logs import configure_logs
@@ -51,15 +49,10 @@ class PreferencesStay(StandardTransitions):
         return super().must_stay(standing)
 
 
-def rules(settings: Settings) -> PreferencesStay:
-    """What an entry point names: it gets the settings."""
-    return PreferencesStay(archive_after_days=settings.archive_after_days, capacity=settings.long_term_capacity)
-
-
 async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="memsched-school-") as folder:
-        scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}", archive_after_days=90, log_level="error")
-        scheduler.transition_rules = rules(scheduler.settings)
+        scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}", log_level="error")
+        scheduler.transition_rules = PreferencesStay(archive_after_days=90)
         configure_logs(scheduler.settings)
         await scheduler.start()
         try:

@@ -262,9 +262,9 @@ class Settings(BaseSettings):
         "asked for; 0: never.",
     )
     transitions: str = Field(
-        "",
-        description="Transition rules of your own: a name in the entry-point group `memsched.transitions`. Empty: "
-        "memsched's.",
+        "standard",
+        description="When memories move between tiers: `standard`, or rules of another package: "
+        "docs/extending.md#transition-rules.",
     )
     strategy: str = Field(
         "standard",

@@ -13,7 +13,7 @@ from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import WorkingSetPolicy
-from memsched.policy.transitions import TransitionRules
+from memsched.policy.transitions import TransitionRules, rules_named
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class LazyServices:
     Who needs them meanwhile waits for the same attempt, and is told of its failure; the next call is the next attempt.
     One after the other they would wait for a model that does not answer, longer than a handler may run.
 
-    Raises SettingsError for a strategy that is not there.
+    Raises SettingsError for a strategy, or transition rules, that are not there.
 
     Args:
         server: returns the connection to Redis, which may be opened as late.
@@ -40,6 +40,7 @@ class LazyServices:
         self.policy: WorkingSetPolicy | None = None
         self.rules: TransitionRules | None = None
         self._strategy = strategy_named(settings.strategy)  # here, so that a wrong name is told before any message
+        self._rules = rules_named(settings.transitions, settings.archive_after_days, settings.long_term_capacity)
         self._keys = keys
         self._server = server
         self._services: MemoryServices | None = None
@@ -84,7 +85,7 @@ class LazyServices:
     async def _open(self) -> MemoryServices:
         services, _ = await self._load()
         policy, server = self.policy or self._strategy, await self._server()
-        self._services = await services.open(self.settings, server, self._keys, policy, self.rules)
+        self._services = await services.open(self.settings, server, self._keys, policy, self.rules or self._rules)
         return self._services
 
     async def _load(self) -> _Memory:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.deletion import Deletion
-from memsched.handlers.transition_rules import rules_from
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import rerank
@@ -25,7 +24,7 @@ from memsched.policy.block import BlockLimits
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
-from memsched.policy.transitions import TransitionRules
+from memsched.policy.transitions import TransitionRules, rules_named
 from memsched.settings import Settings
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.explain import Explainer
@@ -59,7 +58,9 @@ class MemoryServices:
         self.server = server
         self._keys = keys
         self._policy = policy or strategy_named(settings.strategy)
-        self.rules = rules or rules_from(settings)
+        self.rules = rules or rules_named(
+            settings.transitions, settings.archive_after_days, settings.long_term_capacity
+        )
 
     @classmethod
     async def open(

@@ -131,7 +131,7 @@ class CubeThemes:
 
     @cached_property
     def themes(self) -> list[Theme]:
-        """Hottest first."""
+        """Hottest first; ``activated`` at this moment, whatever was before: ``standing`` has the states that last."""
         ids = [self.told[group[0]].memory_id for group in self._groups]
         theme_at = {place: theme for theme, group in zip(ids, self._groups, strict=True) for place in group}
         order = [theme_at[place] for place in sorted(theme_at)]

@@ -8,10 +8,11 @@ that is no state: the rules are shown how hot the theme was at the end of each d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
+from memsched.extensions import extension
 from memsched.policy.ranking import RESERVED
 from memsched.policy.strategy import CubeMemory
 
@@ -216,6 +217,19 @@ class StandardTransitions:
         day = f"{datetime.fromtimestamp(until / 1000, UTC):%Y-%m-%d}"
         why = f"{self.archive_after_days:g} days after it was told, used or asked for"
         return f"It is archived if nothing needs it until {day} ({why}), {over}."
+
+
+def rules_named(name: str, archive_after_days: float, capacity: int) -> TransitionRules:
+    """The rules that MEMSCHED_TRANSITIONS names: memsched's own, or another package's. Raises SettingsError.
+
+    The two figures are settings: they also hold for rules that are made of memsched's.
+    """
+    shipped = {"standard": StandardTransitions}
+    methods = ("theme_moves", "archived", "outlook")
+    found = cast("TransitionRules", extension("MEMSCHED_TRANSITIONS", "memsched.transitions", name, methods, shipped))
+    if isinstance(found, StandardTransitions):
+        return replace(found, archive_after_days=archive_after_days, capacity=capacity)
+    return found
 
 
 def _percent(share: float) -> str:

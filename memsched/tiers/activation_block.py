@@ -34,7 +34,7 @@ class Wanted:
             themes: the cube's, hottest first.
         """
         over = {each for theme in themes if theme.heat < _OVER * themes[0].heat for each in theme.memory_ids}
-        nothing = cls([], cube, over.difference(state.placement.pins))
+        nothing = cls([], cube, over.difference(cube.pinned(state.placement.pins)))
         wanted = [each for each in state.working_set if nothing.may_stay(each.memory_id)]
         return replace(nothing, members=[Member.of(each.memory_id, each.said) for each in wanted])
 

@@ -9,11 +9,18 @@ import pytest
 from memsched import AsyncMemScheduler
 from memsched.errors import SettingsError
 from memsched.policy.ranking import RecentFirst, strategy_named
+from memsched.policy.transitions import StandardTransitions, rules_named
 
 CODE = """
+from memsched import StandardTransitions
+
 class Mine:
     def choose(self, state, candidates, size):
         return []
+
+class Rules(StandardTransitions):
+    def must_stay(self, standing):
+        return "it is ours"
 
 made = Mine()
 number = 5
@@ -72,3 +79,14 @@ def test_what_cannot_be_used_says_why(name: str, why: str) -> None:
         strategy_named(name)
 
     assert why in str(raised.value)
+
+
+@pytest.mark.usefixtures("package")
+def test_transition_rules_are_found_in_the_same_way_and_go_by_the_settings() -> None:
+    rules = rules_named("own_strategies:Rules", 30.0, 50)
+
+    assert type(rules).__name__ == "Rules"
+    assert isinstance(rules, StandardTransitions)
+    assert (rules.archive_after_days, rules.capacity) == (30.0, 50)
+    with pytest.raises(SettingsError, match="MEMSCHED_TRANSITIONS=own_strategies:made is a Mine without theme_moves"):
+        AsyncMemScheduler(redis_url="memory://", transitions="own_strategies:made")
