@@ -38,8 +38,8 @@ class Call:
     handler: Handler
     deliveries: list[Delivery]
     timeout_seconds: float
-    started: float
-    """loop.time(); infinity while it is not the handler that runs."""
+    started: float = math.inf
+    """loop.time(); infinity while it is not the handler that runs: before it, hooks and the server are waited for."""
     variables: Context | None = None
     """In which its hooks and its handler run."""
     context: HandlerContext | None = None

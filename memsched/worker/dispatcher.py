@@ -206,7 +206,6 @@ class Dispatcher:
     def start_ready(self) -> None:
         """Start calls while there are free places and waiting messages."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
         while self._occupied < self._settings.concurrency:
             weights = {name: label.weight for name, label in self._labels.items() if label.startable}
             if not weights:
@@ -215,7 +214,7 @@ class Dispatcher:
             label = self._labels[name]
             batch = label.buffer.take(label.handler.batch_size, self._isolation.admits)
             if batch and (batch := self._without_expired(label, batch)):
-                self._start(name, label, batch, now, loop)
+                self._start(name, label, batch, loop)
 
     def _without_expired(self, label: _Label, batch: list[Delivery]) -> list[Delivery]:
         expiring = [one for one in batch if one.message.expires_at]
@@ -233,12 +232,10 @@ class Dispatcher:
             label.buffer.release((message.user_id, message.mem_cube_id))
         return batch
 
-    def _start(
-        self, name: str, label: _Label, batch: list[Delivery], now: float, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _start(self, name: str, label: _Label, batch: list[Delivery], loop: asyncio.AbstractEventLoop) -> None:
         message = batch[0].message
         cube = (message.user_id, message.mem_cube_id)
-        call = Call(name, cube, label.handler, batch, label.timeout_seconds, now)
+        call = Call(name, cube, label.handler, batch, label.timeout_seconds)
         if not batch[0].has_past:
             _has_started(batch)
         label.running.add(call)
@@ -283,9 +280,8 @@ class Dispatcher:
         message_at_work.set(messages[0])
         function, calling = call.handler.function, call.handler.calling
         if self.hooks:
-            call.started = math.inf  # what hooks take is not the handler's time
             await self.hooks.run("before", messages, context=call.variables)
-            call.started = asyncio.get_running_loop().time()
+        call.started = asyncio.get_running_loop().time()
         if calling.on_loop:
             if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
@@ -433,7 +429,10 @@ class Dispatcher:
         next_look = math.inf
         for call in self.running():
             if math.isinf(call.started):
-                continue  # hooks run, within limits of their own
+                # Hooks run, within limits of their own, or the server is asked whether it may begin. At the earliest,
+                # it begins now.
+                next_look = min(next_look, call.timeout_seconds or math.inf)
+                continue
             if call.cancelled_as is not None:
                 until = call.cancelled_at + _UNWIND_SECONDS - now
                 if until <= 0:

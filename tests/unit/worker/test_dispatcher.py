@@ -212,6 +212,21 @@ async def test_a_call_that_runs_too_long_is_a_timeout(kind: str) -> None:
     assert isinstance(call.error, HandlerTimeout)
 
 
+async def test_an_outage_before_the_handler_begins_is_not_the_handlers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench({"task": Handler(lambda batch: None, timeout_seconds=0.05)})
+    server_is_back = asyncio.Event()
+    monkeypatch.setattr(bench.dispatcher, "_begin", lambda _: server_is_back.wait())
+    bench.give(delivery(owner="dead"))
+    await asyncio.sleep(0.1)
+
+    assert 0 < bench.dispatcher.watch() <= 0.05  # it may begin at any moment
+    assert bench.dispatcher.take_ended() == []
+
+    server_is_back.set()
+    (call,) = await bench.ended(1)
+    assert call.result is CallResult.DONE
+
+
 async def test_what_goes_on_after_its_call_is_refused_by_the_context() -> None:
     release, said = threading.Event(), []
 
