@@ -52,7 +52,9 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if arguments.markdown:
-        arguments.markdown.write_text(markdown_of(results, module.TARGETS), encoding="utf-8")
+        own = getattr(module, "markdown", None)
+        text = own(results) if own else markdown_of(results, module.TARGETS)
+        arguments.markdown.write_text(text, encoding="utf-8")
 
 
 def markdown_of(results: Results, targets: dict[str, Target]) -> str:

@@ -295,6 +295,17 @@ class ScriptsBenchmark:
             TARGETS[f"{name}, worst of {len(times)}"] = at_most(f"{name}, worst of {len(times)}", MOST_MS, "ms")
 
 
+def markdown(results: Results) -> str:
+    """A row per script and size."""
+    lines = ["| script | asked to do | median ms | worst ms | of |", "|---|---|---:|---:|---:|"]
+    worst = {name.partition(", worst of ")[0]: name for name in results if ", worst of " in name}
+    for name, its_worst in worst.items():
+        script, _, at = name.partition(": ")
+        calls = its_worst.rpartition(" ")[2]
+        lines.append(f"| {script} | {at} | {results[name]:.2f} | {results[its_worst]:.2f} | {calls} |")
+    return "\n".join(lines) + "\n"
+
+
 def all_scripts() -> Iterable[Script]:
     """Every script that is called; those that are only included in others are parts of them."""
     paths = sorted((Path(__file__).parents[1] / "memsched").rglob("scripts/*.lua"))

@@ -214,9 +214,14 @@ _JSON_FIELDS = ("info", "chat_history")
 def describe_validation_error(error: ValidationError) -> str:
     """One line that names every wrong field, without repeating its value (it may be a secret, or huge)."""
     return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'message'}: {problem['msg']}"
+        f"{'.'.join(map(str, problem['loc'])) or 'message'}: {_said_of(problem['type'], problem['msg'])}"
         for problem in error.errors(include_url=False, include_input=False, include_context=False)
     )
+
+
+def _said_of(kind: str, words: str) -> str:
+    is_time = kind.startswith("datetime_") and kind not in ("datetime_type", "datetime_object_invalid")
+    return "expected a time, such as 2026-01-02T03:04:05Z" if is_time else words
 
 
 def id_of_entry(lane_name: str, entry_id: str) -> str:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from typing import Any, Self
 
 from memsched.config_file import YAML_NAMES
 from memsched.settings import Settings, masked
+
+
+class AwaitableText(str):
+    """A text that is there at once, and may be awaited as well."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        yield from ()
+        return str(self)
 
 
 class SchedulerConfig:

@@ -33,7 +33,7 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.search.retriever import Retriever
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
-from memsched.original_names import OriginalNames
+from memsched.original_names import AwaitableText, OriginalNames
 from memsched.policy.block import ActivationBlock
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.theme import Theme
@@ -652,14 +652,20 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
         """Connect, rather than at the first call. Raises ServerUnreachable."""
         self._thread.call(self._async.server)
 
-    def redis_start_listening(self) -> None:
-        """See ``start``."""
+    def redis_start_listening(self, handler: Any = None) -> None:
+        """See ``start``.
+
+        Args:
+            handler: as the original takes it, and leaves it aside: handlers are registered by label.
+        """
         self.start()
 
-    def redis_add_message_stream(self, message: Mapping[str, Any]) -> str:
-        """Submit what ``message_item.to_dict()`` returned; returns its item id."""
+    def redis_add_message_stream(self, message: Mapping[str, Any]) -> AwaitableText:
+        """Submit what ``message_item.to_dict()`` returned; returns its item id, which may be awaited as well: in
+        versions of the original this was a coroutine.
+        """
         (result,) = self.submit_messages(ScheduleMessageItem.from_dict(message))
-        return result.item_id
+        return AwaitableText(result.item_id)
 
     def redis_stop_listening(self) -> None:
         """See ``stop``."""

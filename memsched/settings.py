@@ -443,7 +443,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_input=False, include_context=False):
                 name = PREFIX + str(problem["loc"][0]).upper()
-                message = problem["msg"].removeprefix("Value error, ")
+                message = _EXPECTED.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
                 problems.append(f"{name}: {message[0].lower()}{message[1:]}.")
             raise SettingsError(problems) from None  # pydantic's words may quote a password
         if problems:
@@ -506,10 +506,19 @@ def _masked_query(query: str) -> str:
     return "&".join(shown if len(shown) == len(said) else [*shown, "..."])
 
 
+_EXPECTED = {
+    "bool_parsing": "expected true or false",
+    "int_parsing": "expected a whole number",
+    "float_parsing": "expected a number",
+}
+"""What is said in place of pydantic's words, by its types of errors."""
+
+
 def _unknown_variables(variables: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
-    known = {PREFIX + name.upper() for name in fields}
-    return [
-        f"{name} is not a setting{suggestion(name, known)}; `memsched config` lists all."
-        for name in sorted(variables)
-        if name.startswith(PREFIX) and name not in known
-    ]
+    known = {name.upper() for name in fields}
+    problems = []
+    for name in sorted(variables):
+        if name.startswith(PREFIX) and (own := name.removeprefix(PREFIX)) not in known:
+            meant = suggestion(own, known).replace("did you mean ", f"did you mean {PREFIX}")
+            problems.append(f"{name} is not a setting{meant or '.'} `memsched config --env-example` lists all.")
+    return problems

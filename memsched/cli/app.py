@@ -41,9 +41,9 @@ class _LazyGroup(TyperGroup):
     """Imports the file of a command that is called; of all, where they are listed or one is called that is none."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        for name in [cmd_name] if cmd_name in _COMMANDS else _COMMANDS:
-            if name not in self.commands:
-                self.commands[name] = _imported(name)
+        if cmd_name not in self.commands:
+            for name in [cmd_name] if cmd_name in _COMMANDS else _COMMANDS:
+                self.commands.setdefault(name, _imported(name))
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:

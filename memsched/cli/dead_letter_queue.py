@@ -34,8 +34,8 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_age(text: str) -> float:
-    """``90s``, ``15m``, ``2h``, ``7d`` (or seconds) as seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    """``90s``, ``15m``, ``2h``, ``7d`` as seconds. A bare number is none: who means 30 days must not get 30 seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is no age; write 90s, 15m, 2h or 7d.")
     return float(found[1]) * _SECONDS[found[2]]

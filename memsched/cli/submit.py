@@ -36,7 +36,7 @@ def submit(
     item_id: Annotated[str | None, typer.Option(help="Its identity: submitted twice under one, it runs once.")] = None,
     info: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object for the handler.")] = None,
     expires_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="After which it is not started any more, ISO 8601.")
+        str | None, typer.Option(metavar="TIME", help="After which it is not started any more: 2026-01-02T03:04:05Z.")
     ] = None,
     session_id: Annotated[str | None, typer.Option(help="The conversation it is from.")] = None,
     task_id: Annotated[str | None, typer.Option(help="The caller's own name for the work.")] = None,

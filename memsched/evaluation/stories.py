@@ -73,7 +73,7 @@ def read_stories(folder: Path) -> list[Story]:
     """All stories of a folder, one in a JSON file each, by name. Raises NotAStory, saying what is wrong where."""
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise NotAStory(f"{folder}: there is no JSON file.")
+        raise NotAStory(f"{folder}: there is no JSON file." if folder.is_dir() else f"{folder} is no folder.")
     stories = []
     for file in files:
         try:

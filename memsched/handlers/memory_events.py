@@ -95,7 +95,7 @@ def _events_of(
     for older, newer in outcome.corrected:
         yield event(
             message,
-            f"Corrected: {shown(older.text)} is now: {shown(newer.text)}",
+            f"Corrected: \u201c{shown(older.text)}\u201d is now \u201c{shown(newer.text)}\u201d",
             from_type=older.memory_type,
             to_type=newer.memory_type,
             sizes=sizes,

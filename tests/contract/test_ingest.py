@@ -184,6 +184,20 @@ async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: Asyn
     assert await asyncio.gather(*(lost(*case) for case in corrections(100))) == [[]] * 100
 
 
+async def test_a_correction_in_the_same_batch_is_told_once(scheduler: AsyncMemScheduler) -> None:
+    older = said("We moved from Hamburg to Rome in May.", 0, item_id="older")
+    newer = said("Actually, we moved to Rome in June.", 9, item_id="newer")
+    writer = (await scheduler.memory()).writer
+
+    written = await writer.write_turns(
+        CubeRef("alice", "home"), {each.item_id: turns_of(each) for each in (older, newer)}
+    )
+
+    (pair,) = written["newer"].corrected
+    assert [each.text for each in pair] == [older.content, newer.content]
+    assert not written["older"].corrected
+
+
 async def test_what_is_said_again_is_kept_once_with_both_sources(scheduler: AsyncMemScheduler) -> None:
     await read(scheduler, "home", said("My sister is allergic to nuts.", 0, item_id="one"))
     await read(scheduler, "home", said("my sister is allergic to  NUTS!", 9, item_id="two"))

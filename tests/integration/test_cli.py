@@ -399,12 +399,13 @@ def test_live_is_no_without_workers_and_names_the_stale_one(here: Run, tmp_path:
 
 
 def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[ScheduleMessageItem]) -> None:
-    listed, in_json, of_bob, two, old, shown, missing = run_all(
+    listed, in_json, of_bob, two, old, no_unit, shown, missing = run_all(
         "dead list",
         "dead list --json",
         "dead list --user bob --json",
         "dead list --limit 2",
         "dead list --before 1h",
+        "dead list --before 30",
         f"dead show {shlex.quote(dead_letters[2].item_id)}",
         "dead show nothing",
     )
@@ -419,6 +420,8 @@ def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[S
     assert of_bob.stdout.count("\n") == 1
     assert two.stdout.endswith("there are more: --limit shows them\n")
     assert old.stdout == "no dead letters\n"
+    assert no_unit.returncode == 2, "thirty days, or seconds?"
+    assert "'30' is no age; write 90s, 15m, 2h or 7d" in no_unit.stderr
     assert f"id {SHOWN}" in shown.stdout
     assert missing.returncode == 1
 

@@ -136,6 +136,7 @@ def test_a_worker_process_takes_the_handlers_of_the_ready_made_scheduler(
 
 
 REDIS_QUEUE = """
+import asyncio
 from datetime import datetime
 from memsched import QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.api import SchedulerConfigFactory, SchedulerFactory
@@ -144,12 +145,17 @@ def say(*words):  # whole lines, from whatever thread
 scheduler = SchedulerFactory.from_config(SchedulerConfigFactory.from_yaml_file(yaml_path="general.yaml"))
 scheduler.register_handlers({QUERY_TASK_LABEL: lambda messages: say("handled", messages[0].content)})
 scheduler.initialize_redis()
-scheduler.redis_start_listening()
+scheduler.redis_start_listening(handler=None)
 for text in ("one", "two"):
     item = ScheduleMessageItem(
         user_id="u", mem_cube_id="c", label=QUERY_TASK_LABEL, mem_cube=object(), content=text, timestamp=datetime.now()
     )
-    say("added", scheduler.redis_add_message_stream(message=item.to_dict()) == item.item_id)
+    added = scheduler.redis_add_message_stream(message=item.to_dict())
+
+    async def awaited():  # in other versions of the original it is a coroutine
+        return await added
+
+    say("added", added == asyncio.run(awaited()) == item.item_id)
 scheduler.wait(timeout=20)
 print("config", scheduler.config.top_k, scheduler.config.thread_pool_max_workers, scheduler.config.context_window_size)
 scheduler.redis_stop_listening()

@@ -23,6 +23,11 @@ def problems_of(**given: object) -> str:
     return str(refused.value)
 
 
+def test_a_name_that_is_like_no_other_is_told_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_FOO", "1")
+    assert "MEMSCHED_FOO is not a setting. `memsched config --env-example` lists all." in problems_of()
+
+
 def test_the_defaults_need_no_environment() -> None:
     settings = Settings.load()
 
@@ -72,7 +77,7 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("MEMSCHED_CONCURRENCY", "many", "valid integer"),
+        ("MEMSCHED_CONCURRENCY", "many", "expected a whole number"),
         ("MEMSCHED_CONCURRENCY", "0", "greater than or equal to 1"),
         ("MEMSCHED_PREFIX", "a b", "pattern"),
         ("MEMSCHED_PREFIX", "a{b}", "pattern"),
@@ -96,7 +101,7 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_STORE_TIMEOUT_SECONDS", "0", "greater than 0"),
         ("MEMSCHED_LLM_BUDGET_SECONDS", "0", "greater than 0"),
         ("MEMSCHED_LLM_BREAKER_FAILURES", "0", "greater than or equal to 1"),
-        ("MEMSCHED_MEMORY", "perhaps", "valid boolean"),
+        ("MEMSCHED_MEMORY", "perhaps", "expected true or false"),
         ("MEMSCHED_GRACE_SECONDS", "1e300", "at most 1000000000"),
         ("MEMSCHED_MAX_BACKLOG", "9" * 400, "at most 1000000000"),
         ("MEMSCHED_WORKER_TTL_SECONDS", "5", "at least twice MEMSCHED_BEAT_SECONDS (3)"),
