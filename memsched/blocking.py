@@ -18,17 +18,19 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from types import FunctionType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from memsched.errors import CalledFromOwnLoop, SchedulerStopped
-from memsched.logs import get_logger
+from memsched.errors import CalledFromOwnLoop, SchedulerStopped, WorkerFailed
+from memsched.logs import exception_field, get_logger
 
 A = TypeVar("A")
 P = ParamSpec("P")
 T = TypeVar("T")
 log = get_logger(__name__)
 
+_CANCELLED = "A task cancelled the others on the event loop, or broke it, and this call with it; call start() again."
 _END_SECONDS = 5.0
 """For which the thread may take to unwind what it still runs. It is a daemon: it keeps no process."""
 
@@ -42,13 +44,14 @@ class EventLoopThread:
     very loop (an async handler that uses the sync face) could never end, and raises CalledFromOwnLoop.
     Ctrl-C: the call that is waited for is cancelled on the loop.
     ``close``: calls that others still wait for end with SchedulerStopped.
+    ``sys.exit`` in a task, and ``loop.stop``: the loop goes on. A task that cancels all others: WorkerFailed.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended: asyncio.Event | None = None
+        self._ended: threading.Event | None = None
         self._calls: set[Future[Any]] = set()
         _all_threads.add(self)
 
@@ -60,10 +63,12 @@ class EventLoopThread:
         """Run a coroutine function on the loop, and wait for its result. Raises TimeoutError after so many seconds."""
         if threading.current_thread() is self._thread:
             raise CalledFromOwnLoop
-        future = self._begin(function)
+        future, thread = self._begin(function)
         try:
             return future.result(timeout)
         except CancelledError:
+            if self._thread is thread:
+                raise WorkerFailed(_CANCELLED) from None
             raise SchedulerStopped from None
         except BaseException:
             future.cancel()  # Ctrl-C: nobody waits for it any more
@@ -86,7 +91,8 @@ class EventLoopThread:
             self._thread = self._loop = self._ended = None
             if thread is None or loop is None or ended is None:
                 return
-            loop.call_soon_threadsafe(ended.set)
+            with suppress(RuntimeError):  # a handler broke the loop, and its thread has ended
+                loop.call_soon_threadsafe(_end, loop, ended)
         if threading.current_thread() is thread:
             return
         thread.join(_END_SECONDS)
@@ -100,7 +106,7 @@ class EventLoopThread:
         self._thread = self._loop = self._ended = None
         self._calls = set()
 
-    def _begin(self, function: Callable[[], Awaitable[T]]) -> Future[T]:
+    def _begin(self, function: Callable[[], Awaitable[T]]) -> tuple[Future[T], threading.Thread]:
         async def run() -> T:
             return await function()
 
@@ -108,15 +114,16 @@ class EventLoopThread:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
                 self._start()
             assert self._loop is not None
-            loop = self._loop
+            assert self._thread is not None
+            loop, thread = self._loop, self._thread
             future = asyncio.run_coroutine_threadsafe(run(), loop)
             calls = self._calls
             calls.add(future)
             future.add_done_callback(calls.discard)
-            return future
+            return future, thread
 
     def _start(self) -> None:
-        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        started: Future[tuple[asyncio.AbstractEventLoop, threading.Event]] = Future()
         calls: set[Future[Any]] = set()
         thread = threading.Thread(target=_run_loop, args=(started, calls), name="memsched", daemon=True)
         thread.start()
@@ -124,21 +131,51 @@ class EventLoopThread:
         self._thread, self._calls = thread, calls
 
 
-def _run_loop(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]], calls: set[Future[Any]]) -> None:
-    async def main() -> None:
-        ended = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), ended))
-        await ended.wait()
-
-    try:
-        asyncio.run(main())
-    except BaseException as error:
-        if not started.done():
+def _run_loop(started: Future[tuple[asyncio.AbstractEventLoop, threading.Event]], calls: set[Future[Any]]) -> None:
+    ended = threading.Event()
+    with asyncio.Runner() as runner:
+        try:
+            loop = runner.get_loop()
+        except BaseException as error:
             started.set_exception(error)
-        raise
-    finally:
-        for future in list(calls):  # asked for too late for the loop to see them
-            future.cancel()
+            raise
+        asyncio.set_event_loop(loop)
+        loop.call_soon(started.set_result, (loop, ended))
+        try:
+            _go_on(loop, ended.is_set)
+            unwinding = loop.create_task(_unwind())
+            unwinding.add_done_callback(lambda _: loop.stop())
+            _go_on(loop, unwinding.done)
+        finally:
+            for future in list(calls):  # the loop is broken
+                future.cancel()
+
+
+def _end(loop: asyncio.AbstractEventLoop, ended: threading.Event) -> None:
+    ended.set()
+    loop.stop()
+
+
+def _go_on(loop: asyncio.AbstractEventLoop, done: Callable[[], bool]) -> None:
+    """Run the loop until something is done, whatever its tasks do.
+
+    ``sys.exit`` in a task ends ``run_forever`` and not only the task, and so does ``loop.stop()``: everybody's calls
+    would end with it. Who awaits that task gets the exception all the same.
+    """
+    while not done():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            log.error("a task would have ended the event loop", action="loop.kept", **exception_field(error))
+
+
+async def _unwind() -> None:
+    """Cancel all other tasks, and wait for them."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others)
 
 
 _all_threads: weakref.WeakSet[EventLoopThread] = weakref.WeakSet()

@@ -232,12 +232,17 @@ def die_with(parent: int) -> None:
 
 
 class _StartReport:
-    """What a worker process tells its supervisor about its start: one text, through the pipe it was given."""
+    """What a worker process tells its supervisor about its start: one text, through the pipe it was given.
+
+    The pipe then stays open, in this process alone: its end tells that this is no worker any more.
+    """
 
     def __init__(self, pipe: int | None) -> None:
         self._pipe = pipe
+        self._told = False
         if pipe is not None:
             os.set_inheritable(pipe, False)
+            os.register_at_fork(after_in_child=self._close)
 
     def tell_ready(self) -> None:
         self._tell(READY)
@@ -249,13 +254,18 @@ class _StartReport:
 
     def _tell(self, text: str) -> bool:
         """Whether there was a supervisor to be told."""
-        pipe, self._pipe = self._pipe, None
-        if pipe is None:
+        if self._pipe is None or self._told:
             return False
+        self._told = True
         with suppress(OSError):  # it is gone, and the kernel has told us to stop
-            os.write(pipe, text.encode(errors="replace")[: select.PIPE_BUF])
-        os.close(pipe)
+            os.write(self._pipe, text.encode(errors="replace")[: select.PIPE_BUF])
         return True
+
+    def _close(self) -> None:
+        if self._pipe is not None:
+            with suppress(OSError):  # a handler closed it
+                os.close(self._pipe)
+            self._pipe = None
 
 
 class _Fork(threading.local):

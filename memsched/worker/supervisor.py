@@ -1,7 +1,8 @@
 """The supervisor: keeps N worker processes running, and hands a dead one's messages over at once.
 
 How a worker process ended is not told by its exit code, which a handler or a native library may have chosen: before it
-is ready, a worker that can never start says so through a pipe. Every other end is a crash.
+is ready, a worker that can never start says so through a pipe. Every other end is a crash, and so is the end of the
+pipe while the process lives on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _QUICK_DEATH_SECONDS = 10.0
 _SLOW_START_SECONDS = 60.0
 _LEFTOVERS_SECONDS = 2.0
 """For the programs that a handler had started, between SIGTERM and SIGKILL, once their worker is gone."""
+_EXIT_SECONDS = 1.0
+"""Between the end of a worker's pipe and that of its process, which come together unless it is no worker any more."""
 _POLL_SECONDS = 0.02
 _AFTER_GRACE_SECONDS = 15.0
 """What a worker may need, beyond the grace time, to cancel, report and deregister."""
@@ -53,15 +56,23 @@ class _Child:
         self.worker_id = worker_id
         self.process = process
         self.started = time.monotonic()
+        self.silent = asyncio.Event()
+        """It has closed its end of the pipe: it ended, or is another program now."""
         self._pipe = pipe
         self._said = b""
+        asyncio.get_running_loop().add_reader(pipe, self._listen)
+
+    def _listen(self) -> None:
+        with suppress(BlockingIOError):
+            while part := os.read(self._pipe, 65_536):
+                self._said += part
+            self.silent.set()
+            asyncio.get_running_loop().remove_reader(self._pipe)
 
     @property
     def said(self) -> str:
         """READY, or why it can never start; empty when it has said nothing yet."""
-        with suppress(BlockingIOError):
-            while part := os.read(self._pipe, 65_536):
-                self._said += part
+        self._listen()
         return self._said.decode(errors="replace")
 
     @property
@@ -69,6 +80,7 @@ class _Child:
         return self.process.returncode is None and self.said == READY
 
     def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pipe)
         os.close(self._pipe)
 
 
@@ -199,6 +211,7 @@ class Supervisor:
     async def _wait(self, child: _Child) -> int:
         """Its exit code. Once all are told to stop, one that does not in time is killed."""
         exited = asyncio.create_task(child.process.wait())
+        watching = asyncio.create_task(self._kill_what_is_no_worker(child))
         slow = asyncio.get_running_loop().call_later(_SLOW_START_SECONDS, self._warn_of_slow_start, child)
         await self._unless_told(exited)
         slow.cancel()
@@ -207,7 +220,26 @@ class Supervisor:
         if not exited.done():
             log.error("a worker does not stop; it is killed", action="worker.killed", worker_id=child.worker_id)
             _signal(child.process, signal.SIGKILL)
-        return await exited
+        code = await exited
+        watching.cancel()
+        return code
+
+    async def _kill_what_is_no_worker(self, child: _Child) -> None:
+        """A worker holds its end of the pipe for as long as it lives. os.exec in a handler closes it, and the process
+        lives on as another program; one whose handler closed all its files has lost its connections too.
+        """
+        await child.silent.wait()
+        if child.said != READY:
+            return
+        await asyncio.sleep(_EXIT_SECONDS)
+        if child.process.returncode is None:
+            log.error(
+                "a worker has become another program (os.exec), or closed its files; it is killed",
+                action="worker.killed",
+                worker_id=child.worker_id,
+                pid=child.process.pid,
+            )
+            _signal(child.process, signal.SIGKILL)
 
     def _warn_of_slow_start(self, child: _Child) -> None:
         if not child.said:

@@ -23,13 +23,27 @@ def dies(messages):
         open("died", "w").close()
         os._exit(2)
 
+def becomes_another_program(messages):
+    if not os.path.exists("executed"):
+        open("executed", "w").close()
+        if not os.fork():  # a child of the worker lives on, and is none
+            import time; time.sleep(600)
+        os.execvp("sleep", ["sleep", "600"])
+
+def closes_files(messages):
+    if not os.path.exists("closed"):
+        open("closed", "w").close()
+        os.closerange(3, 200)
+
 def runs_a_program(messages):
     subprocess.run([sys.executable, "-c", "import time; time.sleep(600)", messages[0].content])
 
 def counts(messages):
     open("counted", "a").write("x" * len(messages))
 
-handlers = {"DIES": dies, "PROGRAM": runs_a_program, "COUNT": counts}
+handlers = {
+    "DIES": dies, "EXEC": becomes_another_program, "CLOSE": closes_files, "PROGRAM": runs_a_program, "COUNT": counts
+}
 """
 
 
@@ -68,6 +82,22 @@ def test_a_handler_may_end_its_process_with_any_exit_code(
     wait_until(lambda: real_redis.client.xlen("memsched:{COUNT}:stream") == 0)
     assert [row["exit"] for row in supervisor.said("worker.died")] == ["exit code 2"]
     assert [row["count"] for row in supervisor.said("worker.handover")] >= [1]
+    supervisor.terminate()
+    assert supervisor.wait() == 0
+
+
+@pytest.mark.parametrize("label", ["EXEC", "CLOSE"])
+def test_a_worker_that_is_none_any_more_is_replaced(
+    label: str, supervise: Callable[..., Member], real_redis: RedisServer
+) -> None:
+    supervisor = supervise()
+    wait_until(lambda: started(supervisor, 1))
+
+    submit(real_redis, label)
+
+    wait_until(lambda: started(supervisor, 2))
+    wait_until(lambda: real_redis.client.xlen(f"memsched:{{{label}}}:stream") == 0)
+    assert len(supervisor.said("worker.died")) == len(supervisor.said("worker.handover")) == 1
     supervisor.terminate()
     assert supervisor.wait() == 0
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pydoc
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,6 +19,7 @@ import pytest
 import memsched.blocking
 from memsched import MOS, AsyncMemScheduler, AsyncMOS, MemScheduler
 from memsched.blocking import Blocking, Delegated, EventLoopThread, blocking, direct, iterating, shared
+from memsched.errors import WorkerFailed
 from memsched.memory.search.retriever import Retriever
 from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
 from memsched.scheduler import AsyncMessageQueue, MessageQueue, SyncRetriever
@@ -130,6 +133,67 @@ def test_two_faces_share_a_thread_which_may_be_ended_and_started_again(pump: Pum
     assert not thread.running
 
     assert pump.pump(2)[0] == "2 tank"
+
+
+async def exits() -> None:
+    sys.exit(3)
+
+
+async def exits_in_a_task() -> None:
+    await asyncio.wait_for(exits(), 5)
+
+
+async def exits_in_a_callback() -> None:
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+    await asyncio.sleep(0.01)
+
+
+async def stops_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+@pytest.mark.parametrize("ends_it", [exits_in_a_task, exits_in_a_callback, stops_the_loop])
+def test_what_would_end_the_loop_ends_nobody_elses_call(ends_it: Callable[[], Any], thread: EventLoopThread) -> None:
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(thread.call, lambda: asyncio.sleep(0.1, "other"))
+        try:
+            thread.call(ends_it)
+        except SystemExit as error:
+            assert error.code == 3
+
+        assert other.result(5) == "other"
+
+
+def test_a_call_that_others_cancel_says_so_and_the_next_one_works(thread: EventLoopThread) -> None:
+    async def cancel_all() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(thread.call, lambda: asyncio.sleep(5))
+        thread.call(lambda: asyncio.sleep(0.05))
+        thread.call(cancel_all)
+
+        with pytest.raises(WorkerFailed):
+            other.result(5)
+    assert thread.call(lambda: asyncio.sleep(0, "next")) == "next"
+
+
+def test_a_task_that_exits_while_it_is_ended_keeps_nobody_waiting(thread: EventLoopThread) -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(5)
+        finally:
+            sys.exit(3)
+
+    async def begin() -> Any:
+        return asyncio.create_task(stubborn())
+
+    task = thread.call(begin)
+    thread.close()
+
+    assert task.done()
+    assert task.get_loop().is_closed()
 
 
 def test_help_shows_the_name_the_parameters_and_the_docstring() -> None:
