@@ -27,8 +27,15 @@ LANE = Keys().lane("task", "", "")
 pytestmark = pytest.mark.timeout(90)
 
 
-@pytest.mark.parametrize("supervised", [True, False], ids=["supervised", "alone"])
-@pytest.mark.parametrize("label", ["task", "threaded"])
+@pytest.mark.parametrize(
+    ("label", "supervised"),
+    [
+        pytest.param("task", True, id="task-supervised"),
+        pytest.param("threaded", False, id="threaded-alone"),
+        pytest.param("task", False, id="task-alone", marks=pytest.mark.long),
+        pytest.param("threaded", True, id="threaded-supervised", marks=pytest.mark.long),
+    ],
+)
 async def test_a_message_that_kills_its_process_is_found_out_and_takes_nobody_with_it(
     make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer, supervised: bool, label: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,7 @@ from memsched.tiers.moves import Placement
 pytestmark = pytest.mark.timeout(90)
 
 Schedulers = Callable[..., AsyncMemScheduler]
-SEEDS = range(12)
+SEEDS = range(int(os.environ.get("CHAOS_SEEDS", "5")))
 
 TALK: list[ScheduleMessageItem] = [
     said("My sister Ann is allergic to nuts.", 0, item_id="a0", user_name="Alice"),
