@@ -23,6 +23,7 @@ from memsched.errors import (
     SchedulerNotStarted,
     SchedulerStopped,
     ServerRefused,
+    UnknownMemory,
     WaitTimeout,
     WorkerFailed,
 )
@@ -31,11 +32,12 @@ from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.release import Purpose, Release
 from memsched.memory.search.retriever import Retriever
 from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.original_names import AwaitableText, OriginalNames
-from memsched.policy.block import ActivationBlock
-from memsched.policy.strategy import WorkingSetPolicy
+from memsched.policy.block import ActivationBlock, Member
+from memsched.policy.strategy import CubeMemory, WorkingSetPolicy
 from memsched.policy.theme import Theme
 from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
@@ -119,7 +121,10 @@ class AsyncMemScheduler(OriginalNames):
         self.keys = Keys(self.settings.prefix, self.settings.partitions)
         self.orchestrator = Orchestrator(self.settings)
         self.memos_message_queue = AsyncMessageQueue(self)
-        self.retriever = Retriever(self.memory, top_k=self.settings.top_k, method=self.settings.search_method)
+        self.release = Release.by(self.settings.permissions)
+        self.retriever = Retriever(
+            self.memory, top_k=self.settings.top_k, method=self.settings.search_method, release=self.release
+        )
         self._server: Server | None = None
         self._producer: Producer | None = None
         self._worker: Worker | None = None
@@ -351,12 +356,18 @@ class AsyncMemScheduler(OriginalNames):
         self._settle()
         return await self._memory.get()
 
-    async def working_set(self, user_id: str, mem_cube_id: str) -> list[WorkingMemory]:
+    async def working_set(
+        self, user_id: str, mem_cube_id: str, *, purpose: Purpose = "working_set"
+    ) -> list[WorkingMemory]:
         """The memories that the next question of this cube will probably need, best first; one round trip.
 
         Raises CubeForbidden or UnknownCube.
+
+        Args:
+            purpose: what for, if there is a permission hook that asks.
         """
-        return await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
+        ref, found = await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
+        return self.release.memories(user_id, purpose, ref, found)
 
     async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
         """The text that goes first in the prompts about this cube, byte for byte; one round trip.
@@ -364,12 +375,21 @@ class AsyncMemScheduler(OriginalNames):
         It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it. Raises
         CubeForbidden or UnknownCube.
         """
-        return await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+        ref, members = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+        said = {each.memory_id: each.said for each in members}
+        texts = self.release.texts(user_id, "activation", ref, said)
+        return ActivationBlock.of(
+            [
+                each if texts[each.memory_id] == each.said else Member.of(each.memory_id, texts[each.memory_id])
+                for each in members
+                if each.memory_id in texts
+            ]
+        )
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
-    ) -> Value:
-        """A part of the hot state of a cube that the user may read."""
+    ) -> tuple[CubeRef, Value]:
+        """A cube that the user may read, and a part of its hot state."""
         server = await self.server()
         cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
         own = CubeRef(user_id, mem_cube_id)
@@ -379,8 +399,7 @@ class AsyncMemScheduler(OriginalNames):
         ref = await cubes.admit(access, Permission.READ)
         if ref != own:
             value = await server.persistently(lambda: server.call(command_for(states, ref)))
-        found: Value = value
-        return found
+        return ref, value
 
     async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first, at the time of its latest message.
@@ -388,7 +407,9 @@ class AsyncMemScheduler(OriginalNames):
         Raises CubeForbidden, UnknownCube or StoreUnavailable.
         """
         services = await self.memory()
-        return await services.working_sets.themes(await services.cubes.resolve(user_id, mem_cube_id, Permission.READ))
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        found = await services.working_sets.themes(ref)
+        return self.release.themes(user_id, "themes", ref, found, await services.working_sets.members(ref))
 
     async def explain(self, user_id: str, mem_cube_id: str, memory_id: str | None = None) -> Explanation:
         """What stands where in a cube, and why: the modes' shares, themes, pins, the last moves.
@@ -400,7 +421,22 @@ class AsyncMemScheduler(OriginalNames):
         """
         services = await self.memory()
         ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
-        return await services.explainer.explain(ref, memory_id)
+        found = await services.explainer.explain(ref, memory_id)
+        return self._released(user_id, ref, found, await services.working_sets.members(ref))
+
+    def _released(
+        self, reader: str, ref: CubeRef, found: Explanation, members: Mapping[str, CubeMemory]
+    ) -> Explanation:
+        """An explanation, as far as the permission hook lets it. Raises UnknownMemory for what may not leave."""
+        themes = self.release.themes(reader, "explain", ref, found.themes, members)
+        memory = found.memory
+        if memory is not None:
+            theme = next((each for each in themes if memory.memory_id in each.memory_ids), None)
+            released = self.release.memories(reader, "explain", ref, [members[memory.memory_id]])
+            if not released:
+                raise UnknownMemory(memory.memory_id)
+            memory = memory.model_copy(update={"text": released[0].indexed_text, "theme": theme})
+        return found.model_copy(update={"themes": themes, "memory": memory})
 
     async def pin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Keep a memory in the working set and out of the archive, until ``unpin``; whether it was not pinned already.
@@ -463,7 +499,7 @@ class AsyncMemScheduler(OriginalNames):
     async def get_web_log_messages(self, limit: int = 100) -> list[ScheduleLogForWebItem]:
         """The newest memory events, oldest first."""
         server = await self.server()
-        return await server.persistently(lambda: server.call(newest_events(self.keys, limit)))
+        return self.release.events(await server.persistently(lambda: server.call(newest_events(self.keys, limit))))
 
     async def pause(self, label: str) -> bool:
         """Let no worker take more messages of a label, until ``resume``; whether it was not paused already.

@@ -189,6 +189,12 @@ class Settings(BaseSettings):
         "", description="Folder of the liveness files. Empty: `memsched-live-<uid>` in the temporary folder."
     )
 
+    metrics: str = Field(
+        "",
+        description="Where workers tell what they count, as it happens: a sink of another package: "
+        "docs/extending.md#metrics. Empty: nowhere.",
+    )
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
     log_format: Literal["console", "json"] = Field("console", description="`console` for people, `json` for machines.")
@@ -265,6 +271,11 @@ class Settings(BaseSettings):
         "standard",
         description="When memories move between tiers: `standard`, or rules of another package: "
         "docs/extending.md#transition-rules.",
+    )
+    permissions: str = Field(
+        "",
+        description="What of a memory may leave, by reader and purpose: a hook of another package: "
+        "docs/extending.md#permissions. Empty: who may read a cube may read all of it.",
     )
     strategy: str = Field(
         "standard",

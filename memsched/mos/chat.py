@@ -150,7 +150,7 @@ class Chat:
         results: list[SearchResult] = []
         try:
             results = await self._scheduler.retriever.search(
-                question.text, question.user_id, question.mem_cube_id, top_k=question.top_k
+                question.text, question.user_id, question.mem_cube_id, top_k=question.top_k, purpose="prompt"
             )
         except (StoreUnavailable, EmbeddedServerError, EmbeddingError) as error:
             # The working set holds what matters most, and is elsewhere: a poorer answer, not none.
@@ -167,7 +167,7 @@ class Chat:
             turn.found.append(_dated(memory, memory.indexed_text, corrected=memory.superseded_by is not None))
             turn.known[memory.memory_id] = turn.found[-1]
         turn.block = await self._scheduler.activation(question.user_id, question.mem_cube_id)
-        working_set = await self._scheduler.working_set(question.user_id, question.mem_cube_id)
+        working_set = await self._scheduler.working_set(question.user_id, question.mem_cube_id, purpose="prompt")
         if not turn.found:
             turn.found = [_dated(each, each.said) for each in working_set]
         for each in working_set:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from memsched.durations import Seconds
-from memsched.errors import CubeForbidden, InvalidMessage
+from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
 from memsched.memory.access.cubes import Cubes, Grant
 from memsched.memory.access.permissions import Permission
 from memsched.memory.ingest.turns import turns_of
@@ -321,14 +321,19 @@ class AsyncMOS:
         conditions = SearchArgs(include_archived=include_archived)
         found = {}
         for name, ref in refs.items():
-            memories = [memory async for memory, _ in services.store.scan(ref, conditions)]
+            scanned = [memory async for memory, _ in services.store.scan(ref, conditions)]
+            memories = self.mem_scheduler.release.memories(user, "read", ref, scanned)
             found[name] = sorted(memories, key=lambda each: (each.at, each.session_id, each.turn, each.part))
         return _by_cube(found)
 
     async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
         """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""
         user = user_id or self.user_id
-        return (await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.READ)).memory
+        found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.READ)
+        released = self.mem_scheduler.release.memories(user, "read", found.ref, [found.memory])
+        if not released:
+            raise UnknownMemory(memory_id)
+        return released[0]
 
     async def working_set(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[WorkingMemory]:
         """What the next question of the cube will probably need, best first."""
@@ -429,7 +434,11 @@ class AsyncMOS:
         name = await self._cube_name(user, mem_cube_id)
         services = await self._services()
         ref = await services.cubes.resolve(user, name, Permission.READ)
-        return await export_cube(services.store, ref, dump_dir, name=name)
+
+        def released(memories: Sequence[Memory]) -> list[Memory]:
+            return self.mem_scheduler.release.memories(user, "export", ref, memories)
+
+        return await export_cube(services.store, ref, dump_dir, name=name, released=released)
 
     async def load(
         self, load_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None

@@ -41,6 +41,11 @@ class Member(BaseModel):
     def of(cls, memory_id: str, said: str) -> Member:
         return cls(memory_id=memory_id, line=line_of(said))
 
+    @property
+    def said(self) -> str:
+        """What the line says."""
+        return str(json.loads(self.line))
+
 
 @dataclass(frozen=True, slots=True)
 class ActivationBlock:

@@ -24,7 +24,7 @@ from memsched.errors import MemschedError
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.messages import UtcTime
-from memsched.policy.block import ActivationBlock, Member
+from memsched.policy.block import Member
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.tiers.moves import Move, Placement, Upkeep
@@ -217,12 +217,12 @@ class HotStates:
 
         return Command(("HGET", key, "set"), parse)
 
-    def activation_command(self, ref: CubeRef) -> Command[ActivationBlock]:
-        """To be sent alone or in a pipeline: the activation block."""
+    def activation_command(self, ref: CubeRef) -> Command[list[Member]]:
+        """To be sent alone or in a pipeline: the members of the activation block."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
-        def parse(reply: Any) -> ActivationBlock:
-            return ActivationBlock.of([Member.model_validate(each) for each in json.loads(reply or "[]")])
+        def parse(reply: Any) -> list[Member]:
+            return [Member.model_validate(each) for each in json.loads(reply or "[]")]
 
         return Command(("HGET", key, "block"), parse)
 

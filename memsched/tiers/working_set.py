@@ -14,7 +14,7 @@ from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.policy.block import BlockLimits
 from memsched.policy.running_theme import RUNNING_THEME, vague_request
-from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
+from memsched.policy.strategy import Candidate, Chosen, CubeMemory, CubeState, WorkingSetPolicy
 from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
 from memsched.policy.theme import Theme
 from memsched.policy.transitions import StandardTransitions, TransitionRules
@@ -135,6 +135,10 @@ class WorkingSets:
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
         return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size)
+
+    async def members(self, ref: CubeRef) -> dict[str, CubeMemory]:
+        """The cube's memories, by id."""
+        return {each.memory_id: each for each in (await self._cubes.current(ref)).memories}
 
     async def themes(self, ref: CubeRef) -> list[Theme]:
         """The themes of a cube at the time of its latest message, hottest first; without what may not be near.

@@ -32,6 +32,7 @@ from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
 from memsched.worker.heartbeat import Heartbeat
 from memsched.worker.liveness import Liveness
+from memsched.worker.metrics import Metrics
 from memsched.worker.pipeline import Request, one_way, send
 from memsched.worker.reader import Reader
 from memsched.worker.recovery import Recovery
@@ -74,6 +75,7 @@ class Cycle:
         self._reporter = reporter
         self._liveness = liveness
         self.tally = Tally()
+        self._metrics = Metrics.by(settings.metrics)
         self.on_follow_ups: Callable[[Lane], None] = lambda lane: None
         self.dispatcher = Dispatcher(settings, orchestrator, self, self._begin, self.wake)
         self._recovery = Recovery(
@@ -352,6 +354,7 @@ class Cycle:
                 poisonous.append(entry)
                 continue
             self.tally.recovered += 1
+            self._metrics.messages(entry.lane.label, "recovered")
             handed_back = entry.previous_owner == NOBODY
             (log.info if handed_back else log.warning)(
                 f"a message {'that was handed back' if handed_back else 'of a silent worker'} goes on here",
@@ -373,6 +376,8 @@ class Cycle:
         if not calls:
             return
         for call in calls:
+            seconds = time.time() - call.deliveries[0].started
+            self._metrics.handler_seconds(call.label, str(call.result), seconds)
             if call.context is not None and call.context.events and call.result is not CallResult.LOST:
                 self._events += [self._reporter.event(fields) for fields in call.context.events]
         try:
@@ -414,6 +419,7 @@ class Cycle:
         self._reports += self._reporter.releases([delivery for delivery in report.deliveries if not delivery.lost])
 
     def _count(self, report: Report, count: int) -> None:
+        self._metrics.messages(report.lane.label, report.what, count)
         if report.what == "done":
             self.tally.done += count
             if self._settings.log_level == "debug":
@@ -429,6 +435,7 @@ class Cycle:
         for delivery in list(deliveries):
             if not delivery.lost:
                 self.tally.lost += 1
+                self._metrics.messages(delivery.lane.label, "lost")
                 log.warning(
                     "a message belongs to another worker now; what was done with it here does not count",
                     action="message.lost",

@@ -176,3 +176,22 @@ def test_most_asked_first(tmp_path: Path) -> None:
     near = said.partition("Near, before the next one asks:\n")[2].splitlines()
     assert re.match(r"  3 times  A forgotten password", near[0]), said
     assert re.match(r"  2 times  The trial ends", near[1]), said
+
+
+def test_redact_phone_numbers(tmp_path: Path) -> None:
+    ines, _, ken = run("redact_phone_numbers", tmp_path).partition("ken reads:")
+
+    assert ines.count("912 345 678") == 2
+    assert "901820" in ines
+    assert "345" not in ken
+    assert "901820" not in ken
+    assert ken.count("his number is [a phone number]") == 2
+    assert "2019" in ken
+
+
+def test_statsd_metrics(tmp_path: Path) -> None:
+    said = run("statsd_metrics", tmp_path)
+
+    assert said.count("memsched.messages:1|c|#label:GREET,outcome:done\n") == 2
+    assert re.findall(r"memsched.handler_seconds:[\d.]+\|ms\|#label:GREET,outcome:(\w+)", said).count("done") == 2
+    assert "user" not in said

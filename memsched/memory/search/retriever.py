@@ -10,6 +10,7 @@ from memsched.broker.scripting import Command
 from memsched.lexicon import stems
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.release import Purpose, Release
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.term_statistics import TermStatistics
 
@@ -37,10 +38,14 @@ class Retriever:
         services: opens them at the first search.
         top_k: memories that a search returns when it is not told how many.
         method: how it ranks when it is not told.
+        release: the permission hook.
     """
 
-    def __init__(self, services: Callable[[], Awaitable[Services]], *, top_k: int, method: str) -> None:
+    def __init__(
+        self, services: Callable[[], Awaitable[Services]], *, top_k: int, method: str, release: Release | None = None
+    ) -> None:
         self._services = services
+        self._release = release or Release()
         self.top_k = top_k
         self.method: str | None = method
         self._usual_method = method
@@ -56,6 +61,8 @@ class Retriever:
         top_k: int | None = None,
         method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
+        *,
+        purpose: Purpose = "search",
     ) -> list[SearchResult]:
         """Return the memories of a cube that fit a query, best first.
 
@@ -67,6 +74,7 @@ class Retriever:
             mem_cube: an object that has both, instead; default: the scheduler's ``current_mem_cube``.
             method: ``hybrid``, ``dense``, ``lexical``, or one of the original system's names.
             search_args: conditions and weights; see SearchArgs.
+            purpose: what for, if there is a permission hook that asks.
         """
         if mem_cube is None and mem_cube_id is None:
             mem_cube = self.mem_cube
@@ -85,7 +93,8 @@ class Retriever:
         access, counts = map(answered, await services.server.persistently(lambda: services.server.run(commands)))
         ref = await services.cubes.admit(access, Permission.READ)
         known = counts if ref == own else None
-        return await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
+        found = await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
+        return self._release.results(user_id, purpose, ref, found)
 
 
 def whose(user_id: str | None, mem_cube_id: str | None, mem_cube: Any) -> tuple[str, str]:
