@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import UUID, uuid5
 
 from memsched.at_exit import StopAtExit
 from memsched.backoff import poll_pauses
@@ -34,7 +37,13 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Purpose, Release
 from memsched.memory.search.retriever import Retriever
-from memsched.messages import ScheduleLogForWebItem, ScheduleMessageItem, messages_of
+from memsched.messages import (
+    PREDICT_TASK_LABEL,
+    PRELOAD_TASK_LABEL,
+    ScheduleLogForWebItem,
+    ScheduleMessageItem,
+    messages_of,
+)
 from memsched.original_names import AwaitableText, OriginalNames
 from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.strategy import CubeMemory, WorkingSetPolicy
@@ -67,6 +76,8 @@ _STOP_MARGIN_SECONDS = 20.0
 """What ``stop`` may take beyond its grace time: handlers unwind, a server that does not answer is given up."""
 _left_in_parent: list[Any] = []
 """Kept: the child of a fork that let a connection go would take it from the epoll that it shares with its parent."""
+_PRELOADED_EVERY_SECONDS = 60
+_PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
 
 
@@ -369,6 +380,46 @@ class AsyncMemScheduler(OriginalNames):
         ref, found = await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
         return self.release.memories(user_id, purpose, ref, found)
 
+    async def preload(self, user_id: str, mem_cube_id: str, session_id: str | None = None) -> None:
+        """A conversation begins: have the working set and the activation block made ready. Returns at once.
+
+        As often as one likes: of one conversation, once a minute counts. Raises CubeForbidden, UnknownCube, and as
+        ``submit_messages``.
+        """
+        await Cubes(await self.server(), self.keys, self.settings).resolve(user_id, mem_cube_id, Permission.READ)
+        cause = json.dumps([user_id, mem_cube_id, session_id, int(time.time() // _PRELOADED_EVERY_SECONDS)])
+        message = ScheduleMessageItem(
+            item_id=str(uuid5(_PRELOADS, cause)),
+            user_id=user_id,
+            mem_cube_id=mem_cube_id,
+            label=PRELOAD_TASK_LABEL,
+            content="",
+            session_id=session_id,
+        )
+        await self.submit_messages(message)
+
+    async def predict(self, user_id: str, mem_cube_id: str, text: str, session_id: str | None = None) -> None:
+        """Somebody is typing a question: have near what it will need, in MEMSCHED_PREDICT_SLOTS places.
+
+        Returns at once. Call it with all that is typed so far, at each key if you like: it waits
+        MEMSCHED_PREDICT_DELAY_MS for more, and only the last text is looked at. With the question (``query``) nothing
+        is left of it. In a cube that the user may only read it does nothing. Raises CubeForbidden, UnknownCube, and as
+        ``submit_messages``.
+        """
+        server = await self.server()
+        view = await Cubes(server, self.keys, self.settings).view(user_id, mem_cube_id, Permission.READ)
+        if not (self.settings.predict_slots and text.strip() and view.permission.allows(Permission.WRITE)):
+            return
+        message = ScheduleMessageItem(
+            user_id=user_id,
+            mem_cube_id=mem_cube_id,
+            label=PREDICT_TASK_LABEL,
+            content=text,
+            session_id=session_id,
+        )
+        await HotStates(server, self.keys).typing(view.ref, message.item_id)
+        await self.submit_messages(message, delay=self.settings.predict_delay_ms / 1000)
+
     async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
         """The text that goes first in the prompts about this cube, byte for byte; one round trip.
 
@@ -621,6 +672,8 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     wait = blocking(AsyncMemScheduler.wait)
 
     working_set = blocking(AsyncMemScheduler.working_set)
+    preload = blocking(AsyncMemScheduler.preload)
+    predict = blocking(AsyncMemScheduler.predict)
     activation = blocking(AsyncMemScheduler.activation)
     themes = blocking(AsyncMemScheduler.themes)
     explain = blocking(AsyncMemScheduler.explain)

@@ -272,6 +272,16 @@ class Settings(BaseSettings):
         description="When memories move between tiers: `standard`, or rules of another package: "
         "docs/extending.md#transition-rules.",
     )
+    predict_slots: int = Field(
+        4,
+        ge=0,
+        le=50,
+        description="Places of the working set for what somebody who is still typing will probably ask "
+        "(`scheduler.predict`); 0: none.",
+    )
+    predict_delay_ms: int = Field(
+        150, ge=0, le=10_000, description="Milliseconds for which what is typed waits for more (debounce)."
+    )
     permissions: str = Field(
         "",
         description="What of a memory may leave, by reader and purpose: a hook of another package: "

@@ -15,7 +15,7 @@ from memsched.cli.eval_scheduler import measured
 from memsched.cli.eval_stories import stories
 from memsched.console.output import as_text, console, new_table
 from memsched.evaluation.locomo import CATEGORIES, read_conversations
-from memsched.evaluation.prediction import ABLATIONS, OWN, POLICIES, predict
+from memsched.evaluation.prediction import ABLATIONS, OWN, POLICIES, TYPING, predict
 from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
 from memsched.scheduler import AsyncMemScheduler
@@ -49,7 +49,8 @@ def locomo(
     ] = None,
     answers: Annotated[Answer, typer.Option(help="With --stream: whether the right answers are told.")] = Answer.GOLD,
     policy: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"With --stream: only these of {', '.join(POLICIES)}.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"With --stream: only these of {', '.join((*POLICIES, *TYPING))}."),
     ] = None,
     ablate: Annotated[
         bool, typer.Option("--ablate", help="With --stream: also without each feature and mode in turn.")
@@ -66,7 +67,7 @@ def locomo(
 
     chosen = read_conversations(file)[:conversations]
     policies = [*(policy or POLICIES), *(ABLATIONS if ablate else ())]
-    if unknown := set(policies) - {*POLICIES, *ABLATIONS}:
+    if unknown := set(policies) - {*POLICIES, *TYPING, *ABLATIONS}:
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--policy")
 
     async def replayed(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> Scores:

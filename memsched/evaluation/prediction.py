@@ -17,6 +17,7 @@ from memsched.evaluation.streams import Asked, Told, steps_of
 from memsched.evaluation.teller import Answers, Teller
 from memsched.memory.model import to_ms
 from memsched.memory.search.arguments import SearchResult
+from memsched.messages import PREDICT_TASK_LABEL
 from memsched.policy.running_theme import with_running_theme
 from memsched.policy.themes import Told as ToldMemory
 from memsched.policy.value import FEATURES, MODES, Valuation, mixture_of
@@ -27,6 +28,10 @@ OWN = "memsched"
 SEARCH = "search_20"
 BOTH = "search_10+set_10"
 POLICIES = (OWN, *BASELINES, SEARCH, BOTH)
+TYPED = "half_typed"
+PREDICTED = "half_typed_slots"
+TYPING = (TYPED, PREDICTED)
+"""The set once the first half of the question's words is typed (``predict``), and what is predicted then, alone."""
 ABLATIONS = (
     *(f"without {feature}" for feature in FEATURES),
     *(f"without {mode.name}" for mode in with_running_theme(MODES, ())),
@@ -92,7 +97,9 @@ class _Replay(Teller):
         found = await self.scheduler.retriever.search(asked.question.text, ref.user_id, ref.mem_cube_id, top_k=_SIZE)
         services = await self.scheduler.memory()
         look = await services.working_sets.look(ref)
-        ids = {name: self._choice(name, near, found, look, asked) for name in self._policies}
+        ids = {name: self._choice(name, near, found, look, asked) for name in self._policies if name not in TYPING}
+        if set(TYPING) & set(self._policies):
+            ids |= await self._typed(asked)
         wanted = {memory_id for chosen in ids.values() for memory_id in chosen}
         stored = await services.store.get(ref, sorted(wanted))
         sources = {memory_id: memory.sources.values() for memory_id, memory in stored.items()}
@@ -103,6 +110,14 @@ class _Replay(Teller):
         self._history.append(Retrieval(to_ms(asked.at), [(each.memory.memory_id, each.score / best) for each in found]))
         await super().ask(asked)
         await self.answer(asked)
+
+    async def _typed(self, asked: Asked) -> dict[str, list[str]]:
+        """What is near when half of the question's words are typed."""
+        words = asked.question.text.split()
+        await self._say(PREDICT_TASK_LABEL, " ".join(words[: (len(words) + 1) // 2]), asked)
+        near = await self.scheduler.working_set(self.ref.user_id, self.ref.mem_cube_id)
+        predicted = [each.memory_id for each in near if "predicted" in each.sources]
+        return {TYPED: [each.memory_id for each in near], PREDICTED: predicted}
 
     def _choice(
         self, name: str, near: Sequence[str], found: Sequence[SearchResult], look: Look, asked: Asked

@@ -19,7 +19,9 @@ from memsched.messages import (
     MEM_ORGANIZE_TASK_LABEL,
     MEM_READ_TASK_LABEL,
     MEM_UPDATE_TASK_LABEL,
+    PREDICT_TASK_LABEL,
     PREF_ADD_TASK_LABEL,
+    PRELOAD_TASK_LABEL,
     QUERY_TASK_LABEL,
     ScheduleMessageItem,
 )
@@ -38,6 +40,8 @@ class Rule:
 
 RULES = {
     QUERY_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.READ),
+    PREDICT_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.READ),
+    PRELOAD_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.READ),
     MEM_UPDATE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.WRITE),
     ANSWER_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.WRITE),
     MEM_FEEDBACK_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_1, Permission.WRITE),

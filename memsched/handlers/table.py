@@ -17,7 +17,9 @@ from memsched.handlers.mem_feedback import mem_feedback
 from memsched.handlers.mem_organize import mem_organize
 from memsched.handlers.mem_read import mem_read
 from memsched.handlers.mem_update import mem_update
+from memsched.handlers.predict import predict
 from memsched.handlers.pref_add import pref_add
+from memsched.handlers.preload import preload
 from memsched.handlers.query import query
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -30,7 +32,9 @@ from memsched.messages import (
     MEM_ORGANIZE_TASK_LABEL,
     MEM_READ_TASK_LABEL,
     MEM_UPDATE_TASK_LABEL,
+    PREDICT_TASK_LABEL,
     PREF_ADD_TASK_LABEL,
+    PRELOAD_TASK_LABEL,
     QUERY_TASK_LABEL,
     ScheduleMessageItem,
 )
@@ -43,6 +47,8 @@ MemoryFunction: TypeAlias = Callable[
 
 FUNCTIONS: Mapping[str, MemoryFunction] = {
     QUERY_TASK_LABEL: query,
+    PREDICT_TASK_LABEL: predict,
+    PRELOAD_TASK_LABEL: preload,
     MEM_UPDATE_TASK_LABEL: mem_update,
     ANSWER_TASK_LABEL: answer,
     MEM_FEEDBACK_TASK_LABEL: mem_feedback,

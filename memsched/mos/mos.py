@@ -340,6 +340,22 @@ class AsyncMOS:
         user = user_id or self.user_id
         return await self.mem_scheduler.working_set(user, await self._cube_name(user, mem_cube_id))
 
+    async def preload(
+        self, mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None
+    ) -> None:
+        """A conversation begins. See AsyncMemScheduler.preload."""
+        user = user_id or self.user_id
+        name = await self._cube_name(user, mem_cube_id)
+        await self.mem_scheduler.preload(user, name, session_id or self.session_id)
+
+    async def predict(
+        self, text: str, mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None
+    ) -> None:
+        """Somebody has typed so much of a question. See AsyncMemScheduler.predict."""
+        user = user_id or self.user_id
+        name = await self._cube_name(user, mem_cube_id)
+        await self.mem_scheduler.predict(user, name, text, session_id or self.session_id)
+
     async def activation(self, mem_cube_id: str | None = None, user_id: str | None = None) -> ActivationBlock:
         """The text that goes first in the prompts about the cube, byte for byte."""
         user = user_id or self.user_id

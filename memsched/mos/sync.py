@@ -47,6 +47,8 @@ class MOS(Blocking[AsyncMOS]):
     get_all = blocking(AsyncMOS.get_all)
     get = blocking(AsyncMOS.get)
     working_set = blocking(AsyncMOS.working_set)
+    preload = blocking(AsyncMOS.preload)
+    predict = blocking(AsyncMOS.predict)
     activation = blocking(AsyncMOS.activation)
     themes = blocking(AsyncMOS.themes)
     explain = blocking(AsyncMOS.explain)

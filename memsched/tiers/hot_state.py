@@ -34,7 +34,9 @@ _APPLIED_KEPT = 2_000
 _ATTEMPTS = 20
 _FIELDS_PER_CALL = 500
 _DIGITS = 9
-_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent")
+_STAYS = {"reserved", "pinned"}
+"""Sources of memories that keep their places whatever is predicted."""
+_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,36 @@ class Sent(BaseModel):
     at: int = 0
 
 
+class Prediction(BaseModel):
+    """What somebody who is still typing will probably ask for; void as soon as they have asked.
+
+    Attributes:
+        at: when they had typed so much, ms since the epoch.
+        size: of the working set, with these.
+        memories: best first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: int
+    size: int
+    memories: list[WorkingMemory]
+
+    def beside(self, working_set: Sequence[WorkingMemory]) -> list[WorkingMemory]:
+        """The set with these in the last places, but for those which keep theirs in any case."""
+        ids = {each.memory_id for each in self.memories}
+        over = len(working_set) + len(self.memories) - self.size - sum(each.memory_id in ids for each in working_set)
+        kept: list[WorkingMemory] = []
+        for each in reversed(working_set):
+            if each.memory_id in ids:
+                continue
+            if over > 0 and not _STAYS.intersection(each.sources):
+                over -= 1
+                continue
+            kept.append(each)
+        return [*reversed(kept), *self.memories][: self.size]
+
+
 class HotState(BaseModel):
     """All of it, at one version.
 
@@ -126,6 +158,7 @@ class HotState(BaseModel):
         talk: the last questions and answers, oldest first.
         log: what the last answers used, oldest first.
         working_set: best first.
+        predicted: what is near beside it while somebody types; None: nobody does.
         placement: what is activated and pinned.
         block: the members of the activation block, in their order.
         sent: which block a model server was sent last.
@@ -140,6 +173,7 @@ class HotState(BaseModel):
     talk: list[TalkEvent] = Field(default_factory=list)
     log: list[Answered] = Field(default_factory=list)
     working_set: list[WorkingMemory] = Field(default_factory=list)
+    predicted: Prediction | None = None
     placement: Placement = Placement()
     block: list[Member] = Field(default_factory=list)
     sent: Sent = Sent()
@@ -151,7 +185,11 @@ class HotState(BaseModel):
         """With these events; of one id the first to come stays, as its effect is there."""
         known = {event.event_id for event in self.talk}
         talk = [*self.talk, *(event for event in events if event.event_id not in known)]
-        return self.model_copy(update={"talk": sorted(talk, key=lambda event: event.order)})
+        predicted = self.predicted
+        if predicted and any(event.kind == "question" and event.at >= predicted.at for event in talk):
+            predicted = None
+        talk.sort(key=lambda event: event.order)
+        return self.model_copy(update={"talk": talk, "predicted": predicted})
 
     def fields_beside(self, before: HotState) -> list[str]:
         """The fields and values in which it differs from what is stored."""
@@ -164,6 +202,8 @@ class HotState(BaseModel):
         ):
             if own != theirs:
                 fields += (name, _as_json([each.model_dump(mode="json") for each in own]))
+        if self.predicted != before.predicted:
+            fields += ("predicted", self.predicted.model_dump_json() if self.predicted else "")
         if self.placement != before.placement:
             fields += ("placement", _as_json(self.placement.model_dump(mode="json")))
         if self.moves is not None:
@@ -176,7 +216,7 @@ class HotState(BaseModel):
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, sent = [
+        version, talk, log, working_set, placement, block, sent, predicted = [
             as_text(part) if part is not None else "" for part in reply
         ]
         return cls.model_validate(
@@ -188,6 +228,7 @@ class HotState(BaseModel):
                 "placement": json.loads(placement or "{}"),
                 "block": json.loads(block or "[]"),
                 "sent": json.loads(sent or "{}"),
+                "predicted": json.loads(predicted) if predicted else None,
             }
         )
 
@@ -209,13 +250,25 @@ class HotStates:
         return await self._server.persistently(lambda: self._server.call(command))
 
     def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
-        """To be sent alone or in a pipeline: the working set, best first."""
+        """To be sent alone or in a pipeline: the working set, best first; what is predicted has the last places."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
         def parse(reply: Any) -> list[WorkingMemory]:
-            return [] if reply is None else [WorkingMemory.model_validate(each) for each in json.loads(reply)]
+            stored, predicted = reply
+            working_set = [WorkingMemory.model_validate(each) for each in json.loads(stored or "[]")]
+            return Prediction.model_validate_json(predicted).beside(working_set) if predicted else working_set
 
-        return Command(("HGET", key, "set"), parse)
+        return Command(("HMGET", key, "set", "predicted"), parse)
+
+    async def typing(self, ref: CubeRef, item_id: str) -> None:
+        """Say which message has what was typed last; all earlier ones need not run."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        await self._server.persistently(lambda: self._server.execute("HSET", key, "typed", item_id))
+
+    async def typed(self, ref: CubeRef) -> str:
+        """The id of that message; "" if nobody said."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        return as_text(await self._server.persistently(lambda: self._server.execute("HGET", key, "typed")) or "")
 
     def activation_command(self, ref: CubeRef) -> Command[list[Member]]:
         """To be sent alone or in a pipeline: the members of the activation block."""

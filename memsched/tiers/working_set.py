@@ -21,7 +21,7 @@ from memsched.policy.transitions import StandardTransitions, TransitionRules
 from memsched.policy.value import credited_by
 from memsched.tiers.activation_block import Wanted
 from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
-from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
+from memsched.tiers.hot_state import HotState, HotStates, Prediction, WorkingMemory
 from memsched.tiers.upkeep import RESTORABLE, now_of, upkeep_due
 
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
@@ -127,10 +127,35 @@ class WorkingSets:
             )
             for each in chosen
         ]
-        state = state.model_copy(update={"working_set": working_set})
+        state = state.model_copy(update={"working_set": working_set, "predicted": _still_there(state.predicted, cube)})
         block = Wanted.now(state, cube, look.state.themes).block_after(state.block, self._limits)
         due = upkeep_due(cube, state, self._capacity)
         return state.model_copy(update={"block": block, "upkeep": due})
+
+    async def predict(self, ref: CubeRef, text: str, at: int, slots: int) -> HotState:
+        """Have near, in the last places of the set, what the question that somebody is typing will ask for.
+
+        What is typed is nobody's question: it is in no talk and no log, and when the question comes, nothing is left of
+        it. Returns the state after.
+
+        Args:
+            text: what is typed so far.
+            at: when, ms since the epoch. What was typed before the last question, or before what is predicted now, is
+                over, and changes nothing.
+        """
+        found = await self._search.search(ref, text, self._size) if slots else []
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            asked = max((event.at for event in state.talk if event.kind == "question"), default=-1)
+            if asked >= at or (state.predicted is not None and state.predicted.at > at):
+                return state
+            near = {each.memory_id for each in state.working_set[: self._size - slots]}
+            chosen = [each for each in found if each.memory.memory_id not in near][:slots]
+            memories = [WorkingMemory.of(each.memory, each.score, each.parts, sources=["predicted"]) for each in chosen]
+            return state.model_copy(update={"predicted": Prediction(at=at, size=self._size, memories=memories)})
+
+        _, after = await self._states.change(ref, [], compute)
+        return after
 
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
@@ -235,6 +260,14 @@ def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[
         elif away:
             found.append(replace(theme, memory_ids=away, state="archived"))
     return found
+
+
+def _still_there(predicted: Prediction | None, cube: CubeCache) -> Prediction | None:
+    """What is predicted, without memories that were deleted, archived or corrected since."""
+    if predicted is None:
+        return None
+    there = [each for each in predicted.memories if (memory := cube.memory(each.memory_id)) and memory.available]
+    return predicted.model_copy(update={"memories": there})
 
 
 def _pinned_first(

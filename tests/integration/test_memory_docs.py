@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.conditions import until
 from support.memories import cube_memory
-from support.pages import GUARANTEES, MEMORY, OPERATIONS, POLICY, blocks, named, section, sources, table
+from support.pages import MEMORY, OPERATIONS, POLICY, blocks, named, section, sources, table
 
 from memsched import (
     AsyncMemScheduler,
@@ -45,13 +45,6 @@ def test_the_table_of_labels_has_every_label_that_memsched_handles() -> None:
     shown = [named(cells[0])[0] for cells in table(section(MEMORY, "## Labels"), "label")]
 
     assert sorted(shown) == sorted(RULES)
-
-
-def test_labels_that_the_readme_calls_names_only_have_no_handler() -> None:
-    said = section(GUARANTEES, "## What comes next").partition("Labels for some of it")[2]
-
-    assert set(named(said)) == {"preload", "predict"}
-    assert not set(named(said)) & set(RULES)
 
 
 def test_the_table_of_search_args_has_every_one_with_its_default() -> None:
