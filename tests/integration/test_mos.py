@@ -297,6 +297,22 @@ async def test_who_may_write_can_do_all_but_empty_the_cube(mos: AsyncMOS) -> Non
     assert "A fine treat!" not in found
 
 
+async def test_a_memory_is_pinned_archived_and_explained_without_naming_its_cube(mos: AsyncMOS) -> None:
+    await mos.add(PETS, mem_cube_id="home", wait=True, timeout=SECONDS)
+    memory_id = await id_of(mos, "A fine treat!")
+
+    assert await mos.pin(memory_id)
+    explained = await mos.explain(memory_id)
+    assert explained.pins == [memory_id]
+    assert explained.memory is not None
+    assert explained.memory.text.endswith("A fine treat!")
+    assert await mos.unpin(memory_id)
+    assert await mos.archive(memory_id)
+    assert "A fine treat!" not in texts(await mos.get_all("home"))["home"]
+    assert await mos.restore(memory_id)
+    assert (await mos.explain()).sizes["archived"] == 0
+
+
 async def test_a_memory_of_others_is_not_known_whoever_has_its_id(mos: AsyncMOS) -> None:
     await mos.add(PETS, mem_cube_id="home", wait=True, timeout=SECONDS)
     await mos.register_mem_cube("home", user_id="eve")
@@ -308,6 +324,9 @@ async def test_a_memory_of_others_is_not_known_whoever_has_its_id(mos: AsyncMOS)
                 mos.get(wrong, user_id="eve", **more),
                 mos.delete(wrong, user_id="eve", **more),
                 mos.update(wrong, "x", user_id="eve", **more),
+                mos.pin(wrong, user_id="eve", **more),
+                mos.archive(wrong, user_id="eve", **more),
+                mos.explain(wrong, user_id="eve", **more),
             ):
                 with pytest.raises(UnknownMemory):
                     await attempt
