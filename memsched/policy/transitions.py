@@ -78,6 +78,7 @@ class Standing:
         value: how probable it is that the next answer uses it.
         needed: when it was told, used, asked for or restored last, ms since the epoch.
         theme_activated: whether it is of a theme that is.
+        theme_share: its theme's share of the hottest one's heat; None without a theme.
         archived: why it is archived: ``cold`` or ``capacity``; "" if it is not.
     """
 
@@ -86,6 +87,7 @@ class Standing:
     needed: int
     pinned: bool = False
     theme_activated: bool = False
+    theme_share: float | None = None
     archived: str = ""
 
 
@@ -208,15 +210,21 @@ class StandardTransitions:
     def outlook(self, standing: Standing, now: int) -> str:
         if standing.archived:
             return "It comes back when an answer uses it, or when a question holds mostly words of it."
+        theme = ""
+        if (share := standing.theme_share) is not None:
+            bound = f"given up below {_percent(self.leave)}"
+            if not standing.theme_activated:
+                bound = f"activated from {_percent(self.enter)} and {self.least_told} memories on"
+            theme = f" Its theme has {_percent(share)} of the hottest theme's heat, and is {bound}."
         if why := self.must_stay(standing):
-            return f"It is not archived: {why}."
+            return f"It is not archived: {why}.{theme}"
         over = f"or when the cube has more than {self.capacity:,} memories and it is one of the least valuable"
         if not self.archive_after_days:
-            return f"It is archived by hand, {over}."
+            return f"It is archived by hand, {over}.{theme}"
         until = standing.needed + self.archive_after_days * DAY_MS
         day = f"{datetime.fromtimestamp(until / 1000, UTC):%Y-%m-%d}"
         why = f"{self.archive_after_days:g} days after it was told, used or asked for"
-        return f"It is archived if nothing needs it until {day} ({why}), {over}."
+        return f"It is archived if nothing needs it until {day} ({why}), {over}.{theme}"
 
 
 def rules_named(name: str, archive_after_days: float, capacity: int) -> TransitionRules:

@@ -108,9 +108,10 @@ class Explainer:
         (parts,) = values.parts([ordinal])
         outlook = self._of_the_set(memory, values, ranked, place, memory_id in in_set, pinned)
         if not pinned and memory.archived in ("", *RESTORABLE):
+            shares = dict.fromkeys(theme.memory_ids, theme.share) if theme else {}
             standing = next(
                 each
-                for each in standings_of(cube, state, set(activated), uses, {})
+                for each in standings_of(cube, state, set(activated), shares, uses, {})
                 if each.memory.memory_id == memory_id
             )
             outlook = f"{outlook} {self._rules.outlook(standing, now_of(cube, state))}"

@@ -9,10 +9,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from memsched.messages import UtcTime
 
 MOVES_KEPT = 50
+LATEST_KEPT = 8
 PLAIN_TEXT = "PlainText"
 """Where a theme is that is not activated: its memories are plain text in the store."""
 ARCHIVED = "Archived"
 PINNED = "Pinned"
+
+
+class ActivatedTheme(BaseModel):
+    """A theme that is activated.
+
+    Attributes:
+        since: ms since the epoch.
+        latest: ids of its latest memories, by which it is known again when the talk is cut in another way.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    theme_id: str
+    since: int
+    latest: list[str]
 
 
 class Placement(BaseModel):
@@ -20,14 +36,14 @@ class Placement(BaseModel):
 
     Attributes:
         at: up to which moment of message time moves were decided, ms since the epoch; 0: never yet.
-        activated: by theme id, since when it is activated, ms since the epoch.
+        activated: the themes that are, by id.
         pins: ids of pinned memories, in the order in which they were pinned.
     """
 
     model_config = ConfigDict(frozen=True)
 
     at: int = 0
-    activated: dict[str, int] = Field(default_factory=dict)
+    activated: list[ActivatedTheme] = Field(default_factory=list)
     pins: list[str] = Field(default_factory=list)
 
 

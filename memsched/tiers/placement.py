@@ -16,7 +16,7 @@ from memsched.policy.strategy import CubeMemory
 from memsched.policy.transitions import Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
 from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Use
-from memsched.tiers.moves import ARCHIVED, MOVES_KEPT, PINNED, PLAIN_TEXT, Move, Placement
+from memsched.tiers.moves import ARCHIVED, LATEST_KEPT, MOVES_KEPT, PINNED, PLAIN_TEXT, ActivatedTheme, Move, Placement
 from memsched.tiers.upkeep import RESTORABLE, now_of
 from memsched.tiers.working_set import WorkingSets, themes_of
 
@@ -208,33 +208,47 @@ class _Decision:
         }
 
     def placement(self) -> Placement:
-        return self._state.placement.model_copy(update={"at": self._now, "activated": self._activated})
+        activated = [
+            ActivatedTheme(
+                theme_id=each.theme_id,
+                since=self._activated[each.theme_id],
+                latest=list(each.memory_ids[-LATEST_KEPT:]),
+            )
+            for each in sorted(self._themes.histories, key=lambda each: each.theme_id)
+            if each.theme_id in self._activated
+        ]
+        return self._state.placement.model_copy(update={"at": self._now, "activated": activated})
 
     def of_themes(self) -> list[Move]:
         """The moves of themes since moves were decided last, oldest first."""
         found: list[tuple[str, ThemeMove]] = []
         was = self._state.placement
-        holders = {
-            memory_id: history.theme_id for history in self._themes.histories for memory_id in history.memory_ids
-        }
-        before = {holders[theme_id] for theme_id in was.activated if theme_id in holders}
+        now = {each.theme_id: self._is_now(each) for each in was.activated}
+        before = set(now.values())
         for history in self._themes.histories:
             activated = history.theme_id in before
             for move in self._moves[history.theme_id]:
                 if move.at > was.at and move.activated != activated:
                     activated = move.activated
                     found.append((history.theme_id, move))
-            if activated != (history.theme_id in self._activated):  # another cut of the same talk into themes
-                found.append((history.theme_id, self._as_it_is(history)))
-        for theme_id in sorted(was.activated.keys() - holders.keys()):
+            if activated != (history.theme_id in self._activated):
+                found.append((history.theme_id, self._as_cut_now(history)))
+        for theme_id in sorted(theme_id for theme_id, holder in now.items() if not holder):
             found.append((theme_id, ThemeMove(self._now, False, "its memories are a theme no longer", 0.0, 0.0)))
         found.sort(key=lambda each: (each[1].at, each[1].activated, each[0]))
         return [self._theme_move(theme_id, move) for theme_id, move in found]
 
-    def _as_it_is(self, history: ThemeHistory) -> ThemeMove:
-        look = history.looks[-1]
+    def _is_now(self, theme: ActivatedTheme) -> str:
+        """The theme of now that holds most of what an earlier one held; "" for none. New memories cut the talk anew."""
+        held = [(len({*theme.latest} & {*each.memory_ids}), each.theme_id) for each in self._themes.histories]
+        most, theme_id = max(held, default=(0, ""))
+        return theme_id if most else ""
+
+    def _as_cut_now(self, history: ThemeHistory) -> ThemeMove:
+        """The move of a theme whose memories are others than when moves were decided last, so that its past is too."""
+        moves, look = self._moves[history.theme_id], history.looks[-1]
         activated = history.theme_id in self._activated
-        reason = "it is cut out of the talk in another way now"
+        reason = moves[-1].reason if moves else "with its memories of now it never was hot enough"
         return ThemeMove(self._now, activated, reason, look.heat, look.share)
 
     def _theme_move(self, theme_id: str, move: ThemeMove) -> Move:
@@ -255,7 +269,9 @@ class _Decision:
         pins = set(self._cube.pinned(self._state.placement.pins))
         standings = [
             replace(each, archived="") if each.memory.memory_id in needed else each
-            for each in standings_of(self._cube, self._state, self._active_members(), uses, needed)
+            for each in standings_of(
+                self._cube, self._state, self._active_members(), self._theme_shares(), uses, needed
+            )
         ]
         shall = self._rules.archived([each for each in standings if not each.pinned], self._now)
         found = []
@@ -268,6 +284,10 @@ class _Decision:
     def _active_members(self) -> set[str]:
         histories = self._themes.histories
         return {each for history in histories if history.theme_id in self._activated for each in history.memory_ids}
+
+    def _theme_shares(self) -> dict[str, float]:
+        histories = self._themes.histories
+        return {memory_id: history.looks[-1].share for history in histories for memory_id in history.memory_ids}
 
     def _memory_move(self, standing: Standing, archiving: Archiving | None, needed: Mapping[str, int]) -> Move:
         memory = standing.memory
@@ -296,6 +316,7 @@ def standings_of(
     cube: CubeCache,
     state: HotState,
     activated: set[str],
+    shares: Mapping[str, float],
     uses: Mapping[str, Use],
     needed: Mapping[str, int],
 ) -> list[Standing]:
@@ -303,6 +324,7 @@ def standings_of(
 
     Args:
         activated: ids of the members of activated themes.
+        shares: by memory id, the share of the hottest theme's heat that its theme has.
         needed: by id of an archived memory, when it was needed. What is in the archive counts as asked for by this
             alone: that it happens to be among a question's hits does not bring it back.
     """
@@ -324,6 +346,7 @@ def standings_of(
             last_needed(each),
             pinned=each.memory_id in pins,
             theme_activated=each.memory_id in activated,
+            theme_share=shares.get(each.memory_id),
             archived=each.archived,
         )
         for ordinal, each in enumerate(cube.memories)

@@ -117,4 +117,6 @@ def test_the_outlook_says_until_when_with_the_figures() -> None:
     assert "until 2028-10-01" in RULES.outlook(standing("one", 365), NOW)
     assert "365 days" in RULES.outlook(standing("one", 1), NOW)
     assert "allergy" in RULES.outlook(standing("nuts", 1, vital="allergy"), NOW)
+    of_a_theme = RULES.outlook(standing("one", 1, theme_share=0.31), NOW)
+    assert "31 % of the hottest theme's heat, and is activated from 60 %" in of_a_theme
     assert "comes back" in RULES.outlook(standing("gone", 400, archived="cold"), NOW)

@@ -17,7 +17,7 @@ from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.transitions import DAY_MS, StandardTransitions
 from memsched.tiers.cube_cache import CubeCache
 from memsched.tiers.hot_state import HotState, Use
-from memsched.tiers.moves import MOVES_KEPT, Move
+from memsched.tiers.moves import MOVES_KEPT, ActivatedTheme, Move
 from memsched.tiers.placement import Placements, activated_memories
 from memsched.tiers.upkeep import upkeep_due
 
@@ -75,10 +75,9 @@ class FakeCube:
         return before, self.state
 
     @property
-    def end(self) -> tuple[dict[str, tuple[str, str]], dict[str, int]]:
-        return {name: (each.status, each.archived_because) for name, each in self.memories.items()}, dict(
-            self.state.placement.activated
-        )
+    def end(self) -> tuple[dict[str, tuple[str, str]], list[ActivatedTheme]]:
+        statuses = {name: (each.status, each.archived_because) for name, each in self.memories.items()}
+        return statuses, self.state.placement.activated
 
 
 def placements(cube: FakeCube, rules: StandardTransitions = RULES) -> Placements:
