@@ -1,4 +1,4 @@
-"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, or what the Lua scripts cost."""
+"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, or what the Lua scripts cost."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Benchmark(Protocol):
 BENCHMARKS = {
     "transport": "TransportBenchmark",
     "memory": "MemoryBenchmark",
+    "policy": "PolicyBenchmark",
     "scripts": "ScriptsBenchmark",
     "fairness": "FairnessBenchmark",
 }

@@ -15,10 +15,12 @@ from memsched.cli.eval_scheduler import measured
 from memsched.cli.eval_stories import stories
 from memsched.console.output import as_text, console, new_table
 from memsched.evaluation.locomo import CATEGORIES, read_conversations
-from memsched.evaluation.prediction import ABLATIONS, OWN, POLICIES, TYPING, predict
+from memsched.evaluation.prediction import ABLATIONS, HEEDING, OWN, POLICIES, TYPING, predict
 from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
 from memsched.scheduler import AsyncMemScheduler
+
+_SAID_OF = {Answer.GOLD: "right answers told", Answer.NONE: "questions only"}
 
 evaluate = typer.Typer(
     help="Measure how well memories are found and kept ready, on conversations with questions.", no_args_is_help=True
@@ -47,11 +49,15 @@ def locomo(
         list[Stream] | None,
         typer.Option(help="Ask while the conversation goes on, and compare what is near before each question."),
     ] = None,
-    answers: Annotated[Answer, typer.Option(help="With --stream: whether the right answers are told.")] = Answer.GOLD,
+    answers: Annotated[
+        list[Answer] | None,
+        typer.Option(help="With --stream: whether the right answers are told (gold), or questions only. May be both."),
+    ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help=f"With --stream: only these of {', '.join((*POLICIES, *TYPING))}."),
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With --stream: print the table as Markdown.")] = False,
     ablate: Annotated[
         bool, typer.Option("--ablate", help="With --stream: also without each feature and mode in turn.")
     ] = False,
@@ -67,6 +73,7 @@ def locomo(
 
     chosen = read_conversations(file)[:conversations]
     policies = [*(policy or POLICIES), *(ABLATIONS if ablate else ())]
+    told = list(dict.fromkeys(answers or [Answer.GOLD]))
     if unknown := set(policies) - {*POLICIES, *TYPING, *ABLATIONS}:
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--policy")
 
@@ -74,17 +81,20 @@ def locomo(
         return await replay(scheduler, chosen, progress)
 
     async def compared(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> dict[str, dict[str, float]]:
-        tables = {}
-        for each in stream or ():
-            predicted = await predict(scheduler, chosen, each.value, answers.value, policies, progress)
-            tables[each.value] = predicted.means()
+        tables: dict[str, dict[str, float]] = {each.value: {} for each in stream or ()}
+        for name, table in tables.items():
+            for kind in told:  # of policies that heed the answers, the second kind stands under another name
+                heeding, mark = (policies, "") if kind == told[0] else (HEEDING, f" ({_SAID_OF[kind]})")
+                chosen_ones = [each for each in policies if each in heeding]
+                found = await predict(scheduler, chosen, name, kind.value, chosen_ones, progress)
+                table |= {f"{each}{mark}": share for each, share in found.means().items()}
         return tables
 
     asked = sum(len(each.questions) for each in chosen)
     if stream:
-        tables = measured(compared, len(stream) * asked)
+        tables = measured(compared, len(stream) * len(told) * asked)
         flat = {f"{name}_{policy}": share for name, table in tables.items() for policy, share in table.items()}
-        _print_compared(tables, policies, answers)
+        _print_compared(tables, told, markdown=markdown)
     else:
         flat = measured(replayed, asked + sum(each.turns for each in chosen)).as_flat()
         _print(flat, len(chosen))
@@ -92,17 +102,21 @@ def locomo(
         json_file.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
 
 
-def _print_compared(tables: Mapping[str, Mapping[str, float]], policies: Sequence[str], answers: Answer) -> None:
+def _print_compared(tables: Mapping[str, Mapping[str, float]], answers: Sequence[Answer], *, markdown: bool) -> None:
+    names = ("% of evidence near", *tables)
+    policies = dict.fromkeys(policy for shares in tables.values() for policy in shares)
+    rows = [[policy, *(f"{shares[policy]:.1f}" for shares in tables.values())] for policy in policies]
+    if markdown:
+        for row in (names, ["---", *("---:" for _ in tables)], *rows):
+            console().print(f"| {' | '.join(row)} |")
+        return
     table = new_table()
-    table.add_column("% of evidence near")
-    for stream in tables:
-        table.add_column(stream, justify="right")
-    for policy in policies:
-        style = "bold" if policy == OWN else ""
-        cells = [policy, *(f"{shares[policy]:.1f}" for shares in tables.values())]
-        table.add_row(*(as_text(cell, style) for cell in cells))
+    for name in names:
+        table.add_column(name, justify="left" if name == names[0] else "right")
+    for row in rows:
+        table.add_row(*(as_text(cell, "bold" if row[0].startswith(OWN) else "") for cell in row))
     console().print(table)
-    console().print(f"answers: {answers.value}", style="dim")
+    console().print(f"answers: {_SAID_OF[answers[0]]}", style="dim")
 
 
 def _print(flat: dict[str, float], conversations: int) -> None:

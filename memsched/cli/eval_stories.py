@@ -13,7 +13,7 @@ from memsched.cli.eval_scheduler import measured
 from memsched.console.output import as_text, console, new_table
 from memsched.evaluation.replay import Progress
 from memsched.evaluation.replay_stories import Near, StoryScores, as_flat, by_language, mean_of, replay_stories
-from memsched.evaluation.stories import read_stories
+from memsched.evaluation.stories import MOST_STREWN, read_stories, with_one_offs
 from memsched.scheduler import AsyncMemScheduler
 
 
@@ -22,6 +22,12 @@ def stories(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Also write the means here, as one flat object.")
     ] = None,
+    strewn: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MOST_STREWN, metavar="N", help="Strew in N messages about nothing that are as long as the rest."
+        ),
+    ] = 0,
 ) -> None:
     """Replay stories in which one theme takes over from another, then ask for help without naming one.
 
@@ -29,7 +35,7 @@ def stories(
     that is hot (precision), how much of what is still open it holds (recall), how many of its ten memories are about a
     theme that is over, and how many about none. Everything runs on servers of its own in a temporary folder.
     """
-    chosen = read_stories(folder)
+    chosen = [with_one_offs(story, strewn) for story in read_stories(folder)]
 
     async def measure(scheduler: AsyncMemScheduler, progress: Progress) -> list[StoryScores]:
         return await replay_stories(scheduler, chosen, progress)

@@ -19,7 +19,7 @@ from memsched.memory.model import to_ms
 from memsched.memory.search.arguments import SearchResult
 from memsched.messages import PREDICT_TASK_LABEL
 from memsched.policy.running_theme import with_running_theme
-from memsched.policy.themes import Told as ToldMemory
+from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.value import FEATURES, MODES, Valuation, mixture_of
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.working_set import Look
@@ -34,9 +34,11 @@ TYPING = (TYPED, PREDICTED)
 """The set once the first half of the question's words is typed (``predict``), and what is predicted then, alone."""
 ABLATIONS = (
     *(f"without {feature}" for feature in FEATURES),
-    *(f"without {mode.name}" for mode in with_running_theme(MODES, ())),
+    *(f"without {mode.name}" for mode in with_running_theme(MODES, ThemeCache(()))),
     "modes at their prior",
 )
+HEEDING = (OWN, BOTH, TYPED, *ABLATIONS)
+"""For these it makes a difference what is told of the answers."""
 _SIZE = 20
 
 
@@ -135,14 +137,13 @@ class _Replay(Teller):
             seen = Seen(cube.memories, cube.columns().value, self._history, to_ms(asked.at))
             return BASELINES[name](seen)[:_SIZE]
         columns, may = cube.columns(), cube.available()
-        valuation = self._ablated.setdefault(name, _ablated(name, cube.told))
+        valuation = self._ablated.setdefault(name, _ablated(name, cube.theme_cache))
         values = valuation.values(columns, cube.used(look.state.log), may, cube.generation)
-        ranked = [ordinal for ordinal in values.ranked().tolist() if may[ordinal]]
-        return [cube.memories[ordinal].memory_id for ordinal in ranked[:_SIZE]]
+        return [cube.memories[ordinal].memory_id for ordinal in values.best(_SIZE, may).tolist()]
 
 
-def _ablated(name: str, told: Sequence[ToldMemory]) -> Valuation:
-    modes, left_out = with_running_theme(MODES, told), name.removeprefix("without ")
+def _ablated(name: str, themes: ThemeCache) -> Valuation:
+    modes, left_out = with_running_theme(MODES, themes), name.removeprefix("without ")
     if left_out == name:
         return Valuation(modes, learns=False)
     if left_out in FEATURES:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from memsched.errors import MemschedError
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL
 
 CHATTER = "chat"
+MOST_STREWN = 6
+_STREWN_OVER = timedelta(days=25)
 _LABELS = (ADD_TASK_LABEL, QUERY_TASK_LABEL, ANSWER_TASK_LABEL)
 
 
@@ -81,6 +84,31 @@ def read_stories(folder: Path) -> list[Story]:
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotAStory(f"{file}: {type(error).__name__}: {error}.") from error
     return stories
+
+
+def with_one_offs(story: Story, count: int) -> Story:
+    """The same story with some one-off messages in its last 25 days, at even distances: chatter as long as the rest.
+
+    Args:
+        count: how many, ``MOST_STREWN`` at most.
+    """
+    told = json.loads(files("memsched.evaluation").joinpath("one_offs.json").read_text(encoding="utf-8"))
+    texts = told.get(story.language, told["en"])[:count]
+    begin = max(story.lines[0].at, story.requested_at - _STREWN_OVER)
+    step = (story.requested_at - begin) / max(1, count)
+    new = [
+        Line(begin + step * (number + 0.5), "user", ADD_TASK_LABEL, text, CHATTER, is_open=False, spoken_by="")
+        for number, text in enumerate(texts)
+    ]
+    lines = sorted([*story.lines, *new], key=lambda line: line.at)
+    place_of = {id(line): place for place, line in enumerate(lines)}
+    places = [place_of[id(line)] for line in story.lines]
+    return replace(
+        story,
+        lines=lines,
+        checks=[replace(check, messages=places[check.messages - 1] + 1) for check in story.checks],
+        always=frozenset(places[place] for place in story.always),
+    )
 
 
 def _story(document: Mapping[str, Any]) -> Story:

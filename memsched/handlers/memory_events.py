@@ -9,7 +9,6 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.writer import Written
 from memsched.memory.model import Memory
-from memsched.memory.store.conditions import Conditions
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleLogForWebItem, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -104,10 +103,9 @@ def _events_of(
 
 
 async def sizes_of(services: MemoryServices, ref: CubeRef) -> dict[str, int]:
-    """How many memories the cube has, by type."""
-    long_term = await services.store.count(ref, Conditions(memory_type=[LONG_TERM_MEMORY_TYPE]))
-    user = await services.store.count(ref, Conditions(memory_type=[USER_MEMORY_TYPE]))
-    return {"long_term_memory_size": long_term, "user_memory_size": user}
+    """How many memories the cube has, by type, without what is archived."""
+    sizes = await services.working_sets.sizes(ref)
+    return {"long_term_memory_size": sizes[LONG_TERM_MEMORY_TYPE], "user_memory_size": sizes[USER_MEMORY_TYPE]}
 
 
 def shown(text: str) -> str:

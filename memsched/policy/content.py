@@ -1,8 +1,8 @@
 """Content value: how likely what a memory says is to be asked for one day, from its words and its place in the talk.
 
-A logistic model (ridge) with English word lists; ``content_value.json`` has both, ``scripts/fit_content_value.py`` fits
-the weights. In other languages the lists match nothing, and what is left is free of language: length, digits, rare
-words, marks, place, and whether it was said after a question.
+A logistic model (ridge) with word lists of four languages; ``content_value.json`` has both,
+``scripts/fit_content_value.py`` fits the weights, on English. In other languages what is left is free of language:
+length, digits, rare words, marks, place, and whether it was said after a question.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from memsched.lexicon import stems, words
+from memsched.lexicon import is_without_spaces, stems, words
+from memsched.policy.topic_words import language_of
 
 _DATA: dict[str, Any] = json.loads(files("memsched.policy").joinpath("content_value.json").read_text(encoding="utf-8"))
 CONSTANT: float = _DATA["constant"]
 WEIGHTS: dict[str, float] = _DATA["weights"]
-_LISTS = {name: frozenset(listed.split()) for name, listed in _DATA["words"].items()}
-_OPENINGS = tuple(_DATA["words"]["filler"].split())
+_LISTS = {
+    language: {name: tuple(dict.fromkeys(listed.split())) for name, listed in lists.items()}
+    for language, lists in _DATA["words"].items()
+}
 _NAME = re.compile(r"(?<![.!?\u2026] )(?<!^)(?<=\s)[A-Z][\w'-]+")
-_FIRST_WORD = re.compile(r"[\w']+")
+_WORD = re.compile(r"[\w']+")
 _QUESTION, _COMMA, _EXCLAIM = (re.compile(f"[{marks}]") for marks in ("?\uff1f", ",\uff0c\u3001", "!\uff01"))
+_DIGIT = re.compile("[\\d\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07]")
+"""Of Chinese numerals all but one and a pair, which are in any text."""
 _RAREST = 5
 
 
@@ -71,18 +76,20 @@ def content_value(content: Content, seen: Sequence[int], earlier: int, place: in
 def text_features(text: str) -> dict[str, float]:
     """Those features of a text that need nothing else. Counts are capped, so that a list of questions is no abyss."""
     plain = text.lower().replace("\u2019", "'")
-    used = set(re.findall(r"[\w']+", plain))
-    opening = _FIRST_WORD.search(plain)
+    lists = _LISTS[language_of(text)]
+    used = plain if is_without_spaces(plain) else _WORD.findall(plain)
+    said = {name: sum(map(used.count, lists[name])) for name in ("first", "when", "change", "you")}
+    opening = _WORD.search(plain)
     return {
         "length": math.log1p(len(text.split()) if " " in text else len(words(text))),
-        "digit": float(any(each.isdigit() for each in text)),
+        "digit": float(_DIGIT.search(text) is not None),
         "names": float(min(4, len(_NAME.findall(text)))),
-        "first": float(bool(used & _LISTS["first"])),
-        "when": float(bool(used & _LISTS["when"])),
-        "change": float(bool(used & _LISTS["change"])),
-        "filler": float(opening is not None and opening[0].startswith(_OPENINGS)),
+        "first": float(said["first"] > 0),
+        "when": float(said["when"] > 0),
+        "change": float(said["change"] > 0),
+        "filler": float(opening is not None and opening[0].startswith(lists["filler"])),
         "questions": float(min(2, len(_QUESTION.findall(text)))),
-        "you": float(min(3, sum(each in _LISTS["you"] for each in re.findall(r"[\w']+", plain)))),
+        "you": float(min(3, said["you"])),
         "commas": float(min(3, len(_COMMA.findall(text)))),
         "exclaims": float(min(3, len(_EXCLAIM.findall(text)))),
     }

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from memsched.policy.talk import TalkEvent, exchanges
-from memsched.policy.themes import WINDOW, CubeThemes, Told
-from memsched.policy.value import PAST, Floats, LinearMode, Mode, Moment, Ordinals
+from memsched.policy.theme_cache import ThemeCache
+from memsched.policy.value import Floats, LinearMode, Mode, Moment, Ordinals
 
 RUNNING_THEME = "running theme"
 
@@ -19,37 +19,26 @@ class RunningTheme:
     """What belongs to the theme that is going on is used next.
 
     Args:
-        told: the cube's memories in the order in which they were said. It may grow.
+        themes: the cube's themes.
     """
 
-    told: Sequence[Told] = field(repr=False)
+    themes: ThemeCache = field(repr=False)
     name: str = RUNNING_THEME
     prior: float = 0.3
 
     def scores(self, moment: Moment, rows: Ordinals, features: Floats) -> Floats:
         """See ``Mode``. Features play no part."""
-        uses = [(event.at, self.told[event.credited[0]].memory_id) for event in moment.past]
-        themes = themes_at(self.told, uses, moment.known)
+        uses = [(event.at, self.themes.told[event.credited[0]].memory_id) for event in moment.past]
+        themes = self.themes.at(uses, moment.known)
         older = moment.known - len(themes.told)
         found: Floats = np.where(rows < older, themes.oldest_score, themes.scores[np.maximum(rows - older, 0)])
         return found
 
 
-def with_running_theme(modes: Sequence[LinearMode], told: Sequence[Told]) -> list[Mode]:
+def with_running_theme(modes: Sequence[LinearMode], themes: ThemeCache) -> list[Mode]:
     """The modes with this one beside them, which takes its share from all of them."""
-    running = RunningTheme(told)
+    running = RunningTheme(themes)
     return [*(replace(mode, prior=(1 - running.prior) * mode.prior) for mode in modes), running]
-
-
-def themes_at(told: Sequence[Told], uses: Sequence[tuple[int, str]], known: int, now: int = 0) -> CubeThemes:
-    """The themes when ``known`` memories had been said.
-
-    Args:
-        uses: of answers, oldest first: ms since the epoch, and the memory that was credited best.
-        now: ms since the epoch; heat is told as of the latest of all times.
-    """
-    latest, uses = told[max(0, known - WINDOW) : known], uses[-PAST:]
-    return CubeThemes(latest, uses, max([now, *(at for at, _ in uses), *(each.at for each in latest[-1:])]))
 
 
 def vague_request(talk: Sequence[TalkEvent], is_clear: Callable[[TalkEvent], bool]) -> TalkEvent | None:

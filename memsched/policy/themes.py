@@ -11,9 +11,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from heapq import heapify, heappop
+from itertools import chain, pairwise
+from typing import overload
 from zlib import crc32
 
 import numpy as np
@@ -39,13 +41,16 @@ _DAYS_BACK = 60
 _AROUND = 20
 """Memories before and after one that say what is usual."""
 _USUAL, _LENGTH, _NUMBER, _LINKED, _CREDITED = 0.7, 2.6, 0.6, 1.0, 1.2
-_LEAST_LENGTH_DEVIATION, _LEAST_LINK_DEVIATION = 0.2, 0.05
+_LEAST_DEVIATIONS = np.array([0.2, 0.05])
+"""Of the length, and of the links."""
 _HAS_NUMBER = re.compile(r"\d|[一二两三四五六七八九十百千万]")
 
 _TOLD_NEAR = 0.5
 _WORD_HALF_LIFE_DAYS, _TIME_HALF_LIFE_DAYS = 30.0, 4.0
 _TIME_LINK = 0.4
 _JOINED_ABOVE = 0.08
+_EXACT = 2.0**20
+"""Weights are whole multiples of its inverse: their sums are exact, in whichever order, and so the same everywhere."""
 _SINGLE_THREADED = 200_000
 """Multiplications that OpenBLAS does in one thread."""
 
@@ -77,14 +82,17 @@ class CubeThemes:
         told: the memories in the order in which they were said; the latest ``WINDOW`` count.
         uses: (ms since the epoch, the memory that was credited best) of answers, in any order.
         now: ms since the epoch, the time of the latest message and not of the clock.
+        shared: of these memories, if it is known.
     """
 
-    def __init__(self, told: Sequence[Told], uses: Iterable[tuple[int, str]], now: int) -> None:
+    def __init__(
+        self, told: Sequence[Told], uses: Iterable[tuple[int, str]], now: int, shared: SharedWords | None = None
+    ) -> None:
         self.told = tuple(told[-WINDOW:])
         self._place = {each.memory_id: place for place, each in enumerate(self.told)}
         known = [(at, self._place[memory_id]) for at, memory_id in sorted(uses) if memory_id in self._place]
         self._uses, self._now = known, now
-        self.worth, self._groups = _worth_and_groups(self.told, frozenset(place for _, place in known))
+        self.worth, self._groups = (shared or SharedWords.of(self.told)).grouped(frozenset(place for _, place in known))
         ages = (now - np.array([each.at for each in self.told], dtype=float)) / DAY_MS
         warmth = self.worth * _faded(ages, _HEAT_HALF_LIFE_DAYS)
         for at, place in known:
@@ -93,6 +101,7 @@ class CubeThemes:
         self._shares = np.zeros(len(self.told))
         for group, heat in zip(self._groups, self._heats, strict=True):
             self._shares[group] = heat / max(self._heats)
+        self._clear: dict[str, bool] = {}
         behind = self.worth.sum() - np.cumsum(self.worth)
         self.scores: Floats = np.log(self.worth) - behind / _BEHIND + np.log(_FLOOR + self._shares)
         self.oldest_score = math.log(0.5) - float(self.worth.sum()) / _BEHIND + math.log(_FLOOR)
@@ -109,7 +118,12 @@ class CubeThemes:
 
     def label_of(self, memory_id: str) -> str:
         """The label of a memory's theme; "" without one."""
-        return self._labels.get(memory_id, "")
+        group = self._group_of.get(memory_id)
+        if group is None:
+            return ""
+        if group not in self._labels:
+            self._labels[group] = ", ".join(self._terms_of(group, _LABEL_TERMS))
+        return self._labels[group]
 
     def is_clear(self, question: str) -> bool:
         """Whether a question says which memories of a warm theme it means. If not, it is taken for a vague request.
@@ -118,9 +132,14 @@ class CubeThemes:
         errs on the safe side: the memory that best matches must hold half of the question's weight, and not be of a
         theme that is cold.
         """
+        if (known := self._clear.get(question)) is None:
+            known = self._clear[question] = self._find_clear(question)
+        return known
+
+    def _find_clear(self, question: str) -> bool:
         asked = {stem(word) for word in content_terms(question)}
-        texts = [set(stems(each.text)) for each in self.told]
-        counts = Counter(word for text in texts for word in text if word in asked)
+        texts = [_read(each.text).stems for each in self.told]
+        counts = {word: sum(word in text for text in texts) for word in asked}
         weights = {word: math.log(1 + (len(texts) - counts[word] + 0.5) / (counts[word] + 0.5)) for word in asked}
         held = [sum(weights[word] for word in asked & text) for text in texts]
         if not weights or not held:
@@ -130,29 +149,31 @@ class CubeThemes:
         return bool(held[best] >= _CLEAR_WORDS * sum(weights.values()) and not is_cold)
 
     @cached_property
+    def unnamed(self) -> list[Theme]:
+        """As ``themes``, without the words that name them, which cost most of it, and without what followed them."""
+        found = []
+        for group, heat in zip(self._groups, self._heats, strict=True):
+            hot = heat >= _ACTIVATED_SHARE * max(self._heats) and len(group) > 1
+            ids = [self.told[place].memory_id for place in group]
+            found.append(Theme(ids[0], "", [], round(heat, 6), "activated" if hot else "plaintext", ids, {}))
+        return sorted(found, key=lambda theme: (-theme.heat, theme.theme_id))
+
+    @cached_property
     def themes(self) -> list[Theme]:
         """Hottest first; ``activated`` at this moment, whatever was before: ``standing`` has the states that last."""
-        ids = [self.told[group[0]].memory_id for group in self._groups]
-        theme_at = {place: theme for theme, group in zip(ids, self._groups, strict=True) for place in group}
+        groups = {self.told[group[0]].memory_id: number for number, group in enumerate(self._groups)}
+        theme_at = {place: theme for theme, number in groups.items() for place in self._groups[number]}
         order = [theme_at[place] for place in sorted(theme_at)]
         follows = Counter((first, then) for first, then in pairwise(order) if first != then)
-        common = Counter(key for each in self.told for key in _read(each.text).keys)
         found = []
-        for theme_id, group, heat in zip(ids, self._groups, self._heats, strict=True):
-            terms = _terms([self.told[place].text for place in group], common, len(self.told))
-            hot = heat >= _ACTIVATED_SHARE * max(self._heats) and len(group) > 1
-            found.append(
-                Theme(
-                    theme_id,
-                    ", ".join(terms[:_LABEL_TERMS]),
-                    terms,
-                    round(heat, 6),
-                    "activated" if hot else "plaintext",
-                    [self.told[place].memory_id for place in group],
-                    {then: count for (first, then), count in sorted(follows.items()) if first == theme_id},
-                )
-            )
-        return sorted(found, key=lambda theme: (-theme.heat, theme.theme_id))
+        for theme in self.unnamed:
+            terms = self._terms_of(groups[theme.theme_id])
+            then = {then: count for (first, then), count in sorted(follows.items()) if first == theme.theme_id}
+            found.append(replace(theme, label=", ".join(terms[:_LABEL_TERMS]), terms=terms, then=then))
+        return found
+
+    def _terms_of(self, group: int, count: int = _TERMS) -> list[str]:
+        return _terms([self.told[place].text for place in self._groups[group]], self._common, len(self.told), count)
 
     @cached_property
     def histories(self) -> list[ThemeHistory]:
@@ -192,17 +213,34 @@ class CubeThemes:
         return [replace(theme, state=states[theme.theme_id]) for theme in self.themes]
 
     @cached_property
-    def _labels(self) -> dict[str, str]:
-        return {memory_id: theme.label for theme in self.themes for memory_id in theme.memory_ids}
+    def _common(self) -> Counter[str]:
+        """In how many memories each stem is that may name a theme."""
+        return Counter(chain.from_iterable(_read(each.text).keys for each in self.told))
+
+    @cached_property
+    def _group_of(self) -> dict[str, int]:
+        return {self.told[place].memory_id: number for number, group in enumerate(self._groups) for place in group}
+
+    @cached_property
+    def _labels(self) -> dict[int, str]:
+        return {}
 
 
-@lru_cache(maxsize=128)
-def _worth_and_groups(told: tuple[Told, ...], credited: frozenset[int]) -> tuple[Floats, list[list[int]]]:
-    """The worth of each memory, and the clusters of the worthy ones: what does not change with time."""
-    by_words, links = links_between(told)
-    worth = worth_of(told, by_words.sum(axis=1), credited)
-    worthy = [place for place, each in enumerate(worth) if each > _WORTHY][-_CLUSTERED:]
-    return worth, [[worthy[each] for each in group] for group in clusters_of(links[np.ix_(worthy, worthy)])]
+@dataclass(frozen=True, slots=True)
+class LazyThemes(Sequence[Theme]):
+    """``CubeThemes.themes``, evaluated lazily: to name all of them is dear, and few policies ask."""
+
+    of: CubeThemes = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.of.themes)
+
+    @overload
+    def __getitem__(self, at: int) -> Theme: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Theme]: ...
+    def __getitem__(self, at: int | slice) -> Theme | Sequence[Theme]:
+        return self.of.themes[at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +250,13 @@ class _Read:
     Args:
         words: what may tie it to others, as numbers (crc32).
         terms: the (stem, word) pairs that may name it. keys: their stems.
-        length: ln(1 + stems).
+        stems: of all its words. length: ln(1 + how many they are, with repetitions).
     """
 
     words: Ordinals
     terms: tuple[tuple[str, str], ...]
     keys: frozenset[str]
+    stems: frozenset[str]
     length: float
     without_spaces: bool
     has_number: bool
@@ -226,11 +265,13 @@ class _Read:
 @lru_cache(maxsize=16_384)
 def _read(text: str) -> _Read:
     terms = tuple((stem(word), word) for word in content_terms(text) if _may_name(word))
+    found = stems(text)
     return _Read(
         np.array(sorted(crc32(word.encode("utf-8", "surrogatepass")) for word in topic_words(text)), dtype=np.int64),
         terms,
         frozenset(key for key, _ in terms),
-        math.log1p(len(stems(text))),
+        frozenset(found),
+        math.log1p(len(found)),
         is_without_spaces(text),
         _HAS_NUMBER.search(text) is not None,
     )
@@ -252,51 +293,123 @@ def worth_of(told: Sequence[Told], linked: Floats, credited: Set[int]) -> Floats
         linked: by place, the sum of its links by words.
         credited: places of those that an answer used.
     """
-    lengths = np.array([_read(each.text).length for each in told])
-    scripts = np.array([_read(each.text).without_spaces for each in told], dtype=bool)  # their words count differently
-    numbers = np.array([_read(each.text).has_number for each in told], dtype=float)
-    length, link = np.zeros(len(told)), np.zeros(len(told))
-    for script in (False, True):
-        of_it = np.flatnonzero(scripts == script)
-        length[of_it] = _deviations(lengths[of_it], _LEAST_LENGTH_DEVIATION)
-        link[of_it] = _deviations(np.sqrt(linked[of_it]), _LEAST_LINK_DEVIATION)
+    read = [_read(each.text) for each in told]
+    numbers = np.array([each.has_number for each in read], dtype=float)
+    unusual = np.array([[each.length for each in read], np.sqrt(linked)]).T
+    scripts = np.array([each.without_spaces for each in read], dtype=bool)  # their words count differently
+    for of_it in (np.flatnonzero(~scripts), np.flatnonzero(scripts)):
+        if len(of_it):
+            unusual[of_it] = _deviations(unusual[of_it], _LEAST_DEVIATIONS)
+    length, link = unusual.T
     logits = _USUAL + _LENGTH * length + _NUMBER * numbers + _LINKED * link
     logits[sorted(credited)] += _CREDITED
     found: Floats = 1 / (1 + np.exp(-logits))
     return found
 
 
-def links_between(told: Sequence[Told]) -> tuple[Floats, Floats]:
-    """How much memories have to do with each other: by their words, and by words and time together.
+@dataclass(frozen=True)
+class SharedWords:
+    """How much memories have to do with each other by their words.
 
     Args:
         told: oldest first.
+        products: by two places, the weight of the words that both have.
     """
-    if not told:
-        return np.zeros((0, 0)), np.zeros((0, 0))
-    times = np.array([each.at for each in told], dtype=float)
-    words = [_read(each.text).words for each in told]
-    known, columns = np.unique(np.concatenate(words), return_inverse=True)
-    own = np.zeros((len(told), len(known)))
-    own[np.repeat(np.arange(len(told)), [len(each) for each in words]), columns] = 1.0
-    counts = own.sum(axis=0)
-    own *= np.maximum(0.05, np.log((len(told) + 1) / counts) - 1)
-    shared = own[:, counts > 1]
-    products = _product(shared, shared.T) + np.diag((own[:, counts == 1] ** 2).sum(axis=1))
-    near = np.where(np.abs(np.subtract.outer(times, times)) <= _HOUR_MS, _TOLD_NEAR, 0.0)
-    np.fill_diagonal(near, 1.0)
-    products = _product(_product(near, products), near)
-    lengths = np.sqrt(np.maximum(products.diagonal(), 1e-18))
+
+    told: tuple[Told, ...]
+    products: Floats
+    _grouped: dict[frozenset[int], tuple[Floats, list[list[int]]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, told: tuple[Told, ...]) -> SharedWords:
+        """Computed from the texts alone."""
+        words = [_read(each.text).words for each in told]
+        known, columns = np.unique(np.concatenate([*words, np.zeros(0, dtype=np.int64)]), return_inverse=True)
+        has = _indicator(words, columns, len(known))
+        counts = has.sum(axis=0)
+        weights, common = _weights(counts, len(told)), counts > 1
+        shared = has[:, common]
+        products = _product(shared * weights[common], shared.T)
+        np.fill_diagonal(products, np.einsum("ij,j->i", has, weights))
+        return cls(told, products)
+
+    def moved_on(self, new: Told) -> SharedWords:
+        """The same of the window one memory later, to the last bit: what came and what went changes few weights."""
+        told = (*self.told[1:], new)
+        gone, words = _read(self.told[0].text).words, [_read(each.text).words for each in told]
+        changed = np.union1d(gone, words[-1])
+        every = np.concatenate(words)
+        columns = np.searchsorted(changed, every)
+        columns[(columns == len(changed)) | (changed.take(columns, mode="clip") != every)] = len(changed)
+        has = _indicator(words, columns, len(changed) + 1)[:, :-1]
+        counts = has.sum(axis=0)
+        weights = _weights(counts, len(told))
+        before = _weights(counts - has[-1] + np.isin(changed, gone), len(told))
+        products = np.empty_like(self.products)
+        products[:-1, :-1] = self.products[1:, 1:] + _product(has[:-1] * (weights - before), has[:-1].T)
+        products[-1] = products[:, -1] = has @ (weights * has[-1])
+        return SharedWords(told, products)
+
+    def grouped(self, credited: frozenset[int]) -> tuple[Floats, list[list[int]]]:
+        """The worth of each memory, and the clusters of those worth it: what does not change with time.
+
+        Args:
+            credited: places of what answers used.
+        """
+        if credited not in self._grouped:
+            worth = worth_of(self.told, self.links.sum(axis=1), credited)
+            worthy = np.flatnonzero(worth > _WORTHY)[-_CLUSTERED:]
+            links = _with_time(self.links[np.ix_(worthy, worthy)], [self.told[place].at for place in worthy])
+            groups = [[int(worthy[each]) for each in group] for group in clusters_of(links)]
+            self._grouped[credited] = worth, groups
+        return self._grouped[credited]
+
+    @cached_property
+    def links(self) -> Floats:
+        """By two places: the cosine of their words, with those told within an hour of each; less after months."""
+        times = np.array([each.at for each in self.told], dtype=float)
+        around = _around(_around(self.products, times).T, times)
+        lengths = np.sqrt(np.maximum(around.diagonal(), 1e-18))
+        days = np.abs(np.subtract.outer(times, times)) / DAY_MS
+        found: Floats = np.minimum(around / np.outer(lengths, lengths), 1.0) * _faded(days, _WORD_HALF_LIFE_DAYS)
+        np.fill_diagonal(found, 0.0)
+        return found
+
+
+def _indicator(words: Sequence[Ordinals], columns: Ordinals, count: int) -> Floats:
+    """1 where a memory (row) has a word (column); ``columns`` of all words, one memory after the other."""
+    found = np.zeros((len(words), count))
+    found[np.repeat(np.arange(len(words)), [len(each) for each in words]), columns] = 1.0
+    return found
+
+
+def _weights(counts: Floats, among: int) -> Floats:
+    """How much a word counts that so many memories have: the square of its rarity."""
+    rarity = np.maximum(0.05, np.log((among + 1) / np.maximum(counts, 1.0)) - 1)
+    found: Floats = np.round(rarity**2 * _EXACT) / _EXACT
+    return found
+
+
+def _around(rows: Floats, times: Floats) -> Floats:
+    """Each row, and half of those told within an hour of it."""
+    sums = np.zeros((len(rows) + 1, len(rows)))
+    np.cumsum(rows, axis=0, out=sums[1:])
+    first, after = np.searchsorted(times, times - _HOUR_MS), np.searchsorted(times, times + _HOUR_MS, side="right")
+    found: Floats = (1 - _TOLD_NEAR) * rows + _TOLD_NEAR * (sums[after] - sums[first])
+    return found
+
+
+def _with_time(by_words: Floats, times: Sequence[int]) -> Floats:
+    """Links by words and by time together."""
     days = np.abs(np.subtract.outer(times, times)) / DAY_MS
-    by_words = np.clip(products / np.outer(lengths, lengths), 0.0, 1.0) * _faded(days, _WORD_HALF_LIFE_DAYS)
-    np.fill_diagonal(by_words, 0.0)
-    return by_words, np.sqrt(by_words) + _TIME_LINK * _faded(days, _TIME_HALF_LIFE_DAYS)
+    found: Floats = np.sqrt(by_words) + _TIME_LINK * _faded(days, _TIME_HALF_LIFE_DAYS)
+    return found
 
 
 def _product(one: Floats, other: Floats) -> Floats:
     """Their product, some rows at a time: for so little, BLAS' threads would wait longer than they work."""
     rows = max(1, _SINGLE_THREADED // max(1, other.size))
-    return np.vstack([one[at : at + rows] @ other for at in range(0, len(one), rows)])
+    return np.vstack([one[at : at + rows] @ other for at in range(0, max(1, len(one)), rows)])
 
 
 def clusters_of(links: Floats) -> list[list[int]]:
@@ -304,49 +417,58 @@ def clusters_of(links: Floats) -> list[list[int]]:
 
     Returns places, ascending; the clusters by their first.
     """
-    groups = {place: [place] for place in range(len(links))}
+    count = len(links)
+    groups = {place: [place] for place in range(count)}
+    sums, sizes = links.copy(), np.ones(count)
     mean = links.copy()
     np.fill_diagonal(mean, -1.0)
     while len(groups) > 1:
-        first, second = sorted(divmod(int(mean.argmax()), len(mean)))
+        first, second = sorted(divmod(int(mean.argmax()), count))
         if mean[first, second] <= _JOINED_ABOVE:
             break
-        one, other = len(groups[first]), len(groups[second])
-        joined = (one * mean[first] + other * mean[second]) / (one + other)
-        joined[(mean[first] < 0) | (mean[second] < 0)] = -1.0  # those gone, and the two themselves
-        mean[first], mean[:, first] = joined, joined
-        mean[second], mean[:, second] = -1.0, -1.0
-        groups[first] = sorted(groups[first] + groups.pop(second))
-    return sorted(groups.values())
+        groups[first] += groups.pop(second)
+        sums[first] += sums[second]
+        sums[:, first] = sums[first]
+        sizes[first], sizes[second] = len(groups[first]), np.inf  # what is gone is linked to nothing
+        joined = sums[first] / (sizes[first] * sizes)
+        joined[first] = -1.0
+        mean[first] = mean[:, first] = joined
+        mean[second] = mean[:, second] = -1.0
+    return sorted(sorted(group) for group in groups.values())
 
 
-def _deviations(values: Floats, least: float) -> Floats:
-    """How far each is from the mean of those around it, in standard deviations (``least`` of them at least)."""
+def _deviations(values: Floats, least: Floats) -> Floats:
+    """How far each is from the mean of those around it, in standard deviations (``least`` of them at least).
+
+    Args:
+        values: oldest first, one column for each kind of value.
+    """
     places = np.arange(len(values))
     first, after = np.maximum(0, places - _AROUND), np.minimum(len(values), places + _AROUND + 1)
-    sums, squares = np.cumsum([0.0, *values]), np.cumsum([0.0, *values**2])
-    means = (sums[after] - sums[first]) / (after - first)
-    variances = (squares[after] - squares[first]) / (after - first) - means**2
-    found: Floats = (values - means) / np.maximum(least, np.sqrt(np.maximum(variances, 0.0)))
+    sums = np.zeros((len(values) + 1, 2, values.shape[1]))
+    np.cumsum(np.stack([values, values**2], axis=1), axis=0, out=sums[1:])
+    means, squares = ((sums[after] - sums[first]) / (after - first)[:, None, None]).transpose(1, 0, 2)
+    found: Floats = (values - means) / np.maximum(least, np.sqrt(np.maximum(squares - means**2, 0.0)))
     return found
 
 
-def _terms(texts: Sequence[str], common: Counter[str], among: int) -> list[str]:
+def _terms(texts: Sequence[str], common: Counter[str], among: int, most: int) -> list[str]:
     """The words that tell some texts from all, best first.
 
     Args:
         common: in how many of all texts a stem occurs; ``among``: of how many.
+        most: that are wanted.
     """
-    inside = Counter(key for text in texts for key in _read(text).keys)
-    weights = {
-        key: round(count * math.log((among + 1) / common[key]) * (count / common[key]), 9)
-        for key, count in inside.items()
-    }
+    texts_read = [_read(text) for text in texts]
+    rarity = [0.0, *(math.log((among + 1) / count) / count for count in range(1, among + 1))]
+    inside = Counter(chain.from_iterable(read.keys for read in texts_read))
+    best_first = [(round(-count * count * rarity[common[key]], 9), -len(key), key) for key, count in inside.items()]
+    heapify(best_first)
     found: list[str] = []
-    for key in sorted(weights, key=lambda key: (-weights[key], -len(key), key)):
-        if len(found) == _TERMS:
-            break
-        spelt = Counter(word for text in texts for stemmed, word in _read(text).terms if stemmed == key)
+    while best_first and len(found) < most:
+        key = heappop(best_first)[-1]
+        having = [read for read in texts_read if key in read.keys]
+        spelt = Counter(word for read in having for stemmed, word in read.terms if stemmed == key)
         term = min(spelt, key=lambda word: (-spelt[word], word))
         if is_without_spaces(term):
             term = _whole(term, texts)
@@ -366,4 +488,4 @@ def _whole(pair: str, texts: Sequence[str]) -> str:
 
 
 def _faded(days: Floats | float, half_life: float) -> Floats:
-    return np.asarray(2.0 ** (-np.maximum(days, 0.0) / half_life))
+    return np.asarray(np.exp2(-np.maximum(days, 0.0) / half_life))

@@ -98,37 +98,35 @@ class Moment:
         self._used: Ordinals = given[:, 2]
         self._sessions_back: Ordinals = columns.session[given[:, 3]] - columns.session[self._used]
 
-    def features(self, rows: Ordinals, about_uses: Floats | None = None) -> Floats:
-        """The features of these memories, one row each, in the order of ``FEATURES``.
+    def features(self, rows: Ordinals) -> Floats:
+        """The features of these memories, one row each, in the order of ``FEATURES``."""
+        return self.features_of_all(self.about_uses())[rows]
 
-        Args:
-            about_uses: what ``about_uses`` has for all of them, if it is known already.
+    def features_of_all(self, about_uses: Floats) -> Floats:
+        """The features of all memories; ``about_uses`` as the method of that name has them.
+
+        Each feature lies in one piece, since modes add them up one by one.
         """
-        session = self.columns.session[rows]
-        near, use, slow, drift = (self.about_uses() if about_uses is None else about_uses)[:, rows]
-        return np.column_stack(
-            [
-                self.columns.value[rows],
-                -np.log(self.known - rows + 3.0),
-                (session == self.session).astype(np.float64),
-                np.log(0.05 + near),
-                np.log1p(3 * use),
-                np.log(0.2 + slow),
-                drift,
-                self._distance(session),
-            ]
-        )
+        session = self.columns.session[: self.known]
+        found = np.empty((len(FEATURES), self.known))
+        found[0] = self.columns.value[: self.known]
+        found[1] = -np.log(np.arange(self.known + 3.0, 3.0, -1.0))
+        found[2] = session == self.session
+        found[3:7] = about_uses
+        found[7] = self._distance(session)
+        return found.T
 
     def about_uses(self, first: int = 0) -> Floats:
-        """near, use, slow and drift, before their logarithms, of the memories from an ordinal on.
+        """near, use, slow and drift of the memories from an ordinal on.
 
         Each used memory gives something to those around it. Until the next answer these stay as they are.
         """
-        columns, count = self.columns, len(self._used)
-        around = self._used[:, None] + np.arange(-_WIDTH, _WIDTH + 1)
-        there = ((around >= first) & (around < self.known)).ravel()
-        rows = around.ravel()[there]
-        source = np.repeat(np.arange(count), 2 * _WIDTH + 1)[there]
+        columns = self.columns
+        giving = np.flatnonzero(self._used >= first - _WIDTH)
+        around = self._used[giving, None] + np.arange(-_WIDTH, _WIDTH + 1)
+        there = (around >= first) & (around < self.known)
+        rows = around[there]
+        source = np.broadcast_to(giving[:, None], around.shape)[there]
         used = self._used[source]
         apart = rows - used
         far = np.abs(apart)
@@ -143,7 +141,8 @@ class Moment:
             kernel * (_SLOW_FADE ** (self._back - 1) * self._share)[source],
             pull * (_FADE ** (self._back - 1) * lately)[source],
         )
-        return np.array([np.bincount(rows - first, each, self.known - first) for each in given])
+        near, use, slow, drift = (np.bincount(rows - first, each, self.known - first) for each in given)
+        return np.array([np.log(0.05 + near), np.log1p(3 * use), np.log(0.2 + slow), drift])
 
     def _distance(self, session: Ordinals) -> Floats:
         """How usual it is of late that something so many sessions back is needed."""
@@ -171,7 +170,7 @@ class Mode(Protocol):
         """The score of each of these memories; its softmax is the probability of being used next.
 
         Args:
-            features: of the rows, as ``Moment.features`` has them.
+            features: of the rows, as ``Moment.features_of_all`` has them.
         """
 
 
@@ -184,7 +183,7 @@ class LinearMode:
     weights: tuple[float, ...]
 
     def scores(self, moment: Moment, rows: Ordinals, features: Floats) -> Floats:
-        result: Floats = features @ np.array(self.weights)
+        result: Floats = np.einsum("if,f->i", features, np.array(self.weights))  # BLAS would start threads for this
         return result
 
     def without(self, feature: str) -> LinearMode:
@@ -233,12 +232,17 @@ class Values:
         shares = {name: float(name == mode) for name in self.shares}
         return replace(self, value=np.round(self.by_mode[at], _DIGITS), shares=shares)
 
-    def ranked(self) -> Ordinals:
-        """The ordinals, the most valuable first; of equals the newer."""
-        return np.lexsort((-np.arange(len(self.value)), -self.value))
+    def best(self, count: int, may: NDArray[np.bool_] | None = None) -> Ordinals:
+        """The ordinals of the most valuable, best first; of equals the newer. Of those that may be chosen, if given."""
+        there = np.arange(len(self.value)) if may is None else np.flatnonzero(may)
+        if 0 < count < len(there):
+            values = self.value[there]
+            there = there[values >= np.partition(values, -count)[-count]]
+        return there[np.lexsort((-there, -self.value[there]))][:count]
 
 
-_NO_USES: tuple[tuple[Used, ...], Floats] = (), np.zeros((4, 0))
+_PASTS_KEPT = 2
+"""Before the last answer, and after it: who asked gets their answer a moment later, and it is judged anew."""
 
 
 class Valuation:
@@ -254,7 +258,8 @@ class Valuation:
         self._modes = modes
         self._learns = learns
         self._judged: dict[str, tuple[tuple[Used, ...], Floats]] = {}
-        self._uses = _NO_USES
+        self._uses: list[tuple[tuple[Used, ...], Floats]] = []
+        self._learned: tuple[tuple[Used, ...], Floats] = (), np.zeros(0)
         self._of: object = None
 
     def values(
@@ -268,28 +273,27 @@ class Valuation:
             generation: equal as long as memories were added at the end only. None keeps nothing.
         """
         if generation is None or generation != self._of:
-            self._judged, self._uses, self._of = {}, _NO_USES, generation
+            self._judged, self._uses, self._learned, self._of = {}, [], ((), np.zeros(0)), generation
         known = len(columns)
         if not known:
             return Values(np.zeros(0), {}, np.zeros((len(self._modes), 0)))
         shares = self._shares(columns, log)
         moment = Moment(columns, log, known)
         rows = np.arange(known)
-        features = moment.features(rows, self._about_uses(moment))
+        features = moment.features_of_all(self._about_uses(moment))
         by_mode = _softmax(np.array([mode.scores(moment, rows, features) for mode in self._modes]), may)
-        value: Floats = np.round(shares @ by_mode, _DIGITS)
+        value: Floats = np.round(np.einsum("m,mi->i", shares, by_mode), _DIGITS)
         named = {mode.name: float(share) for mode, share in zip(self._modes, shares, strict=True)}
         return Values(value, named, by_mode)
 
     def _about_uses(self, moment: Moment) -> Floats:
-        """``moment.about_uses``; only of the new memories, if there was no answer since."""
-        past, found = self._uses
-        seen = tuple(moment.past)
-        if past != seen:
-            found = _NO_USES[1]
+        """``moment.about_uses``; only of the new memories, where that past is known."""
+        past = tuple(moment.past)
+        kept = [each for each in self._uses if each[0] != past]
+        found = next((found for seen, found in self._uses if seen == past), np.zeros((4, 0)))
         if moment.known > found.shape[1]:
             found = np.concatenate([found, moment.about_uses(found.shape[1])], axis=1)
-        self._uses = seen, found
+        self._uses = [(past, found), *kept][:_PASTS_KEPT]
         return found[:, : moment.known]
 
     def _shares(self, columns: Columns, log: Sequence[Used]) -> Floats:
@@ -298,6 +302,8 @@ class Valuation:
         if not self._learns or not log:
             even: Floats = prior / prior.sum()
             return even
+        if (said := tuple(log)) == self._learned[0]:
+            return self._learned[1]
         kept: dict[str, tuple[tuple[Used, ...], Floats]] = {}
         evidence = np.zeros(len(self._modes))
         for at in range(max(0, len(log) - _LEARNED_FROM), len(log)):
@@ -310,11 +316,12 @@ class Valuation:
         self._judged = kept
         weights = prior * np.exp(_POWER * (evidence - evidence.max()))
         result: Floats = weights / weights.sum()
+        self._learned = said, result
         return result
 
     def _judge(self, moment: Moment, event: Used) -> Floats:
         """How well each mode foresaw what an answer used: the log of its probability, against the modes' mean."""
-        features = moment.features(rows := np.arange(event.known))
+        rows, features = np.arange(event.known), moment.features_of_all(self._about_uses(moment))
         scores = np.array([mode.scores(moment, rows, features) for mode in self._modes])
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         probability = odds[:, event.credited] / odds.sum(axis=1, keepdims=True)
@@ -330,8 +337,9 @@ def _softmax(scores: Floats, may: NDArray[np.bool_]) -> Floats:
     if not may.any():
         return np.zeros(scores.shape)
     if not may.all():
-        scores[:, ~may] = -np.inf
-    odds: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
+        scores = np.where(may, scores, -np.inf)
+    scores -= scores.max(axis=1, keepdims=True)
+    odds: Floats = np.exp(scores, out=scores)
     odds /= odds.sum(axis=1, keepdims=True)
     return odds
 

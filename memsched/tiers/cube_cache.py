@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.importance import vital_kind
 from memsched.memory.model import Memory, to_ms
@@ -22,11 +23,12 @@ from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
 from memsched.policy.content import Content, content_of, content_value
-from memsched.policy.running_theme import themes_at, with_running_theme
+from memsched.policy.running_theme import with_running_theme
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered
+from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.themes import CubeThemes, Told
-from memsched.policy.value import MODES, Columns, Used, Valuation
+from memsched.policy.value import MODES, Columns, Used, Valuation, credited_by
 
 VITAL_IMPORTANCE = 0.8
 _ALL = Conditions(include_archived=True)
@@ -37,10 +39,12 @@ _MEMORIES_KEPT = 100_000
 
 _CORRECTED_AGAIN = 10
 """Corrections of corrections that are followed."""
+_CREDITS_KEPT = 256
 
 _NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 _Order = tuple[int, str, int, int, str]
+_UsedKey = tuple[str, int, tuple[str, ...], int]
 
 
 class CubeCache:
@@ -51,13 +55,16 @@ class CubeCache:
 
     Attributes:
         generation: changes whenever anything but the end did.
+        sizes: how many memories are not archived, by memory type.
     """
 
     def __init__(self) -> None:
         self.memories: list[CubeMemory] = []
         self.told: list[Told] = []
-        self.valuation = Valuation(with_running_theme(MODES, self.told))
+        self.theme_cache = ThemeCache(self.told)
+        self.valuation = Valuation(with_running_theme(MODES, self.theme_cache))
         self.generation = 0
+        self.sizes = Counter[str]()
         self._contents: list[Content] = []
         self._orders: list[_Order] = []
         self._times: list[int] = []
@@ -73,7 +80,8 @@ class CubeCache:
         self._by_hash: dict[str, list[int]] = {}
         self._repeated: set[str] = set()
         self._columns = _NO_COLUMNS
-        self._used: dict[tuple[str, tuple[int, ...], int], Used] = {}
+        self._used: dict[_UsedKey, Used] = {}
+        self._credited: dict[tuple[tuple[tuple[str, float], ...], str], list[str]] = {}
 
     def __len__(self) -> int:
         return len(self.memories)
@@ -123,6 +131,23 @@ class CubeCache:
         """In how many of the first ``known`` memories each stem occurs."""
         return TermCounts(known, {stem: bisect_left(self._having.get(stem, ()), known) for stem in stems})
 
+    def credited(self, hits: Sequence[tuple[str, float]], answer: str) -> list[str]:
+        """Which of the memories that a question's search found its answer used; "" where nobody knows the answer."""
+        key = tuple(hits), answer
+        if (found := self._credited.get(key)) is None:
+            words = set(stems(answer))
+            shares = {
+                memory_id: len(words.intersection(self.stems_of(memory_id))) / len(words)
+                for memory_id, _ in hits
+                if words
+            }
+            found = credited_by(hits, shares)
+            if len(self._credited) == _CREDITS_KEPT:
+                self._credited.clear()
+            if all(memory_id in self._ordinals for memory_id, _ in hits):  # else one is still to come
+                self._credited[key] = found
+        return found
+
     def stems_of(self, memory_id: str) -> tuple[str, ...]:
         """The distinct stems of a memory; none if it is not here."""
         ordinal = self.ordinal(memory_id)
@@ -147,17 +172,16 @@ class CubeCache:
 
     def used(self, log: Sequence[Answered]) -> list[Used]:
         """The log by ordinals; without events of which no memory is left."""
-        found: dict[tuple[str, tuple[int, ...], int], Used] = {}
+        found: dict[_UsedKey, Used] = {}
         for event in log:
             known = self.known_at(event.at)
-            credited = tuple(ordinal for each in event.credited if (ordinal := self._ordinals.get(each, known)) < known)
-            if credited:
-                key = event.event_id, credited, known
-                found[key] = self._used.get(key) or Used(
-                    *key, at=event.at
-                )  # the same object: so it is compared at once
+            key = event.event_id, event.at, tuple(event.credited), known
+            if (used := self._used.get(key)) is None:  # else the same object: so it is compared at once
+                ordinals = [self._ordinals.get(each, known) for each in event.credited]
+                used = Used(event.event_id, tuple(each for each in ordinals if each < known), known, event.at)
+            found[key] = used
         self._used = found
-        return list(found.values())
+        return [used for used in found.values() if used.credited]
 
     def themes(self, log: Sequence[Answered], known: int | None = None, now: int = 0) -> CubeThemes:
         """The themes of the first ``known`` memories (None: all), after these answers."""
@@ -167,7 +191,7 @@ class CubeCache:
             for event in log
             for best in [each for each in event.credited if self._ordinals.get(each, known) < known][:1]
         ]
-        return themes_at(self.told, uses, known, now)
+        return self.theme_cache.at(uses, known, now)
 
     def memory(self, memory_id: str) -> CubeMemory | None:
         ordinal = self._ordinals.get(memory_id)
@@ -229,6 +253,7 @@ class CubeCache:
             self._vital.append(ordinal)
         if not entry.available:
             self._marked.append(ordinal)
+        self.sizes[entry.memory_type] += not entry.archived
 
     def _session_of(self, entry: CubeMemory, order: _Order) -> int:
         """The number of its session; a new one if it is the first of it."""
@@ -256,6 +281,7 @@ class CubeCache:
                 del self._in_session[number]
                 self._numbers.pop(entry.session_id, None)
             del self._ordinals[entry.memory_id]
+            self.sizes[entry.memory_type] -= not entry.archived
             same = self._by_hash[entry.content_hash or entry.memory_id]
             same.pop()
             if len(same) < 2:
@@ -279,6 +305,9 @@ class CubeCache:
         if numbers := [self._sessions[at] for at, each in enumerate(self.memories) if not each.session_id]:
             self._numbers[""] = numbers[-1]
         self.generation += 1
+        self.theme_cache.forget()
+        self._used.clear()
+        self._credited.clear()
         have = self._columns
         self._columns = Columns(have.value[:first], have.session[:first], have.place[:first])
         return cut
@@ -290,7 +319,10 @@ class CubeCache:
 
     def _replace(self, ordinal: int, entry: CubeMemory) -> None:
         """The same memory, with other marks."""
-        if entry.available != self.memories[ordinal].available:
+        before = self.memories[ordinal]
+        self.sizes[before.memory_type] -= not before.archived
+        self.sizes[entry.memory_type] += not entry.archived
+        if entry.available != before.available:
             if entry.available:
                 self._marked.remove(ordinal)
             else:

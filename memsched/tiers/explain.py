@@ -100,7 +100,7 @@ class Explainer:
         use = uses.get(memory_id)
         theme = next((each for each in themes if memory_id in each.memory_ids), None)
         may = cube.available()
-        ranked = [int(each) for each in values.ranked() if may[each]]
+        ranked = values.best(len(cube), may).tolist()
         place = ranked.index(ordinal) + 1 if may[ordinal] else None
         in_set = {each.memory_id for each in state.working_set}
         subjects = {memory_id, theme.theme_id if theme else ""}
@@ -161,7 +161,7 @@ def features_of(cube: CubeCache, state: HotState, ordinal: int) -> list[FeatureP
     """The features of one memory, and what each gives to its score under each mode that goes by them."""
     moment = Moment(cube.columns(), cube.used(state.log), len(cube))
     (row,) = moment.features(np.array([ordinal])).tolist()
-    modes = [mode for mode in with_running_theme(MODES, cube.told) if isinstance(mode, LinearMode)]
+    modes = [mode for mode in with_running_theme(MODES, cube.theme_cache) if isinstance(mode, LinearMode)]
     return [
         FeaturePart(
             name=name,

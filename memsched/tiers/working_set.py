@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +18,8 @@ from memsched.policy.running_theme import RUNNING_THEME, vague_request
 from memsched.policy.strategy import Candidate, Chosen, CubeMemory, CubeState, WorkingSetPolicy
 from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
 from memsched.policy.theme import Theme
+from memsched.policy.themes import LazyThemes
 from memsched.policy.transitions import StandardTransitions, TransitionRules
-from memsched.policy.value import credited_by
 from memsched.tiers.activation_block import Wanted
 from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Prediction, WorkingMemory
@@ -120,15 +121,15 @@ class WorkingSets:
         chosen = _with(pinned, chosen)
         if self._rerank is not None and chosen and state.talk:
             chosen = await self._rerank(state.talk, chosen)
-        labels = {memory_id: theme.label for theme in look.state.themes for memory_id in theme.memory_ids}
+        themes = cube.themes(state.log)
         working_set = [
             WorkingMemory.of(
-                each.memory, each.score, each.parts, labels.get(each.memory.memory_id, ""), sources=[each.source]
+                each.memory, each.score, each.parts, themes.label_of(each.memory.memory_id), sources=[each.source]
             )
             for each in chosen
         ]
         state = state.model_copy(update={"working_set": working_set, "predicted": _still_there(state.predicted, cube)})
-        block = Wanted.now(state, cube, look.state.themes).block_after(state.block, self._limits)
+        block = Wanted.now(state, cube, themes.unnamed).block_after(state.block, self._limits)
         due = upkeep_due(cube, state, self._capacity)
         return state.model_copy(update={"block": block, "upkeep": due})
 
@@ -157,6 +158,10 @@ class WorkingSets:
         _, after = await self._states.change(ref, [], compute)
         return after
 
+    async def sizes(self, ref: CubeRef) -> Counter[str]:
+        """How many memories are not archived, by memory type."""
+        return (await self._cubes.current(ref)).sizes
+
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
         return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size)
@@ -179,14 +184,7 @@ class WorkingSets:
         log = {event.event_id: event for event in state.log if event.event_id not in talk}
         for asked, answer in exchanges(state.talk):
             found = talk[asked.event_id] = await self._found(ref, cube, asked)
-            hits = found.hits or []
-            words = set(stems(answer.text)) if answer is not None else set()
-            shares = {
-                memory_id: len(words.intersection(cube.stems_of(memory_id))) / len(words)
-                for memory_id, _ in hits
-                if words
-            }
-            if credited := credited_by(hits, shares):
+            if credited := cube.credited(found.hits or [], "" if answer is None else answer.text):
                 log[asked.event_id] = Answered(event_id=asked.event_id, at=asked.at, credited=credited)
         kept = sorted(log.values(), key=lambda event: event.order)[-ANSWERS_KEPT:]
         state = state.model_copy(update={"talk": latest(list(talk.values()), self._window), "log": kept})
@@ -227,12 +225,11 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     for event in state.talk:
         for memory_id, score in event.hits or () if event.kind == "question" else ():
             relevance.setdefault(memory_id, {})[event.event_id] = score
-    ranked = values.ranked()
-    looked_at = set(ranked[may[ranked]][: _LOOKED_AT * size].tolist())
+    looked_at = set(values.best(_LOOKED_AT * size, may).tolist())
     looked_at.update(ordinal for memory_id in relevance if (ordinal := cube.ordinal(memory_id)) is not None)
     looked_at.update(np.flatnonzero(may)[-size:].tolist(), cube.vital()[-_VITAL_LOOKED_AT:])
-    themes = cube.themes(state.log).themes
-    hottest = themes[0].memory_ids if themes else ()
+    themes = cube.themes(state.log)
+    hottest = themes.unnamed[0].memory_ids if themes.unnamed else ()
     looked_at.update(ordinal for each in hottest if (ordinal := cube.ordinal(each)) is not None)
     pins = cube.pinned(state.placement.pins)
     looked_at.update(ordinal for each in pins if (ordinal := cube.ordinal(each)) is not None)
@@ -245,7 +242,7 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     ]
     present = [memory.memory_id for memory in state.working_set]
     now = now_of(cube, state)
-    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now, themes), candidates)
+    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now, LazyThemes(themes)), candidates)
 
 
 def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[Theme]:

@@ -17,11 +17,11 @@ from support.stories import CHATTER, HOUSE, RENOVATION
 
 from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
 from memsched.evaluation.locomo import NotAConversationFile, read_conversations
-from memsched.evaluation.prediction import ABLATIONS, POLICIES
+from memsched.evaluation.prediction import ABLATIONS, BOTH, OWN, POLICIES
 from memsched.evaluation.prefix import OWN as OWN_BLOCK
 from memsched.evaluation.prefix import PLAIN, STRATEGIES
 from memsched.evaluation.replay import Scores
-from memsched.evaluation.stories import NotAStory, read_stories
+from memsched.evaluation.stories import NotAStory, read_stories, with_one_offs
 from memsched.evaluation.streams import STREAMS, Told, steps_of
 from memsched.memory.model import to_ms
 
@@ -109,14 +109,18 @@ def test_policies_are_compared_on_what_they_have_near_before_each_question(file:
     out = tmp_path / "out.json"
     streams = [word for stream in ("soon", "end_order") for word in ("--stream", stream)]
 
-    done = evaluate(str(file), *streams, "--ablate", "--conversations", "1", "--json", str(out))
+    both = ("--answers", "gold", "--answers", "none", "--markdown")
+    done = evaluate(str(file), *streams, *both, "--ablate", "--conversations", "1", "--json", str(out))
 
     assert done.returncode == 0, done.stderr
     flat = json.loads(out.read_text())
-    assert {f"{stream}_{name}" for stream in ("soon", "end_order") for name in (*POLICIES, *ABLATIONS)} == flat.keys()
+    names = [*POLICIES, *ABLATIONS, *(f"{name} (questions only)" for name in (OWN, BOTH, *ABLATIONS))]
+    assert {f"{stream}_{name}" for stream in ("soon", "end_order") for name in names} == flat.keys()
     assert set(flat.values()) == {100.0}, "8 memories fit into 20 places"
-    for shown in ("memsched", "generative_agents", "search_10+set_10", "without walking through", "answers: gold"):
-        assert shown in done.stdout
+    assert "| memsched (questions only) | 100.0 | 100.0 |" in done.stdout
+    plain = evaluate(str(file), "--stream", "soon", "--answers", "none", "--conversations", "1").stdout
+    for shown in ("memsched", "generative_agents", "search_10+set_10", "answers: questions only"):
+        assert shown in plain
     assert "there is no nonsense" in evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr
 
 
@@ -287,6 +291,20 @@ def test_stories_are_replayed_and_their_hot_themes_are_found(tmp_path: Path) -> 
     assert flat["old_after"] + flat["chatter_after"] == 6
     for shown in ("en-house", "zh-house", "2 of 2", "4 of 4"):
         assert shown in done.stdout
+
+
+def test_one_offs_are_strewn_in_and_what_is_known_of_the_lines_moves_with_them(tmp_path: Path) -> None:
+    (tmp_path / "en.json").write_text(json.dumps(story("en") | {"always": [1]}))
+    (plain,) = read_stories(tmp_path)
+
+    mixed = with_one_offs(plain, 3)
+
+    assert with_one_offs(plain, 0) == plain
+    assert len(mixed.lines) == len(plain.lines) + 3
+    assert [line.at for line in mixed.lines] == sorted(line.at for line in mixed.lines)
+    assert [mixed.lines[place] for place in mixed.always] == [plain.lines[1]]
+    for before, after in zip(plain.checks, mixed.checks, strict=True):
+        assert mixed.lines[after.messages - 1] == plain.lines[before.messages - 1]
 
 
 @pytest.mark.parametrize(

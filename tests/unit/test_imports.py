@@ -30,7 +30,7 @@ def modules_of(room: str) -> list[str]:
     return [package, *(found.name for found in pkgutil.walk_packages(path, f"{package}."))]
 
 
-HEAVY = {"memsched.policy.value", "memsched.policy.themes", "memsched.policy.running_theme"}
+HEAVY = {f"memsched.policy.{name}" for name in ("value", "themes", "theme_cache", "running_theme")}
 LIGHT = sorted({*LIGHT_MODULES, *(name for room in LIGHT_ROOMS for name in modules_of(room))} - HEAVY)
 
 ASK = f"""

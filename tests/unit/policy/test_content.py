@@ -35,6 +35,13 @@ def test_facts_are_worth_more_than_chatter() -> None:
         ("you you're your you've", "you", 3),
         ("one two three", "length", math.log(4)),
         ("Next weekend", "when", 1),
+        ("Ich habe gestern mit meiner Schwester telefoniert", "when", 1),
+        ("Danke, das ist sch\u00f6n von dir", "filler", 1),
+        ("Mi hermana y yo llegamos el lunes", "first", 1),
+        ("\u6211\u6628\u5929\u62a5\u540d\u4e86", "when", 1),
+        ("\u6211\u6628\u5929\u62a5\u540d\u4e86", "change", 1),
+        ("\u79df\u91d1\u516b\u5343", "digit", 1),
+        ("Die first, she said with a smile", "when", 0),
     ],
 )
 def test_a_feature_is_what_its_name_says(text: str, feature: str, expected: float) -> None:

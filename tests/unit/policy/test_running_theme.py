@@ -10,6 +10,7 @@ from support.stories import HOUSE, RENOVATION
 from memsched.memory.model import to_ms
 from memsched.policy.running_theme import RUNNING_THEME, RunningTheme, vague_request, with_running_theme
 from memsched.policy.talk import Answered, TalkEvent
+from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.themes import WINDOW, Told
 from memsched.policy.value import MODES, Columns, Moment, Used, Valuation
 from memsched.tiers.cube_cache import CubeCache
@@ -50,16 +51,16 @@ def test_it_knows_only_what_was_there_at_the_moment_and_puts_what_is_older_last(
     before, after = Moment(of, [], len(TOLD)), Moment(of, [Used("e", (3,), len(many), 50 * DAY)], len(many))
     rows, nothing = np.arange(len(TOLD)), np.empty((0, 8))
 
-    then = RunningTheme(many).scores(before, rows, nothing)
-    now = RunningTheme(many).scores(after, np.arange(len(many)), nothing)
+    then = RunningTheme(ThemeCache(many)).scores(before, rows, nothing)
+    now = RunningTheme(ThemeCache(many)).scores(after, np.arange(len(many)), nothing)
 
-    assert then.tolist() == RunningTheme(TOLD).scores(before, rows, nothing).tolist()
+    assert then.tolist() == RunningTheme(ThemeCache(TOLD)).scores(before, rows, nothing).tolist()
     assert len({round(each, 9) for each in now[: len(TOLD)]}) == 1
     assert now[: len(TOLD)].max() < now[-50:].min()
 
 
 def test_it_takes_its_share_from_all_modes_and_gains_where_answers_use_the_running_theme() -> None:
-    modes, of = with_running_theme(MODES, TOLD), columns(len(TOLD))
+    modes, of = with_running_theme(MODES, ThemeCache(TOLD)), columns(len(TOLD))
     may = np.ones(len(of), dtype=np.bool_)
     used = [Used(f"e{place}", (place,), len(TOLD), 33 * DAY) for place in (12, 10, 9, 7)]
 
@@ -69,7 +70,7 @@ def test_it_takes_its_share_from_all_modes_and_gains_where_answers_use_the_runni
     assert sum(unasked.shares.values()) == sum(asked.shares.values()) == pytest.approx(1)
     assert asked.shares[RUNNING_THEME] > 0.3
     alone = asked.under(RUNNING_THEME)
-    assert alone.ranked()[:4].tolist() == sorted([7, 9, 10, 12], reverse=True)
+    assert alone.best(4).tolist() == sorted([7, 9, 10, 12], reverse=True)
     assert alone.value.sum() == pytest.approx(1)
     assert alone.parts([12]) == [{RUNNING_THEME: asked.by_mode[-1][12]}]
 

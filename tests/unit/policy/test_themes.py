@@ -46,6 +46,9 @@ def test_the_second_theme_takes_over_and_the_first_one_cools() -> None:
     assert cooled.heat < house.themes[0].heat / 2
     assert cooled.then == {first.theme_id: 1}
     assert first.theme_id == min(first.memory_ids)
+    assert [(each.theme_id, each.heat, each.state) for each in later.unnamed] == [
+        (each.theme_id, each.heat, each.state) for each in later.themes
+    ]
     matters = [text for _, text in TILES if len(text) > 20]
     assert sorted(best(later, 4)) == sorted(matters)
 

@@ -78,7 +78,7 @@ def test_before_any_answer_content_and_age_decide() -> None:
         {"continuing": 0.3, "anything": 0.6, "habitual distance": 0.05, "walking through": 0.05}
     )
     nothing = valued(columns(0), [])
-    assert (nothing.ranked().tolist(), nothing.parts([])) == ([], [])
+    assert (nothing.best(9).tolist(), nothing.parts([])) == ([], [])
 
 
 def test_what_may_not_be_near_is_worth_nothing() -> None:
@@ -106,7 +106,7 @@ def test_it_learns_which_mode_foresees_the_answers(mode: str, log: list[Used]) -
 def test_where_answers_walk_through_the_talk_the_next_is_near_before_it_is_asked_for() -> None:
     log = [Used(f"e{n}", (100 + n,), 400) for n in range(30)]
 
-    assert 130 in valued(columns(400), log).ranked()[:5]
+    assert 130 in valued(columns(400), log).best(5)
 
 
 def test_what_was_used_is_worth_more_than_its_like() -> None:
@@ -114,7 +114,7 @@ def test_what_was_used_is_worth_more_than_its_like() -> None:
 
     values = valued(cube, [Used("a", (4,), 9)])
 
-    assert values.ranked()[0] == 4
+    assert values.best(1).tolist() == [4]
 
 
 EVENTS = st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=12)
@@ -141,7 +141,8 @@ def test_what_was_computed_before_changes_no_value(drawn: list[tuple[int, int]],
 def test_equal_values_are_ranked_newer_first() -> None:
     values = Values(np.array([0.1, 0.2, 0.2, 0.1]), {}, np.zeros((0, 4)))
 
-    assert values.ranked().tolist() == [2, 1, 3, 0]
+    assert values.best(4).tolist() == [2, 1, 3, 0]
+    assert [values.best(count, np.array([1, 1, 1, 0]) > 0).tolist() for count in (1, 2)] == [[2], [2, 1]]
 
 
 def test_the_parts_of_a_value_add_up_to_it() -> None:
@@ -165,7 +166,7 @@ def test_a_fifth_mode_of_any_form_takes_its_part() -> None:
     values = Valuation([*MODES, Oldest()]).values(columns(200), log, may)
 
     assert max(values.shares, key=lambda name: values.shares[name]) == "oldest"
-    assert set(values.ranked()[:2].tolist()) == {0, 1}
+    assert set(values.best(2).tolist()) == {0, 1}
 
 
 def test_a_mode_or_a_feature_can_be_left_out() -> None:

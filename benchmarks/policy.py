@@ -1,0 +1,203 @@
+"""What the policy costs: CPU time of one process for a message and for an answer, at a cube of 2,000 memories.
+
+``policy`` is what valuing, themes and choosing cost, with store, search and Redis left out; ``whole`` is what all of
+memsched's processes together spend on a message, stored, searched for and answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.talk import Talk
+from benchmarks.targets import Results, Target, at_most
+from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.embedded.teardown import end_servers
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.arguments import SearchResult
+from memsched.memory.store.changes import Changes
+from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL
+from memsched.policy.block import BlockLimits
+from memsched.policy.ranking import StandardPolicy
+from memsched.policy.talk import TalkEvent
+from memsched.tiers.cube_cache import CubeCaches
+from memsched.tiers.hot_state import HotState
+from memsched.tiers.working_set import FOUND, WorkingSets
+
+MEMORIES = 2_000
+ROUNDS = 100
+WARM_UP = 70
+WINDOW = 5
+LIMITS = BlockLimits(members=40, tokens=2_000, still_wanted=0.5)
+_PER_SESSION = 50
+_SIZE = 20
+_PATIENCE = 300.0
+_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+_REF = CubeRef("reader", "talk")
+
+TARGETS: dict[str, Target] = {
+    "policy_message_ms": at_most("policy_message_ms", 1.0, f"ms at {MEMORIES:,} memories"),
+    "policy_answer_ms": at_most("policy_answer_ms", 5.0, f"ms at {MEMORIES:,} memories"),
+    "whole_message_ms": at_most("whole_message_ms", 8.0, f"ms at {MEMORIES:,} memories"),
+}
+
+
+class PolicyBenchmark:
+    """All steps in order."""
+
+    STEPS: tuple[str, ...] = ("policy", "whole")
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.talk = Talk()
+
+    async def run(self, only: list[str]) -> None:
+        """Run the steps; fills in the flat results."""
+        for step in only or self.STEPS:
+            print(f"{step} ...", file=sys.stderr, flush=True)
+            await getattr(self, f"_{step}")()
+
+    async def _policy(self) -> None:
+        """Rounds of a message, a question and its answer, each with its pass."""
+        cube: Any = _Cube([self._memory(number) for number in range(MEMORIES)])
+        sets = WorkingSets(
+            cube, CubeCaches(cube, cube), cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS
+        )
+        state, spent = HotState(), dict[str, list[float]]()
+        for number in range(MEMORIES, MEMORIES + WARM_UP + ROUNDS):
+            at = to_ms(_at(number))
+            cube.add(self._memory(number))
+            asked = TalkEvent(event_id=f"q{number}", at=at + 1000, text=self.talk.question())
+            said = TalkEvent(event_id=f"a{number}", kind="answer", at=at + 2000, text=self.talk.sentence(6))
+            for name, events in (("message", []), ("question", [asked]), ("answer", [said])):
+                begun = time.process_time()
+                state = await sets.recompute(_REF, state.with_talk(events))
+                spent.setdefault(name, []).append(time.process_time() - begun)
+        for name, seconds in spent.items():
+            self.results[f"policy_{name}_ms"] = 1000 * statistics.median(seconds[WARM_UP:])
+            self.results[f"policy_{name}_p95_ms"] = 1000 * sorted(seconds[WARM_UP:])[int(0.95 * ROUNDS)]
+        fresh = WorkingSets(
+            cube, CubeCaches(cube, cube), cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS
+        )
+        begun = time.process_time()
+        await fresh.recompute(_REF, state)
+        self.results["policy_first_ms"] = 1000 * (time.process_time() - begun)
+
+    async def _whole(self) -> None:
+        """Told one by one to a started scheduler; what it, the server and the vector process spend together."""
+        folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
+        async with AsyncMemScheduler(redis_url=f"embedded://{folder}", log_level="error") as scheduler:
+            await scheduler.submit_messages(list(self.talk.messages(_REF.user_id, MEMORIES)))
+            await scheduler.wait(user_id=_REF.user_id, timeout=_PATIENCE)
+
+            async def say(number: int, label: str, text: str, after: int) -> None:
+                told: dict[str, Any] = {"content": text}
+                if label == ADD_TASK_LABEL:
+                    told = {"content": "", "chat_history": [{"speaker": "Anna", "content": text}]}
+                message = ScheduleMessageItem(
+                    user_id=_REF.user_id,
+                    mem_cube_id=_REF.mem_cube_id,
+                    label=label,
+                    session_id=f"session {number // _PER_SESSION}",
+                    timestamp=_at(number) + timedelta(seconds=after),
+                    **told,
+                )
+                await scheduler.submit_messages(message)
+                await scheduler.wait(user_id=_REF.user_id, timeout=_PATIENCE)
+
+            labels: dict[str, tuple[str, Callable[[], str], int]] = {
+                "message": (ADD_TASK_LABEL, lambda: self.talk.sentence(8), 0),
+                "question": (QUERY_TASK_LABEL, self.talk.question, 1),
+                "answer": (ANSWER_TASK_LABEL, lambda: self.talk.sentence(6), 2),
+            }
+            spent: dict[str, list[float]] = {name: [] for name in labels}
+            for number in range(MEMORIES, MEMORIES + WARM_UP + ROUNDS):
+                for name, (label, text, after) in labels.items():
+                    begun = _cpu_of_all()
+                    await say(number, label, text(), after)
+                    spent[name].append(_cpu_of_all() - begun)
+            for name, seconds in spent.items():  # the clocks of other processes tick in 10 ms: the mean evens that out
+                self.results[f"whole_{name}_ms"] = 1000 * statistics.fmean(seconds[WARM_UP:])
+        await asyncio.to_thread(end_servers, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _memory(self, number: int) -> Memory:
+        text, at = self.talk.sentence(8), _at(number)
+        return Memory(
+            memory_id=f"memory {number}",
+            user_id=_REF.user_id,
+            mem_cube_id=_REF.mem_cube_id,
+            text=text,
+            at=at,
+            created_at=at,
+            updated_at=at,
+            session_id=f"session {number // _PER_SESSION:04}",
+            turn=number % _PER_SESSION,
+            content_hash=content_hash("", text),
+        )
+
+
+class _Cube:
+    """Store, change feed and search of a cube, at no cost."""
+
+    def __init__(self, memories: Sequence[Memory]) -> None:
+        self.memories = {memory.memory_id: memory for memory in memories}
+        self._last = ""
+
+    def add(self, memory: Memory) -> None:
+        self.memories[memory.memory_id] = memory
+        self._last = memory.memory_id
+
+    async def since(self, _: CubeRef, position: str | None) -> Changes:
+        changed = frozenset[str]() if position == self._last else frozenset([self._last])
+        return Changes(self._last, None if position is None else changed)
+
+    async def scan(self, *_: object) -> AsyncIterator[tuple[Memory, list[float]]]:
+        for memory in list(self.memories.values()):
+            yield memory, []
+
+    async def get(self, _: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        return {each: self.memories[each] for each in memory_ids}
+
+    async def search(self, _: CubeRef, query: str, *args: object, **more: object) -> list[SearchResult]:
+        first = hash_of(query) % (MEMORIES - FOUND)
+        return [SearchResult(self.memories[f"memory {first + n}"], 1.0 / (1 + n), {}) for n in range(FOUND)]
+
+
+def _sets_of(cube: Any) -> WorkingSets:
+    caches = CubeCaches(cube, cube)
+    return WorkingSets(cube, caches, cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS)
+
+
+def hash_of(text: str) -> int:
+    """The same in every run."""
+    return sum(ord(letter) * (at + 1) for at, letter in enumerate(text))
+
+
+def _at(number: int) -> datetime:
+    return _BEGIN + timedelta(minutes=number)
+
+
+def _cpu_of_all() -> float:
+    """CPU seconds of this process and all under it."""
+    own = psutil.Process()
+    total = time.process_time()
+    for each in own.children(recursive=True):
+        try:
+            times = each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total

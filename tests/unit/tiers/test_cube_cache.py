@@ -1,0 +1,77 @@
+"""What a cube's cache keeps from call to call is what a fresh one computes, whatever happened to the cube."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.memories import FIRST, memory
+
+from memsched.memory.model import Memory, to_ms
+from memsched.policy.talk import Answered
+from memsched.policy.themes import WINDOW, SharedWords, Told
+from memsched.tiers.cube_cache import CubeCache
+
+WORDS = "tiles grout kitchen sofa delivery tiler bathroom price viewing garden school trumpet 地砖 瓷砖 厨房 7".split()
+KINDS = ["told", "told", "asked", "answered", "late", "gone", "marked"]
+HAPPENS = st.tuples(st.sampled_from(KINDS), st.integers(0, 9999))
+
+
+def said(number: int, minute: float) -> Memory:
+    chance = random.Random(number)
+    text = " ".join(chance.choices(WORDS, k=chance.randint(1, 9)))
+    return memory(f"{text} {number % 90}", minute, memory_id=f"m{number}", session_id=f"s{int(minute) // 900}")
+
+
+def computed(cube: CubeCache, log: list[Answered]) -> tuple[Any, ...]:
+    values = cube.valuation.values(cube.columns(), cube.used(log), cube.available(), cube.generation)
+    themes = cube.themes(log)
+    labels = [themes.label_of(each.memory_id) for each in cube.memories]
+    return values.value.tolist(), values.shares, values.by_mode.tolist(), themes.themes, labels, +cube.sizes
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 999), st.lists(HAPPENS, min_size=4, max_size=10))
+def test_what_is_kept_changes_no_result(seed: int, happened: list[tuple[str, int]]) -> None:
+    there = {each.memory_id: each for each in (said(seed + n, 90 * n) for n in range(WINDOW - 3))}
+    cube, log = CubeCache(), list[Answered]()
+    cube.put(there.values())
+    for number, (what, drawn) in enumerate(happened):
+        computed(cube, log)
+        ids, end = sorted(there), 90 * (WINDOW + number)
+        chosen = ids[drawn % len(ids)]
+        if what in ("told", "late"):
+            new = said(seed + WINDOW + number, end if what == "told" else drawn)
+            there[new.memory_id] = new
+            cube.put([new])
+        elif what == "gone":
+            del there[chosen]
+            cube.remove([chosen])
+        elif what == "marked":
+            there[chosen] = there[chosen].model_copy(update={"status": "archived"})
+            cube.put([there[chosen]])
+        else:  # an answer says anew what the question before it used
+            at = to_ms(FIRST) + 60_000 * end
+            if what == "answered" and log:
+                at = log.pop().at
+            log.append(Answered(event_id=f"e{at}", at=at, credited=[chosen]))
+    fresh = CubeCache()
+    fresh.put(there.values())
+
+    assert computed(cube, log) == computed(fresh, log)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shared_words_that_moved_on_are_those_of_the_new_window(seed: int) -> None:
+    told = [Told(each.memory_id, each.text, to_ms(each.at)) for each in (said(seed + n, 40 * n) for n in range(140))]
+    moved = SharedWords.of(tuple(told[:WINDOW]))
+    for at in range(WINDOW, len(told)):
+        moved = moved.moved_on(told[at])
+        anew = SharedWords.of(tuple(told[at + 1 - WINDOW : at + 1]))
+        assert moved.told == anew.told
+        assert np.array_equal(moved.products, anew.products)
+        assert np.array_equal(moved.links, anew.links)
