@@ -45,6 +45,7 @@ from memsched.messages import (
     messages_of,
 )
 from memsched.original_names import AwaitableText, OriginalNames
+from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.strategy import CubeMemory, WorkingSetPolicy
 from memsched.policy.theme import Theme
@@ -368,17 +369,39 @@ class AsyncMemScheduler(OriginalNames):
         return await self._memory.get()
 
     async def working_set(
-        self, user_id: str, mem_cube_id: str, *, purpose: Purpose = "working_set"
+        self,
+        user_id: str,
+        mem_cube_id: str,
+        *,
+        role: str | None = None,
+        task: str | None = None,
+        purpose: Purpose = "working_set",
     ) -> list[WorkingMemory]:
         """The memories that the next question of this cube will probably need, best first; one round trip.
 
         Raises CubeForbidden or UnknownCube.
 
         Args:
+            role, task: a set for who acts in this role, or for this task: what is bound to it (a message's
+                ``info={"role": ..., "task": ...}``) first, also of other cubes that the user may read; nothing that is
+                bound to another. It is computed when it is asked for.
             purpose: what for, if there is a permission hook that asks.
         """
+        if role or task:
+            return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
         ref, found = await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
         return self.release.memories(user_id, purpose, ref, found)
+
+    async def _bound_set(
+        self, user_id: str, mem_cube_id: str, context: Context, purpose: Purpose
+    ) -> list[WorkingMemory]:
+        services = await self.memory()
+        asked = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        views = await services.cubes.cubes_of(user_id)
+        cubes = [(mem_cube_id, asked), *((view.name, view.ref) for view in views if view.name != mem_cube_id)]
+        parts = await services.bound_sets.of(context, cubes)
+        found = [each for part in parts for each in self.release.memories(user_id, purpose, part.ref, part.memories)]
+        return sorted(found, key=lambda each: "bound" not in each.sources)
 
     async def preload(self, user_id: str, mem_cube_id: str, session_id: str | None = None) -> None:
         """A conversation begins: have the working set and the activation block made ready. Returns at once.

@@ -272,6 +272,11 @@ class Settings(BaseSettings):
         description="When memories move between tiers: `standard`, or rules of another package: "
         "docs/extending.md#transition-rules.",
     )
+    binding: str = Field(
+        "standard",
+        description="Which memories belong to a role or a task (`working_set(role=..., task=...)`): `standard`, or a "
+        "binding of another package: docs/extending.md#binding.",
+    )
     predict_slots: int = Field(
         4,
         ge=0,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
+from memsched.policy.binding import binding_named
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules, rules_named
@@ -40,6 +41,7 @@ class LazyServices:
         self.policy: WorkingSetPolicy | None = None
         self.rules: TransitionRules | None = None
         self._strategy = strategy_named(settings.strategy)  # here, so that a wrong name is told before any message
+        binding_named(settings.binding)
         self._rules = rules_named(settings.transitions, settings.archive_after_days, settings.long_term_capacity)
         self._keys = keys
         self._server = server

@@ -131,5 +131,5 @@ def _statement(
             if index < len(turns)
         },
         importance=float(claim["importance"]),
-        tags=list(claim["tags"]),
+        tags=[*claim["tags"], *turn.tags],
     )

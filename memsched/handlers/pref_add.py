@@ -36,7 +36,7 @@ async def pref_add(
                 speaker=turn.speaker,
                 sources={f"{message.item_id}#{turn.position}": turn.reference},
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),
-                tags=("preference",),
+                tags=("preference", *turn.tags),
             )
             for turn in said
             for part, text in enumerate(parts_of(turn.text))

@@ -20,12 +20,14 @@ from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
 from memsched.moving import Moving
+from memsched.policy.binding import binding_named
 from memsched.policy.block import BlockLimits
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
 from memsched.policy.transitions import TransitionRules, rules_named
 from memsched.settings import Settings
+from memsched.tiers.bound_set import BoundSets
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotStates
@@ -57,6 +59,7 @@ class MemoryServices:
         self.states = HotStates(server, keys)
         self.server = server
         self._keys = keys
+        self._binding = binding_named(settings.binding)
         self._policy = policy or strategy_named(settings.strategy)
         self.rules = rules or rules_named(
             settings.transitions, settings.archive_after_days, settings.long_term_capacity
@@ -118,6 +121,7 @@ class MemoryServices:
         )
         self.explainer = Explainer(self.states, cubes, self.rules, settings.working_set_size)
         self.moving = Moving(settings, self.server, self._keys, self.placements)
+        self.bound_sets = BoundSets(self.states, cubes, self._binding, settings.working_set_size)
         self.deletion = Deletion(
             settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )

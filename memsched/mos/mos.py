@@ -335,10 +335,18 @@ class AsyncMOS:
             raise UnknownMemory(memory_id)
         return released[0]
 
-    async def working_set(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[WorkingMemory]:
-        """What the next question of the cube will probably need, best first."""
+    async def working_set(
+        self,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        role: str | None = None,
+        task: str | None = None,
+    ) -> list[WorkingMemory]:
+        """What the next question of the cube will probably need, best first. See AsyncMemScheduler.working_set."""
         user = user_id or self.user_id
-        return await self.mem_scheduler.working_set(user, await self._cube_name(user, mem_cube_id))
+        name = await self._cube_name(user, mem_cube_id)
+        return await self.mem_scheduler.working_set(user, name, role=role, task=task)
 
     async def preload(
         self, mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None

@@ -47,6 +47,7 @@ class CubeMemory:
     archived: str = ""
     restored_at: datetime | None = None
     superseded_by: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def indexed_text(self) -> str:

@@ -384,6 +384,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         archived=archived_because(memory),
         restored_at=memory.restored_at,
         superseded_by=memory.superseded_by or "",
+        tags=tuple(memory.tags),
     )
 
 

@@ -62,6 +62,7 @@ class WorkingMemory(BaseModel):
         parts: what its score is made of; they add up to ``score``.
         theme: the label of its theme (``scheduler.themes``); "" without one.
         sources: why it is here: "value", "reserved" (it must never be forgotten), what else a strategy says.
+        cube: the user's name of the cube it comes from, in a set of several (``working_set(role=...)``).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +77,7 @@ class WorkingMemory(BaseModel):
     parts: dict[str, float] = Field(default_factory=dict)
     theme: str = ""
     sources: list[str] = Field(default_factory=list)
+    cube: str = ""
 
     @classmethod
     def of(
@@ -86,6 +88,7 @@ class WorkingMemory(BaseModel):
         theme: str = "",
         *,
         sources: Sequence[str] = (),
+        cube: str = "",
     ) -> WorkingMemory:
         return cls(
             memory_id=memory.memory_id,
@@ -98,6 +101,7 @@ class WorkingMemory(BaseModel):
             parts={name: round(value, _DIGITS) for name, value in parts.items()},
             theme=theme,
             sources=list(sources),
+            cube=cube,
         )
 
     @property

@@ -215,8 +215,12 @@ def request_of(cube: CubeCache, state: HotState) -> TalkEvent | None:
     return vague_request(state.talk, is_clear)
 
 
-def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
-    """What a policy is told of a cube."""
+def look_at(cube: CubeCache, state: HotState, size: int, also: Callable[[CubeMemory], bool] | None = None) -> Look:
+    """What a policy is told of a cube.
+
+    Args:
+        also: memories that are candidates in any case.
+    """
     may = cube.available()
     values = cube.valuation.values(cube.columns(), cube.used(state.log), may, cube.generation)
     if request_of(cube, state):
@@ -233,6 +237,8 @@ def look_at(cube: CubeCache, state: HotState, size: int) -> Look:
     looked_at.update(ordinal for each in hottest if (ordinal := cube.ordinal(each)) is not None)
     pins = cube.pinned(state.placement.pins)
     looked_at.update(ordinal for each in pins if (ordinal := cube.ordinal(each)) is not None)
+    if also is not None:
+        looked_at.update(ordinal for ordinal, each in enumerate(cube.memories) if also(each))
     worth = {ordinal: float(values.value[ordinal]) for ordinal in looked_at if may[ordinal]}
     best_first = sorted(worth, key=lambda ordinal: (-worth[ordinal], -ordinal))
     candidates = [

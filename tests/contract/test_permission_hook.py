@@ -75,6 +75,7 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
         "search": await scheduler.retriever.search("code of the safe in the cellar", reader, cube),
         "search of all": await mos.search("code of the safe in the cellar", reader),
         "working set": await scheduler.working_set(reader, cube),
+        "set of a role": await scheduler.working_set(reader, cube, role="cook"),
         "all": await mos.get_all(cube, reader),
         "themes": await scheduler.themes(reader, cube),
         "activation block": await scheduler.activation(reader, cube),

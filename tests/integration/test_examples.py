@@ -195,3 +195,15 @@ def test_statsd_metrics(tmp_path: Path) -> None:
     assert said.count("memsched.messages:1|c|#label:GREET,outcome:done\n") == 2
     assert re.findall(r"memsched.handler_seconds:[\d.]+\|ms\|#label:GREET,outcome:(\w+)", said).count("done") == 2
     assert "user" not in said
+
+
+def test_roles_and_tasks(tmp_path: Path) -> None:
+    usual, _, only = run("roles_and_tasks", tmp_path).partition("For the move, TaskOnly:\n")
+
+    for said in (usual, only):
+        assert "home: The van for the move" in said
+        assert "tom/notes: The piano" in said
+        assert "tax" not in said
+        assert "surprise" not in said
+    assert "bicycle" in usual
+    assert "bicycle" not in only

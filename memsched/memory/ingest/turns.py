@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memsched.errors import InvalidMessage
+from memsched.memory.context_tags import tags_of
 from memsched.memory.model import clamped
 from memsched.messages import ScheduleMessageItem
 
@@ -28,6 +29,7 @@ class Turn:
         position: its place in the message, which never changes when the message runs again.
         by_user: whether the user said it themselves (not the assistant, not somebody else in the conversation).
         reference: the producer's own id of it, or "".
+        tags: what binds it to a role or a task.
     """
 
     position: int
@@ -37,6 +39,7 @@ class Turn:
     at: datetime
     session_id: str
     reference: str
+    tags: tuple[str, ...] = ()
 
 
 def turns_of(message: ScheduleMessageItem) -> list[Turn]:
@@ -50,7 +53,11 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
         text = message.content.strip()
         speaker = message.user_name or ""
         session = message.session_id or ""
-        return [Turn(0, text, speaker, True, clamped(message.timestamp), session, "")] if text else []
+        return (
+            [Turn(0, text, speaker, True, clamped(message.timestamp), session, "", tags_of(message.info))]
+            if text
+            else []
+        )
     turns: list[Turn] = []
     for position, entry in enumerate(message.chat_history):
         fields: Mapping[str, Any]
@@ -78,7 +85,7 @@ def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]
     at = message.timestamp if given is None else _time(given, where)
     session = str(fields.get("session_id") or message.session_id or "")
     reference = next((str(fields[each]) for each in _ID_NAMES if fields.get(each) not in (None, "")), "")
-    return Turn(position, text.strip(), name, by_user, clamped(at), session, reference)
+    return Turn(position, text.strip(), name, by_user, clamped(at), session, reference, tags_of(message.info))
 
 
 def _text(given: Any, where: str) -> str:

@@ -206,7 +206,7 @@ def _of_turn(
         sources={f"{item_id}#{turn.position}": turn.reference},
         importance=importance(text, about_speaker=about_oneself(text)),
         content_hash=content_hash(turn.speaker, text),
-        tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * says_correction(text))],
+        tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * says_correction(text)), *turn.tags],
         added_by=added_by,
     )
 

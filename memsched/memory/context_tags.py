@@ -1,0 +1,20 @@
+"""The tags that bind a memory to a role or a task: what its message's ``info`` said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_KINDS = ("role", "task")
+
+
+def tags_of(info: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """``role:nurse`` and ``task:move``; none for an ``info`` that binds to nothing."""
+    given = ((kind, (info or {}).get(kind)) for kind in _KINDS)
+    named = ((kind, name.strip().casefold()) for kind, name in given if isinstance(name, str))
+    return tuple(f"{kind}:{name}" for kind, name in named if name)
+
+
+def bound_to(tags: Iterable[str]) -> frozenset[str]:
+    """Those of a memory's tags that bind it."""
+    return frozenset(tag for tag in tags if tag.startswith(tuple(f"{kind}:" for kind in _KINDS)))
