@@ -278,7 +278,7 @@ class Settings(BaseSettings):
         "binding of another package: docs/extending.md#binding.",
     )
     predict_slots: int = Field(
-        4,
+        2,
         ge=0,
         le=50,
         description="Places of the working set for what somebody who is still typing will probably ask "
