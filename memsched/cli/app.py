@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from memsched.cli.exit_codes import exit_with
+from memsched.cli.lazy_group import lazy_group
 from memsched.console.terminal import forgive_characters, open_closed_streams
 from memsched.version import __version__
 
@@ -33,37 +32,12 @@ _COMMANDS = {
     "activation": "memsched.cli.activation:activation",
     "reindex": "memsched.cli.reindex:reindex",
     "demo": "memsched.cli.demo:demo",
-    "eval": "memsched.cli.eval:evaluate",
+    "eval": "memsched.cli.eval_group:evaluate",
 }
 
 
-class _LazyGroup(TyperGroup):
-    """Imports the file of a command that is called; of all, where they are listed or one is called that is none."""
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands:
-            for name in [cmd_name] if cmd_name in _COMMANDS else _COMMANDS:
-                self.commands.setdefault(name, _imported(name))
-        return super().get_command(ctx, cmd_name)
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*_COMMANDS, *(name for name in super().list_commands(ctx) if name not in _COMMANDS)]
-
-
-def _imported(name: str) -> Any:
-    """The command, or the group of commands, as click knows it."""
-    module, _, attribute = _COMMANDS[name].partition(":")
-    command: typer.Typer | Callable[..., None] = getattr(import_module(module), attribute)
-    around = typer.Typer()
-    if isinstance(command, typer.Typer):
-        around.add_typer(command, name=name)
-    else:
-        around.command(name)(command)
-    return typer.main.get_group(around).commands[name]
-
-
 app = typer.Typer(
-    cls=_LazyGroup,
+    cls=lazy_group(_COMMANDS),
     help="A memory scheduler for AI agents: replicated workers on Redis Streams that lose nothing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -11,7 +11,7 @@ import pytest
 import memsched
 
 SLOW = ("qdrant_client", "openai", "numpy", "onnxruntime")
-LIGHT_ROOMS = ("policy", "mos", "worker", "queue", "broker", "console", "memory.access")
+LIGHT_ROOMS = ("policy", "mos", "worker", "queue", "broker", "console", "memory.access", "cli")
 LIGHT_MODULES = (
     "memsched.scheduler",
     "memsched.process",
@@ -31,6 +31,7 @@ def modules_of(room: str) -> list[str]:
 
 
 HEAVY = {f"memsched.policy.{name}" for name in ("value", "themes", "theme_cache", "running_theme")}
+HEAVY |= {f"memsched.cli.eval_{name}" for name in ("locomo", "prefix", "stories")}
 LIGHT = sorted({*LIGHT_MODULES, *(name for room in LIGHT_ROOMS for name in modules_of(room))} - HEAVY)
 
 ASK = f"""

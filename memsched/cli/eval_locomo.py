@@ -1,4 +1,4 @@
-"""`memsched eval`."""
+"""`memsched eval locomo`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Annotated
 import typer
 
 from memsched.cli.eval_options import Answer, Stream
-from memsched.cli.eval_prefix import prefix
 from memsched.cli.eval_scheduler import measured
-from memsched.cli.eval_stories import stories
 from memsched.console.output import as_text, console, new_table
 from memsched.evaluation.locomo import CATEGORIES, read_conversations
 from memsched.evaluation.prediction import ABLATIONS, HEEDING, OWN, POLICIES, TYPING, predict
@@ -22,21 +20,7 @@ from memsched.scheduler import AsyncMemScheduler
 
 _SAID_OF = {Answer.GOLD: "right answers told", Answer.NONE: "questions only"}
 
-evaluate = typer.Typer(
-    help="Measure how well memories are found and kept ready, on conversations with questions.", no_args_is_help=True
-)
 
-
-@evaluate.callback()
-def _group() -> None:
-    """Measure how well memories are found and kept ready, on conversations with questions."""
-
-
-evaluate.command()(stories)
-evaluate.command()(prefix)
-
-
-@evaluate.command()
 def locomo(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Conversations in the form of LoCoMo (JSON).")],
     json_file: Annotated[
