@@ -72,9 +72,10 @@ end
 _FILL_DELAYED = """
 for number = 1, 1000 do
   local name = ARGV[1] .. '-' .. number
-  redis.call('ZADD', KEYS[1], tonumber(ARGV[2]) + number, cjson.encode({ARGV[3] .. name, 'v', '1', 'item_id', name,
-    'user_id', 'user-' .. number, 'mem_cube_id', 'home', 'content', string.rep('x', 200),
-    'timestamp', '2026-01-01T00:00:00+00:00', 'submitted', '1790000000000'}))
+  redis.call('ZADD', KEYS[1], tonumber(ARGV[2]) + number, cjson.encode({
+    ARGV[3] .. 'user-' .. number .. '/' .. name, 'v', '1', 'item_id', name, 'user_id', 'user-' .. number,
+    'mem_cube_id', 'home', 'content', string.rep('x', 200), 'timestamp', '2026-01-01T00:00:00+00:00',
+    'submitted', '1790000000000'}))
 end
 """
 
@@ -220,7 +221,7 @@ class ScriptsBenchmark:
         await self._fill()
         waiting = _messages(1)
         await self.producer.submit(waiting, delay_ms=60_000)
-        (task,) = await find_tasks(self.server, self.keys, waiting[0].item_id)
+        (task,) = await find_tasks(self.server, self.keys, waiting[0].user_id, waiting[0].item_id)
         await self._measure("one of 200,000 delayed", cancel_task(self.server, self.keys, task, 60))
         await self._measure("100,000 unfinished, 200,000 delayed", clear(self.server, self.keys))
 

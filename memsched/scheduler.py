@@ -21,6 +21,7 @@ from memsched.console.tables import print_events, print_status
 from memsched.deadline import Deadline
 from memsched.durations import Seconds, seconds_of, seconds_or_none
 from memsched.errors import (
+    InvalidArgument,
     LeftInParent,
     OtherEventLoop,
     SchedulerNotStarted,
@@ -294,9 +295,9 @@ class AsyncMemScheduler(OriginalNames):
     async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
         """Submit one message or several; when it returns, they are kept until they are handled.
 
-        Idempotent: a message whose item_id is known already is a ``duplicate``, and not run twice. Raises QueueFull
-        (with the results), InvalidMessage (nothing was submitted) and ServerUnreachable (submit the same messages
-        again).
+        Idempotent: a message whose item_id its user submitted already is a ``duplicate``, and not run twice.
+        Raises QueueFull (with the results), InvalidMessage (nothing was submitted) and ServerUnreachable (submit the
+        same messages again).
 
         Args:
             delay: seconds (or a timedelta) before they may run; at most 366 days, or InvalidArgument is raised.
@@ -309,21 +310,28 @@ class AsyncMemScheduler(OriginalNames):
         """Where a message is; None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS)."""
         lane = self.keys.lane(message.label, message.user_id, message.mem_cube_id)
         server = await self.server()
-        return await server.persistently(lambda: server.call(task_status(lane, message.item_id)))
+        return await server.persistently(lambda: server.call(task_status(lane, message.user_id, message.item_id)))
 
-    async def cancel_task(self, message: ScheduleMessageItem | str, *, label: str | None = None) -> bool:
-        """Take a message (or the one with this item id) off the queue for good, wherever it waits or runs.
+    async def cancel_task(
+        self, message: ScheduleMessageItem | str, *, user_id: str | None = None, label: str | None = None
+    ) -> bool:
+        """Take a message (or a user's message with this item id) off the queue for good, wherever it waits or runs.
 
         An async handler that runs it is cancelled; a sync one goes on, and what it does counts for nothing.
         Returns whether anything was taken off: not what is finished, or is not known (any more).
 
         Args:
+            user_id: with an item id, whose it is: ids are the user's own. InvalidArgument is raised without it.
             label: with an item id, only the message of this label; None: of all labels.
         """
+        if isinstance(message, str):
+            if user_id is None:
+                raise InvalidArgument("user_id", None, "ids are the user's own; say whose this one is")
+            which = user_id, message, label
+        else:
+            which = message.user_id, message.item_id, message.label
         server = await self.server()
-        item_id = message if isinstance(message, str) else message.item_id
-        only = label if isinstance(message, str) else message.label
-        tasks = [task for task in await find_tasks(server, self.keys, item_id, only) if task.unfinished]
+        tasks = [task for task in await find_tasks(server, self.keys, *which) if task.unfinished]
         ttl = self.settings.task_ttl_seconds
         return any([await cancel_task(server, self.keys, task, ttl) for task in tasks])
 

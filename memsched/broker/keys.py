@@ -54,8 +54,9 @@ class Lane:
         """What a script that puts messages into the stream, or takes them out, may change: its first keys."""
         return (self.stream, self.delayed, self.dead, self.users, self.parked)
 
-    def task(self, item_id: str) -> str:
-        return self.task_prefix + escape(item_id)
+    def task(self, user_id: str, item_id: str) -> str:
+        """hash: the status of one message. Ids are the user's own: two users may use the same one."""
+        return f"{self.task_prefix}{escape(user_id)}/{escape(item_id)}"
 
     def batch(self, name: str) -> str:
         """list: pages of a handler's follow-ups, in the outbox or staged for it."""

@@ -61,7 +61,9 @@ dead = typer.Typer(
     no_args_is_help=True,
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Item ids, or ids of dead letters.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Item ids, of any user without --user; or ids of letters.")
+]
 Label = Annotated[str | None, typer.Option("--label", "-l", help="Only this label.")]
 Reason = Annotated[
     str | None,

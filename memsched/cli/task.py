@@ -14,7 +14,7 @@ from rich.table import Table
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.cli.exit_codes import complain
+from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
 from memsched.cli.shared_options import AsJson, Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console
@@ -28,12 +28,18 @@ T = TypeVar("T")
 task = typer.Typer(help="One message, by its item id: show it, or cancel it.", no_args_is_help=True)
 
 Item = Annotated[str, typer.Argument(metavar="ITEM", help="The message's item_id.")]
+User = Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="Whose it is: ids are the user's own.")]
 Label = Annotated[str | None, typer.Option("--label", "-l", help="Only under this label; default: under all.")]
 
 
 @task.command()
 def show(
-    item_id: Item, label: Label = None, as_json: AsJson = False, redis_url: RedisUrl = None, prefix: Prefix = None
+    item_id: Item,
+    user: User = None,
+    label: Label = None,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
 ) -> None:
     """Show where a message is, since when, at which worker, and its last error.
 
@@ -41,7 +47,7 @@ def show(
     MEMSCHED_TASK_TTL_SECONDS.
     """
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    for found in _found(settings, item_id, label):
+    for found in _found(settings, user, item_id, label):
         if as_json:
             typer.echo(json.dumps(_as_dict(found)))
         else:
@@ -50,7 +56,12 @@ def show(
 
 @task.command()
 def cancel(
-    item_id: Item, label: Label = None, yes: Yes = False, redis_url: RedisUrl = None, prefix: Prefix = None
+    item_id: Item,
+    user: User = None,
+    label: Label = None,
+    yes: Yes = False,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
 ) -> None:
     """Take a message off the queue for good, wherever it waits or runs.
 
@@ -58,7 +69,7 @@ def cancel(
     Exit code 1 if it is not known, or finished already.
     """
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    found = [one for one in _found(settings, item_id, label) if one.unfinished]
+    found = [one for one in _found(settings, user, item_id, label) if one.unfinished]
     if not found:
         complain(f"{plain(item_id)} is finished already.")
         raise typer.Exit(1)
@@ -81,14 +92,18 @@ def cancel(
     typer.echo(f"{plain(item_id)} is cancelled")
 
 
-def _found(settings: Settings, item_id: str, label: str | None) -> list[Task]:
+def _found(settings: Settings, user_id: str | None, item_id: str, label: str | None) -> list[Task]:
+    if user_id is None:
+        complain("ids are the user's own: say whose with --user.")
+        raise typer.Exit(EXIT_WRONG_USE)
+
     async def run(server: Server, keys: Keys) -> list[Task]:
-        return await find_tasks(server, keys, item_id, label)
+        return await find_tasks(server, keys, user_id, item_id, label)
 
     found = _run(settings, run)
     if not found:
         complain(
-            f"nothing is known of {plain(item_id)}: it was never submitted, or finished more than "
+            f"nothing is known of {plain(item_id)} of {plain(user_id)}: it was never submitted, or finished more than "
             f"{duration(settings.task_ttl_seconds)} ago (MEMSCHED_TASK_TTL_SECONDS)."
         )
         raise typer.Exit(1)
@@ -110,6 +125,7 @@ def _as_dict(found: Task) -> dict[str, Any]:
     status = found.status
     return {
         "item_id": found.item_id,
+        "user_id": found.user_id,
         "label": found.lane.label,
         "lane": found.lane.name,
         "state": status.state.value,

@@ -16,7 +16,7 @@ from memsched.llm.errors import LLMError
 from memsched.llm.judge import used
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import clamped, to_ms
+from memsched.memory.model import clamped, id_within, to_ms
 from memsched.memory.search.bm25 import TermCounts
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent
@@ -52,7 +52,8 @@ async def _record_use(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext
 ) -> None:
     text, at = message.content.strip()[:LONGEST_TALK_CHARACTERS], to_ms(clamped(message.timestamp))
-    said = TalkEvent(event_id=message.item_id, kind="answer", at=at, text=text, thread=thread_of(message))
+    name = id_within(ref, message.user_id, message.item_id)
+    said = TalkEvent(event_id=name, kind="answer", at=at, text=text, thread=thread_of(message))
     state = await services.states.load(ref)
     near = await _near(services, ref, message, state)
     used_ones = await used_memories(services, ref, message.content, near)
@@ -63,7 +64,7 @@ async def _record_use(
         uses = {memory_id: before.get(memory_id, Use(0, 0)).again(at) for memory_id in ids}
         return await services.working_sets.recompute(ref, state.with_talk([said]).model_copy(update={"uses": uses}))
 
-    before, state = await services.states.change(ref, [mark_of(message.label, message.item_id)], compute)
+    before, state = await services.states.change(ref, [mark_of(message.label, name)], compute)
     counted = await services.states.uses(ref, ids)
     state = await services.working_sets.with_upkeep(ref, before, state.model_copy(update={"uses": counted}))
     if state.upkeep:

@@ -6,6 +6,7 @@ from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import shown
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
+from memsched.memory.model import id_within
 from memsched.messages import MEM_ARCHIVE_TASK_LABEL, ScheduleMessageItem
 from memsched.moving import event_of_move
 from memsched.tiers.hot_state import mark_of
@@ -16,7 +17,8 @@ async def mem_archive(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """One decision for all messages, as things are now. ``info.needed`` names archived memories, and when each was."""
-    marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
+    named = {id_within(cube.ref, message.user_id, message.item_id): message for message in messages}
+    marks = {name: mark_of(message.label, name) for name, message in named.items()}
     needed: dict[str, int] = {}
     for message in messages:
         given = (message.info or {}).get("needed")

@@ -15,7 +15,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import same_subject
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, id_within
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -106,7 +106,8 @@ async def _what_it_corrects(
         return [named], text
     args = SearchArgs(neighbours=0.0)
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
-    near = [each.memory for each in results if f"{message.item_id}#feedback" not in each.memory.sources]
+    own = f"{id_within(ref, message.user_id, message.item_id)}#feedback"
+    near = [each.memory for each in results if own not in each.memory.sources]
     if services.llm is not None and near:
         try:
             feedback = await correction(services.llm, text, [memory.indexed_text for memory in near])

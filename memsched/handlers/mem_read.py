@@ -16,7 +16,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory, memory_id_for
+from memsched.memory.model import Memory, id_within, memory_id_for
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -76,8 +76,9 @@ async def _write(
     claims: list[dict[str, Any]],
 ) -> Written:
     item_id = _read_for(message) or message.item_id
-    stored = await _stored(services, ref, item_id, turns)
-    statements = [_statement(item_id, number, claim, turns, stored) for number, claim in enumerate(claims)]
+    name = id_within(ref, message.user_id, item_id)
+    stored = await _stored(services, ref, name, turns)
+    statements = [_statement(name, number, claim, turns, stored) for number, claim in enumerate(claims)]
     return await services.writer.write_statements(ref, item_id, statements, message.user_id)
 
 
@@ -104,14 +105,14 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
     return [each.model_dump(mode="json", exclude={"quote"}) for each in extracted]
 
 
-async def _stored(services: MemoryServices, ref: CubeRef, item_id: str, turns: list[Turn]) -> dict[int, Memory]:
+async def _stored(services: MemoryServices, ref: CubeRef, name: str, turns: list[Turn]) -> dict[int, Memory]:
     """The memories of a message's turns, by the turn's number; those kept once elsewhere are missing."""
-    ids = {memory_id_for(ref, item_id, turn.position, 0): number for number, turn in enumerate(turns)}
+    ids = {memory_id_for(ref, name, turn.position, 0): number for number, turn in enumerate(turns)}
     return {ids[memory_id]: memory for memory_id, memory in (await services.store.get(ref, list(ids))).items()}
 
 
 def _statement(
-    item_id: str, number: int, claim: dict[str, Any], turns: list[Turn], stored: dict[int, Memory]
+    name: str, number: int, claim: dict[str, Any], turns: list[Turn], stored: dict[int, Memory]
 ) -> Statement:
     source = next((index for index in claim["source_turns"] if index < len(turns)), 0)
     turn = turns[source]
@@ -126,7 +127,7 @@ def _statement(
         session_id=kept.session_id if kept else "",
         turn=kept.turn if kept else 0,
         sources={
-            f"{item_id}#{turns[index].position}": turns[index].reference
+            f"{name}#{turns[index].position}": turns[index].reference
             for index in claim["source_turns"]
             if index < len(turns)
         },

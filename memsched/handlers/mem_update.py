@@ -9,7 +9,7 @@ from memsched.handlers.follow_ups import upkeep_after
 from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
-from memsched.memory.model import clamped, to_ms
+from memsched.memory.model import clamped, id_within, to_ms
 from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
@@ -22,12 +22,13 @@ async def mem_update(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """One pass for all messages. ``content`` is a question; it is always searched for."""
+    named = {id_within(cube.ref, message.user_id, message.item_id): message for message in messages}
     events = [
-        TalkEvent(event_id=message.item_id, at=to_ms(clamped(message.timestamp)), text=text, thread=thread_of(message))
-        for message in messages
+        TalkEvent(event_id=name, at=to_ms(clamped(message.timestamp)), text=text, thread=thread_of(message))
+        for name, message in named.items()
         if (text := message.content.strip()[:LONGEST_TALK_CHARACTERS])
     ]
-    marks = {message.item_id: mark_of(message.label, message.item_id) for message in messages}
+    marks = {name: mark_of(message.label, name) for name, message in named.items()}
     before, after = await services.working_sets.update(cube.ref, marks, events)
     if after.upkeep:
         ctx.submit(upkeep_after(messages[-1], after.upkeep))

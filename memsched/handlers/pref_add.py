@@ -10,6 +10,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.ingest.importance import importance, is_preference
 from memsched.memory.ingest.turns import parts_of
 from memsched.memory.ingest.writer import Statement, Written
+from memsched.memory.model import id_within
 from memsched.messages import ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -24,6 +25,7 @@ async def pref_add(
     written: dict[str, Written] = {}
     for message in messages:
         said = turns.get(message.item_id, [])
+        name = id_within(cube.ref, message.user_id, message.item_id)
         if message.chat_history:
             said = [turn for turn in said if turn.by_user and is_preference(turn.text)]
         statements = [
@@ -34,7 +36,7 @@ async def pref_add(
                 about_user=True,
                 at=turn.at,
                 speaker=turn.speaker,
-                sources={f"{message.item_id}#{turn.position}": turn.reference},
+                sources={f"{name}#{turn.position}": turn.reference},
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),
                 tags=("preference", *turn.tags),
             )

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memsched.broker.keys import escape
 from memsched.memory.access.permissions import CubeRef
 from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
 
@@ -28,8 +29,8 @@ class Memory(BaseModel):
         text: as it was said (kind ``turn``), or the statement that was taken from it.
         turn: place within its session, counted from 0.
         part: place within a turn that was long and split.
-        sources: where it comes from: ``<item_id>#<position>`` and the producer's own id of that turn, or "". More than
-            one when the same was said again.
+        sources: where it comes from: ``<item_id>#<position>``, the first as ``id_within`` has it, and the producer's
+            own id of that turn, or "". More than one when the same was said again.
         importance: value of the content itself, 0 to 1.
         archived_because: nothing needed it for long, there were too many, or somebody asked; "" for what is not
             archived, and for what was merged into another.
@@ -114,7 +115,21 @@ def from_ms(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
+def id_within(ref: CubeRef, user_id: str, item_id: str) -> str:
+    """What a message is called within a cube that several users may write to, for ids are the user's own.
+
+    An owner's message keeps its id; another user's has their name before it. No two users' messages share one.
+    """
+    if user_id == ref.user_id and "/" not in item_id:
+        return item_id
+    return f"{escape(user_id)}/{item_id}"
+
+
 def memory_id_for(ref: CubeRef, item_id: str, *position: int | str) -> str:
-    """The id of the memory at one position of one message: always the same, so writing it is idempotent."""
+    """The id of the memory at one position of one message: always the same, so writing it is idempotent.
+
+    Args:
+        item_id: what the message is called within the cube (``id_within``).
+    """
     place = json.dumps([ref.user_id, ref.mem_cube_id, item_id, *map(str, position)])  # no id can look like two
     return str(uuid5(_NAMESPACE, place))

@@ -15,7 +15,7 @@ class TalkEvent(BaseModel):
     """A question that was asked lately, or an answer that was given.
 
     Attributes:
-        event_id: the id of its message.
+        event_id: what its message is called within the cube.
         at: ms since the epoch.
         thread: in which conversation, "" where nobody said: an answer answers the last question of its own.
         hits: of a question, and of an answer to none, what search found: (memory id, score from 0 to 1), best first;

@@ -34,9 +34,10 @@ async def _clear_lane(server: Server, lane: Lane) -> int:
     command = _CLEAR.command(keys, [GROUP, _MOST_AT_ONCE, _BYTES_AT_ONCE], parse)
     dropped, more = 0, True
     while more:
-        count, more, without_item_id = await server.persistently(lambda: server.call(command))
+        count, more, nameless = await server.persistently(lambda: server.call(command))
         dropped += count
-        if without_item_id:  # their status is known by an id that is derived from the entry's
-            derived = [id_of_entry(lane.name, entry_id) for entry_id in without_item_id]
-            await server.run([Command(("DEL", lane.task(item_id)), int) for item_id in derived])
+        if nameless:  # their status is known by an id that is derived from the entry's
+            pairs = zip(nameless[::2], nameless[1::2], strict=True)
+            records = [lane.task(user_id, id_of_entry(lane.name, entry_id)) for entry_id, user_id in pairs]
+            await server.run([Command(("DEL", record), int) for record in records])
     return dropped

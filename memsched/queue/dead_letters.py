@@ -14,6 +14,7 @@ from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, script
 from memsched.logs import get_logger
 from memsched.messages import id_of_entry
+from memsched.queue.delivery import ids_in
 from memsched.queue.lanes import known_lanes
 
 log = get_logger(__name__)
@@ -74,7 +75,7 @@ class DeadFilter:
     reason: str = ""
     user_id: str = ""
     ids: frozenset[str] = frozenset()
-    """Item ids, or ids within the dead letters."""
+    """Item ids (of any user, unless ``user_id`` says of whom), or ids within the dead letters."""
     before_ms: int = 0
     """Only those given up before this time; 0: any."""
 
@@ -182,7 +183,7 @@ class DeadLetters:
         keys = [*lane.kept]
         args: list[Argument] = [self._server.settings.max_per_user]
         for letter in letters:
-            keys.append(lane.task(letter.item_id))
+            keys.append(lane.task(*ids_in(letter.fields, letter.item_id)))
             args += [letter.dead_id, letter.user_id if "submitted" in letter.fields else ""]
         return _REDRIVE.command(keys, args, lambda reply: (int(reply[0]), int(reply[1])))
 

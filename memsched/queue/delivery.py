@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,7 @@ class Delivery:
 
     @property
     def task_key(self) -> str:
-        return self.lane.task(self.item_id)
+        return self.lane.task(self.user_id, self.item_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,15 @@ class Malformed:
     lane: Lane
     entry_id: str
     reason: str
+    user_id: str
     item_id: str
-    """What it gave as its id, if that is usable: there its producer looks for its status."""
+    """What it gave as its user and its id, if that is usable: there its producer looks for its status."""
     counted_user: str = ""
     timestamp: str = ""
 
     @property
     def task_key(self) -> str:
-        return self.lane.task(self.item_id)
+        return self.lane.task(self.user_id, self.item_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,17 @@ def read_entry(
 ) -> Entry:
     """What an entry holds."""
     id_text = entry_id.decode()
+    refused = ""
     try:
         texts = [part.decode() for part in raw]
     except UnicodeDecodeError as error:
-        return Malformed(lane, id_text, f"a field is not UTF-8: {error.reason}", id_of_entry(lane.name, id_text))
+        refused = f"a field is not UTF-8: {error.reason}"
+        texts = [part.decode("utf-8", "backslashreplace") for part in raw]  # as its dead letter shows it
     names = iter(texts)
     fields = dict(zip(names, names, strict=False))
     try:
+        if refused:
+            raise InvalidMessage(refused)
         if len(texts) > 2 * MAX_FIELDS:
             raise InvalidMessage(f"it has {len(texts) // 2:,} fields, the limit is {MAX_FIELDS:,}")
         message = ScheduleMessageItem.from_wire(
@@ -140,12 +145,22 @@ def read_entry(
     except (InvalidMessage, ValueError, OverflowError) as error:
         # OverflowError, and a ValueError that is no validation error: a time far outside the calendar.
         reason = error.reason if isinstance(error, InvalidMessage) else str(error)
-        own_id = fields.get("item_id", "")
-        usable = 0 < len(own_id) <= MAX_ID_CHARACTERS
-        user = fields.get("user_id", "") if "submitted" in fields else ""
-        return Malformed(lane, id_text, reason, own_id if usable else id_of_entry(lane.name, id_text), user)
+        counted = fields.get("user_id", "") if "submitted" in fields else ""
+        return Malformed(lane, id_text, reason, *ids_in(fields, id_of_entry(lane.name, id_text)), counted)
     has_past = previous_owner != "" or count > 1 or not _COUNTERS.isdisjoint(fields)
     return Delivery(lane, id_text, fields, message, count, previous_owner, idle_ms, has_past=has_past)
+
+
+def ids_in(fields: Mapping[str, str], default_id: str) -> tuple[str, str]:
+    """The user and the id under which the record of an entry is kept, whatever else is wrong with it.
+
+    A user that is no usable one is "": such a record is nobody's.
+    """
+    user_id, item_id = fields.get("user_id", ""), fields.get("item_id", "")
+    return (
+        user_id if len(user_id) <= MAX_ID_CHARACTERS else "",
+        item_id if 0 < len(item_id) <= MAX_ID_CHARACTERS else default_id,
+    )
 
 
 def read_streams(reply: Any, lanes: dict[bytes, Lane]) -> list[Entry]:

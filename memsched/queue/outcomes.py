@@ -92,7 +92,7 @@ class Outcomes:
         keys, args = self._acknowledged(lane, given, done)
         for follow_up in follow_ups:
             target = self._keys.lane(follow_up.label, follow_up.user_id, follow_up.mem_cube_id)
-            keys += (*target.kept, target.task(follow_up.item_id))
+            keys += (*target.kept, target.task(follow_up.user_id, follow_up.item_id))
             args += (follow_up.user_id, follow_up.delay_ms, target.name, len(follow_up.fields), *follow_up.fields)
         return _CONCLUDE.command([*keys, self._keys.lanes], [*args, "direct"], as_texts)
 

@@ -181,7 +181,7 @@ class TaskStatus:
     error: str
 
 
-def task_status(lane: Lane, item_id: str) -> Command[TaskStatus | None]:
+def task_status(lane: Lane, user_id: str, item_id: str) -> Command[TaskStatus | None]:
     """The status of one message; None if it is not known (any more)."""
 
     def parse(reply: Any) -> TaskStatus | None:
@@ -200,4 +200,4 @@ def task_status(lane: Lane, item_id: str) -> Command[TaskStatus | None]:
             found.get("error", ""),
         )
 
-    return Command(("HGETALL", lane.task(item_id)), parse)
+    return Command(("HGETALL", lane.task(user_id, item_id)), parse)

@@ -28,7 +28,7 @@ _Numbered = tuple[int, ScheduleMessageItem | FollowUp, Sequence[str]]
 
 
 class Producer:
-    """Submits messages. Idempotent: a message whose item_id is known already is not submitted again."""
+    """Submits messages. Idempotent: a message whose item_id its user submitted already is not submitted again."""
 
     def __init__(self, server: Server, keys: Keys, settings: Settings) -> None:
         self._server = server
@@ -109,7 +109,7 @@ class Producer:
         keys = [*lane.kept]
         args: list[Argument] = [limit, self._settings.max_per_user, self._keys.wake, lane.name]
         for _, message, fields in messages:
-            keys.append(lane.task(message.item_id))
+            keys.append(lane.task(message.user_id, message.item_id))
             args += (message.user_id, max(0, delay_ms), len(fields))
             args += fields
         return _SUBMIT.command(keys, args, as_texts)

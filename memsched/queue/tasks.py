@@ -23,6 +23,7 @@ class Task:
     """A message that is known, by its record."""
 
     lane: Lane
+    user_id: str
     item_id: str
     status: TaskStatus
 
@@ -31,8 +32,8 @@ class Task:
         return self.status.state in (TaskState.WAITING, TaskState.IN_PROGRESS)
 
 
-async def find_tasks(server: Server, keys: Keys, item_id: str, label: str | None = None) -> list[Task]:
-    """All messages with this item id, at most one per lane; of one label, if it is given.
+async def find_tasks(server: Server, keys: Keys, user_id: str, item_id: str, label: str | None = None) -> list[Task]:
+    """A user's messages with this item id, at most one per lane; of one label, if it is given.
 
     Not found is what was never submitted, what ended longer ago than MEMSCHED_TASK_TTL_SECONDS, and what a plain XADD
     brought and no worker has begun.
@@ -43,10 +44,12 @@ async def find_tasks(server: Server, keys: Keys, item_id: str, label: str | None
         if label is None or lane.label == label
     ]
     replies: Sequence[Any] = (
-        await server.persistently(lambda: server.run([task_status(lane, item_id) for lane in lanes])) if lanes else []
+        await server.persistently(lambda: server.run([task_status(lane, user_id, item_id) for lane in lanes]))
+        if lanes
+        else []
     )
     found = [(lane, answered(reply)) for lane, reply in zip(lanes, replies, strict=True)]
-    return [Task(lane, item_id, status) for lane, status in found if status is not None]
+    return [Task(lane, user_id, item_id, status) for lane, status in found if status is not None]
 
 
 async def cancel_task(server: Server, keys: Keys, task: Task, ttl_seconds: int) -> bool:
@@ -56,7 +59,7 @@ async def cancel_task(server: Server, keys: Keys, task: Task, ttl_seconds: int) 
     """
     lane = task.lane
     command: Command[str] = _CANCEL.command(
-        [*lane.kept, lane.task(task.item_id), lane.oldest],
+        [*lane.kept, lane.task(task.user_id, task.item_id), lane.oldest],
         [GROUP, ttl_seconds, server.settings.max_per_user, keys.wake, lane.name],
         as_text,
     )

@@ -361,7 +361,11 @@ class HotStates:
 
 
 def mark_of(label: str, item_id: str) -> str:
-    """The mark of one message's effect on the hot state: its idempotency key."""
+    """The mark of one message's effect on the hot state: its idempotency key.
+
+    Args:
+        item_id: what the message is called within the cube (``memory.model.id_within``).
+    """
     return f"{label}:{item_id}" if len(item_id) <= 64 else f"{label}:{hashlib.sha256(item_id.encode()).hexdigest()}"
 
 

@@ -38,7 +38,7 @@ class Scene:
 
     def server_says(self) -> dict[str, Any]:
         """All that a zombie might change. Not the idle time, which the owner renews."""
-        task = self.client.hgetall(self.lane.task(self.sent.item_id))
+        task = self.client.hgetall(self.lane.task(self.sent.user_id, self.sent.item_id))
         (row,) = self.client.xpending_range(self.lane.stream, GROUP, "-", "+", 10)
         return {
             "task": task,

@@ -244,7 +244,7 @@ async def test_a_letter_that_was_submitted_again_is_not_sent_as_well(make_schedu
     await scheduler.submit_messages([known, forgotten])
     await scheduler.wait(timeout=20)
     server = await scheduler.server()
-    await server.execute("DEL", scheduler.keys.lane("task", "", "").task("forgotten"))  # as after its time
+    await server.execute("DEL", scheduler.keys.lane("task", "", "").task("alice", "forgotten"))  # as after its time
     gate.set()
     assert (await scheduler.submit_messages(known))[0].outcome == "duplicate"
     await scheduler.submit_messages(forgotten, delay=0.3)

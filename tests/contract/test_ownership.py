@@ -96,7 +96,7 @@ class Place:
         return {as_texts([row[0]])[0]: as_texts([row[1]])[0] for row in rows}
 
     async def task(self, item: ScheduleMessageItem) -> dict[str, str]:
-        reply = await self.server.execute("HGETALL", self.lane.task(item.item_id))
+        reply = await self.server.execute("HGETALL", self.lane.task(item.user_id, item.item_id))
         flat = as_texts([part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply)
         return dict(zip(flat[::2], flat[1::2], strict=True))
 

@@ -172,7 +172,7 @@ async def test_a_parked_message_whose_record_is_another_key_holds_up_no_other(
     await scheduler.submit_messages(sent)
     await scheduler.submit_messages(later, delay=0.1)
     for spoilt in (sent[4], later[0]):
-        (key,) = client.scan_iter(f"*:task:{spoilt.item_id}")
+        (key,) = client.scan_iter(f"*:task:*/{spoilt.item_id}")
         client.delete(key)
         client.set(key, "somebody else's")
     await scheduler.start()

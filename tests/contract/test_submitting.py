@@ -12,6 +12,7 @@ from support.messages import LABEL, contents, message, messages
 
 from memsched import AsyncMemScheduler, InvalidMessage, QueueFull, ScheduleMessageItem
 from memsched.broker.scripting import as_texts
+from memsched.errors import InvalidArgument
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 
@@ -132,6 +133,30 @@ async def test_the_same_item_id_under_two_labels_is_two_messages(make_scheduler:
     producer = make_scheduler()
 
     assert await outcomes(producer, message(item_id="x", label="a"), message(item_id="x", label="b")) == ["queued"] * 2
+
+
+async def test_ids_are_the_users_own(make_scheduler: MakeScheduler) -> None:
+    producer = make_scheduler()
+    hers, his = (message(user, user=user, item_id="1") for user in ("alice", "bob"))
+    foreign = [message(f"{user}'s", user=user, item_id="2") for user in ("alice", "bob")]
+
+    assert await outcomes(producer, hers, his) == ["queued", "queued"]
+    assert await outcomes(producer, hers, his) == ["duplicate", "duplicate"]
+    assert await producer.cancel_task("1", user_id="bob")
+    assert not await producer.cancel_task("1", user_id="carol")
+    with pytest.raises(InvalidArgument, match="ids are the user's own"):
+        await producer.cancel_task("1")
+    server = await producer.server()
+    for item in foreign:
+        lane = producer.keys.lane(LABEL, item.user_id, item.mem_cube_id)
+        await server.execute("XADD", lane.stream, "*", *item.to_wire())
+    seen = await handled_by(make_scheduler)
+    await producer.wait(timeout=30)
+
+    assert sorted(contents(seen.items)) == ["alice", "alice's", "bob's"]
+    states = {item.content: await producer.get_task_status(item) for item in (hers, his, *foreign)}
+    told = {content: status.state.value for content, status in states.items() if status}
+    assert told == {"alice": "completed", "bob": "failed", "alice's": "completed", "bob's": "completed"}
 
 
 async def test_a_delayed_message_waits_until_it_is_due(make_scheduler: MakeScheduler) -> None:

@@ -27,9 +27,9 @@ async def test_a_message_that_waits_is_cancelled_and_never_runs(make_scheduler: 
     await scheduler.submit_messages(later, delay=0.3)
 
     assert await scheduler.cancel_task(cancelled)
-    assert await scheduler.cancel_task(later.item_id)
+    assert await scheduler.cancel_task(later.item_id, user_id=later.user_id)
     assert not await scheduler.cancel_task(cancelled), "it is one no more"
-    assert not await scheduler.cancel_task("never heard of")
+    assert not await scheduler.cancel_task("never heard of", user_id="alice")
 
     scheduler.register_handlers({LABEL: handle})
     await scheduler.start()
@@ -85,11 +85,11 @@ async def test_only_the_one_of_the_label_is_cancelled(make_scheduler: MakeSchedu
     one, other = message("one", item_id="same", label="one"), message("other", item_id="same", label="other")
     await scheduler.submit_messages([one, other])
 
-    assert await scheduler.cancel_task("same", label="one")
+    assert await scheduler.cancel_task("same", user_id="alice", label="one")
 
     status = await scheduler.read_status()
     assert (status.labels["one"].backlog, status.labels["other"].backlog) == (0, 1)
-    assert await scheduler.cancel_task("same")
+    assert await scheduler.cancel_task("same", user_id="alice")
 
 
 async def test_a_foreign_producers_message_is_cancelled_once_it_has_begun(make_scheduler: MakeScheduler) -> None:
@@ -110,7 +110,7 @@ async def test_a_foreign_producers_message_is_cancelled_once_it_has_begun(make_s
     await (await scheduler.server()).execute("XADD", stream, "*", *fields)
     await begun.wait()
 
-    assert await until(lambda: scheduler.cancel_task("foreign", label=LABEL), seconds=5)
+    assert await until(lambda: scheduler.cancel_task("foreign", user_id="u", label=LABEL), seconds=5)
     await asyncio.wait_for(ended.wait(), 5)
     pending = await (await scheduler.server()).execute("XPENDING", stream, GROUP)
     assert pending[0] == 0

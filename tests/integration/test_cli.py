@@ -461,20 +461,21 @@ def test_dead_letters_are_purged_when_somebody_says_yes(
 def test_one_message_is_shown_and_cancelled_by_its_id(run: Run, submitted: Callable[..., None]) -> None:
     submitted("a", item_id=NASTY, delay=60)
 
-    shown = json.loads(run("task", "show", NASTY, "--json").stdout)
+    shown = json.loads(run("task", "show", NASTY, "--user", "alice", "--json").stdout)
     assert (shown["state"], shown["label"], shown["worker"]) == ("waiting", "work", "")
     assert shown["due_ms"] > shown["submitted_ms"] > 0
-    assert f"item id    {SHOWN}" in run("task", "show", NASTY).stdout
-    unasked = run("task", "cancel", NASTY)
+    assert f"item id    {SHOWN}" in run("task", "show", NASTY, "--user", "alice").stdout
+    unasked = run("task", "cancel", NASTY, "-u", "alice")
     assert (unasked.returncode, "--yes" in one_line(unasked)) == (2, True)
 
-    assert run("task", "cancel", NASTY, "--yes").stdout == f"{SHOWN} is cancelled\n"
+    assert run("task", "cancel", NASTY, "-u", "alice", "--yes").stdout == f"{SHOWN} is cancelled\n"
 
-    again = run("task", "cancel", NASTY, "--yes")
+    again = run("task", "cancel", NASTY, "-u", "alice", "--yes")
     assert (again.returncode, again.stderr) == (1, f"memsched: {SHOWN} is finished already.\n")
-    unknown = run("task", "show", "unknown")
+    unknown, unsaid = run("task", "show", NASTY, "-u", "bob"), run("task", "show", NASTY)
     assert unknown.returncode == 1
-    assert "nothing is known of unknown" in unknown.stderr
+    assert f"nothing is known of {SHOWN} of bob" in unknown.stderr
+    assert (unsaid.returncode, unsaid.stderr) == (2, "memsched: ids are the user's own: say whose with --user.\n")
     assert run("clear", "--yes").stdout == "dropped 0 messages of all labels\n"
 
 

@@ -138,7 +138,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     lane = keys.lane("add", "alice", "home")
     expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
     expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
-    expected |= {lane.task_prefix + "<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
+    expected |= {lane.task_prefix + "<user>/<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
     expected |= {keys.wake, keys.users}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
@@ -474,7 +474,7 @@ async def test_what_the_wire_format_page_puts_in_is_handled(
     status_table = {
         name for cells in rows(section(WIRE_FORMAT, "## Status of one message")) for name in named(cells[0])
     }
-    status = any_server.client.hgetall("memsched:{DEMO}:task:order-17")
+    status = any_server.client.hgetall("memsched:{DEMO}:task:u1/order-17")
     assert status["state"] == "completed"
     assert status.keys() <= status_table
 

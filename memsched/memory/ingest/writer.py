@@ -17,7 +17,7 @@ from memsched.memory.ingest.corrections import CORRECTION, Corrections, says_cor
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.turns import Turn, parts_of
-from memsched.memory.model import Memory, MemoryKind, memory_id_for
+from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for
 from memsched.memory.search.bm25 import document_weights
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.points import Point
@@ -73,9 +73,15 @@ class MemoryWriter:
         self._corrections = corrections
 
     async def write_turns(
-        self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]], added_by: str = ""
+        self, ref: CubeRef, messages: Mapping[str, Sequence[Turn]], added_by: str = ""
     ) -> dict[str, Written]:
-        """Remember the utterances of some messages, by message id."""
+        """Remember the utterances of some messages of one user, by message id.
+
+        Args:
+            added_by: the user; "" for the cube's owner.
+        """
+        ids = {item_id: id_within(ref, added_by or ref.user_id, item_id) for item_id in messages}
+        turns = {ids[item_id]: said for item_id, said in messages.items()}
         sessions = await self._first_places(ref, turns)
         drafts: dict[str, list[Memory]] = {}
         now = datetime.now(UTC)
@@ -86,15 +92,17 @@ class MemoryWriter:
                 place = sessions.get((item_id, session), 0) + number
                 for part, text in enumerate(parts_of(turn.text)):
                     drafts[item_id].append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
-        return await self._remember(ref, drafts)
+        written = await self._remember(ref, drafts)
+        return {item_id: written[ids[item_id]] for item_id in messages}
 
     async def write_statements(
         self, ref: CubeRef, item_id: str, statements: Sequence[Statement], added_by: str = ""
     ) -> Written:
-        """Remember statements that were taken from one message."""
+        """Remember statements that were taken from one message of ``added_by``; "" for the cube's owner."""
         now = datetime.now(UTC)
-        drafts = [_of_statement(ref, item_id, each, now, added_by) for each in statements]
-        return (await self._remember(ref, {item_id: drafts}, mark=":statements"))[item_id]
+        name = id_within(ref, added_by or ref.user_id, item_id)
+        drafts = [_of_statement(ref, name, each, now, added_by) for each in statements]
+        return (await self._remember(ref, {name: drafts}, mark=":statements"))[name]
 
     # -- steps ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 --
 -- include: now owned notify
 -- KEYS[1]  <prefix>:{<lane>}:stream
--- KEYS[2]  <prefix>:{<lane>}:task:<item_id>
+-- KEYS[2]  <prefix>:{<lane>}:task:<user>/<item_id>
 -- KEYS[3]  <prefix>:{<lane>}:deaths
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that runs it

@@ -3,7 +3,7 @@
 --
 -- include: now users notify
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
--- KEYS[6]  <prefix>:{<lane>}:task:<item_id>
+-- KEYS[6]  <prefix>:{<lane>}:task:<user>/<item_id>
 -- KEYS[7]  <prefix>:{<lane>}:oldest (what the status remembers of the stream)
 -- ARGV[1]  consumer group
 -- ARGV[2]  seconds for which the status of a finished message is kept

@@ -10,8 +10,8 @@
 -- ARGV[2]  most messages to drop
 -- ARGV[3]  bytes after which no further message is dropped
 --
--- Returns {how many were dropped, 1 if there may be more, ids of entries without an item id}: the status keys of the
--- last follow from the ids, in a way that is not known here.
+-- Returns {how many were dropped, 1 if there may be more, {id, user id, ...} of entries without an item id}: the status
+-- keys of the last follow from the ids, in a way that is not known here.
 local lane = lane_at(1, 0)
 local most, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local dropped, bytes = 0, 0
@@ -53,9 +53,10 @@ while not enough() do
     bytes = bytes + #entry[2][at] + #entry[2][at + 1]
   end
   if fields.item_id and fields.item_id ~= '' then
-    redis.call('DEL', KEYS[7] .. escaped(fields.item_id))
+    redis.call('DEL', KEYS[7] .. escaped(fields.user_id or '') .. '/' .. escaped(fields.item_id))
   else
     nameless[#nameless + 1] = id
+    nameless[#nameless + 1] = fields.user_id or ''
   end
   if fields.user_id then redis.call('SREM', lane.users .. ':' .. escaped(fields.user_id), id) end
   redis.pcall('XACK', lane.stream, ARGV[1], id)

@@ -2,7 +2,7 @@
 --
 -- include: now owned
 -- KEYS[1]  <prefix>:{<lane>}:stream
--- KEYS[2+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- KEYS[2+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that runs them
 -- ARGV[3+] per message: entry id, ms since its start (by the worker's clock; the time that is written is the server's)

@@ -2,7 +2,7 @@
 --
 -- include: now users
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
--- KEYS[6+] <prefix>:{<lane>}:task:<item_id>, one per dead letter
+-- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per dead letter
 -- ARGV[1]  most messages of one user in the stream (0: no limit)
 -- ARGV[2+] per dead letter: its id in the dead letters, its user id ('' if it is not to be counted)
 --

@@ -2,7 +2,7 @@
 --
 -- include: now owned users notify
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
--- KEYS[6+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that retries
 -- ARGV[3]  most messages of one user in the stream (0: no limit)

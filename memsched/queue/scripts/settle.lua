@@ -2,7 +2,7 @@
 --
 -- include: now owned users
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
--- KEYS[6+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that settles
 -- ARGV[3]  seconds for which the status of a finished message is kept

@@ -2,7 +2,7 @@
 --
 -- include: now users accept notify
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
--- KEYS[6+] <prefix>:{<lane>}:task:<item_id>, one per message
+-- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  most unfinished messages that the lane may hold
 -- ARGV[2]  most messages of one user in the stream (0: no limit)
 -- ARGV[3]  <prefix>:wake, the channel that workers listen on

@@ -32,7 +32,7 @@ def test_no_two_ids_share_a_key(one: str, other: str) -> None:
     keys = Keys()
     lane = keys.lane("label", "u", "c")
 
-    assert lane.task(one) != lane.task(other)
+    assert len({lane.task(*pair) for pair in ((one, other), (other, one), (one, one), (other, other))}) == 4
     assert keys.worker(one) != keys.worker(other)
     assert set(keys.lanes_of(one)).isdisjoint(keys.lanes_of(other))
     assert keys.lane(one, "u", "c").stream != keys.lane(other, "u", "c").stream
@@ -66,8 +66,8 @@ def test_a_cubes_messages_share_a_lane(label: str, user: str, cube: str, partiti
             first.dead,
             first.outbox,
             first.users,
-            first.task(one),
-            first.task(other),
+            first.task(user, one),
+            first.task(user, other),
         )
     }
     assert len(slots) == 1
@@ -110,7 +110,9 @@ def test_cubes_and_users_never_touch_the_keys_of_lanes(user: str, cube: str, lab
     shared = {keys.lanes, keys.workers, keys.events, keys.wake, keys.users, keys.worker(user)}
     own = {*astuple(keys.cube(user, cube)), keys.user(user), keys.user_cubes(user), keys.user_configs(user)}
 
-    assert own.isdisjoint(shared | {lane.stream, lane.delayed, lane.dead, lane.outbox, lane.users, lane.task(cube)})
+    assert own.isdisjoint(
+        shared | {lane.stream, lane.delayed, lane.dead, lane.outbox, lane.users, lane.task(user, cube)}
+    )
 
 
 def test_partitions_are_all_used() -> None:
@@ -127,7 +129,7 @@ def test_keys_are_readable_where_ids_are() -> None:
     assert lane.stream == "memsched:{query}:stream"
     assert lane.delayed == "memsched:{query}:delayed"
     assert lane.dead == "memsched:{query}:dead"
-    assert lane.task("item-1") == "memsched:{query}:task:item-1"
+    assert lane.task("u", "item-1") == "memsched:{query}:task:u/item-1"
     assert Keys().cube("alice", "home").hot == "memsched:cube:{alice/home}:hot"
     assert Keys().cube("a/b", "c:{d}").terms == "memsched:cube:{a%2Fb/c%3A%7Bd%7D}:terms"
     assert Keys().user("alice") == "memsched:user:{alice}:about"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory, from_ms, memory_id_for, to_ms
+from memsched.memory.model import Memory, from_ms, id_within, memory_id_for, to_ms
 
 IDS = st.text(st.sampled_from(list('a/|,"[]: \n\\é')), min_size=1, max_size=5)
 HOME = CubeRef("alice", "home")
@@ -79,3 +79,17 @@ def test_the_same_place_gives_the_same_id_and_another_position_another() -> None
 def test_who_said_it_is_part_of_what_can_be_asked_for() -> None:
     assert memory("I like tea.", speaker="Bob").indexed_text == "Bob: I like tea."
     assert memory("I like tea.").indexed_text == "I like tea."
+
+
+@given(
+    *[
+        st.tuples(
+            st.sampled_from(["alice", "bob", "a/b", "b"]),
+            st.sampled_from(["m", "alice/m", "bob/m", "b/m", "/m", "a/b/m"]),
+        )
+    ]
+    * 2
+)
+def test_no_two_users_messages_share_a_name_within_a_cube(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (id_within(HOME, *one) == id_within(HOME, *other)) == (one == other)
+    assert id_within(HOME, HOME.user_id, "m") == "m"

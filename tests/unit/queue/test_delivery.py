@@ -71,7 +71,24 @@ def test_a_malformed_entry_of_a_counted_user_is_still_the_users() -> None:
 
     assert isinstance(found, Malformed)
     assert found.counted_user == "alice"
-    assert found.task_key == LANE.task("i"), "its status is kept where its producer looks for it"
+    assert found.task_key == LANE.task("alice", "i"), "its status is kept where its producer looks for it"
+
+
+@pytest.mark.parametrize(
+    ("fields", "user", "item"),
+    [
+        ((b"item_id", b"i", b"user_id", b"alice", b"content", b"\xff"), "alice", "i"),
+        ((b"item_id", b"i", b"user_id", b"a\xff"), r"a\xff", "i"),
+        ((b"item_id", b"i", b"content", b"no user"), "", "i"),
+        ((b"item_id", b"i", b"user_id", b"u" * 513), "", "i"),
+        ((b"item_id", b"i" * 513, b"user_id", b"alice"), "alice", id_of_entry(LANE.name, "1700000000000-0")),
+    ],
+)
+def test_a_malformed_entrys_record_is_its_users(fields: tuple[bytes, ...], user: str, item: str) -> None:
+    found = entry(*fields)
+
+    assert isinstance(found, Malformed)
+    assert found.task_key == LANE.task(user, item)
 
 
 def test_the_last_of_repeated_fields_counts() -> None:
