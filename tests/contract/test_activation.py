@@ -103,6 +103,12 @@ async def test_it_holds_the_second_theme_and_not_the_first(make: MakeScheduler, 
     lines = set(last.text.splitlines(keepends=True))
     assert renovation - chatter <= lines
     assert not lines & (house - chatter)
+    pinned = first.memory_ids[0]
+    await scheduler.pin("alice", "home", pinned)
+    assert pinned in (await scheduler.activation("alice", "home")).memory_ids, "whatever its theme"
+    await scheduler.unpin("alice", "home", pinned)
+    await scheduler.archive("alice", "home", last.memory_ids[0])
+    assert {pinned, last.memory_ids[0]}.isdisjoint((await scheduler.activation("alice", "home")).memory_ids)
 
 
 async def test_it_is_shown_to_who_may_read_the_cube(make: MakeScheduler, memory_place: dict[str, Any]) -> None:
