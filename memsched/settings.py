@@ -303,7 +303,7 @@ class Settings(BaseSettings):
 
     # Memory: the activation block, the text at the head of prompts
     activation_max_members: int = Field(
-        60,
+        100,
         ge=1,
         le=1000,
         description="Memories in a cube's activation block, at most; when it is full, it is written anew.",
@@ -312,7 +312,7 @@ class Settings(BaseSettings):
         4000, ge=100, le=1_000_000, description="Tokens of the block's memories, at most, estimated."
     )
     activation_still_wanted: float = Field(
-        0.2,
+        0.05,
         ge=0,
         le=1,
         description="Share of the block's memories that must still be wanted; below it, the block is written anew "

@@ -31,7 +31,7 @@ STRATEGIES: Mapping[str, BlockLimits] = {
     **{
         f"grows to {members}, anew below {share:.0%}": BlockLimits(members, _MANY, share)
         for members in (40, 60, 100)
-        for share in (0.0, 0.2, 0.4, 0.6)
+        for share in (0.0, 0.05, 0.2, 0.4)
     },
 }
 """By name: the block is what is wanted, what stays of it in front; or it grows at its end, and is written anew when it
