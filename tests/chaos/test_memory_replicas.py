@@ -163,12 +163,11 @@ async def test_workers_that_are_killed_in_the_middle_leave_everything_where_one_
     killed = 0
     for act in acts:
         await scheduler.submit_messages(act)
-        for _ in range(2):
-            await asyncio.sleep(chance.uniform(0, 0.1))
-            killed += crew.kill_one(chance) > 0
+        await asyncio.sleep(chance.uniform(0, 0.15))
+        killed += crew.kill_one(chance) > 0
         await idle(scheduler)
 
-    assert killed >= len(acts)
+    assert killed >= len(acts) - 1
     assert await dead_letters(scheduler) == []
     assert await standing(scheduler) == expected
 
