@@ -133,6 +133,7 @@ async def standing(scheduler: AsyncMemScheduler) -> tuple[Snapshot, Placement]:
     return await snapshot(scheduler), (await services.states.load(CubeRef("alice", "home"))).placement
 
 
+@pytest.mark.long
 async def test_workers_that_are_killed_in_the_middle_leave_everything_where_one_worker_puts_it(
     memory_schedulers: Schedulers, memory_place: dict[str, Any], crews: Callable[..., Crew]
 ) -> None:
