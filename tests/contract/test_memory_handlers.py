@@ -8,10 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memories import FIRST, conversation, found, idle, memories_of, put, said, texts_of
+from support.memories import FIRST, conversation, found, idle, memories_of, put, said, snapshot, texts_of
 from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, HandlerContext, ScheduleLogForWebItem, ScheduleMessageItem
+from memsched.memory.access.permissions import Permission
 from memsched.messages import USER_MEMORY_TYPE
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -70,6 +71,48 @@ async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: As
     # and once more there is nothing to do
     events = await tell(scheduler, said("", 201, "mem_organize"))
     assert any(event.log_content.startswith("Organized: 0 ") for event in events)
+
+
+# -- a cube of several users -----------------------------------------------------------------------------------------
+
+
+async def test_users_who_write_to_one_cube_may_use_the_same_ids(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("Max barks.", 0, item_id="3"))  # so that there is a cube to share
+    services = await scheduler.memory()
+    await services.cubes.share("alice", "home", "bob", Permission.WRITE, name="alices")
+    ours = {"alice": "home", "bob": "alices"}
+
+    def each(label: str, item_id: str, **contents: str) -> list[ScheduleMessageItem]:
+        return [
+            said(text, 1, label, user_id=user, mem_cube_id=ours[user], item_id=item_id)
+            for user, text in contents.items()
+        ]
+
+    talk = [
+        conversation((user, f"{user} keeps {pet}."), ("Carol", f"Carol feeds {pet}."), item_id="2")
+        for user, pet in {"alice": "a parrot", "bob": "two goats"}.items()
+    ]
+    talk[1] = talk[1].model_copy(update={"user_id": "bob", "mem_cube_id": "alices"})
+    sent = [
+        *each("add", "1", alice="Rex eats carrots.", bob="The boiler is in the cellar."),
+        *talk,
+        *each("pref_add", "1", alice="I prefer tea.", bob="I prefer coffee."),
+    ]
+    await tell(scheduler, *sent)
+    await tell(scheduler, *each("answer", "1", alice="Rex eats carrots.", bob="The boiler is in the cellar."))
+
+    memories = {memory.text: memory for memory in await memories_of(scheduler)}
+    assert len(memories) == 9
+    assert memories["Rex eats carrots."].sources.keys() == {"1#0"}
+    assert memories["The boiler is in the cellar."].sources.keys() == {"bob/1#0"}
+    assert len({memory.session_id for memory in memories.values() if memory.session_id}) == 2
+    assert (await snapshot(scheduler)).words["#"] == 9
+    assert {memories[text].use_count for text in ("Rex eats carrots.", "The boiler is in the cellar.")} == {1}
+
+    # said again by the other: one memory, of two sources
+    await tell(scheduler, *each("add", "3", bob="Max barks."))
+    (kept,) = [memory for memory in await memories_of(scheduler) if memory.text == "Max barks."]
+    assert kept.sources.keys() == {"3#0", "bob/3#0"}
 
 
 # -- mem_feedback ----------------------------------------------------------------------------------------------------
