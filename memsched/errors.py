@@ -203,6 +203,13 @@ class WaitTimeout(MemschedError):
         super().__init__(f"{unfinished} unfinished after {seconds:g} s.")
 
 
+class MessagesLost(MemschedError):
+    """The server was emptied since messages were submitted here: those that were unfinished then are lost.
+
+    Submit again what must run. What is submitted from now on is waited for as always.
+    """
+
+
 class InvalidId(MemschedError):
     """A user's or a cube's id cannot be used."""
 

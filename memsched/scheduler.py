@@ -23,6 +23,7 @@ from memsched.durations import Seconds, seconds_of, seconds_or_none
 from memsched.errors import (
     InvalidArgument,
     LeftInParent,
+    MessagesLost,
     OtherEventLoop,
     SchedulerNotStarted,
     SchedulerStopped,
@@ -53,6 +54,7 @@ from memsched.policy.theme import Theme
 from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
+from memsched.queue.epoch import begun_epoch, current_epoch
 from memsched.queue.events import newest_events
 from memsched.queue.pause import pause, resume
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
@@ -145,6 +147,9 @@ class AsyncMemScheduler(OriginalNames):
         """The process and the event loop to which all of this belongs."""
         self._guard: asyncio.Task[None] | None = None
         self._stops = 0
+        self._epoch: str | None = None
+        """The server's, since the first submit that is not known to be finished."""
+        self._submits = 0
         self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
         self._memory = LazyServices(self.settings, self.keys, self.server)
 
@@ -304,10 +309,28 @@ class AsyncMemScheduler(OriginalNames):
         """
         delay_ms = int(seconds_of("delay", delay) * 1000)
         producer = await self._get_producer()
-        return await producer.submit_or_raise(messages_of(messages), delay_ms=delay_ms)
+        if (epoch := self._epoch) is None:
+            server = await self.server()
+            epoch = await server.persistently(lambda: server.call(begun_epoch(self.keys)))
+        try:
+            return await producer.submit_or_raise(messages_of(messages), delay_ms=delay_ms)
+        finally:
+            self._epoch = epoch
+            self._submits += 1
 
-    async def get_task_status(self, message: ScheduleMessageItem) -> TaskStatus | None:
-        """Where a message is; None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS)."""
+    async def get_task_status(
+        self, message: ScheduleMessageItem | str, *, label: str | None = None
+    ) -> TaskStatus | None:
+        """Where a message is (or the one with this item id, submitted last if several have it).
+
+        None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS).
+
+        Args:
+            label: with an item id, only the message of this label; None: of all labels.
+        """
+        if isinstance(message, str):
+            tasks = await find_tasks(await self.server(), self.keys, message, label)
+            return max((task.status for task in tasks), key=lambda status: status.submitted_ms, default=None)
         lane = self.keys.lane(message.label, message.user_id, message.mem_cube_id)
         server = await self.server()
         return await server.persistently(lambda: server.call(task_status(lane, message.user_id, message.item_id)))
@@ -339,12 +362,14 @@ class AsyncMemScheduler(OriginalNames):
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
 
         Messages that a foreign producer put in by plain XADD count for ``wait()``, not for ``wait(user_id=...)``.
-        Raises WaitTimeout after ``timeout`` seconds, SchedulerStopped when somebody calls ``stop`` meanwhile, and
-        WorkerFailed when handlers ran here and their worker has failed.
+        Raises WaitTimeout after ``timeout`` seconds, SchedulerStopped when somebody calls ``stop`` meanwhile,
+        WorkerFailed when handlers ran here and their worker has failed, and MessagesLost when the server was emptied
+        since messages were submitted here that are not known to be finished.
         """
         deadline = Deadline(seconds_or_none("timeout", timeout))
         stops = self._stops
         pauses = poll_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        submits = self._submits
         while unfinished := await self._unfinished(user_id):
             pause = next(pauses)
             if pause > deadline.left:
@@ -354,6 +379,19 @@ class AsyncMemScheduler(OriginalNames):
             await asyncio.sleep(pause)
             if self._stops != stops:
                 raise SchedulerStopped
+            submits = self._submits
+        await self._refuse_emptied()
+        if user_id is None and self._submits == submits:
+            self._epoch = None  # all of it was finished
+
+    async def _refuse_emptied(self) -> None:
+        """Nothing is unfinished in a server that was emptied, whatever was submitted to it."""
+        if (epoch := self._epoch) is None:
+            return
+        server = await self.server()
+        if await server.persistently(lambda: server.call(current_epoch(self.keys))) != epoch:
+            self._epoch = None
+            raise MessagesLost
 
     def _has_failed(self) -> bool:
         """Whether handlers ran here, and a part of the worker has failed. Not while it is stopped or started."""

@@ -101,6 +101,7 @@ class Keys:
         self.paused = f"{prefix}:paused"
         self.wake = f"{prefix}:wake"
         self.users = f"{prefix}:users"
+        self.epoch = f"{prefix}:epoch"
         self.lane_named = lru_cache(maxsize=4096)(self._lane_named)
 
     def worker(self, worker_id: str) -> str:

@@ -8,19 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
+from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import chain, islice
-from types import AsyncGeneratorType, FunctionType, GeneratorType, MethodType
+from itertools import islice
+from threading import Thread
+from types import (
+    AsyncGeneratorType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any
 
 _CONTEXT_NAMES = ("ctx", "context")
 _ITERATED = (GeneratorType, AsyncGeneratorType, map, filter, zip)
 """What does nothing until somebody asks it for its items."""
 _CALLED = (functools.partial, FunctionType, MethodType)
+_VIEWS: tuple[type[Any], ...] = (type({}.keys()), type({}.values()), type({}.items()), MappingProxyType)
+_CONTAINERS: tuple[type[Any], ...] = (dict, list, tuple, set, frozenset, deque, *_VIEWS)
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_NEVER_ENTERED: tuple[type[Any], ...] = (type, ModuleType, *_CALLED[1:], asyncio.Future, Future, AbstractEventLoop)
+_MACHINERY = ("asyncio", "uvloop", "threading", "concurrent", "contextvars", "logging")
+_HEAP_TYPE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: of a class that was written in Python, or by an extension."""
 _MOST_LOOKED_AT = 10_000
 _ADVICE = "run it in the handler: await, asyncio.gather, list"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -127,8 +145,10 @@ async def run_to_the_end(result: Any) -> None:
         if inspect.isawaitable(result):
             result = await result
             continue
-        if _is_lazy(result) or isinstance(result, _CALLED):
+        if _is_lazy(result) or _is_not_started(result) or isinstance(result, _CALLED):
             raise TypeError(f"the handler returned a {type(result).__name__}, of which nothing was run")
+        if type(result) in _PLAIN:
+            return
         waiting = list(_unfinished(result))
         for one in waiting:
             if inspect.iscoroutine(one):
@@ -145,16 +165,42 @@ def _is_lazy(result: Any) -> bool:
     return isinstance(result, _ITERATED) or (kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__"))
 
 
-def _unfinished(results: Any) -> Iterator[Any]:
-    """What is still to be done of what a container holds, or a container in it. Of very much, the beginning counts."""
-    items = chain(_held(results), islice(chain.from_iterable(map(_held, _held(results))), _MOST_LOOKED_AT))
-    return (one for one in items if _is_lazy(one) or _is_awaited(one))
+def _unfinished(result: Any) -> Iterator[Any]:
+    """What is still to be done of what a container holds, at any depth. Of very much, the beginning counts.
+
+    In an object of another class (a dataclass, a response that knows its client) only a coroutine that was never
+    started is surely a mistake: what else waits there may be somebody's work. No code of such an object is run.
+    """
+    found = deque([(result, True)])
+    seen: set[int] = set()
+    for _ in range(_MOST_LOOKED_AT):
+        if not found:
+            return
+        one, contained = found.popleft()
+        if type(one) in _PLAIN or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if inspect.iscoroutine(one):
+            if contained or inspect.getcoroutinestate(one) == inspect.CORO_CREATED:
+                yield one
+        elif contained and one is not result and (_is_lazy(one) or _is_awaited(one) or _is_not_started(one)):
+            yield one
+        elif isinstance(one, _CONTAINERS):
+            found.extend((held, contained) for held in islice(gc.get_referents(one), _MOST_LOOKED_AT))
+        elif _is_instance(one):
+            found.extend((held, False) for held in gc.get_referents(one))
 
 
-def _held(results: Any) -> Iterable[Any]:
-    if isinstance(results, Mapping):
-        return results.values()
-    return results if isinstance(results, list | tuple | set | frozenset | deque | ValuesView) else ()
+def _is_instance(one: Any) -> bool:
+    """Whether it is an object with attributes, and none that knows all that waits in this process."""
+    kind = type(one)
+    if isinstance(one, _NEVER_ENTERED) or kind.__module__.partition(".")[0] in _MACHINERY:
+        return False
+    return bool(kind.__flags__ & _HEAP_TYPE) or kind is SimpleNamespace
+
+
+def _is_not_started(one: Any) -> bool:
+    return isinstance(one, Thread) and one.ident is None
 
 
 def _is_awaited(one: Any) -> bool:

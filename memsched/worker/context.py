@@ -79,15 +79,28 @@ class HandlerContext:
     def submit(self, messages: ScheduleMessageItem | Iterable[ScheduleMessageItem], *, delay_ms: int = 0) -> None:
         """Submit follow-ups when this call has returned: together with its acknowledgement, or not at all.
 
+        Raises InvalidMessage for what cannot be sent, and for a message of this call itself; then none is submitted.
+
         Args:
             delay_ms: before they may run.
         """
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
         found = [FollowUp.of(message, delay, self.max_message_bytes) for message in messages_of(messages)]
+        for follow_up in found:
+            self._refuse_itself(follow_up)
         with self._open:
             self._refuse_late()
             self.follow_ups += found
+
+    def _refuse_itself(self, follow_up: FollowUp) -> None:
+        """Submitted again while it runs, a message would be a duplicate of itself, and be dropped without a word."""
+        itself = (follow_up.item_id, follow_up.label, follow_up.user_id)
+        if any(itself == (one.item_id, one.lane.label, one.user_id) for one in self._all):
+            raise InvalidMessage(
+                f"item_id={follow_up.item_id} is the message that runs here. A follow-up needs an item_id of its own "
+                "(model_copy keeps the old one); to run the message again, use retry."
+            )
 
     def log(self, item: ScheduleLogForWebItem) -> None:
         """Tell people what happened to a memory (``show_web_logs``)."""

@@ -14,7 +14,7 @@ from support.outcome import dead_letters
 from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem
-from memsched.errors import ServerRefused
+from memsched.errors import MessagesLost, ServerRefused
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 
@@ -98,6 +98,25 @@ async def test_an_emptied_server_knows_its_labels_again_at_once(
     await producer.submit_messages(message("after"))
     await producer.wait(timeout=20)
     assert done == ["before", "after"]
+
+
+async def test_wait_does_not_say_done_when_the_server_was_emptied(
+    real_redis: RedisServer, schedulers_at: MakeScheduler
+) -> None:
+    scheduler = schedulers_at(real_redis.url)
+    await scheduler.submit_messages([message("lost"), message("lost too")])
+    real_redis.client.flushall()
+
+    with pytest.raises(MessagesLost):
+        await scheduler.wait(user_id="u", timeout=5)
+
+    await scheduler.submit_messages(message("lost as well"))
+    real_redis.client.flushall()
+    await scheduler.submit_messages(message("kept"))
+    await scheduler.clear()
+    with pytest.raises(MessagesLost):
+        await scheduler.wait(timeout=5)
+    await scheduler.wait(timeout=5)
 
 
 @pytest.mark.parametrize("command", ["hset", "hincrby", "sadd", "rpush", "zadd", "xadd"])

@@ -18,7 +18,14 @@ from support.messages import message
 from support.servers import RedisServer
 
 from memsched import AsyncMemScheduler, MemScheduler, ScheduleMessageItem
-from memsched.errors import CalledFromOwnLoop, LeftInParent, MemschedError, OtherEventLoop, SchedulerStopped
+from memsched.errors import (
+    CalledFromOwnLoop,
+    LeftInParent,
+    MemschedError,
+    OtherEventLoop,
+    SchedulerStopped,
+    WorkerFailed,
+)
 from memsched.queue.dead_letters import DeadFilter
 
 MakeSync = Callable[..., MemScheduler]
@@ -78,6 +85,41 @@ def in_child(call: Callable[[], bool], seconds: float = 20.0) -> int:
 
 
 # -- threads -----------------------------------------------------------------------------------------------------
+
+
+def test_a_handlers_task_that_exits_ends_no_other_and_one_that_cancels_all_is_told(sync_schedulers: MakeSync) -> None:
+    odd: list[str] = []
+    done: list[str] = []
+
+    async def exits() -> None:
+        raise SystemExit(2)
+
+    async def handle(batch: list[ScheduleMessageItem]) -> None:
+        what = batch[0].content
+        if what not in ("other", *odd):
+            odd.append(what)
+            if what == "exits":
+                await asyncio.wait_for(exits(), 5)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        await asyncio.sleep(0.2)
+        done.append(what)
+
+    scheduler = sync_schedulers(retry_base_ms=1, retry_cap_ms=10)
+    scheduler.register_handlers({"task": handle})
+    scheduler.start()
+    scheduler.submit_messages([message("exits"), message("other")])
+    scheduler.wait(timeout=10)
+    assert sorted(done) == ["exits", "other"]
+
+    scheduler.submit_messages([message("cancels"), message("other")])
+    with pytest.raises(WorkerFailed):
+        scheduler.wait(timeout=10)
+    assert scheduler.get_tasks_status()["backlog"] > 0
+    scheduler.start()
+    scheduler.wait(timeout=10)
+    assert sorted(done) == ["cancels", "exits", "other", "other"]
+    scheduler.stop()
 
 
 def test_many_threads_that_use_it_first_at_once_share_one_loop(sync_schedulers: MakeSync) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import itertools
 import sqlite3
+import threading
+import types
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -188,6 +191,16 @@ def test_a_coroutine_is_refused_and_leaves_no_warning(recwarn: pytest.WarningsRe
     assert not recwarn.list
 
 
+@dataclasses.dataclass
+class Box:
+    held: Any
+
+
+@dataclasses.dataclass(slots=True)
+class SlotBox:
+    held: Any
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -199,6 +212,15 @@ def test_a_coroutine_is_refused_and_leaves_no_warning(recwarn: pytest.WarningsRe
         lambda messages: [[later("never")]],
         lambda messages: {"all": (map(say, messages),)},
         lambda messages: deque(map(later, messages)),
+        lambda messages: {"one": later("never")}.items(),
+        lambda messages: {later("never"): 1}.keys(),
+        lambda messages: {"one": {"two": {"three": [later("never")]}}},
+        lambda messages: [[[[say(one) for one in ()], (say(one) for one in messages)]]],
+        lambda messages: Box(later("never")),
+        lambda messages: SlotBox([Box(later("never"))]),
+        lambda messages: types.SimpleNamespace(one=later("never")),
+        lambda messages: threading.Thread(target=say, args=("never",)),
+        lambda messages: [threading.Timer(1, say, ("never",))],
         lambda messages: iter([1]),
         lambda messages: itertools.starmap(say, [messages]),
         lambda messages: functools.partial(say, "never"),
@@ -215,6 +237,13 @@ async def test_what_returns_undone_work_has_failed(function: Callable[..., Any])
     assert isinstance(call.error, TypeError)
 
 
+async def busy_elsewhere(messages: Any) -> Any:
+    """What knows an event loop, a task that has not begun, and itself."""
+    begun = Box(None)
+    begun.held = [begun, asyncio.get_running_loop(), Box(asyncio.ensure_future(asyncio.sleep(0))), threading]
+    return begun
+
+
 async def already_done(messages: Any) -> Any:
     return await asyncio.wait([asyncio.ensure_future(later("done"))])
 
@@ -223,6 +252,7 @@ async def already_done(messages: Any) -> Any:
     "function",
     [
         already_done,
+        busy_elsewhere,
         lambda messages: sqlite3.connect(":memory:").execute("select 1"),
         lambda messages: {"counts": [1, 2], "names": ["a"]},
     ],

@@ -68,6 +68,19 @@ def test_a_follow_up_that_cannot_be_sent_is_refused_at_once(bad: Any) -> None:
         context().submit(bad)
 
 
+def test_a_message_of_this_call_is_no_follow_up_of_it() -> None:
+    parent = delivery("one")
+    ctx = context(parent)
+    copy = parent.message.model_copy(update={"content": "two"})
+
+    with pytest.raises(InvalidMessage, match="needs an item_id of its own"):
+        ctx.submit([message("three"), copy])
+    assert ctx.follow_ups == []
+
+    ctx.submit(copy.model_copy(update={"label": "another"}))
+    assert len(ctx.follow_ups) == 1
+
+
 def test_only_messages_of_this_call_can_be_decided_about() -> None:
     mine = delivery()
     ctx = context(mine)
