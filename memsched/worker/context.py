@@ -87,10 +87,10 @@ class HandlerContext:
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
         found = [FollowUp.of(message, delay, self.max_message_bytes) for message in messages_of(messages)]
-        for follow_up in found:
-            self._refuse_itself(follow_up)
         with self._open:
             self._refuse_late()
+            for follow_up in found:
+                self._refuse_itself(follow_up)
             self.follow_ups += found
 
     def _refuse_itself(self, follow_up: FollowUp) -> None:
