@@ -310,8 +310,7 @@ class AsyncMemScheduler(OriginalNames):
         delay_ms = int(seconds_of("delay", delay) * 1000)
         producer = await self._get_producer()
         if (epoch := self._epoch) is None:
-            server = await self.server()
-            epoch = await server.persistently(lambda: server.call(begun_epoch(self.keys)))
+            epoch = await begun_epoch(await self.server(), self.keys)
         try:
             return await producer.submit_or_raise(messages_of(messages), delay_ms=delay_ms)
         finally:
@@ -319,18 +318,20 @@ class AsyncMemScheduler(OriginalNames):
             self._submits += 1
 
     async def get_task_status(
-        self, message: ScheduleMessageItem | str, *, label: str | None = None
+        self, message: ScheduleMessageItem | str, *, user_id: str | None = None, label: str | None = None
     ) -> TaskStatus | None:
-        """Where a message is (or the one with this item id, submitted last if several have it).
+        """Where a message is (or a user's message with this item id: the one submitted last, if labels share it).
 
         None if it is not known (any more: see MEMSCHED_TASK_TTL_SECONDS).
 
         Args:
+            user_id: with an item id, whose it is: ids are the user's own. InvalidArgument is raised without it.
             label: with an item id, only the message of this label; None: of all labels.
         """
         if isinstance(message, str):
-            tasks = await find_tasks(await self.server(), self.keys, message, label)
-            return max((task.status for task in tasks), key=lambda status: status.submitted_ms, default=None)
+            which = _which(message, user_id, label)
+            found = [task.status for task in await find_tasks(await self.server(), self.keys, *which)]
+            return max(found, key=lambda status: status.submitted_ms, default=None)
         lane = self.keys.lane(message.label, message.user_id, message.mem_cube_id)
         server = await self.server()
         return await server.persistently(lambda: server.call(task_status(lane, message.user_id, message.item_id)))
@@ -347,12 +348,7 @@ class AsyncMemScheduler(OriginalNames):
             user_id: with an item id, whose it is: ids are the user's own. InvalidArgument is raised without it.
             label: with an item id, only the message of this label; None: of all labels.
         """
-        if isinstance(message, str):
-            if user_id is None:
-                raise InvalidArgument("user_id", None, "ids are the user's own; say whose this one is")
-            which = user_id, message, label
-        else:
-            which = message.user_id, message.item_id, message.label
+        which = _which(message, user_id, label)
         server = await self.server()
         tasks = [task for task in await find_tasks(server, self.keys, *which) if task.unfinished]
         ttl = self.settings.task_ttl_seconds
@@ -388,8 +384,7 @@ class AsyncMemScheduler(OriginalNames):
         """Nothing is unfinished in a server that was emptied, whatever was submitted to it."""
         if (epoch := self._epoch) is None:
             return
-        server = await self.server()
-        if await server.persistently(lambda: server.call(current_epoch(self.keys))) != epoch:
+        if await current_epoch(await self.server(), self.keys) != epoch:
             self._epoch = None
             raise MessagesLost
 
@@ -832,6 +827,15 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     def redis_close(self) -> None:
         """See ``stop``."""
         self.stop()
+
+
+def _which(message: ScheduleMessageItem | str, user_id: str | None, label: str | None) -> tuple[str, str, str | None]:
+    """A message's user, item id and label, as ``find_tasks`` wants them. An item id says them with its call."""
+    if not isinstance(message, str):
+        return message.user_id, message.item_id, message.label
+    if user_id is None:
+        raise InvalidArgument("user_id", None, "ids are the user's own; say whose this one is")
+    return user_id, message, label
 
 
 def _is_there(process: int, loop: asyncio.AbstractEventLoop) -> bool:

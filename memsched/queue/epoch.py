@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_text
 
 
-def begun_epoch(keys: Keys) -> Command[str]:
+async def begun_epoch(server: Server, keys: Keys) -> str:
     """The epoch of the server, which begins now if there is none."""
-    new = uuid4().hex
-    return Command(("SET", keys.epoch, new, "NX", "GET"), lambda old: new if old is None else as_text(old))
+    begin = Command(("SET", keys.epoch, uuid4().hex, "NX"), bool)
+    began, epoch = await server.persistently(lambda: server.run([begin, _ask(keys)]))
+    answered(began)
+    return str(answered(epoch))
 
 
-def current_epoch(keys: Keys) -> Command[str]:
+async def current_epoch(server: Server, keys: Keys) -> str:
     """The epoch of the server; '' if there is none."""
+    return await server.persistently(lambda: server.call(_ask(keys)))
+
+
+def _ask(keys: Keys) -> Command[str]:
     return Command(("GET", keys.epoch), lambda word: "" if word is None else as_text(word))

@@ -40,8 +40,8 @@ async def test_a_message_that_waits_is_cancelled_and_never_runs(make_scheduler: 
         status = await scheduler.get_task_status(item)
         assert status is not None
         assert (status.state, status.error) == (TaskState.FAILED, "cancelled")
-        assert await scheduler.get_task_status(item.item_id) == status
-    assert await scheduler.get_task_status("never heard of") is None
+        assert await scheduler.get_task_status(item.item_id, user_id=item.user_id) == status
+    assert await scheduler.get_task_status("never heard of", user_id="alice") is None
     assert (await scheduler.read_status()).total.backlog == 0
     assert not await scheduler.cancel_task(kept), "what is done cannot be cancelled"
 
