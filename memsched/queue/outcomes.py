@@ -7,6 +7,7 @@ lost; to those nothing was done.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ _STAGE = script("stage")
 _STAGED_SECONDS = 3600
 """For so long a server that does not answer may keep a worker from concluding before all has to be staged again."""
 NOT_STAGED = [""]
+_REFUSING_LANE = re.compile(r"\(refused by the lane (\S+)\)")
 _ERROR_CHARACTERS = 2000
 
 
@@ -47,6 +49,12 @@ class GiveUp:
     """``malformed``, ``errors``, ``timeouts``, ``crashes``, ``rejected`` or ``expired``."""
     error: str
     attempts: dict[str, int]
+
+
+def refusing_lane_in(error: str) -> str | None:
+    """The name of the lane that refused a follow-up, if that is what an error of ``conclude`` tells."""
+    found = _REFUSING_LANE.search(error)
+    return found and found[1]
 
 
 class Outcomes:

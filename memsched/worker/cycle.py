@@ -23,7 +23,7 @@ from memsched.queue.crash_account import trial_at
 from memsched.queue.delivery import Delivery, Entry, Malformed, Newer
 from memsched.queue.lanes import ensure_groups, register_lanes, wrong_keys
 from memsched.queue.leases import Begin, Leases
-from memsched.queue.outcomes import NOT_STAGED
+from memsched.queue.outcomes import NOT_STAGED, refusing_lane_in
 from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
@@ -48,7 +48,9 @@ _LONGEST_REST_SECONDS = 5.0
 _NEWER_PAUSE_SECONDS = 5.0
 """What cannot be read here is kept for so long before it is handed back."""
 _LONGEST_PAUSE_SECONDS = 5.0
-"""For a lane about which the server refused a command."""
+"""Before what the server refused is tried again."""
+_OVER_AFTER_SECONDS = 6.0
+"""Without a refusal: all that was refused has been tried again."""
 _TELL_EVERY = 10
 """Refusals in a row that one log line stands for."""
 
@@ -110,9 +112,9 @@ class Cycle:
         self._stopped = False
         self._tries = 0
         self._by_stream: dict[Any, Lane] = {}
-        self._troubled: dict[Lane, tuple[int, float]] = {}
-        """Lanes about which the server refused something: how often in a row, and until when nothing is asked."""
-        self._refused_lanes: set[Lane] = set()
+        self._troubles: dict[tuple[Lane | None, str], tuple[int, float]] = {}
+        """Commands and scripts that the server refused, by whose lane it was: how often in a row, and until when who
+        was refused one waits. All others go on."""
 
     def watch_lanes(self, lanes: Iterable[Lane]) -> None:
         """Read these lanes from now on, beside those already read. Their groups must exist."""
@@ -202,7 +204,8 @@ class Cycle:
         at = min(now + _LONGEST_REST_SECONDS, self._heartbeat.next_at(now), now + self.dispatcher.watch())
         if self._newer:
             at = min(at, self._newer[0][0])
-        at = min(at, *(until for _, until in self._troubled.values()), math.inf)
+        pauses = [until for _, until in self._troubles.values() if until > now]
+        at = min(at, *pauses, *(report.not_before for report in self._reports), math.inf)
         if self._reader.on:
             at = min(at, self._recovery.next_at())
             if not self._server.blocking and self.dispatcher.room > 0:
@@ -221,7 +224,8 @@ class Cycle:
         events, self._events = self._events, []
         requests = [one_way(event) for event in events]  # first: whoever waits for a message finds its events there
         for report in self._reports:
-            requests += report.requests(self._receiver_of(report))
+            if report.not_before <= now:
+                requests += report.requests(self._receiver_of(report))
         requests += self._heartbeat.requests(now)
         if now >= self._ask_paused_at:
             self._ask_paused_at = now + self._settings.beat_seconds
@@ -229,28 +233,25 @@ class Cycle:
         if self._reader.on:
             requests += self._recovery.requests(now)
             requests += self._reader.requests()
-        kept_out = {lane for lane, (_, until) in self._troubled.items() if until > now}
-        if kept_out:
-            requests = [request for request in requests if self._lane_of(request.command) not in kept_out]
         # Start what was delivered before waiting for the answer: the handlers run meanwhile.
         self.dispatcher.start_ready()
         self._reader.wait_for_more()
         if not requests:
             return False
-        self._refused_lanes.clear()
         try:
             await send(self._server, requests, self._refused)
         except UnreachableError:
             self._events = events + self._events
             raise
-        self.dispatcher.reports_sent()
-        if self._troubled:
-            self._troubles_end({self._lane_of(request.command) for request in requests} - self._refused_lanes)
+        put_off = [report for report in self._reports if report.not_before > now]
+        self.dispatcher.reports_sent(delivery for report in put_off for delivery in report.messages)
+        if self._troubles:
+            self._troubles_end(now)
         self._liveness.touch()
         self.dispatcher.start_ready()
         self._reader.wait_for_more()
         self._take_ended()
-        return any(report.lane not in self._troubled for report in self._reports) or self._reader.more
+        return any(report.not_before <= now for report in self._reports) or self._reader.more
 
     def _lane_of(self, command: Command[Any]) -> Lane | None:
         """The lane that a command is about, by its stream, which is among the first keys of every script about one."""
@@ -259,7 +260,9 @@ class Cycle:
                 return lane
         return None
 
-    async def _refused(self, command: Command[Any], error: Exception) -> None:
+    async def _refused(self, request: Request, error: Exception) -> None:
+        """Who asked waits before asking again. Nobody else does, whatever lane they ask about; no message is blamed."""
+        command = request.command
         if str(error).startswith("NOGROUP"):
             # Somebody deleted the stream or its group. All entries are unfinished, so a new group begins with them.
             log.warning("a stream or its group is gone; it is created again", action="group.created", error=str(error))
@@ -273,35 +276,31 @@ class Cycle:
                 self.look_everywhere()
                 return
         name = command.script.name if command.script else command.args[0]
-        lane = self._lane_of(command)
-        if lane is None:
-            log.error("the server refused a command", action="command.refused", command=name, error=str(error))
-        elif lane not in self._refused_lanes:
-            await self._keep_out(lane, name, error)
+        refusing = refusing_lane_in(str(error))
+        lane = self._keys.lane_named(refusing) if refusing else self._lane_of(command)
+        tries, until = self._troubles.get((lane, name), (0, 0.0))
+        if until <= self._now():
+            until = self._now() + reconnect_backoff(tries, cap=_LONGEST_PAUSE_SECONDS)
+            self._troubles[lane, name] = (tries + 1, until)
+            if tries % _TELL_EVERY == 0:
+                await self._tell_refusal(lane, name, error)
+        if request.put_off is not None:
+            request.put_off(until)
 
-    async def _keep_out(self, lane: Lane, command: str, error: Exception) -> None:
-        """One lane's trouble stays in it: nothing more is asked about it for a while, and no message is blamed."""
-        self._refused_lanes.add(lane)
-        tries = self._troubled[lane][0] + 1 if lane in self._troubled else 0
-        pause = reconnect_backoff(tries, cap=_LONGEST_PAUSE_SECONDS)
-        self._troubled[lane] = (tries, self._now() + pause)
-        self._reader.keep_out(lane, self._now() + pause)
-        if tries % _TELL_EVERY == 0:
-            wrong = await wrong_keys(self._server, lane) if "WRONGTYPE" in str(error) else []
-            about = {"wrong_keys": wrong, "advice": "another program wrote them: rename or delete them"}
-            log.error(
-                "the server refused a command; its label waits, and is tried again",
-                action="command.refused",
-                command=command,
-                label=lane.label,
-                error=str(error),
-                **(about if wrong else {}),
-            )
+    async def _tell_refusal(self, lane: Lane | None, command: str, error: Exception) -> None:
+        about: dict[str, Any] = {} if lane is None else {"label": lane.label}
+        if lane is not None and "WRONGTYPE" in str(error) and (wrong := await wrong_keys(self._server, lane)):
+            about |= {"wrong_keys": wrong, "advice": "another program wrote them: rename or delete them"}
+        told = "the server refused a command; it is tried again, and all else goes on"
+        log.error(told, action="command.refused", command=command, error=str(error), **about)
 
-    def _troubles_end(self, answered: set[Lane | None]) -> None:
-        for lane in [lane for lane in self._troubled if lane in answered]:
-            del self._troubled[lane]
-            log.info("the server takes commands about a label again", action="command.accepted", label=lane.label)
+    def _troubles_end(self, now: float) -> None:
+        for trouble, (_, until) in list(self._troubles.items()):
+            if now - until > _OVER_AFTER_SECONDS:
+                del self._troubles[trouble]
+                lane, command = trouble
+                about = {} if lane is None else {"label": lane.label}
+                log.info("the server takes a command again", action="command.accepted", command=command, **about)
 
     # -- what comes in -------------------------------------------------------------------------------------------
 
@@ -410,13 +409,14 @@ class Cycle:
     def _concluded(self, report: Report, lost: set[str]) -> None:
         """All or nothing: if one message was lost, the others run again with the follow-ups they lead to."""
         if not lost:
+            self._reports += report.then
             self.dispatcher.drop(report.deliveries)
             self._count(report, len(report.deliveries))
             if report.pages:
                 self.on_follow_ups(report.batch[0].lane)
             return
         self._lost([delivery for delivery in report.batch if delivery.entry_id in lost])
-        self._reports += self._reporter.releases([delivery for delivery in report.deliveries if not delivery.lost])
+        self._reports += self._reporter.releases([delivery for delivery in report.batch if not delivery.lost])
 
     def _count(self, report: Report, count: int) -> None:
         self._metrics.messages(report.lane.label, report.what, count)

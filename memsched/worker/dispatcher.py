@@ -75,6 +75,8 @@ class _Label:
     """Those of them in calls whose outcome is not known yet."""
     leaving: int = 0
     """Those of them whose outcome goes with the next round trip, before anything is read in it."""
+    put_off: int = 0
+    """Those of them whose outcome the server refused, and which are reported later."""
 
     @property
     def free(self) -> int:
@@ -144,7 +146,8 @@ class Dispatcher:
     @property
     def places(self) -> int:
         """Free places for what is neither reported yet nor here."""
-        return self._settings.concurrency - self._occupied - sum(label.unreported for label in self._labels.values())
+        unreported = sum(max(0, label.unreported - label.put_off) for label in self._labels.values())
+        return self._settings.concurrency - self._occupied - unreported
 
     def room_of(self, name: str) -> int:
         """How many more messages of one label it can use: free calls of the label, and a short queue.
@@ -199,7 +202,7 @@ class Dispatcher:
             if (old := self._labels.get(name)) is not None:
                 new = self._new_label(name)
                 old.buffer.ordered = new.handler.ordered
-                parts = ("buffer", "running", "speed", "held", "at_work", "leaving")
+                parts = ("buffer", "running", "speed", "held", "at_work", "leaving", "put_off")
                 self._labels[name] = replace(new, **{part: getattr(old, part) for part in parts})
         self.start_ready()
 
@@ -384,10 +387,16 @@ class Dispatcher:
             self._labels[call.label].leaving += len(call.deliveries)
         return ended
 
-    def reports_sent(self) -> None:
-        """The round trip is over. Whatever of them is still held needs another one, and takes room until then."""
+    def reports_sent(self, put_off: Iterable[Delivery] = ()) -> None:
+        """The round trip is over. Whatever of them is still held needs another one, and takes room until then.
+
+        Args:
+            put_off: those whose outcome the server refused. They take the room of their own label only.
+        """
         for label in self._labels.values():
-            label.leaving = 0
+            label.leaving = label.put_off = 0
+        for delivery in put_off:
+            self._labels[delivery.lane.label].put_off += 1
 
     def drop(self, deliveries: Iterable[Delivery]) -> None:
         """The server knows their outcome: they are no longer held."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from memsched.broker.keys import Lane
 from memsched.queue.delivery import Delivery
@@ -52,6 +53,8 @@ class Heartbeat:
         self._on_dead = on_dead
         self._about = about
         self._renewed_at: dict[Lane, float] = {}
+        self._marks_at: dict[Lane, float] = {}
+        """When to mark again in lanes where it was refused."""
         self._beat_at = 0.0
 
     def add(self, lane: Lane, now: float) -> None:
@@ -83,7 +86,7 @@ class Heartbeat:
     def requests(self, now: float) -> Iterable[Request]:
         """What is due now."""
         yield from self._renewals(now)
-        yield from self._marks()
+        yield from self._marks(now)
         if now >= self._beat_at:
             self._beat_at = now + self._settings.beat_seconds
             yield from self._beats()
@@ -107,18 +110,23 @@ class Heartbeat:
                 command = self._leases.renew(lane, [delivery.entry_id for delivery in part])
                 yield Request(command, self._lost_of(part))
 
-    def _marks(self) -> Iterable[Request]:
+    def _marks(self, now: float) -> Iterable[Request]:
         """The status says ``in_progress`` for those that have been running for a moment."""
         before = time.time() - _MARK_AFTER_SECONDS
+        self._marks_at = {lane: at for lane, at in self._marks_at.items() if at > now}
         lanes: dict[Lane, list[Delivery]] = {}
         for call in self._dispatcher.running():
             for delivery in call.deliveries:
                 if not delivery.marked and not delivery.lost and 0 < delivery.started <= before:
                     lanes.setdefault(delivery.lane, []).append(delivery)
         for lane, deliveries in lanes.items():
+            if lane in self._marks_at:
+                continue
             for at in range(0, len(deliveries), _MARKED_AT_ONCE):
                 part = deliveries[at : at + _MARKED_AT_ONCE]
-                yield Request(self._leases.mark(lane, part), self._marked(part))
+                yield Request(
+                    self._leases.mark(lane, part), self._marked(part), partial(self._marks_at.__setitem__, lane)
+                )
 
     def _marked(self, deliveries: Sequence[Delivery]) -> Callable[[Sequence[str]], None]:
         def receive(lost_ids: Sequence[str]) -> None:

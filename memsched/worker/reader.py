@@ -79,6 +79,7 @@ class Reader:
         self._unsure: set[Lane] = set()
         """Lanes in which a reply was lost that may have given us messages."""
         self._kept_out: dict[Lane, float] = {}
+        """Lanes that the server refused to read, and until when (loop.time()) it is not asked to again."""
         self.on = True
 
     def add(self, lanes: Iterable[Lane]) -> None:
@@ -118,10 +119,6 @@ class Reader:
             covered |= self._kept_out.keys()
         return [lane for lane in self._lanes.values() if lane not in covered]
 
-    def keep_out(self, lane: Lane, until: float) -> None:
-        """Do not read this lane before ``until`` (loop.time()): the server refused to."""
-        self._kept_out[lane] = until
-
     # -- reads in a round trip -----------------------------------------------------------------------------------
 
     def requests(self) -> Iterable[Request]:
@@ -152,7 +149,13 @@ class Reader:
             for label, limit in limits.items():
                 rooms[label] -= min(limit, most)
         for lane, count in self._shares(hot, room, rooms).items():
-            yield Request(Command(self._leases.read([lane], count), _raw), self._receiver(lane, count))
+            yield self._read(lane, count)
+
+    def _read(self, lane: Lane, count: int) -> Request:
+        def keep_out(until: float) -> None:
+            self._kept_out[lane] = until
+
+        return Request(Command(self._leases.read([lane], count), _raw), self._receiver(lane, count), keep_out)
 
     def _look(self, lanes: list[Lane], most: int, limits: dict[str, int]) -> Iterable[Request]:
         """At lanes that are not hot, those of a higher priority first."""
@@ -167,7 +170,7 @@ class Reader:
             if most > 0 and left[lane.label] > 0:
                 most -= 1
                 left[lane.label] -= 1
-                yield Request(Command(self._leases.read([lane], 1), _raw), self._receiver(lane, 1))
+                yield self._read(lane, 1)
 
     def _looked(self, lanes: list[Lane]) -> Callable[[Any], None]:
         def receive(reply: tuple[Any, list[str], list[str]]) -> None:
@@ -315,6 +318,8 @@ class Reader:
             worker_id = self._leases.worker_id
             page = Command(("XPENDING", lane.stream, GROUP, "-", "+", _PENDING_AT_ONCE, worker_id), _raw)
             (rows,) = await self._server.run([page])
+            if isinstance(rows, Exception) and not str(rows).startswith("NOGROUP"):
+                continue  # asked again with the next turn: else nobody would know of them as long as we live
             for entry_id, _, _, count in () if isinstance(rows, Exception) else rows:
                 if (lane.name, as_text(entry_id)) not in self._dispatcher.held:
                     for found_id, raw in await self._server.execute("XRANGE", lane.stream, entry_id, entry_id):

@@ -108,6 +108,13 @@ class LaneSchedule:
         else:
             self.promote_at = now + max(_AT_MOST_EVERY_SECONDS, min(later, later if until_next is None else until_next))
 
+    def put_off_claim(self, until: float) -> None:
+        """The server refused it: again at that time, in loop.time()."""
+        self.claim_at, self.more = until, False
+
+    def put_off_promotion(self, until: float) -> None:
+        self.promote_at = until
+
     def notified(self, kind: str) -> None:
         """Another process says that there is something to pick up."""
         self.notified_since.add(kind)
@@ -218,11 +225,12 @@ class Recovery:
 
         schedule.notified_since.discard("claimable")
         watched = schedule.watch.silent()
-        return Request(self._leases.claim(schedule.lane, min_idle_ms, asked, watched=watched, dead=self._dead), receive)
+        command = self._leases.claim(schedule.lane, min_idle_ms, asked, watched=watched, dead=self._dead)
+        return Request(command, receive, schedule.put_off_claim)
 
     def _promote(self, schedule: LaneSchedule) -> Request:
         def receive(until_next: float | None) -> None:
             schedule.promoted(self._clock(), until_next)
 
         schedule.notified_since.discard("due")
-        return Request(promote(schedule.lane, self._max_per_user), receive)
+        return Request(promote(schedule.lane, self._max_per_user), receive, schedule.put_off_promotion)

@@ -62,6 +62,11 @@ class Report:
     pages: Sequence[Command[list[str]]] = ()
     """Commands that must have been answered before it."""
     unanswered: deque[Command[list[str]]] = field(default_factory=deque)
+    then: Sequence[Report] = ()
+    """What is to be reported once this one has done something: what a handler decided about single messages. Earlier,
+    those would be no longer ours, and the follow-ups would be lost with them."""
+    not_before: float = 0.0
+    """loop.time() before which it is not sent again: the server refused it. Its neighbours do not wait for it."""
 
     def __post_init__(self) -> None:
         self.stage_again()
@@ -69,12 +74,20 @@ class Report:
     def stage_again(self) -> None:
         self.unanswered = deque(self.pages)
 
+    @property
+    def messages(self) -> list[Delivery]:
+        """All that wait for it."""
+        return self.batch or self.deliveries
+
+    def put_off(self, until: float) -> None:
+        self.not_before = until
+
     def requests(self, receive: Callable[[Any], None]) -> Iterable[Request]:
         """What is to be said next: some of its pages, and after the last of them the command itself."""
         for page in list(self.unanswered)[:_PAGES_PER_TURN]:
-            yield Request(page, lambda _, page=page: self.unanswered.remove(page))  # type: ignore[misc]
+            yield Request(page, lambda _, page=page: self.unanswered.remove(page), self.put_off)  # type: ignore[misc]
         if len(self.unanswered) <= _PAGES_PER_TURN:
-            yield Request(self.command, receive)
+            yield Request(self.command, receive, self.put_off)
 
 
 @dataclass(slots=True)
@@ -125,12 +138,17 @@ class Reporter:
             reports += found.concluded
             for part in _parts(found.done):
                 reports.append(Report(lane, self._outcomes.settle(lane, part), part, "done"))
-            for retries in _parts(found.retries):
-                deliveries = [retry.delivery for retry in retries]
-                reports.append(Report(lane, self._outcomes.retry(lane, retries), deliveries, "retried"))
-            reports += self._dead_letters(found.given_up)
+            reports += self._decisions(lane, found)
             reports += self.releases(found.released)
         return reports
+
+    def _decisions(self, lane: Lane, found: _LaneOutcomes) -> list[Report]:
+        """Of messages that are not done: retries and dead letters."""
+        reports = []
+        for retries in _parts(found.retries):
+            deliveries = [retry.delivery for retry in retries]
+            reports.append(Report(lane, self._outcomes.retry(lane, retries), deliveries, "retried"))
+        return reports + self._dead_letters(found.given_up)
 
     def _judged(self, call: Call, lane: Lane) -> _LaneOutcomes:
         """What becomes of each message of a call; of one whose outcome cannot be told, what becomes of a failure.
@@ -164,8 +182,14 @@ class Reporter:
             if len(kept) < len(call.deliveries):
                 found.released += kept  # what they led to cannot be told apart from what was lost: all of it again
                 return found
-            found.concluded.append(self._conclude(lane, kept, rest, follow_ups))
-        elif call.result is CallResult.DONE:
+            report = self._conclude(lane, kept, rest, follow_ups)
+            decided = _LaneOutcomes()
+            for delivery, decision in decisions.items():
+                decided.add(self.retries.as_decided(delivery, decision))
+            report.then = self._decisions(lane, decided)
+            found.concluded.append(report)
+            return found
+        if call.result is CallResult.DONE:
             found.done += rest
         elif call.result is CallResult.ERROR and is_servers_trouble(call.error):
             for delivery in rest:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.conditions import until
 from support.messages import message, messages
 from support.outcome import dead_letters
@@ -200,3 +201,149 @@ async def test_a_parked_message_whose_record_is_another_key_holds_up_no_other(
     assert sorted(done) == sorted(item.item_id for item in [*sent, *later] if item not in (sent[4], later[0]))
     letters = await dead_letters(scheduler)
     assert sorted(letter.item_id for letter in letters) == sorted([sent[4].item_id, later[0].item_id])
+
+
+@pytest.mark.parametrize("decision", ["retry", "fail"])
+async def test_follow_ups_of_a_call_that_also_decides_about_a_message_survive_a_refusal(
+    real_redis: RedisServer, schedulers_at: MakeScheduler, decision: str
+) -> None:
+    done: list[str] = []
+
+    async def handle(batch: list[ScheduleMessageItem], context: HandlerContext) -> None:
+        done.append("parent")
+        if done == ["parent"]:
+            context.submit([message(str(number), label="next") for number in range(3)])
+            if decision == "retry":
+                context.retry(batch[0], 0.1)
+            else:
+                context.fail(batch[0], "no")
+
+    async def follow(batch: list[ScheduleMessageItem]) -> None:
+        done.extend(item.content for item in batch)
+
+    scheduler, client = schedulers_at(real_redis.url), real_redis.client
+    scheduler.register_handlers({"task": handle, "next": follow})
+    await scheduler.start()
+    target = scheduler.keys.lane("next", "", "").delayed
+    client.set(target, "another program's")
+    await scheduler.submit_messages(message("parent"))
+    await until(lambda: "parent" in done)
+    await asyncio.sleep(0.3)
+    client.delete(target)
+    await scheduler.wait(timeout=20)
+
+    assert sorted(done) == ["0", "1", "2", *["parent"] * (2 if decision == "retry" else 1)]
+
+
+async def test_a_follow_up_that_its_lane_refuses_holds_up_only_its_parent_and_no_lease(
+    real_redis: RedisServer, schedulers_at: MakeScheduler
+) -> None:
+    calls: list[str] = []
+
+    async def handle(batch: list[ScheduleMessageItem], context: HandlerContext) -> None:
+        calls.append(batch[0].content)
+        if batch[0].content == "leads on":
+            context.submit(message("x", label="next"))
+        elif batch[0].content == "long":
+            await asyncio.sleep(4)
+
+    workers, client = [schedulers_at(real_redis.url) for _ in range(2)], real_redis.client
+    for worker in workers:
+        worker.register_handlers({"task": Handler(handle, min_idle_ms=1000)})
+        await worker.start()
+    lane, target = (workers[0].keys.lane(label, "", "") for label in ("task", "next"))
+    client.set(target.stream, "another program's")
+    await workers[0].submit_messages([message("long", user=f"u{number}") for number in range(4)])
+    with capture_logs() as logs:
+        await workers[0].submit_messages([message("leads on", user=f"v{number}") for number in range(2)])
+        await until(lambda: calls.count("leads on") == 2)
+        await asyncio.sleep(1)
+    assert {line["label"] for line in logs if line["action"] == "command.refused"} == {"next"}
+    begun = asyncio.get_running_loop().time()
+    for number in range(30):
+        await workers[0].submit_messages(message("quick", user=f"w{number}"))
+    await until(lambda: client.xlen(lane.stream) == 6, "the quick ones to be acknowledged")
+    assert asyncio.get_running_loop().time() - begun < 1
+    await until(lambda: client.xlen(lane.stream) == 2, "the long ones to be done")
+    client.delete(target.stream)
+    await until(lambda: client.xlen(lane.stream) == 0)
+
+    assert len(calls) == 36, "nothing ran twice"
+
+
+async def test_a_message_whose_record_is_another_key_keeps_no_neighbour_from_being_acknowledged(
+    real_redis: RedisServer, schedulers_at: MakeScheduler
+) -> None:
+    async def handle(batch: list[ScheduleMessageItem], context: HandlerContext) -> None:
+        await asyncio.sleep(0.1)  # so that it is marked as running
+        for item in batch:
+            if item.content == "fail":
+                context.fail(item, "no")
+            elif item.content == "retry":
+                context.retry(item, 0.01)
+
+    scheduler, client = schedulers_at(real_redis.url), real_redis.client
+    scheduler.register_handlers({"task": Handler(handle, batch_size=10)})
+    lane = scheduler.keys.lane("task", "", "")
+    for content in ("done", "fail", "retry"):
+        client.set(lane.task("u", content), "another program's")
+        client.xadd(lane.stream, {"item_id": content, "user_id": "u", "mem_cube_id": "c", "content": content})
+    await scheduler.submit_messages(messages(20))
+    begun = asyncio.get_running_loop().time()
+    await scheduler.start()
+    await scheduler.wait(timeout=10)
+
+    assert asyncio.get_running_loop().time() - begun < 4
+    assert sorted(letter.item_id for letter in await dead_letters(scheduler)) == ["fail", "retry"]
+    assert client.get(lane.task("u", "done"))
+    assert client.ttl(lane.task("u", "done")) == -1
+
+
+async def test_what_runs_stays_in_its_workers_hands_while_nobody_may_ask_who_owns_it(
+    real_redis: RedisServer, schedulers_at: MakeScheduler
+) -> None:
+    calls: list[str] = []
+
+    async def handle(batch: list[ScheduleMessageItem]) -> None:
+        calls.extend(item.item_id for item in batch)
+        await asyncio.sleep(0.3)
+
+    scheduler, client = schedulers_at(real_redis.url), real_redis.client
+    scheduler.register_handlers({"task": Handler(handle, min_idle_ms=1000)})
+    await scheduler.start()
+    sent = messages(10)
+    await scheduler.submit_messages(sent)
+    await until(lambda: len(calls) == 10)
+    client.execute_command("ACL", "SETUSER", "default", "-xpending")
+    try:
+        await asyncio.sleep(1)
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+@all")
+    await scheduler.wait(timeout=10)
+
+    assert sorted(calls) == sorted(item.item_id for item in sent)
+
+
+@pytest.mark.parametrize("key", ["deaths", "parked:v"])
+async def test_a_spoilt_key_of_a_lane_slows_nobody_who_does_not_need_it(
+    real_redis: RedisServer, schedulers_at: MakeScheduler, key: str
+) -> None:
+    done: list[str] = []
+
+    async def handle(batch: list[ScheduleMessageItem]) -> None:
+        done.extend(item.item_id for item in batch)
+
+    scheduler, client = schedulers_at(real_redis.url), real_redis.client
+    scheduler.register_handlers({"task": handle})
+    lane = scheduler.keys.lane("task", "", "")
+    spoilt = lane.deaths if key == "deaths" else lane.parked_of("v")
+    client.set(spoilt, "another program's")
+    if key != "deaths":
+        client.hset(lane.parked, "v", 1)
+    await scheduler.start()
+    await asyncio.sleep(0.5)
+    begun = asyncio.get_running_loop().time()
+    await scheduler.submit_messages([message("", user=f"u{number % 10}") for number in range(150)])
+    await until(lambda: len(done) == 150 and client.xlen(lane.stream) == 0)
+
+    assert asyncio.get_running_loop().time() - begun < 2

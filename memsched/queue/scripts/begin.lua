@@ -1,6 +1,6 @@
 -- begin: say that a message with a past is about to run again, if it is still ours, and get its checkpoint.
 --
--- include: now owned notify
+-- include: now owned notify record
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:task:<user>/<item_id>
 -- KEYS[3]  <prefix>:{<lane>}:deaths
@@ -26,7 +26,7 @@ local known = before + count - 1
 local crashes = known
 local begun = {ARGV[3]}
 local entry
-for word in string.gmatch(redis.call('HGET', KEYS[2], 'begun') or '', '%S+') do
+for word in string.gmatch(record(KEYS[2], 'HGET', 'begun') or '', '%S+') do
   if not entry then
     entry = word
   elseif entry == ARGV[3] then
@@ -41,12 +41,12 @@ end
 -- Few can be unknown at a time: a worker is known to live, or to be dead, after some seconds.
 while #begun > 16 do table.remove(begun, 2) end
 if crashes ~= known then
-  redis.call('HSET', KEYS[2], 'begun', table.concat(begun, ' '))
+  record(KEYS[2], 'HSET', 'begun', table.concat(begun, ' '))
   redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[3], 'RETRYCOUNT', crashes - before + 1, 'JUSTID')
   notify_claimable(ARGV[5], ARGV[6])
   return {2, ''}
 end
 begun[#begun + 1] = (crashes >= trial_at and '!' or '') .. ARGV[2]
-redis.call('HSET', KEYS[2], 'state', 'in_progress', 'entry', ARGV[3], 'worker', ARGV[2], 'started', now_ms(),
+record(KEYS[2], 'HSET', 'state', 'in_progress', 'entry', ARGV[3], 'worker', ARGV[2], 'started', now_ms(),
   'begun', table.concat(begun, ' '))
-return {1, redis.call('HGET', KEYS[2], 'checkpoint') or ''}
+return {1, record(KEYS[2], 'HGET', 'checkpoint') or ''}

@@ -1,7 +1,7 @@
 -- claim: take over the leases of messages that were handed back, whose worker is known to be dead, or whose worker was
 -- silent for its min idle (the visibility timeout). Never our own.
 --
--- include: now died
+-- include: now died owned
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:leases
 -- KEYS[3]  <prefix>:{<lane>}:deaths
@@ -27,8 +27,7 @@ for at = 7, 6 + gone do died(KEYS[3], ARGV[at], now) end
 local watched = {}
 for at = 7 + gone, #ARGV, 2 do watched[ARGV[at]] = tonumber(ARGV[at + 1]) end
 
-local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
-if consumers.err then return {now, 0, {}, {}} end
+local consumers = rows_of('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
 local seen, sources = {}, {}
 for _, flat in ipairs(consumers) do
   local consumer = {}

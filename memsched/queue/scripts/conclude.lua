@@ -1,6 +1,6 @@
 -- conclude: acknowledge a handler's messages and submit its follow-ups, or neither.
 --
--- include: now owned users accept notify
+-- include: now owned users accept notify record
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6..] one task key per message that is done; then per follow-up: the five keys of its lane, and its task key;
 --          last <prefix>:lanes, for a lane is known before it holds its first message, or nobody would see it.
@@ -19,6 +19,7 @@
 -- Returns the ids that no longer belong to the consumer. If there is one, nothing at all was done; nor if the one is '',
 -- which says that not all pages are there. What may fail comes
 -- first, the acknowledgement last: a script that broke off is called again, and finds what it accepted by its item id.
+-- What a follow-up's lane refused is raised with the name of that lane at its end.
 local own = lane_at(1, ARGV[4])
 local checked = tonumber(ARGV[6])
 local ids = {unpack(ARGV, 7, 6 + checked)}
@@ -51,11 +52,16 @@ else
   while at < #ARGV do
     local user, delay, name, size = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
     local fields = {unpack(ARGV, at + 4, at + 3 + size)}
-    local lane = lane_at(key, ARGV[4])
+    local lane, task = lane_at(key, ARGV[4]), KEYS[key + 5]
     redis.call('SADD', KEYS[#KEYS], name)
-    local earliest = redis.call('ZRANGE', lane.delayed, 0, 0)[1]
-    local outcome = accept(lane, KEYS[key + 5], user, fields, delay, now)
-    if outcome == 'delayed' then notify_due(lane.delayed, earliest, ARGV[5], name) end
+    local accepted, problem = pcall(function()
+      local earliest = redis.call('ZRANGE', lane.delayed, 0, 0)[1]
+      local outcome = accept(lane, task, user, fields, delay, now)
+      if outcome == 'delayed' then notify_due(lane.delayed, earliest, ARGV[5], name) end
+    end)
+    if not accepted then
+      error(text_of(problem) .. ' (refused by the lane ' .. name .. ')')
+    end
     at = at + 4 + size
     key = key + 6
   end
@@ -63,9 +69,7 @@ end
 
 for number = 1, count do
   local id, user, task = ARGV[done_at + 2 * number - 2], ARGV[done_at + 2 * number - 1], KEYS[5 + number]
-  redis.call('HSET', task, 'state', 'completed', 'finished', now)
-  redis.call('HDEL', task, 'checkpoint')
-  redis.call('EXPIRE', task, ARGV[3])
+  record_completed(task, now, ARGV[3])
   redis.call('XDEL', own.stream, id)
   redis.call('XACK', own.stream, ARGV[1], id)
   uncount(own, user, {id}, now)

@@ -2,7 +2,7 @@
 -- or a timestamp that the producer did not send is added, for the entry's own id, which stood for them, ends here.
 -- Of an entry with more fields than one call of Lua can pass on, all of them become one field `raw`, a JSON list.
 --
--- include: now owned users
+-- include: now owned users record
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
@@ -43,17 +43,19 @@ for number, id in ipairs(ids) do
     }) do fields[#fields + 1] = text end
     local task = KEYS[5 + number]
     -- Called again after a failure in between, it finds that this entry is a dead letter already.
-    local known = redis.call('HMGET', task, 'state', 'entry')
-    if not (known[1] == 'failed' and known[2] == id) then
+    local known = record(task, 'HMGET', 'state', 'entry') or {}
+    local ours = known[1] == 'failed' and known[2] == id
+    if not ours then
       local dead = redis.call('XADD', lane.dead, '*', unpack(fields))
-      local reply = redis.pcall('HSET', task, 'state', 'failed', 'entry', id, 'finished', now, 'error', ARGV[at + 3],
-        'reason', ARGV[at + 2], 'dead', dead)
-      if refused(reply) then
+      local written, problem = pcall(record, task, 'HSET', 'state', 'failed', 'entry', id, 'finished', now,
+        'error', ARGV[at + 3], 'reason', ARGV[at + 2], 'dead', dead)
+      if not written then
         redis.pcall('XDEL', lane.dead, dead)
-        error(reply.err)
+        error(problem)
       end
+      ours = problem ~= nil
     end
-    redis.call('EXPIRE', task, ARGV[3])
+    if ours then redis.call('EXPIRE', task, ARGV[3]) end
     redis.call('XDEL', lane.stream, id)
     redis.call('XACK', lane.stream, ARGV[1], id)
     uncount(lane, ARGV[at + 1], {id}, now)

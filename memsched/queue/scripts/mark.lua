@@ -1,6 +1,6 @@
 -- mark: write in the status of messages that they are running, if they are still ours.
 --
--- include: now owned
+-- include: now owned record
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
@@ -15,8 +15,8 @@ local lost = {}
 for number, id in ipairs(ids) do
   if mine[id] then
     local task = KEYS[1 + number]
-    local known = redis.call('HMGET', task, 'state', 'worker', 'entry')
-    if known[1] ~= 'in_progress' or known[2] ~= ARGV[2] or known[3] ~= id then  -- else begin has written it
+    local known = record(task, 'HMGET', 'state', 'worker', 'entry')
+    if known and (known[1] ~= 'in_progress' or known[2] ~= ARGV[2] or known[3] ~= id) then  -- else begin has written it
       local started = string.format('%.0f', tonumber(now_ms()) - tonumber(ARGV[2 + 2 * number]))
       redis.call('HSET', task, 'state', 'in_progress', 'entry', id, 'worker', ARGV[2], 'started', started)
     end

@@ -52,12 +52,18 @@ local function forget_deleted(name)
   end
 end
 
+local function mend_parked_of(name)
+  count_parked(lane, name)
+  if not enough() then moved = moved + move_in(lane, name, math.min(most - moved, room(lane, name)), now) end
+  if redis.call('EXISTS', lane.parked .. ':' .. name) == 1 then forget_deleted(name) end
+end
+
+local problem -- with one user's list; raised when all others are served
 local function mend_parked()
   for _, name in ipairs(redis.call('HRANDFIELD', lane.parked, 10)) do
     if name ~= '' then
-      count_parked(lane, name)
-      if not enough() then moved = moved + move_in(lane, name, math.min(most - moved, room(lane, name)), now) end
-      if redis.call('EXISTS', lane.parked .. ':' .. name) == 1 then forget_deleted(name) end
+      local mended, raised = pcall(mend_parked_of, name)
+      if not mended then problem = text_of(raised) end
     end
   end
   if redis.call('HLEN', lane.parked) <= 100 then
@@ -78,6 +84,7 @@ while not enough() do
   moved = moved + 1
 end
 if redis.call('EXISTS', lane.parked) == 1 then mend_parked() end
+if problem then error(problem) end
 
 if enough() then return {moved, '0'} end
 local wait = {}

@@ -14,10 +14,7 @@
 -- Returns how many were handed back.
 local ids = {}
 if ARGV[6] == 'held' then
-  local reply = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 500, ARGV[2])
-  if not reply.err then
-    for _, row in ipairs(reply) do ids[#ids + 1] = row[1] end
-  end
+  for _, row in ipairs(rows_of('XPENDING', KEYS[1], ARGV[1], '-', '+', 500, ARGV[2])) do ids[#ids + 1] = row[1] end
 else
   local list = {}
   for at = 7, #ARGV do list[#list + 1] = ARGV[at] end

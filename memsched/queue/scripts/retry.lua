@@ -1,6 +1,6 @@
 -- retry: retry messages later, if they are still ours: they leave the stream and come back when they are due.
 --
--- include: now owned users notify
+-- include: now owned users notify record
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
@@ -24,7 +24,7 @@ for number, id in ipairs(ids) do
   if mine[id] then
     local at = 1 + 5 * number
     local user, due = ARGV[at + 1], now + tonumber(ARGV[at + 2])
-    redis.call('HSET', KEYS[5 + number], 'state', 'waiting', 'entry', '', 'due', due, 'error', ARGV[at + 4])
+    record(KEYS[5 + number], 'HSET', 'state', 'waiting', 'entry', '', 'due', due, 'error', ARGV[at + 4])
     delay_until(lane, user, due, ARGV[at + 3], function() return redis.pcall('XDEL', lane.stream, id) end)
     redis.call('XACK', lane.stream, ARGV[1], id)
     uncount(lane, user, {id}, now)

@@ -1,6 +1,6 @@
 -- settle: acknowledge messages that are done, and delete them, if they are still ours.
 --
--- include: now owned users
+-- include: now owned users record
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  consumer group
@@ -23,10 +23,7 @@ for number, id in ipairs(ids) do
     local user = ARGV[4 + 2 * number]
     done_of[user] = done_of[user] or {}
     table.insert(done_of[user], id)
-    local task = KEYS[5 + number]
-    redis.call('HSET', task, 'state', 'completed', 'finished', now)
-    redis.call('HDEL', task, 'checkpoint')
-    redis.call('EXPIRE', task, ARGV[3])
+    record_completed(KEYS[5 + number], now, ARGV[3])
   else
     lost[#lost + 1] = id
   end

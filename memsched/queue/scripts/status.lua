@@ -1,6 +1,6 @@
 -- status: the state of one lane at one instant, at a cost that does not depend on how much it holds, or how large.
 --
--- include: now
+-- include: now owned
 -- KEYS[1]  <prefix>:{<lane>}:stream
 -- KEYS[2]  <prefix>:{<lane>}:delayed
 -- KEYS[3]  <prefix>:{<lane>}:dead
@@ -12,8 +12,7 @@
 -- Returns {unfinished in the stream, {{consumer, how many it holds}, ...}, delayed, of these due, parked, dead, in the
 -- outbox, age of the oldest entry in ms ('' if there is none)}.
 local now = now_ms()
-local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1])
-if pending.err then pending = {0} end
+local pending = rows_of('XPENDING', KEYS[1], ARGV[1])
 local length = redis.call('XLEN', KEYS[1])
 local age = ''
 if length > 0 then
@@ -23,8 +22,7 @@ if length > 0 then
   local oldest = pending[2]
   if not oldest then
     local delivered = 'never'
-    local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
-    for _, group in ipairs(groups) do
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
       local about = {}
       for at = 1, #group, 2 do about[group[at]] = group[at + 1] end
       if about.name == ARGV[1] then delivered = about['last-delivered-id'] end

@@ -36,6 +36,9 @@ end
 -- tried again, nothing is done twice. The second one is `then_do(id)`, which returns what redis.pcall returned.
 local function refused(reply) return type(reply) == 'table' and reply.err ~= nil end
 
+-- text_of(problem): what pcall caught, as a text.
+local function text_of(problem) return tostring(refused(problem) and problem.err or problem) end
+
 -- park(lane, name, member, then_do): parks a message; raises what the server refuses, then nothing was parked.
 local function park(lane, name, member, then_do)
   local list = lane.parked .. ':' .. name
