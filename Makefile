@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 2 )))
 
 # Tests start hundreds of processes: none of them shall compile everything once more, whatever is usual here.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,7 +33,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)  ## A talk that three workers remember, one of them killed in the middle: nothing lost, nothing doubled
 	$(BIN)/memsched demo
 
-# Many tests wait for others' processes: one more at once than there are cores. Those that measure time run alone.
+# Many tests wait for others' processes: two more at once than there are cores. Those that measure time run alone.
 test: $(STAMP)  ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m "not alone and not long"
 	$(BIN)/python -m pytest -q -m "alone and not long"
