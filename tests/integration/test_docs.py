@@ -139,7 +139,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
     expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
     expected |= {lane.task_prefix + "<user>/<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
-    expected |= {keys.wake, keys.users}
+    expected |= {keys.wake, keys.users, keys.epoch}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     ours = {name for name in dir(Keys) if not name.startswith("_")}

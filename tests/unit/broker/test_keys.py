@@ -107,7 +107,7 @@ def test_what_a_script_touches_is_in_one_slot(user: str, cube: str, other: str) 
 def test_cubes_and_users_never_touch_the_keys_of_lanes(user: str, cube: str, label: str) -> None:
     keys = Keys()
     lane = keys.lane(label, user, cube)
-    shared = {keys.lanes, keys.workers, keys.events, keys.wake, keys.users, keys.worker(user)}
+    shared = {keys.lanes, keys.workers, keys.events, keys.epoch, keys.wake, keys.users, keys.worker(user)}
     own = {*astuple(keys.cube(user, cube)), keys.user(user), keys.user_cubes(user), keys.user_configs(user)}
 
     assert own.isdisjoint(
