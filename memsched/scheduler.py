@@ -423,9 +423,10 @@ class AsyncMemScheduler(OriginalNames):
         Raises CubeForbidden or UnknownCube.
 
         Args:
-            role, task: a set for who acts in this role, or for this task: what is bound to it (a message's
-                ``info={"role": ..., "task": ...}``) first, also of other cubes that the user may read; nothing that is
-                bound to another. It is computed when it is asked for.
+            role: a set for who acts in this role: what is bound to it (a message's ``info={"role": ..., "task": ...}``)
+                first, also of other cubes that the user may read; nothing that is bound to another. It is computed
+                when it is asked for.
+            task: the same for a task.
             purpose: what for, if there is a permission hook that asks.
         """
         if role or task:

@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 class ThemeLook(NamedTuple):
     """A theme at the end of a day, or now.
 
-    Args:
+    Attributes:
         at: ms since the epoch.
         told: how many of its memories had been told.
         heat: of the theme, in memories.
