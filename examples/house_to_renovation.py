@@ -139,7 +139,7 @@ async def play(scheduler: AsyncMemScheduler, story: list[Told], request: str) ->
 
 async def main(language: str, kept: str | None) -> None:
     story, request = STORIES[language]
-    with tempfile.TemporaryDirectory(prefix="memsched-house-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="memsched-house-", ignore_cleanup_errors=True) as temporary:
         folder = kept or temporary
         scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}", working_set_size=10, log_level="error")
         configure_logs(scheduler.settings)

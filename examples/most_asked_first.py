@@ -55,7 +55,7 @@ class MostAsked:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         here = {"redis_url": f"embedded://{folder}", "log_level": "error"}
         scheduler = AsyncMemScheduler(strategy=f"{__name__}:MostAsked", working_set_size=3, **here)
         configure_logs(scheduler.settings)

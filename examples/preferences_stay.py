@@ -50,7 +50,7 @@ class PreferencesStay(StandardTransitions):
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="memsched-school-") as folder:
+    with tempfile.TemporaryDirectory(prefix="memsched-school-", ignore_cleanup_errors=True) as folder:
         scheduler = AsyncMemScheduler(redis_url=f"embedded://{folder}", log_level="error")
         scheduler.transition_rules = PreferencesStay(archive_after_days=90)
         configure_logs(scheduler.settings)

@@ -39,7 +39,7 @@ class NoPhoneNumbers:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         permissions = f"{__name__}:NoPhoneNumbers"
         mos = MOS(redis_url=f"embedded://{folder}", user_id="ines", log_level="error", permissions=permissions)
         configure_logs(mos.settings)

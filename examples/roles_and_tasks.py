@@ -64,7 +64,7 @@ async def show(folder: str, binding: str) -> None:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for binding in ("standard", f"{__name__}:TaskOnly"):
             await show(folder, binding)
 

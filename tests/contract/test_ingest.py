@@ -170,7 +170,8 @@ def corrections(count: int) -> list[tuple[list[str], str, str, str]]:
     return made
 
 
-async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: AsyncMemScheduler) -> None:
+@pytest.mark.parametrize("count", [25, pytest.param(100, marks=pytest.mark.long)])
+async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: AsyncMemScheduler, count: int) -> None:
     async def lost(others: list[str], old: str, new: str, question: str) -> list[object]:
         cube = str(uuid4())
         talk = [others[0], old, others[1], others[2], new, others[3]]
@@ -181,7 +182,7 @@ async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: Asyn
         won = first == new and replaced == {old} and by_text[old].superseded_by == by_text[new].memory_id
         return [] if won else [(old, new, first, replaced)]
 
-    assert await asyncio.gather(*(lost(*case) for case in corrections(100))) == [[]] * 100
+    assert await asyncio.gather(*(lost(*case) for case in corrections(count))) == [[]] * count
 
 
 async def test_a_correction_in_the_same_batch_is_told_once(scheduler: AsyncMemScheduler) -> None:

@@ -165,7 +165,8 @@ class MemoryWriter:
         await self._terms.add(ref, counted)
         said_in = {memory.memory_id: result for result in results.values() for memory in result.added}
         for older, newer in await self._corrections.apply(ref, new):  # both may be new, and of two messages
-            said_in[newer.memory_id if newer.memory_id in said_in else older.memory_id].corrected.append((older, newer))
+            if result := said_in.get(newer.memory_id) or said_in.get(older.memory_id):
+                result.corrected.append((older, newer))
         return results
 
     async def _said_before(self, ref: CubeRef, drafts: Sequence[Memory]) -> tuple[dict[str, Memory], set[str]]:

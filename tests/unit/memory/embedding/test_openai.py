@@ -135,7 +135,7 @@ async def test_a_server_that_fails_for_a_moment_is_asked_again(server: Embedding
 async def test_an_error_says_what_to_do_and_whether_waiting_helps(
     server: EmbeddingsServer, status: int, temporary: bool, advice: str
 ) -> None:
-    embedder = embedder_at(server, embedding_dimensions=8, embedding_timeout_seconds=0.5)
+    embedder = embedder_at(server, embedding_dimensions=8, embedding_timeout_seconds=3)
     server.next_replies = [(status, {"error": {"message": "no"}})] * 9
     with pytest.raises(EmbeddingError, match=advice) as caught:
         await embedder.embed_documents(["one"])
