@@ -28,7 +28,6 @@ TARGETS: dict[str, Target] = {
     "behind_10000_s": _twice_alone,
     "level1_ratio": at_most("level1_ratio", 1.5, "x the time they need alone"),
     "drain_ratio": at_least("drain_ratio", 0.95, "of the rate without a limit"),
-    "drain_parked_ratio": at_least("drain_parked_ratio", 0.6, "of the rate without a limit"),
     "submit_ratio": at_least("submit_ratio", 0.95, "of the rate without a limit"),
     "submit_parked_ratio": at_least("submit_parked_ratio", 0.8, "of the rate without a limit"),
 }
