@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memsched.config_file import scheduler_file, suggestion, url_for_switch
@@ -175,7 +176,12 @@ class Settings(BaseSettings):
         le=30_000,
         description="Milliseconds for which one read waits at the server while there is nothing.",
     )
-    beat_seconds: float = Field(3.0, gt=0, le=60, description="Seconds between two heartbeats of a worker.")
+    beat_seconds: float = Field(
+        3.0,
+        gt=0,
+        le=60,
+        description="Seconds between two heartbeats of a worker. Unless it is set, at most a third of the TTL.",
+    )
     worker_ttl_seconds: float = Field(
         10.0,
         gt=0,
@@ -386,6 +392,15 @@ class Settings(BaseSettings):
         if isinstance(value, int | float) and value > _LARGEST:
             raise ValueError(f"must be at most {_LARGEST}")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beat_within_the_ttl(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "worker_ttl_seconds" in given and "beat_seconds" not in given:
+            with suppress(TypeError, ValueError):  # it is refused where it is looked at
+                usual: float = cls.model_fields["beat_seconds"].default
+                given = {**given, "beat_seconds": min(usual, float(given["worker_ttl_seconds"]) / 3)}
+        return given
 
     @field_validator("worker_ttl_seconds")
     @classmethod

@@ -104,7 +104,6 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_MEMORY", "perhaps", "expected true or false"),
         ("MEMSCHED_GRACE_SECONDS", "1e300", "at most 1000000000"),
         ("MEMSCHED_MAX_BACKLOG", "9" * 400, "at most 1000000000"),
-        ("MEMSCHED_WORKER_TTL_SECONDS", "5", "at least twice MEMSCHED_BEAT_SECONDS (3)"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
@@ -114,6 +113,14 @@ def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: s
 
     assert f"{name}: " in told
     assert said in told
+
+
+def test_a_beat_that_is_set_must_fit_the_ttl_and_one_that_is_not_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_WORKER_TTL_SECONDS", "2")
+    assert Settings.load().beat_seconds == pytest.approx(2 / 3)
+
+    monkeypatch.setenv("MEMSCHED_BEAT_SECONDS", "1.5")
+    assert "MEMSCHED_WORKER_TTL_SECONDS: must be at least twice MEMSCHED_BEAT_SECONDS (1.5)" in problems_of()
 
 
 def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
