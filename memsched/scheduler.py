@@ -70,6 +70,7 @@ from memsched.worker.worker import Worker
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
+    from memsched.moving import Moving
 
 log = get_logger(__name__)
 
@@ -560,30 +561,31 @@ class AsyncMemScheduler(OriginalNames):
         At most half of a working set may be pinned. Raises TooManyPins, MemorySuperseded, UnknownMemory, CubeForbidden,
         UnknownCube or StoreUnavailable.
         """
-        services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
-        return await services.moving.pin(ref, memory_id, user_id=user_id, name=mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.pin(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def unpin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Let a memory come and go as others do; whether it was pinned. Raises as ``pin``."""
-        services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
-        return await services.moving.unpin(ref, memory_id, user_id=user_id, name=mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.unpin(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def archive(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Put a memory away, until ``restore``: neither near nor found, unless a search asks for the archive too.
 
         Returns whether it was not put away by hand already. Raises MemoryPinned, and as ``pin``.
         """
-        services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
-        return await services.moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def restore(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Bring a memory back from the archive; whether it was there. Raises as ``pin``."""
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def _moving(self, user_id: str, mem_cube_id: str) -> tuple[Moving, CubeRef]:
+        """What moves memories of this cube by hand. Raises CubeForbidden or UnknownCube."""
         services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
-        return await services.moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
+        return services.moving, await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
 
     # -- status --------------------------------------------------------------------------------------------------
 
