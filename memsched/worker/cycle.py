@@ -100,7 +100,9 @@ class Cycle:
             self._recovery.presume_dead,
             about,
         )
-        self._reader = Reader(server, settings, orchestrator, leases, self.dispatcher, self._received, self.wake)
+        self._reader = Reader(
+            server, settings, orchestrator, leases, self.dispatcher, self._received, self._release, self.wake
+        )
         self.lanes: list[Lane] = []
         self._woken = asyncio.Event()
         self._reports: list[Report] = []
@@ -316,8 +318,11 @@ class Cycle:
         # Asked for before the stop, or before its label was paused, and answered after it.
         paused = self.dispatcher.paused
         late = {one for one in deliveries if not self._reader.on or one.lane.label in paused}
-        self._reports += self._reporter.releases(late)
+        self._release(late)
         self.dispatcher.add(one for one in deliveries if one not in late)
+
+    def _release(self, deliveries: Iterable[Delivery]) -> None:
+        self._reports += self._reporter.releases(deliveries)
 
     def _leave_to_newer_workers(self, entry: Newer) -> None:
         """During a rolling update: handed back, after a pause, for it may well come back to this worker."""
@@ -340,7 +345,7 @@ class Cycle:
     def _pause(self, paused: frozenset[str]) -> None:
         """Take no more of these labels, and hand back what waits in here; of all others, go on."""
         if paused != self.dispatcher.paused:
-            self._reports += self._reporter.releases(self.dispatcher.pause(paused))
+            self._release(self.dispatcher.pause(paused))
             self._recovery.look_everywhere()
             self.wake()
 

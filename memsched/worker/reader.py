@@ -8,6 +8,7 @@ Nobody else reads, so room is promised once; and of a label that has no free cal
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -44,6 +45,7 @@ class Reader:
 
     Args:
         on_received: gets what was read.
+        hand_back: gets what was read and cannot be used here.
         wake: asks for a turn of the cycle.
     """
 
@@ -55,6 +57,7 @@ class Reader:
         leases: Leases,
         dispatcher: Dispatcher,
         on_received: Callable[[list[Entry]], None],
+        hand_back: Callable[[list[Delivery]], None],
         wake: Callable[[], None],
     ) -> None:
         self._server = server
@@ -63,6 +66,7 @@ class Reader:
         self._leases = leases
         self._dispatcher = dispatcher
         self._on_received = on_received
+        self._hand_back = hand_back
         self._wake = wake
         self._lanes: dict[bytes, Lane] = {}
         self._labels: set[str] = set()
@@ -100,15 +104,19 @@ class Reader:
 
     @property
     def _room(self) -> int:
-        return self._dispatcher.room - sum(count for _, count in self._waiting.values())
+        """What no waiting read was promised; one while any is free, or nobody would look at a lane that came late."""
+        room = self._dispatcher.room
+        return max(room - sum(count for _, count in self._waiting.values()), min(room, 1))
 
     def _rooms(self) -> dict[str, int]:
-        """By label."""
-        rooms = {label: self._dispatcher.room_of(label) for label in self._labels}
+        """The same by label."""
+        promised: Counter[str] = Counter()
         for lanes, (_, count) in self._waiting.items():
-            for label in {lane.label for lane in lanes}:
-                rooms[label] -= count
-        return rooms
+            promised.update(dict.fromkeys({lane.label for lane in lanes}, count))
+        return {label: max(room - promised[label], min(room, 1)) for label, room in self._free_of_labels().items()}
+
+    def _free_of_labels(self) -> dict[str, int]:
+        return {label: self._dispatcher.room_of(label) for label in self._labels}
 
     def _uncovered(self) -> list[Lane]:
         """The lanes for which no read waits."""
@@ -255,16 +263,13 @@ class Reader:
         # A Cluster answers a command about one slot only, so there each lane has a read of its own.
         for group in [(lane,) for lane in lanes] if self._server.clustered else [tuple(lanes)]:
             room = self._room
-            if room <= 0 or not group or rooms[group[0].label] <= 0:
+            if room <= 0 or not group:
                 continue
             most = min(_BLOCKED_READ_COUNT, max(1, room // 2), *(rooms[lane.label] for lane in group))
-            most = min(most, *map(self._most_of, group))
-            count = most if self._server.clustered or not self._waiting else 1
+            count = 1 if self._waiting else min(most, *map(self._most_of, group))
             args = self._leases.read(group, count, self._settings.block_ms)
             task = asyncio.get_running_loop().create_task(self._server.read(args))
             self._waiting[group] = (task, count)
-            for label in {lane.label for lane in group}:
-                rooms[label] -= count
             task.add_done_callback(self._waited)
 
     def _waited(self, task: asyncio.Task[Any]) -> None:
@@ -293,8 +298,29 @@ class Reader:
             entries = self._weigh(read_streams(task.result(), self._lanes))
             for lane in group:
                 self._learnt(lane, sum(entry.lane is lane for entry in entries) >= count)
-            self._on_received(entries)
+            self._on_received(self._within_room(entries))
         return answered
+
+    def _within_room(self, entries: list[Entry]) -> list[Entry]:
+        """What can be used here; the rest is handed back, for a worker with a free place.
+
+        Every lane has a read that waits for it, however many lanes there are, so together they may bring too much.
+        """
+        room, rooms = self._dispatcher.room, self._free_of_labels()
+        kept: list[Entry] = []
+        surplus: list[Delivery] = []
+        for entry in entries:
+            if not isinstance(entry, Delivery):
+                kept.append(entry)
+            elif room > 0 and rooms[entry.lane.label] > 0:
+                kept.append(entry)
+                room -= 1
+                rooms[entry.lane.label] -= 1
+            else:
+                surplus.append(entry)
+        if surplus:
+            self._hand_back(surplus)
+        return kept
 
     async def stop(self) -> None:
         """Take nothing more. What a read was given already is handed back with everything else at the end."""

@@ -65,6 +65,30 @@ async def test_messages_of_all_lanes_are_handled_and_the_status_is_exact(
     assert (await scheduler.read_status()).total.backlog == 0
 
 
+@pytest.mark.parametrize("concurrency", [32, 1])
+async def test_no_lane_waits_for_the_read_of_another(
+    cluster_url: str, schedulers_at: MakeScheduler, concurrency: int
+) -> None:
+    """Each lane needs a blocked read of its own, and may be quiet for as long as one lasts."""
+    url, prefix = f"{cluster_url}?socket_timeout=30", f"lanes{concurrency}"
+    scheduler = schedulers_at(url, prefix=prefix, concurrency=concurrency, block_ms=30_000)
+    labels, seen = [f"label-{number}" for number in range(24)], []
+
+    async def handle(batch: list[ScheduleMessageItem]) -> None:
+        seen.extend(item.label for item in batch)
+
+    scheduler.register_handlers(dict.fromkeys(labels, handle))
+    await scheduler.start()
+    for label in labels:
+        await scheduler.submit_messages(message(label=label))
+        await scheduler.wait(timeout=10)
+    for label in labels:
+        await scheduler.submit_messages(message(label=label))
+    await scheduler.wait(timeout=10)
+
+    assert sorted(seen) == sorted(2 * labels)
+
+
 async def test_follow_ups_reach_their_own_lane_through_the_outbox_once(
     cluster_url: str, schedulers_at: MakeScheduler
 ) -> None:

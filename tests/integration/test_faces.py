@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.conditions import until
+from support.conditions import until, wait_until
 from support.messages import message
 from support.servers import RedisServer
 
@@ -426,24 +426,61 @@ def test_a_sync_handler_may_use_the_scheduler_that_runs_it(sync_schedulers: Make
 # -- handlers that are registered while it runs --------------------------------------------------------------------
 
 
-def test_handlers_may_be_registered_while_it_runs_as_often_as_one_likes(sync_schedulers: MakeSync) -> None:
-    scheduler = sync_schedulers()
+@pytest.mark.parametrize("concurrency", [32, 1])
+def test_handlers_may_be_registered_while_it_runs_as_often_as_one_likes(
+    sync_schedulers: MakeSync, real_redis: RedisServer, concurrency: int
+) -> None:
+    """A read waits at the server for each of them, however many there are for few places."""
+    url = f"{real_redis.url}?socket_timeout=30"
+    scheduler = sync_schedulers(redis_url=url, concurrency=concurrency, block_ms=30_000)
     seen: list[str] = []
 
     def handler(name: str) -> Callable[[list[ScheduleMessageItem]], None]:
         return lambda messages: seen.extend(name for _ in messages)
 
+    labels = [f"new{number}" for number in range(40)]
     scheduler.register_handlers({"old": handler("old")})
     scheduler.start()
-    for number in range(20):
-        label = f"new{number}"
+    for label in labels:
         scheduler.register_handlers({label: handler(label)})
         scheduler.submit_messages(message(label=label))
-    at = time.monotonic()
+        scheduler.wait(timeout=10)
+    for label in labels:
+        scheduler.submit_messages(message(label=label))
     scheduler.wait(timeout=10)
 
-    assert sorted(seen) == sorted(f"new{number}" for number in range(20))
-    assert time.monotonic() - at < 5, "the janitor's round would be every 15 s"
+    assert sorted(seen) == sorted(2 * labels)
+
+
+def test_what_waiting_reads_bring_beyond_the_free_places_goes_to_another_worker(sync_schedulers: MakeSync) -> None:
+    busy, idle = sync_schedulers(concurrency=1), sync_schedulers(concurrency=1)
+    begun, end = threading.Event(), threading.Event()
+    ran: list[tuple[str, MemScheduler]] = []
+
+    def take_long(messages: list[ScheduleMessageItem]) -> None:
+        begun.set()
+        end.wait(30)
+
+    def note(scheduler: MemScheduler) -> Callable[[list[ScheduleMessageItem]], None]:
+        return lambda messages: ran.extend((item.content, scheduler) for item in messages)
+
+    busy.register_handlers({"old": note(busy)})
+    busy.start()
+    for number in range(5):  # each gets a read of its own that waits
+        busy.register_handlers({f"new{number}": note(busy)})
+        busy.submit_messages(message(label=f"new{number}"))
+        busy.wait(timeout=10)
+    busy.register_handlers({"old": take_long})
+    ran.clear()
+    busy.submit_messages(message(label="old"))
+    assert begun.wait(10)
+    busy.submit_messages(message(str(number), label=f"new{number}") for number in range(5))
+    idle.register_handlers({f"new{number}": note(idle) for number in range(5)})
+    idle.start()
+    wait_until(lambda: len(ran) == 5)
+    end.set()
+
+    assert sorted(ran, key=lambda one: one[0]) == [(str(number), idle) for number in range(5)]
 
 
 def test_a_new_handler_of_a_label_gets_what_has_not_begun(sync_schedulers: MakeSync) -> None:
