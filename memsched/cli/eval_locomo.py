@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,8 @@ from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
 from memsched.scheduler import AsyncMemScheduler
 
+_Tables = Mapping[str, dict[str, float]]
+"""By stream, figures by name."""
 _SAID_OF = {Answer.GOLD: "right answers told", Answer.NONE: "questions only"}
 
 
@@ -64,21 +66,29 @@ def locomo(
     async def replayed(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> Scores:
         return await replay(scheduler, chosen, progress)
 
-    async def compared(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> dict[str, dict[str, float]]:
-        tables: dict[str, dict[str, float]] = {each.value: {} for each in stream or ()}
+    async def compared(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> tuple[_Tables, _Tables]:
+        tables: _Tables = {each.value: {} for each in stream or ()}
+        typing: _Tables = {name: {} for name in tables}
         for name, table in tables.items():
             for kind in told:  # of policies that heed the answers, the second kind stands under another name
                 heeding, mark = (policies, "") if kind == told[0] else (HEEDING, f" ({_SAID_OF[kind]})")
                 chosen_ones = [each for each in policies if each in heeding]
                 found = await predict(scheduler, chosen, name, kind.value, chosen_ones, progress)
                 table |= {f"{each}{mark}": share for each, share in found.means().items()}
-        return tables
+                typing[name] |= {f"{each}{mark}": figure for each, figure in found.typing().items()}
+        return tables, typing
 
     asked = sum(len(each.questions) for each in chosen)
     if stream:
-        tables = measured(compared, len(stream) * len(told) * asked)
-        flat = {f"{name}_{policy}": share for name, table in tables.items() for policy, share in table.items()}
-        _print_compared(tables, told, markdown=markdown)
+        tables, typing = measured(compared, len(stream) * len(told) * asked)
+        flat = {
+            f"{name}_{what}": figure for name in tables for what, figure in {**tables[name], **typing[name]}.items()
+        }
+        _print_compared("% of evidence near", tables, markdown=markdown)
+        if any(typing.values()):
+            _print_compared("half of the question typed, %", typing, markdown=markdown)
+        if not markdown:
+            console().print(f"answers: {_SAID_OF[told[0]]}", style="dim")
     else:
         flat = measured(replayed, asked + sum(each.turns for each in chosen)).as_flat()
         _print(flat, len(chosen))
@@ -86,13 +96,13 @@ def locomo(
         json_file.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
 
 
-def _print_compared(tables: Mapping[str, Mapping[str, float]], answers: Sequence[Answer], *, markdown: bool) -> None:
-    names = ("% of evidence near", *tables)
-    policies = dict.fromkeys(policy for shares in tables.values() for policy in shares)
-    rows = [[policy, *(f"{shares[policy]:.1f}" for shares in tables.values())] for policy in policies]
+def _print_compared(title: str, tables: _Tables, *, markdown: bool) -> None:
+    names = (title, *tables)
+    what = dict.fromkeys(each for figures in tables.values() for each in figures)
+    rows = [[each, *(f"{figures[each]:.1f}" for figures in tables.values())] for each in what]
     if markdown:
-        for row in (names, ["---", *("---:" for _ in tables)], *rows):
-            console().print(f"| {' | '.join(row)} |")
+        for row in (names, ["---", *("---:" for _ in tables)], *rows, ()):
+            console().print(f"| {' | '.join(row)} |" if row else "")
         return
     table = new_table()
     for name in names:
@@ -100,7 +110,6 @@ def _print_compared(tables: Mapping[str, Mapping[str, float]], answers: Sequence
     for row in rows:
         table.add_row(*(as_text(cell, "bold" if row[0].startswith(OWN) else "") for cell in row))
     console().print(table)
-    console().print(f"answers: {_SAID_OF[answers[0]]}", style="dim")
 
 
 def _print(flat: dict[str, float], conversations: int) -> None:

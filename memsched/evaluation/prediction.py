@@ -32,6 +32,9 @@ TYPED = "half_typed"
 PREDICTED = "half_typed_slots"
 TYPING = (TYPED, PREDICTED)
 """The set once the first half of the question's words is typed (``predict``), and what is predicted then, alone."""
+GAIN, PRECISION, REPLACED = "points gained", "precision of the predicted", "precision of what made way"
+"""Of what was typed: how much more of the evidence is near; how many of the memories that it brought near are evidence;
+and how many of those that stood in their places."""
 ABLATIONS = (
     *(f"without {feature}" for feature in FEATURES),
     *(f"without {mode.name}" for mode in with_running_theme(MODES, ThemeCache(()))),
@@ -43,14 +46,51 @@ _SIZE = 20
 
 
 @dataclass(slots=True)
+class Places:
+    """Memories that stood in some places of the set, and how many of them were evidence of the question that came."""
+
+    held: int = 0
+    right: int = 0
+
+    def count(self, right: Iterable[bool]) -> None:
+        for each in right:
+            self.held += 1
+            self.right += each
+
+    @property
+    def precision(self) -> float:
+        """In percent."""
+        return round(100 * self.right / self.held, 2) if self.held else 0.0
+
+
+@dataclass(slots=True)
 class Predicted:
-    """Shares of evidence that were near, one per question, by policy."""
+    """Shares of evidence that were near, one per question, by policy.
+
+    Args:
+        gains: by how much what was typed raised that share, one per question.
+        predicted: the places that ``predict`` fills.
+        replaced: the same places, with what stood there before.
+    """
 
     shares: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    gains: list[float] = field(default_factory=list)
+    predicted: Places = field(default_factory=Places)
+    replaced: Places = field(default_factory=Places)
 
     def means(self) -> dict[str, float]:
         """In percent, by policy."""
         return {name: round(100 * fmean(shares), 2) for name, shares in self.shares.items()}
+
+    def typing(self) -> dict[str, float]:
+        """What ``predict`` was worth, by name; nothing if nobody typed."""
+        if not self.gains:
+            return {}
+        return {
+            GAIN: round(100 * fmean(self.gains), 2),
+            PRECISION: self.predicted.precision,
+            REPLACED: self.replaced.precision,
+        }
 
 
 async def predict(
@@ -100,14 +140,24 @@ class _Replay(Teller):
         services = await self.scheduler.memory()
         look = await services.working_sets.look(ref)
         ids = {name: self._choice(name, near, found, look, asked) for name in self._policies if name not in TYPING}
-        if set(TYPING) & set(self._policies):
-            ids |= await self._typed(asked)
-        wanted = {memory_id for chosen in ids.values() for memory_id in chosen}
+        typed = await self._typed(asked) if set(TYPING) & set(self._policies) else {}
+        ids |= typed
+        wanted = {memory_id for chosen in (near, *ids.values()) for memory_id in chosen}
         stored = await services.store.get(ref, sorted(wanted))
-        sources = {memory_id: memory.sources.values() for memory_id, memory in stored.items()}
+        sources = {memory_id: set(memory.sources.values()) for memory_id, memory in stored.items()}
+
+        def share(chosen: Iterable[str]) -> float:
+            return _share(asked.question, set().union(*(sources.get(each, ()) for each in chosen)))
+
+        def right(chosen: Iterable[str]) -> list[bool]:
+            return [not asked.question.evidence.isdisjoint(sources.get(each, ())) for each in chosen]
+
         for name, chosen in ids.items():
-            told = {reference for memory_id in chosen for reference in sources.get(memory_id, ())}
-            self._predicted.shares[name].append(_share(asked.question, told))
+            self._predicted.shares[name].append(share(chosen))
+        if typed:
+            self._predicted.gains.append(share(typed[TYPED]) - share(near))
+            self._predicted.predicted.count(right(typed[PREDICTED]))
+            self._predicted.replaced.count(right(set(near) - set(typed[TYPED])))
         best = max((result.score for result in found), default=0.0) or 1.0
         self._history.append(Retrieval(to_ms(asked.at), [(each.memory.memory_id, each.score / best) for each in found]))
         await super().ask(asked)

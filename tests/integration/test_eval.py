@@ -17,7 +17,7 @@ from support.stories import CHATTER, HOUSE, RENOVATION
 
 from memsched.evaluation.baselines import BASELINES, Retrieval, Seen
 from memsched.evaluation.locomo import NotAConversationFile, read_conversations
-from memsched.evaluation.prediction import ABLATIONS, BOTH, OWN, POLICIES
+from memsched.evaluation.prediction import ABLATIONS, BOTH, GAIN, OWN, POLICIES, PRECISION, REPLACED, TYPING, Places
 from memsched.evaluation.prefix import OWN as OWN_BLOCK
 from memsched.evaluation.prefix import PLAIN, STRATEGIES
 from memsched.evaluation.replay import Scores
@@ -122,6 +122,37 @@ def test_policies_are_compared_on_what_they_have_near_before_each_question(file:
     for shown in ("memsched", "generative_agents", "search_10+set_10", "answers: questions only"):
         assert shown in plain
     assert "there is no nonsense" in evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr
+
+
+def test_what_is_predicted_is_compared_with_what_made_way_for_it(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    typing = [word for policy in TYPING for word in ("--policy", policy)]
+    small = {"MEMSCHED_WORKING_SET_SIZE": "4", "MEMSCHED_PREDICT_SLOTS": "2", "MEMSCHED_PREDICT_DELAY_MS": "0"}
+
+    done = evaluate(
+        str(file),
+        *typing,
+        "--stream",
+        "end_order",
+        "--answers",
+        "none",
+        "--conversations",
+        "1",
+        "--json",
+        str(out),
+        **small,
+    )
+
+    assert done.returncode == 0, done.stderr
+    flat = json.loads(out.read_text())
+    assert {f"end_order_{name}" for name in (*TYPING, GAIN, PRECISION, REPLACED)} == flat.keys()
+    assert flat[f"end_order_{GAIN}"] > 0, "what is asked for was told first, and is not among the four"
+    assert flat[f"end_order_{PRECISION}"] > flat[f"end_order_{REPLACED}"]
+    assert "half of the question typed" in done.stdout
+    places = Places()
+    assert places.precision == 0.0
+    places.count([True, False, False, True])
+    assert places.precision == 50.0
 
 
 def test_ways_to_keep_the_block_are_compared_on_what_prompts_have_in_common(file: Path, tmp_path: Path) -> None:
