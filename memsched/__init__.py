@@ -64,8 +64,9 @@ if TYPE_CHECKING:
     from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
     from memsched.policy.transitions import StandardTransitions, TransitionRules
     from memsched.queue.status import TaskStatus
-    from memsched.scheduler import AsyncMemScheduler, MemScheduler, show_web_logs
+    from memsched.scheduler import AsyncMemScheduler
     from memsched.settings import Settings
+    from memsched.sync_scheduler import MemScheduler, show_web_logs
     from memsched.task_status import SubmitResult, TaskPriorityLevel, TaskState
     from memsched.tiers.explanation import Explanation
     from memsched.tiers.hot_state import WorkingMemory
@@ -92,7 +93,8 @@ else:
         "memsched.mos.mos": "AsyncMOS",
         "memsched.mos.sync": "MOS",
         "memsched.queue.status": "TaskStatus",
-        "memsched.scheduler": "AsyncMemScheduler MemScheduler show_web_logs",
+        "memsched.scheduler": "AsyncMemScheduler",
+        "memsched.sync_scheduler": "MemScheduler show_web_logs",
         "memsched.settings": "Settings",
         "memsched.task_status": "SubmitResult TaskPriorityLevel TaskState",
         "memsched.worker.context": "HandlerContext SyncHandlerContext",

@@ -22,8 +22,8 @@ from typing import Any, cast
 
 from memsched.durations import Seconds
 from memsched.errors import WaitTimeout
-from memsched.scheduler import MemScheduler
 from memsched.settings import Settings
+from memsched.sync_scheduler import MemScheduler
 from memsched.worker.handlers import HandlerEntry
 from memsched.worker.worker import is_a_worker_process
 

@@ -290,7 +290,10 @@ class ScheduleLogForWebItem(BaseModel):
             raise InvalidMessage(f"it is no event: {error}") from error
 
 
-def messages_of(given: ScheduleMessageItem | Iterable[ScheduleMessageItem]) -> list[ScheduleMessageItem]:
+Messages = ScheduleMessageItem | Iterable[ScheduleMessageItem]
+
+
+def messages_of(given: Messages) -> list[ScheduleMessageItem]:
     """One message or several, as a list; anything else is a clear error."""
     if isinstance(given, (Mapping, str, bytes)) or not isinstance(given, (ScheduleMessageItem, Iterable)):
         raise InvalidMessage(f"expected ScheduleMessageItem, or several, got {type(given).__name__}")

@@ -1,23 +1,17 @@
-"""The face of the library: ``AsyncMemScheduler``, and ``MemScheduler``, the same without ``await``."""
+"""The face of the library: ``AsyncMemScheduler``. Without ``await``: memsched/sync_scheduler.py."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-from uuid import UUID, uuid5
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
-from memsched.at_exit import StopAtExit
 from memsched.backoff import poll_pauses
-from memsched.blocking import Blocking, Delegated, EventLoopThread, blocking, direct, shared
-from memsched.broker.client import Server, answered
+from memsched.blocking import Delegated
+from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.broker.scripting import Command
-from memsched.console.tables import print_events, print_status
+from memsched.console.tables import print_status
 from memsched.deadline import Deadline
 from memsched.durations import Seconds, seconds_of, seconds_or_none
 from memsched.errors import (
@@ -25,35 +19,24 @@ from memsched.errors import (
     LeftInParent,
     MessagesLost,
     OtherEventLoop,
-    SchedulerNotStarted,
     SchedulerStopped,
     ServerRefused,
-    UnknownMemory,
     WaitTimeout,
     WorkerFailed,
 )
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import get_logger
-from memsched.memory.access.cubes import Cubes
-from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.memory.access.release import Purpose, Release
+from memsched.memory.access.release import Release
 from memsched.memory.search.retriever import Retriever
-from memsched.messages import (
-    PREDICT_TASK_LABEL,
-    PRELOAD_TASK_LABEL,
-    ScheduleLogForWebItem,
-    ScheduleMessageItem,
-    messages_of,
-)
-from memsched.original_names import AwaitableText, OriginalNames
-from memsched.policy.binding import Context
-from memsched.policy.block import ActivationBlock, Member
-from memsched.policy.strategy import CubeMemory, WorkingSetPolicy
-from memsched.policy.theme import Theme
+from memsched.memory_face import MemoryFace
+from memsched.message_queue import AsyncMessageQueue
+from memsched.messages import Messages, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
+from memsched.original_names import OriginalNames
+from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
-from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
+from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.epoch import begun_epoch, current_epoch
 from memsched.queue.events import newest_events
 from memsched.queue.pause import pause, resume
@@ -62,62 +45,21 @@ from memsched.queue.submit import Producer
 from memsched.queue.tasks import cancel_task, find_tasks
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
-from memsched.tiers.explanation import Explanation
-from memsched.tiers.hot_state import HotStates, WorkingMemory
 from memsched.worker.handlers import HandlerEntry, Orchestrator
 from memsched.worker.middleware import Middleware
 from memsched.worker.worker import Worker
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
-    from memsched.moving import Moving
 
 log = get_logger(__name__)
 
-Messages = ScheduleMessageItem | Iterable[ScheduleMessageItem]
-Value = TypeVar("Value")
-
-_STOP_MARGIN_SECONDS = 20.0
-"""What ``stop`` may take beyond its grace time: handlers unwind, a server that does not answer is given up."""
 _left_in_parent: list[Any] = []
 """Kept: the child of a fork that let a connection go would take it from the epoll that it shares with its parent."""
-_PRELOADED_EVERY_SECONDS = 60
-_PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
 
 
-class AsyncMessageQueue:
-    """The queue of a scheduler: ``scheduler.memos_message_queue``."""
-
-    def __init__(self, scheduler: AsyncMemScheduler) -> None:
-        self._scheduler = scheduler
-
-    @property
-    def maxsize(self) -> int:
-        """How many messages of one label may be unfinished (MEMSCHED_MAX_BACKLOG)."""
-        return self._scheduler.settings.max_backlog
-
-    async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
-        """See ``scheduler.submit_messages``."""
-        return await self._scheduler.submit_messages(messages, delay=delay)
-
-    async def qsize(self) -> int:
-        """How many messages are unfinished, of all labels."""
-        return (await self._scheduler.read_status()).total.backlog
-
-    async def empty(self) -> bool:
-        """Whether none is."""
-        return await self.qsize() == 0
-
-    async def clear(self, label: str | None = None) -> int:
-        """Drop all unfinished messages for good (of one label, or of all); returns how many. Dead letters stay."""
-        return await self._scheduler.clear(label)
-
-    def debug_mode_on(self) -> None:
-        """The original's switch to a queue for tries. Nothing changes: each MEMSCHED_PREFIX is a queue of its own."""
-
-
-class AsyncMemScheduler(OriginalNames):
+class AsyncMemScheduler(MemoryFace, OriginalNames):
     """Submits messages, and runs handlers in this process once it is started.
 
     Used for submitting only, it needs no ``start``. It may serve as an async context manager, which starts and stops
@@ -410,183 +352,6 @@ class AsyncMemScheduler(OriginalNames):
         self._settle()
         return await self._memory.get()
 
-    async def working_set(
-        self,
-        user_id: str,
-        mem_cube_id: str,
-        *,
-        role: str | None = None,
-        task: str | None = None,
-        purpose: Purpose = "working_set",
-    ) -> list[WorkingMemory]:
-        """The memories that the next question of this cube will probably need, best first; one round trip.
-
-        Raises CubeForbidden or UnknownCube.
-
-        Args:
-            role: a set for who acts in this role: what is bound to it (a message's ``info={"role": ..., "task": ...}``)
-                first, also of other cubes that the user may read; nothing that is bound to another. It is computed
-                when it is asked for.
-            task: the same for a task.
-            purpose: what for, if there is a permission hook that asks.
-        """
-        if role or task:
-            return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
-        ref, found = await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
-        return self.release.memories(user_id, purpose, ref, found)
-
-    async def _bound_set(
-        self, user_id: str, mem_cube_id: str, context: Context, purpose: Purpose
-    ) -> list[WorkingMemory]:
-        services = await self.memory()
-        asked = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
-        views = await services.cubes.cubes_of(user_id)
-        cubes = [(mem_cube_id, asked), *((view.name, view.ref) for view in views if view.name != mem_cube_id)]
-        parts = await services.bound_sets.of(context, cubes)
-        found = [each for part in parts for each in self.release.memories(user_id, purpose, part.ref, part.memories)]
-        return sorted(found, key=lambda each: "bound" not in each.sources)
-
-    async def preload(self, user_id: str, mem_cube_id: str, session_id: str | None = None) -> None:
-        """A conversation begins: have the working set and the activation block made ready. Returns at once.
-
-        As often as one likes: of one conversation, once a minute counts. Raises CubeForbidden, UnknownCube, and as
-        ``submit_messages``.
-        """
-        await Cubes(await self.server(), self.keys, self.settings).resolve(user_id, mem_cube_id, Permission.READ)
-        cause = json.dumps([user_id, mem_cube_id, session_id, int(time.time() // _PRELOADED_EVERY_SECONDS)])
-        message = ScheduleMessageItem(
-            item_id=str(uuid5(_PRELOADS, cause)),
-            user_id=user_id,
-            mem_cube_id=mem_cube_id,
-            label=PRELOAD_TASK_LABEL,
-            content="",
-            session_id=session_id,
-        )
-        await self.submit_messages(message)
-
-    async def predict(self, user_id: str, mem_cube_id: str, text: str, session_id: str | None = None) -> None:
-        """Somebody is typing a question: have near what it will need, in MEMSCHED_PREDICT_SLOTS places.
-
-        Returns at once. Call it with all that is typed so far, at each key if you like: it waits
-        MEMSCHED_PREDICT_DELAY_MS for more, and only the last text is looked at. With the question (``query``) nothing
-        is left of it. In a cube that the user may only read it does nothing. Raises CubeForbidden, UnknownCube, and as
-        ``submit_messages``.
-        """
-        server = await self.server()
-        view = await Cubes(server, self.keys, self.settings).view(user_id, mem_cube_id, Permission.READ)
-        if not (self.settings.predict_slots and text.strip() and view.permission.allows(Permission.WRITE)):
-            return
-        message = ScheduleMessageItem(
-            user_id=user_id,
-            mem_cube_id=mem_cube_id,
-            label=PREDICT_TASK_LABEL,
-            content=text,
-            session_id=session_id,
-        )
-        await HotStates(server, self.keys).typing(view.ref, message.item_id)
-        await self.submit_messages(message, delay=self.settings.predict_delay_ms / 1000)
-
-    async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
-        """The text that goes first in the prompts about this cube, byte for byte; one round trip.
-
-        It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it. Raises
-        CubeForbidden or UnknownCube.
-        """
-        ref, members = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
-        said = {each.memory_id: each.said for each in members}
-        texts = self.release.texts(user_id, "activation", ref, said)
-        return ActivationBlock.of(
-            [
-                each if texts[each.memory_id] == each.said else Member.of(each.memory_id, texts[each.memory_id])
-                for each in members
-                if each.memory_id in texts
-            ]
-        )
-
-    async def _read_hot(
-        self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
-    ) -> tuple[CubeRef, Value]:
-        """A cube that the user may read, and a part of its hot state."""
-        server = await self.server()
-        cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
-        own = CubeRef(user_id, mem_cube_id)
-        # Nearly always it is the user's own cube: asked for together with the question whether it is.
-        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), command_for(states, own)]
-        access, value = map(answered, await server.persistently(lambda: server.run(commands)))
-        ref = await cubes.admit(access, Permission.READ)
-        if ref != own:
-            value = await server.persistently(lambda: server.call(command_for(states, ref)))
-        return ref, value
-
-    async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
-        """What the cube's memories are about, the hottest theme first, at the time of its latest message.
-
-        Raises CubeForbidden, UnknownCube or StoreUnavailable.
-        """
-        services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
-        found = await services.working_sets.themes(ref)
-        return self.release.themes(user_id, "themes", ref, found, await services.working_sets.members(ref))
-
-    async def explain(self, user_id: str, mem_cube_id: str, memory_id: str | None = None) -> Explanation:
-        """What stands where in a cube, and why: the modes' shares, themes, pins, the last moves.
-
-        Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
-
-        Args:
-            memory_id: also where this memory stands, what its value is made of, and what would make it move.
-        """
-        services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
-        found = await services.explainer.explain(ref, memory_id)
-        return self._released(user_id, ref, found, await services.working_sets.members(ref))
-
-    def _released(
-        self, reader: str, ref: CubeRef, found: Explanation, members: Mapping[str, CubeMemory]
-    ) -> Explanation:
-        """An explanation, as far as the permission hook lets it. Raises UnknownMemory for what may not leave."""
-        themes = self.release.themes(reader, "explain", ref, found.themes, members)
-        memory = found.memory
-        if memory is not None:
-            theme = next((each for each in themes if memory.memory_id in each.memory_ids), None)
-            released = self.release.memories(reader, "explain", ref, [members[memory.memory_id]])
-            if not released:
-                raise UnknownMemory(memory.memory_id)
-            memory = memory.model_copy(update={"text": released[0].indexed_text, "theme": theme})
-        return found.model_copy(update={"themes": themes, "memory": memory})
-
-    async def pin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
-        """Keep a memory in the working set and out of the archive, until ``unpin``; whether it was not pinned already.
-
-        At most half of a working set may be pinned. Raises TooManyPins, MemorySuperseded, UnknownMemory, CubeForbidden,
-        UnknownCube or StoreUnavailable.
-        """
-        moving, ref = await self._moving(user_id, mem_cube_id)
-        return await moving.pin(ref, memory_id, user_id=user_id, name=mem_cube_id)
-
-    async def unpin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
-        """Let a memory come and go as others do; whether it was pinned. Raises as ``pin``."""
-        moving, ref = await self._moving(user_id, mem_cube_id)
-        return await moving.unpin(ref, memory_id, user_id=user_id, name=mem_cube_id)
-
-    async def archive(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
-        """Put a memory away, until ``restore``: neither near nor found, unless a search asks for the archive too.
-
-        Returns whether it was not put away by hand already. Raises MemoryPinned, and as ``pin``.
-        """
-        moving, ref = await self._moving(user_id, mem_cube_id)
-        return await moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
-
-    async def restore(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
-        """Bring a memory back from the archive; whether it was there. Raises as ``pin``."""
-        moving, ref = await self._moving(user_id, mem_cube_id)
-        return await moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
-
-    async def _moving(self, user_id: str, mem_cube_id: str) -> tuple[Moving, CubeRef]:
-        """What moves memories of this cube by hand. Raises CubeForbidden or UnknownCube."""
-        services = await self.memory()
-        return services.moving, await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
-
     # -- status --------------------------------------------------------------------------------------------------
 
     async def read_status(self) -> Status:
@@ -653,185 +418,6 @@ class AsyncMemScheduler(OriginalNames):
         return self._producer
 
 
-class MessageQueue:
-    """The queue of a scheduler, without ``await``: ``scheduler.memos_message_queue``."""
-
-    def __init__(self, scheduler: MemScheduler) -> None:
-        self._scheduler = scheduler
-
-    @property
-    def maxsize(self) -> int:
-        """How many messages of one label may be unfinished (MEMSCHED_MAX_BACKLOG)."""
-        return self._scheduler.settings.max_backlog
-
-    def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
-        """See ``scheduler.submit_messages``."""
-        return self._scheduler.submit_messages(messages, delay=delay)
-
-    def qsize(self) -> int:
-        """How many messages are unfinished, of all labels."""
-        return self._scheduler.read_status().total.backlog
-
-    def empty(self) -> bool:
-        """Whether none is."""
-        return self.qsize() == 0
-
-    def clear(self, label: str | None = None) -> int:
-        """Drop all unfinished messages for good (of one label, or of all); returns how many. Dead letters stay."""
-        return self._scheduler.clear(label)
-
-    def debug_mode_on(self) -> None:
-        """The original's switch to a queue for tries. Nothing changes: each MEMSCHED_PREFIX is a queue of its own."""
-
-
-class SyncRetriever(Blocking[Retriever]):
-    """Search in the cubes that a user may read, without ``await``."""
-
-    search = blocking(Retriever.search)
-
-
-class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
-    """``AsyncMemScheduler`` for code without an event loop: the same methods, run on a loop in a thread of its own.
-
-    Async handlers run on that loop, sync handlers in threads.
-
-    - Threads: any number may use it at once. ``stop`` ends what others still wait for with SchedulerStopped. A sync
-      handler of its own may use it too; an async one gets CalledFromOwnLoop, and submits with its context.
-    - Forks: a child (gunicorn's workers with preload, multiprocessing) opens connections of its own at its first call.
-      Handlers run where ``start`` was called: a child that shall run them calls it itself. A memory:// queue
-      stays in the parent; calls in the child raise LeftInParent.
-    - Event loops: within a running one it works, and holds that loop up until the call returns. AsyncMemScheduler
-      does not.
-    - Ctrl-C ends the call that waits. In ``stop`` it cuts the grace time short, and everything is handed back.
-    - The end of the main thread is a stop, with the grace time of MEMSCHED_GRACE_SECONDS: by an exception, by sys.exit,
-      or because the script is over. Keep it in ``wait`` or ``join`` as long as handlers shall run. What only submits
-      may be used by other threads until they have ended.
-    """
-
-    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
-        super().__init__(AsyncMemScheduler(settings, **given), EventLoopThread())
-        self._exit = StopAtExit(self.stop)
-        self.settings = self._async.settings
-        self.orchestrator = self._async.orchestrator
-        self.memos_message_queue = MessageQueue(self)
-        self.retriever = SyncRetriever(self._async.retriever, self._thread)
-
-    current_mem_cube = shared(AsyncMemScheduler.current_mem_cube)
-    search_method = shared(AsyncMemScheduler.search_method)
-    working_set_policy = shared(AsyncMemScheduler.working_set_policy)
-    transition_rules = shared(AsyncMemScheduler.transition_rules)
-
-    register_handlers = direct(AsyncMemScheduler.register_handlers)
-    add_middleware = direct(AsyncMemScheduler.add_middleware)
-
-    @property
-    def running(self) -> bool:
-        """Whether handlers run here: from ``start`` to ``stop``, in the process that started, while its loop runs.
-
-        Not any more either when a part of the worker has failed (``action=worker.failed`` says what); ``start`` again
-        makes another one, and submitting goes on all the same.
-        """
-        return self._async.running
-
-    submit_messages = blocking(AsyncMemScheduler.submit_messages)
-    get_task_status = blocking(AsyncMemScheduler.get_task_status)
-    cancel_task = blocking(AsyncMemScheduler.cancel_task)
-    wait = blocking(AsyncMemScheduler.wait)
-
-    working_set = blocking(AsyncMemScheduler.working_set)
-    preload = blocking(AsyncMemScheduler.preload)
-    predict = blocking(AsyncMemScheduler.predict)
-    activation = blocking(AsyncMemScheduler.activation)
-    themes = blocking(AsyncMemScheduler.themes)
-    explain = blocking(AsyncMemScheduler.explain)
-    pin = blocking(AsyncMemScheduler.pin)
-    unpin = blocking(AsyncMemScheduler.unpin)
-    archive = blocking(AsyncMemScheduler.archive)
-    restore = blocking(AsyncMemScheduler.restore)
-
-    read_status = blocking(AsyncMemScheduler.read_status)
-    get_tasks_status = blocking(AsyncMemScheduler.get_tasks_status)
-    print_tasks_status = blocking(AsyncMemScheduler.print_tasks_status)
-
-    def dead_letters(self) -> SyncDeadLetters:
-        """What was given up: to list, redrive or purge."""
-        return SyncDeadLetters(self._thread.call(self._async.dead_letters), self._thread)
-
-    get_web_log_messages = blocking(AsyncMemScheduler.get_web_log_messages)
-    pause = blocking(AsyncMemScheduler.pause)
-    resume = blocking(AsyncMemScheduler.resume)
-    clear = blocking(AsyncMemScheduler.clear)
-
-    def start(self) -> None:
-        """Begin to run handlers in this process: those registered, and memsched's own for the other labels.
-
-        Raises SchedulerNotStarted if there is none (MEMSCHED_MEMORY=false, and none registered).
-        """
-        if not threading.main_thread().is_alive():
-            raise SchedulerNotStarted("The main thread has ended, and with it this process's time to run handlers.")
-        self._exit.arm(early=True)
-        self._thread.call(self._async.start)
-
-    def stop(self, grace_seconds: Seconds | None = None) -> None:
-        """Let running handlers end, hand the rest back, close all connections. Who is in ``wait`` gets
-        SchedulerStopped. It may be started again.
-        """
-        given = seconds_or_none("grace_seconds", grace_seconds)
-        self._exit.disarm()
-        if not self._thread.running:
-            return
-        grace = self.settings.grace_seconds if given is None else given
-        try:
-            self._thread.call(lambda: self._async.stop(grace), grace + _STOP_MARGIN_SECONDS)
-        except TimeoutError:
-            log.error(
-                "a handler blocks the event loop; what is unfinished is claimed after its min idle",
-                action="stop.timed_out",
-            )
-        except KeyboardInterrupt:
-            self._thread.call(lambda: self._async.stop(0.0), _STOP_MARGIN_SECONDS)
-            raise
-        finally:
-            self._thread.close()
-
-    def __enter__(self) -> Self:
-        if self.orchestrator.handlers:
-            self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    # -- the original's names for its Redis queue ----------------------------------------------------------------
-
-    def initialize_redis(self) -> None:
-        """Connect, rather than at the first call. Raises ServerUnreachable."""
-        self._thread.call(self._async.server)
-
-    def redis_start_listening(self, handler: Any = None) -> None:
-        """See ``start``.
-
-        Args:
-            handler: as the original takes it, and leaves it aside: handlers are registered by label.
-        """
-        self.start()
-
-    def redis_add_message_stream(self, message: Mapping[str, Any]) -> AwaitableText:
-        """Submit what ``message_item.to_dict()`` returned; returns its item id, which may be awaited as well: in
-        versions of the original this was a coroutine.
-        """
-        (result,) = self.submit_messages(ScheduleMessageItem.from_dict(message))
-        return AwaitableText(result.item_id)
-
-    def redis_stop_listening(self) -> None:
-        """See ``stop``."""
-        self.stop()
-
-    def redis_close(self) -> None:
-        """See ``stop``."""
-        self.stop()
-
-
 def _which(message: ScheduleMessageItem | str, user_id: str | None, label: str | None) -> tuple[str, str, str | None]:
     """A message's user, item id and label, as ``find_tasks`` wants them. An item id says them with its call."""
     if not isinstance(message, str):
@@ -843,11 +429,3 @@ def _which(message: ScheduleMessageItem | str, user_id: str | None, label: str |
 
 def _is_there(process: int, loop: asyncio.AbstractEventLoop) -> bool:
     return process == os.getpid() and not loop.is_closed()
-
-
-def show_web_logs(scheduler: MemScheduler, limit: int = 100) -> None:
-    """Print the newest memory events of a scheduler as a table."""
-    print_events(scheduler.get_web_log_messages(limit))
-
-
-__all__ = ["AsyncMemScheduler", "MemScheduler", "TaskStatus", "show_web_logs"]

@@ -8,7 +8,7 @@ from memsched.blocking import Blocking, Delegated, blocking, direct, iterating
 from memsched.durations import Seconds
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import Config, read_config
-from memsched.scheduler import MemScheduler
+from memsched.sync_scheduler import MemScheduler
 
 
 class MOS(Blocking[AsyncMOS]):

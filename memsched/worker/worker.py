@@ -179,8 +179,10 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and neither stopped nor ended by a failure."""
-        return self._cycle_task is not None and self.failure is None
+        """Whether it was started, and neither stopped nor ended by a failure; nor about to, for want of a duty."""
+        if self._cycle_task is None or self.failure is not None:
+            return False
+        return not any(duty.done() for duty in (self._cycle_task, *self._duties))
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Take nothing more, let running handlers end within the grace time, hand the rest back, and deregister."""

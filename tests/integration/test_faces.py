@@ -100,6 +100,7 @@ def test_a_handlers_task_that_exits_ends_no_other_and_one_that_cancels_all_is_to
             odd.append(what)
             if what == "exits":
                 await asyncio.wait_for(exits(), 5)
+            await asyncio.sleep(0.1)  # until the call that submitted it has returned: it is a task here too
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
         await asyncio.sleep(0.2)

@@ -95,8 +95,8 @@ scheduler.start(); scheduler.submit_messages(item(0)); time.sleep(0.3); sys.exit
 
 def test_an_async_handler_that_blocks_its_loop_does_not_keep_the_process(real_redis: RedisServer) -> None:
     script = """
-import memsched.scheduler
-memsched.scheduler._STOP_MARGIN_SECONDS = 0.5
+import memsched.sync_scheduler
+memsched.sync_scheduler._STOP_MARGIN_SECONDS = 0.5
 async def handle(messages):
     await asyncio.sleep(0.2)
     while True: time.sleep(1)

@@ -21,8 +21,9 @@ from memsched import MOS, AsyncMemScheduler, AsyncMOS, MemScheduler
 from memsched.blocking import Blocking, Delegated, EventLoopThread, blocking, direct, iterating, shared
 from memsched.errors import WorkerFailed
 from memsched.memory.search.retriever import Retriever
+from memsched.message_queue import AsyncMessageQueue, MessageQueue
 from memsched.queue.dead_letters import DeadLetters, SyncDeadLetters
-from memsched.scheduler import AsyncMessageQueue, MessageQueue, SyncRetriever
+from memsched.sync_scheduler import SyncRetriever
 
 
 class Tank:
@@ -200,7 +201,7 @@ def test_help_shows_the_name_the_parameters_and_the_docstring() -> None:
     method = MemScheduler.submit_messages
     told = pydoc.render_doc(method, renderer=pydoc.plaintext)
 
-    assert (method.__qualname__, method.__module__) == ("MemScheduler.submit_messages", "memsched.scheduler")
+    assert (method.__qualname__, method.__module__) == ("MemScheduler.submit_messages", "memsched.sync_scheduler")
     assert "submit_messages(self, messages: 'Messages', *, delay: 'Seconds' = 0.0) -> 'list[SubmitResult]'" in told
     assert "Submit one message or several; when it returns, they are kept" in told
 

@@ -1,0 +1,235 @@
+"""The memory half of a scheduler's face: what is near, what it is about, and why."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID, uuid5
+
+from memsched.broker.client import Server, answered
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command
+from memsched.durations import Seconds
+from memsched.errors import UnknownMemory
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.release import Purpose, Release
+from memsched.messages import PREDICT_TASK_LABEL, PRELOAD_TASK_LABEL, Messages, ScheduleMessageItem
+from memsched.policy.binding import Context
+from memsched.policy.block import ActivationBlock, Member
+from memsched.policy.strategy import CubeMemory
+from memsched.policy.theme import Theme
+from memsched.settings import Settings
+from memsched.task_status import SubmitResult
+from memsched.tiers.explanation import Explanation
+from memsched.tiers.hot_state import HotStates, WorkingMemory
+
+if TYPE_CHECKING:
+    from memsched.handlers.services import MemoryServices
+    from memsched.moving import Moving
+
+
+Value = TypeVar("Value")
+
+_PRELOADED_EVERY_SECONDS = 60
+_PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
+
+
+class MemoryFace(ABC):
+    """What ``AsyncMemScheduler`` does with cubes and their memories."""
+
+    settings: Settings
+    keys: Keys
+    release: Release
+
+    @abstractmethod
+    async def server(self) -> Server:
+        """The queue's server, connected."""
+
+    @abstractmethod
+    async def memory(self) -> MemoryServices:
+        """The services of the memory half."""
+
+    @abstractmethod
+    async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
+        """See AsyncMemScheduler.submit_messages."""
+
+    async def working_set(
+        self,
+        user_id: str,
+        mem_cube_id: str,
+        *,
+        role: str | None = None,
+        task: str | None = None,
+        purpose: Purpose = "working_set",
+    ) -> list[WorkingMemory]:
+        """The memories that the next question of this cube will probably need, best first; one round trip.
+
+        Raises CubeForbidden or UnknownCube.
+
+        Args:
+            role: a set for who acts in this role: what is bound to it (a message's ``info={"role": ..., "task": ...}``)
+                first, also of other cubes that the user may read; nothing that is bound to another. It is computed
+                when it is asked for.
+            task: the same for a task.
+            purpose: what for, if there is a permission hook that asks.
+        """
+        if role or task:
+            return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
+        ref, found = await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
+        return self.release.memories(user_id, purpose, ref, found)
+
+    async def _bound_set(
+        self, user_id: str, mem_cube_id: str, context: Context, purpose: Purpose
+    ) -> list[WorkingMemory]:
+        services = await self.memory()
+        asked = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        views = await services.cubes.cubes_of(user_id)
+        cubes = [(mem_cube_id, asked), *((view.name, view.ref) for view in views if view.name != mem_cube_id)]
+        parts = await services.bound_sets.of(context, cubes)
+        found = [each for part in parts for each in self.release.memories(user_id, purpose, part.ref, part.memories)]
+        return sorted(found, key=lambda each: "bound" not in each.sources)
+
+    async def preload(self, user_id: str, mem_cube_id: str, session_id: str | None = None) -> None:
+        """A conversation begins: have the working set and the activation block made ready. Returns at once.
+
+        As often as one likes: of one conversation, once a minute counts. Raises CubeForbidden, UnknownCube, and as
+        ``submit_messages``.
+        """
+        await Cubes(await self.server(), self.keys, self.settings).resolve(user_id, mem_cube_id, Permission.READ)
+        cause = json.dumps([user_id, mem_cube_id, session_id, int(time.time() // _PRELOADED_EVERY_SECONDS)])
+        message = ScheduleMessageItem(
+            item_id=str(uuid5(_PRELOADS, cause)),
+            user_id=user_id,
+            mem_cube_id=mem_cube_id,
+            label=PRELOAD_TASK_LABEL,
+            content="",
+            session_id=session_id,
+        )
+        await self.submit_messages(message)
+
+    async def predict(self, user_id: str, mem_cube_id: str, text: str, session_id: str | None = None) -> None:
+        """Somebody is typing a question: have near what it will need, in MEMSCHED_PREDICT_SLOTS places.
+
+        Returns at once. Call it with all that is typed so far, at each key if you like: it waits
+        MEMSCHED_PREDICT_DELAY_MS for more, and only the last text is looked at. With the question (``query``) nothing
+        is left of it. In a cube that the user may only read it does nothing. Raises CubeForbidden, UnknownCube, and as
+        ``submit_messages``.
+        """
+        server = await self.server()
+        view = await Cubes(server, self.keys, self.settings).view(user_id, mem_cube_id, Permission.READ)
+        if not (self.settings.predict_slots and text.strip() and view.permission.allows(Permission.WRITE)):
+            return
+        message = ScheduleMessageItem(
+            user_id=user_id,
+            mem_cube_id=mem_cube_id,
+            label=PREDICT_TASK_LABEL,
+            content=text,
+            session_id=session_id,
+        )
+        await HotStates(server, self.keys).typing(view.ref, message.item_id)
+        await self.submit_messages(message, delay=self.settings.predict_delay_ms / 1000)
+
+    async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
+        """The text that goes first in the prompts about this cube, byte for byte; one round trip.
+
+        It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it. Raises
+        CubeForbidden or UnknownCube.
+        """
+        ref, members = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+        said = {each.memory_id: each.said for each in members}
+        texts = self.release.texts(user_id, "activation", ref, said)
+        return ActivationBlock.of(
+            [
+                each if texts[each.memory_id] == each.said else Member.of(each.memory_id, texts[each.memory_id])
+                for each in members
+                if each.memory_id in texts
+            ]
+        )
+
+    async def _read_hot(
+        self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
+    ) -> tuple[CubeRef, Value]:
+        """A cube that the user may read, and a part of its hot state."""
+        server = await self.server()
+        cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
+        own = CubeRef(user_id, mem_cube_id)
+        # Nearly always it is the user's own cube: asked for together with the question whether it is.
+        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), command_for(states, own)]
+        access, value = map(answered, await server.persistently(lambda: server.run(commands)))
+        ref = await cubes.admit(access, Permission.READ)
+        if ref != own:
+            value = await server.persistently(lambda: server.call(command_for(states, ref)))
+        return ref, value
+
+    async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
+        """What the cube's memories are about, the hottest theme first, at the time of its latest message.
+
+        Raises CubeForbidden, UnknownCube or StoreUnavailable.
+        """
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        found = await services.working_sets.themes(ref)
+        return self.release.themes(user_id, "themes", ref, found, await services.working_sets.members(ref))
+
+    async def explain(self, user_id: str, mem_cube_id: str, memory_id: str | None = None) -> Explanation:
+        """What stands where in a cube, and why: the modes' shares, themes, pins, the last moves.
+
+        Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
+
+        Args:
+            memory_id: also where this memory stands, what its value is made of, and what would make it move.
+        """
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        found = await services.explainer.explain(ref, memory_id)
+        return self._released(user_id, ref, found, await services.working_sets.members(ref))
+
+    def _released(
+        self, reader: str, ref: CubeRef, found: Explanation, members: Mapping[str, CubeMemory]
+    ) -> Explanation:
+        """An explanation, as far as the permission hook lets it. Raises UnknownMemory for what may not leave."""
+        themes = self.release.themes(reader, "explain", ref, found.themes, members)
+        memory = found.memory
+        if memory is not None:
+            theme = next((each for each in themes if memory.memory_id in each.memory_ids), None)
+            released = self.release.memories(reader, "explain", ref, [members[memory.memory_id]])
+            if not released:
+                raise UnknownMemory(memory.memory_id)
+            memory = memory.model_copy(update={"text": released[0].indexed_text, "theme": theme})
+        return found.model_copy(update={"themes": themes, "memory": memory})
+
+    async def pin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Keep a memory in the working set and out of the archive, until ``unpin``; whether it was not pinned already.
+
+        At most half of a working set may be pinned. Raises TooManyPins, MemorySuperseded, UnknownMemory, CubeForbidden,
+        UnknownCube or StoreUnavailable.
+        """
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.pin(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def unpin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Let a memory come and go as others do; whether it was pinned. Raises as ``pin``."""
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.unpin(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def archive(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Put a memory away, until ``restore``: neither near nor found, unless a search asks for the archive too.
+
+        Returns whether it was not put away by hand already. Raises MemoryPinned, and as ``pin``.
+        """
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def restore(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
+        """Bring a memory back from the archive; whether it was there. Raises as ``pin``."""
+        moving, ref = await self._moving(user_id, mem_cube_id)
+        return await moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
+
+    async def _moving(self, user_id: str, mem_cube_id: str) -> tuple[Moving, CubeRef]:
+        """What moves memories of this cube by hand. Raises CubeForbidden or UnknownCube."""
+        services = await self.memory()
+        return services.moving, await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
