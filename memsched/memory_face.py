@@ -61,6 +61,7 @@ class MemoryFace(ABC):
         self,
         user_id: str,
         mem_cube_id: str,
+        session_id: str | None = None,
         *,
         role: str | None = None,
         task: str | None = None,
@@ -71,6 +72,8 @@ class MemoryFace(ABC):
         Raises CubeForbidden or UnknownCube.
 
         Args:
+            session_id: the conversation that it is for: what is predicted while somebody types in another one of this
+                cube takes no places then. All else is the cube's, whatever the conversation.
             role: a set for who acts in this role: what is bound to it (a message's ``info={"role": ..., "task": ...}``)
                 first, also of other cubes that the user may read; nothing that is bound to another. It is computed
                 when it is asked for.
@@ -79,7 +82,9 @@ class MemoryFace(ABC):
         """
         if role or task:
             return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
-        ref, found = await self._read_hot(user_id, mem_cube_id, HotStates.working_set_command)
+        ref, found = await self._read_hot(
+            user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, session_id)
+        )
         return self.release.memories(user_id, purpose, ref, found)
 
     async def _bound_set(

@@ -27,4 +27,5 @@ async def predict(
     text = latest.content.strip()[:LONGEST_TALK_CHARACTERS]
     if cube.permission.allows(Permission.WRITE) and stems(text):
         at = to_ms(clamped(latest.timestamp))
-        await services.working_sets.predict(cube.ref, text, at, services.settings.predict_slots)
+        slots = services.settings.predict_slots
+        await services.working_sets.predict(cube.ref, text, at, slots, latest.session_id or "")

@@ -121,7 +121,7 @@ class MemoryServices:
         )
         self.explainer = Explainer(self.states, cubes, self.rules, settings.working_set_size)
         self.moving = Moving(settings, self.server, self._keys, self.placements)
-        self.bound_sets = BoundSets(self.states, cubes, self._binding, settings.working_set_size)
+        self.bound_sets = BoundSets(self.states, cubes, self.rules, self._binding, settings.working_set_size)
         self.deletion = Deletion(
             settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )

@@ -339,6 +339,7 @@ class AsyncMOS:
         self,
         mem_cube_id: str | None = None,
         user_id: str | None = None,
+        session_id: str | None = None,
         *,
         role: str | None = None,
         task: str | None = None,
@@ -346,7 +347,7 @@ class AsyncMOS:
         """What the next question of the cube will probably need, best first. See AsyncMemScheduler.working_set."""
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
-        return await self.mem_scheduler.working_set(user, name, role=role, task=task)
+        return await self.mem_scheduler.working_set(user, name, session_id or self.session_id, role=role, task=task)
 
     async def preload(
         self, mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None

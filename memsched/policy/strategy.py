@@ -66,7 +66,7 @@ class CubeState:
         present: ids of the present working set, best first.
         now: ms since the epoch, the time of the latest memory or event and not of the clock, so that every replica
             computes the same.
-        themes: what the memories are about, hottest first.
+        themes: what the memories are about, hottest first: those of ``scheduler.themes``, with the same states.
     """
 
     memories: Sequence[CubeMemory]

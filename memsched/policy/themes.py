@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from heapq import heapify, heappop
@@ -55,7 +55,6 @@ _SINGLE_THREADED = 200_000
 """Multiplications that OpenBLAS does in one thread."""
 
 _HEAT_HALF_LIFE_DAYS = 7.0
-_ACTIVATED_SHARE = 0.5
 _BEHIND, _FLOOR = 8.0, 0.05
 
 _CLEAR_WORDS, _CLEAR_SHARE = 0.5, 0.25
@@ -153,14 +152,13 @@ class CubeThemes:
         """As ``themes``, without the words that name them, which cost most of it, and without what followed them."""
         found = []
         for group, heat in zip(self._groups, self._heats, strict=True):
-            hot = heat >= _ACTIVATED_SHARE * max(self._heats) and len(group) > 1
             ids = [self.told[place].memory_id for place in group]
-            found.append(Theme(ids[0], "", [], round(heat, 6), "activated" if hot else "plaintext", ids, {}))
+            found.append(Theme(ids[0], "", [], round(heat, 6), "plaintext", ids, {}))
         return sorted(found, key=lambda theme: (-theme.heat, theme.theme_id))
 
     @cached_property
     def themes(self) -> list[Theme]:
-        """Hottest first; ``activated`` at this moment, whatever was before: ``standing`` has the states that last."""
+        """Hottest first, all of them ``plaintext``: which are activated the rules say (``standing``)."""
         groups = {self.told[group[0]].memory_id: number for number, group in enumerate(self._groups)}
         theme_at = {place: theme for theme, number in groups.items() for place in self._groups[number]}
         order = [theme_at[place] for place in sorted(theme_at)]
@@ -226,21 +224,25 @@ class CubeThemes:
         return {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LazyThemes(Sequence[Theme]):
-    """``CubeThemes.themes``, evaluated lazily: to name all of them is dear, and few policies ask."""
+    """Themes, evaluated lazily: to name all of them is dear, and few policies ask."""
 
-    of: CubeThemes = field(repr=False)
+    evaluate: Callable[[], Sequence[Theme]] = field(repr=False)
+
+    @cached_property
+    def _themes(self) -> Sequence[Theme]:
+        return self.evaluate()
 
     def __len__(self) -> int:
-        return len(self.of.themes)
+        return len(self._themes)
 
     @overload
     def __getitem__(self, at: int) -> Theme: ...
     @overload
     def __getitem__(self, at: slice) -> Sequence[Theme]: ...
     def __getitem__(self, at: int | slice) -> Theme | Sequence[Theme]:
-        return self.of.themes[at]
+        return self._themes[at]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from memsched.memory.context_tags import bound_to
 from memsched.policy.binding import Context, ContextBinding
 from memsched.policy.ranking import in_places
 from memsched.policy.strategy import Candidate
+from memsched.policy.transitions import TransitionRules
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.hot_state import HotStates, WorkingMemory
 from memsched.tiers.working_set import look_at
@@ -30,9 +31,12 @@ class OfCube:
 class BoundSets:
     """Makes working sets for contexts when they are asked for; nothing of them is stored."""
 
-    def __init__(self, states: HotStates, cubes: CubeCaches, binding: ContextBinding, size: int) -> None:
+    def __init__(
+        self, states: HotStates, cubes: CubeCaches, rules: TransitionRules, binding: ContextBinding, size: int
+    ) -> None:
         self._states = states
         self._cubes = cubes
+        self._rules = rules
         self._binding = binding
         self._size = size
 
@@ -55,7 +59,7 @@ class BoundSets:
     async def _ranked(self, ref: CubeRef, context: Context) -> list[tuple[int, Candidate]]:
         """Candidates that belong to the context, in order."""
         cube, state = await self._cubes.current(ref), await self._states.load(ref)
-        look = look_at(cube, state, self._size, also=lambda each: bool(bound_to(each.tags)))
+        look = look_at(cube, state, self._size, self._rules, also=lambda each: bool(bound_to(each.tags)))
         ranks = [(self._binding.rank(bound_to(each.memory.tags), context), each) for each in look.candidates]
         return sorted(((rank, each) for rank, each in ranks if rank is not None), key=lambda one: one[0])
 

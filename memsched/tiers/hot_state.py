@@ -131,6 +131,7 @@ class Prediction(BaseModel):
         at: when they had typed so much, ms since the epoch.
         size: of the working set, with these.
         memories: best first.
+        session_id: of the conversation in which it is typed; "": it was not said.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -138,6 +139,7 @@ class Prediction(BaseModel):
     at: int
     size: int
     memories: list[WorkingMemory]
+    session_id: str = ""
 
     def beside(self, working_set: Sequence[WorkingMemory]) -> list[WorkingMemory]:
         """The set with these in the last places, but for those which keep theirs in any case."""
@@ -253,14 +255,22 @@ class HotStates:
         command = Command(("HMGET", key, *_FIELDS), HotState.from_reply)
         return await self._server.persistently(lambda: self._server.call(command))
 
-    def working_set_command(self, ref: CubeRef) -> Command[list[WorkingMemory]]:
-        """To be sent alone or in a pipeline: the working set, best first; what is predicted has the last places."""
+    def working_set_command(self, ref: CubeRef, session_id: str | None = None) -> Command[list[WorkingMemory]]:
+        """To be sent alone or in a pipeline: the working set, best first; what is predicted has the last places.
+
+        Args:
+            session_id: a conversation: without what is predicted for another one.
+        """
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
         def parse(reply: Any) -> list[WorkingMemory]:
             stored, predicted = reply
             working_set = [WorkingMemory.model_validate(each) for each in json.loads(stored or "[]")]
-            return Prediction.model_validate_json(predicted).beside(working_set) if predicted else working_set
+            if not predicted:
+                return working_set
+            prediction = Prediction.model_validate_json(predicted)
+            others = session_id is not None and prediction.session_id not in ("", session_id)
+            return working_set if others else prediction.beside(working_set)
 
         return Command(("HMGET", key, "set", "predicted"), parse)
 

@@ -114,7 +114,7 @@ class WorkingSets:
         """
         cube = await self._cubes.current(ref)
         state = await self._credited(ref, cube, state)
-        look = look_at(cube, state, self._size)
+        look = look_at(cube, state, self._size, self._rules)
         pinned, others = _pinned_first(look.candidates, cube.pinned(state.placement.pins), self._size)
         left = self._size - len(pinned)
         chosen: Sequence[Chosen] = self._policy.choose(look.state, others, left)[:left] if left else []
@@ -133,7 +133,7 @@ class WorkingSets:
         due = upkeep_due(cube, state, self._capacity)
         return state.model_copy(update={"block": block, "upkeep": due})
 
-    async def predict(self, ref: CubeRef, text: str, at: int, slots: int) -> HotState:
+    async def predict(self, ref: CubeRef, text: str, at: int, slots: int, session_id: str = "") -> HotState:
         """Have near, in the last places of the set, what the question that somebody is typing will ask for.
 
         What is typed is nobody's question: it is in no talk and no log, and when the question comes, nothing is left of
@@ -143,6 +143,7 @@ class WorkingSets:
             text: what is typed so far.
             at: when, ms since the epoch. What was typed before the last question, or before what is predicted now, is
                 over, and changes nothing.
+            session_id: the conversation in which it is typed.
         """
         found = await self._search.search(ref, text, self._size) if slots else []
 
@@ -153,7 +154,8 @@ class WorkingSets:
             near = {each.memory_id for each in state.working_set[: self._size - slots]}
             chosen = [each for each in found if each.memory.memory_id not in near][:slots]
             memories = [WorkingMemory.of(each.memory, each.score, each.parts, sources=["predicted"]) for each in chosen]
-            return state.model_copy(update={"predicted": Prediction(at=at, size=self._size, memories=memories)})
+            predicted = Prediction(at=at, size=self._size, memories=memories, session_id=session_id)
+            return state.model_copy(update={"predicted": predicted})
 
         _, after = await self._states.change(ref, [], compute)
         return after
@@ -164,7 +166,7 @@ class WorkingSets:
 
     async def look(self, ref: CubeRef) -> Look:
         """What a policy would be told now."""
-        return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size)
+        return look_at(await self._cubes.current(ref), await self._states.load(ref), self._size, self._rules)
 
     async def members(self, ref: CubeRef) -> dict[str, CubeMemory]:
         """The cube's memories, by id."""
@@ -215,10 +217,17 @@ def request_of(cube: CubeCache, state: HotState) -> TalkEvent | None:
     return vague_request(state.talk, is_clear)
 
 
-def look_at(cube: CubeCache, state: HotState, size: int, also: Callable[[CubeMemory], bool] | None = None) -> Look:
+def look_at(
+    cube: CubeCache,
+    state: HotState,
+    size: int,
+    rules: TransitionRules,
+    also: Callable[[CubeMemory], bool] | None = None,
+) -> Look:
     """What a policy is told of a cube.
 
     Args:
+        rules: say which theme is activated.
         also: memories that are candidates in any case.
     """
     may = cube.available()
@@ -247,8 +256,9 @@ def look_at(cube: CubeCache, state: HotState, size: int, also: Callable[[CubeMem
         for memory in [cube.memories[ordinal]]
     ]
     present = [memory.memory_id for memory in state.working_set]
+    named = LazyThemes(lambda: themes_of(cube, state, rules))
     now = now_of(cube, state)
-    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now, LazyThemes(themes)), candidates)
+    return Look(cube, CubeState(cube.memories, state.talk, state.log, present, now, named), candidates)
 
 
 def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[Theme]:

@@ -108,6 +108,20 @@ async def test_who_may_only_read_predicts_nothing(scheduler: AsyncMemScheduler) 
     assert await predicted(scheduler) == []
 
 
+async def test_what_is_typed_in_one_conversation_takes_no_place_in_another(scheduler: AsyncMemScheduler) -> None:
+    async def sources(session_id: str | None) -> set[str]:
+        return {source for each in await scheduler.working_set("alice", "home", session_id) for source in each.sources}
+
+    await scheduler.predict("alice", "home", "leak of the boat", "monday")
+    await idle(scheduler)
+
+    assert "predicted" in await sources("monday")
+    assert "predicted" in await sources(None)
+    assert "predicted" not in await sources("tuesday")
+    await tell(scheduler, typed("leak of the boat", 2_000_000))
+    assert "predicted" in await sources("tuesday"), "nobody said for which conversation"
+
+
 async def test_a_preload_makes_the_set_ready_once_a_minute(scheduler: AsyncMemScheduler) -> None:
     before = await snapshot(scheduler)
     server = await scheduler.server()

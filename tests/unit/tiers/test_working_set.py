@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import stories
 from support.memories import FIRST, memory
 
 from memsched.lexicon import stems
@@ -22,9 +23,10 @@ from memsched.policy.block import BlockLimits
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.strategy import Candidate, Chosen, CubeState
 from memsched.policy.talk import TalkEvent
+from memsched.policy.transitions import StandardTransitions
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.hot_state import HotState
-from memsched.tiers.working_set import WorkingSets
+from memsched.tiers.working_set import WorkingSets, look_at, themes_of
 
 HOME = CubeRef("alice", "home")
 NOW = to_ms(FIRST)
@@ -262,3 +264,16 @@ def test_the_order_of_arrival_makes_no_difference(arrived: list[TalkEvent | Memo
 
     assert got.log == expected.log
     assert got.working_set == expected.working_set
+
+
+async def test_a_strategy_and_people_are_shown_the_same_themes_in_the_same_states() -> None:
+    cube: Any = FakeCube([memory(text, day * 1440) for day, text in [*stories.HOUSE["en"], *stories.RENOVATION["en"]]])
+
+    for rules, state_of_the_first in (
+        (StandardTransitions(), "activated"),
+        (StandardTransitions(least_heat=99.0), "plaintext"),
+    ):
+        look = look_at(await CubeCaches(cube, cube).current(HOME), HotState(), 20, rules)
+
+        assert look.state.themes[0].state == state_of_the_first
+        assert list(look.state.themes) == themes_of(look.cube, HotState(), rules)
