@@ -118,7 +118,8 @@ async def test_what_is_typed_in_one_conversation_takes_no_place_in_another(sched
     assert "predicted" in await sources("monday")
     assert "predicted" in await sources(None)
     assert "predicted" not in await sources("tuesday")
-    await tell(scheduler, typed("leak of the boat", 2_000_000))
+    await scheduler.predict("alice", "home", "leak of the boat")
+    await idle(scheduler)
     assert "predicted" in await sources("tuesday"), "nobody said for which conversation"
 
 
