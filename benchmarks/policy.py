@@ -72,9 +72,7 @@ class PolicyBenchmark:
     async def _policy(self) -> None:
         """Rounds of a message, a question and its answer, each with its pass."""
         cube: Any = _Cube([self._memory(number) for number in range(MEMORIES)])
-        sets = WorkingSets(
-            cube, CubeCaches(cube, cube), cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS
-        )
+        sets = _sets_of(cube)
         state, spent = HotState(), dict[str, list[float]]()
         for number in range(MEMORIES, MEMORIES + WARM_UP + ROUNDS):
             at = to_ms(_at(number))
@@ -88,9 +86,7 @@ class PolicyBenchmark:
         for name, seconds in spent.items():
             self.results[f"policy_{name}_ms"] = 1000 * statistics.median(seconds[WARM_UP:])
             self.results[f"policy_{name}_p95_ms"] = 1000 * sorted(seconds[WARM_UP:])[int(0.95 * ROUNDS)]
-        fresh = WorkingSets(
-            cube, CubeCaches(cube, cube), cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS
-        )
+        fresh = _sets_of(cube)
         begun = time.process_time()
         await fresh.recompute(_REF, state)
         self.results["policy_first_ms"] = 1000 * (time.process_time() - begun)
@@ -99,6 +95,7 @@ class PolicyBenchmark:
         """Told one by one to a started scheduler; what it, the server and the vector process spend together."""
         folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
         async with AsyncMemScheduler(redis_url=f"embedded://{folder}", log_level="error") as scheduler:
+            await scheduler.start()
             await scheduler.submit_messages(list(self.talk.messages(_REF.user_id, MEMORIES)))
             await scheduler.wait(user_id=_REF.user_id, timeout=_PATIENCE)
 

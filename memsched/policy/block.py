@@ -11,6 +11,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict
 
@@ -84,6 +85,7 @@ class BlockLimits:
     still_wanted: float
 
 
+@lru_cache(maxsize=1_024)
 def line_of(said: str) -> str:
     """One line of JSON, whatever was said: no text can begin another line, end its quotes or hold the delimiter.
 
@@ -118,7 +120,8 @@ def next_block(
     by_line = {member.line: member for member in _within(wanted, limits)}
     present = [by_line.get(member.line, member) for member in present]
     kept = [member for member in present if member.line in by_line]
-    new = [member for line, member in by_line.items() if line not in {each.line for each in present}]
+    there = {member.line for member in present}
+    new = [member for line, member in by_line.items() if line not in there]
     grown = [*present, *new]
     may_grow = (
         len(kept) >= limits.still_wanted * len(present)

@@ -27,9 +27,12 @@ def in_places(ranked: Sequence[Candidate], size: int) -> list[tuple[Candidate, b
     vital: list[str] = []
     others: list[str] = []
     for each in ranked:
-        reserved = wanted[each.memory.vital] > 0 and len(vital) < size // 2
-        wanted[each.memory.vital] -= reserved
-        (vital if reserved else others).append(each.memory.memory_id)
+        kind = each.memory.vital
+        if kind and wanted[kind] > 0 and len(vital) < size // 2:
+            wanted[kind] -= 1
+            vital.append(each.memory.memory_id)
+        else:
+            others.append(each.memory.memory_id)
     near = {**dict.fromkeys(others[: size - len(vital)], False), **dict.fromkeys(vital, True)}
     return [(each, near[each.memory.memory_id]) for each in ranked if each.memory.memory_id in near]
 

@@ -7,9 +7,10 @@ package's (entry points of ``memsched.strategies``); ``scheduler.working_set_pol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.theme import Theme
@@ -77,9 +78,8 @@ class CubeState:
     themes: Sequence[Theme] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A memory that may enter.
+class Candidate(NamedTuple):
+    """A memory that may enter. There are hundreds of them at each choice, so making one must cost next to nothing.
 
     Args:
         value: how probable it is that the next answer uses it.
@@ -90,8 +90,8 @@ class Candidate:
 
     memory: CubeMemory
     value: float = 0.0
-    parts: Mapping[str, float] = field(default_factory=dict)
-    relevance: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = MappingProxyType({})
+    relevance: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,15 +91,17 @@ class CubeThemes:
         self._place = {each.memory_id: place for place, each in enumerate(self.told)}
         known = [(at, self._place[memory_id]) for at, memory_id in sorted(uses) if memory_id in self._place]
         self._uses, self._now = known, now
-        self.worth, self._groups = (shared or SharedWords.of(self.told)).grouped(frozenset(place for _, place in known))
+        self._shared_words = shared or SharedWords.of(self.told)
+        self.worth, self._groups = self._shared_words.grouped(frozenset(place for _, place in known))
         ages = (now - np.array([each.at for each in self.told], dtype=float)) / DAY_MS
         warmth = self.worth * _faded(ages, _HEAT_HALF_LIFE_DAYS)
         for at, place in known:
             warmth[place] += _faded((now - at) / DAY_MS, _HEAT_HALF_LIFE_DAYS)
         self._heats = [float(warmth[group].sum()) for group in self._groups]
         self._shares = np.zeros(len(self.told))
+        hottest = max(self._heats, default=0.0)
         for group, heat in zip(self._groups, self._heats, strict=True):
-            self._shares[group] = heat / max(self._heats)
+            self._shares[group] = heat / hottest
         self._clear: dict[str, bool] = {}
         behind = self.worth.sum() - np.cumsum(self.worth)
         self.scores: Floats = np.log(self.worth) - behind / _BEHIND + np.log(_FLOOR + self._shares)
@@ -171,7 +173,8 @@ class CubeThemes:
         return found
 
     def _terms_of(self, group: int, count: int = _TERMS) -> list[str]:
-        return _terms([self.told[place].text for place in self._groups[group]], self._common, len(self.told), count)
+        texts = [self.told[place].text for place in self._groups[group]]
+        return _terms(texts, self._shared_words.common, len(self.told), count)
 
     @cached_property
     def histories(self) -> list[ThemeHistory]:
@@ -209,11 +212,6 @@ class CubeThemes:
             moves = rules.theme_moves(history)
             states[history.theme_id] = "activated" if moves and moves[-1].activated else "plaintext"
         return [replace(theme, state=states[theme.theme_id]) for theme in self.themes]
-
-    @cached_property
-    def _common(self) -> Counter[str]:
-        """In how many memories each stem is that may name a theme."""
-        return Counter(chain.from_iterable(_read(each.text).keys for each in self.told))
 
     @cached_property
     def _group_of(self) -> dict[str, int]:
@@ -316,41 +314,59 @@ class SharedWords:
     Args:
         told: oldest first.
         products: by two places, the weight of the words that both have.
+        common: in how many memories each stem is that may name a theme.
+        faded: by two places, how much the time between them leaves of a link by words.
     """
 
     told: tuple[Told, ...]
     products: Floats
+    common: Counter[str]
+    faded: Floats
     _grouped: dict[frozenset[int], tuple[Floats, list[list[int]]]] = field(default_factory=dict)
+    _clusters: dict[tuple[int, ...], list[list[int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, told: tuple[Told, ...]) -> SharedWords:
         """Computed from the texts alone."""
         words = [_read(each.text).words for each in told]
         known, columns = np.unique(np.concatenate([*words, np.zeros(0, dtype=np.int64)]), return_inverse=True)
-        has = _indicator(words, columns, len(known))
+        has = np.zeros((len(words), len(known)))
+        has[np.repeat(np.arange(len(words)), [len(each) for each in words]), columns] = 1.0
         counts = has.sum(axis=0)
         weights, common = _weights(counts, len(told)), counts > 1
         shared = has[:, common]
         products = _product(shared * weights[common], shared.T)
         np.fill_diagonal(products, np.einsum("ij,j->i", has, weights))
-        return cls(told, products)
+        times = np.array([each.at for each in told], dtype=float)
+        faded = _faded(np.abs(np.subtract.outer(times, times)) / DAY_MS, _WORD_HALF_LIFE_DAYS)
+        return cls(told, products, Counter(chain.from_iterable(_read(each.text).keys for each in told)), faded)
 
     def moved_on(self, new: Told) -> SharedWords:
         """The same of the window one memory later, to the last bit: what came and what went changes few weights."""
         told = (*self.told[1:], new)
-        gone, words = _read(self.told[0].text).words, [_read(each.text).words for each in told]
-        changed = np.union1d(gone, words[-1])
+        gone, came = _read(self.told[0].text), _read(new.text)
+        changed = np.array(sorted({*gone.words.tolist(), *came.words.tolist()}), dtype=np.int64)
+        words = [_read(each.text).words for each in told]
         every = np.concatenate(words)
+        rows = np.repeat(np.arange(len(told)), [len(each) for each in words])
         columns = np.searchsorted(changed, every)
-        columns[(columns == len(changed)) | (changed.take(columns, mode="clip") != every)] = len(changed)
-        has = _indicator(words, columns, len(changed) + 1)[:, :-1]
+        there = changed.take(columns, mode="clip") == every
+        has = np.zeros((len(told), len(changed)))
+        has[rows[there], columns[there]] = 1.0
         counts = has.sum(axis=0)
-        weights = _weights(counts, len(told))
-        before = _weights(counts - has[-1] + np.isin(changed, gone), len(told))
-        products = np.empty_like(self.products)
+        had = counts - has[-1]
+        had[np.searchsorted(changed, gone.words)] += 1.0
+        weights, before = _weights(counts, len(told)), _weights(had, len(told))
+        products, faded = np.empty_like(self.products), np.empty_like(self.faded)
         products[:-1, :-1] = self.products[1:, 1:] + _product(has[:-1] * (weights - before), has[:-1].T)
         products[-1] = products[:, -1] = has @ (weights * has[-1])
-        return SharedWords(told, products)
+        faded[:-1, :-1] = self.faded[1:, 1:]
+        apart = np.abs(np.array([each.at for each in told], dtype=float) - new.at)
+        faded[-1] = faded[:, -1] = _faded(apart / DAY_MS, _WORD_HALF_LIFE_DAYS)
+        common = self.common.copy()
+        common.subtract(gone.keys)
+        common.update(came.keys)
+        return SharedWords(told, products, common, faded)
 
     def grouped(self, credited: frozenset[int]) -> tuple[Floats, list[list[int]]]:
         """The worth of each memory, and the clusters of those worth it: what does not change with time.
@@ -359,30 +375,31 @@ class SharedWords:
             credited: places of what answers used.
         """
         if credited not in self._grouped:
-            worth = worth_of(self.told, self.links.sum(axis=1), credited)
-            worthy = np.flatnonzero(worth > _WORTHY)[-_CLUSTERED:]
-            links = _with_time(self.links[np.ix_(worthy, worthy)], [self.told[place].at for place in worthy])
-            groups = [[int(worthy[each]) for each in group] for group in clusters_of(links)]
-            self._grouped[credited] = worth, groups
+            worth = worth_of(self.told, self._linked, credited)
+            worthy = tuple(np.flatnonzero(worth > _WORTHY)[-_CLUSTERED:].tolist())
+            if worthy not in self._clusters:
+                links = _with_time(self.links[np.ix_(worthy, worthy)], [self.told[place].at for place in worthy])
+                self._clusters[worthy] = [[worthy[each] for each in group] for group in clusters_of(links)]
+            self._grouped[credited] = worth, self._clusters[worthy]
         return self._grouped[credited]
+
+    @cached_property
+    def _linked(self) -> Floats:
+        """By place, the sum of its links."""
+        found: Floats = self.links.sum(axis=1)
+        return found
 
     @cached_property
     def links(self) -> Floats:
         """By two places: the cosine of their words, with those told within an hour of each; less after months."""
         times = np.array([each.at for each in self.told], dtype=float)
-        around = _around(_around(self.products, times).T, times)
+        hour = np.searchsorted(times, times - _HOUR_MS), np.searchsorted(times, times + _HOUR_MS, side="right")
+        around = _around(_around(self.products, *hour).T, *hour)
         lengths = np.sqrt(np.maximum(around.diagonal(), 1e-18))
-        days = np.abs(np.subtract.outer(times, times)) / DAY_MS
-        found: Floats = np.minimum(around / np.outer(lengths, lengths), 1.0) * _faded(days, _WORD_HALF_LIFE_DAYS)
+        found: Floats = np.minimum(around / np.multiply.outer(lengths, lengths), 1.0)
+        found *= self.faded
         np.fill_diagonal(found, 0.0)
         return found
-
-
-def _indicator(words: Sequence[Ordinals], columns: Ordinals, count: int) -> Floats:
-    """1 where a memory (row) has a word (column); ``columns`` of all words, one memory after the other."""
-    found = np.zeros((len(words), count))
-    found[np.repeat(np.arange(len(words)), [len(each) for each in words]), columns] = 1.0
-    return found
 
 
 def _weights(counts: Floats, among: int) -> Floats:
@@ -392,12 +409,14 @@ def _weights(counts: Floats, among: int) -> Floats:
     return found
 
 
-def _around(rows: Floats, times: Floats) -> Floats:
-    """Each row, and half of those told within an hour of it."""
+def _around(rows: Floats, first: Ordinals, after: Ordinals) -> Floats:
+    """Each row, and half of those from ``first`` to ``after``: of those told within an hour of it."""
     sums = np.zeros((len(rows) + 1, len(rows)))
     np.cumsum(rows, axis=0, out=sums[1:])
-    first, after = np.searchsorted(times, times - _HOUR_MS), np.searchsorted(times, times + _HOUR_MS, side="right")
-    found: Floats = (1 - _TOLD_NEAR) * rows + _TOLD_NEAR * (sums[after] - sums[first])
+    found: Floats = sums[after]
+    found -= sums[first]
+    found *= _TOLD_NEAR
+    found += (1 - _TOLD_NEAR) * rows
     return found
 
 
@@ -425,14 +444,16 @@ def clusters_of(links: Floats) -> list[list[int]]:
     mean = links.copy()
     np.fill_diagonal(mean, -1.0)
     while len(groups) > 1:
-        first, second = sorted(divmod(int(mean.argmax()), count))
-        if mean[first, second] <= _JOINED_ABOVE:
+        best = int(mean.argmax())
+        if mean.item(best) <= _JOINED_ABOVE:
             break
+        first, second = divmod(best, count)  # the first of two equals: so of (i, j) and (j, i) that above the diagonal
         groups[first] += groups.pop(second)
-        sums[first] += sums[second]
-        sums[:, first] = sums[first]
+        row = sums[first]
+        row += sums[second]
+        sums[:, first] = row
         sizes[first], sizes[second] = len(groups[first]), np.inf  # what is gone is linked to nothing
-        joined = sums[first] / (sizes[first] * sizes)
+        joined = row / (len(groups[first]) * sizes)
         joined[first] = -1.0
         mean[first] = mean[:, first] = joined
         mean[second] = mean[:, second] = -1.0
@@ -462,9 +483,8 @@ def _terms(texts: Sequence[str], common: Counter[str], among: int, most: int) ->
         most: that are wanted.
     """
     texts_read = [_read(text) for text in texts]
-    rarity = [0.0, *(math.log((among + 1) / count) / count for count in range(1, among + 1))]
     inside = Counter(chain.from_iterable(read.keys for read in texts_read))
-    best_first = [(round(-count * count * rarity[common[key]], 9), -len(key), key) for key, count in inside.items()]
+    best_first = [(_telling(count, common[key], among), -len(key), key) for key, count in inside.items()]
     heapify(best_first)
     found: list[str] = []
     while best_first and len(found) < most:
@@ -477,6 +497,12 @@ def _terms(texts: Sequence[str], common: Counter[str], among: int, most: int) ->
         if not any(term in other or other in term for other in found):
             found.append(term)
     return found
+
+
+@lru_cache(maxsize=2 * WINDOW * WINDOW)
+def _telling(inside: int, common: int, among: int) -> float:
+    """How much a word tells some texts from all: the less, the more."""
+    return round(-inside * inside * math.log((among + 1) / common) / common, 9)
 
 
 def _whole(pair: str, texts: Sequence[str]) -> str:

@@ -214,14 +214,14 @@ class Values:
     shares: dict[str, float]
     by_mode: Floats
 
-    def parts(self, ordinals: Sequence[int]) -> list[dict[str, float]]:
+    def parts(self, ordinals: Sequence[int] | Ordinals) -> list[dict[str, float]]:
         """What the values of some memories are made of: each mode's share times its probability there."""
-        if not ordinals:
+        if not len(ordinals):
             return []
         shares = np.array(list(self.shares.values()))
         counted = np.flatnonzero(shares)
         names = [list(self.shares)[at] for at in counted]
-        given = self.by_mode[counted][:, list(ordinals)].T * shares[counted]
+        given = self.by_mode[counted[:, None], np.asarray(ordinals)].T * shares[counted]
         return [dict(zip(names, each, strict=True)) for each in given.tolist()]
 
     def under(self, mode: str) -> Values:
@@ -259,6 +259,7 @@ class Valuation:
         self._learns = learns
         self._judged: dict[str, tuple[tuple[Used, ...], Floats]] = {}
         self._uses: list[tuple[tuple[Used, ...], Floats]] = []
+        self._odds: list[tuple[tuple[Used, ...], int, Floats]] = []
         self._learned: tuple[tuple[Used, ...], Floats] = (), np.zeros(0)
         self._of: object = None
 
@@ -273,18 +274,33 @@ class Valuation:
             generation: equal as long as memories were added at the end only. None keeps nothing.
         """
         if generation is None or generation != self._of:
-            self._judged, self._uses, self._learned, self._of = {}, [], ((), np.zeros(0)), generation
+            self._judged, self._uses, self._odds, self._learned = {}, [], [], ((), np.zeros(0))
+            self._of = generation
         known = len(columns)
         if not known:
             return Values(np.zeros(0), {}, np.zeros((len(self._modes), 0)))
         shares = self._shares(columns, log)
-        moment = Moment(columns, log, known)
-        rows = np.arange(known)
-        features = moment.features_of_all(self._about_uses(moment))
-        by_mode = _softmax(np.array([mode.scores(moment, rows, features) for mode in self._modes]), may)
+        by_mode = _among(may, self._odds_at(Moment(columns, log, known)))
         value: Floats = np.round(np.einsum("m,mi->i", shares, by_mode), _DIGITS)
         named = {mode.name: float(share) for mode, share in zip(self._modes, shares, strict=True)}
         return Values(value, named, by_mode)
+
+    def _odds_at(self, moment: Moment) -> Floats:
+        """By mode and memory, how likely its use is, compared with the likeliest.
+
+        An answer is judged by what was foreseen before it, which is mostly what was valued last.
+        """
+        past = tuple(moment.past)
+        kept = [each for each in self._odds if each[:2] != (past, moment.known)]
+        if len(kept) < len(self._odds):
+            found = next(odds for seen, known, odds in self._odds if (seen, known) == (past, moment.known))
+        else:
+            rows, features = np.arange(moment.known), moment.features_of_all(self._about_uses(moment))
+            found = np.array([mode.scores(moment, rows, features) for mode in self._modes])
+            found -= found.max(axis=1, keepdims=True)
+            np.exp(found, out=found)
+        self._odds = [(past, moment.known, found), *kept][:_PASTS_KEPT]
+        return found
 
     def _about_uses(self, moment: Moment) -> Floats:
         """``moment.about_uses``; only of the new memories, where that past is known."""
@@ -321,9 +337,7 @@ class Valuation:
 
     def _judge(self, moment: Moment, event: Used) -> Floats:
         """How well each mode foresaw what an answer used: the log of its probability, against the modes' mean."""
-        rows, features = np.arange(event.known), moment.features_of_all(self._about_uses(moment))
-        scores = np.array([mode.scores(moment, rows, features) for mode in self._modes])
-        odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+        odds = self._odds_at(moment)
         probability = odds[:, event.credited] / odds.sum(axis=1, keepdims=True)
         said = np.log((1 - _MIXED) * probability + _MIXED / event.known)
         weights = 0.5 ** np.arange(len(event.credited))
@@ -332,16 +346,12 @@ class Valuation:
         return result
 
 
-def _softmax(scores: Floats, may: NDArray[np.bool_]) -> Floats:
+def _among(may: NDArray[np.bool_], odds: Floats) -> Floats:
     """Probabilities by mode (rows) of the memories that may be chosen."""
-    if not may.any():
-        return np.zeros(scores.shape)
-    if not may.all():
-        scores = np.where(may, scores, -np.inf)
-    scores -= scores.max(axis=1, keepdims=True)
-    odds: Floats = np.exp(scores, out=scores)
-    odds /= odds.sum(axis=1, keepdims=True)
-    return odds
+    allowed: Floats = odds if may.all() else odds * may
+    total = allowed.sum(axis=1, keepdims=True)
+    found: Floats = np.divide(allowed, total, out=np.zeros(allowed.shape), where=total > 0)
+    return found
 
 
 def mixture_of(modes: Sequence[Mode] = MODES, *, blind_to: str = "", without: str = "") -> list[Mode]:

@@ -28,7 +28,7 @@ from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered
 from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.themes import CubeThemes, Told
-from memsched.policy.value import MODES, Columns, Used, Valuation, credited_by
+from memsched.policy.value import MODES, PAST, Columns, Used, Valuation, credited_by
 
 VITAL_IMPORTANCE = 0.8
 _ALL = Conditions(include_archived=True)
@@ -186,12 +186,14 @@ class CubeCache:
     def themes(self, log: Sequence[Answered], known: int | None = None, now: int = 0) -> CubeThemes:
         """The themes of the first ``known`` memories (None: all), after these answers."""
         known = len(self) if known is None else known
-        uses = [
-            (event.at, best)
-            for event in log
-            for best in [each for each in event.credited if self._ordinals.get(each, known) < known][:1]
-        ]
-        return self.theme_cache.at(uses, known, now)
+        uses: list[tuple[int, str]] = []
+        for event in reversed(log):
+            best = next((each for each in event.credited if self._ordinals.get(each, known) < known), None)
+            if best is not None:
+                uses.append((event.at, best))
+            if len(uses) == PAST:
+                break
+        return self.theme_cache.at(uses[::-1], known, now)
 
     def memory(self, memory_id: str) -> CubeMemory | None:
         ordinal = self._ordinals.get(memory_id)

@@ -238,22 +238,25 @@ def look_at(
     for event in state.talk:
         for memory_id, score in event.hits or () if event.kind == "question" else ():
             relevance.setdefault(memory_id, {})[event.event_id] = score
-    looked_at = set(values.best(_LOOKED_AT * size, may).tolist())
-    looked_at.update(ordinal for memory_id in relevance if (ordinal := cube.ordinal(memory_id)) is not None)
-    looked_at.update(np.flatnonzero(may)[-size:].tolist(), cube.vital()[-_VITAL_LOOKED_AT:])
     themes = cube.themes(state.log)
     hottest = themes.unnamed[0].memory_ids if themes.unnamed else ()
-    looked_at.update(ordinal for each in hottest if (ordinal := cube.ordinal(each)) is not None)
-    pins = cube.pinned(state.placement.pins)
-    looked_at.update(ordinal for each in pins if (ordinal := cube.ordinal(each)) is not None)
+    named = map(cube.ordinal, [*relevance, *hottest, *cube.pinned(state.placement.pins)])
+    looked_at = np.zeros(len(cube), dtype=np.bool_)
+    looked_at[values.best(_LOOKED_AT * size, may)] = True
+    looked_at[np.flatnonzero(may)[-size:]] = True
+    looked_at[[*cube.vital()[-_VITAL_LOOKED_AT:], *(each for each in named if each is not None)]] = True
     if also is not None:
-        looked_at.update(ordinal for ordinal, each in enumerate(cube.memories) if also(each))
-    worth = {ordinal: float(values.value[ordinal]) for ordinal in looked_at if may[ordinal]}
-    best_first = sorted(worth, key=lambda ordinal: (-worth[ordinal], -ordinal))
+        looked_at[[ordinal for ordinal, each in enumerate(cube.memories) if also(each)]] = True
+    best_first = values.best(len(cube), looked_at & may)
+    nothing: dict[str, float] = {}
     candidates = [
-        Candidate(memory, worth[ordinal], parts, relevance.get(memory.memory_id, {}))
-        for ordinal, parts in zip(best_first, values.parts(best_first), strict=True)
-        for memory in [cube.memories[ordinal]]
+        Candidate(memory, value, parts, relevance.get(memory.memory_id, nothing))
+        for value, parts, memory in zip(
+            values.value[best_first].tolist(),
+            values.parts(best_first),
+            map(cube.memories.__getitem__, best_first.tolist()),
+            strict=True,
+        )
     ]
     present = [memory.memory_id for memory in state.working_set]
     named = LazyThemes(lambda: themes_of(cube, state, rules))
@@ -287,6 +290,8 @@ def _pinned_first(
     candidates: Sequence[Candidate], pins: Sequence[str], size: int
 ) -> tuple[list[Chosen], list[Candidate]]:
     """The pinned memories, which are near whatever a policy says, and the other candidates."""
+    if not pins:
+        return [], list(candidates)
     first = set(pins[:size])
     pinned = [
         Chosen(each.memory, each.value, each.parts, "pinned") for each in candidates if each.memory.memory_id in first
