@@ -240,11 +240,11 @@ def look_at(
             relevance.setdefault(memory_id, {})[event.event_id] = score
     themes = cube.themes(state.log)
     hottest = themes.unnamed[0].memory_ids if themes.unnamed else ()
-    named = map(cube.ordinal, [*relevance, *hottest, *cube.pinned(state.placement.pins)])
+    also_seen = map(cube.ordinal, [*relevance, *hottest, *cube.pinned(state.placement.pins)])
     looked_at = np.zeros(len(cube), dtype=np.bool_)
     looked_at[values.best(_LOOKED_AT * size, may)] = True
     looked_at[np.flatnonzero(may)[-size:]] = True
-    looked_at[[*cube.vital()[-_VITAL_LOOKED_AT:], *(each for each in named if each is not None)]] = True
+    looked_at[[*cube.vital()[-_VITAL_LOOKED_AT:], *(each for each in also_seen if each is not None)]] = True
     if also is not None:
         looked_at[[ordinal for ordinal, each in enumerate(cube.memories) if also(each)]] = True
     best_first = values.best(len(cube), looked_at & may)
