@@ -241,7 +241,7 @@ class UnknownMemory(MemschedError):
 
     def __init__(self, memory_id: str) -> None:
         self.memory_id = memory_id
-        super().__init__(f"memory_id={memory_id[:64]!r}.")
+        super().__init__(f"memory_id={str(memory_id)[:64]!r}.")
 
 
 class TooManyPins(MemschedError):

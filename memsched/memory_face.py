@@ -19,7 +19,7 @@ from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Purpose, Release
 from memsched.messages import PREDICT_TASK_LABEL, PRELOAD_TASK_LABEL, Messages, ScheduleMessageItem
 from memsched.policy.binding import Context
-from memsched.policy.block import ActivationBlock, Member
+from memsched.policy.block import ActivationBlock
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.theme import Theme
 from memsched.settings import Settings
@@ -145,15 +145,7 @@ class MemoryFace(ABC):
         CubeForbidden or UnknownCube.
         """
         ref, members = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
-        said = {each.memory_id: each.said for each in members}
-        texts = self.release.texts(user_id, "activation", ref, said)
-        return ActivationBlock.of(
-            [
-                each if texts[each.memory_id] == each.said else Member.of(each.memory_id, texts[each.memory_id])
-                for each in members
-                if each.memory_id in texts
-            ]
-        )
+        return ActivationBlock.of(self.release.members(user_id, ref, members))
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
@@ -213,12 +205,12 @@ class MemoryFace(ABC):
         At most half of a working set may be pinned. Raises TooManyPins, MemorySuperseded, UnknownMemory, CubeForbidden,
         UnknownCube or StoreUnavailable.
         """
-        moving, ref = await self._moving(user_id, mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id, memory_id)
         return await moving.pin(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def unpin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Let a memory come and go as others do; whether it was pinned. Raises as ``pin``."""
-        moving, ref = await self._moving(user_id, mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id, memory_id)
         return await moving.unpin(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def archive(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
@@ -226,15 +218,17 @@ class MemoryFace(ABC):
 
         Returns whether it was not put away by hand already. Raises MemoryPinned, and as ``pin``.
         """
-        moving, ref = await self._moving(user_id, mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id, memory_id)
         return await moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def restore(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Bring a memory back from the archive; whether it was there. Raises as ``pin``."""
-        moving, ref = await self._moving(user_id, mem_cube_id)
+        moving, ref = await self._moving(user_id, mem_cube_id, memory_id)
         return await moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
-    async def _moving(self, user_id: str, mem_cube_id: str) -> tuple[Moving, CubeRef]:
-        """What moves memories of this cube by hand. Raises CubeForbidden or UnknownCube."""
+    async def _moving(self, user_id: str, mem_cube_id: str, memory_id: str) -> tuple[Moving, CubeRef]:
+        """What moves this memory by hand, if the user may. Raises CubeForbidden, UnknownCube or UnknownMemory."""
         services = await self.memory()
-        return services.moving, await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        await services.named(user_id, ref, memory_id)
+        return services.moving, ref

@@ -94,7 +94,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         """The server's, since the first submit that is not known to be finished."""
         self._submits = 0
         self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
-        self._memory = LazyServices(self.settings, self.keys, self.server)
+        self._memory = LazyServices(self.settings, self.keys, self.server, self.release)
 
     current_mem_cube = Delegated[Any](
         "retriever.mem_cube", "The cube (a GeneralMemCube, a CubeRef) that ``retriever.search`` means when told none."

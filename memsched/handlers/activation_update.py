@@ -35,8 +35,9 @@ async def activation_update(
 ) -> None:
     """Send the block once for all messages, unless it was sent, or another one a short while ago.
 
-    That it is sent is written down first, by compare-and-set: of several workers one sends it. What fails is not
-    repeated, since chats warm the cache themselves; the next change of the block is the next try.
+    What is sent is what the cube's owner may read of it: their chats begin with it. That it is sent is written down
+    first, by compare-and-set: of several workers one sends it. What fails is not repeated, since chats warm the cache
+    themselves; the next change of the block is the next try.
     """
     if services.llm is None or not services.warms:
         return
@@ -50,7 +51,9 @@ async def activation_update(
     before, after = await services.states.change(cube.ref, [], claim)
     if after.sent == before.sent:
         return
-    block = ActivationBlock.of(after.block)
+    block = ActivationBlock.of(services.release.members(cube.ref.user_id, cube.ref, after.block))
+    if not block.text:
+        return
     try:
         await services.llm.warm(block.text)
     except LLMError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
+from memsched.memory.access.release import Release
 from memsched.policy.binding import binding_named
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import WorkingSetPolicy
@@ -30,18 +31,26 @@ class LazyServices:
     Who needs them meanwhile waits for the same attempt, and is told of its failure; the next call is the next attempt.
     One after the other they would wait for a model that does not answer, longer than a handler may run.
 
-    Raises SettingsError for a strategy, or transition rules, that are not there.
+    Raises SettingsError for a strategy, transition rules, a binding or a permission hook that are not there.
 
     Args:
         server: returns the connection to Redis, which may be opened as late.
+        release: None: with the hook that MEMSCHED_PERMISSIONS names.
     """
 
-    def __init__(self, settings: Settings, keys: Keys, server: Callable[[], Awaitable[Server]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        keys: Keys,
+        server: Callable[[], Awaitable[Server]],
+        release: Release | None = None,
+    ) -> None:
         self.settings = settings
         self.policy: WorkingSetPolicy | None = None
         self.rules: TransitionRules | None = None
         self._strategy = strategy_named(settings.strategy)  # here, so that a wrong name is told before any message
         binding_named(settings.binding)
+        self._release = release or Release.by(settings.permissions)
         self._rules = rules_named(settings.transitions, settings.archive_after_days, settings.long_term_capacity)
         self._keys = keys
         self._server = server
@@ -86,8 +95,14 @@ class LazyServices:
 
     async def _open(self) -> MemoryServices:
         services, _ = await self._load()
-        policy, server = self.policy or self._strategy, await self._server()
-        self._services = await services.open(self.settings, server, self._keys, policy, self.rules or self._rules)
+        self._services = await services.open(
+            self.settings,
+            await self._server(),
+            self._keys,
+            self._release,
+            self.policy or self._strategy,
+            self.rules or self._rules,
+        )
         return self._services
 
     async def _load(self) -> _Memory:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
-from memsched.errors import InvalidMessage, MemoryPinned
+from memsched.errors import InvalidMessage, MemoryPinned, UnknownMemory
 from memsched.handlers.follow_ups import update_after
 from memsched.handlers.memory_events import USER_INPUT, event, log_written, shown, sizes_of
 from memsched.handlers.services import MemoryServices
@@ -49,7 +48,7 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
     action = str(info.get("action") or "correct")
     if action not in _ACTIONS:
         raise InvalidMessage(f"info.action must be one of {', '.join(_ACTIONS)}, not {action!r}")
-    named = await _named(services, ref, info)
+    named = await _named(services, ref, message.user_id, info)
     if action != "correct":
         if named is None:
             raise InvalidMessage(f"info.action {action} needs info.memory_id")
@@ -79,23 +78,14 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
     return True
 
 
-async def _named(services: MemoryServices, ref: CubeRef, info: dict[str, Any]) -> Memory | None:
+async def _named(services: MemoryServices, ref: CubeRef, user_id: str, info: dict[str, Any]) -> Memory | None:
     memory_id = info.get("memory_id")
     if memory_id is None:
         return None
-    found = await services.store.get(ref, [str(memory_id)]) if is_uuid(memory_id) else {}
-    if not found:
-        raise InvalidMessage(f"the cube has no memory {shown(str(memory_id))!r}")
-    return next(iter(found.values()))
-
-
-def is_uuid(text: Any) -> bool:
-    """Whether it can be the id of a memory at all."""
     try:
-        UUID(str(text))
-    except ValueError:
-        return False
-    return True
+        return await services.named(user_id, ref, memory_id)
+    except UnknownMemory as error:
+        raise InvalidMessage(f"the cube has no memory {shown(str(memory_id))!r}") from error
 
 
 async def _what_it_corrects(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from uuid import UUID
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.deletion import Deletion
+from memsched.errors import UnknownMemory
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import rerank
 from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.access.release import Release
 from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.writer import MemoryWriter
+from memsched.memory.model import Memory
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
@@ -38,8 +43,8 @@ from memsched.tiers.working_set import WorkingSets
 class MemoryServices:
     """The composition root of the memory half: everything about memory, and the model if there is one.
 
-    ``open`` makes it. Its parts: ``cubes`` (who may), ``writer`` and ``corrections`` (ingest), ``store``, ``terms``
-    (word counts), ``search``, ``states``, ``working_sets`` and ``placements``, ``moving`` and
+    ``open`` makes it. Its parts: ``cubes`` and ``release`` (who may), ``writer`` and ``corrections`` (ingest),
+    ``store``, ``terms`` (word counts), ``search``, ``states``, ``working_sets`` and ``placements``, ``moving`` and
     ``deletion`` (what people ask for), ``explainer``, ``embedder``, and ``llm``.
     """
 
@@ -48,10 +53,12 @@ class MemoryServices:
         settings: Settings,
         server: Server,
         keys: Keys,
+        release: Release,
         policy: WorkingSetPolicy | None = None,
         rules: TransitionRules | None = None,
     ) -> None:
         self.settings = settings
+        self.release = release
         self.cubes = Cubes(server, keys, settings)
         self.embedder = embedder_from(settings)
         self.llm = LLM.from_settings(settings)
@@ -71,6 +78,7 @@ class MemoryServices:
         settings: Settings,
         server: Server,
         keys: Keys,
+        release: Release,
         policy: WorkingSetPolicy | None = None,
         rules: TransitionRules | None = None,
     ) -> MemoryServices:
@@ -79,7 +87,7 @@ class MemoryServices:
         Raises SettingsError, and EmbeddingError; nothing stays open then.
         """
         # In a thread: making the language model's client takes most of a second.
-        services = await asyncio.to_thread(cls, settings, server, keys, policy, rules)
+        services = await asyncio.to_thread(cls, settings, server, keys, release, policy, rules)
         try:
             await services.embedder.prepare()
             services._assemble()
@@ -125,6 +133,19 @@ class MemoryServices:
         self.deletion = Deletion(
             settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )
+
+    async def named(self, reader: str, ref: CubeRef, memory_id: str) -> Memory:
+        """The memory, as it is stored, that a user names by its id. Raises UnknownMemory.
+
+        What the permission hook withholds from them is not there for them: neither to read nor to change.
+        """
+        try:
+            found = await self.store.get(ref, [str(UUID(memory_id))])
+        except (ValueError, AttributeError, TypeError):  # nothing that could be an id
+            found = {}
+        if not self.release.memories(reader, "read", ref, found.values()):
+            raise UnknownMemory(memory_id)
+        return next(iter(found.values()))
 
     @property
     def warms(self) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from memsched.errors import MemschedError, UnknownMemory
 from memsched.memory.access.cubes import Cubes
@@ -54,15 +54,9 @@ async def find_memory(
     names = [mem_cube_id] if mem_cube_id is not None else []
     if mem_cube_id is None:
         names = [view.name for view in await services.cubes.cubes_of(user_id)]
-    for name in names if _is_uuid(memory_id) else ():
+    for name in names:
         ref = await services.cubes.resolve(user_id, name, Permission.READ)
-        if memory := (await services.store.get(ref, [memory_id])).get(memory_id):
+        with suppress(UnknownMemory):
+            memory = await services.named(user_id, ref, memory_id)
             return FoundMemory(name, await services.cubes.resolve(user_id, name, need), memory)
     raise UnknownMemory(memory_id)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except (ValueError, AttributeError, TypeError):
-        return False

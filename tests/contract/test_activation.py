@@ -19,6 +19,7 @@ from support.stories import CHATTER, HOUSE, RENOVATION, REQUEST
 
 from memsched import AsyncMemScheduler, AsyncMOS, CubeForbidden, MemScheduler
 from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.release import LeavingMemory
 from memsched.policy.block import ActivationBlock, line_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -172,6 +173,26 @@ async def test_the_server_is_sent_each_version_once_and_not_more_often_than_it_s
     await later.start()
     await tell(later, said("Rex hates the vacuum cleaner.", 3))
     assert len(cache.warmed) == 1
+
+
+class NoPlants:
+    """Nobody is told of plants, and nobody but bob of carrots."""
+
+    def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
+        if "plant" in memory.text:
+            return None
+        return memory.text if reader == "bob" else memory.text.replace("carrots", "[X]")
+
+
+async def test_the_server_is_sent_what_the_owner_may_read(make: MakeScheduler, cache: FakeLLM) -> None:
+    scheduler = make(**with_model(cache), permissions=f"{__name__}:NoPlants")
+    await scheduler.start()
+
+    block = await tell(scheduler, said("Rex eats carrots."), said("One of my plants is called Ada.", 1))
+
+    assert {each.body["messages"][0]["content"] for each in cache.warmed} == {block.text}
+    assert "[X]" in block.text
+    assert "plants" not in block.text
 
 
 @pytest.mark.parametrize("reply", [fails(500), hangs()], ids=["fails", "hangs"])

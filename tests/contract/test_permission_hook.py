@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from support.memories import conversation, idle, memories_of, said
+from support.outcome import dead_letters
 
 from memsched import AsyncMOS
 from memsched.errors import UnknownMemory
@@ -32,6 +33,13 @@ class Vetoes:
 
     def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
         return None if "4711" in memory.text else memory.text
+
+
+class OwnersOnly:
+    """The code is its owner's."""
+
+    def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
+        return None if "4711" in memory.text and reader != memory.owner else memory.text
 
 
 class Fails:
@@ -126,6 +134,29 @@ async def test_vetoed_on_every_way_and_the_rest_is_there(mos_with: Callable[...,
         assert "4711" not in text
     found = await mos.mem_scheduler.retriever.search("cellar", "alice", "home")
     assert PLAIN in [each.memory.text for each in found]
+
+
+async def test_what_is_withheld_from_a_writer_can_be_changed_by_its_owner_only(mos_with: Callable[..., Any]) -> None:
+    mos = await mos_with(OwnersOnly)
+    await mos.share_cube_with_user("home", "bob", "write")
+    scheduler = mos.mem_scheduler
+    (secret,) = [each.memory_id for each in await memories_of(scheduler) if each.text == SECRET]
+
+    for cube in ("alice/home", None):
+        for call in (mos.get, mos.delete, mos.pin, mos.unpin, mos.archive, mos.restore, mos.explain):
+            with pytest.raises(UnknownMemory):
+                await call(secret, cube, "bob")
+        with pytest.raises(UnknownMemory):
+            await mos.update(secret, "The code of the safe is 1.", cube, "bob")
+    by_message = said("The code of the safe is 1.", 3, "mem_feedback", info={"memory_id": secret})
+    await scheduler.submit_messages(by_message.model_copy(update={"user_id": "bob", "mem_cube_id": "alice/home"}))
+    await idle(scheduler)
+
+    (dead,) = await dead_letters(scheduler)
+    assert "the cube has no memory" in dead.error
+    assert SECRET in [each.text for each in await memories_of(scheduler) if each.superseded_by is None]
+    assert await mos.pin(secret, "home")
+    await mos.delete(secret, "home")
 
 
 @pytest.mark.parametrize("hook", [Fails, Confused])

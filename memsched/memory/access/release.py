@@ -14,6 +14,7 @@ from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.messages import ScheduleLogForWebItem
+from memsched.policy.block import Member
 
 log = get_logger(__name__)
 
@@ -91,6 +92,16 @@ class Release:
             for memory_id, text in texts.items()
         }
         return {memory_id: text for memory_id, text in asked.items() if text is not None}
+
+    def members(self, reader: str, ref: CubeRef, members: Iterable[Member]) -> list[Member]:
+        """Those members of an activation block that may leave, each with the text that may."""
+        found = list(members)
+        texts = self.texts(reader, "activation", ref, {each.memory_id: each.said for each in found})
+        return [
+            each if texts[each.memory_id] == each.said else Member.of(each.memory_id, texts[each.memory_id])
+            for each in found
+            if each.memory_id in texts
+        ]
 
     def results(self, reader: str, purpose: Purpose, ref: CubeRef, results: Iterable[M]) -> list[M]:
         """The same for what a search found (``SearchResult``)."""
