@@ -6,7 +6,10 @@ may also say ``module:attribute``, as an entry point does, for what is no packag
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Mapping
+from importlib import metadata
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -31,13 +34,30 @@ def extension(setting: str, group: str, name: str, methods: tuple[str, ...], shi
         raise SettingsError(
             [f"{setting}: there is no {name!r} (entry points of {group}, or module:attribute); there are: {known}."]
         )
+    point = others.get(name) or EntryPoint(name, name, group)
+    if not point.pattern.match(point.value):
+        raise SettingsError([f"{setting}={name} must be module:attribute, or the name of an entry point of {group}."])
     try:
-        found = _made((others.get(name) or EntryPoint(name, name, group)).load())
+        found = _made(point.load())
     except (Exception, SystemExit) as error:  # whatever the code of others raises
-        raise SettingsError([f"{setting}={name} cannot be loaded: {type(error).__name__}: {error}."]) from error
+        raise SettingsError([f"{setting}={name} cannot be loaded: {_why(error)}."]) from error
     if lacking := [method for method in methods if not callable(getattr(found, method, None))]:
         raise SettingsError([f"{setting}={name} is a {type(found).__name__} without {', '.join(lacking)}()."])
+    if waiting := [method for method in methods if _waits(getattr(found, method))]:
+        raise SettingsError([f"{setting}={name}: {waiting[0]}() is async; it must be a plain function."])
     return found
+
+
+def _why(error: BaseException) -> str:
+    """What Python itself says of it; of what the code of others raised only where, for its words may hold a secret."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, (ImportError, SyntaxError)) or place.filename in (__file__, metadata.__file__):
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__} in {place.filename}, line {place.lineno} (its words are not shown)"
+
+
+def _waits(method: Any) -> bool:
+    return any(inspect.iscoroutinefunction(each) for each in (method, getattr(method, "__call__", None)))  # noqa: B004
 
 
 def _made(found: Any) -> Any:

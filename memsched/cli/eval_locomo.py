@@ -24,7 +24,10 @@ _SAID_OF = {Answer.GOLD: "right answers told", Answer.NONE: "questions only"}
 
 
 def locomo(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Conversations in the form of LoCoMo (JSON).")],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="Conversations in the form of LoCoMo (JSON)."),
+    ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Also write the numbers here, as one flat object.")
     ] = None,
@@ -57,11 +60,16 @@ def locomo(
     of the environment; without MEMSCHED_LLM_MODEL no language model is called.
     """
 
-    chosen = read_conversations(file)[:conversations]
+    if not stream and (policy or answers or ablate or markdown):
+        raise typer.BadParameter("only with --stream", param_hint="--policy, --answers, --ablate, --markdown")
     policies = [*(policy or POLICIES), *(ABLATIONS if ablate else ())]
     told = list(dict.fromkeys(answers or [Answer.GOLD]))
     if unknown := set(policies) - {*POLICIES, *TYPING, *ABLATIONS}:
-        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--policy")
+        raise typer.BadParameter(
+            f"there is no {', '.join(sorted(unknown))}; there are {', '.join((*POLICIES, *TYPING))}",
+            param_hint="--policy",
+        )
+    chosen = read_conversations(file)[:conversations]
 
     async def replayed(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> Scores:
         return await replay(scheduler, chosen, progress)

@@ -7,6 +7,7 @@ that is no state: the rules are shown how hot the theme was at the end of each d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -170,7 +171,7 @@ class StandardTransitions:
         if look.share < self.leave:
             return f"another theme took its place: {_percent(look.share)} of its heat (below {_percent(self.leave)})"
         if look.heat < self.cold_heat:
-            return f"it cooled: heat {look.heat:.2f} (below {self.cold_heat:g})"
+            return f"it cooled: heat {_down(look.heat, 2):.2f} (below {self.cold_heat:g})"
         return ""
 
     def must_stay(self, standing: Standing) -> str:
@@ -241,4 +242,9 @@ def rules_named(name: str, archive_after_days: float, capacity: int) -> Transiti
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{_down(100 * share):.0f} %"
+
+
+def _down(figure: float, digits: int = 0) -> float:
+    """Rounded down, so that what is below a bound is also shown below it."""
+    return math.floor(round(figure * 10**digits, 6)) / 10**digits

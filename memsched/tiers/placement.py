@@ -246,10 +246,10 @@ class _Decision:
 
     def _as_cut_now(self, history: ThemeHistory) -> ThemeMove:
         """The move of a theme whose memories are others than when moves were decided last, so that its past is too."""
-        moves, look = self._moves[history.theme_id], history.looks[-1]
-        activated = history.theme_id in self._activated
-        reason = moves[-1].reason if moves else "with its memories of now it never was hot enough"
-        return ThemeMove(self._now, activated, reason, look.heat, look.share)
+        if moves := self._moves[history.theme_id]:
+            return replace(moves[-1], at=self._now)
+        look = history.looks[-1]
+        return ThemeMove(self._now, False, "with its memories of now it never was hot enough", look.heat, look.share)
 
     def _theme_move(self, theme_id: str, move: ThemeMove) -> Move:
         label = self._themes.label_of(theme_id)

@@ -121,7 +121,10 @@ def test_policies_are_compared_on_what_they_have_near_before_each_question(file:
     plain = evaluate(str(file), "--stream", "soon", "--answers", "none", "--conversations", "1").stdout
     for shown in ("memsched", "generative_agents", "search_10+set_10", "answers: questions only"):
         assert shown in plain
-    assert "there is no nonsense" in evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr
+    unknown = " ".join(evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr.split())
+    assert "there is no nonsense; there are memsched" in unknown
+    assert "only with --stream" in evaluate(str(file), "--policy", "memsched").stderr
+    assert "does not exist" in evaluate("no-such-file.json").stderr
 
 
 def test_what_is_predicted_is_compared_with_what_made_way_for_it(file: Path, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ class Rules(StandardTransitions):
     def must_stay(self, standing):
         return "it is ours"
 
+class Needs(Mine):
+    def __init__(self, password):
+        pass
+
+class Waits:
+    async def choose(self, state, candidates, size):
+        return []
+
 made = Mine()
 number = 5
 
@@ -67,11 +75,13 @@ def test_an_unknown_name_is_told_what_there_is_when_the_scheduler_is_made() -> N
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("broken", "MEMSCHED_STRATEGY=broken cannot be loaded: OSError: no disk"),
+        ("broken", "MEMSCHED_STRATEGY=broken cannot be loaded: OSError in "),
         ("own_strategies:Other", "has no attribute 'Other'"),
         ("no_such_module:Mine", "No module named 'no_such_module'"),
         ("own_strategies:number", "is a int without choose()"),
-        (":", "cannot be loaded"),
+        ("own_strategies:Needs", "missing 1 required positional argument: 'password'"),
+        ("own_strategies:Waits", "choose() is async; it must be a plain function"),
+        *((name, "must be module:attribute") for name in (":", "own_strategies:", ":Mine")),
     ],
 )
 def test_what_cannot_be_used_says_why(name: str, why: str) -> None:
@@ -79,6 +89,7 @@ def test_what_cannot_be_used_says_why(name: str, why: str) -> None:
         strategy_named(name)
 
     assert why in str(raised.value)
+    assert "no disk" not in str(raised.value), "the words of others may hold a password"
 
 
 @pytest.mark.usefixtures("package")

@@ -54,6 +54,13 @@ def test_one_memory_is_no_theme_to_activate_and_what_cools_is_given_up() -> None
     assert moves(replace(cooling, looks=looks)) == [(1, True), (4, False)]
 
 
+def test_what_is_below_a_bound_is_shown_below_it() -> None:
+    cooled = history(1.0, 1.0, 1.0)
+    looks = [look._replace(heat=heat) for look, heat in zip(cooled.looks, (1.0, 0.5, 0.2499), strict=True)]
+    assert RULES.theme_moves(replace(cooled, looks=looks))[-1].reason == "it cooled: heat 0.24 (below 0.25)"
+    assert "39 % of its heat (below 40 %)" in RULES.theme_moves(history(1.0, 1.0, 0.399))[-1].reason
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_second_theme_is_activated_and_the_first_one_given_up(language: str) -> None:
     lines = [*stories.HOUSE[language], *stories.RENOVATION[language]]
