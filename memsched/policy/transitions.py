@@ -247,4 +247,5 @@ def _percent(share: float) -> str:
 
 def _down(figure: float, digits: int = 0) -> float:
     """Rounded down, so that what is below a bound is also shown below it."""
-    return math.floor(round(figure * 10**digits, 6)) / 10**digits
+    scale = 10.0**digits
+    return math.floor(round(figure * scale, 6)) / scale
