@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from memsched.handlers.activation_update import keep_warm
-from memsched.handlers.follow_ups import upkeep_after
+from memsched.handlers.follow_ups import MOST_NAMED, upkeep_after
 from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, thread_of
 from memsched.handlers.memory_events import event, shown
 from memsched.handlers.services import MemoryServices
@@ -92,7 +92,7 @@ async def _near(
     """The memories that the answer may have used."""
     given = (message.info or {}).get("memory_ids")
     known = {memory.memory_id: memory for memory in state.working_set}
-    ids = [str(each) for each in given][:1000] if isinstance(given, list) else []
+    ids = [str(each) for each in given[:MOST_NAMED]] if isinstance(given, list) else []
     fetched = await services.store.get(ref, [memory_id for memory_id in ids if memory_id not in known])
     return [*known.values(), *(WorkingMemory.of(memory, 0.0, {}) for memory in fetched.values())]
 

@@ -10,6 +10,8 @@ from uuid import UUID, uuid5
 from memsched.messages import MEM_ARCHIVE_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.tiers.moves import Upkeep
 
+MOST_NAMED = 1000
+"""Memories that a message's ``info`` may name; more are not looked at."""
 _NAMESPACE = UUID("0d2f6f0e-8a3c-4d52-9a55-9b8a0f6f7c11")
 
 

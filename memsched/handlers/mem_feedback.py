@@ -14,7 +14,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.corrections import same_subject
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory, id_within
+from memsched.memory.model import Memory, clamped, id_within
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -63,7 +63,7 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
         text=text,
         kind=older[0].kind if older and older[0].kind != "turn" else "fact",
         about_user=bool(older) and older[0].memory_type == USER_MEMORY_TYPE,
-        at=message.timestamp,
+        at=clamped(message.timestamp),
         speaker=older[0].speaker if older else (message.user_name or ""),
         importance=max((memory.importance for memory in older), default=None),
     )

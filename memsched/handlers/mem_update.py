@@ -10,7 +10,12 @@ from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.model import clamped, id_within, to_ms
-from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
+from memsched.messages import (
+    LONG_TERM_MEMORY_TYPE,
+    MAX_ID_CHARACTERS,
+    WORKING_MEMORY_TYPE,
+    ScheduleMessageItem,
+)
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
 from memsched.worker.context import HandlerContext
@@ -50,7 +55,7 @@ async def mem_update(
 
 def thread_of(message: ScheduleMessageItem) -> str:
     """The conversation that a question or an answer is part of."""
-    return message.task_id or message.session_id or ""
+    return (message.task_id or message.session_id or "")[:MAX_ID_CHARACTERS]
 
 
 def described(before: HotState, after: HotState) -> dict[str, Any]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from memsched.errors import InvalidMessage
+from memsched.messages import MAX_ID_CHARACTERS
+
 _KINDS = ("role", "task")
 
 
 def tags_of(info: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """``role:nurse`` and ``task:move``; none for an ``info`` that binds to nothing."""
+    """``role:nurse`` and ``task:move``; none for an ``info`` that binds to nothing. Raises InvalidMessage."""
     given = ((kind, (info or {}).get(kind)) for kind in _KINDS)
-    named = ((kind, name.strip().casefold()) for kind, name in given if isinstance(name, str))
+    named = [(kind, name.strip().casefold()) for kind, name in given if isinstance(name, str)]
+    if any(len(name) > MAX_ID_CHARACTERS for _, name in named):  # every memory of the message has it
+        raise InvalidMessage(f"info.role and info.task have at most {MAX_ID_CHARACTERS} characters")
     return tuple(f"{kind}:{name}" for kind, name in named if name)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 from uuid import UUID, uuid5
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.broker.keys import escape
 from memsched.memory.access.permissions import CubeRef
@@ -80,7 +80,7 @@ class Memory(BaseModel):
     def to_payload(self) -> dict[str, Any]:
         """The point's payload: times are ms since the epoch, what is empty is left out."""
         values = self.model_dump(exclude={"memory_id"}, exclude_defaults=True)
-        for name in _TIMES:
+        for name in TIMES:
             if isinstance(moment := values.get(name), datetime):
                 values[name] = to_ms(moment)
         # Always there: filters look at them.
@@ -93,13 +93,55 @@ class Memory(BaseModel):
         """The memory in a point that this or an earlier schema version wrote."""
         values = dict(payload)
         values["memory_id"] = memory_id
-        for name in _TIMES:
+        for name in TIMES:
             if (ms := values.get(name)) is not None:
                 values[name] = from_ms(ms)
         return cls.model_validate(values)
 
+    @classmethod
+    def as_stored(cls, memory_id: str, payload: dict[str, Any]) -> Self:
+        """The memory in a point's ``readable`` payload: what else of it cannot be read counts as not there."""
+        try:
+            return cls.from_payload(memory_id, payload)
+        except ValidationError as error:
+            unreadable = {each["loc"][0] for each in error.errors()}
+            return cls.from_payload(memory_id, {name: payload[name] for name in payload if name not in unreadable})
 
-_TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at")
+
+TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at")
+_WHOLE = (*TIMES, "turn", "part")
+_ALWAYS = ("at", "created_at", "updated_at")
+_TEXTS = ("text", "user_id", "mem_cube_id")
+_EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The first and the last moment of a datetime."""
+
+
+def readable(payload: dict[str, Any]) -> dict[str, Any] | None:
+    """A point's payload without numbers and times that are none; None if it is no memory then.
+
+    What one message, or an older version, wrote there must not make the whole cube unreadable.
+    """
+    if not all(isinstance(payload.get(name), str) for name in _TEXTS):
+        return None
+    numbers = {name: payload[name] for name in _WHOLE if name in payload}
+    read = {name: each for name, each in numbers.items() if type(each) is int and _EARLIEST_MS <= each <= _LATEST_MS}
+    if read.get("restored_at", 0) > read.get("updated_at", 0):
+        del read["restored_at"]  # later than it was written: no clock said so
+    known = next((read[name] for name in _ALWAYS if name in read), None)
+    if known is None:
+        return None
+    if len(read) == len(numbers) and all(name in read for name in _ALWAYS):
+        return payload
+    others = {name: value for name, value in payload.items() if name not in numbers}
+    return {**dict.fromkeys(_ALWAYS, known), **read, **others}
+
+
+def is_memory_id(text: Any) -> bool:
+    """Whether it can be the id of a memory at all."""
+    try:
+        return bool(str(UUID(text)) == text)
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def to_ms(moment: datetime) -> int:

@@ -13,21 +13,26 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Argument, Command, as_text, as_texts, script
 from memsched.errors import MemschedError
+from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
-from memsched.messages import UtcTime
+from memsched.messages import UtcTime, describe_validation_error
 from memsched.policy.block import Member
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.tiers.moves import Move, Placement, Upkeep
+
+log = get_logger(__name__)
+
+_Value = TypeVar("_Value", bound=BaseModel)
 
 _COMMIT = script("commit_hot", "tiers")
 _APPLIED_KEPT = 2_000
@@ -222,20 +227,16 @@ class HotState(BaseModel):
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, sent, predicted = [
-            as_text(part) if part is not None else "" for part in reply
-        ]
-        return cls.model_validate(
-            {
-                "version": int(version or 0),
-                "talk": [event for event in json.loads(talk or "[]") if "kind" in event],  # an earlier form had none
-                "log": json.loads(log or "[]"),
-                "working_set": json.loads(working_set or "[]"),
-                "placement": json.loads(placement or "{}"),
-                "block": json.loads(block or "[]"),
-                "sent": json.loads(sent or "{}"),
-                "predicted": json.loads(predicted) if predicted else None,
-            }
+        version, talk, log, working_set, placement, block, sent, predicted = reply
+        return cls(
+            version=int(version or 0),
+            talk=[event for event in _listed(TalkEvent, talk) if "kind" in event.model_fields_set],  # once it had none
+            log=_listed(Answered, log),
+            working_set=_listed(WorkingMemory, working_set),
+            placement=_part(Placement, placement) or Placement(),
+            block=_listed(Member, block),
+            sent=_part(Sent, sent) or Sent(),
+            predicted=_part(Prediction, predicted),
         )
 
 
@@ -265,10 +266,9 @@ class HotStates:
 
         def parse(reply: Any) -> list[WorkingMemory]:
             stored, predicted = reply
-            working_set = [WorkingMemory.model_validate(each) for each in json.loads(stored or "[]")]
-            if not predicted:
+            working_set, prediction = _listed(WorkingMemory, stored), _part(Prediction, predicted)
+            if prediction is None:
                 return working_set
-            prediction = Prediction.model_validate_json(predicted)
             others = session_id is not None and prediction.session_id not in ("", session_id)
             return working_set if others else prediction.beside(working_set)
 
@@ -289,7 +289,7 @@ class HotStates:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
         def parse(reply: Any) -> list[Member]:
-            return [Member.model_validate(each) for each in json.loads(reply or "[]")]
+            return _listed(Member, reply)
 
         return Command(("HGET", key, "block"), parse)
 
@@ -343,7 +343,7 @@ class HotStates:
         """The last moves between tiers, oldest first."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
         reply = await self._server.persistently(lambda: self._server.execute("HGET", key, "moves"))
-        return [Move.model_validate(each) for each in json.loads(reply or "[]")]
+        return _listed(Move, reply)
 
     async def forget_uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """Forget how often these memories were used, since they are no more."""
@@ -377,6 +377,29 @@ def mark_of(label: str, item_id: str) -> str:
         item_id: what the message is called within the cube (``memory.model.id_within``).
     """
     return f"{label}:{item_id}" if len(item_id) <= 64 else f"{label}:{hashlib.sha256(item_id.encode()).hexdigest()}"
+
+
+def _listed(model: type[_Value], stored: str | bytes | None) -> list[_Value]:
+    """A list as it is stored, without what of it cannot be read: that counts as not there."""
+    given = json.loads(stored or "[]")
+    try:
+        return [model.model_validate(each) for each in given]
+    except ValidationError:
+        return [found for each in given if (found := _part(model, json.dumps(each))) is not None]
+
+
+def _part(model: type[_Value], stored: str | bytes | None) -> _Value | None:
+    """A part as it is stored; None if it is not there, or cannot be read."""
+    try:
+        return model.model_validate_json(stored) if stored else None
+    except ValidationError as error:
+        log.warning(
+            "a part of a cube's hot state cannot be read; it counts as not there",
+            action="hot_state.unreadable",
+            part=model.__name__,
+            error=describe_validation_error(error),
+        )
+        return None
 
 
 def _use_field(memory_id: str) -> str:

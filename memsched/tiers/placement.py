@@ -88,7 +88,7 @@ class Placements:
             elif move.subject == "memory" and move.from_tier == ARCHIVED:
                 fields = {"status": "activated", "archived_because": "", "updated_at": now}
                 if move.subject_id in restored:
-                    fields["restored_at"] = restored[move.subject_id]
+                    fields["restored_at"] = min(restored[move.subject_id], now)
                 changes[move.subject_id] = fields
         if changes:
             await self._store.patch(ref, changes)

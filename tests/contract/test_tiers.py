@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from memsched import (
     TooManyPins,
     UnknownMemory,
 )
+from memsched.memory.access.permissions import CubeRef
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -272,3 +274,53 @@ async def test_nothing_of_what_was_deleted_is_left_in_pins_and_moves(scheduler: 
     explained = await scheduler.explain("alice", "home")
     assert explained.pins == []
     assert explained.moves == []
+
+
+async def test_no_message_makes_a_cube_unreadable_or_says_when_a_memory_is_needed_in_future(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    await tell(scheduler, on(0, COLD), on(100, "The cat sleeps on the sofa."))
+    cold = await id_of(scheduler, COLD)
+    many = {str(number): 1 for number in range(1200)}
+    told: list[ScheduleMessageItem] = []
+    values: list[Any] = [10**17, 4_102_444_800_000, -(10**15), 0, True, "soon", None, 1.5]
+    for at in values:
+        told += [
+            on(101, " ", "mem_archive", info={"needed": {cold: at, NOBODY: 1, "no id": 1, **many}}),
+            on(101, "The boiler is old.", "answer", info={"memory_ids": [cold, NOBODY, "no id", at, {}, [cold]]}),
+            on(101, "The cat is black.", info={"role": {"a": at}, "task": at}),
+            on(101, "The boiler is quiet.", "mem_feedback", info={"memory_id": at, "action": at}),
+        ]
+    told.append(on(101, " ", "mem_archive", info={"needed": [cold]}))
+
+    await tell(scheduler, *told)
+
+    await tell(scheduler, on(102, "The dog is brown."))
+    assert "The dog is brown." in await found(scheduler, "brown dog")
+    assert (await scheduler.explain("alice", "home", cold)).themes
+    restored = [each.restored_at for each in await memories_of(scheduler) if each.restored_at is not None]
+    assert restored
+    assert all(each <= datetime.now(UTC) for each in restored)
+
+
+async def test_what_an_older_version_let_through_is_not_there_and_the_rest_is(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, on(0, COLD), on(100, "The cat sleeps on the sofa."), on(100, "The dog is brown."))
+    cold, cat, dog = [
+        await id_of(scheduler, each) for each in (COLD, "The cat sleeps on the sofa.", "The dog is brown.")
+    ]
+    services = await scheduler.memory()
+    home = CubeRef("alice", "home")
+    poison = {"restored_at": 10**17, "last_used_at": "x", "turn": "one", "tags": 7, "status": "activated"}
+    await services.store.patch(home, {cold: poison, cat: {"text": 5, "status": "activated"}, dog: {"at": 10**17}})
+    server = await scheduler.server()
+    hot = scheduler.keys.cube("alice", "home").hot
+    await server.execute("HSET", hot, "moves", '[{"at": "never"}]', "block", "[{}]", "sent", '{"at": []}')
+
+    await tell(scheduler, on(102, "The mouse is white."), on(102, "Where is the boiler?", "query"))
+
+    assert {each.text for each in await memories_of(scheduler)} == {COLD, "The dog is brown.", "The mouse is white."}
+    assert {COLD, "The dog is brown."} <= {*await found(scheduler, "boiler whistling brown dog")}
+    explained = await scheduler.explain("alice", "home", cold)
+    assert explained.memory is not None
+    assert await scheduler.activation("alice", "home")
+    assert await scheduler.themes("alice", "home")

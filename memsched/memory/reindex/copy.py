@@ -16,7 +16,7 @@ from qdrant_client import models
 
 from memsched.lexicon import stems
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, readable
 from memsched.memory.search.bm25 import document_weights
 from memsched.memory.store.client import RetryingClient
 from memsched.memory.store.points import DENSE, LEXICAL
@@ -139,7 +139,7 @@ class CollectionCopy:
         """Store with new vectors: an upsert, or with ``only_new`` an insert that leaves alone what is there."""
         if not records:
             return
-        texts = [Memory.from_payload(str(record.id), record.payload or {}).indexed_text for record in records]
+        texts = [_indexed(str(record.id), record.payload or {}) for record in records]
         vectors = await self.embedder.embed_documents(texts)
         mode = models.UpdateMode.INSERT_ONLY if only_new else models.UpdateMode.UPSERT
         points = []
@@ -219,3 +219,9 @@ def _before(payload: Payload, complete_until: int | None) -> bool:
 
 def _updated_at(payload: Payload) -> int:
     return int(payload.get("updated_at") or 0)
+
+
+def _indexed(memory_id: str, payload: dict[str, Any]) -> str:
+    """The text of a point; "" for what cannot be read."""
+    known = readable(payload)
+    return "" if known is None else Memory.as_stored(memory_id, known).indexed_text

@@ -72,7 +72,7 @@ class HybridSearch:
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
         return [
-            SearchResult(Memory.from_payload(each.memory_id, each.payload), each.score, each.parts)
+            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, each.parts)
             for each in ranked[:top_k]
         ]
 

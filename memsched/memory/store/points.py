@@ -38,4 +38,4 @@ class Hit:
     payload: dict[str, Any]
 
     def memory(self) -> Memory:
-        return Memory.from_payload(self.memory_id, self.payload)
+        return Memory.as_stored(self.memory_id, self.payload)

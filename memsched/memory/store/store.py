@@ -14,7 +14,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, is_memory_id, readable
 from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.store.client import close_client, datatype_for, open_client, query_batch, with_retries
 from memsched.memory.store.collection import Collection
@@ -123,7 +123,7 @@ class MemoryStore:
     async def get(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
         """Those of these memories that are in the cube, by id."""
         found: dict[str, Memory] = {}
-        ids = list(dict.fromkeys(memory_ids))
+        ids = [each for each in dict.fromkeys(memory_ids) if is_memory_id(each)]  # of others the store knows nothing
         for at in range(0, len(ids), _PAGE):
             part = ids[at : at + _PAGE]
             records = await self._call(
@@ -303,12 +303,14 @@ class MemoryStore:
 
 
 def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
-    """What came back of the cube. There is nothing else, unless the store ignores a filter: then it stays unseen."""
+    """What came back of the cube, as far as it can be read. There is nothing else, unless the store ignores a filter:
+    then it stays unseen.
+    """
     tenant = tenant_of(ref)
     return [
-        Hit(str(point.id), getattr(point, "score", 0.0), point.payload)
+        Hit(str(point.id), getattr(point, "score", 0.0), payload)
         for point in points
-        if point.payload and point.payload.get(TENANT) == tenant
+        if point.payload and point.payload.get(TENANT) == tenant and (payload := readable(point.payload)) is not None
     ]
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Protocol
-from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -23,7 +22,7 @@ from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.deduplication import content_hash
-from memsched.memory.model import Memory, memory_id_for, to_ms
+from memsched.memory.model import TIMES, Memory, memory_id_for, to_ms
 from memsched.memory.search.bm25 import document_weights
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.points import Point
@@ -97,19 +96,12 @@ async def _still_there(store: MemoryStore, ref: CubeRef, page: Sequence[Record])
     named = {str(record.get("memory_id")) for record in page}
     for record in page:
         named.update(each for each in (record.get("superseded_by"), *_listed(record)) if isinstance(each, str))
-    return set(await store.get(ref, sorted(each for each in named if _is_uuid(each))))
+    return set(await store.get(ref, sorted(named)))
 
 
 def _listed(record: Record) -> Sequence[Any]:
     replaces = record.get("replaces")
     return replaces if isinstance(replaces, list) else ()
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_by: str, place: str) -> Memory:
@@ -137,6 +129,8 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
     said = memory.speaker if memory.kind == "turn" else f"{memory.kind}:{memory.speaker}"
     return memory.model_copy(
         update={
+            **{name: min(moment, now) for name in TIMES if (moment := getattr(memory, name)) is not None},
+            **{name: min(max(getattr(memory, name), 0), _LARGEST_PLACE) for name in ("use_count", "version")},
             "importance": min(1.0, max(0.0, memory.importance)),
             "replaces": [renamed(each) for each in memory.replaces],
             "superseded_by": None if memory.superseded_by is None else renamed(memory.superseded_by),
