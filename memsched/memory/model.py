@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID, uuid5
 
@@ -18,6 +18,8 @@ MemoryStatus = Literal["activated", "archived"]
 ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
 SCHEMA_VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
 
 
@@ -145,7 +147,7 @@ def is_memory_id(text: Any) -> bool:
 
 
 def to_ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def clamped(moment: datetime) -> datetime:
@@ -154,7 +156,8 @@ def clamped(moment: datetime) -> datetime:
 
 
 def from_ms(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    """The moment; what lies before the year 1, or after 9999, is the first or the last there is."""
+    return _EPOCH + timedelta(milliseconds=min(max(ms, to_ms(_FIRST)), to_ms(_LAST)))
 
 
 def id_within(ref: CubeRef, user_id: str, item_id: str) -> str:

@@ -55,6 +55,8 @@ _SINGLE_THREADED = 200_000
 """Multiplications that OpenBLAS does in one thread."""
 
 _HEAT_HALF_LIFE_DAYS = 7.0
+_COLDEST = 900.0
+"""Half-lives after which nothing grows colder; soon after them a float would be 0."""
 _BEHIND, _FLOOR = 8.0, 0.05
 
 _CLEAR_WORDS, _CLEAR_SHARE = 0.5, 0.25
@@ -196,7 +198,7 @@ class CubeThemes:
             warmth[since, place] += _faded((ends[since] - at) / DAY_MS, _HEAT_HALF_LIFE_DAYS)
             latest[since, place] = np.maximum(latest[since, place], at)
         heats = np.array([warmth[:, group].sum(axis=1) for group in self._groups])
-        shares = heats / np.maximum(heats.max(axis=0), 1e-12)
+        shares = heats / heats.max(axis=0)
         found = []
         for group, heat, share in zip(self._groups, heats.round(6).tolist(), shares.round(6).tolist(), strict=True):
             counts, last = there[:, group].sum(axis=1).tolist(), latest[:, group].max(axis=1).tolist()
@@ -516,4 +518,5 @@ def _whole(pair: str, texts: Sequence[str]) -> str:
 
 
 def _faded(days: Floats | float, half_life: float) -> Floats:
-    return np.asarray(np.exp2(-np.maximum(days, 0.0) / half_life))
+    """What is left of 1. Never nothing: of two themes that are cold for decades one is still the hotter."""
+    return np.asarray(np.exp2(-np.clip(days / half_life, 0.0, _COLDEST)))

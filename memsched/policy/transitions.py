@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, cast
 
 from memsched.extensions import extension
+from memsched.memory.model import from_ms
 from memsched.policy.ranking import RESERVED
 from memsched.policy.strategy import CubeMemory
 
@@ -223,7 +223,7 @@ class StandardTransitions:
         if not self.archive_after_days:
             return f"It is archived by hand, {over}.{theme}"
         until = standing.needed + self.archive_after_days * DAY_MS
-        day = f"{datetime.fromtimestamp(until / 1000, UTC):%Y-%m-%d}"
+        day = from_ms(int(until)).date().isoformat()
         why = f"{self.archive_after_days:g} days after it was told, used or asked for"
         return f"It is archived if nothing needs it until {day} ({why}), {over}.{theme}"
 

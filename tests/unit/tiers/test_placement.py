@@ -6,8 +6,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import stories
 from support.memories import FIRST, memory
 
@@ -16,6 +19,7 @@ from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.transitions import DAY_MS, StandardTransitions
 from memsched.tiers.cube_cache import CubeCache
+from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotState, Use
 from memsched.tiers.moves import MOVES_KEPT, ActivatedTheme, Move
 from memsched.tiers.placement import Placements, activated_memories
@@ -216,5 +220,31 @@ def test_the_activated_memories_are_those_of_the_activated_theme_that_may_be_nea
         cache.put([cube.memories[matters[0]].model_copy(update={"status": "archived"})])
         assert activated_memories(cache, HotState(), RULES) == matters[1:]
         assert activated_memories(cache, HotState(), replace(RULES, least_heat=99.0)) == []
+
+    asyncio.run(run())
+
+
+MOMENTS = st.one_of(
+    st.datetimes(timezones=st.just(UTC)),
+    st.sampled_from([datetime(year, 1, 1, tzinfo=UTC) for year in (1, 1970, 2004, 2026)]),
+    st.just(datetime.max.replace(tzinfo=UTC)),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(MOMENTS, min_size=4, max_size=4), st.lists(MOMENTS, max_size=2))
+def test_no_time_is_too_early_too_late_or_too_far_from_the_others(told: list[datetime], asked: list[datetime]) -> None:
+    lines = [text for _, text in stories.HOUSE["en"]]
+
+    async def run() -> None:
+        cube = FakeCube()
+        cube.memories = {text: memory(text, at=told[number // 3 % len(told)]) for number, text in enumerate(lines)}
+        log = [Answered(event_id=str(at), at=to_ms(at), credited=[lines[0]]) for at in sorted(set(asked))]
+        cube.state = cube.state.model_copy(update={"log": log})
+        await placements(cube).decide(HOME, {"m": "m"}, {})
+        fake: Any = cube
+        for memory_id in [None, *lines]:
+            found = await Explainer(fake, fake, RULES, 4).explain(HOME, memory_id)
+        assert [each for each in found.themes if each.heat < 0] == []
 
     asyncio.run(run())

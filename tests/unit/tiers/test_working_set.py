@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -277,3 +279,30 @@ async def test_a_strategy_and_people_are_shown_the_same_themes_in_the_same_state
 
         assert look.state.themes[0].state == state_of_the_first
         assert list(look.state.themes) == themes_of(look.cube, HotState(), rules)
+
+
+YEARS = st.sampled_from([1, 2, 1969, 1970, 2004, 2025, 2026, 9998, 9999])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(YEARS, min_size=len(CUBE), max_size=len(CUBE)), st.lists(YEARS, min_size=1, max_size=3))
+def test_no_time_is_too_early_too_late_or_too_far_from_the_others(told: list[int], asked: list[int]) -> None:
+    def moment(year: int, minute: int) -> datetime:
+        return datetime(year, 12, 31, 23, minute, 59, 999_999, tzinfo=UTC)
+
+    cube = FakeCube(
+        [
+            each.model_copy(update={"at": moment(year, 50 + at)})
+            for at, (each, year) in enumerate(zip(CUBE, told, strict=True))
+        ]
+    )
+    said: list[TalkEvent] = []
+    for minute, year in enumerate(asked, 57):
+        at = to_ms(moment(year, minute))
+        said.append(TalkEvent(event_id=f"q{minute}", at=at, text="What does Rex eat?"))
+        said.append(TalkEvent(event_id=f"a{minute}", kind="answer", at=at, text="Rex eats carrots"))
+
+    after = asyncio.run(working_sets(cube).recompute(HOME, HotState().with_talk(said)))
+
+    assert len(after.working_set) == 4
+    assert all(math.isfinite(each.score) for each in after.working_set)
