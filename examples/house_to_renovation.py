@@ -125,7 +125,7 @@ async def play(scheduler: AsyncMemScheduler, story: list[Told], request: str) ->
         for theme in explained.themes:
             print(f"  {theme.state:<10} {theme.heat:4.1f}  {theme.label} ({len(theme.memory_ids)} memories)")
         for move in explained.moves[seen:]:
-            print(f"  {move.at:%d %B}: {move.from_tier} -> {move.to_tier}: {move.reason}")
+            print(f"  {move.at:%d %B}: {move.from_tier} -> {move.to_tier}: {move.why}")
         seen = len(explained.moves)
     await send(message(39, QUERY_LABEL, request))
     print(f"\n{MONDAY + timedelta(days=39):%d %B}: {request}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid5
 
@@ -13,11 +14,17 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.durations import Seconds
-from memsched.errors import UnknownMemory
+from memsched.errors import CubeForbidden, InvalidId, UnknownCube, UnknownMemory
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.memory.access.release import Purpose, Release
-from memsched.messages import PREDICT_TASK_LABEL, PRELOAD_TASK_LABEL, Messages, ScheduleMessageItem
+from memsched.memory.access.release import CubeMemories, Purpose, Release, named_in
+from memsched.messages import (
+    PREDICT_TASK_LABEL,
+    PRELOAD_TASK_LABEL,
+    Messages,
+    ScheduleLogForWebItem,
+    ScheduleMessageItem,
+)
 from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock
 from memsched.policy.strategy import CubeMemory
@@ -26,6 +33,7 @@ from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
 from memsched.tiers.hot_state import HotStates, WorkingMemory
+from memsched.tiers.moves import Move
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
@@ -85,7 +93,15 @@ class MemoryFace(ABC):
         ref, found = await self._read_hot(
             user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, session_id)
         )
-        return self.release.memories(user_id, purpose, ref, found)
+        return await self._released_near(user_id, purpose, ref, found)
+
+    async def _released_near(
+        self, reader: str, purpose: Purpose, ref: CubeRef, near: list[WorkingMemory]
+    ) -> list[WorkingMemory]:
+        """Those that may leave. The permission hook is told all that the store knows of them."""
+        if not self.release.asks:
+            return near
+        return self.release.memories(reader, purpose, ref, near, await (await self.memory()).whole(ref, near))
 
     async def _bound_set(
         self, user_id: str, mem_cube_id: str, context: Context, purpose: Purpose
@@ -95,7 +111,9 @@ class MemoryFace(ABC):
         views = await services.cubes.cubes_of(user_id)
         cubes = [(mem_cube_id, asked), *((view.name, view.ref) for view in views if view.name != mem_cube_id)]
         parts = await services.bound_sets.of(context, cubes)
-        found = [each for part in parts for each in self.release.memories(user_id, purpose, part.ref, part.memories)]
+        found = [
+            each for part in parts for each in await self._released_near(user_id, purpose, part.ref, part.memories)
+        ]
         return sorted(found, key=lambda each: "bound" not in each.sources)
 
     async def preload(self, user_id: str, mem_cube_id: str, session_id: str | None = None) -> None:
@@ -145,7 +163,9 @@ class MemoryFace(ABC):
         CubeForbidden or UnknownCube.
         """
         ref, members = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
-        return ActivationBlock.of(self.release.members(user_id, ref, members))
+        services = await self.memory() if self.release.asks else None
+        whole = await services.whole(ref, members) if services else {}
+        return ActivationBlock.of(self.release.members(user_id, ref, members, whole))
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
@@ -188,16 +208,62 @@ class MemoryFace(ABC):
     def _released(
         self, reader: str, ref: CubeRef, found: Explanation, members: Mapping[str, CubeMemory]
     ) -> Explanation:
-        """An explanation, as far as the permission hook lets it. Raises UnknownMemory for what may not leave."""
-        themes = self.release.themes(reader, "explain", ref, found.themes, members)
+        """An explanation, as far as the permission hook lets it. Raises UnknownMemory for what may not leave.
+
+        How many there are of a kind is told of all.
+        """
+        if not self.release.asks:
+            return found
+        themes = {
+            before.theme_id: theme
+            for before in found.themes
+            for theme in self.release.themes(reader, "explain", ref, [before], members)
+        }
+        named = {*found.pins, *(each.subject_id for each in found.moves)}
+        if found.memory is not None:
+            named.add(found.memory.memory_id)
+        known = [members[each] for each in sorted(named) if each in members]
+        released = {each.memory_id: each for each in self.release.memories(reader, "explain", ref, known)}
+
+        def moves(made: Sequence[Move]) -> list[Move]:
+            kept = []
+            for each in made:
+                if each.subject == "memory" and each.subject_id in released:
+                    kept.append(each)
+                elif each.subject == "theme" and (theme := themes.get(each.subject_id)):
+                    kept.append(each.model_copy(update={"subject_id": theme.theme_id, "label": theme.label}))
+            return kept
+
         memory = found.memory
         if memory is not None:
-            theme = next((each for each in themes if memory.memory_id in each.memory_ids), None)
-            released = self.release.memories(reader, "explain", ref, [members[memory.memory_id]])
-            if not released:
+            if memory.memory_id not in released:
                 raise UnknownMemory(memory.memory_id)
-            memory = memory.model_copy(update={"text": released[0].indexed_text, "theme": theme})
-        return found.model_copy(update={"themes": themes, "memory": memory})
+            theme = next((each for each in themes.values() if memory.memory_id in each.memory_ids), None)
+            text = released[memory.memory_id].indexed_text
+            memory = memory.model_copy(update={"text": text, "theme": theme, "moves": moves(memory.moves)})
+        return found.model_copy(
+            update={
+                "themes": list(themes.values()),
+                "pins": [each for each in found.pins if each in released],
+                "moves": moves(found.moves),
+                "memory": memory,
+            }
+        )
+
+    async def _released_events(self, events: list[ScheduleLogForWebItem]) -> list[ScheduleLogForWebItem]:
+        """Events, as far as the permission hook lets them; it is told of the memories that they are about."""
+        if not self.release.asks:
+            return events
+        services = await self.memory()
+        named: dict[tuple[str, str], set[str]] = {}
+        for each in events:
+            named.setdefault((each.user_id, each.mem_cube_id), set()).update(named_in(each))
+        cubes: dict[tuple[str, str], CubeMemories] = {}
+        for (user_id, name), memory_ids in named.items():
+            with suppress(CubeForbidden, UnknownCube, InvalidId):  # of what nobody may read any more nothing leaves
+                ref = await services.cubes.resolve(user_id, name, Permission.READ)
+                cubes[user_id, name] = ref, await services.store.get(ref, sorted(memory_ids))
+        return self.release.events(events, cubes)
 
     async def pin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Keep a memory in the working set and out of the archive, until ``unpin``; whether it was not pinned already.

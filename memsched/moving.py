@@ -56,7 +56,7 @@ def event_of_move(move: Move, user_id: str, mem_cube_id: str, label: str, said: 
         user_id=user_id,
         mem_cube_id=mem_cube_id,
         label=label,
-        log_content=f"{move.from_tier} to {move.to_tier}: {what} ({move.reason})",
+        log_content=f"{move.from_tier} to {move.to_tier}: {what} ({move.why})",
         from_memory_type=move.from_tier,
         to_memory_type=move.to_tier,
         metadata=move.model_dump(mode="json", exclude={"cause"}),

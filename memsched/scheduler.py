@@ -382,7 +382,8 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
     async def get_web_log_messages(self, limit: int = 100) -> list[ScheduleLogForWebItem]:
         """The newest memory events, oldest first."""
         server = await self.server()
-        return self.release.events(await server.persistently(lambda: server.call(newest_events(self.keys, limit))))
+        events = await server.persistently(lambda: server.call(newest_events(self.keys, limit)))
+        return await self._released_events(events)
 
     async def pause(self, label: str) -> bool:
         """Let no worker take more messages of a label, until ``resume``; whether it was not paused already.

@@ -104,7 +104,7 @@ def _print_memory(out: Console, memory: MemoryExplained) -> None:
 def _print_moves(out: Console, moves: list[Move]) -> None:
     for move in moves[-_MOVES_SHOWN:]:
         what = "" if move.subject == "theme" else f"{move.subject_id}: "
-        out.print(as_text(f"{move.at:%Y-%m-%d}  {move.from_tier} to {move.to_tier}: {what}{move.reason}"))
+        out.print(as_text(f"{move.at:%Y-%m-%d}  {move.from_tier} to {move.to_tier}: {what}{move.why}"))
 
 
 def _shares(shares: dict[str, float], digits: int = 2) -> str:

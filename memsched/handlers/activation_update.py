@@ -51,7 +51,9 @@ async def activation_update(
     before, after = await services.states.change(cube.ref, [], claim)
     if after.sent == before.sent:
         return
-    block = ActivationBlock.of(services.release.members(cube.ref.user_id, cube.ref, after.block))
+    block = ActivationBlock.of(
+        services.release.members(cube.ref.user_id, cube.ref, after.block, await services.whole(cube.ref, after.block))
+    )
     if not block.text:
         return
     try:

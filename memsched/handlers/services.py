@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from memsched.broker.client import Server
@@ -26,7 +26,7 @@ from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
 from memsched.moving import Moving
 from memsched.policy.binding import binding_named
-from memsched.policy.block import BlockLimits
+from memsched.policy.block import BlockLimits, Member
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
@@ -35,7 +35,7 @@ from memsched.settings import Settings
 from memsched.tiers.bound_set import BoundSets
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.explain import Explainer
-from memsched.tiers.hot_state import HotStates
+from memsched.tiers.hot_state import HotStates, WorkingMemory
 from memsched.tiers.placement import Placements
 from memsched.tiers.working_set import WorkingSets
 
@@ -146,6 +146,10 @@ class MemoryServices:
         if not self.release.memories(reader, "read", ref, found.values()):
             raise UnknownMemory(memory_id)
         return next(iter(found.values()))
+
+    async def whole(self, ref: CubeRef, named: Iterable[WorkingMemory | Member]) -> dict[str, Memory]:
+        """These memories as the store has them, by id: what the permission hook, if there is one, is told of them."""
+        return await self.store.get(ref, [each.memory_id for each in named]) if self.release.asks else {}
 
     @property
     def warms(self) -> bool:

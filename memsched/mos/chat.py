@@ -166,10 +166,12 @@ class Chat:
         for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
             turn.found.append(_dated(memory, memory.indexed_text, corrected=memory.superseded_by is not None))
             turn.known[memory.memory_id] = turn.found[-1]
-        turn.block = await self._scheduler.activation(question.user_id, question.mem_cube_id)
-        working_set = await self._scheduler.working_set(
-            question.user_id, question.mem_cube_id, question.session_id, purpose="prompt"
-        )
+        working_set: list[WorkingMemory] = []
+        with contextlib.suppress(StoreUnavailable, EmbeddedServerError, EmbeddingError):  # only a hook asks the store
+            turn.block = await self._scheduler.activation(question.user_id, question.mem_cube_id)
+            working_set = await self._scheduler.working_set(
+                question.user_id, question.mem_cube_id, question.session_id, purpose="prompt"
+            )
         if not turn.found:
             turn.found = [_dated(each, each.said) for each in working_set]
         for each in working_set:

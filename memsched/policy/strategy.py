@@ -49,6 +49,7 @@ class CubeMemory:
     restored_at: datetime | None = None
     superseded_by: str = ""
     tags: tuple[str, ...] = ()
+    added_by: str = ""
 
     @property
     def indexed_text(self) -> str:

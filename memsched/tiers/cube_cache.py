@@ -387,6 +387,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         restored_at=memory.restored_at,
         superseded_by=memory.superseded_by or "",
         tags=tuple(memory.tags),
+        added_by=memory.added_by,
     )
 
 

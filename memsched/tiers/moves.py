@@ -53,7 +53,8 @@ class Move(BaseModel):
     Attributes:
         at: message time.
         subject_id: the memory's id, or the theme's.
-        reason: in words, with the figures that decided.
+        label: what people may call the theme; "" of a memory.
+        reason: in words, with the figures that decided; none of a memory's own words.
         parts: the figures.
         because: of what was archived, and of what is restored: ``cold``, ``capacity``, ``asked``, ``needed``.
         cause: the id of the message that decided it; "" if somebody did it by hand.
@@ -66,10 +67,16 @@ class Move(BaseModel):
     subject_id: str
     from_tier: str
     to_tier: str
+    label: str = ""
     reason: str
     parts: dict[str, float] = Field(default_factory=dict)
     because: str = ""
     cause: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason, with what the theme is called."""
+        return f"{self.label}: {self.reason}" if self.label else self.reason
 
 
 class Upkeep(BaseModel):

@@ -252,14 +252,14 @@ class _Decision:
         return ThemeMove(self._now, False, "with its memories of now it never was hot enough", look.heat, look.share)
 
     def _theme_move(self, theme_id: str, move: ThemeMove) -> Move:
-        label = self._themes.label_of(theme_id)
         return Move(
             at=from_ms(move.at),
             subject="theme",
             subject_id=theme_id,
             from_tier=PLAIN_TEXT if move.activated else ACTIVATION_MEMORY_TYPE,
             to_tier=ACTIVATION_MEMORY_TYPE if move.activated else PLAIN_TEXT,
-            reason=f"{label}: {move.reason}" if label else move.reason,
+            label=self._themes.label_of(theme_id),
+            reason=move.reason,
             parts={"heat": move.heat, "share": move.share},
             cause=self._cause,
         )

@@ -12,10 +12,13 @@ import pytest
 from support.memories import conversation, idle, memories_of, said
 from support.outcome import dead_letters
 
-from memsched import AsyncMOS
+from memsched import AsyncMemScheduler, AsyncMOS
 from memsched.errors import UnknownMemory
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.access.release import LeavingMemory, Release
+from memsched.memory.search.retriever import Retriever
 from memsched.messages import ScheduleLogForWebItem
+from memsched.mos.chat import Question
 
 pytestmark = pytest.mark.timeout(60)
 SECRET, PLAIN = "The code of the safe in the cellar is 4711.", "The cellar of the house is dry."
@@ -56,6 +59,27 @@ class Confused:
         return [memory.text]
 
 
+class BySpeaker:
+    """Nothing that Bob said leaves."""
+
+    def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
+        return None if memory.speaker == "Bob" else memory.text
+
+
+class ByText:
+    """Nothing about the merger leaves."""
+
+    def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
+        return None if "merger" in memory.text else memory.text
+
+
+class ByTag:
+    """Nothing that is bound to the role of a lawyer leaves: whatever says it, it is said of each memory."""
+
+    def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
+        return None if "role:lawyer" in memory.tags or (memory.memory_id and not memory.at) else memory.text
+
+
 @pytest.fixture
 async def mos_with(tmp_path: Path) -> AsyncIterator[Callable[[type], Any]]:
     pytest.importorskip("fakeredis")
@@ -79,7 +103,11 @@ async def mos_with(tmp_path: Path) -> AsyncIterator[Callable[[type], Any]]:
 async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[str, str]:
     """What leaves on each way, as one text each."""
     scheduler = mos.mem_scheduler
+    question = Question("What about the gate in the cellar?", reader, cube, "talk")
+    chat = mos._chat
     found: dict[str, Any] = {
+        "prompt": chat._prompt(await chat._begin(question)),
+        "status": await scheduler.get_tasks_status(),
         "search": await scheduler.retriever.search("code of the safe in the cellar", reader, cube),
         "search of all": await mos.search("code of the safe in the cellar", reader),
         "working set": await scheduler.working_set(reader, cube),
@@ -103,6 +131,67 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
                 continue
     dumped = "".join(path.read_text("utf-8") for path in (folder / reader).rglob("*.json*"))
     return {**{way: repr(each) for way, each in found.items()}, "dump": dumped}
+
+
+NO_WAYS_OUT = {
+    *("add_middleware", "cancel_task", "clear", "config", "current_mem_cube", "dead_letters", "dispatcher", "memory"),
+    *("pause", "pin", "predict", "preload", "register_handlers", "restore", "resume", "running", "search_method"),
+    *("server", "start", "stop", "submit_messages", "transition_rules", "unpin", "archive", "use_redis_queue", "wait"),
+    *("working_set_policy", "add", "clear_messages", "create_cube_for_user", "create_user", "delete", "delete_all"),
+    *("get_user_info", "list_users", "load", "over", "register_mem_cube", "revoke_cube_from_user", "update"),
+    *("share_cube_with_user",),
+}
+"""What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
+WAYS_OUT = {
+    *("activation", "explain", "get_task_status", "get_tasks_status", "get_web_log_messages", "print_tasks_status"),
+    *("read_status", "themes", "working_set", "chat", "chat_stream", "dump", "get", "get_all", "search"),
+}
+"""What ``ways_out`` walks."""
+
+
+def test_every_method_of_the_faces_is_known_to_be_a_way_out_or_none() -> None:
+    public = {name for face in (AsyncMemScheduler, AsyncMOS, Retriever) for name in dir(face) if name[0] != "_"}
+
+    assert public == WAYS_OUT | NO_WAYS_OUT, "have ways_out walk a new way out, or say that it is none"
+
+
+@pytest.mark.parametrize("hook", [BySpeaker, ByText, ByTag])
+async def test_on_every_way_the_hook_is_told_of_the_whole_memory(
+    mos_with: Callable[..., Any], tmp_path: Path, hook: type
+) -> None:
+    mos = await mos_with(hook)
+    scheduler = mos.mem_scheduler
+    for day in range(6):
+        secret = f"The secret merger with Quuxcorp costs {40 + day} million, the lawyers meet on the {day + 3}th."
+        plain = f"The garden gate number {day} is painted on the {day + 5}th."
+        at, role = 1440 * (day + 1), {"role": "lawyer"}
+        await scheduler.submit_messages(
+            [
+                conversation(("Bob", secret), minute=at, info=role, session_id=f"s{day}"),
+                conversation(("Alice", plain), minute=at + 5, session_id=f"s{day}"),
+            ]
+        )
+        await idle(scheduler)
+    bobs = [each.memory_id for each in await memories_of(scheduler) if each.speaker == "Bob"]
+    services = await scheduler.memory()
+    home = CubeRef("alice", "home")
+    await services.moving.pin(home, bobs[0], user_id="alice", name="home")
+    await services.moving.archive(home, bobs[1], user_id="alice", name="home")
+    told = services.states
+    assert "quuxcorp" in repr([each.why.lower() for each in await told.moves(home)]), "a theme of theirs moved"
+    assert "merger" in repr(await told.load(home))
+
+    for reader, cube in (("alice", "home"), ("bob", "alice/home")):
+        for way, text in (await ways_out(mos, reader, cube, tmp_path)).items():
+            for word in ("merger", "quuxcorp", "lawyers"):
+                assert word not in text.lower(), f"{word} by way of {way}"
+        explained = await scheduler.explain(reader, cube)
+        assert not {*bobs} & {*explained.pins, *(each.subject_id for each in explained.moves)}
+        assert not {*bobs} & {each.theme_id for each in await scheduler.themes(reader, cube)}
+        assert any("gate" in each.text for each in await scheduler.working_set(reader, cube))
+        assert "gate" in (await scheduler.activation(reader, cube)).text
+    events = await scheduler.get_web_log_messages(1000)
+    assert any("gate" in each.log_content for each in events if each.label == "add")
 
 
 async def test_redacted_for_others_on_every_way(mos_with: Callable[..., Any], tmp_path: Path) -> None:
@@ -179,7 +268,7 @@ def test_an_event_is_still_an_event() -> None:
         metadata=[{"memory_id": "m", "text": "4711", "score": 0.5}],
     )
 
-    (shown,) = Release(Vetoes()).events([event])
+    (shown,) = Release(Vetoes()).events([event], {})
 
     assert shown.log_content == "(withheld)"
     assert shown.metadata == [{"memory_id": "m", "text": None, "score": 0.5}]

@@ -6,29 +6,34 @@ it lets the text through, puts another in its place (redaction), or vetoes the m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
 
 from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory, is_memory_id
 from memsched.messages import ScheduleLogForWebItem
 from memsched.policy.block import Member
 
 log = get_logger(__name__)
 
 Purpose = Literal["search", "working_set", "prompt", "read", "themes", "explain", "activation", "export", "events"]
+CubeMemories = tuple[CubeRef, Mapping[str, Memory]]
 WITHHELD = "(withheld)"
 
 
 @dataclass(frozen=True, slots=True)
 class LeavingMemory:
-    """What a hook is told of a memory.
+    """What a hook is told of a memory: the same on every way out.
 
     Args:
         owner: who owns its cube. mem_cube_id: the owner's name of that.
-        memory_id: "" for an event's own words.
+        memory_id: "" for an event's own words, of which nothing else is known but the text.
+        text: without the speaker.
+        added_by: who sent it to the cube; "" where nobody wrote that down.
     """
 
     owner: str
@@ -36,6 +41,12 @@ class LeavingMemory:
     memory_id: str
     text: str
     speaker: str = ""
+    kind: str = ""
+    memory_type: str = ""
+    at: datetime | None = None
+    session_id: str = ""
+    tags: tuple[str, ...] = ()
+    added_by: str = ""
 
 
 class PermissionHook(Protocol):
@@ -65,13 +76,31 @@ class Release:
             return cls()
         return cls(extension("MEMSCHED_PERMISSIONS", "memsched.permissions", name, ("release",), {}))
 
-    def memories(self, reader: str, purpose: Purpose, ref: CubeRef, memories: Iterable[M]) -> list[M]:
-        """Those of a cube's memories that may leave, each with the text that may (``Memory``, ``WorkingMemory``)."""
+    @property
+    def asks(self) -> bool:
+        """Whether there is a hook to be asked: then it needs the memories whole."""
+        return self._hook is not None
+
+    def memories(
+        self,
+        reader: str,
+        purpose: Purpose,
+        ref: CubeRef,
+        memories: Iterable[M],
+        whole: Mapping[str, Any] | None = None,
+    ) -> list[M]:
+        """Those of a cube's memories that may leave, each with the text that may (``Memory``, ``WorkingMemory``).
+
+        Args:
+            whole: by id, the memories as the store has them, where ``memories`` have not all of it. What is not there
+                does not leave.
+        """
         if self._hook is None:
             return list(memories)
         released = []
         for each in memories:
-            text = self._text(reader, purpose, _leaving(ref, each))
+            known = each if whole is None else whole.get(each.memory_id)
+            text = None if known is None else self._text(reader, purpose, _leaving(ref, known))
             if text is not None:
                 changed = {"text": text}
                 if text != each.text and "content_hash" in _fields_of(each):
@@ -83,24 +112,25 @@ class Release:
             for each in released
         ]
 
-    def texts(self, reader: str, purpose: Purpose, ref: CubeRef, texts: Mapping[str, str]) -> dict[str, str]:
-        """Those texts that may leave, by memory id, as they may."""
-        if self._hook is None:
-            return dict(texts)
-        asked = {
-            memory_id: self._text(reader, purpose, LeavingMemory(ref.user_id, ref.mem_cube_id, memory_id, text))
-            for memory_id, text in texts.items()
-        }
-        return {memory_id: text for memory_id, text in asked.items() if text is not None}
+    def members(
+        self, reader: str, ref: CubeRef, members: Iterable[Member], whole: Mapping[str, Memory]
+    ) -> list[Member]:
+        """Those members of an activation block that may leave, each with the text that may.
 
-    def members(self, reader: str, ref: CubeRef, members: Iterable[Member]) -> list[Member]:
-        """Those members of an activation block that may leave, each with the text that may."""
+        Args:
+            whole: as ``memories`` has it.
+        """
         found = list(members)
-        texts = self.texts(reader, "activation", ref, {each.memory_id: each.said for each in found})
+        if self._hook is None:
+            return found
+        known = [whole[each.memory_id] for each in found if each.memory_id in whole]
+        released = {each.memory_id: each for each in self.memories(reader, "activation", ref, known)}
         return [
-            each if texts[each.memory_id] == each.said else Member.of(each.memory_id, texts[each.memory_id])
+            each
+            if released[each.memory_id].text == whole[each.memory_id].text
+            else Member.of(each.memory_id, released[each.memory_id].indexed_text)
             for each in found
-            if each.memory_id in texts
+            if each.memory_id in released
         ]
 
     def results(self, reader: str, purpose: Purpose, ref: CubeRef, results: Iterable[M]) -> list[M]:
@@ -116,6 +146,8 @@ class Release:
     ) -> list[M]:
         """Themes with those of their members that may leave, and of their terms those that stand in such a text.
 
+        Each is named by the first of these members.
+
         Args:
             memories: the members, by id.
         """
@@ -123,6 +155,7 @@ class Release:
         if self._hook is None:
             return found
         released = []
+        names: dict[str, str] = {}
         for each in found:
             texts = {
                 memory_id: text
@@ -135,37 +168,59 @@ class Release:
                     "label": _words_in(each.label, texts.values()),
                     "memory_ids": [memory_id for memory_id in each.memory_ids if memory_id in texts],
                 }
+                names[each.theme_id] = changed["theme_id"] = next(iter(texts))
                 if hasattr(each, "terms"):
                     changed["terms"] = [term for term in each.terms if _words_in(term, texts.values())]
                 released.append(_with(each, **changed))
-        return released
-
-    def events(self, events: Iterable[ScheduleLogForWebItem]) -> list[ScheduleLogForWebItem]:
-        """Events, whose words and quotations of memories a hook has seen."""
-        if self._hook is None:
-            return list(events)
         return [
-            each.model_copy(
-                update={
-                    "log_content": self._said(each, "", each.log_content) or WITHHELD,
-                    "metadata": self._details(each, each.metadata),
-                }
-            )
-            for each in events
+            _with(each, then={names[other]: count for other, count in each.then.items() if other in names})
+            if hasattr(each, "then")
+            else each
+            for each in released
         ]
 
-    def _details(self, event: ScheduleLogForWebItem, value: Any, memory_id: str = "") -> Any:
-        if isinstance(value, str):
-            return self._said(event, memory_id, value)
-        if isinstance(value, list):
-            return [each for each in (self._details(event, one, memory_id) for one in value) if each is not None]
-        if isinstance(value, dict):
-            memory_id = str(value.get("memory_id", memory_id))
-            return {name: one if name in _IDS else self._details(event, one, memory_id) for name, one in value.items()}
-        return value
+    def events(
+        self, events: Iterable[ScheduleLogForWebItem], cubes: Mapping[tuple[str, str], CubeMemories]
+    ) -> list[ScheduleLogForWebItem]:
+        """Events, as far as they may leave. They were written before anybody knew who reads them: so they are asked
+        about when they are read.
 
-    def _said(self, event: ScheduleLogForWebItem, memory_id: str, text: str) -> str | None:
-        return self._text("", "events", LeavingMemory(event.user_id, event.mem_cube_id, memory_id, text))
+        What an event says in its own words quotes what it is about: it leaves if all these memories do, as they are.
+        What a theme is called is words of any of its memories: it does not leave.
+
+        Args:
+            cubes: by event's user and cube, the memories that are named there (``named_in``). What is not there any
+                more does not leave.
+        """
+        if self._hook is None:
+            return list(events)
+        return [self._event(each, cubes.get((each.user_id, each.mem_cube_id))) for each in events]
+
+    def _event(self, event: ScheduleLogForWebItem, cube: CubeMemories | None) -> ScheduleLogForWebItem:
+        owner, memories = cube or (CubeRef(event.user_id, event.mem_cube_id), {})
+        asked = {each: self._text("", "events", _leaving(owner, memories[each])) for each in memories}
+        leaves = all(each in asked and asked[each] == memories[each].text for each in named_in(event))
+
+        def words(text: str) -> str | None:
+            return self._text("", "events", LeavingMemory(owner.user_id, owner.mem_cube_id, "", text))
+
+        def details(value: Any, about: str = "") -> Any:
+            if isinstance(value, str):
+                return words(value) if not about or asked.get(about) is not None else None
+            if isinstance(value, list):
+                return [each for each in (details(one, about) for one in value) if each is not None]
+            if not isinstance(value, dict):
+                return value
+            about = str(value.get("memory_id") or value.get("subject_id") or about)
+            kept = {name: one if name in _IDS else details(one, about) for name, one in value.items()}
+            text = asked.get(about)
+            if "text" in kept and text is not None and text != memories[about].text:
+                kept["text"] = text
+            return kept if value.get("subject") != "theme" else {**kept, "label": None}
+
+        of_theme = isinstance(event.metadata, dict) and event.metadata.get("subject") == "theme"
+        said = words(event.log_content) if leaves and not of_theme else None
+        return event.model_copy(update={"log_content": said or WITHHELD, "metadata": details(event.metadata)})
 
     def _text(self, reader: str, purpose: Purpose, memory: LeavingMemory) -> str | None:
         assert self._hook is not None
@@ -187,12 +242,38 @@ class Release:
             return None
 
 
-_IDS = frozenset({"memory_id", "replaced", "by", "theme_id"})
-"""Names in an event's details whose values are ids."""
+_IDS = frozenset({"memory_id", "memory_ids", "subject_id", "replaced", "by", "kept", "theme_id", "subject"})
+"""Names in an event's details whose values are ids, or the word for what an id is of."""
+
+
+def named_in(event: ScheduleLogForWebItem) -> set[str]:
+    """The ids of the memories that an event is about."""
+
+    def ids(value: Any) -> Iterator[str]:
+        if isinstance(value, dict | list):
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from ids(each)
+        elif is_memory_id(value):
+            yield value
+
+    return set(ids(event.metadata))
 
 
 def _leaving(ref: CubeRef, memory: Any) -> LeavingMemory:
-    return LeavingMemory(ref.user_id, ref.mem_cube_id, memory.memory_id, memory.text, memory.speaker)
+    """What a hook is told of a ``Memory``, or of one as a policy sees it."""
+    return LeavingMemory(
+        ref.user_id,
+        ref.mem_cube_id,
+        memory.memory_id,
+        memory.text,
+        memory.speaker,
+        memory.kind,
+        memory.memory_type,
+        memory.at,
+        memory.session_id,
+        tuple(memory.tags),
+        memory.added_by,
+    )
 
 
 def _fields_of(memory: Any) -> Iterable[str]:
