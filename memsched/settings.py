@@ -261,6 +261,14 @@ class Settings(BaseSettings):
     search_method: Literal["hybrid", "dense", "lexical"] = Field(
         "hybrid", description="How search ranks when it is not told."
     )
+    search_slack: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Answer a search from what earlier ones of the cube found, where that is near enough: 1: where it "
+        "surely is, more: where it probably is (5: for a store that is far away), 0: never. "
+        "docs/memory.md#searches-without-the-store has the figures.",
+    )
     working_set_size: int = Field(20, ge=1, le=100, description="Memories in a cube's working set, at most.")
     long_term_capacity: int = Field(
         10_000,

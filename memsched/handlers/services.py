@@ -21,6 +21,7 @@ from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.model import Memory
 from memsched.memory.search.hybrid import HybridSearch
+from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
@@ -101,8 +102,11 @@ class MemoryServices:
         settings = self.settings
         feed = ChangeFeed(self.server, self._keys)
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce)
-        self.search = HybridSearch(self.store, self.embedder, self.terms)
-        self.corrections = Corrections(self.store, self.search)
+        slack = settings.search_slack
+        self.ranking_cache = RankingCache(self.store, feed, slack) if slack else None
+        self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache)
+        exact = HybridSearch(self.store, self.embedder, self.terms)
+        self.corrections = Corrections(self.store, exact)
         self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.corrections)
         cubes = CubeCaches(self.store, feed)
         self.working_sets = WorkingSets(

@@ -11,6 +11,8 @@ import pytest
 from support.memories import FIRST, conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.errors import CubeForbidden
+from memsched.memory.access.permissions import Permission
 from memsched.memory.ingest.turns import turns_of
 from memsched.memory.search.arguments import METHODS, InvalidSearch, SearchResult
 
@@ -223,3 +225,42 @@ async def test_a_memory_that_was_corrected_is_behind_what_corrects_it(scheduler:
     )
     assert second.parts["superseded"] < 0 < first.parts["corrects"]
     assert second.memory.superseded_by == first.memory.memory_id
+
+
+async def test_a_search_that_is_near_enough_is_saved_and_never_after_a_change(
+    schedulers_at: Callable[..., AsyncMemScheduler],
+    memory_schedulers: Callable[..., AsyncMemScheduler],
+) -> None:
+    for scheduler in (
+        schedulers_at(f"memory://{uuid4()}", memory=True, search_slack=1.0),
+        memory_schedulers(search_slack=1.0),
+    ):
+        await scheduler.start()
+        question, answer = "Did Bob like the fjords of Norway?", "Loved them, but it rained a lot."
+        await tell(scheduler, TALK)
+        services = await scheduler.memory()
+        assert services.ranking_cache is not None
+        counters = services.ranking_cache.counters
+
+        def shown(results: list[SearchResult]) -> list[tuple[str, float]]:
+            return [(each.memory.memory_id, pytest.approx(each.score, abs=0.02)) for each in results]
+
+        first = await search(scheduler, question)
+        assert shown(await search(scheduler, question)) == shown(first)
+        before = counters.saved
+        assert before > 0
+
+        await tell(scheduler, said("Bob liked the fjords of Norway best of all.", 400))
+        told = await texts(scheduler, question)
+        assert told[0] == "Bob liked the fjords of Norway best of all."
+        assert counters.saved == before
+        (memory,) = [each for each in await memories_of(scheduler) if each.text == answer]
+        await services.deletion.delete(memory.ref, [memory], user_id="alice", name="home")
+        assert answer in told
+        assert answer not in await texts(scheduler, question)
+
+        name = (await services.cubes.share("alice", "home", "bob", Permission.READ)).name
+        assert await scheduler.retriever.search(question, "bob", name)
+        await services.cubes.revoke("alice", "home", "bob")
+        with pytest.raises(CubeForbidden):
+            await scheduler.retriever.search(question, "bob", name)

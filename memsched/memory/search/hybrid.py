@@ -10,6 +10,7 @@ from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import Method, SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts, query_weights
+from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.conditions import Conditions
@@ -29,12 +30,18 @@ class HybridSearch:
     """Finds memories of a cube, for whoever may read it: permissions are checked by the caller (``Retriever``).
 
     ``MemoryStore.query`` returns the two rankings, dense and BM25; here they become one.
+
+    Args:
+        cache: answers some of these queries in the store's place.
     """
 
-    def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics) -> None:
+    def __init__(
+        self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, cache: RankingCache | None = None
+    ) -> None:
         self._store = store
         self._embedder = embedder
         self._terms = terms
+        self._rankings = cache or store
 
     async def search(
         self,
@@ -62,7 +69,9 @@ class HybridSearch:
         if method != "dense":
             lexical = query_weights(words, counts)
         limit = max(args.candidates, 3 * top_k // 2)
-        by_dense, by_lexical = await self._store.query(ref, dense=dense, lexical=lexical, conditions=args, limit=limit)
+        by_dense, by_lexical = await self._rankings.query(
+            ref, dense=dense, lexical=lexical, conditions=args, limit=limit
+        )
         candidates = _fused({"dense": by_dense, "lexical": by_lexical}, limit)
         if args.neighbours:
             await self._share_with_neighbours(ref, candidates, args, top_k)

@@ -110,6 +110,7 @@ class MemoryStore:
         ]
         if operations:
             await self._call(lambda client, name: client.batch_update_points(name, operations, wait=True))
+            await self._announce(ref, list(sources))
 
     async def delete(self, ref: CubeRef, memory_ids: Sequence[str] | None = None) -> None:
         """Delete memories for good because their owner said so: these, or all of the cube."""
@@ -160,6 +161,22 @@ class MemoryStore:
         for (which, _), answer in zip(asked, answers, strict=True):
             found[which].extend(_hits(ref, answer.points))
         return found
+
+    async def vectors(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, tuple[list[float], Sparse]]:
+        """The dense and the lexical vector of those of these memories that are in the cube, by id."""
+        if not memory_ids:
+            return {}
+        records = await self._call(
+            lambda client, name: client.retrieve(
+                name, list(memory_ids), with_payload=[TENANT], with_vectors=[DENSE, LEXICAL]
+            )
+        )
+        vectors: dict[str, Any] = {str(record.id): record.vector for record in records}
+        found = {hit.memory_id: vectors[hit.memory_id] for hit in _hits(ref, records)}
+        return {
+            memory_id: (named[DENSE], Sparse(named[LEXICAL].indices, named[LEXICAL].values))
+            for memory_id, named in found.items()
+        }
 
     async def similar(self, ref: CubeRef, vectors: Sequence[Sequence[float]], limit: int) -> list[list[Hit]]:
         """For each dense vector the nearest active memories, in one call."""
