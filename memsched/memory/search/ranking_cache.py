@@ -157,18 +157,21 @@ class _Kept:
         if not self.balls:
             return None
         there = np.array([hit.payload["at"] < query.until for hit in self.hits], dtype=bool)
+        most = max(limit, CERTAIN)
         by_dense: list[Hit] = []
         if query.vector is not None and self.hits:
             if self._matrix is None or len(self._matrix) < len(self.hits):
                 self._matrix = np.array(self.vectors)
-            by_dense = self._ranked(self._matrix @ query.vector, there, max(limit, CERTAIN))
+            by_dense = self._ranked(self._matrix @ query.vector, there, most)
         scores = np.zeros(len(self.hits))
         for word, weight in query.weights.items():
             for row, own in self.having.get(word, ()):
                 scores[row] += weight * own
-        by_lexical = self._ranked(scores, there & (scores > 0), max(limit, CERTAIN))
+        by_lexical = self._ranked(scores, there & (scores > 0), most)
         enough = any(ball.angle == math.inf for ball in self.balls) or (
-            self._near_enough(query, by_dense, slack) and self._good_enough(query, by_lexical, slack)
+            len(by_lexical if query.vector is None else by_dense) == most  # a result is never short of hits
+            and self._near_enough(query, by_dense, slack)
+            and self._good_enough(query, by_lexical, slack)
         )
         return (by_dense[:limit], by_lexical[:limit]) if enough else None
 
@@ -181,8 +184,6 @@ class _Kept:
     def _near_enough(self, query: _Query, by_dense: Sequence[Hit], slack: float) -> bool:
         if query.vector is None:
             return True
-        if len(by_dense) < CERTAIN:
-            return False
         angle = _angle(by_dense[CERTAIN - 1].score) + _ROUNDING
         centres = [(ball.angle, ball.query.vector) for ball in self.balls if ball.query.vector is not None]
         return any(angle + _angle(float(centre @ query.vector)) <= slack * radius for radius, centre in centres)

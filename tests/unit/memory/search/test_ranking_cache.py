@@ -72,10 +72,11 @@ def cache_of(store: Any, slack: float = 1.0) -> RankingCache:
     return RankingCache(store, store, slack)
 
 
-async def ask(of: Any, dense: Sequence[float], words: dict[int, float], conditions: Any = PLAIN) -> list[list[str]]:
-    found = await of.query(
-        HOME, dense=dense, lexical=Sparse(list(words), list(words.values())), conditions=conditions, limit=LIMIT
-    )
+async def ask(
+    of: Any, dense: Sequence[float], words: dict[int, float], conditions: Any = PLAIN, limit: int = LIMIT
+) -> list[list[str]]:
+    lexical = Sparse(list(words), list(words.values()))
+    found = await of.query(HOME, dense=dense, lexical=lexical, conditions=conditions, limit=limit)
     return [[hit.memory_id for hit in ranking] for ranking in found]
 
 
@@ -132,6 +133,17 @@ async def test_a_time_limit_is_kept_and_other_conditions_are_asked_of_the_store(
     await ask(cache, [1, 0, 0], {1: 1.0}, Conditions(speaker=["Ann"]))
     await ask(cache, [1, 0, 0], {1: 1.0}, Conditions(since=FIRST))
     assert cache.counters.asked == before
+
+
+async def test_who_asks_for_many_gets_as_many_as_from_the_store() -> None:
+    store = FakeStore(REACH * 3)
+    cache = cache_of(store, 100.0)
+    await ask(cache, [1, 0, 0], {1: 1.0})
+
+    for limit in (REACH // 2, REACH * 3):
+        assert [len(ranking) for ranking in await ask(cache, [1, 0.1, 0], {1: 1.0}, limit=limit)] == [
+            len(ranking) for ranking in await ask(store, [1, 0.1, 0], {1: 1.0}, limit=limit)
+        ]
 
 
 async def test_of_a_cube_that_a_ball_holds_whole_everything_is_known() -> None:
