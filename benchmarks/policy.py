@@ -1,7 +1,8 @@
 """What the policy costs: CPU time of one process for a message and for an answer, at a cube of 2,000 memories.
 
 ``policy`` is what valuing, themes and choosing cost, with store, search and Redis left out; ``whole`` is what all of
-memsched's processes together spend on a message, stored, searched for and answered.
+memsched's processes together spend on a message, stored, searched for and answered. ``hot`` is what Redis is sent of a
+cube with each, and what the cube takes there when nothing happens.
 """
 
 from __future__ import annotations
@@ -16,30 +17,40 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import psutil
 
+from benchmarks.redis_server import redis_server
 from benchmarks.talk import Talk
 from benchmarks.targets import Results, Target, at_most
-from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched import AsyncMemScheduler, ScheduleMessageItem, Settings
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import as_text
 from memsched.embedded.teardown import end_servers
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchResult
-from memsched.memory.store.changes import Changes
+from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.store.changes import ChangeFeed, Changes
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL
 from memsched.policy.block import BlockLimits
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.cube_cache import CubeCaches
-from memsched.tiers.hot_state import HotState
+from memsched.tiers.hot_state import HotState, HotStates, Use, mark_of
 from memsched.tiers.working_set import FOUND, WorkingSets
 
 MEMORIES = 2_000
 ROUNDS = 100
 WARM_UP = 70
 WINDOW = 5
+SIZES = {"small": (5, 1), "usual": (300, 60), "large": (MEMORIES, 256)}
+"""Cubes: memories, and how many of them are asked for and used by an answer."""
+COPIES = 2_000
 LIMITS = BlockLimits(members=40, tokens=2_000, still_wanted=0.5)
 _PER_SESSION = 50
 _SIZE = 20
@@ -57,7 +68,7 @@ TARGETS: dict[str, Target] = {
 class PolicyBenchmark:
     """All steps in order."""
 
-    STEPS: tuple[str, ...] = ("policy", "whole")
+    STEPS: tuple[str, ...] = ("policy", "whole", "hot")
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -130,10 +141,60 @@ class PolicyBenchmark:
         await asyncio.to_thread(end_servers, folder)
         shutil.rmtree(folder, ignore_errors=True)
 
+    async def _hot(self) -> None:
+        """Cubes of three sizes, told and asked one by one; then a great many of the usual one."""
+        folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
+        with redis_server(folder) as socket:
+            settings = Settings.load(redis_url=f"unix://{socket}", memory=False, log_level="error")
+            server = await Server.connect(settings)
+            for size, (turns, answers) in SIZES.items():
+                await self._fill(server, CubeRef(_REF.user_id, size), turns, answers)
+            before = await _info(server, "memory", "used_memory")
+            for number in range(COPIES):
+                for key, copy in zip(_keys_of("usual"), _keys_of(f"usual {number:06}"), strict=True):
+                    await server.execute("COPY", key, copy)
+            taken = await _info(server, "memory", "used_memory") - before
+            self.results[f"rest_of_{COPIES}_usual_kb"] = taken / COPIES / 1024
+            await server.aclose()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    async def _fill(self, server: Server, ref: CubeRef, turns: int, answers: int) -> None:
+        keys = Keys()
+        states, terms, feed = HotStates(server, keys), TermStatistics(server, keys), ChangeFeed(server, keys)
+        cube: Any = _Cube([])
+        sets, sent = _sets_of(cube, states), dict[str, list[float]]()
+
+        async def change(kind: str, name: str, events: Sequence[TalkEvent], uses: dict[str, Use]) -> None:
+            async def compute(state: HotState, _: set[str]) -> HotState:
+                return await sets.recompute(ref, state.with_talk(events).model_copy(update={"uses": uses}))
+
+            before = await _info(server, "stats", "total_net_input_bytes")
+            await states.change(ref, [mark_of(kind, name)], compute)
+            sent.setdefault(kind, []).append(await _info(server, "stats", "total_net_input_bytes") - before)
+
+        for number in range(turns):
+            told, at = self._memory(number), to_ms(_at(number))
+            cube.add(told)
+            await terms.add(ref, {_id("message", number): [stems(told.indexed_text)]})
+            await feed.announce(ref, [told.memory_id])
+            await change("add", _id("message", number), [], {})
+            if number >= turns - answers:
+                asked = TalkEvent(event_id=_id("question", number), at=at + 1000, text=self.talk.question())
+                said = TalkEvent(event_id=_id("answer", number), kind="answer", at=at + 2000, text=told.text)
+                await change("query", asked.event_id, [asked], {})
+                await change("answer", said.event_id, [said], {told.memory_id: Use(1, at)})
+        size = ref.mem_cube_id
+        for kind, each in sent.items():
+            self.results[f"sent_{kind}_{size}_kb"] = statistics.fmean(each[-20:]) / 1024
+        of_keys = [await server.execute("MEMORY", "USAGE", key, "SAMPLES", 0) for key in _keys_of(size)]
+        for name, taken in zip(("hot", "applied", "terms", "changes"), of_keys, strict=True):
+            self.results[f"rest_{size}_{name}_kb"] = taken / 1024
+        self.results[f"rest_{size}_kb"] = sum(of_keys) / 1024
+
     def _memory(self, number: int) -> Memory:
         text, at = self.talk.sentence(8), _at(number)
         return Memory(
-            memory_id=f"memory {number}",
+            memory_id=_id("memory", number),
             user_id=_REF.user_id,
             mem_cube_id=_REF.mem_cube_id,
             text=text,
@@ -169,13 +230,30 @@ class _Cube:
         return {each: self.memories[each] for each in memory_ids}
 
     async def search(self, _: CubeRef, query: str, *args: object, **more: object) -> list[SearchResult]:
-        first = hash_of(query) % (MEMORIES - FOUND)
-        return [SearchResult(self.memories[f"memory {first + n}"], 1.0 / (1 + n), {}) for n in range(FOUND)]
+        first = hash_of(query) % max(1, min(MEMORIES, len(self.memories)) - FOUND)
+        found = [_id("memory", first + n) for n in range(min(FOUND, len(self.memories)))]
+        return [SearchResult(self.memories[each], 1.0 / (1 + n), {}) for n, each in enumerate(found)]
 
 
-def _sets_of(cube: Any) -> WorkingSets:
+def _sets_of(cube: Any, states: Any = None) -> WorkingSets:
     caches = CubeCaches(cube, cube)
-    return WorkingSets(cube, caches, cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS)
+    return WorkingSets(states, caches, cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS)
+
+
+def _id(what: str, number: int) -> str:
+    """As long as ids are that nobody chose."""
+    return str(uuid5(NAMESPACE_OID, f"{what} {number}"))
+
+
+def _keys_of(mem_cube_id: str) -> list[str]:
+    keys = Keys().cube(_REF.user_id, mem_cube_id)
+    return [keys.hot, keys.applied, keys.terms, keys.changes]
+
+
+async def _info(server: Server, section: str, name: str) -> int:
+    told = await server.execute("INFO", section)
+    lines = as_text(told).splitlines() if isinstance(told, str | bytes) else [f"{key}:{told[key]}" for key in told]
+    return int(next(line for line in lines if line.startswith(f"{name}:")).partition(":")[2])
 
 
 def hash_of(text: str) -> int:
