@@ -24,6 +24,7 @@ from memsched.errors import MemschedError
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
+from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
 from memsched.messages import UtcTime, describe_validation_error
 from memsched.policy.block import Member
 from memsched.policy.strategy import CubeMemory
@@ -35,7 +36,6 @@ log = get_logger(__name__)
 _Value = TypeVar("_Value", bound=BaseModel)
 
 _COMMIT = script("commit_hot", "tiers")
-_APPLIED_KEPT = 2_000
 _ATTEMPTS = 20
 _FIELDS_PER_CALL = 500
 _DIGITS = 9
@@ -360,7 +360,8 @@ class HotStates:
         args: list[Argument] = [
             str(before.version),
             now,
-            _APPLIED_KEPT,
+            MARKS_KEPT,
+            MARKS_KEPT_MS,
             len(marks),
             *marks,
             *after.fields_beside(before),

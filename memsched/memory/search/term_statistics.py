@@ -19,8 +19,12 @@ from memsched.memory.search.bm25 import TermCounts
 _COUNT = script("count_terms", "memory/search")
 _ARGUMENTS_AT_ONCE = 1_000
 """About 500 stems: nobody else is served while they are counted."""
-_APPLIED_KEPT = 2_000
-"""Messages remembered as counted. One that comes back after so many others is counted again: counts, not memories."""
+MARKS_KEPT = 2_000
+"""Messages of a cube remembered as applied. One that comes back after so many others is counted again: counts, not
+memories.
+"""
+MARKS_KEPT_MS = 7 * 86_400_000
+"""They are most of what a cube takes in Redis. After so long nothing comes back but what somebody submits anew."""
 MEMORIES = "#"
 """The field with the number of memories: no stem, since stems have no such character."""
 
@@ -53,7 +57,7 @@ class TermStatistics:
             documents: by message id, the stems of each memory that it made.
         """
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
-        head: list[str | int] = [int(time.time() * 1000), _APPLIED_KEPT]
+        head: list[str | int] = [int(time.time() * 1000), MARKS_KEPT, MARKS_KEPT_MS]
         args = [*head]
 
         async def send() -> None:

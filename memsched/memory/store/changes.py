@@ -1,7 +1,7 @@
 """The change feed of a cube: which memories were stored, marked or deleted lately, for the caches of other processes.
 
-A capped stream in Redis. Whoever follows it and finds that it missed something reads the whole cube again, so losing
-the feed costs time and nothing else.
+A capped stream in Redis, which expires where nothing changes. Whoever follows it and finds that it missed something
+reads the whole cube again, so losing the feed costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.broker.scripting import as_text
+from memsched.broker.scripting import Command, as_text
 from memsched.memory.access.permissions import CubeRef
 
 _KEPT = 256
+_KEPT_SECONDS = 86_400
+"""After the last change: with many cubes at rest their feeds would be a tenth of what they take in Redis."""
 _IDS_PER_ENTRY = 64
-_START = "0-0"
 EVERYTHING = "*"
 """Announced instead of ids when all memories of a cube have changed."""
 
@@ -44,31 +45,30 @@ class ChangeFeed:
 
     async def announce(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """Say that these memories have changed: after the change, so that who hears of it finds it."""
-        key = self._keys.cube(ref.user_id, ref.mem_cube_id).changes
         for at in range(0, len(memory_ids), _IDS_PER_ENTRY):
-            ids = " ".join(memory_ids[at : at + _IDS_PER_ENTRY])
-            await self._server.persistently(
-                lambda ids=ids: self._server.execute("XADD", key, "MAXLEN", _KEPT, "*", "ids", ids)  # type: ignore[misc]
-            )
+            await self._append(ref, " ".join(memory_ids[at : at + _IDS_PER_ENTRY]))
 
     async def since(self, ref: CubeRef, position: str | None) -> Changes:
         """What was announced after a position; with None, only the position from where to go on."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).changes
         if position is None:
             last = await self._entries("XREVRANGE", key, "+", "-", "COUNT", 1)
-            return Changes(last[0][0] if last else _START, None)
+            # A position before the first entry could not tell an empty feed from one that came and went meanwhile.
+            return Changes(last[0][0] if last else await self._append(ref, ""), None)
         entries = await self._entries("XRANGE", key, position, "+", "COUNT", _KEPT + 1)
-        if position == _START:
-            missed = len(entries) >= _KEPT
-        else:
-            missed = not entries or entries[0][0] != position
-            entries = entries[1:]
-        if missed:
+        if not entries or entries[0][0] != position:
             return await self.since(ref, None)
-        ids = frozenset(memory_id for _, listed in entries for memory_id in listed.split())
-        if EVERYTHING in ids:
-            return Changes(entries[-1][0], None)
-        return Changes(entries[-1][0] if entries else position, ids)
+        ids = frozenset(memory_id for _, listed in entries[1:] for memory_id in listed.split())
+        return Changes(entries[-1][0], None if EVERYTHING in ids else ids)
+
+    async def _append(self, ref: CubeRef, ids: str) -> str:
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).changes
+        commands: list[Command[str]] = [
+            Command(("XADD", key, "MAXLEN", _KEPT, "*", "ids", ids), as_text),
+            Command(("EXPIRE", key, _KEPT_SECONDS), as_text),
+        ]
+        position, _ = await self._server.persistently(lambda: self._server.run(commands))
+        return str(position)
 
     async def _entries(self, *command: Any) -> list[tuple[str, str]]:
         reply = await self._server.persistently(lambda: self._server.execute(*command))

@@ -136,6 +136,27 @@ async def test_messages_that_are_in_it_already_change_nothing(states: HotStates)
     assert await states.applied(OTHER, ["a"]) == set()
 
 
+async def test_marks_go_with_a_week_and_what_is_written_does_not_grow_with_what_was_used(
+    states: HotStates, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, now = Keys().cube("alice", "home").applied, 1_800_000_000.0
+    monkeypatch.setattr("memsched.tiers.hot_state.time.time", lambda: now)
+
+    async def use(state: HotState, _: set[str]) -> HotState:
+        return state.model_copy(update={"uses": {f"memory {now}": Use(1, 1)}})
+
+    async def compute(state: HotState, _: set[str]) -> HotState:
+        return answered(state, "x")
+
+    for mark, days, change in (("used", 0, use), ("old", 0, use), ("newer", 5, use), ("new", 8, compute)):
+        now = 1_800_000_000.0 + days * 86_400
+        before, after = await states.change(HOME, [mark], change)
+
+    assert await states.applied(HOME, ["used", "old", "newer", "new"]) == {"newer", "new"}
+    assert 0 < await server.execute("PTTL", key) <= 7 * 86_400_000
+    assert after.fields_beside(before)[::2] == ["log"], "of all that was used, nothing is written again"
+
+
 async def test_of_many_writers_at_once_each_has_its_effect_once(states: HotStates) -> None:
     async def write(name: str) -> None:
         async def compute(state: HotState, _: set[str]) -> HotState:

@@ -70,6 +70,18 @@ async def test_who_missed_something_is_told_to_read_everything(feed: ChangeFeed,
     assert (await feed.since(HOME, before.position)).memory_ids is None
 
 
+async def test_a_feed_that_came_and_expired_meanwhile_was_missed(feed: ChangeFeed, server: Server) -> None:
+    start, key = await feed.since(HOME, None), Keys().cube("alice", "home").changes
+    await feed.announce(HOME, ["a"])
+    assert 0 < await server.execute("TTL", key) <= 86_400
+    await server.execute("DEL", key)
+
+    told = await feed.since(HOME, start.position)
+
+    assert told.memory_ids is None
+    assert (await feed.since(HOME, told.position)).memory_ids == frozenset(), "and is not read again and again"
+
+
 async def test_that_all_is_gone_is_told_as_such(feed: ChangeFeed) -> None:
     start = await feed.since(HOME, None)
     await feed.announce(HOME, ["a"])
