@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, cast
 
 from memsched.extensions import extension
-from memsched.memory.model import from_ms
+from memsched.memory.model import from_ms, to_ms
 from memsched.policy.ranking import RESERVED
 from memsched.policy.strategy import CubeMemory
 
@@ -181,14 +181,18 @@ class StandardTransitions:
         return "its theme is activated" if standing.theme_activated else ""
 
     def archived(self, standings: Sequence[Standing], now: int) -> dict[str, Archiving]:
-        """The cold ones, whatever their state is; then the least valuable, as far as there are too many."""
+        """The cold ones, whatever their state is; then the least valuable, as far as there are too many.
+
+        Nothing goes cold by a question alone: who asks about an old conversation and tells nothing finds it as it was.
+        """
         found: dict[str, Archiving] = {}
+        told = min(now, max((to_ms(each.memory.at) for each in standings), default=now))
         near: list[Standing] = []
         staying = 0
         for each in standings:
             if self.must_stay(each):
                 staying += 1
-            elif why := self._cold(each, now):
+            elif why := self._cold(each, told):
                 found[each.memory.memory_id] = Archiving("cold", why)
             elif each.archived == "capacity":
                 found[each.memory.memory_id] = Archiving("capacity", "as before")
@@ -202,8 +206,8 @@ class StandardTransitions:
                 found[each.memory.memory_id] = Archiving("capacity", why)
         return found
 
-    def _cold(self, standing: Standing, now: int) -> str:
-        days = (now - standing.needed) / DAY_MS
+    def _cold(self, standing: Standing, told: int) -> str:
+        days = (told - standing.needed) / DAY_MS
         if not self.archive_after_days or days <= self.archive_after_days:
             return ""
         return f"nothing needed it for {days:.0f} days (more than {self.archive_after_days:g})"
@@ -225,7 +229,7 @@ class StandardTransitions:
         until = standing.needed + self.archive_after_days * DAY_MS
         day = from_ms(int(until)).date().isoformat()
         why = f"{self.archive_after_days:g} days after it was told, used or asked for"
-        return f"It is archived if nothing needs it until {day} ({why}), {over}.{theme}"
+        return f"It is archived if nothing needs it until {day} ({why}) and more is told then, {over}.{theme}"
 
 
 def rules_named(name: str, archive_after_days: float, capacity: int) -> TransitionRules:

@@ -79,7 +79,8 @@ def test_the_second_theme_is_activated_and_the_first_one_given_up(language: str)
 
 def standing(name: str, days_ago: float, value: float = 0.1, **more: object) -> Standing:
     fields = {key: more.pop(key) for key in ("vital",) if key in more}
-    return Standing(cube_memory(name, **fields), value, int(NOW - days_ago * DAY_MS), **more)  # type: ignore[arg-type]
+    needed = int(NOW - days_ago * DAY_MS)
+    return Standing(cube_memory(name, at=needed, **fields), value, needed, **more)  # type: ignore[arg-type]
 
 
 def archived(rules: StandardTransitions, *given: Standing) -> dict[str, str]:
@@ -93,9 +94,16 @@ def test_what_nothing_needed_for_a_year_is_archived_unless_it_must_stay() -> Non
         standing("hot", 366, theme_activated=True),
         standing("nuts", 366, vital="allergy"),
         standing("soon", 366, vital="deadline"),
+        standing("new", 0),
     ]
     assert archived(RULES, *given) == {"cold": "cold", "soon": "cold"}
     assert archived(replace(RULES, archive_after_days=0.0), *given) == {}
+
+
+def test_nothing_goes_cold_by_a_question_alone() -> None:
+    """Somebody asks about a conversation of years ago: all of it is as it was when it ended."""
+    assert archived(RULES, standing("old", 1500), standing("last", 1200)) == {}
+    assert archived(RULES, standing("old", 1500), standing("last", 1100)) == {"old": "cold"}
 
 
 def test_what_is_needed_again_is_no_longer_to_be_archived() -> None:
