@@ -71,10 +71,10 @@ async def show(scheduler: AsyncMemScheduler) -> None:
     for memory in await scheduler.working_set(USER, CUBE):
         print(f"  {memory.text}")
     print("What moved:")
-    for move in (await scheduler.explain(USER, CUBE)).moves:
+    explained = await scheduler.explain(USER, CUBE)
+    for move in explained.moves:
         if move.subject == "memory":
-            explained = await scheduler.explain(USER, CUBE, move.subject_id)
-            print(f"  {move.at:%d %B}, to {move.to_tier}: {explained.memory and explained.memory.text}")
+            print(f"  {move.at:%d %B}, to {move.to_tier}: {explained.texts[move.subject_id]}")
             print(f"    {move.reason}")
 
 

@@ -228,12 +228,22 @@ class UnknownUser(MemschedError):
 
 
 class UnknownCube(MemschedError):
-    """The user has no cube of this name."""
+    """The user has no cube of this name.
 
-    def __init__(self, user_id: str, mem_cube_id: str) -> None:
+    Raised with MEMSCHED_AUTO_REGISTER_CUBES=false, and by the commands; otherwise such a name is an empty cube of the
+    user's own.
+    """
+
+    def __init__(self, user_id: str, mem_cube_id: str, known: Sequence[str] | None = None) -> None:
+        """``known``: the names that they have."""
         self.user_id = user_id
         self.mem_cube_id = mem_cube_id
-        super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: register the cube first.")
+        advice = "register the cube first"
+        if known is not None:
+            advice = f"there are {', '.join(map(repr, known[:10]))}" if known else "the user has none"
+        Exception.__init__(
+            self, f"The user has no cube of this name. user_id={user_id!r} mem_cube_id={mem_cube_id!r}: {advice}."
+        )
 
 
 class UnknownMemory(MemschedError):

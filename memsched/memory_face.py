@@ -219,7 +219,7 @@ class MemoryFace(ABC):
             for before in found.themes
             for theme in self.release.themes(reader, "explain", ref, [before], members)
         }
-        named = {*found.pins, *(each.subject_id for each in found.moves)}
+        named = {*found.texts, *found.pins, *(each.subject_id for each in found.moves)}
         if found.memory is not None:
             named.add(found.memory.memory_id)
         known = [members[each] for each in sorted(named) if each in members]
@@ -246,6 +246,8 @@ class MemoryFace(ABC):
                 "themes": list(themes.values()),
                 "pins": [each for each in found.pins if each in released],
                 "moves": moves(found.moves),
+                "working_set": self.release.memories(reader, "explain", ref, found.working_set, members),
+                "texts": {each: released[each].indexed_text for each in found.texts if each in released},
                 "memory": memory,
             }
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from memsched.cli.shared_options import AsJson, Prefix, RedisUrl
+from memsched.cli.at_cube import at_cube
+from memsched.cli.shared_options import AsJson, Cube, Prefix, RedisUrl, User
 from memsched.cli.tool_settings import tool_settings
-from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def activation(
-    user: Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Who looks.")],
-    cube: Annotated[str, typer.Option("--cube", "-c", metavar="ID", help="The user's name of the cube.")],
+    user: User,
+    cube: Cube,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -38,8 +38,5 @@ def activation(
 
 
 async def _read(settings: Settings, user: str, cube: str) -> ActivationBlock:
-    scheduler = AsyncMemScheduler(settings)
-    try:
+    async with at_cube(settings, user, cube) as scheduler:
         return await scheduler.activation(user, cube)
-    finally:
-        await scheduler.stop()

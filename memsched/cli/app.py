@@ -24,6 +24,7 @@ _COMMANDS = {
     "live": "memsched.cli.live:live",
     "config": "memsched.cli.config:config",
     "themes": "memsched.cli.themes:themes",
+    "search": "memsched.cli.search:search",
     "explain": "memsched.cli.explain:explain",
     "pin": "memsched.cli.moving:pin",
     "unpin": "memsched.cli.moving:unpin",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memsched.cli.at_cube import at_cube, whole_id
+from memsched.cli.memory_table import short_id, shortened
 from memsched.cli.shared_options import AsJson, Cube, Prefix, RedisUrl, User
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console, new_table
-from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,13 +21,25 @@ if TYPE_CHECKING:
     from memsched.tiers.moves import Move
 
 _MOVES_SHOWN = 12
+_ARCHIVED = {
+    "cold": "nothing needed it for long",
+    "capacity": "there were too many",
+    "asked": "somebody asked for it",
+    "merged": "another one says the same",
+}
 
 
 def explain(
     user: User,
     cube: Cube,
     memory: Annotated[
-        str | None, typer.Option("--memory", "-m", metavar="ID", help="A memory: why it stands where it does.")
+        str | None,
+        typer.Option(
+            "--memory",
+            "-m",
+            metavar="ID",
+            help="A memory (the first characters of its id): why it stands where it does.",
+        ),
     ] = None,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
@@ -48,18 +61,17 @@ def explain(
 
 
 async def _read(settings: Settings, user: str, cube: str, memory: str | None) -> Explanation:
-    scheduler = AsyncMemScheduler(settings)
-    try:
-        return await scheduler.explain(user, cube, memory)
-    finally:
-        await scheduler.stop()
+    async with at_cube(settings, user, cube) as scheduler:
+        memory_id = None if memory is None else await whole_id(scheduler, user, cube, memory)
+        return await scheduler.explain(user, cube, memory_id)
 
 
 def _print_cube(out: Console, found: Explanation) -> None:
     at = f"{found.at:%Y-%m-%d %H:%M} UTC" if found.at else "nothing was told yet"
-    sizes = f"{found.sizes['working']} of {found.capacities['working']} in the working set"
+    size = found.capacities["working"]
+    sizes = f"{found.sizes['working']} of {size} in the working set (MEMSCHED_WORKING_SET_SIZE is {size} here)"
     sizes += f", {found.sizes['pinned']} of {found.capacities['pinned']} pinned, {found.sizes['activated']} activated"
-    out.print(as_text(f"{at}: {sizes}, {found.sizes['near']} near in all, {found.sizes['archived']} archived"))
+    out.print(as_text(f"{at}: {sizes}, {found.sizes['near']} may be near, {found.sizes['archived']} archived"))
     out.print(as_text(f"modes: {_shares(found.shares)}"))
     table = new_table()
     for name in ("theme", "state"):
@@ -73,13 +85,30 @@ def _print_cube(out: Console, found: Explanation) -> None:
         table.add_row(*map(as_text, cells))
     if found.themes:
         out.print(table)
-    _print_moves(out, found.moves)
+    _print_set(out, found)
+    _print_moves(out, found.moves, found.texts)
+
+
+def _print_set(out: Console, found: Explanation) -> None:
+    table = new_table()
+    for name in ("working set", "told"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("why", no_wrap=True)
+    table.add_column("memory", overflow="fold")
+    for each in found.working_set:
+        said = shortened(found.texts.get(each.memory_id, each.text))
+        cells = (short_id(each.memory_id), f"{each.at:%Y-%m-%d}", f"{each.score:.4f}", ", ".join(each.sources), said)
+        table.add_row(*map(as_text, cells))
+    if found.working_set:
+        out.print(table)
 
 
 def _print_memory(out: Console, memory: MemoryExplained) -> None:
     tags = [name for name, holds in (("pinned", memory.pinned), ("activated", memory.activated)) if holds]
     out.print(as_text(memory.text, "bold"))
-    out.print(as_text(f"{memory.memory_id}: {', '.join([memory.tier, *tags])}"))
+    tier = f"{memory.tier} ({_ARCHIVED.get(memory.archived_because)})" if memory.archived_because else memory.tier
+    out.print(as_text(f"{memory.memory_id}: {', '.join([tier, *tags])}"))
     place = "not to be near" if memory.place is None else f"number {memory.place} by value"
     out.print(as_text(f"value {memory.value:.6f}, {place}; of it {_shares(memory.by_mode, 6)}"))
     used = f", last on {memory.last_used:%Y-%m-%d}" if memory.last_used else ""
@@ -97,13 +126,15 @@ def _print_memory(out: Console, memory: MemoryExplained) -> None:
         row = (each.name, f"{each.value:.3f}", *(f"{each.by_mode[mode]:+.3f}" for mode in modes))
         table.add_row(*map(as_text, row))
     out.print(table)
-    _print_moves(out, memory.moves)
+    _print_moves(out, memory.moves, {})
     out.print(as_text(memory.outlook))
 
 
-def _print_moves(out: Console, moves: list[Move]) -> None:
+def _print_moves(out: Console, moves: list[Move], texts: dict[str, str]) -> None:
     for move in moves[-_MOVES_SHOWN:]:
-        what = "" if move.subject == "theme" else f"{move.subject_id}: "
+        what = ""
+        if move.subject == "memory" and move.subject_id in texts:
+            what = f"{short_id(move.subject_id)} \u201c{shortened(texts[move.subject_id])}\u201d: "
         out.print(as_text(f"{move.at:%Y-%m-%d}  {move.from_tier} to {move.to_tier}: {what}{move.why}"))
 
 

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from memsched.cli.at_cube import at_cube, whole_id
 from memsched.cli.shared_options import Cube, Prefix, RedisUrl, User
 from memsched.cli.tool_settings import tool_settings
 from memsched.escaping import plain
-from memsched.scheduler import AsyncMemScheduler
 
-Memories = Annotated[list[str], typer.Argument(metavar="MEMORY_ID...", help="The memories.")]
+Memories = Annotated[
+    list[str], typer.Argument(metavar="MEMORY_ID...", help="The memories: their ids, or the first characters of them.")
+]
 
 
 def pin(memories: Memories, user: User, cube: Cube, redis_url: RedisUrl = None, prefix: Prefix = None) -> None:
@@ -48,12 +50,10 @@ def _each(
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
 
     async def run() -> None:
-        scheduler = AsyncMemScheduler(settings)
-        try:
-            for memory_id in memories:
+        async with at_cube(settings, user, cube) as scheduler:
+            for given in memories:
+                memory_id = await whole_id(scheduler, user, cube, given)
                 done = await getattr(scheduler, verb)(user, cube, memory_id)
                 typer.echo(f"{plain(memory_id)} {changed if done else unchanged}")
-        finally:
-            await scheduler.stop()
 
     asyncio.run(run())

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from memsched.cli.at_cube import at_cube
 from memsched.cli.shared_options import AsJson, Cube, Prefix, RedisUrl, User
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console, new_table
-from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,11 +39,8 @@ def themes(
 
 
 async def _read(settings: Settings, user: str, cube: str) -> list[Theme]:
-    scheduler = AsyncMemScheduler(settings)
-    try:
+    async with at_cube(settings, user, cube) as scheduler:
         return await scheduler.themes(user, cube)
-    finally:
-        await scheduler.stop()
 
 
 def _print(found: Sequence[Theme]) -> None:

@@ -44,6 +44,9 @@ class Explainer:
         memory = None
         if memory_id is not None:
             memory = await self._memory(ref, cube, state, values, themes, activated, moves, memory_id)
+        shown = {each.memory_id for each in state.working_set}
+        shown.update(cube.pinned(state.placement.pins))
+        shown.update(each.subject_id for each in moves if each.subject == "memory")
         return Explanation(
             at=from_ms(now_of(cube, state)) if len(cube) else None,
             shares=values.shares,
@@ -58,6 +61,8 @@ class Explainer:
             themes=themes,
             pins=cube.pinned(state.placement.pins),
             moves=moves,
+            working_set=state.working_set,
+            texts={each: found.indexed_text for each in sorted(shown) if (found := cube.memory(each)) is not None},
             memory=memory,
         )
 
@@ -103,7 +108,7 @@ class Explainer:
         ranked = values.best(len(cube), may).tolist()
         place = ranked.index(ordinal) + 1 if may[ordinal] else None
         in_set = {each.memory_id for each in state.working_set}
-        subjects = {memory_id, theme.theme_id if theme else ""}
+        subjects = {("memory", memory_id), ("theme", theme.theme_id if theme else "")}
         pinned = memory_id in cube.pinned(state.placement.pins)
         (parts,) = values.parts([ordinal])
         outlook = self._of_the_set(memory, values, ranked, place, memory_id in in_set, pinned)
@@ -119,6 +124,7 @@ class Explainer:
             memory_id=memory_id,
             text=memory.indexed_text,
             tier=ARCHIVED if memory.archived else WORKING_MEMORY_TYPE if memory_id in in_set else memory.memory_type,
+            archived_because=memory.archived,
             activated=memory_id in activated,
             pinned=pinned,
             place=place,
@@ -129,7 +135,7 @@ class Explainer:
             last_used=from_ms(use.last) if use else None,
             credited=[from_ms(event.at) for event in state.log if memory_id in event.credited],
             theme=theme,
-            moves=[each for each in moves if each.subject_id in subjects],
+            moves=[each for each in moves if (each.subject, each.subject_id) in subjects],
             outlook=outlook.strip(),
         )
 

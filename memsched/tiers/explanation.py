@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from memsched.messages import UtcTime
+from memsched.tiers.hot_state import WorkingMemory
 from memsched.tiers.moves import Move
 
 
@@ -46,6 +47,7 @@ class MemoryExplained(BaseModel):
 
     Attributes:
         tier: ``WorkingMemory``, ``LongTermMemory``, ``UserMemory`` or ``Archived``.
+        archived_because: ``cold``, ``capacity``, ``asked`` or ``merged``; "" for what is not archived.
         activated: whether it is of an activated theme too.
         place: among the memories that may be near, 1 for the most valuable; None for those that may not.
         value: how probable it is that the next answer uses it.
@@ -63,6 +65,7 @@ class MemoryExplained(BaseModel):
     memory_id: str
     text: str
     tier: str
+    archived_because: str = ""
     activated: bool
     pinned: bool
     place: int | None
@@ -83,8 +86,11 @@ class Explanation(BaseModel):
     Attributes:
         at: that time; None for a cube without memories.
         shares: of the modes in the mixture.
-        sizes: memories by tier: ``working``, ``activated``, ``near``, ``archived``, ``pinned``.
-        capacities: of ``working`` and ``pinned``.
+        sizes: memories by tier: ``working``, ``activated`` (of an activated theme), ``near`` (neither archived nor
+            corrected: those that may be near), ``archived``, ``pinned``.
+        capacities: of ``working`` and ``pinned``, by the settings of the process that explains.
+        working_set: best first, with their ``sources``.
+        texts: by id, what the memories say that are in the set, pinned or moved.
         moves: the last ones between tiers, oldest first.
     """
 
@@ -97,4 +103,6 @@ class Explanation(BaseModel):
     themes: list[ThemeExplained]
     pins: list[str]
     moves: list[Move]
+    working_set: list[WorkingMemory] = Field(default_factory=list)
+    texts: dict[str, str] = Field(default_factory=dict)
     memory: MemoryExplained | None = None

@@ -120,7 +120,9 @@ class Placements:
             return [*pins, memory_id]
 
         move = await self._change_pins(ref, memory, pinned, PINNED)
-        if memory.status == "archived":  # also if an earlier call died before it could
+        if move is not None:
+            await self._perform(ref, [move], restored={memory_id: to_ms(move.at)})
+        elif memory.status == "archived":  # an earlier call died before it could
             await self.restore(ref, memory_id)
         return move
 
@@ -168,7 +170,7 @@ class Placements:
                 made = None
                 return state
             cube = await self._cubes.current(ref)
-            away = memory.memory_type
+            away = ARCHIVED if tier and memory.status == "archived" else memory.memory_type
             made = _by_hand(cube, state, memory, away if tier else PINNED, tier or away)
             placement = state.placement.model_copy(update={"pins": pins})
             kept = [*await self._states.moves(ref), made][-MOVES_KEPT:]

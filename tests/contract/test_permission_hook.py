@@ -241,6 +241,9 @@ async def test_what_is_withheld_from_a_writer_can_be_changed_by_its_owner_only(m
     await scheduler.submit_messages(by_message.model_copy(update={"user_id": "bob", "mem_cube_id": "alice/home"}))
     await idle(scheduler)
 
+    shown = await scheduler.explain("bob", "alice/home")
+    assert secret not in {*shown.texts, *(each.memory_id for each in shown.working_set)}
+    assert secret in (await scheduler.explain("alice", "home")).texts
     (dead,) = await dead_letters(scheduler)
     assert "the cube has no memory" in dead.error
     assert SECRET in [each.text for each in await memories_of(scheduler) if each.superseded_by is None]

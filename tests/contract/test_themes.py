@@ -96,6 +96,7 @@ async def test_themes_are_shown_to_who_may_read_the_cube_and_hold_nothing_that_w
     assert left.memory_ids == theme.memory_ids[2:]
     assert await scheduler.themes("bob", "home") == []
     environment = clean_environment(**{f"MEMSCHED_{name.upper()}": str(value) for name, value in memory_place.items()})
+    await (await scheduler.memory()).cubes.register("bob", "home")
     shown, empty = await asyncio.gather(
         printed(environment, "--user", "bob", "--cube", "alice/home"),
         printed(environment, "--user", "bob", "--cube", "home", "--json"),

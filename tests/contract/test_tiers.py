@@ -241,21 +241,35 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, memory
     environment = clean_environment(**{f"MEMSCHED_{name.upper()}": str(value) for name, value in memory_place.items()})
 
     async def run(*words: str) -> str:
-        command = (sys.executable, "-m", "memsched.cli", *words, "--user", "alice", "--cube", "home")
+        verb, *others = words
+        command = (sys.executable, "-m", "memsched.cli", verb, "--user", "alice", "--cube", "home", *others)
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
         )
         output, _ = await process.communicate()
         return output.decode()
 
-    unknown, pinned = await asyncio.gather(run("archive", NOBODY), run("pin", memory.memory_id))
-    cube, one, as_json = await asyncio.gather(
-        run("explain"), run("explain", "--memory", memory.memory_id), run("explain", "--json")
+    unknown, searched, archived = await asyncio.gather(
+        run("archive", NOBODY), run("search", "mortgage", "--top", "1"), run("archive", memory.memory_id)
+    )
+    short = memory.memory_id[:8]
+    away = await run("search", "mortgage of the bank")
+    pinned = await run("pin", short)
+    cube, one, as_json, typo = await asyncio.gather(
+        run("explain"), run("explain", "--memory", short), run("explain", "--json"), run("themes", "--cube", "hone")
     )
 
     assert unknown.startswith("memsched: There is no such memory")
+    assert re.search(rf"^{short} .*mortgage", searched, re.MULTILINE), searched
+    assert archived == f"{memory.memory_id} is archived\n"
+    assert re.search(rf"^{short} .*archived: asked.*mortgage", away, re.MULTILINE), away
+    assert (
+        typo == "memsched: The user has no cube of this name. user_id='alice' mem_cube_id='hone': there are 'home'.\n"
+    )
+    assert re.search(rf"^{short} .* pinned .*mortgage", cube, re.MULTILINE), cube
+    assert re.search(rf"Archived to Pinned: {short} .*mortgage", cube), cube
     assert pinned == f"{memory.memory_id} is pinned\n"
-    assert re.search(r"7 of 20 in the working set, 1 of 10 pinned", cube), cube
+    assert re.search(r"7 of 20 in the working set .*, 1 of 10 pinned", cube), cube
     assert "PlainText to ActivationMemory: " in cube
     assert "WorkingMemory, pinned, activated" in one
     assert re.search(r"content +-?\d\.\d{3} +[+-]\d", one)
