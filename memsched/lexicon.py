@@ -135,7 +135,7 @@ def is_negated(text: str) -> bool:
 
 def is_question(text: str) -> bool:
     """Whether a text ends as a question does: then it states nothing."""
-    return text.rstrip().endswith("?")
+    return text.rstrip().endswith(("?", "\uff1f", "\u061f"))
 
 
 def estimate_tokens(text: str) -> int:

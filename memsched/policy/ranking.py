@@ -12,29 +12,29 @@ from typing import cast
 from memsched.extensions import extension
 from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 
-RESERVED = {"allergy": 1, "illness": 1, "diet": 1, "emergency": 1}
-"""Places by kind of what is vital. Deadlines and anniversaries have none: they compete by their value, and however many
-there are, the allergy stays.
+RESERVED = ("allergy", "illness", "diet", "emergency")
+"""Kinds of what is vital that have places. Deadlines and anniversaries have none: they compete by their value, and
+however many there are, the allergy stays.
 """
+RESERVED_PLACES = 4
+"""In all."""
 
 
 def in_places(ranked: Sequence[Candidate], size: int) -> list[tuple[Candidate, bool]]:
     """The first ``size`` of the candidates, in their order, but for the reserved places; and whether it has such a one.
 
-    A kind's place is for the first of it. Together they are no more than half of the set.
+    The first of each kind have places, then the second of each, and so on while there are some left: who has two
+    allergies and keeps no diet is served as well. Together they are no more than half of the set.
     """
-    wanted = Counter(RESERVED)
-    vital: list[str] = []
-    others: list[str] = []
-    for each in ranked:
-        kind = each.memory.vital
-        if kind and wanted[kind] > 0 and len(vital) < size // 2:
-            wanted[kind] -= 1
-            vital.append(each.memory.memory_id)
-        else:
-            others.append(each.memory.memory_id)
-    near = {**dict.fromkeys(others[: size - len(vital)], False), **dict.fromkeys(vital, True)}
-    return [(each, near[each.memory.memory_id]) for each in ranked if each.memory.memory_id in near]
+    turns: list[tuple[int, int]] = []
+    of_kind = Counter[str]()
+    for place, each in enumerate(ranked):
+        if (kind := each.memory.vital) in RESERVED:
+            turns.append((of_kind[kind], place))
+            of_kind[kind] += 1
+    reserved = {place for _, place in sorted(turns)[: min(RESERVED_PLACES, size // 2)]}
+    others = [place for place in range(len(ranked)) if place not in reserved][: size - len(reserved)]
+    return [(ranked[place], place in reserved) for place in sorted([*reserved, *others])]
 
 
 class StandardPolicy:

@@ -120,7 +120,7 @@ class WorkingSetPolicy(Protocol):
         """At most ``size`` of the memories, best first. Not empty if there are candidates.
 
         Args:
-            candidates: the most valuable memories, most valuable first, and among them whatever is vital, what search
-                found for the last questions, the newest, and the members of the hottest theme. Each text is there
-                once.
+            candidates: the most valuable memories, most valuable first, and among them of each kind of what is
+                vital the most valuable and the newest, what search found for the last questions, the newest, and the
+                members of the hottest theme. Each text is there once.
         """

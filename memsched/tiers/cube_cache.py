@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class CubeCache:
         self._sessions: list[int] = []
         self._places: list[int] = []
         self._marked: list[int] = []
-        self._vital: list[int] = []
+        self._vital: dict[str, list[int]] = {}
         self._ordinals: dict[str, int] = {}
         self._having: dict[str, list[int]] = {}
         self._in_session: dict[int, list[int]] = {}
@@ -220,8 +220,8 @@ class CubeCache:
         """How many memories are neither archived nor superseded."""
         return len(self.memories) - len(self._marked)
 
-    def vital(self) -> list[int]:
-        """The ordinals of what must not be forgotten."""
+    def vital(self) -> Mapping[str, Sequence[int]]:
+        """The ordinals of what must not be forgotten, by kind."""
         return self._vital
 
     # -- the order ----------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class CubeCache:
         if len(same) > 1:
             self._repeated.add(content_hash)
         if entry.vital:
-            self._vital.append(ordinal)
+            self._vital.setdefault(entry.vital, []).append(ordinal)
         if not entry.available:
             self._marked.append(ordinal)
         self.sizes[entry.memory_type] += not entry.archived
@@ -290,7 +290,7 @@ class CubeCache:
                 self._repeated.discard(entry.content_hash or entry.memory_id)
             if not same:
                 del self._by_hash[entry.content_hash or entry.memory_id]
-        for ordinals in (self._marked, self._vital):
+        for ordinals in (self._marked, *self._vital.values()):
             del ordinals[bisect_left(ordinals, first) :]
         of_each: tuple[list[Any], ...] = (
             self.memories,
@@ -329,6 +329,11 @@ class CubeCache:
                 self._marked.remove(ordinal)
             else:
                 insort(self._marked, ordinal)
+        if entry.vital != before.vital:
+            if before.vital:
+                self._vital[before.vital].remove(ordinal)
+            if entry.vital:
+                insort(self._vital.setdefault(entry.vital, []), ordinal)
         self.memories[ordinal] = entry
 
 
@@ -380,7 +385,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         turn=memory.turn,
         part=memory.part,
         importance=memory.importance,
-        vital=vital_kind(memory.text) or "other" if memory.importance >= VITAL_IMPORTANCE else "",
+        vital=vital_kind(memory.text) or ("other" if memory.importance >= VITAL_IMPORTANCE else ""),
         available=memory.status == "activated" and memory.superseded_by is None,
         content_hash=memory.content_hash,
         archived=archived_because(memory),

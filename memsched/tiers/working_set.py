@@ -31,7 +31,8 @@ FOUND = 20
 """Memories that the search for a question may credit."""
 _LOOKED_AT = 3
 """Candidates by value, as a multiple of the set's size."""
-_VITAL_LOOKED_AT = 100
+_OF_EACH_VITAL_KIND = 8
+"""Candidates of each kind of what is vital, the most valuable and the newest: more than there are places for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,11 @@ def look_at(
     looked_at = np.zeros(len(cube), dtype=np.bool_)
     looked_at[values.best(_LOOKED_AT * size, may)] = True
     looked_at[np.flatnonzero(may)[-size:]] = True
-    looked_at[[*cube.vital()[-_VITAL_LOOKED_AT:], *(each for each in also_seen if each is not None)]] = True
+    looked_at[[each for each in also_seen if each is not None]] = True
+    for of_a_kind in cube.vital().values():
+        near = np.array([each for each in of_a_kind if may[each]], dtype=np.int64)
+        looked_at[near[np.argsort(-values.value[near], kind="stable")[:_OF_EACH_VITAL_KIND]]] = True
+        looked_at[near[-_OF_EACH_VITAL_KIND:]] = True
     if also is not None:
         looked_at[[ordinal for ordinal, each in enumerate(cube.memories) if also(each)]] = True
     best_first = values.best(len(cube), looked_at & may)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
 
-from memsched.lexicon import is_question, words
+from memsched.lexicon import is_question, is_without_spaces, words
 
 _ABOUT_ONESELF = re.compile(
     r"""\b(?:
@@ -23,15 +27,16 @@ _PREFERENCE = re.compile(
     r"don['\u2019]?t (?:like|want|eat|drink)|never (?:eat|drink|want)|always want)\b",
     re.IGNORECASE,
 )
-_VITAL = {
-    "allergy": r"allerg\w*|intoleran\w*|anaphyla\w*|celiac|coeliac",
-    "illness": r"asthma\w*|diabet\w*|epilep\w*|insulin|medication|medicine|pregnan\w*|disab\w*|diagnos\w*",
-    "diet": r"vegan|vegetarian",
-    "emergency": r"emergency|blood type",
-    "date": r"deadline|birthday|anniversary",
-    "other": r"password hint|passed away|died",
-}
-_VITAL_WORDS = {kind: re.compile(rf"\b(?:{listed})\b", re.IGNORECASE) for kind, listed in _VITAL.items()}
+_VITAL_WORDS: dict[str, Any] = json.loads(
+    files("memsched.memory.ingest").joinpath("vital_words.json").read_text(encoding="utf-8")
+)
+_NEGATIONS = re.compile("|".join(_VITAL_WORDS["negations"].values()), re.IGNORECASE)
+_NEGATED_BEFORE = 3
+"""Words before one of these in which a "no" is about it: "no known allergies", "no tengo ninguna alergia"."""
+_NEGATED_ZH = re.compile(_VITAL_WORDS["negations_zh"])
+_STANDS_ALL_THE_SAME = re.compile(_VITAL_WORDS["exempt"], re.IGNORECASE)
+"""Where "not" denies something else: not to forget an allergy is to have one."""
+_CLAUSE_ENDS = re.compile(r"[,.;:!?\n\uff0c\u3002\uff1b\uff1a\uff01\uff1f\u3001]")
 _IDENTITY = re.compile(
     r"\b(?:name is|named|called|lives? in|moved to|born|works? (?:as|at|for)|married|wife|husband|daughter|son|sister|"
     r"brother|mother|father|dog|cat)\b",
@@ -51,10 +56,40 @@ def is_preference(text: str) -> bool:
 
 
 def vital_kind(text: str) -> str:
-    """Of which kind a statement is that must not be forgotten whatever the talk is about; "" if it is none."""
+    """Of which kind a statement is that must not be forgotten whatever the talk is about; "" if it is none.
+
+    By the words of ``vital_words.json``, in any of its languages, unless they are denied.
+    """
     if is_question(text):
         return ""
-    return next((kind for kind, listed in _VITAL_WORDS.items() if listed.search(text)), "")
+    return next((kind for kind, words_of_it in _vital_patterns().items() if _says(words_of_it, text)), "")
+
+
+@lru_cache(maxsize=1)
+def _vital_patterns() -> dict[str, re.Pattern[str]]:
+    return {
+        kind: re.compile("|".join(_pattern(word) for listed in lists.values() for word in listed), re.IGNORECASE)
+        for kind, lists in _VITAL_WORDS["kinds"].items()
+    }
+
+
+def _pattern(word: str) -> str:
+    inside = word.replace("*", r"\w*")
+    return inside if is_without_spaces(word) else rf"\b(?:{inside})\b"
+
+
+def _says(pattern: re.Pattern[str], text: str) -> bool:
+    return any(not _is_denied(text, found.start()) for found in pattern.finditer(text))
+
+
+def _is_denied(text: str, at: int) -> bool:
+    """Whether what begins there is said not to be. Two denials are none: "never without my insulin"."""
+    clause = _CLAUSE_ENDS.split(text[:at])[-1]
+    if _STANDS_ALL_THE_SAME.search(clause):
+        return False
+    denials = [_NEGATIONS.fullmatch(word) is not None for word in clause.split()]
+    is_denied = any(denials[-_NEGATED_BEFORE:]) and sum(denials) % 2 == 1
+    return is_denied or _NEGATED_ZH.search(clause) is not None
 
 
 def importance(text: str, *, about_speaker: bool) -> float:

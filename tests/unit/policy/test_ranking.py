@@ -38,13 +38,17 @@ def test_a_hundred_deadlines_do_not_push_out_an_allergy() -> None:
     assert len(chosen) == 20
 
 
-def test_of_one_kind_the_most_valuable_has_the_reserved_place_and_the_others_compete() -> None:
-    plain = [candidate(f"m{number}", 0.5 + number / 100) for number in range(8)]
+def test_places_that_other_kinds_leave_go_to_the_next_of_one_kind_and_its_others_compete() -> None:
+    plain = [candidate(f"m{number}", 0.5 + number / 100) for number in range(9)]
     allergies = [candidate(f"allergy {number}", number / 1000, vital="allergy") for number in range(30)]
+    other = [candidate("insulin", 0.0001, vital="illness"), candidate("vegan", 0.0002, vital="diet")]
 
-    chosen = choose([*plain, *allergies], 8)
+    two = choose([*plain, *allergies[-2:]], 9)
+    many = choose([*plain, *allergies, *other], 9)
 
-    assert [name for name in chosen if name.startswith("allergy")] == ["allergy 29"]
+    assert two[-2:] == ["allergy 29", "allergy 28"]
+    assert many[-4:] == ["allergy 29", "allergy 28", "vegan", "insulin"]
+    assert len(two) == len(many) == 9
 
 
 def test_what_is_vital_never_takes_more_than_half_of_a_small_set() -> None:

@@ -306,3 +306,13 @@ def test_no_time_is_too_early_too_late_or_too_far_from_the_others(told: list[int
 
     assert len(after.working_set) == 4
     assert all(math.isfinite(each.score) for each in after.working_set)
+
+
+async def test_any_number_of_vital_memories_leaves_each_kind_its_place() -> None:
+    deadlines = [memory(f"The deadline of form {number} is near", number, importance=0.9) for number in range(150)]
+    pills = [memory(f"My medication number {number}", 200 + number, importance=0.9) for number in range(150)]
+    cube = FakeCube([memory("I am allergic to nuts", -1), *deadlines, *pills])
+
+    after = await working_sets(cube, size=20).recompute(HOME, HotState())
+
+    assert "I am allergic to nuts" in [each.text for each in after.working_set]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.memory.ingest.importance import about_oneself, importance, is_preference
+from memsched.memory.ingest.importance import about_oneself, importance, is_preference, vital_kind
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,27 @@ def test_what_must_not_be_forgotten_is_worth_most_and_small_talk_least() -> None
 @given(text=st.text(max_size=80), own=st.booleans())
 def test_every_text_has_a_value(text: str, *, own: bool) -> None:
     assert 0 < importance(text, about_speaker=own) <= 1
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("language", ["en", "de", "es", "zh"])
+def test_what_must_never_be_forgotten_is_told_from_the_rest_in_every_language(language: str, *, aside: bool) -> None:
+    lines = Path(__file__).with_name("vital_cases.txt").read_text(encoding="utf-8").splitlines()[1:]
+    cases = [line.split(" | ") for at, line in enumerate(lines) if (at % 3 == 2) is aside]
+    own = [(kind.replace("-", ""), text) for spoken, kind, text in cases if spoken == language]
+    right = [vital_kind(text) == kind for kind, text in own]
+    assert sum(right) >= (0.9 if aside else 1) * len(right) > 8
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("My daughter never leaves without her insulin, whatever happens.", "illness"),
+        ("No, I am allergic to nuts.", "allergy"),
+        ("Not only nuts, he is not only allergic to those.", "allergy"),
+        ("有人对坚果过敏\uff1f", ""),
+        ("I have no allergy, but I am diabetic.", "illness"),
+    ],
+)
+def test_what_is_denied_or_asked_is_not_vital_but_what_stands_beside_it_is(text: str, kind: str) -> None:
+    assert vital_kind(text) == kind
