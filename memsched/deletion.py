@@ -87,13 +87,15 @@ class Deletion:
         """Take memories out of the talk, the log and the working set. Returns the size of the working set then."""
 
         async def without(state: HotState, _: set[str]) -> HotState:
+            said = await self._states.said(ref)
             talk = [event for event in state.talk if not _holds(event.text, texts)]
             log = [event.without(gone) for event in state.log]
             pins = [each for each in state.placement.pins if each not in gone]
             moves = [each for each in await self._states.moves(ref) if each.subject == "memory"]  # a theme's name tells
             changed = {
                 "talk": talk,
-                "log": [event for event in log if event.credited],
+                "gone": [event for event in said if _holds(event.text, texts)],
+                "log": log,
                 "placement": state.placement.model_copy(update={"pins": pins}),
                 "moves": [each for each in moves if each.subject_id not in gone],
             }
@@ -108,7 +110,8 @@ class Deletion:
         empty = {"talk": [], "log": [], "placement": Placement(), "moves": []}
 
         async def nothing(state: HotState, _: set[str]) -> HotState:
-            return await self._working_sets.recompute(ref, state.model_copy(update=empty))
+            emptied = state.model_copy(update={**empty, "gone": await self._states.said(ref)})
+            return await self._working_sets.recompute(ref, emptied)
 
         await self._states.change(ref, [], nothing)
 

@@ -312,7 +312,7 @@ class Settings(BaseSettings):
         "package: docs/extending.md#strategy.",
     )
     query_window: int = Field(
-        5, ge=1, le=100, description="Recent questions of a cube that are searched again when memories come late."
+        5, ge=1, le=100, description="Recent questions of a cube whose search results are kept for choosing the set."
     )
 
     # Memory: the activation block, the text at the head of prompts

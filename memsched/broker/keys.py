@@ -79,6 +79,8 @@ class CubeKeys:
     """hash: the state that changes by compare-and-set (working set, activation block, version)."""
     applied: str
     """zset: the item ids whose effect the state already holds, by time."""
+    talk: str
+    """zset: the last questions and answers, by when they were said; each is written once."""
     terms: str
     """hash: in how many of the cube's memories a term occurs."""
     changes: str
@@ -133,7 +135,7 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        return CubeKeys(hot=f"{tag}:hot", applied=f"{tag}:applied", terms=f"{tag}:terms", changes=f"{tag}:changes")
+        return CubeKeys(*(f"{tag}:{name}" for name in ("hot", "applied", "talk", "terms", "changes")))
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
         """The lane that a message of this label and cube goes to."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from memsched.memory.store.store import MemoryStore
 from memsched.policy.content import Content, content_of, content_value
 from memsched.policy.running_theme import with_running_theme
 from memsched.policy.strategy import CubeMemory
-from memsched.policy.talk import Answered
+from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.themes import CubeThemes, Told
 from memsched.policy.value import MODES, PAST, Columns, Used, Valuation, credited_by
@@ -40,6 +41,8 @@ _MEMORIES_KEPT = 100_000
 _CORRECTED_AGAIN = 10
 """Corrections of corrections that are followed."""
 _CREDITS_KEPT = 256
+RESTORABLE = frozenset({"cold", "capacity"})
+"""Why what comes back by itself is archived. What somebody archived, or merged into another, does not."""
 
 _NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
@@ -72,6 +75,8 @@ class CubeCache:
         self._sessions: list[int] = []
         self._places: list[int] = []
         self._marked: list[int] = []
+        self._hidden: list[int] = []
+        self._sums: list[int] = []
         self._vital: dict[str, list[int]] = {}
         self._ordinals: dict[str, int] = {}
         self._having: dict[str, list[int]] = {}
@@ -82,6 +87,7 @@ class CubeCache:
         self._columns = _NO_COLUMNS
         self._used: dict[_UsedKey, Used] = {}
         self._credited: dict[tuple[tuple[tuple[str, float], ...], str], list[str]] = {}
+        self._hits: dict[tuple[str, int, tuple[int, int]], list[tuple[str, float]]] = {}
 
     def __len__(self) -> int:
         return len(self.memories)
@@ -123,13 +129,27 @@ class CubeCache:
         return bisect_right(self._times, at)
 
     def seen_at(self, at: int) -> tuple[int, int]:
-        """How many memories are not newer, and how many of these are marked: what a search at that time depends on."""
+        """What a search at that time depends on: a checksum of the memories that are not newer, and how many of these
+        were corrected, or put away by hand. What the rules archive is found all the same.
+        """
         known = self.known_at(at)
-        return known, bisect_left(self._marked, known)
+        return self._sums[known - 1] % 2**32 if known else 0, bisect_left(self._hidden, known)
 
     def counts_at(self, known: int, stems: Iterable[str]) -> TermCounts:
         """In how many of the first ``known`` memories each stem occurs."""
         return TermCounts(known, {stem: bisect_left(self._having.get(stem, ()), known) for stem in stems})
+
+    async def hits(
+        self, event: TalkEvent, search: Callable[[], Awaitable[list[tuple[str, float]]]]
+    ) -> list[tuple[str, float]]:
+        """What was found for an event among the memories of its time; searched for if this process did not yet."""
+        key = event.text, event.at, self.seen_at(event.at)
+        if (found := self._hits.get(key)) is None:
+            found = await search()
+            if len(self._hits) == _CREDITS_KEPT:
+                self._hits.clear()
+            self._hits[key] = found
+        return found
 
     def credited(self, hits: Sequence[tuple[str, float]], answer: str) -> list[str]:
         """Which of the memories that a question's search found its answer used; "" where nobody knows the answer."""
@@ -255,6 +275,9 @@ class CubeCache:
             self._vital.setdefault(entry.vital, []).append(ordinal)
         if not entry.available:
             self._marked.append(ordinal)
+        if _is_hidden(entry):
+            self._hidden.append(ordinal)
+        self._sums.append(crc32(entry.memory_id.encode()) + (self._sums[-1] if self._sums else 0))
         self.sizes[entry.memory_type] += not entry.archived
 
     def _session_of(self, entry: CubeMemory, order: _Order) -> int:
@@ -290,7 +313,7 @@ class CubeCache:
                 self._repeated.discard(entry.content_hash or entry.memory_id)
             if not same:
                 del self._by_hash[entry.content_hash or entry.memory_id]
-        for ordinals in (self._marked, *self._vital.values()):
+        for ordinals in (self._marked, self._hidden, *self._vital.values()):
             del ordinals[bisect_left(ordinals, first) :]
         of_each: tuple[list[Any], ...] = (
             self.memories,
@@ -301,6 +324,7 @@ class CubeCache:
             self._values,
             self._sessions,
             self._places,
+            self._sums,
         )
         for kept in of_each:
             del kept[first:]
@@ -324,11 +348,14 @@ class CubeCache:
         before = self.memories[ordinal]
         self.sizes[before.memory_type] -= not before.archived
         self.sizes[entry.memory_type] += not entry.archived
-        if entry.available != before.available:
-            if entry.available:
-                self._marked.remove(ordinal)
-            else:
-                insort(self._marked, ordinal)
+        for is_marked, was_marked, ordinals in (
+            (not entry.available, not before.available, self._marked),
+            (_is_hidden(entry), _is_hidden(before), self._hidden),
+        ):
+            if is_marked and not was_marked:
+                insort(ordinals, ordinal)
+            elif was_marked and not is_marked:
+                ordinals.remove(ordinal)
         if entry.vital != before.vital:
             if before.vital:
                 self._vital[before.vital].remove(ordinal)
@@ -394,6 +421,11 @@ def _entry_of(memory: Memory) -> CubeMemory:
         tags=tuple(memory.tags),
         added_by=memory.added_by,
     )
+
+
+def _is_hidden(entry: CubeMemory) -> bool:
+    """Whether no question is credited with it, or with less than its words say."""
+    return bool(entry.superseded_by) or entry.archived not in ("", *RESTORABLE)
 
 
 def archived_because(memory: Memory) -> str:

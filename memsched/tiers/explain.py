@@ -12,12 +12,12 @@ from memsched.policy.running_theme import RUNNING_THEME, with_running_theme
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.transitions import TransitionRules
 from memsched.policy.value import FEATURES, MODES, LinearMode, Moment, Values
-from memsched.tiers.cube_cache import CubeCache, CubeCaches
+from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches
 from memsched.tiers.explanation import Explanation, FeaturePart, MemoryExplained, ThemeExplained
 from memsched.tiers.hot_state import HotState, HotStates
 from memsched.tiers.moves import ARCHIVED, Move
 from memsched.tiers.placement import activated_memories, most_pins, standings_of
-from memsched.tiers.upkeep import RESTORABLE, now_of
+from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import request_of, themes_of
 
 

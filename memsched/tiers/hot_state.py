@@ -28,7 +28,7 @@ from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
 from memsched.messages import UtcTime, describe_validation_error
 from memsched.policy.block import Member
 from memsched.policy.strategy import CubeMemory
-from memsched.policy.talk import Answered, TalkEvent
+from memsched.policy.talk import ANSWERS_KEPT, ANSWERS_PAIRED, Answered, TalkEvent
 from memsched.tiers.moves import Move, Placement, Upkeep
 
 log = get_logger(__name__)
@@ -176,6 +176,7 @@ class HotState(BaseModel):
         uses: by memory id, how often answers used it; only those that a change is about.
         moves: the last moves between tiers, oldest first; None where a change is not about them.
         upkeep: that moves are to be decided; not stored, for it follows from the rest.
+        new, gone: questions and answers that a change adds to what was said (``HotStates.said``), or takes out of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -191,16 +192,20 @@ class HotState(BaseModel):
     uses: dict[str, Use] = Field(default_factory=dict)
     moves: list[Move] | None = None
     upkeep: Upkeep | None = None
+    new: list[TalkEvent] = Field(default_factory=list)
+    gone: list[TalkEvent] = Field(default_factory=list)
 
     def with_talk(self, events: Iterable[TalkEvent]) -> HotState:
         """With these events; of one id the first to come stays, as its effect is there."""
         known = {event.event_id for event in self.talk}
-        talk = [*self.talk, *(event for event in events if event.event_id not in known)]
+        new = sorted((event for event in events if event.event_id not in known), key=lambda event: event.order)
+        talk = [*self.talk, *new]
         predicted = self.predicted
         if predicted and any(event.kind == "question" and event.at >= predicted.at for event in talk):
             predicted = None
         talk.sort(key=lambda event: event.order)
-        return self.model_copy(update={"talk": talk, "predicted": predicted})
+        new = sorted([*self.new, *new], key=lambda event: event.order)
+        return self.model_copy(update={"talk": talk, "new": new, "predicted": predicted})
 
     def fields_beside(self, before: HotState) -> list[str]:
         """The fields and values in which it differs from what is stored."""
@@ -212,7 +217,10 @@ class HotState(BaseModel):
             ("block", self.block, before.block),
         ):
             if own != theirs:
-                fields += (name, _as_json([each.model_dump(mode="json") for each in own]))
+                fields += (
+                    name,
+                    _as_json([each.model_dump(mode="json", exclude_defaults=name == "log") for each in own]),
+                )
         if self.predicted != before.predicted:
             fields += ("predicted", self.predicted.model_dump_json() if self.predicted else "")
         if self.placement != before.placement:
@@ -320,10 +328,20 @@ class HotStates:
                 return before, before
             after = await compute(before, known)
             if version := await self._commit(ref, before, marks, after):
-                return before, after.model_copy(update={"version": version})
+                return before, after.model_copy(update={"version": version, "new": [], "gone": []})
         raise HotStateContested(
             f"The working set of cube {ref.mem_cube_id!r} was changed by others {_ATTEMPTS} times in a row."
         )
+
+    async def said(self, ref: CubeRef) -> list[TalkEvent]:
+        """The last questions and answers, oldest first, without what was found for them.
+
+        They are read only when what arrives is about what was said before the talk: each is written once, and not with
+        each message.
+        """
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).talk
+        reply = await self._server.persistently(lambda: self._server.execute("ZRANGE", key, 0, -1))
+        return [TalkEvent.model_validate_json(each) for each in reply]
 
     async def uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, Use]:
         """How often answers used these memories; those that none did are missing."""
@@ -362,11 +380,16 @@ class HotStates:
             now,
             MARKS_KEPT,
             MARKS_KEPT_MS,
+            ANSWERS_KEPT + ANSWERS_PAIRED,
             len(marks),
             *marks,
+            len(after.new),
+            *(part for event in after.new for part in (event.at, _as_said(event))),
+            len(after.gone),
+            *map(_as_said, after.gone),
             *after.fields_beside(before),
         ]
-        command = _COMMIT.command([keys.hot, keys.applied], args, as_texts)
+        command = _COMMIT.command([keys.hot, keys.applied, keys.talk], args, as_texts)
         outcome, version = await self._server.persistently(lambda: self._server.call(command))
         return int(version) if outcome == "written" else 0
 
@@ -401,6 +424,11 @@ def _part(model: type[_Value], stored: str | bytes | None) -> _Value | None:
             error=describe_validation_error(error),
         )
         return None
+
+
+def _as_said(event: TalkEvent) -> str:
+    """What is kept of a question or an answer beyond the talk; of the same moment, in the order of the ids."""
+    return event.model_dump_json(exclude={"hits", "seen"}, exclude_defaults=True)
 
 
 def _use_field(memory_id: str) -> str:

@@ -14,10 +14,10 @@ from memsched.memory.store.store import MemoryStore
 from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.transitions import Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
-from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
+from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Use
 from memsched.tiers.moves import ARCHIVED, LATEST_KEPT, MOVES_KEPT, PINNED, PLAIN_TEXT, ActivatedTheme, Move, Placement
-from memsched.tiers.upkeep import RESTORABLE, now_of
+from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import WorkingSets, themes_of
 
 _DIGITS = 9

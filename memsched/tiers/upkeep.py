@@ -8,12 +8,10 @@ from memsched.policy.talk import TalkEvent, exchanges
 from memsched.policy.topic_words import content_terms
 from memsched.policy.transitions import DAY_MS
 from memsched.policy.value import CREDITED
-from memsched.tiers.cube_cache import CubeCache
+from memsched.tiers.cube_cache import RESTORABLE, CubeCache
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.moves import Upkeep
 
-RESTORABLE = frozenset({"cold", "capacity"})
-"""Why what comes back by itself is archived. What somebody archived, or merged into another, does not."""
 _STEPS = 100
 """Steps in which a cube's excess over its capacity is told."""
 _MEANT = 0.5

@@ -16,14 +16,23 @@ from memsched.memory.search.hybrid import HybridSearch
 from memsched.policy.block import BlockLimits
 from memsched.policy.running_theme import RUNNING_THEME, vague_request
 from memsched.policy.strategy import Candidate, Chosen, CubeMemory, CubeState, WorkingSetPolicy
-from memsched.policy.talk import ANSWERS_KEPT, Answered, TalkEvent, exchanges, latest
+from memsched.policy.talk import (
+    ANSWERS_KEPT,
+    Answered,
+    TalkEvent,
+    basis_of,
+    exchanges,
+    latest,
+    paired,
+    seen_part,
+)
 from memsched.policy.theme import Theme
 from memsched.policy.themes import LazyThemes
 from memsched.policy.transitions import StandardTransitions, TransitionRules
 from memsched.tiers.activation_block import Wanted
-from memsched.tiers.cube_cache import CubeCache, CubeCaches, archived_because
+from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Prediction, WorkingMemory
-from memsched.tiers.upkeep import RESTORABLE, now_of, upkeep_due
+from memsched.tiers.upkeep import now_of, upkeep_due
 
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
 
@@ -49,7 +58,7 @@ class WorkingSets:
 
     Args:
         size: memories in a working set.
-        window: questions that are found anew when memories come late.
+        window: questions in the talk, which a policy is told what was found for.
         rules: say which theme is activated.
         capacity: memories beside the archive; of more, some are to be archived.
         limits: of the activation block.
@@ -75,7 +84,7 @@ class WorkingSets:
         self._search = search
         self._policy = policy
         self._size = size
-        self._window = window
+        self._window = max(2, window)  # of two questions it is seen whether the first was answered
         self._rules = rules or StandardTransitions()
         self._capacity = capacity
         self._limits = limits
@@ -182,30 +191,69 @@ class WorkingSets:
         return themes_of(cube, state, self._rules)
 
     async def _credited(self, ref: CubeRef, cube: CubeCache, state: HotState) -> HotState:
-        """The same state with what the exchanges of its talk used in the log, and only the last of them in the talk."""
-        talk = {event.event_id: event for event in state.talk}
-        log = {event.event_id: event for event in state.log if event.event_id not in talk}
-        for asked, answer in exchanges(state.talk):
-            found = talk[asked.event_id] = await self._found(ref, cube, asked)
-            if credited := cube.credited(found.hits or [], "" if answer is None else answer.text):
-                log[asked.event_id] = Answered(event_id=asked.event_id, at=asked.at, credited=credited)
-        kept = sorted(log.values(), key=lambda event: event.order)[-ANSWERS_KEPT:]
-        state = state.model_copy(update={"talk": latest(list(talk.values()), self._window), "log": kept})
+        """The same state with what each exchange used in the log, and only the last of them in the talk.
+
+        What was said before the talk is read only if it matters, and searched for again only where there is something
+        else to be found now, or another answer.
+        """
+        talk, log = state.talk, {entry.event_id: entry for entry in state.log}
+        if _reaches_back(cube, state):
+            said = [event for event in await self._states.said(ref) if event not in state.gone]
+            talk = paired([*state.new, *said, *(event for event in state.talk if event not in state.new)])
+            there = {event.event_id for event in talk}
+            for name in log.keys() - there:  # nobody can pair these again
+                log[name] = log[name].model_copy(update={"basis": ""})
+        log = {name: entry for name, entry in log.items() if name not in {event.event_id for event in talk}}
+        entries = {entry.event_id: entry for entry in state.log}
+        at_hand = {event.event_id for event in (*state.talk, *latest(talk, self._window))}
+        found: dict[str, TalkEvent] = {}
+        for asked, answer in exchanges(talk):
+            name, basis = asked.event_id, basis_of(cube.seen_at(asked.at), answer)
+            entry = entries.get(name)
+            if entry is None or entry.basis != basis or name in at_hand:
+                found[name] = await self._found(ref, cube, asked)
+                credited = cube.credited(found[name].hits or [], "" if answer is None else answer.text)
+                entry = Answered(event_id=name, at=asked.at, credited=credited, basis=basis)
+            log[name] = entry
+        kept = sorted(log.values(), key=lambda entry: entry.order)[-ANSWERS_KEPT:]
+        last = latest([found.get(event.event_id) or event.as_said for event in talk], self._window)
+        state = state.model_copy(update={"talk": last, "log": kept})
         if request := request_of(cube, state):  # what its words happen to find says nothing of what it is about
-            state = state.model_copy(update={"log": [each for each in kept if each.event_id != request.event_id]})
-        return state
+            kept = [entry.without(entry.credited) if entry.event_id == request.event_id else entry for entry in kept]
+        return state.model_copy(update={"log": kept})
 
     async def _found(self, ref: CubeRef, cube: CubeCache, event: TalkEvent) -> TalkEvent:
         """The event with what search finds for it among the memories of its time."""
         seen = cube.seen_at(event.at)
         if event.hits is not None and event.seen == seen:
             return event
-        counts = cube.counts_at(seen[0], stems(event.text))
-        # The archive too: what is found there is needed again. And nobody's credit depends on when it was archived.
-        args = SearchArgs(until=from_ms(event.at + 1), include_archived=True)
-        found = await self._search.search(ref, event.text, FOUND, args=args, counts=counts) if seen[0] else []
-        found = [each for each in found if archived_because(each.memory) in ("", *RESTORABLE)]
-        return event.model_copy(update={"hits": _hits(found), "seen": seen})
+
+        async def search() -> list[tuple[str, float]]:
+            known = cube.known_at(event.at)
+            counts = cube.counts_at(known, stems(event.text))
+            # The archive too: what is found there is needed again. And nobody's credit depends on when it was archived.
+            args = SearchArgs(until=from_ms(event.at + 1), include_archived=True)
+            found = await self._search.search(ref, event.text, FOUND, args=args, counts=counts) if known else []
+            return _hits([each for each in found if archived_because(each.memory) in ("", *RESTORABLE)])
+
+        return event.model_copy(update={"hits": await cube.hits(event, search), "seen": seen})
+
+
+def _reaches_back(cube: CubeCache, state: HotState) -> bool:
+    """Whether exchanges before the talk may be others now: something new was said before the end, or answers none of
+    the talk's questions; or what there was to be found for them has changed.
+    """
+    new, there = ({event.event_id for event in events} for events in (state.new, state.talk))
+    before = [event.order for event in state.talk if event.event_id not in new]
+    last = max([*before, *(entry.order for entry in state.log[-1:])], default=None)
+    if last is not None and any(event.order < last for event in state.new):
+        return True
+    if any(asked.kind == "answer" and asked.event_id in new for asked, _ in exchanges(state.talk)):
+        return True
+    return any(
+        entry.basis and entry.event_id not in there and not entry.basis.startswith(seen_part(cube.seen_at(entry.at)))
+        for entry in state.log
+    )
 
 
 def request_of(cube: CubeCache, state: HotState) -> TalkEvent | None:

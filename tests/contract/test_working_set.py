@@ -218,6 +218,34 @@ async def test_an_event_whose_clock_is_ahead_does_not_freeze_the_talk(scheduler:
     assert "room 7" in state.talk[-1].text
 
 
+async def test_a_burst_of_months_ends_as_one_message_after_the_other(scheduler: AsyncMemScheduler) -> None:
+    rooms = [said(f"Guest {number} has room {number % 5} and key {number % 3}.", number) for number in range(8)]
+    talk = [
+        message
+        for day in range(1, 9)
+        for message in (
+            said(f"Which room has guest {day % 8}, and which key?", 1440 * day, "query", item_id=f"q{day}"),
+            said(f"Guest {day % 8} has room {day % 8 % 5} and key {day % 8 % 3}.", 1440 * day + 1, "answer"),
+        )
+    ]
+
+    async def end(user: str) -> tuple[object, object]:
+        state = await (await scheduler.memory()).states.load(CubeRef(user, "home"))
+        texts = {each.memory_id: each.text for each in await memories_of(scheduler, user)}
+        log = [(entry.at, [texts[each] for each in entry.credited]) for entry in state.log]
+        return log, [each.text for each in state.working_set]
+
+    def of(user: str, messages: list[ScheduleMessageItem]) -> list[ScheduleMessageItem]:
+        return [each.model_copy(update={"user_id": user}) for each in messages]
+
+    await tell(scheduler, *of("alice", rooms), *of("bob", rooms))
+    await tell(scheduler, *of("bob", talk[::-1]))
+    for message in of("alice", talk):
+        await tell(scheduler, message)
+
+    assert await end("bob") == await end("alice")
+
+
 async def test_it_is_read_in_one_round_trip(scheduler: AsyncMemScheduler, monkeypatch: Any) -> None:
     await tell(scheduler, said("Rex eats carrots."))
     server = await scheduler.server()

@@ -218,3 +218,23 @@ def test_marks_differ_by_label_and_message_and_are_short() -> None:
     assert mark_of("add", "m") != mark_of("answer", "m")
     assert mark_of("add", "x" * 500) != mark_of("add", "x" * 499 + "y")
     assert len(mark_of("add", "x" * 500)) < 100
+
+
+async def test_what_was_said_is_kept_once_in_its_order_until_it_is_forgotten(states: HotStates) -> None:
+    said = [TalkEvent(event_id=f"e{at:03}", at=at // 2, text="a", thread="t") for at in range(200)]
+
+    async def arrived(*events: TalkEvent) -> None:
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            return state.with_talk(events).model_copy(update={"talk": []})
+
+        await states.change(HOME, [], compute)
+
+    async def forget(state: HotState, _: set[str]) -> HotState:
+        return state.model_copy(update={"gone": said[150:]})
+
+    await arrived(*said[100:])
+    await arrived(*said[:150])
+    assert await states.said(HOME) == said[-192:]
+    await states.change(HOME, [], forget)
+    assert await states.said(HOME) == said[8:150]
+    assert await states.said(OTHER) == []

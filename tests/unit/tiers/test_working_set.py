@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ class FakeCube:
         self.changed: list[str] = []
         self.asked: list[str] = []
         self.read = 0
+        self.talk: list[TalkEvent] = []
+
+    def commit(self, state: HotState) -> HotState:
+        """What a pass ended in, as the next one loads it."""
+        self.talk += state.new
+        return state.model_copy(update={"new": []})
+
+    async def said(self, _: CubeRef) -> list[TalkEvent]:
+        return [event.as_said for event in self.talk]
 
     def add(self, *memories: Memory) -> None:
         self.memories.update((each.memory_id, each) for each in memories)
@@ -246,26 +256,83 @@ SAID: list[TalkEvent | Memory] = [
     question("Is the lake frozen?", 9),
     memory("Rex eats apples", 7),
 ]
+MONTHS: list[TalkEvent | Memory] = [
+    *CUBE,
+    *(
+        event
+        for at in range(30)
+        for event in (
+            question(f"What of number {at}: does Rex eat, or sleep?", 100 * at),
+            answer("One moment.", 100 * at + 1),
+            answer(f"Rex {('eats carrots', 'sleeps in the basket')[at % 2]}", 100 * at + 2),
+        )
+    ),
+    *(memory(f"Rex eats number {at}, or sleeps", 100 * at - 3) for at in range(0, 30, 7)),
+]
+
+
+async def end_of(said: Sequence[TalkEvent | Memory], together: int = 1) -> HotState:
+    """The state when all of this arrived, so many at a time, and two processes took turns."""
+    cube, after = FakeCube([]), HotState()
+    sets, others = working_sets(cube, size=3), working_sets(cube, size=3)
+    for number in range(0, len(said), together):
+        part = said[number : number + together]
+        cube.add(*(each for each in part if isinstance(each, Memory)))
+        after = after.with_talk([each for each in part if isinstance(each, TalkEvent) for _ in range(2)])
+        after = cube.commit(await (others if number % 3 else sets).recompute(HOME, after))
+    return after
+
+
+def same(got: HotState, expected: HotState) -> bool:
+    return (got.log, got.talk, got.working_set) == (expected.log, expected.talk, expected.working_set)
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.permutations(SAID))
-def test_the_order_of_arrival_makes_no_difference(arrived: list[TalkEvent | Memory]) -> None:
-    async def end(said: Sequence[TalkEvent | Memory]) -> HotState:
-        cube, after = FakeCube([]), HotState()
-        sets, others = working_sets(cube, size=3), working_sets(cube, size=3)
-        for number, each in enumerate(said):
-            if isinstance(each, TalkEvent):
-                after = after.with_talk([each, each])
-            else:
-                cube.add(each)
-            after = await (others if number % 3 else sets).recompute(HOME, after)
-        return after
+@given(st.permutations(SAID), st.integers(1, 4))
+def test_the_order_of_arrival_makes_no_difference(arrived: list[TalkEvent | Memory], together: int) -> None:
+    assert same(asyncio.run(end_of(arrived, together)), asyncio.run(end_of(SAID)))
 
-    expected, got = asyncio.run(end(SAID)), asyncio.run(end(arrived))
 
-    assert got.log == expected.log
-    assert got.working_set == expected.working_set
+async def test_months_may_arrive_in_any_order() -> None:
+    questions, answers, memories = (
+        [each for each in MONTHS if kind == ("memory" if isinstance(each, Memory) else each.kind)]
+        for kind in ("question", "answer", "memory")
+    )
+    shuffled = Random(4).sample(MONTHS, len(MONTHS))
+    expected = await end_of(sorted(MONTHS, key=lambda each: to_ms(each.at) if isinstance(each, Memory) else each.at))
+
+    assert len(expected.log) == 30
+    assert [entry.credited[0] for entry in expected.log[4:]] != [expected.log[4].credited[0]] * 26
+    for arrived, together in (
+        ([*memories, *questions, *answers], 20),
+        ([*answers, *questions, *memories], 30),
+        (MONTHS[::-1], 20),
+        (shuffled, 10),
+    ):
+        assert same(await end_of(arrived, together), expected)
+
+
+async def test_what_was_said_before_the_talk_is_read_only_if_it_matters() -> None:
+    cube, read = FakeCube(CUBE), 0
+    sets, after = working_sets(cube), HotState()
+
+    async def counted(_: CubeRef) -> list[TalkEvent]:
+        nonlocal read
+        read += 1
+        return cube.talk
+
+    cube.said = counted  # type: ignore[method-assign]
+    for at in range(20):
+        for event in (question("What does Rex eat?", 60 + 2 * at), answer("Carrots", 61 + 2 * at)):
+            after = cube.commit(await sets.recompute(HOME, after.with_talk([event])))
+        cube.add(memory(f"We saw lake number {at}", 61 + 2 * at))
+        after = cube.commit(await sets.recompute(HOME, after))
+
+    assert read == 0
+    assert len(cube.asked) == 20
+    cube.add(memory("Rex eats a lake", 85))
+    await sets.recompute(HOME, after)
+    assert (read, len(cube.asked)) == (1, 20 + 7), "only the questions after it are searched for again"
 
 
 async def test_a_strategy_and_people_are_shown_the_same_themes_in_the_same_states() -> None:
