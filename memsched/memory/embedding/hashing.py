@@ -51,11 +51,15 @@ def embed(text: str, weights: Mapping[str, float] | None = None) -> list[float]:
         factor = 1.0 if weights is None else weights.get(stemmed, 1.0)
         for place, strength in features:
             strengths[place] = strengths.get(place, 0.0) + factor * strength
-    vector = [0.0] * DIMENSIONS
+    values: dict[int, float] = {}
     for place, strength in strengths.items():
-        vector[place >> 1] += strength if place & 1 else -strength
-    length = math.sqrt(sum(value * value for value in vector))
-    return [round(value / length, 6) if value else 0.0 for value in vector] if length else vector
+        values[place >> 1] = values.get(place >> 1, 0.0) + (strength if place & 1 else -strength)
+    length = math.sqrt(sum(values[at] * values[at] for at in sorted(values)))
+    vector = [0.0] * DIMENSIONS
+    for at, value in values.items():
+        if value:
+            vector[at] = round(value / length, 6)
+    return vector
 
 
 @lru_cache(maxsize=65_536)
