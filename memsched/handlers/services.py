@@ -131,7 +131,7 @@ class MemoryServices:
             self.rules,
             working_set_size=settings.working_set_size,
         )
-        self.explainer = Explainer(self.states, cubes, self.rules, settings.working_set_size)
+        self.explainer = Explainer(self.states, cubes, self.rules, self._policy, settings.working_set_size)
         self.moving = Moving(settings, self.server, self._keys, self.placements)
         self.bound_sets = BoundSets(self.states, cubes, self.rules, self._binding, settings.working_set_size)
         self.deletion = Deletion(

@@ -9,41 +9,52 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import from_ms
 from memsched.messages import WORKING_MEMORY_TYPE
 from memsched.policy.running_theme import RUNNING_THEME, with_running_theme
-from memsched.policy.strategy import CubeMemory
+from memsched.policy.strategy import CubeMemory, WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
 from memsched.policy.value import FEATURES, MODES, LinearMode, Moment, Values
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches
 from memsched.tiers.explanation import Explanation, FeaturePart, MemoryExplained, ThemeExplained
 from memsched.tiers.hot_state import HotState, HotStates
-from memsched.tiers.moves import ARCHIVED, Move
+from memsched.tiers.moves import ARCHIVED
+from memsched.tiers.outlook import said_of, set_outlook
 from memsched.tiers.placement import activated_memories, most_pins, standings_of
 from memsched.tiers.upkeep import now_of
-from memsched.tiers.working_set import request_of, themes_of
+from memsched.tiers.working_set import look_at, request_of, themes_of
 
 
 class Explainer:
     """Explains cubes and memories. Whether a user may see them is checked by the caller."""
 
-    def __init__(self, states: HotStates, cubes: CubeCaches, rules: TransitionRules, working_set_size: int) -> None:
+    def __init__(
+        self,
+        states: HotStates,
+        cubes: CubeCaches,
+        rules: TransitionRules,
+        policy: WorkingSetPolicy,
+        working_set_size: int,
+    ) -> None:
         self._states = states
         self._cubes = cubes
         self._rules = rules
+        self._policy = policy
         self._size = working_set_size
 
     async def explain(self, ref: CubeRef, memory_id: str | None = None) -> Explanation:
         """Raises UnknownMemory."""
-        cube, state = await self._cubes.current(ref), await self._states.load(ref)
+        state = await self._states.snapshot(ref, [] if memory_id is None else [memory_id])
+        # What is cached of the cube goes on with every message: from here on nothing is waited for.
+        return self._explained(await self._cubes.current(ref), state, memory_id)
+
+    def _explained(self, cube: CubeCache, state: HotState, memory_id: str | None) -> Explanation:
         if memory_id is not None and cube.ordinal(memory_id) is None:
             raise UnknownMemory(memory_id)
         values = cube.valuation.values(cube.columns(), cube.used(state.log), cube.available(), cube.generation)
         if request_of(cube, state):
             values = values.under(RUNNING_THEME)
-        moves = await self._states.moves(ref)
+        moves = state.moves or []
         themes = self._themes(cube, state)
         activated = activated_memories(cube, state, self._rules)
-        memory = None
-        if memory_id is not None:
-            memory = await self._memory(ref, cube, state, values, themes, activated, moves, memory_id)
+        memory = None if memory_id is None else self._memory(cube, state, values, themes, activated, memory_id)
         shown = {each.memory_id for each in state.working_set}
         shown.update(cube.pinned(state.placement.pins))
         shown.update(each.subject_id for each in moves if each.subject == "memory")
@@ -87,43 +98,40 @@ class Explainer:
             )
         return explained
 
-    async def _memory(
+    def _memory(
         self,
-        ref: CubeRef,
         cube: CubeCache,
         state: HotState,
         values: Values,
         themes: list[ThemeExplained],
         activated: list[str],
-        moves: list[Move],
         memory_id: str,
     ) -> MemoryExplained:
         ordinal = cube.ordinal(memory_id)
         assert ordinal is not None
         memory = cube.memories[ordinal]
-        uses = await self._states.uses(ref, [memory_id])
-        use = uses.get(memory_id)
+        use = state.uses.get(memory_id)
         theme = next((each for each in themes if memory_id in each.memory_ids), None)
         may = cube.available()
         ranked = values.best(len(cube), may).tolist()
         place = ranked.index(ordinal) + 1 if may[ordinal] else None
-        in_set = {each.memory_id for each in state.working_set}
+        near = {each.memory_id for each in state.near}
         subjects = {("memory", memory_id), ("theme", theme.theme_id if theme else "")}
         pinned = memory_id in cube.pinned(state.placement.pins)
         (parts,) = values.parts([ordinal])
-        outlook = self._of_the_set(memory, values, ranked, place, memory_id in in_set, pinned)
+        outlook = self._of_the_set(cube, state, memory, place, len(ranked), pinned)
         if not pinned and memory.archived in ("", *RESTORABLE):
             shares = dict.fromkeys(theme.memory_ids, theme.share) if theme else {}
             standing = next(
                 each
-                for each in standings_of(cube, state, set(activated), shares, uses, {})
+                for each in standings_of(cube, state, set(activated), shares, state.uses, {})
                 if each.memory.memory_id == memory_id
             )
             outlook = f"{outlook} {self._rules.outlook(standing, now_of(cube, state))}"
         return MemoryExplained(
             memory_id=memory_id,
             text=memory.indexed_text,
-            tier=ARCHIVED if memory.archived else WORKING_MEMORY_TYPE if memory_id in in_set else memory.memory_type,
+            tier=ARCHIVED if memory.archived else WORKING_MEMORY_TYPE if memory_id in near else memory.memory_type,
             archived_because=memory.archived,
             activated=memory_id in activated,
             pinned=pinned,
@@ -135,12 +143,12 @@ class Explainer:
             last_used=from_ms(use.last) if use else None,
             credited=[from_ms(event.at) for event in state.log if memory_id in event.credited],
             theme=theme,
-            moves=[each for each in moves if (each.subject, each.subject_id) in subjects],
+            moves=[each for each in state.moves or () if (each.subject, each.subject_id) in subjects],
             outlook=outlook.strip(),
         )
 
     def _of_the_set(
-        self, memory: CubeMemory, values: Values, ranked: list[int], place: int | None, in_set: bool, pinned: bool
+        self, cube: CubeCache, state: HotState, memory: CubeMemory, place: int | None, among: int, pinned: bool
     ) -> str:
         """What would have it enter or leave the working set, in words."""
         if pinned:
@@ -151,16 +159,9 @@ class Explainer:
             return "It is merged into one that says the same." if memory.archived == "merged" else ""
         if place is None:
             return "It was corrected, or something newer says the same: it is not near any more."
-        bar = ranked[min(self._size, len(ranked)) - 1]
-        least = f"{float(values.value[bar]):.6f}"
-        where = f"By value it is number {place} of {len(ranked)}; the working set takes {self._size}"
-        if len(ranked) <= self._size:
-            return f"{where}, so it stays in it until more is told."
-        if in_set:
-            return (
-                f"{where}. It leaves when {self._size - place + 1 if place <= self._size else 1} others are worth more."
-            )
-        return f"{where}. It enters when its value is above {least}: by an answer that uses it, or something near it."
+        look = look_at(cube, state, self._size, self._rules, also=lambda each: each.memory_id == memory.memory_id)
+        outlook = set_outlook(self._policy, look, state, self._size, memory.memory_id)
+        return f"By value it is number {place} of {among}. {said_of(outlook, memory, state)}"
 
 
 def features_of(cube: CubeCache, state: HotState, ordinal: int) -> list[FeaturePart]:

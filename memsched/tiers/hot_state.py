@@ -195,6 +195,11 @@ class HotState(BaseModel):
     new: list[TalkEvent] = Field(default_factory=list)
     gone: list[TalkEvent] = Field(default_factory=list)
 
+    @property
+    def near(self) -> list[WorkingMemory]:
+        """The working set as it is read: what is predicted has the last places."""
+        return self.predicted.beside(self.working_set) if self.predicted else self.working_set
+
     def with_talk(self, events: Iterable[TalkEvent]) -> HotState:
         """With these events; of one id the first to come stays, as its effect is there."""
         known = {event.event_id for event in self.talk}
@@ -262,6 +267,18 @@ class HotStates:
     async def load(self, ref: CubeRef) -> HotState:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
         command = Command(("HMGET", key, *_FIELDS), HotState.from_reply)
+        return await self._server.persistently(lambda: self._server.call(command))
+
+    async def snapshot(self, ref: CubeRef, memory_ids: Sequence[str] = ()) -> HotState:
+        """As ``load``, with the last moves, and how often answers used these memories, all of one version."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+
+        def parse(reply: Any) -> HotState:
+            state, moves = HotState.from_reply(reply[: len(_FIELDS)]), _listed(Move, reply[len(_FIELDS)])
+            uses = _uses_of(memory_ids, reply[len(_FIELDS) + 1 :])
+            return state.model_copy(update={"moves": moves, "uses": uses})
+
+        command = Command(("HMGET", key, *_FIELDS, "moves", *map(_use_field, memory_ids)), parse)
         return await self._server.persistently(lambda: self._server.call(command))
 
     def working_set_command(self, ref: CubeRef, session_id: str | None = None) -> Command[list[WorkingMemory]]:
@@ -341,7 +358,7 @@ class HotStates:
         """
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).talk
         reply = await self._server.persistently(lambda: self._server.execute("ZRANGE", key, 0, -1))
-        return [TalkEvent.model_validate_json(each) for each in reply]
+        return [event for each in reply if (event := _part(TalkEvent, each)) is not None]
 
     async def uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, Use]:
         """How often answers used these memories; those that none did are missing."""
@@ -353,8 +370,7 @@ class HotStates:
             part = memory_ids[at : at + _FIELDS_PER_CALL]
             fields = [_use_field(memory_id) for memory_id in part]
             reply = await self._server.persistently(lambda fields=fields: self._server.execute("HMGET", key, *fields))  # type: ignore[misc]
-            found = {each: as_text(given).split() for each, given in zip(part, reply, strict=True) if given}
-            uses |= {memory_id: Use(int(count), int(last)) for memory_id, (count, last) in found.items()}
+            uses |= _uses_of(part, reply)
         return uses
 
     async def moves(self, ref: CubeRef) -> list[Move]:
@@ -429,6 +445,12 @@ def _part(model: type[_Value], stored: str | bytes | None) -> _Value | None:
 def _as_said(event: TalkEvent) -> str:
     """What is kept of a question or an answer beyond the talk; of the same moment, in the order of the ids."""
     return event.model_dump_json(exclude={"hits", "seen"}, exclude_defaults=True)
+
+
+def _uses_of(memory_ids: Sequence[str], stored: Sequence[Any]) -> dict[str, Use]:
+    """How often these memories were used, as it is stored of each; without those that were not."""
+    found = {each: as_text(given).split() for each, given in zip(memory_ids, stored, strict=True) if given}
+    return {memory_id: Use(int(count), int(last)) for memory_id, (count, last) in found.items()}
 
 
 def _use_field(memory_id: str) -> str:

@@ -125,10 +125,7 @@ class WorkingSets:
         cube = await self._cubes.current(ref)
         state = await self._credited(ref, cube, state)
         look = look_at(cube, state, self._size, self._rules)
-        pinned, others = _pinned_first(look.candidates, cube.pinned(state.placement.pins), self._size)
-        left = self._size - len(pinned)
-        chosen: Sequence[Chosen] = self._policy.choose(look.state, others, left)[:left] if left else []
-        chosen = _with(pinned, chosen)
+        chosen: Sequence[Chosen] = chosen_of(self._policy, look, state, self._size)
         if self._rerank is not None and chosen and state.talk:
             chosen = await self._rerank(state.talk, chosen)
         themes = cube.themes(state.log)
@@ -329,6 +326,13 @@ def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[
         elif away:
             found.append(replace(theme, memory_ids=away, state="archived"))
     return found
+
+
+def chosen_of(policy: WorkingSetPolicy, look: Look, state: HotState, size: int) -> list[Chosen]:
+    """What a policy chooses of the candidates of a look, and the pinned memories before it."""
+    pinned, others = _pinned_first(look.candidates, look.cube.pinned(state.placement.pins), size)
+    left = size - len(pinned)
+    return _with(pinned, policy.choose(look.state, others, left)[:left] if left else [])
 
 
 def _still_there(predicted: Prediction | None, cube: CubeCache) -> Prediction | None:

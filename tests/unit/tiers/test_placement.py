@@ -16,6 +16,7 @@ from support.memories import FIRST, memory
 
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, from_ms, to_ms
+from memsched.policy.ranking import StandardPolicy
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.transitions import DAY_MS, StandardTransitions
 from memsched.tiers.cube_cache import CubeCache
@@ -56,6 +57,9 @@ class FakeCube:
             self.memories[memory_id] = self.memories[memory_id].model_copy(update=given)
 
     async def load(self, _: CubeRef) -> HotState:
+        return self.state
+
+    async def snapshot(self, _: CubeRef, memory_ids: Sequence[str]) -> HotState:
         return self.state
 
     async def moves(self, _: CubeRef) -> list[Move]:
@@ -244,7 +248,7 @@ def test_no_time_is_too_early_too_late_or_too_far_from_the_others(told: list[dat
         await placements(cube).decide(HOME, {"m": "m"}, {})
         fake: Any = cube
         for memory_id in [None, *lines]:
-            found = await Explainer(fake, fake, RULES, 4).explain(HOME, memory_id)
+            found = await Explainer(fake, fake, RULES, StandardPolicy(), 4).explain(HOME, memory_id)
         assert [each for each in found.themes if each.heat < 0] == []
 
     asyncio.run(run())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from random import Random
@@ -23,12 +24,14 @@ from memsched.memory.search.bm25 import TermCounts
 from memsched.memory.store.changes import Changes
 from memsched.memory.store.conditions import Conditions
 from memsched.policy.block import BlockLimits
-from memsched.policy.ranking import StandardPolicy
-from memsched.policy.strategy import Candidate, Chosen, CubeState
+from memsched.policy.ranking import ActivatedFirst, RecentFirst, StandardPolicy
+from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
 from memsched.policy.transitions import StandardTransitions
 from memsched.tiers.cube_cache import CubeCaches
-from memsched.tiers.hot_state import HotState
+from memsched.tiers.explain import Explainer
+from memsched.tiers.hot_state import HotState, Prediction, WorkingMemory
+from memsched.tiers.moves import Placement
 from memsched.tiers.working_set import WorkingSets, look_at, themes_of
 
 HOME = CubeRef("alice", "home")
@@ -53,6 +56,7 @@ class FakeCube:
         self.asked: list[str] = []
         self.read = 0
         self.talk: list[TalkEvent] = []
+        self.state = HotState()
 
     def commit(self, state: HotState) -> HotState:
         """What a pass ended in, as the next one loads it."""
@@ -61,6 +65,10 @@ class FakeCube:
 
     async def said(self, _: CubeRef) -> list[TalkEvent]:
         return [event.as_said for event in self.talk]
+
+    async def snapshot(self, _: CubeRef, memory_ids: Sequence[str]) -> HotState:
+        await asyncio.sleep(0)
+        return self.state
 
     def add(self, *memories: Memory) -> None:
         self.memories.update((each.memory_id, each) for each in memories)
@@ -383,3 +391,91 @@ async def test_any_number_of_vital_memories_leaves_each_kind_its_place() -> None
     after = await working_sets(cube, size=20).recompute(HOME, HotState())
 
     assert "I am allergic to nuts" in [each.text for each in after.working_set]
+
+
+class Worth:
+    """A strategy, if one memory were worth something else."""
+
+    def __init__(self, strategy: WorkingSetPolicy, memory_id: str, value: float) -> None:
+        self.strategy, self.memory_id, self.value = strategy, memory_id, value
+
+    def choose(self, state: CubeState, candidates: Sequence[Candidate], size: int) -> list[Chosen]:
+        others = [each for each in candidates if each.memory.memory_id != self.memory_id]
+        moved = [*others, *(Candidate(each, self.value) for each in state.memories if each.memory_id == self.memory_id)]
+        return self.strategy.choose(state, sorted(moved, key=lambda each: -each.value), size)
+
+
+@pytest.mark.parametrize("strategy", [StandardPolicy(), RecentFirst(), ActivatedFirst()])
+@pytest.mark.parametrize("size", [4, 10, 60])
+async def test_a_memory_moves_exactly_where_explain_says(strategy: WorkingSetPolicy, size: int) -> None:
+    vital = [memory(f"My allergy number {at}", -at, importance=0.9) for at in range(6)]
+    lines = [*stories.HOUSE["en"], *stories.RENOVATION["en"]]
+    cube = FakeCube([*CUBE, *vital, *(memory(text, day * 1440) for day, text in lines)])
+    asked = question("What does Rex eat?", lines[-1][0] * 1440 + 1)
+    before = HotState(placement=Placement(pins=["The lake is frozen"])).with_talk([asked])
+    rules = StandardTransitions()
+
+    async def near(strategy: WorkingSetPolicy) -> HotState:
+        return await working_sets(cube, size=size, policy=strategy).recompute(HOME, before)
+
+    cube.state = await near(strategy)
+    here = {each.memory_id for each in cube.state.working_set}
+    fake: Any = cube
+    explainer = Explainer(fake, CubeCaches(fake, fake), rules, strategy, size)
+    said = set()
+    for memory_id in cube.memories:
+        found = (await explainer.explain(HOME, memory_id)).memory
+        assert found is not None
+        assert (found.tier == "WorkingMemory") == (memory_id in here)
+        if found.pinned:
+            continue
+        bound = re.search("(below|above) ([0-9.]+), as others stand", found.outlook)
+        said.add(bound[1] if bound else "whatever")
+        for value in (float(bound[2]) - 1e-12, float(bound[2]) + 1e-12) if bound else (0.0, 1.0):
+            moved = await near(Worth(strategy, memory_id, value))
+            shall = value > float(bound[2]) if bound else memory_id in here
+            assert (memory_id in {each.memory_id for each in moved.working_set}) == shall, found.outlook
+        assert not bound or (bound[1] == "below") == (memory_id in here)
+    if size == 10 and isinstance(strategy, StandardPolicy):
+        assert said == {"below", "above"}
+
+
+async def test_what_is_predicted_is_near_and_what_made_way_is_not() -> None:
+    cube = FakeCube(CUBE)
+    after = await working_sets(cube, size=3).recompute(HOME, HotState())
+    there = {each.memory_id for each in after.working_set}
+    typed = next(each for each in CUBE if each.memory_id not in there)
+    near = WorkingMemory.of(typed, 1.0, {}, sources=["predicted"])
+    cube.state = after.model_copy(update={"predicted": Prediction(at=0, size=3, memories=[near])})
+    gone = there - {each.memory_id for each in cube.state.near}
+    fake: Any = cube
+    explainer = Explainer(fake, CubeCaches(fake, fake), StandardTransitions(), StandardPolicy(), 3)
+
+    for memory_id, tier, words in (
+        (typed.memory_id, "WorkingMemory", "is near because"),
+        (*gone, "LongTermMemory", "makes way"),
+    ):
+        found = (await explainer.explain(HOME, memory_id)).memory
+        assert found is not None
+        assert (found.tier, words in found.outlook) == (tier, True)
+
+
+async def test_what_is_explained_is_of_one_moment_whatever_is_told_meanwhile() -> None:
+    cube: Any = FakeCube(CUBE)
+    cube.state = await working_sets(cube).recompute(HOME, state("What does Rex eat?"))
+    caches = CubeCaches(cube, cube)
+    explainer = Explainer(cube, caches, StandardTransitions(), StandardPolicy(), 4)
+
+    async def tell(number: int) -> None:
+        cube.add(memory(f"Late {number}", -number))
+        await caches.current(HOME)
+        cube.delete(f"Late {number}")
+        await caches.current(HOME)
+
+    explained = await asyncio.gather(
+        *(each for number in range(20) for each in (explainer.explain(HOME, "Rex eats carrots"), tell(number)))
+    )
+
+    for each in explained[::2]:
+        assert each.memory.text == "Rex eats carrots"
+        assert sum(each.memory.by_mode.values()) == pytest.approx(each.memory.value, abs=1e-6)
