@@ -68,6 +68,10 @@ class Orchestrator:
         """
         self.handlers.update({label: _checked(label, entry) for label, entry in handlers.items()})
 
+    def ordered(self, label: str) -> bool:
+        """Whether the messages of a cube run in order in this process."""
+        return self.handlers[label].ordered
+
     def priority(self, label: str) -> TaskPriorityLevel:
         return self.tasks_priorities.get(label, self.handlers[label].priority)
 

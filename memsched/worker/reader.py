@@ -304,13 +304,14 @@ class Reader:
     def _within_room(self, entries: list[Entry]) -> list[Entry]:
         """What can be used here; the rest is handed back, for a worker with a free place.
 
-        Every lane has a read that waits for it, however many lanes there are, so together they may bring too much.
+        Every lane has a read that waits for it, however many lanes there are, so together they may bring too much. What
+        runs in order stays: those that come after it would pass it.
         """
         room, rooms = self._dispatcher.room, self._free_of_labels()
         kept: list[Entry] = []
         surplus: list[Delivery] = []
         for entry in entries:
-            if not isinstance(entry, Delivery):
+            if not isinstance(entry, Delivery) or self._orchestrator.ordered(entry.lane.label):
                 kept.append(entry)
             elif room > 0 and rooms[entry.lane.label] > 0:
                 kept.append(entry)
