@@ -4,6 +4,7 @@
 
 Lee says how they learn best, and in March also what the week's homework is. By the summer nobody has needed any of it:
 homework goes into the archive (nothing is deleted, and a question that means it brings it back), the preferences stay.
+That they stay does not keep them near when much else is told: what each prompt must hold is pinned (scheduler.pin).
 
 Elsewhere MEMSCHED_TRANSITIONS=preferences_stay:PreferencesStay names the same rules, or an entry point of a package:
 

@@ -14,7 +14,7 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.durations import Seconds
-from memsched.errors import CubeForbidden, InvalidId, UnknownCube, UnknownMemory
+from memsched.errors import CubeForbidden, InvalidArgument, InvalidId, UnknownCube, UnknownMemory
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import CubeMemories, Purpose, Release, named_in
@@ -88,6 +88,9 @@ class MemoryFace(ABC):
             task: the same for a task.
             purpose: what for, if there is a permission hook that asks.
         """
+        for name, value in (("role", role), ("task", task)):
+            if not isinstance(value, str | None):
+                raise InvalidArgument(name, value, "it must be a text")
         if role or task:
             return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
         ref, found = await self._read_hot(
@@ -142,6 +145,8 @@ class MemoryFace(ABC):
         is left of it. In a cube that the user may only read it does nothing. Raises CubeForbidden, UnknownCube, and as
         ``submit_messages``.
         """
+        if not isinstance(text, str):
+            raise InvalidArgument("text", text, "it must be a text")
         server = await self.server()
         view = await Cubes(server, self.keys, self.settings).view(user_id, mem_cube_id, Permission.READ)
         if not (self.settings.predict_slots and text.strip() and view.permission.allows(Permission.WRITE)):

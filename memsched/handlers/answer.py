@@ -32,6 +32,7 @@ _ALIKE = 0.55
 _ABOUT_AS_ALIKE = 0.1
 """So much less than the memory that is most alike, another one may have been used as well."""
 _FEWEST_COMMON = 2
+_PREFERENCES = 10
 
 
 async def answer(
@@ -40,8 +41,8 @@ async def answer(
     """Record what each answer used, once, however often the message comes.
 
     Two things are kept. The log, which values memories, credits two of those that its question's search found. The
-    count of uses, which people see, is of those that the answer repeats, out of the working set and what
-    ``info.memory_ids`` names: the memories that the prompt held.
+    count of uses, which people see, is of those that the answer repeats, out of the working set, what
+    ``info.memory_ids`` names (the memories that the prompt held), and the newest preferences.
     """
     for message in messages:
         if message.content.strip():
@@ -89,10 +90,12 @@ async def _record_use(
 async def _near(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, state: HotState
 ) -> list[WorkingMemory]:
-    """The memories that the answer may have used."""
+    """The memories that the answer may have used: also preferences that are not near."""
     given = (message.info or {}).get("memory_ids")
     known = {memory.memory_id: memory for memory in state.working_set}
     ids = [str(each) for each in given[:MOST_NAMED]] if isinstance(given, list) else []
+    members = (await services.working_sets.members(ref)).values()
+    ids += [each.memory_id for each in members if each.kind == "preference" and each.available][-_PREFERENCES:]
     fetched = await services.store.get(ref, [memory_id for memory_id in ids if memory_id not in known])
     return [*known.values(), *(WorkingMemory.of(memory, 0.0, {}) for memory in fetched.values())]
 

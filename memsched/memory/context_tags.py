@@ -13,8 +13,11 @@ _KINDS = ("role", "task")
 
 def tags_of(info: Mapping[str, Any] | None) -> tuple[str, ...]:
     """``role:nurse`` and ``task:move``; none for an ``info`` that binds to nothing. Raises InvalidMessage."""
-    given = ((kind, (info or {}).get(kind)) for kind in _KINDS)
-    named = [(kind, name.strip().casefold()) for kind, name in given if isinstance(name, str)]
+    given = [(kind, (info or {}).get(kind)) for kind in _KINDS]
+    for kind, name in given:
+        if not isinstance(name, str | None):
+            raise InvalidMessage(f"info.{kind} must be a text, not {type(name).__name__}")
+    named = [(kind, (name or "").strip().casefold()) for kind, name in given]
     if any(len(name) > MAX_ID_CHARACTERS for _, name in named):  # every memory of the message has it
         raise InvalidMessage(f"info.role and info.task have at most {MAX_ID_CHARACTERS} characters")
     return tuple(f"{kind}:{name}" for kind, name in named if name)

@@ -191,6 +191,7 @@ class AsyncMOS:
         wait: bool = False,
         timeout: Seconds | None = None,
         user_name: str | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> str:
         """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
 
@@ -199,6 +200,8 @@ class AsyncMOS:
         Args:
             wait: until it can be found, and the working set knows of it (see ``wait``).
             user_name: who says "I".
+            info: what the message shall say beside it: ``role`` and ``task`` bind what is remembered
+                (``working_set``).
         """
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
@@ -212,6 +215,7 @@ class AsyncMOS:
             session_id=session_id or self.session_id,
             user_name=user_name,
             chat_history=None if messages is None or isinstance(messages, str) else list(messages),
+            info=None if info is None else dict(info),
         )
         if not turns_of(message):
             raise InvalidMessage("there is nothing in it to remember")

@@ -88,6 +88,9 @@ class DeadFilter:
         )
 
 
+ALL = DeadFilter()
+
+
 class DeadLetters:
     """Reads, redrives and purges the dead letters of one prefix, a page at a time."""
 
@@ -96,7 +99,7 @@ class DeadLetters:
         self._keys = keys
 
     async def letters(
-        self, which: DeadFilter, *, newest_first: bool = False, most_per_lane: int | None = None
+        self, which: DeadFilter = ALL, *, newest_first: bool = False, most_per_lane: int | None = None
     ) -> AsyncGenerator[DeadLetter, None]:
         """Those that the filter admits, lane by lane; of each lane at most so many."""
         for lane in await self._server.persistently(lambda: known_lanes(self._server, self._keys)):

@@ -53,6 +53,8 @@ class Move(BaseModel):
     Attributes:
         at: message time.
         subject_id: the memory's id, or the theme's.
+        from_tier, to_tier: of a theme ``PlainText`` and ``ActivationMemory`` (activated); of a memory
+            ``LongTermMemory``, ``UserMemory``, ``Archived`` and ``Pinned``.
         label: what people may call the theme; "" of a memory.
         reason: in words, with the figures that decided; none of a memory's own words.
         parts: the figures.

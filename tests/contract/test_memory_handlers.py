@@ -233,6 +233,20 @@ async def test_only_what_the_answer_used_is_counted_once(scheduler: AsyncMemSche
     assert [each["text"] for each in told.metadata] == ["Rex sleeps in the blue basket."]
 
 
+async def test_a_preference_that_answers_go_by_is_used_though_it_is_not_near(memory_schedulers: Any) -> None:
+    scheduler = memory_schedulers(working_set_size=1)
+    await scheduler.start()
+    await tell(scheduler, said("I prefer diagrams to long texts.", 0, "pref_add"))
+    await tell(scheduler, said("My sister Ann is allergic to nuts.", 1))
+    assert await texts_of(scheduler) == ["My sister Ann is allergic to nuts."]
+
+    answer = said("A cell looks so, since you prefer diagrams to long texts: (o)", 9, "answer", item_id="n")
+    await tell(scheduler, answer)
+
+    used = {memory.text: memory.use_count for memory in await memories_of(scheduler)}
+    assert used == {"I prefer diagrams to long texts.": 1, "My sister Ann is allergic to nuts.": 0}
+
+
 async def test_what_is_said_twice_is_told_as_known(scheduler: AsyncMemScheduler) -> None:
     await tell(scheduler, said("Rex sleeps in the blue basket.", 0))
 

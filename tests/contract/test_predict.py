@@ -8,6 +8,7 @@ import pytest
 from support.memories import idle, memories_of, said, snapshot
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched.errors import InvalidArgument
 from memsched.memory.access.permissions import CubeRef, Permission
 
 pytestmark = pytest.mark.timeout(60)
@@ -31,6 +32,14 @@ def typed(text: str, minute: float) -> ScheduleMessageItem:
 async def tell(scheduler: AsyncMemScheduler, *messages: ScheduleMessageItem) -> None:
     await scheduler.submit_messages(messages)
     await idle(scheduler)
+
+
+async def test_what_is_no_text_is_refused(scheduler: AsyncMemScheduler) -> None:
+    for typed_so_far in (None, 5):
+        with pytest.raises(InvalidArgument, match="text=.*must be a text"):
+            await scheduler.predict("alice", "home", typed_so_far)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="role=7: it must be a text"):
+        await scheduler.working_set("alice", "home", role=7)  # type: ignore[arg-type]
 
 
 async def predicted(scheduler: AsyncMemScheduler) -> list[str]:

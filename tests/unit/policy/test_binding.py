@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from memsched.errors import InvalidMessage
 from memsched.memory.context_tags import bound_to, tags_of
 from memsched.policy.binding import Context, StandardBinding
 
@@ -14,7 +15,7 @@ NURSE = Context(role="Nurse", task="move")
     ("info", "tags"),
     [
         ({"role": " Nurse ", "task": "move"}, ("role:nurse", "task:move")),
-        ({"role": "", "task": 5}, ()),
+        ({"role": "", "task": None}, ()),
         ({"other": "x"}, ()),
         (None, ()),
     ],
@@ -22,6 +23,12 @@ NURSE = Context(role="Nurse", task="move")
 def test_info_binds_by_role_and_task(info: dict[str, object] | None, tags: tuple[str, ...]) -> None:
     assert tags_of(info) == tags
     assert bound_to([*tags, "preference", "roles"]) == set(tags)
+
+
+@pytest.mark.parametrize("value", [5, ["move"], {}, True])
+def test_what_is_no_text_binds_to_nothing_and_says_so(value: object) -> None:
+    with pytest.raises(InvalidMessage, match="info.task must be a text"):
+        tags_of({"role": "nurse", "task": value})
 
 
 @pytest.mark.parametrize(
