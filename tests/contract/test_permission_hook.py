@@ -21,28 +21,28 @@ from memsched.messages import ScheduleLogForWebItem
 from memsched.mos.chat import Question
 
 pytestmark = pytest.mark.timeout(60)
-SECRET, PLAIN = "The code of the safe in the cellar is 4711.", "The cellar of the house is dry."
+SECRET, PLAIN = "The code of the safe in the cellar is kumquat.", "The cellar of the house is dry."
 
 
 class Redacts:
     """The code is seen by its owner only."""
 
     def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
-        return memory.text if reader == memory.owner else memory.text.replace("4711", "####")
+        return memory.text if reader == memory.owner else memory.text.replace("kumquat", "####")
 
 
 class Vetoes:
     """Nobody sees the code."""
 
     def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
-        return None if "4711" in memory.text else memory.text
+        return None if "kumquat" in memory.text else memory.text
 
 
 class OwnersOnly:
     """The code is its owner's."""
 
     def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
-        return None if "4711" in memory.text and reader != memory.owner else memory.text
+        return None if "kumquat" in memory.text and reader != memory.owner else memory.text
 
 
 class Fails:
@@ -200,7 +200,7 @@ async def test_redacted_for_others_on_every_way(mos_with: Callable[..., Any], tm
     others = await ways_out(mos, "bob", "alice/home", tmp_path)
     own = await ways_out(mos, "alice", "home", tmp_path)
 
-    assert {way for way, text in others.items() if "4711" in text} == set()
+    assert {way for way, text in others.items() if "kumquat" in text} == set()
     shown = {way for way, text in others.items() if "####" in text}
     assert shown >= {
         "search",
@@ -213,14 +213,14 @@ async def test_redacted_for_others_on_every_way(mos_with: Callable[..., Any], tm
         "events",
         "dump",
     }
-    assert {way for way, text in own.items() if "4711" in text} >= shown - {"events"}
+    assert {way for way, text in own.items() if "kumquat" in text} >= shown - {"events"}
 
 
 async def test_vetoed_on_every_way_and_the_rest_is_there(mos_with: Callable[..., Any], tmp_path: Path) -> None:
     mos = await mos_with(Vetoes)
 
     for text in (await ways_out(mos, "alice", "home", tmp_path)).values():
-        assert "4711" not in text
+        assert "kumquat" not in text
     found = await mos.mem_scheduler.retriever.search("cellar", "alice", "home")
     assert PLAIN in [each.memory.text for each in found]
 
@@ -256,7 +256,7 @@ async def test_a_hook_that_fails_lets_nothing_out(mos_with: Callable[..., Any], 
     mos = await mos_with(hook)
 
     for way, text in (await ways_out(mos, "alice", "home", tmp_path)).items():
-        assert "4711" not in text, way
+        assert "kumquat" not in text, way
         assert "dry" not in text, way
 
 
@@ -267,8 +267,8 @@ def test_an_event_is_still_an_event() -> None:
         label="add",
         from_memory_type="x",
         to_memory_type="y",
-        log_content="4711",
-        metadata=[{"memory_id": "m", "text": "4711", "score": 0.5}],
+        log_content="kumquat",
+        metadata=[{"memory_id": "m", "text": "kumquat", "score": 0.5}],
     )
 
     (shown,) = Release(Vetoes()).events([event], {})
