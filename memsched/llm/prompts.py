@@ -9,11 +9,12 @@ Change a prompt's words: raise its version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Literal, TypedDict
+
+from memsched.escaping import json_data
 
 
 class Message(TypedDict):
@@ -52,8 +53,7 @@ class Prompt:
 
 def data_block(value: object) -> str:
     """Return a value as data that cannot be taken for anything else."""
-    encoded = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<data>\n{encoded}\n</data>"
+    return f"<data>\n{json_data(value)}\n</data>"
 
 
 def numbered(texts: Sequence[str], most_characters: int = 1000) -> list[dict[str, object]]:
