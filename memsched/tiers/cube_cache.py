@@ -38,8 +38,6 @@ _SESSION_GAP_MS = 3_600_000
 _MEMORIES_KEPT = 100_000
 """Of all cubes together; about 1 KB each."""
 
-_CORRECTED_AGAIN = 10
-"""Corrections of corrections that are followed."""
 _CREDITS_KEPT = 256
 RESTORABLE = frozenset({"cold", "capacity"})
 """Why what comes back by itself is archived. What somebody archived, or merged into another, does not."""
@@ -220,16 +218,19 @@ class CubeCache:
         return None if ordinal is None else self.memories[ordinal]
 
     def pinned(self, pins: Sequence[str]) -> list[str]:
-        """What counts now of these memories: of a corrected one its correction; each once, without what is gone."""
+        """What counts now of these memories, each once, without what is gone.
+
+        Of a corrected one its correction, of several that say the same the newest.
+        """
         found: dict[str, None] = {}
         for each in pins:
-            memory = self.memory(each)
-            for _ in range(_CORRECTED_AGAIN):
-                if memory is None or not memory.superseded_by:
-                    break
+            memory, seen = self.memory(each), set[str]()
+            while memory is not None and memory.superseded_by and memory.memory_id not in seen:
+                seen.add(memory.memory_id)
                 memory = self.memory(memory.superseded_by)
             if memory is not None:
-                found[memory.memory_id] = None
+                same = map(self.memories.__getitem__, reversed(self._by_hash[memory.content_hash or memory.memory_id]))
+                found[next((other for other in same if other.available), memory).memory_id] = None
         return list(found)
 
     def archived(self) -> list[CubeMemory]:

@@ -15,9 +15,9 @@ from memsched.policy.value import FEATURES, MODES, LinearMode, Moment, Values
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches
 from memsched.tiers.explanation import Explanation, FeaturePart, MemoryExplained, ThemeExplained
 from memsched.tiers.hot_state import HotState, HotStates
-from memsched.tiers.moves import ARCHIVED
+from memsched.tiers.moves import ARCHIVED, most_pins
 from memsched.tiers.outlook import said_of, set_outlook
-from memsched.tiers.placement import activated_memories, most_pins, standings_of
+from memsched.tiers.placement import activated_memories, standings_of
 from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import look_at, request_of, themes_of
 
@@ -117,9 +117,15 @@ class Explainer:
         place = ranked.index(ordinal) + 1 if may[ordinal] else None
         near = {each.memory_id for each in state.near}
         subjects = {("memory", memory_id), ("theme", theme.theme_id if theme else "")}
-        pinned = memory_id in cube.pinned(state.placement.pins)
+        pins = cube.pinned(state.placement.pins)
+        pinned = memory_id in pins
         (parts,) = values.parts([ordinal])
         outlook = self._of_the_set(cube, state, memory, place, len(ranked), pinned)
+        if memory_id in pins[most_pins(self._size) :]:
+            outlook = (
+                f"It is pinned, and so stays out of the archive. But of {len(pins)} pinned ones only the first "
+                f"{most_pins(self._size)} have places in the working set; by its value it may have another."
+            )
         if not pinned and memory.archived in ("", *RESTORABLE):
             shares = dict.fromkeys(theme.memory_ids, theme.share) if theme else {}
             standing = next(

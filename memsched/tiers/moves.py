@@ -95,3 +95,8 @@ class Upkeep(BaseModel):
     day: int
     over: int = 0
     needed: dict[str, int] = Field(default_factory=dict)
+
+
+def most_pins(working_set_size: int) -> int:
+    """Half of a working set: the rest still follows the talk. Of more, those that were pinned first have places."""
+    return max(1, working_set_size // 2)

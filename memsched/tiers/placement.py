@@ -16,7 +16,17 @@ from memsched.policy.strategy import CubeMemory
 from memsched.policy.transitions import Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Use
-from memsched.tiers.moves import ARCHIVED, LATEST_KEPT, MOVES_KEPT, PINNED, PLAIN_TEXT, ActivatedTheme, Move, Placement
+from memsched.tiers.moves import (
+    ARCHIVED,
+    LATEST_KEPT,
+    MOVES_KEPT,
+    PINNED,
+    PLAIN_TEXT,
+    ActivatedTheme,
+    Move,
+    Placement,
+    most_pins,
+)
 from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import WorkingSets, themes_of
 
@@ -76,8 +86,12 @@ class Placements:
         await self._perform(ref, made, restored=needed)
         return made, len(made) == MOVES_KEPT
 
-    async def _perform(self, ref: CubeRef, moves: Sequence[Move], restored: Mapping[str, int]) -> None:
-        """Do to the store, and then to the working set, what was written down."""
+    async def _perform(self, ref: CubeRef, moves: Sequence[Move], restored: Mapping[str, int]) -> set[str]:
+        """Do to the store, and then to the working set, what was written down. Returns what was restored again.
+
+        That is what somebody pinned after it was written down. Whoever pins looks at the store after the pin is
+        written, and here the pins are looked at after the store is: so one of the two sees the other.
+        """
         now = to_ms(datetime.now(UTC))  # when it was written, not when it happened
         changes: dict[str, dict[str, Any]] = {}
         fields: dict[str, Any]
@@ -90,15 +104,22 @@ class Placements:
                 if move.subject_id in restored:
                     fields["restored_at"] = min(restored[move.subject_id], now)
                 changes[move.subject_id] = fields
-        if changes:
-            await self._store.patch(ref, changes)
-            await self._recompute(ref)
+        if not changes:
+            return set()
+        await self._store.patch(ref, changes)
+        state = await self._recompute(ref)
+        pins = (await self._cubes.current(ref)).pinned(state.placement.pins)
+        pinned = {each for each in pins if each in changes and changes[each]["status"] == "archived"}
+        for memory_id in sorted(pinned):
+            await self.restore(ref, memory_id)
+        return pinned
 
-    async def _recompute(self, ref: CubeRef) -> None:
+    async def _recompute(self, ref: CubeRef) -> HotState:
         async def compute(state: HotState, _: set[str]) -> HotState:
             return await self._working_sets.recompute(ref, state)
 
-        await self._states.change(ref, [], compute)
+        _, after = await self._states.change(ref, [], compute)
+        return after
 
     # -- by hand -------------------------------------------------------------------------------------------------
 
@@ -120,9 +141,9 @@ class Placements:
             return [*pins, memory_id]
 
         move = await self._change_pins(ref, memory, pinned, PINNED)
-        if move is not None:
+        if move is not None and move.from_tier == ARCHIVED:
             await self._perform(ref, [move], restored={memory_id: to_ms(move.at)})
-        elif memory.status == "archived":  # an earlier call died before it could
+        elif (await self._memory(ref, memory_id)).status == "archived":  # meanwhile, or an earlier call died
             await self.restore(ref, memory_id)
         return move
 
@@ -190,7 +211,8 @@ class Placements:
             return state.model_copy(update={"moves": [*await self._states.moves(ref), move][-MOVES_KEPT:]})
 
         await self._states.change(ref, [], compute)
-        await self._perform(ref, [move], restored={memory.memory_id: to_ms(move.at)})
+        if await self._perform(ref, [move], restored={memory.memory_id: to_ms(move.at)}):
+            raise MemoryPinned(memory.memory_id)
         return move
 
 
@@ -352,13 +374,8 @@ def standings_of(
             archived=each.archived,
         )
         for ordinal, each in enumerate(cube.memories)
-        if each.archived in ("", *RESTORABLE)
+        if each.archived in ("", *RESTORABLE) or (each.archived == "asked" and each.memory_id in pins)
     ]
-
-
-def most_pins(working_set_size: int) -> int:
-    """Half of a working set: the rest still follows the talk."""
-    return max(1, working_set_size // 2)
 
 
 def activated_memories(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[str]:

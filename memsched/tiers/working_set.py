@@ -32,6 +32,7 @@ from memsched.policy.transitions import StandardTransitions, TransitionRules
 from memsched.tiers.activation_block import Wanted
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Prediction, WorkingMemory
+from memsched.tiers.moves import most_pins
 from memsched.tiers.upkeep import now_of, upkeep_due
 
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
@@ -346,10 +347,13 @@ def _still_there(predicted: Prediction | None, cube: CubeCache) -> Prediction | 
 def _pinned_first(
     candidates: Sequence[Candidate], pins: Sequence[str], size: int
 ) -> tuple[list[Chosen], list[Candidate]]:
-    """The pinned memories, which are near whatever a policy says, and the other candidates."""
+    """The pinned memories, which are near whatever a policy says, and the other candidates.
+
+    In a set that was made smaller since, those that were pinned last compete by their value.
+    """
     if not pins:
         return [], list(candidates)
-    first = set(pins[:size])
+    first = set(pins[: most_pins(size)])
     pinned = [
         Chosen(each.memory, each.value, each.parts, "pinned") for each in candidates if each.memory.memory_id in first
     ]

@@ -75,3 +75,15 @@ def test_shared_words_that_moved_on_are_those_of_the_new_window(seed: int) -> No
         assert moved.told == anew.told
         assert np.array_equal(moved.products, anew.products)
         assert np.array_equal(moved.links, anew.links)
+
+
+def test_a_pin_goes_on_to_the_last_correction_however_many_there_were_and_to_who_says_the_same() -> None:
+    cube = CubeCache()
+    for number in range(40):
+        cube.put([memory(f"rent {number}", number, superseded_by=f"rent {number + 1}")])
+    cube.put([memory("rent 40", 40)])
+    cube.put(memory(text, minute, content_hash="same") for minute, text in enumerate(("first", "again"), 50))
+
+    assert cube.pinned(["rent 0", "rent 7", "first", "gone"]) == ["rent 40", "again"]
+    cube.put([memory("rent 40", 40, superseded_by="rent 0")])
+    assert len(cube.pinned(["rent 0"])) == 1, "whoever corrects in a circle"

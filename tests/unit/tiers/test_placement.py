@@ -9,11 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import stories
 from support.memories import FIRST, memory
 
+from memsched.errors import MemoryPinned
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.policy.ranking import StandardPolicy
@@ -22,7 +24,7 @@ from memsched.policy.transitions import DAY_MS, StandardTransitions
 from memsched.tiers.cube_cache import CubeCache
 from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotState, Use
-from memsched.tiers.moves import MOVES_KEPT, ActivatedTheme, Move
+from memsched.tiers.moves import MOVES_KEPT, ActivatedTheme, Move, Placement
 from memsched.tiers.placement import Placements, activated_memories
 from memsched.tiers.upkeep import upkeep_due
 
@@ -250,5 +252,73 @@ def test_no_time_is_too_early_too_late_or_too_far_from_the_others(told: list[dat
         for memory_id in [None, *lines]:
             found = await Explainer(fake, fake, RULES, StandardPolicy(), 4).explain(HOME, memory_id)
         assert [each for each in found.themes if each.heat < 0] == []
+
+    asyncio.run(run())
+
+
+class Interrupted(FakeCube):
+    """Everybody waits a while before and after each step."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self.chance = chance
+
+    async def pause(self) -> None:
+        for _ in range(self.chance.randint(0, 6)):
+            await asyncio.sleep(0)
+
+    async def current(self, ref: CubeRef) -> CubeCache:
+        await self.pause()
+        return await super().current(ref)
+
+    async def get(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        found = await super().get(ref, memory_ids)
+        await self.pause()
+        return found
+
+    async def patch(self, ref: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        await self.pause()
+        await super().patch(ref, changes)
+
+    async def change(
+        self, ref: CubeRef, marks: Sequence[str], compute: Callable[[HotState, set[str]], Awaitable[HotState]]
+    ) -> tuple[HotState, HotState]:
+        while True:
+            before = self.state
+            after = await compute(before, set())
+            await self.pause()
+            if self.state is before:
+                self.kept = after.moves if after.moves is not None else self.kept
+                self.state = after.model_copy(update={"moves": None, "version": before.version + 1})
+                return before, self.state
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_whoever_pins_while_it_is_archived_has_it_near(*, by_hand: bool) -> None:
+    async def attempt(chance: random.Random) -> None:
+        cube = Interrupted(chance)
+        cube.memories = {"old": memory("old"), "new": memory("new", 400 * DAY)}
+        here = placements(cube)
+        away = here.archive(HOME, "old") if by_hand else here.decide(HOME, {"m": "m"}, {})
+        outcomes = await asyncio.gather(away, here.pin(HOME, "old"), return_exceptions=True)
+        assert [each for each in outcomes if isinstance(each, Exception) and not isinstance(each, MemoryPinned)] == []
+        assert cube.state.placement.pins == ["old"]
+        assert cube.memories["old"].status == "activated"
+
+    async def run() -> None:
+        for seed in range(60):
+            await attempt(random.Random(seed))
+
+    asyncio.run(run())
+
+
+def test_what_is_pinned_and_archived_all_the_same_comes_back_with_the_next_decision() -> None:
+    async def run() -> None:
+        cube = FakeCube()
+        cube.memories = {"old": memory("old", status="archived", archived_because="asked"), "new": memory("new", DAY)}
+        cube.state = HotState(placement=Placement(pins=["old"]))
+        (move,), _ = await placements(cube).decide(HOME, {"m": "m"}, {})
+        assert (move.subject_id, move.because) == ("old", "pinned")
+        assert cube.memories["old"].status == "activated"
 
     asyncio.run(run())

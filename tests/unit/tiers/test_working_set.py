@@ -479,3 +479,13 @@ async def test_what_is_explained_is_of_one_moment_whatever_is_told_meanwhile() -
     for each in explained[::2]:
         assert each.memory.text == "Rex eats carrots"
         assert sum(each.memory.by_mode.values()) == pytest.approx(each.memory.value, abs=1e-6)
+
+
+async def test_in_a_set_that_was_made_smaller_the_first_pinned_have_half_of_the_places() -> None:
+    pins = [each.memory_id for each in CUBE[:4]]
+    pinned = HotState(placement=Placement(pins=pins))
+
+    after = await working_sets(FakeCube(CUBE), size=4).recompute(HOME, pinned)
+
+    assert {each.memory_id for each in after.working_set if "pinned" in each.sources} == set(pins[:2])
+    assert len(after.working_set) == 4
