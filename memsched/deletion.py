@@ -107,9 +107,9 @@ class Deletion:
         return len(after.working_set)
 
     async def _empty_hot_state(self, ref: CubeRef) -> None:
-        empty = {"talk": [], "log": [], "placement": Placement(), "moves": []}
-
         async def nothing(state: HotState, _: set[str]) -> HotState:
+            placement = Placement(changes=state.placement.changes + 1)
+            empty = {"talk": [], "log": [], "placement": placement, "moves": []}
             emptied = state.model_copy(update={**empty, "gone": await self._states.said(ref)})
             return await self._working_sets.recompute(ref, emptied)
 

@@ -18,6 +18,8 @@ from memsched.policy.ranking import RESERVED
 from memsched.policy.strategy import CubeMemory
 
 DAY_MS = 86_400_000
+_ROOM = 100
+"""One in so many places is made free beyond what must be, so that a full cube is not looked through at each message."""
 
 
 class ThemeLook(NamedTuple):
@@ -108,7 +110,8 @@ class Archiving:
 class TransitionRules(Protocol):
     """Decides when memories move. Must be a pure function of its arguments, so that replicas decide the same.
 
-    Pins, and what somebody archived by hand, are not asked about: they stay as they are.
+    What somebody archived by hand is not asked about. What is pinned is among the memories, since it counts, but stays
+    whatever the rules say.
     """
 
     def theme_moves(self, history: ThemeHistory) -> Sequence[ThemeMove]:
@@ -176,6 +179,8 @@ class StandardTransitions:
 
     def must_stay(self, standing: Standing) -> str:
         """Why a memory must never be archived, in words; "" if it may be."""
+        if standing.pinned:
+            return "it is pinned"
         if standing.memory.vital in RESERVED:
             return f"it must never be forgotten ({standing.memory.vital})"
         return "its theme is activated" if standing.theme_activated else ""
@@ -201,7 +206,7 @@ class StandardTransitions:
         if (over := staying + len(near) - self.capacity) > 0:
             spared = now - self.spared_days * DAY_MS
             near.sort(key=lambda each: (each.needed >= spared, each.value, each.memory.at, each.memory.memory_id))
-            for each in near[:over]:
+            for each in near[: over + self.capacity // _ROOM]:
                 why = f"{self.capacity:,} memories are kept near, and its value {each.value:.6f} is among the lowest"
                 found[each.memory.memory_id] = Archiving("capacity", why)
         return found

@@ -38,11 +38,13 @@ class Placement(BaseModel):
         at: up to which moment of message time moves were decided, ms since the epoch; 0: never yet.
         activated: the themes that are, by id.
         pins: ids of pinned memories, in the order in which they were pinned.
+        changes: how often something moved by the rules.
     """
 
     model_config = ConfigDict(frozen=True)
 
     at: int = 0
+    changes: int = 0
     activated: list[ActivatedTheme] = Field(default_factory=list)
     pins: list[str] = Field(default_factory=list)
 
@@ -88,11 +90,13 @@ class Upkeep(BaseModel):
         day: of message time, in days since the epoch.
         over: how far the cube is over its capacity, in steps; 0: it is not.
         needed: by id of an archived memory, when it was needed, ms since the epoch.
+        changes: of the placement by now: the same excess after something has moved is another one.
     """
 
     model_config = ConfigDict(frozen=True)
 
     day: int
+    changes: int = 0
     over: int = 0
     needed: dict[str, int] = Field(default_factory=dict)
 

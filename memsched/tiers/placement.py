@@ -79,7 +79,9 @@ class Placements:
             decision = _Decision(cube, state, self._rules, cause)
             moves = [*decision.of_themes(), *decision.of_memories(uses, needed)]
             kept = [*await self._states.moves(ref), *moves[:MOVES_KEPT]]
-            return state.model_copy(update={"placement": decision.placement(), "moves": kept[-MOVES_KEPT:]})
+            changes = state.placement.changes + bool(moves)
+            placement = decision.placement().model_copy(update={"changes": changes})
+            return state.model_copy(update={"placement": placement, "moves": kept[-MOVES_KEPT:]})
 
         await self._states.change(ref, list(marks.values()), compute)
         made = [move for move in await self._states.moves(ref) if move.cause in marks]
@@ -297,7 +299,7 @@ class _Decision:
                 self._cube, self._state, self._active_members(), self._theme_shares(), uses, needed
             )
         ]
-        shall = self._rules.archived([each for each in standings if not each.pinned], self._now)
+        shall = self._rules.archived(standings, self._now)
         found = []
         for each in standings:
             archiving = shall.get(each.memory.memory_id) if each.memory.memory_id not in pins else None

@@ -34,7 +34,8 @@ def upkeep_due(cube: CubeCache, state: HotState, capacity: int) -> Upkeep | None
     excess = cube.near_count() - capacity
     over = 1 + excess // max(1, capacity // _STEPS) if excess > 0 else 0
     needed = _needed(cube, state)
-    return Upkeep(day=day, over=over, needed=needed) if is_new_day or over or needed else None
+    changes = state.placement.changes
+    return Upkeep(day=day, over=over, needed=needed, changes=changes) if is_new_day or over or needed else None
 
 
 def _needed(cube: CubeCache, state: HotState) -> dict[str, int]:

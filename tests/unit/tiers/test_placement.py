@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import stories
-from support.memories import FIRST, memory
+from support.memories import FIRST, memory, said
 
 from memsched.errors import MemoryPinned
+from memsched.handlers.follow_ups import upkeep_after
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.policy.ranking import StandardPolicy
@@ -320,5 +321,25 @@ def test_what_is_pinned_and_archived_all_the_same_comes_back_with_the_next_decis
         (move,), _ = await placements(cube).decide(HOME, {"m": "m"}, {})
         assert (move.subject_id, move.because) == ("old", "pinned")
         assert cube.memories["old"].status == "activated"
+
+    asyncio.run(run())
+
+
+def test_each_excess_over_the_capacity_is_looked_at_also_an_equal_one_on_the_same_day() -> None:
+    rules = StandardTransitions(capacity=10, least_heat=99.0)
+
+    async def run() -> None:
+        cube = FakeCube()
+        cube.state = HotState(placement=Placement(pins=["note 1", "note 2"]))
+        asked: list[str] = []
+        for number in range(25):
+            cube.memories[f"note {number}"] = memory(f"note {number}", number)
+            if due := upkeep_due(await cube.current(HOME), cube.state, rules.capacity):
+                asked.append(upkeep_after(said(""), due).item_id)
+                await placements(cube, rules).decide(HOME, {f"m{number}": f"m{number}"}, {})
+            near = {name for name, each in cube.memories.items() if each.status == "activated"}
+            assert len(near) <= 10
+        assert near >= {"note 1", "note 2", "note 24"}
+        assert len(set(asked)) == len(asked) == 15
 
     asyncio.run(run())
