@@ -59,5 +59,6 @@ def event_of_move(move: Move, user_id: str, mem_cube_id: str, label: str, said: 
         log_content=f"{move.from_tier} to {move.to_tier}: {what} ({move.why})",
         from_memory_type=move.from_tier,
         to_memory_type=move.to_tier,
-        metadata=move.model_dump(mode="json", exclude={"cause"}),
+        metadata=move.model_dump(mode="json", exclude={"cause"})
+        | ({"working_set": move.working_set} if move.working_set else {}),
     )

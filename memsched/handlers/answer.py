@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from memsched.handlers.activation_update import keep_warm
 from memsched.handlers.follow_ups import MOST_NAMED, upkeep_after
-from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, thread_of
+from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, described, thread_of
 from memsched.handlers.memory_events import event, shown
 from memsched.handlers.services import MemoryServices
 from memsched.lexicon import stems
@@ -18,7 +18,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import clamped, id_within, to_ms
 from memsched.memory.search.bm25 import TermCounts
-from memsched.messages import WORKING_MEMORY_TYPE, ScheduleMessageItem
+from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, Use, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext
@@ -74,14 +74,27 @@ async def _record_use(
         ref, {memory_id: {"use_count": use.count, "last_used_at": use.last} for memory_id, use in counted.items()}
     )
     keep_warm(services, state, message, ctx)
+    sizes, capacity = {"working_memory_size": len(state.working_set)}, services.settings.working_set_size
+    if change := described(before, state):
+        ctx.log(
+            event(
+                message,
+                change["said"],
+                from_type=LONG_TERM_MEMORY_TYPE,
+                to_type=WORKING_MEMORY_TYPE,
+                sizes=sizes,
+                capacity=capacity,
+                metadata=change,
+            )
+        )
     ctx.log(
         event(
             message,
             f"The answer used {len(used_ones)} of {len(near)} memories: {shown(message.content)}",
             from_type=WORKING_MEMORY_TYPE,
             to_type=WORKING_MEMORY_TYPE,
-            sizes={"working_memory_size": len(state.working_set)},
-            capacity=services.settings.working_set_size,
+            sizes=sizes,
+            capacity=capacity,
             metadata=[{"memory_id": each.memory_id, "text": shown(each.said)} for each in used_ones],
         )
     )

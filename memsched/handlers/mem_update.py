@@ -18,6 +18,7 @@ from memsched.messages import (
 )
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
+from memsched.tiers.set_changes import set_changes
 from memsched.worker.context import HandlerContext
 
 LONGEST_TALK_CHARACTERS = 2000
@@ -60,18 +61,18 @@ def thread_of(message: ScheduleMessageItem) -> str:
 
 def described(before: HotState, after: HotState) -> dict[str, Any]:
     """What changed in the working set, with the reasons; {} if nothing did."""
-    old = {memory.memory_id: memory for memory in before.working_set}
-    new = {memory.memory_id: memory for memory in after.working_set}
-    came = [memory for memory in after.working_set if memory.memory_id not in old]
-    went = [memory for memory in before.working_set if memory.memory_id not in new]
-    if not came and not went and list(old) == list(new):
+    order = [[each.memory_id for each in state.working_set] for state in (before, after)]
+    if order[0] == order[1]:
         return {}
+    changes = set_changes(before, after)
+    texts = {each.memory_id: shown(each.said) for each in (*before.working_set, *after.working_set)}
+    came, went = (
+        [{**each, "text": texts[each["memory_id"]]} for each in changes.get(name, ())]
+        for name in ("came_in", "went_out")
+    )
     return {
-        "said": f"Working set: {len(new)} memories, {len(came)} came in, {len(went)} went out",
+        "said": f"Working set: {len(order[1])} memories, {len(came)} came in, {len(went)} went out",
         "version": after.version,
-        "came_in": [
-            {"memory_id": each.memory_id, "text": shown(each.said), "score": each.score, "parts": each.parts}
-            for each in came
-        ],
-        "went_out": [{"memory_id": each.memory_id, "text": shown(each.said), "score": each.score} for each in went],
+        "came_in": came,
+        "went_out": went,
     }

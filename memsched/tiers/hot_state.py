@@ -176,6 +176,7 @@ class HotState(BaseModel):
         uses: by memory id, how often answers used it; only those that a change is about.
         moves: the last moves between tiers, oldest first; None where a change is not about them.
         upkeep: that moves are to be decided; not stored, for it follows from the rest.
+        left: by id of a memory that left the working set with a change, why; not stored.
         new, gone: questions and answers that a change adds to what was said (``HotStates.said``), or takes out of it.
     """
 
@@ -194,6 +195,7 @@ class HotState(BaseModel):
     upkeep: Upkeep | None = None
     new: list[TalkEvent] = Field(default_factory=list)
     gone: list[TalkEvent] = Field(default_factory=list)
+    left: dict[str, str] = Field(default_factory=dict)
 
     @property
     def near(self) -> list[WorkingMemory]:
@@ -231,7 +233,10 @@ class HotState(BaseModel):
         if self.placement != before.placement:
             fields += ("placement", _as_json(self.placement.model_dump(mode="json")))
         if self.moves is not None:
-            fields += ("moves", _as_json([each.model_dump(mode="json") for each in self.moves]))
+            fields += (
+                "moves",
+                _as_json([each.model_dump(mode="json") for each in self.moves]),
+            )
         if self.sent != before.sent:
             fields += ("sent", _as_json(self.sent.model_dump()))
         for memory_id, use in self.uses.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,6 +62,7 @@ class Move(BaseModel):
         parts: the figures.
         because: of what was archived, and of what is restored: ``cold``, ``capacity``, ``asked``, ``needed``.
         cause: the id of the message that decided it; "" if somebody did it by hand.
+        working_set: what came into it and what left it by this (``set_changes``), told once and not kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +77,7 @@ class Move(BaseModel):
     parts: dict[str, float] = Field(default_factory=dict)
     because: str = ""
     cause: str = ""
+    working_set: dict[str, list[dict[str, Any]]] = Field(default_factory=dict, exclude=True)
 
     @property
     def why(self) -> str:

@@ -27,6 +27,7 @@ from memsched.tiers.moves import (
     Placement,
     most_pins,
 )
+from memsched.tiers.set_changes import set_changes
 from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import WorkingSets, themes_of
 
@@ -85,12 +86,15 @@ class Placements:
 
         await self._states.change(ref, list(marks.values()), compute)
         made = [move for move in await self._states.moves(ref) if move.cause in marks]
-        await self._perform(ref, made, restored=needed)
-        return made, len(made) == MOVES_KEPT
+        told, _ = await self._perform(ref, made, restored=needed)
+        return told, len(told) == MOVES_KEPT
 
-    async def _perform(self, ref: CubeRef, moves: Sequence[Move], restored: Mapping[str, int]) -> set[str]:
-        """Do to the store, and then to the working set, what was written down. Returns what was restored again.
+    async def _perform(
+        self, ref: CubeRef, moves: Sequence[Move], restored: Mapping[str, int]
+    ) -> tuple[list[Move], set[str]]:
+        """Do to the store, and then to the working set, what was written down.
 
+        Returns the moves, the last one with what they changed in the set, and the ids of what was restored again.
         That is what somebody pinned after it was written down. Whoever pins looks at the store after the pin is
         written, and here the pins are looked at after the store is: so one of the two sees the other.
         """
@@ -107,21 +111,21 @@ class Placements:
                     fields["restored_at"] = min(restored[move.subject_id], now)
                 changes[move.subject_id] = fields
         if not changes:
-            return set()
+            return list(moves), set()
         await self._store.patch(ref, changes)
-        state = await self._recompute(ref)
+        before, state = await self._recompute(ref)
         pins = (await self._cubes.current(ref)).pinned(state.placement.pins)
         pinned = {each for each in pins if each in changes and changes[each]["status"] == "archived"}
         for memory_id in sorted(pinned):
             await self.restore(ref, memory_id)
-        return pinned
+        changed = set_changes(before, state) or moves[-1].working_set
+        return [*moves[:-1], moves[-1].model_copy(update={"working_set": changed})], pinned
 
-    async def _recompute(self, ref: CubeRef) -> HotState:
+    async def _recompute(self, ref: CubeRef) -> tuple[HotState, HotState]:
         async def compute(state: HotState, _: set[str]) -> HotState:
             return await self._working_sets.recompute(ref, state)
 
-        _, after = await self._states.change(ref, [], compute)
-        return after
+        return await self._states.change(ref, [], compute)
 
     # -- by hand -------------------------------------------------------------------------------------------------
 
@@ -144,7 +148,7 @@ class Placements:
 
         move = await self._change_pins(ref, memory, pinned, PINNED)
         if move is not None and move.from_tier == ARCHIVED:
-            await self._perform(ref, [move], restored={memory_id: to_ms(move.at)})
+            (move,), _ = await self._perform(ref, [move], restored={memory_id: to_ms(move.at)})
         elif (await self._memory(ref, memory_id)).status == "archived":  # meanwhile, or an earlier call died
             await self.restore(ref, memory_id)
         return move
@@ -200,8 +204,8 @@ class Placements:
             after = state.model_copy(update={"placement": placement, "moves": kept})
             return await self._working_sets.recompute(ref, after)
 
-        await self._states.change(ref, [], compute)
-        return made
+        before, after = await self._states.change(ref, [], compute)
+        return made and made.model_copy(update={"working_set": set_changes(before, after)})
 
     async def _move_by_hand(self, ref: CubeRef, memory: Memory, tier: str) -> Move:
         cube, state = await self._cubes.current(ref), await self._states.load(ref)
@@ -213,9 +217,10 @@ class Placements:
             return state.model_copy(update={"moves": [*await self._states.moves(ref), move][-MOVES_KEPT:]})
 
         await self._states.change(ref, [], compute)
-        if await self._perform(ref, [move], restored={memory.memory_id: to_ms(move.at)}):
+        (told,), pinned = await self._perform(ref, [move], restored={memory.memory_id: to_ms(move.at)})
+        if pinned:
             raise MemoryPinned(memory.memory_id)
-        return move
+        return told
 
 
 class _Decision:

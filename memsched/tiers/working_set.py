@@ -33,6 +33,7 @@ from memsched.tiers.activation_block import Wanted
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Prediction, WorkingMemory
 from memsched.tiers.moves import most_pins
+from memsched.tiers.set_changes import why_not
 from memsched.tiers.upkeep import now_of, upkeep_due
 
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
@@ -136,7 +137,14 @@ class WorkingSets:
             )
             for each in chosen
         ]
-        state = state.model_copy(update={"working_set": working_set, "predicted": _still_there(state.predicted, cube)})
+        stays = {each.memory_id for each in working_set}
+        why_left = {
+            each.memory_id: why_not(cube.memory(each.memory_id))
+            for each in state.working_set
+            if each.memory_id not in stays
+        }
+        predicted = _still_there(state.predicted, cube)
+        state = state.model_copy(update={"working_set": working_set, "left": why_left, "predicted": predicted})
         block = Wanted.now(state, cube, themes.unnamed).block_after(state.block, self._limits)
         due = upkeep_due(cube, state, self._capacity)
         return state.model_copy(update={"block": block, "upkeep": due})

@@ -32,6 +32,7 @@ from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotState, Prediction, WorkingMemory
 from memsched.tiers.moves import Placement
+from memsched.tiers.set_changes import set_changes
 from memsched.tiers.working_set import WorkingSets, look_at, themes_of
 
 HOME = CubeRef("alice", "home")
@@ -489,3 +490,21 @@ async def test_in_a_set_that_was_made_smaller_the_first_pinned_have_half_of_the_
 
     assert {each.memory_id for each in after.working_set if "pinned" in each.sources} == set(pins[:2])
     assert len(after.working_set) == 4
+
+
+async def test_who_came_and_who_left_is_told_with_the_reason_and_the_parts() -> None:
+    cube = FakeCube([*CUBE, memory("A pink elephant", 7)])
+    before = await working_sets(cube, size=2).recompute(HOME, HotState(placement=Placement(pins=["A pink elephant"])))
+    cube.delete(next(each.memory_id for each in before.working_set if "value" in each.sources))
+    after = await working_sets(cube, size=2).recompute(HOME, before.model_copy(update={"placement": Placement()}))
+    pinned = await working_sets(cube, size=2).recompute(
+        HOME, after.model_copy(update={"placement": Placement(pins=["We moved to Porto"])})
+    )
+
+    assert set_changes(after, after) == {}
+    gone, came = (set_changes(before, after)[name] for name in ("went_out", "came_in"))
+    assert [each["reason"] for each in gone if each["memory_id"] != "A pink elephant"] == ["it was deleted"]
+    assert all(each["to"] == "WorkingMemory" and each["parts"] and each["reason"] for each in came)
+    changes = set_changes(after, pinned)
+    assert {"it is pinned"} == {each["reason"] for each in changes["came_in"]}
+    assert {"others are worth more"} == {each["reason"] for each in changes["went_out"]}
