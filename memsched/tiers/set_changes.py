@@ -17,7 +17,7 @@ _COMES = {
 
 
 def set_changes(before: HotState, after: HotState) -> dict[str, list[dict[str, Any]]]:
-    """``came_in`` and ``went_out``: of each memory its id, from, to, reason, score and parts; {} if the set is the same."""
+    """``came_in`` and ``went_out``: each with from, to, reason, score and parts; {} if the set is the same."""
     old = {each.memory_id for each in before.working_set}
     new = {each.memory_id for each in after.working_set}
     came = [
