@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from memsched.policy.talk import TalkEvent, exchanges
+from memsched.policy.talk import Answered, TalkEvent, exchanges
 from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.value import Floats, LinearMode, Mode, Moment, Ordinals
 
@@ -41,19 +41,24 @@ def with_running_theme(modes: Sequence[LinearMode], themes: ThemeCache) -> list[
     return [*(replace(mode, prior=(1 - running.prior) * mode.prior) for mode in modes), running]
 
 
-def vague_request(talk: Sequence[TalkEvent], is_clear: Callable[[TalkEvent], bool]) -> TalkEvent | None:
-    """The request that nobody answered yet, if it is vague: it does not say which memories it means.
+def vague_requests(
+    talk: Sequence[TalkEvent], log: Sequence[Answered], is_clear: Callable[[TalkEvent, Set[str]], bool]
+) -> list[TalkEvent]:
+    """The requests without an answer that do not say which memories they mean, oldest first.
 
-    Only the last question may be one. Who never tells the answers, and leaves the question before it unanswered too,
-    has no such requests: for them this would never end.
+    What their words happen to find says nothing of what they are about, however many come in a row. Who never tells the
+    answers has none after their first clear question: for them this would never end.
 
     Args:
-        is_clear: whether a question says what it means (``CubeThemes.is_clear``).
+        log: also of the exchanges before the talk.
+        is_clear: whether a question says what it means (``CubeThemes.is_clear``), after these requests.
     """
-    ordered = exchanges(talk)
-    if not ordered:
-        return None
-    (last, answer), before = ordered[-1], ordered[:-1]
-    if answer is not None or (before and before[-1][1] is None) or is_clear(last):
-        return None
-    return last
+    found: dict[str, TalkEvent] = {}
+    pairs = sorted(exchanges(talk), key=lambda pair: pair[0].order)
+    before = [entry for entry in log if pairs and entry.order < pairs[0][0].order][-1:]
+    may_be = all(entry.was_answered or not entry.credited for entry in before)
+    for asked, answer in pairs:
+        may_be = answer is not None or (may_be and not is_clear(asked, found.keys()))
+        if may_be and answer is None:
+            found[asked.event_id] = asked
+    return list(found.values())

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 ANSWERS_KEPT = 64
 """In the log."""
 _EVER = (-math.inf, "")
+_NO_ANSWER = ".0"
+"""How the basis ends of an exchange without one."""
 ANSWERS_PAIRED = 2 * ANSWERS_KEPT
 """Of which it is known which question they answer: some take two messages."""
 
@@ -70,6 +72,11 @@ class Answered(BaseModel):
     @property
     def order(self) -> tuple[int, str]:
         return self.at, self.event_id
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether its question had an answer by then; not where nobody knows any more."""
+        return bool(self.basis) and not self.basis.endswith(_NO_ANSWER)
 
     def without(self, memory_ids: Container[str]) -> Answered:
         """The same event, as if it had not used these."""

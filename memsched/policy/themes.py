@@ -21,7 +21,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from memsched.lexicon import is_without_spaces, stem, stems
+from memsched.lexicon import is_question, is_without_spaces, stem, stems, words
 from memsched.policy.theme import Theme, ThemeState
 from memsched.policy.topic_words import content_terms, stop_words, topic_words
 from memsched.policy.transitions import DAY_MS, ThemeHistory, ThemeLook, TransitionRules
@@ -61,6 +61,8 @@ _BEHIND, _FLOOR = 8.0, 0.05
 
 _CLEAR_WORDS, _CLEAR_SHARE = 0.5, 0.25
 _TERMS, _LABEL_TERMS = 6, 3
+_WORDS_BESIDE_ONE = 6
+_SENTENCES = re.compile(r"[^.!?\u3002\uff01\uff1f]+[.!?\u3002\uff01\uff1f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,9 @@ class CubeThemes:
         if not weights or not held:
             return False
         best = max(range(len(held)), key=lambda place: (round(held[place], 9), place))
+        shared = asked & texts[best]
+        if len(shared) == 1 and not _is_about(question, *shared):
+            return False
         is_cold = 0 < self._shares[best] < _CLEAR_SHARE
         return bool(held[best] >= _CLEAR_WORDS * sum(weights.values()) and not is_cold)
 
@@ -277,6 +282,15 @@ def _read(text: str) -> _Read:
         is_without_spaces(text),
         _HAS_NUMBER.search(text) is not None,
     )
+
+
+def _is_about(question: str, key: str) -> bool:
+    """Whether a text is about the one word of it that a memory has: there are few others, or it asks for it.
+
+    "Cheap or not, it is too much this week" is about no memory of something cheap.
+    """
+    sentence = next((each for each in _SENTENCES.findall(question) if key in stems(each)), question)
+    return is_question(sentence) or len(words(question)) < _WORDS_BESIDE_ONE
 
 
 def _may_name(word: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from memsched.memory.model import from_ms
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.policy.block import BlockLimits
-from memsched.policy.running_theme import RUNNING_THEME, vague_request
+from memsched.policy.running_theme import RUNNING_THEME, vague_requests
 from memsched.policy.strategy import Candidate, Chosen, CubeMemory, CubeState, WorkingSetPolicy
 from memsched.policy.talk import (
     ANSWERS_KEPT,
@@ -216,7 +216,8 @@ class WorkingSets:
         for asked, answer in exchanges(talk):
             name, basis = asked.event_id, basis_of(cube.seen_at(asked.at), answer)
             entry = entries.get(name)
-            if entry is None or entry.basis != basis or name in at_hand:
+            is_open = answer is None and entry is not None and not entry.credited  # it may not be vague any more
+            if entry is None or entry.basis != basis or name in at_hand or is_open:
                 found[name] = await self._found(ref, cube, asked)
                 credited = cube.credited(found[name].hits or [], "" if answer is None else answer.text)
                 entry = Answered(event_id=name, at=asked.at, credited=credited, basis=basis)
@@ -224,8 +225,8 @@ class WorkingSets:
         kept = sorted(log.values(), key=lambda entry: entry.order)[-ANSWERS_KEPT:]
         last = latest([found.get(event.event_id) or event.as_said for event in talk], self._window)
         state = state.model_copy(update={"talk": last, "log": kept})
-        if request := request_of(cube, state):  # what its words happen to find says nothing of what it is about
-            kept = [entry.without(entry.credited) if entry.event_id == request.event_id else entry for entry in kept]
+        requests = {each.event_id for each in _requests_of(cube, talk, kept)}
+        kept = [entry.without(entry.credited) if entry.event_id in requests else entry for entry in kept]
         return state.model_copy(update={"log": kept})
 
     async def _found(self, ref: CubeRef, cube: CubeCache, event: TalkEvent) -> TalkEvent:
@@ -264,12 +265,19 @@ def _reaches_back(cube: CubeCache, state: HotState) -> bool:
 
 def request_of(cube: CubeCache, state: HotState) -> TalkEvent | None:
     """The vague request that waits for an answer, if there is one: until it has it, the running theme alone counts."""
+    last = max(state.talk, key=lambda event: event.order, default=None)
+    requests = _requests_of(cube, state.talk, state.log) if last is not None and last.kind == "question" else []
+    return next((each for each in requests if each == last), None)
 
-    def is_clear(asked: TalkEvent) -> bool:
-        before = [event for event in state.log if event.order < asked.order]
+
+def _requests_of(cube: CubeCache, talk: Sequence[TalkEvent], log: Sequence[Answered]) -> list[TalkEvent]:
+    """The vague requests in a talk that nobody answered, also those before the last."""
+
+    def is_clear(asked: TalkEvent, requests: Set[str]) -> bool:
+        before = [entry for entry in log if entry.order < asked.order and entry.event_id not in requests]
         return cube.themes(before, cube.known_at(asked.at)).is_clear(asked.text)
 
-    return vague_request(state.talk, is_clear)
+    return vague_requests(talk, log, is_clear)
 
 
 def look_at(

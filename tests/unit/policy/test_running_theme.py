@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from support.memories import FIRST, memory
 from support.stories import HOUSE, RENOVATION
 
 from memsched.memory.model import to_ms
-from memsched.policy.running_theme import RUNNING_THEME, RunningTheme, vague_request, with_running_theme
+from memsched.policy.running_theme import RUNNING_THEME, RunningTheme, vague_requests, with_running_theme
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.themes import WINDOW, Told
@@ -31,18 +33,25 @@ def answer(number: int) -> TalkEvent:
     return TalkEvent(event_id=f"a{number}", kind="answer", at=number, text="!")
 
 
-def test_only_the_last_question_is_a_vague_request_and_only_until_it_is_answered() -> None:
-    def vague(*talk: TalkEvent, clear: bool = False) -> str | None:
-        found = vague_request(talk, lambda _: clear)
-        return None if found is None else found.event_id
+def test_every_request_without_an_answer_is_vague_until_a_clear_one_has_none_either() -> None:
+    def vague(*talk: TalkEvent, clear: Sequence[int] = (), log: Sequence[Answered] = ()) -> list[str]:
+        return [each.event_id for each in vague_requests(talk, log, lambda asked, _: asked.at in clear)]
 
-    assert vague() is None
-    assert vague(question(1)) == "q1"
-    assert vague(question(1), clear=True) is None
-    assert vague(question(1), answer(2)) is None
-    assert vague(question(1), answer(2), question(3)) == "q3"
-    assert vague(answer(1), question(3)) == "q3"
-    assert vague(question(1), question(2)) is None, "who tells no answers would never be rid of it"
+    def entry(number: int, credited: Sequence[str] = (), basis: str = "1.0.0") -> Answered:
+        return Answered(event_id=f"q{number}", at=number, credited=list(credited), basis=basis)
+
+    assert vague() == []
+    assert vague(question(1)) == ["q1"]
+    assert vague(question(1), clear=[1]) == []
+    assert vague(question(1), answer(2)) == []
+    assert vague(question(1), answer(2), question(3)) == ["q3"]
+    assert vague(answer(1), question(3)) == ["q3"]
+    assert vague(*map(question, range(1, 7))) == [f"q{number}" for number in range(1, 7)], "however many in a row"
+    assert vague(question(1), question(2), answer(3), question(4)) == ["q1", "q4"]
+    assert vague(*map(question, (1, 2, 3)), clear=[2]) == ["q1"], "who tells no answers would never be rid of it"
+    assert vague(question(5), log=[entry(1), entry(4)]) == ["q5"], "the one before was vague too"
+    assert vague(question(5), log=[entry(4, ["m"])]) == []
+    assert vague(question(5), log=[entry(4, ["m"], "1.0.a5")]) == ["q5"], "it had an answer"
 
 
 def test_it_knows_only_what_was_there_at_the_moment_and_puts_what_is_older_last() -> None:

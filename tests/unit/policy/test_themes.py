@@ -119,3 +119,18 @@ def test_function_words_of_four_languages_tie_nothing_and_compounds_share_their_
     assert "-nster" in topic_words("Dachfenster") & topic_words("Küchenfenster")
     assert topic_words("地砖") == {"地砖"}
     assert len(stop_words()) > 1000
+
+
+@pytest.mark.parametrize(
+    ("question", "clear"),
+    [
+        ("Tiler or not, it is too much this week.", False),
+        ("The tiler was there. What now?", False),
+        ("When does the tiler come?", True),
+        ("The tiler", True),
+    ],
+)
+def test_one_word_that_a_memory_has_makes_a_request_clear_only_if_it_is_what_is_asked_for(
+    question: str, *, clear: bool
+) -> None:
+    assert themes_of([*HOUSE, *TILES]).is_clear(question) is clear

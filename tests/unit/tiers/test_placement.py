@@ -318,7 +318,8 @@ def test_what_is_pinned_and_archived_all_the_same_comes_back_with_the_next_decis
         cube = FakeCube()
         cube.memories = {"old": memory("old", status="archived", archived_because="asked"), "new": memory("new", DAY)}
         cube.state = HotState(placement=Placement(pins=["old"]))
-        (move,), _ = await placements(cube).decide(HOME, {"m": "m"}, {})
+        moves, _ = await placements(cube).decide(HOME, {"m": "m"}, {})
+        (move,) = [each for each in moves if each.subject == "memory"]
         assert (move.subject_id, move.because) == ("old", "pinned")
         assert cube.memories["old"].status == "activated"
 
