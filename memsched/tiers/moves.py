@@ -39,6 +39,7 @@ class Placement(BaseModel):
         activated: the themes that are, by id.
         pins: ids of pinned memories, in the order in which they were pinned.
         changes: how often something moved by the rules.
+        told_as: by id of an activated theme, under which id people were told of it, if that is another.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +47,7 @@ class Placement(BaseModel):
     at: int = 0
     changes: int = 0
     activated: list[ActivatedTheme] = Field(default_factory=list)
+    told_as: dict[str, str] = Field(default_factory=dict)
     pins: list[str] = Field(default_factory=list)
 
 
@@ -61,6 +63,8 @@ class Move(BaseModel):
         reason: in words, with the figures that decided; none of a memory's own words.
         parts: the figures.
         because: of what was archived, and of what is restored: ``cold``, ``capacity``, ``asked``, ``needed``.
+            Of a theme ``recut``: its memories are others than before, since what was told since cuts the talk anew.
+        formerly: the id under which people were told of the theme, if it is another now.
         cause: the id of the message that decided it; "" if somebody did it by hand.
         working_set: what came into it and what left it by this (``set_changes``), told once and not kept.
     """
@@ -76,6 +80,7 @@ class Move(BaseModel):
     reason: str
     parts: dict[str, float] = Field(default_factory=dict)
     because: str = ""
+    formerly: str = ""
     cause: str = ""
     working_set: dict[str, list[dict[str, Any]]] = Field(default_factory=dict, exclude=True)
 

@@ -13,7 +13,7 @@ from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.memory.store.store import MemoryStore
 from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE
 from memsched.policy.strategy import CubeMemory
-from memsched.policy.transitions import Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
+from memsched.policy.transitions import DAY_MS, Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Use
 from memsched.tiers.moves import (
@@ -32,6 +32,7 @@ from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import WorkingSets, themes_of
 
 _DIGITS = 9
+_RECUT = "the talk is cut into themes anew, so that its memories and its past are others than before"
 
 
 class Placements:
@@ -237,6 +238,8 @@ class _Decision:
         self._activated = {
             theme_id: moves[-1].at for theme_id, moves in self._moves.items() if moves and moves[-1].activated
         }
+        self._went_on = {holder: each for each in state.placement.activated if (holder := self._is_now(each))}
+        """By id of a theme of now, the activated one that it goes on with."""
 
     def placement(self) -> Placement:
         activated = [
@@ -248,26 +251,35 @@ class _Decision:
             for each in sorted(self._themes.histories, key=lambda each: each.theme_id)
             if each.theme_id in self._activated
         ]
-        return self._state.placement.model_copy(update={"at": self._now, "activated": activated})
+        before = self._state.placement
+        told_as = {
+            each.theme_id: before.told_as.get(old.theme_id, old.theme_id)
+            for each in activated
+            if (old := self._went_on.get(each.theme_id)) is not None
+        }
+        told_as = {theme_id: name for theme_id, name in told_as.items() if name != theme_id}
+        return before.model_copy(update={"at": self._now, "activated": activated, "told_as": told_as})
 
     def of_themes(self) -> list[Move]:
         """The moves of themes since moves were decided last, oldest first."""
-        found: list[tuple[str, ThemeMove]] = []
+        found: list[tuple[str, ThemeMove, bool]] = []
         was = self._state.placement
-        now = {each.theme_id: self._is_now(each) for each in was.activated}
-        before = set(now.values())
         for history in self._themes.histories:
-            activated = history.theme_id in before
-            for move in self._moves[history.theme_id]:
+            theme_id, moves = history.theme_id, self._moves[history.theme_id]
+            old = self._went_on.get(theme_id)
+            activated, same_past = old is not None, old is None or _has_past_of(old, moves)
+            for move in moves:
                 if move.at > was.at and move.activated != activated:
                     activated = move.activated
-                    found.append((history.theme_id, move))
-            if activated != (history.theme_id in self._activated):
-                found.append((history.theme_id, self._as_cut_now(history)))
-        for theme_id in sorted(theme_id for theme_id, holder in now.items() if not holder):
-            found.append((theme_id, ThemeMove(self._now, False, "its memories are a theme no longer", 0.0, 0.0)))
+                    found.append((theme_id, move, same_past))
+            if activated != (theme_id in self._activated):
+                found.append((theme_id, self._as_cut_now(history), False))
+        went_on = {each.theme_id for each in self._went_on.values()}
+        for each in was.activated:
+            if each.theme_id not in went_on and not self._is_now(each):
+                found.append((each.theme_id, ThemeMove(self._now, False, "it is a theme no longer", 0.0, 0.0), False))
         found.sort(key=lambda each: (each[1].at, each[1].activated, each[0]))
-        return [self._theme_move(theme_id, move) for theme_id, move in found]
+        return [self._theme_move(*each) for each in found]
 
     def _is_now(self, theme: ActivatedTheme) -> str:
         """The theme of now that holds most of what an earlier one held; "" for none. New memories cut the talk anew."""
@@ -282,7 +294,10 @@ class _Decision:
         look = history.looks[-1]
         return ThemeMove(self._now, False, "with its memories of now it never was hot enough", look.heat, look.share)
 
-    def _theme_move(self, theme_id: str, move: ThemeMove) -> Move:
+    def _theme_move(self, theme_id: str, move: ThemeMove, same_past: bool) -> Move:
+        told_as = self._state.placement.told_as
+        old = self._went_on.get(theme_id)
+        formerly = told_as.get(old.theme_id, old.theme_id) if old is not None else ""
         return Move(
             at=from_ms(move.at),
             subject="theme",
@@ -290,8 +305,10 @@ class _Decision:
             from_tier=PLAIN_TEXT if move.activated else ACTIVATION_MEMORY_TYPE,
             to_tier=ACTIVATION_MEMORY_TYPE if move.activated else PLAIN_TEXT,
             label=self._themes.label_of(theme_id),
-            reason=move.reason,
+            reason=move.reason if same_past else f"{move.reason}; {_RECUT}",
             parts={"heat": move.heat, "share": move.share},
+            because="" if same_past else "recut",
+            formerly="" if formerly == theme_id else formerly,
             cause=self._cause,
         )
 
@@ -341,6 +358,11 @@ class _Decision:
             because=because,
             cause=self._cause,
         )
+
+
+def _has_past_of(theme: ActivatedTheme, moves: Sequence[ThemeMove]) -> bool:
+    """Whether these moves tell of the same activation, to the day: then hysteresis and least stay hold between them."""
+    return any(each.activated and each.at // DAY_MS == theme.since // DAY_MS for each in moves)
 
 
 def standings_of(

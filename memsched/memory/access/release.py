@@ -242,7 +242,7 @@ class Release:
             return None
 
 
-_IDS = frozenset({"memory_id", "memory_ids", "subject_id", "replaced", "by", "kept", "theme_id", "subject"})
+_IDS = frozenset({"memory_id", "memory_ids", "subject_id", "replaced", "by", "kept", "theme_id", "subject", "formerly"})
 """Names in an event's details whose values are ids, or the word for what an id is of."""
 
 

@@ -344,3 +344,23 @@ def test_each_excess_over_the_capacity_is_looked_at_also_an_equal_one_on_the_sam
         assert len(set(asked)) == len(asked) == 15
 
     asyncio.run(run())
+
+
+def test_a_theme_that_is_given_up_with_another_past_than_was_told_says_so_and_under_which_id() -> None:
+    async def run() -> None:
+        cube = FakeCube()
+        lines = [*stories.HOUSE["en"], *stories.RENOVATION["en"]]
+        cube.memories = {f"m{at}": memory(text, day * DAY, memory_id=f"m{at}") for at, (day, text) in enumerate(lines)}
+        told = Placement(
+            at=to_ms(FIRST) + 20 * DAY_MS,
+            activated=[ActivatedTheme(theme_id="m1", since=to_ms(FIRST) + 19 * DAY_MS, latest=["m1", "m4"])],
+        )
+        cube.state = HotState(placement=told)
+        made, _ = await placements(cube, replace(RULES, archive_after_days=0)).decide(HOME, {"m": "m"}, {})
+        (up,) = [each for each in made if each.to_tier == "ActivationMemory"]
+        (down,) = [each for each in made if each.to_tier == "PlainText"]
+        assert (up.because, up.formerly) == ("", "")
+        assert (down.subject_id, down.because, down.formerly) == ("m0", "recut", "m1")
+        assert "anew" in down.reason
+
+    asyncio.run(run())
