@@ -168,7 +168,7 @@ class MemoryStore:
             return {}
         records = await self._call(
             lambda client, name: client.retrieve(
-                name, list(memory_ids), with_payload=[TENANT], with_vectors=[DENSE, LEXICAL]
+                name, list(memory_ids), with_payload=True, with_vectors=[DENSE, LEXICAL]
             )
         )
         vectors: dict[str, Any] = {str(record.id): record.vector for record in records}
