@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
 
 from memsched.handlers.activation_update import keep_warm
 from memsched.handlers.follow_ups import MOST_NAMED, upkeep_after
@@ -151,13 +152,7 @@ async def _repeated_in_words(
 
 async def _repeated_in_meaning(services: MemoryServices, text: str, near: Sequence[WorkingMemory]) -> set[int]:
     """Which memories the answer says in other words, by their place in ``near``."""
-    answer_vector, *vectors = await services.embedder.embed_documents([text, *(each.text for each in near)])
-    likeness = [_cosine(answer_vector, vector) for vector in vectors]
-    enough = max(_ALIKE, max(likeness) - _ABOUT_AS_ALIKE)
-    return {number for number, like in enumerate(likeness) if like >= enough}
-
-
-def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
-    dot = sum(x * y for x, y in zip(a, b, strict=True))
-    lengths = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(y * y for y in b))
-    return dot / lengths if lengths else 0.0
+    vectors = np.array(await services.embedder.embed_documents([text, *(each.text for each in near)]))
+    likeness = vectors[1:] @ vectors[0]  # of length 1, or of none
+    enough = max(_ALIKE, float(likeness.max()) - _ABOUT_AS_ALIKE)
+    return set(np.flatnonzero(likeness >= enough).tolist())
