@@ -21,6 +21,7 @@ from memsched.memory.access.release import CubeMemories, Purpose, Release, named
 from memsched.messages import (
     PREDICT_TASK_LABEL,
     PRELOAD_TASK_LABEL,
+    TYPING,
     Messages,
     ScheduleLogForWebItem,
     ScheduleMessageItem,
@@ -94,7 +95,7 @@ class MemoryFace(ABC):
         if role or task:
             return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
         ref, found = await self._read_hot(
-            user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, session_id)
+            user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, user_id, session_id)
         )
         return await self._released_near(user_id, purpose, ref, found)
 
@@ -141,9 +142,9 @@ class MemoryFace(ABC):
         """Somebody is typing a question: have near what it will need, in MEMSCHED_PREDICT_SLOTS places.
 
         Returns at once. Call it with all that is typed so far, at each key if you like: it waits
-        MEMSCHED_PREDICT_DELAY_MS for more, and only the last text is looked at. With the question (``query``) nothing
-        is left of it. In a cube that the user may only read it does nothing. Raises CubeForbidden, UnknownCube, and as
-        ``submit_messages``.
+        MEMSCHED_PREDICT_DELAY_MS for more, and only the last text is looked at. With the next question of the cube
+        (``query``) nothing is left of it, and nobody else sees it. In a cube that the user may only read it does
+        nothing. Raises CubeForbidden, UnknownCube, and as ``submit_messages``.
         """
         if not isinstance(text, str):
             raise InvalidArgument("text", text, "it must be a text")
@@ -157,8 +158,9 @@ class MemoryFace(ABC):
             label=PREDICT_TASK_LABEL,
             content=text,
             session_id=session_id,
+            info={TYPING: True},
         )
-        await HotStates(server, self.keys).typing(view.ref, message.item_id)
+        await HotStates(server, self.keys).typing(view.ref, user_id, message.item_id)
         await self.submit_messages(message, delay=self.settings.predict_delay_ms / 1000)
 
     async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
@@ -207,7 +209,7 @@ class MemoryFace(ABC):
         """
         services = await self.memory()
         ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
-        found = await services.explainer.explain(ref, memory_id)
+        found = await services.explainer.explain(ref, memory_id, user_id)
         return self._released(user_id, ref, found, await services.working_sets.members(ref))
 
     def _released(

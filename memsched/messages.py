@@ -38,6 +38,9 @@ PRELOAD_TASK_LABEL = "preload"
 PREDICT_TASK_LABEL = "predict"
 ACTIVATION_UPDATE_TASK_LABEL = "activation_update"
 
+TYPING = "typing"
+"""In the ``info`` of a ``predict`` message: ``scheduler.predict`` sent it, while somebody types."""
+
 LONG_TERM_MEMORY_TYPE = "LongTermMemory"
 USER_MEMORY_TYPE = "UserMemory"
 WORKING_MEMORY_TYPE = "WorkingMemory"

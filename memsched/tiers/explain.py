@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 
 from memsched.errors import UnknownMemory
@@ -39,13 +41,17 @@ class Explainer:
         self._policy = policy
         self._size = working_set_size
 
-    async def explain(self, ref: CubeRef, memory_id: str | None = None) -> Explanation:
-        """Raises UnknownMemory."""
+    async def explain(self, ref: CubeRef, memory_id: str | None = None, reader: str = "") -> Explanation:
+        """Raises UnknownMemory.
+
+        Args:
+            reader: who asks: of what is predicted they are told what is for them.
+        """
         state = await self._states.snapshot(ref, [] if memory_id is None else [memory_id])
         # What is cached of the cube goes on with every message: from here on nothing is waited for.
-        return self._explained(await self._cubes.current(ref), state, memory_id)
+        return self._explained(await self._cubes.current(ref), state, memory_id, reader)
 
-    def _explained(self, cube: CubeCache, state: HotState, memory_id: str | None) -> Explanation:
+    def _explained(self, cube: CubeCache, state: HotState, memory_id: str | None, reader: str) -> Explanation:
         if memory_id is not None and cube.ordinal(memory_id) is None:
             raise UnknownMemory(memory_id)
         values = cube.valuation.values(cube.columns(), cube.used(state.log), cube.available(), cube.generation)
@@ -54,7 +60,8 @@ class Explainer:
         moves = state.moves or []
         themes = self._themes(cube, state)
         activated = activated_memories(cube, state, self._rules)
-        memory = None if memory_id is None else self._memory(cube, state, values, themes, activated, memory_id)
+        near = {each.memory_id for each in state.near(reader)}
+        memory = None if memory_id is None else self._memory(cube, state, values, themes, activated, near, memory_id)
         shown = {each.memory_id for each in state.working_set}
         shown.update(cube.pinned(state.placement.pins))
         shown.update(each.subject_id for each in moves if each.subject == "memory")
@@ -105,6 +112,7 @@ class Explainer:
         values: Values,
         themes: list[ThemeExplained],
         activated: list[str],
+        near: Set[str],
         memory_id: str,
     ) -> MemoryExplained:
         ordinal = cube.ordinal(memory_id)
@@ -115,12 +123,11 @@ class Explainer:
         may = cube.available()
         ranked = values.best(len(cube), may).tolist()
         place = ranked.index(ordinal) + 1 if may[ordinal] else None
-        near = {each.memory_id for each in state.near}
         subjects = {("memory", memory_id), ("theme", theme.theme_id if theme else "")}
         pins = cube.pinned(state.placement.pins)
         pinned = memory_id in pins
         (parts,) = values.parts([ordinal])
-        outlook = self._of_the_set(cube, state, memory, place, len(ranked), pinned)
+        outlook = self._of_the_set(cube, state, memory, place, len(ranked), pinned, memory_id in near)
         if memory_id in pins[most_pins(self._size) :]:
             outlook = (
                 f"It is pinned, and so stays out of the archive. But of {len(pins)} pinned ones only the first "
@@ -154,7 +161,14 @@ class Explainer:
         )
 
     def _of_the_set(
-        self, cube: CubeCache, state: HotState, memory: CubeMemory, place: int | None, among: int, pinned: bool
+        self,
+        cube: CubeCache,
+        state: HotState,
+        memory: CubeMemory,
+        place: int | None,
+        among: int,
+        pinned: bool,
+        near: bool,
     ) -> str:
         """What would have it enter or leave the working set, in words."""
         if pinned:
@@ -167,7 +181,7 @@ class Explainer:
             return "It was corrected, or something newer says the same: it is not near any more."
         look = look_at(cube, state, self._size, self._rules, also=lambda each: each.memory_id == memory.memory_id)
         outlook = set_outlook(self._policy, look, state, self._size, memory.memory_id)
-        return f"By value it is number {place} of {among}. {said_of(outlook, memory, state)}"
+        return f"By value it is number {place} of {among}. {said_of(outlook, memory, state, near)}"
 
 
 def features_of(cube: CubeCache, state: HotState, ordinal: int) -> list[FeaturePart]:

@@ -41,7 +41,7 @@ _FIELDS_PER_CALL = 500
 _DIGITS = 9
 _STAYS = {"reserved", "pinned"}
 """Sources of memories that keep their places whatever is predicted."""
-_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted")
+_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +130,10 @@ class Sent(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What somebody who is still typing will probably ask for; void as soon as they have asked.
+    """What somebody who is still typing will probably ask for; void as soon as anybody has asked.
 
     Attributes:
-        at: when they had typed so much, ms since the epoch.
+        at: when they had typed so much, as their message says, ms since the epoch.
         size: of the working set, with these.
         memories: best first.
         session_id: of the conversation in which it is typed; "": it was not said.
@@ -169,7 +169,9 @@ class HotState(BaseModel):
         talk: the last questions and answers, oldest first.
         log: what the last answers used, oldest first.
         working_set: best first.
-        predicted: what is near beside it while somebody types; None: nobody does.
+        predicted: by who types, what is near beside it for them alone.
+        asked: when a question was taken into account last, ms since the epoch, by the clock: what was typed before it
+            is over.
         placement: what is activated and pinned.
         block: the members of the activation block, in their order.
         sent: which block a model server was sent last.
@@ -186,7 +188,8 @@ class HotState(BaseModel):
     talk: list[TalkEvent] = Field(default_factory=list)
     log: list[Answered] = Field(default_factory=list)
     working_set: list[WorkingMemory] = Field(default_factory=list)
-    predicted: Prediction | None = None
+    predicted: dict[str, Prediction] = Field(default_factory=dict)
+    asked: int = 0
     placement: Placement = Placement()
     block: list[Member] = Field(default_factory=list)
     sent: Sent = Sent()
@@ -197,19 +200,17 @@ class HotState(BaseModel):
     gone: list[TalkEvent] = Field(default_factory=list)
     left: dict[str, str] = Field(default_factory=dict)
 
-    @property
-    def near(self) -> list[WorkingMemory]:
-        """The working set as it is read: what is predicted has the last places."""
-        return self.predicted.beside(self.working_set) if self.predicted else self.working_set
+    def near(self, reader: str) -> list[WorkingMemory]:
+        """The working set as this user reads it: what is predicted for them has the last places."""
+        typed = self.predicted.get(reader)
+        return typed.beside(self.working_set) if typed else self.working_set
 
     def with_talk(self, events: Iterable[TalkEvent]) -> HotState:
         """With these events; of one id the first to come stays, as its effect is there."""
         known = {event.event_id for event in self.talk}
         new = sorted((event for event in events if event.event_id not in known), key=lambda event: event.order)
         talk = [*self.talk, *new]
-        predicted = self.predicted
-        if predicted and any(event.kind == "question" and event.at >= predicted.at for event in talk):
-            predicted = None
+        predicted = {} if any(event.kind == "question" for event in new) else self.predicted
         talk.sort(key=lambda event: event.order)
         new = sorted([*self.new, *new], key=lambda event: event.order)
         return self.model_copy(update={"talk": talk, "new": new, "predicted": predicted})
@@ -229,7 +230,12 @@ class HotState(BaseModel):
                     _as_json([each.model_dump(mode="json", exclude_defaults=name == "log") for each in own]),
                 )
         if self.predicted != before.predicted:
-            fields += ("predicted", self.predicted.model_dump_json() if self.predicted else "")
+            fields += (
+                "predicted",
+                _as_json({name: each.model_dump(mode="json") for name, each in self.predicted.items()}),
+            )
+        if self.asked != before.asked:
+            fields += ("asked", str(self.asked))
         if self.placement != before.placement:
             fields += ("placement", _as_json(self.placement.model_dump(mode="json")))
         if self.moves is not None:
@@ -245,7 +251,7 @@ class HotState(BaseModel):
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, sent, predicted = reply
+        version, talk, log, working_set, placement, block, sent, predicted, asked = reply
         return cls(
             version=int(version or 0),
             talk=[event for event in _listed(TalkEvent, talk) if "kind" in event.model_fields_set],  # once it had none
@@ -254,7 +260,8 @@ class HotState(BaseModel):
             placement=_part(Placement, placement) or Placement(),
             block=_listed(Member, block),
             sent=_part(Sent, sent) or Sent(),
-            predicted=_part(Prediction, predicted),
+            predicted=_predictions(predicted),
+            asked=int(asked or 0),
         )
 
 
@@ -286,33 +293,35 @@ class HotStates:
         command = Command(("HMGET", key, *_FIELDS, "moves", *map(_use_field, memory_ids)), parse)
         return await self._server.persistently(lambda: self._server.call(command))
 
-    def working_set_command(self, ref: CubeRef, session_id: str | None = None) -> Command[list[WorkingMemory]]:
+    def working_set_command(
+        self, ref: CubeRef, reader: str, session_id: str | None = None
+    ) -> Command[list[WorkingMemory]]:
         """To be sent alone or in a pipeline: the working set, best first; what is predicted has the last places.
 
         Args:
+            reader: who asks: nobody sees what is predicted for others, since it tells what they type.
             session_id: a conversation: without what is predicted for another one.
         """
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
         def parse(reply: Any) -> list[WorkingMemory]:
             stored, predicted = reply
-            working_set, prediction = _listed(WorkingMemory, stored), _part(Prediction, predicted)
-            if prediction is None:
+            working_set, typed = _listed(WorkingMemory, stored), _predictions(predicted).get(reader)
+            if typed is None or (session_id is not None and typed.session_id not in ("", session_id)):
                 return working_set
-            others = session_id is not None and prediction.session_id not in ("", session_id)
-            return working_set if others else prediction.beside(working_set)
+            return typed.beside(working_set)
 
         return Command(("HMGET", key, "set", "predicted"), parse)
 
-    async def typing(self, ref: CubeRef, item_id: str) -> None:
-        """Say which message has what was typed last; all earlier ones need not run."""
+    async def typing(self, ref: CubeRef, user_id: str, item_id: str) -> None:
+        """Say which message has what this user typed last; all earlier ones need not run."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        await self._server.persistently(lambda: self._server.execute("HSET", key, "typed", item_id))
+        await self._server.persistently(lambda: self._server.execute("HSET", key, _typed_field(user_id), item_id))
 
-    async def typed(self, ref: CubeRef) -> str:
-        """The id of that message; "" if nobody said."""
-        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        return as_text(await self._server.persistently(lambda: self._server.execute("HGET", key, "typed")) or "")
+    async def typed(self, ref: CubeRef, user_id: str) -> str:
+        """The id of that message; "" if they typed nothing."""
+        key, field = self._keys.cube(ref.user_id, ref.mem_cube_id).hot, _typed_field(user_id)
+        return as_text(await self._server.persistently(lambda: self._server.execute("HGET", key, field)) or "")
 
     def activation_command(self, ref: CubeRef) -> Command[list[Member]]:
         """To be sent alone or in a pipeline: the members of the activation block."""
@@ -445,6 +454,17 @@ def _part(model: type[_Value], stored: str | bytes | None) -> _Value | None:
             error=describe_validation_error(error),
         )
         return None
+
+
+def _predictions(stored: str | bytes | None) -> dict[str, Prediction]:
+    """By user, what is predicted for them, as it is stored."""
+    given = {name: each for name, each in json.loads(stored or "{}").items() if isinstance(each, dict)}
+    found = {name: _part(Prediction, json.dumps(each)) for name, each in given.items()}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _typed_field(user_id: str) -> str:
+    return f"typed:{user_id}"
 
 
 def _as_said(event: TalkEvent) -> str:

@@ -53,10 +53,13 @@ def set_outlook(policy: WorkingSetPolicy, look: Look, state: HotState, size: int
     return SetOutlook(now, others[inside].value, room)
 
 
-def said_of(outlook: SetOutlook, memory: CubeMemory, state: HotState) -> str:
-    """The same in words, with the figures."""
+def said_of(outlook: SetOutlook, memory: CubeMemory, state: HotState, near: bool) -> str:
+    """The same in words, with the figures.
+
+    Args:
+        near: whether it is in the set as it is read, with what is predicted.
+    """
     in_set = memory.memory_id in {each.memory_id for each in state.working_set}
-    near = memory.memory_id in {each.memory_id for each in state.near}
     found = []
     if near and not in_set:
         found.append("It is near because of what somebody is typing, and leaves with their question.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Ch
 
 FOUND = 20
 """Memories that the search for a question may credit."""
+_TYPISTS = 8
+"""Of one cube, for whom something is predicted at once."""
 _LOOKED_AT = 3
 """Candidates by value, as a multiple of the set's size."""
 _OF_EACH_VITAL_KIND = 8
@@ -53,6 +56,25 @@ class Look:
     cube: CubeCache
     state: CubeState
     candidates: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What somebody has typed so far.
+
+    Args:
+        at: when, ms since the epoch. What was typed before the last question, or before what is predicted for them now,
+            is over.
+        now: whether that is of the clock (``scheduler.predict``), and not the time that a message tells, which may be
+            another one: then it is compared with when the last question came, and else with when it says it was asked.
+        session_id: the conversation in which it is typed.
+    """
+
+    user_id: str
+    text: str
+    at: int
+    now: bool
+    session_id: str
 
 
 class WorkingSets:
@@ -103,6 +125,8 @@ class WorkingSets:
 
         async def compute(state: HotState, known: set[str]) -> HotState:
             fresh = [event for event in events if marks[event.event_id] not in known]
+            if fresh:
+                state = state.model_copy(update={"asked": int(time.time() * 1000)})
             return await self.recompute(ref, state.with_talk(fresh))
 
         before, after = await self._states.change(ref, list(marks.values()), compute)
@@ -149,29 +173,27 @@ class WorkingSets:
         due = upkeep_due(cube, state, self._capacity)
         return state.model_copy(update={"block": block, "upkeep": due})
 
-    async def predict(self, ref: CubeRef, text: str, at: int, slots: int, session_id: str = "") -> HotState:
+    async def predict(self, ref: CubeRef, typed: Typed, slots: int) -> HotState:
         """Have near, in the last places of the set, what the question that somebody is typing will ask for.
 
         What is typed is nobody's question: it is in no talk and no log, and when the question comes, nothing is left of
         it. Returns the state after.
-
-        Args:
-            text: what is typed so far.
-            at: when, ms since the epoch. What was typed before the last question, or before what is predicted now, is
-                over, and changes nothing.
-            session_id: the conversation in which it is typed.
         """
-        found = await self._search.search(ref, text, self._size) if slots else []
+        found = await self._search.search(ref, typed.text, self._size) if slots else []
 
         async def compute(state: HotState, _: set[str]) -> HotState:
-            asked = max((event.at for event in state.talk if event.kind == "question"), default=-1)
-            if asked >= at or (state.predicted is not None and state.predicted.at > at):
+            asked = [event.at for event in state.talk if event.kind == "question"]
+            over = typed.at <= state.asked if typed.now else typed.at <= max(asked, default=typed.at - 1)
+            before = state.predicted.get(typed.user_id)
+            if over or (before is not None and before.at > typed.at):
                 return state
             near = {each.memory_id for each in state.working_set[: self._size - slots]}
             chosen = [each for each in found if each.memory.memory_id not in near][:slots]
             memories = [WorkingMemory.of(each.memory, each.score, each.parts, sources=["predicted"]) for each in chosen]
-            predicted = Prediction(at=at, size=self._size, memories=memories, session_id=session_id)
-            return state.model_copy(update={"predicted": predicted})
+            prediction = Prediction(at=typed.at, size=self._size, memories=memories, session_id=typed.session_id)
+            others = {name: each for name, each in state.predicted.items() if name != typed.user_id}
+            kept = dict([*others.items()][1 - _TYPISTS :])
+            return state.model_copy(update={"predicted": {**kept, typed.user_id: prediction}})
 
         _, after = await self._states.change(ref, [], compute)
         return after
@@ -352,12 +374,16 @@ def chosen_of(policy: WorkingSetPolicy, look: Look, state: HotState, size: int) 
     return _with(pinned, policy.choose(look.state, others, left)[:left] if left else [])
 
 
-def _still_there(predicted: Prediction | None, cube: CubeCache) -> Prediction | None:
+def _still_there(predicted: Mapping[str, Prediction], cube: CubeCache) -> dict[str, Prediction]:
     """What is predicted, without memories that were deleted, archived or corrected since."""
-    if predicted is None:
-        return None
-    there = [each for each in predicted.memories if (memory := cube.memory(each.memory_id)) and memory.available]
-    return predicted.model_copy(update={"memories": there})
+
+    def there(each: WorkingMemory) -> bool:
+        memory = cube.memory(each.memory_id)
+        return memory is not None and memory.available
+
+    return {
+        name: each.model_copy(update={"memories": [*filter(there, each.memories)]}) for name, each in predicted.items()
+    }
 
 
 def _pinned_first(

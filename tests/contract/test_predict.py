@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from support.memories import idle, memories_of, said, snapshot
@@ -90,6 +91,43 @@ async def test_what_comes_after_its_question_changes_nothing(scheduler: AsyncMem
     await tell(scheduler, typed("leak of the boat", 32))
     await tell(scheduler, typed("of the list", 31.5))
     assert BOAT in [each.text for each in await scheduler.working_set("alice", "home")]
+
+
+async def test_a_question_ends_it_whatever_its_clock_says(scheduler: AsyncMemScheduler) -> None:
+    for question in (said("Thanks, that is all.", 60, "query"), said("Thanks!", 20, "query")):
+        await scheduler.predict("alice", "home", "leak of the boat")
+        await idle(scheduler)
+        assert BOAT in await predicted(scheduler)
+        await tell(scheduler, question)
+        assert await predicted(scheduler) == []
+
+
+async def test_messages_of_ones_own_are_acted_on_beside_those_of_the_face(scheduler: AsyncMemScheduler) -> None:
+    await scheduler.predict("alice", "home", "of the list")
+    await idle(scheduler)
+
+    await tell(scheduler, said("leak of the boat", label="predict", timestamp=datetime.now(UTC)))
+
+    assert BOAT in await predicted(scheduler)
+
+
+async def test_each_sees_what_they_type_themselves(scheduler: AsyncMemScheduler) -> None:
+    services = await scheduler.memory()
+    name = (await services.cubes.share("alice", "home", "bob", Permission.WRITE)).name
+
+    async def for_bob() -> list[str]:
+        return [each.text for each in await scheduler.working_set("bob", name) if each.sources == ["predicted"]]
+
+    await scheduler.predict("alice", "home", "leak of the boat")
+    await idle(scheduler)
+    assert await for_bob() == []
+    await scheduler.predict("alice", "home", "leak of the boat")
+    await scheduler.predict("bob", name, "the boat")
+    await idle(scheduler)
+    assert BOAT in await predicted(scheduler)
+    assert BOAT in await for_bob()
+    await tell(scheduler, said("Thanks, that is all.", 60, "query"))
+    assert (await predicted(scheduler), await for_bob()) == ([], [])
 
 
 async def test_what_is_reserved_keeps_its_place_and_what_is_deleted_is_not_predicted(

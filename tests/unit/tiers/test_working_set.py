@@ -447,8 +447,8 @@ async def test_what_is_predicted_is_near_and_what_made_way_is_not() -> None:
     there = {each.memory_id for each in after.working_set}
     typed = next(each for each in CUBE if each.memory_id not in there)
     near = WorkingMemory.of(typed, 1.0, {}, sources=["predicted"])
-    cube.state = after.model_copy(update={"predicted": Prediction(at=0, size=3, memories=[near])})
-    gone = there - {each.memory_id for each in cube.state.near}
+    cube.state = after.model_copy(update={"predicted": {"alice": Prediction(at=0, size=3, memories=[near])}})
+    gone = there - {each.memory_id for each in cube.state.near("alice")}
     fake: Any = cube
     explainer = Explainer(fake, CubeCaches(fake, fake), StandardTransitions(), StandardPolicy(), 3)
 
@@ -456,9 +456,12 @@ async def test_what_is_predicted_is_near_and_what_made_way_is_not() -> None:
         (typed.memory_id, "WorkingMemory", "is near because"),
         (*gone, "LongTermMemory", "makes way"),
     ):
-        found = (await explainer.explain(HOME, memory_id)).memory
+        found = (await explainer.explain(HOME, memory_id, "alice")).memory
         assert found is not None
         assert (found.tier, words in found.outlook) == (tier, True)
+        others = (await explainer.explain(HOME, memory_id, "bob")).memory
+        assert others is not None
+        assert (others.tier == "WorkingMemory") == (memory_id in there)
 
 
 async def test_what_is_explained_is_of_one_moment_whatever_is_told_meanwhile() -> None:
