@@ -34,7 +34,9 @@ async def tell(scheduler: AsyncMemScheduler, *messages: ScheduleMessageItem) -> 
 
 
 def of(events: list[ScheduleLogForWebItem], label: str) -> ScheduleLogForWebItem:
-    (event,) = [event for event in events if event.label == label]
+    """The one of this label, beside what it says of the working set."""
+    found = [event for event in events if event.label == label]
+    (event,) = [event for event in found if event.label != "answer" or "came_in" not in event.metadata]
     return event
 
 
