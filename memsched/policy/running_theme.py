@@ -12,6 +12,8 @@ from memsched.policy.theme_cache import ThemeCache
 from memsched.policy.value import Floats, LinearMode, Mode, Moment, Ordinals
 
 RUNNING_THEME = "running theme"
+_TOLD_OF = 8
+"""Questions, beside vague ones, of which one at least must have had an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ def vague_requests(
 ) -> list[TalkEvent]:
     """The requests without an answer that do not say which memories they mean, oldest first.
 
-    What their words happen to find says nothing of what they are about, however many come in a row. Who never tells the
-    answers has none after their first clear question: for them this would never end.
+    What their words happen to find says nothing of what they are about, however many come in a row. Who tells no
+    answers to clear questions has no such requests: for them this would never end.
 
     Args:
         log: also of the exchanges before the talk.
@@ -55,10 +57,12 @@ def vague_requests(
     """
     found: dict[str, TalkEvent] = {}
     pairs = sorted(exchanges(talk), key=lambda pair: pair[0].order)
-    before = [entry for entry in log if pairs and entry.order < pairs[0][0].order][-1:]
-    may_be = all(entry.was_answered or not entry.credited for entry in before)
+    before = [entry for entry in log if pairs and entry.order < pairs[0][0].order]
+    tells = [entry.was_answered for entry in before if entry.was_answered or entry.credited]
     for asked, answer in pairs:
-        may_be = answer is not None or (may_be and not is_clear(asked, found.keys()))
-        if may_be and answer is None:
+        may_be = answer is None and (not tells or any(tells[-_TOLD_OF:]))
+        if may_be and not is_clear(asked, found.keys()):
             found[asked.event_id] = asked
+        else:
+            tells.append(answer is not None)
     return list(found.values())

@@ -49,6 +49,9 @@ def test_every_request_without_an_answer_is_vague_until_a_clear_one_has_none_eit
     assert vague(*map(question, range(1, 7))) == [f"q{number}" for number in range(1, 7)], "however many in a row"
     assert vague(question(1), question(2), answer(3), question(4)) == ["q1", "q4"]
     assert vague(*map(question, (1, 2, 3)), clear=[2]) == ["q1"], "who tells no answers would never be rid of it"
+    many = [question(1), answer(2), *map(question, range(3, 15))]
+    assert vague(*many[:5], clear=[3, 4]) == ["q5"], "who told answers is believed to tell the next"
+    assert vague(*many, clear=range(3, 14)) == [], "but not for ever"
     assert vague(question(5), log=[entry(1), entry(4)]) == ["q5"], "the one before was vague too"
     assert vague(question(5), log=[entry(4, ["m"])]) == []
     assert vague(question(5), log=[entry(4, ["m"], "1.0.a5")]) == ["q5"], "it had an answer"
