@@ -27,8 +27,12 @@ _PART_OF_A_TURN_CHARACTERS = 20
 class Deletion:
     """Deletes memories without a trace: no tombstone stays. Whether the user may is checked by the caller.
 
-    The store comes first: whoever computes the working set from then on, here or in a worker that is at it and will
-    find its version outdated, does not meet the memories again.
+    The hot state comes first: there they are gone at once, and it is written down that they are to be forgotten. Then
+    the store and the word counts, then the hot state again. Whoever computes the working set, or reads the cube, and
+    finds a deletion begun, ends it: so it does not matter who dies in between.
+
+    What cannot be found stays: what an answer or a question of the last few said of a memory in other words. It is gone
+    after as many others.
 
     Events, which people look at, tell that it happened and not what was forgotten. Earlier events (of which only the
     newest are kept) still show what was remembered at their time.
@@ -60,8 +64,8 @@ class Deletion:
             name: that user's name of the cube.
         """
         ids = sorted({memory.memory_id for memory in memories})
-        await self._store.delete(ref, ids)
-        working_set_size = await self._remove_from_hot_state(ref, ids, [memory.text for memory in memories])
+        await self._begin(ref, ids, [memory.text for memory in memories])
+        working_set_size = await self._end(ref)
         said = "1 memory was deleted" if len(ids) == 1 else f"{len(ids)} memories were deleted"
         memory_type = memories[0].memory_type if memories else LONG_TERM_MEMORY_TYPE
         details = [{"memory_id": memory_id} for memory_id in ids]
@@ -77,43 +81,52 @@ class Deletion:
             name: that user's name of the cube.
         """
         count = await self._store.count(ref)
-        await self._store.delete(ref)
+        ids = sorted([memory.memory_id async for memory, _ in self._store.scan(ref)])
+
+        async def nothing(state: HotState, _: set[str]) -> HotState:
+            said = await self._states.said(ref)
+            placement = Placement(changes=state.placement.changes + 1)
+            kept: dict[str, Any] = {"version": state.version, "sent": state.sent, "placement": placement}
+            return HotState(**kept, moves=[], deleting=ids, gone=said)
+
+        await self._states.change(ref, [], nothing)
+        await self._store.delete(ref)  # also what cannot be read
         await self._terms.reset(ref)
-        await self._empty_hot_state(ref)
+        await self._end(ref)
+        await self._states.forget_uses(ref)
         await self._log(user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)
         return count
 
-    async def _remove_from_hot_state(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> int:
-        """Take memories out of the talk, the log and the working set. Returns the size of the working set then."""
+    async def finish(self, ref: CubeRef) -> None:
+        """End a deletion that somebody died over. Before anybody reads the cube: for them it has happened."""
+        if await self._states.deleting(ref):
+            await self._end(ref)
+
+    async def _begin(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Take memories out of all that is at hand, and write down that they are to be forgotten."""
+        gone = frozenset(ids)
 
         async def without(state: HotState, _: set[str]) -> HotState:
             said = await self._states.said(ref)
-            talk = [event for event in state.talk if not _holds(event.text, texts)]
-            log = [event.without(gone) for event in state.log]
-            pins = [each for each in state.placement.pins if each not in gone]
             moves = [each for each in await self._states.moves(ref) if each.subject == "memory"]  # a theme's name tells
             changed = {
-                "talk": talk,
+                "talk": [event for event in state.talk if not _holds(event.text, texts)],
                 "gone": [event for event in said if _holds(event.text, texts)],
-                "log": log,
-                "placement": state.placement.model_copy(update={"pins": pins}),
                 "moves": [each for each in moves if each.subject_id not in gone],
+                "deleting": sorted({*state.deleting, *gone}),
             }
-            return await self._working_sets.recompute(ref, state.model_copy(update=changed))
+            return state.without(gone).model_copy(update=changed)
 
-        gone = frozenset(ids)
-        await self._states.forget_uses(ref, ids)
-        _, after = await self._states.change(ref, [], without)
+        await self._states.change(ref, [], without)
+
+    async def _end(self, ref: CubeRef) -> int:
+        """Have them forgotten, and the rest computed without them. Returns the size of the working set then."""
+
+        async def computed(state: HotState, _: set[str]) -> HotState:
+            return await self._working_sets.recompute(ref, state)
+
+        _, after = await self._states.change(ref, [], computed)
         return len(after.working_set)
-
-    async def _empty_hot_state(self, ref: CubeRef) -> None:
-        async def nothing(state: HotState, _: set[str]) -> HotState:
-            placement = Placement(changes=state.placement.changes + 1)
-            empty = {"talk": [], "log": [], "placement": placement, "moves": []}
-            emptied = state.model_copy(update={**empty, "gone": await self._states.said(ref)})
-            return await self._working_sets.recompute(ref, emptied)
-
-        await self._states.change(ref, [], nothing)
 
     async def _log(
         self, user_id: str, name: str, said: str, memory_type: str, details: list[dict[str, Any]], working_set_size: int

@@ -111,7 +111,7 @@ class MemoryFace(ABC):
         self, user_id: str, mem_cube_id: str, context: Context, purpose: Purpose
     ) -> list[WorkingMemory]:
         services = await self.memory()
-        asked = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        asked = await services.reading(user_id, mem_cube_id)
         views = await services.cubes.cubes_of(user_id)
         cubes = [(mem_cube_id, asked), *((view.name, view.ref) for view in views if view.name != mem_cube_id)]
         parts = await services.bound_sets.of(context, cubes)
@@ -195,7 +195,7 @@ class MemoryFace(ABC):
         Raises CubeForbidden, UnknownCube or StoreUnavailable.
         """
         services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        ref = await services.reading(user_id, mem_cube_id)
         found = await services.working_sets.themes(ref)
         return self.release.themes(user_id, "themes", ref, found, await services.working_sets.members(ref))
 
@@ -208,7 +208,7 @@ class MemoryFace(ABC):
             memory_id: also where this memory stands, what its value is made of, and what would make it move.
         """
         services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        ref = await services.reading(user_id, mem_cube_id)
         found = await services.explainer.explain(ref, memory_id, user_id)
         return self._released(user_id, ref, found, await services.working_sets.members(ref))
 
@@ -270,7 +270,7 @@ class MemoryFace(ABC):
         cubes: dict[tuple[str, str], CubeMemories] = {}
         for (user_id, name), memory_ids in named.items():
             with suppress(CubeForbidden, UnknownCube, InvalidId):  # of what nobody may read any more nothing leaves
-                ref = await services.cubes.resolve(user_id, name, Permission.READ)
+                ref = await services.reading(user_id, name)
                 cubes[user_id, name] = ref, await services.store.get(ref, sorted(memory_ids))
         return self.release.events(events, cubes)
 

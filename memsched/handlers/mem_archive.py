@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from memsched.handlers.follow_ups import MOST_NAMED, follow_up
 from memsched.handlers.memory_events import shown
@@ -24,14 +25,16 @@ async def mem_archive(
     named = {id_within(cube.ref, message.user_id, message.item_id): message for message in messages}
     marks = {name: mark_of(message.label, name) for name, message in named.items()}
     needed = await _needed(services, cube.ref, messages)
-    moves, more = await services.placements.decide(cube.ref, marks, needed)
+    rounds = max(_rounds(message) for message in messages)
+    moves, more = await services.placements.decide(cube.ref, marks, needed, rounds)
     memories = await services.store.get(cube.ref, [each.subject_id for each in moves if each.subject == "memory"])
     last = messages[-1]
     for move in moves:
         said = shown(memories[move.subject_id].indexed_text) if move.subject_id in memories else ""
         ctx.log(event_of_move(move, last.user_id, last.mem_cube_id, last.label, said))
     if more:
-        ctx.submit(follow_up(last, MEM_ARCHIVE_TASK_LABEL, "", {"needed": needed} if needed else None))
+        info: dict[str, Any] = {"rounds": rounds + 1}
+        ctx.submit(follow_up(last, MEM_ARCHIVE_TASK_LABEL, "", {**info, "needed": needed} if needed else info))
 
 
 async def _needed(services: MemoryServices, ref: CubeRef, messages: Sequence[ScheduleMessageItem]) -> dict[str, int]:
@@ -48,3 +51,9 @@ async def _needed(services: MemoryServices, ref: CubeRef, messages: Sequence[Sch
                 needed[memory_id] = max(min(at, now), needed.get(memory_id, 0))
     there = await services.store.get(ref, list(needed))
     return {memory_id: at for memory_id, at in needed.items() if memory_id in there}
+
+
+def _rounds(message: ScheduleMessageItem) -> int:
+    """How many decisions a message goes on from."""
+    given = (message.info or {}).get("rounds")
+    return given if isinstance(given, int) and given > 0 else 0

@@ -8,15 +8,17 @@ from uuid import UUID
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command
 from memsched.deletion import Deletion
 from memsched.errors import UnknownMemory
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import rerank
 from memsched.memory.access.cubes import Cubes
-from memsched.memory.access.permissions import CubeRef
+from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Release
 from memsched.memory.embedding.factory import embedder_from
+from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.model import Memory
@@ -25,6 +27,7 @@ from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
+from memsched.memory.transfer.cube_object import Standing
 from memsched.moving import Moving
 from memsched.policy.binding import binding_named
 from memsched.policy.block import BlockLimits, Member
@@ -121,6 +124,7 @@ class MemoryServices:
             limits=BlockLimits(
                 settings.activation_max_members, settings.activation_max_tokens, settings.activation_still_wanted
             ),
+            forget=Forgetting(self.store, self.terms).forget,
             rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
         )
         self.placements = Placements(
@@ -137,6 +141,28 @@ class MemoryServices:
         self.deletion = Deletion(
             settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
         )
+
+    async def reading(self, user_id: str, mem_cube_id: str) -> CubeRef:
+        """A cube that the user may read, without what was being deleted. Raises CubeForbidden or UnknownCube."""
+        ref = await self.cubes.resolve(user_id, mem_cube_id, Permission.READ)
+        await self.deletion.finish(ref)
+        return ref
+
+    async def standing(self, ref: CubeRef) -> Standing:
+        """A cube's pins, and its log of what answers used, for a dump."""
+        state = await self.states.load(ref)
+        return Standing(
+            list(state.placement.pins),
+            [each.model_dump(mode="json", include={"event_id", "at", "credited"}) for each in state.log],
+        )
+
+    async def stand(self, ref: CubeRef, standing: Standing) -> None:
+        """What a dump says of pins and log is so here too."""
+        await self.placements.bring(ref, standing.pins, standing.log)
+
+    def deleting_command(self, ref: CubeRef) -> Command[set[str]]:
+        """To be sent together with others: the ids of memories whose deletion has begun."""
+        return self.states.deleting_command(ref)
 
     async def named(self, reader: str, ref: CubeRef, memory_id: str) -> Memory:
         """The memory, as it is stored, that a user names by its id. Raises UnknownMemory.

@@ -55,7 +55,7 @@ async def find_memory(
     if mem_cube_id is None:
         names = [view.name for view in await services.cubes.cubes_of(user_id)]
     for name in names:
-        ref = await services.cubes.resolve(user_id, name, Permission.READ)
+        ref = await services.reading(user_id, name)
         with suppress(UnknownMemory):
             memory = await services.named(user_id, ref, memory_id)
             return FoundMemory(name, await services.cubes.resolve(user_id, name, need), memory)

@@ -321,7 +321,7 @@ class AsyncMOS:
         if mem_cube_id is None:
             refs = {view.name: view.ref for view in await services.cubes.cubes_of(user)}
         else:
-            refs = {mem_cube_id: await services.cubes.resolve(user, mem_cube_id, Permission.READ)}
+            refs = {mem_cube_id: await services.reading(user, mem_cube_id)}
         conditions = SearchArgs(include_archived=include_archived)
         found = {}
         for name, ref in refs.items():
@@ -462,12 +462,12 @@ class AsyncMOS:
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
         services = await self._services()
-        ref = await services.cubes.resolve(user, name, Permission.READ)
+        ref = await services.reading(user, name)
 
         def released(memories: Sequence[Memory]) -> list[Memory]:
             return self.mem_scheduler.release.memories(user, "export", ref, memories)
 
-        return await export_cube(services.store, ref, dump_dir, name=name, released=released)
+        return await export_cube(services, ref, dump_dir, name=name, released=released)
 
     async def load(
         self, load_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None

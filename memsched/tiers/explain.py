@@ -14,6 +14,7 @@ from memsched.policy.running_theme import RUNNING_THEME, with_running_theme
 from memsched.policy.strategy import CubeMemory, WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
 from memsched.policy.value import FEATURES, MODES, LinearMode, Moment, Values
+from memsched.tiers.checked import CheckedPolicy, CheckedRules
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches
 from memsched.tiers.explanation import Explanation, FeaturePart, MemoryExplained, ThemeExplained
 from memsched.tiers.hot_state import HotState, HotStates
@@ -37,8 +38,8 @@ class Explainer:
     ) -> None:
         self._states = states
         self._cubes = cubes
-        self._rules = rules
-        self._policy = policy
+        self._rules = CheckedRules(rules)
+        self._policy = CheckedPolicy(policy)
         self._size = working_set_size
 
     async def explain(self, ref: CubeRef, memory_id: str | None = None, reader: str = "") -> Explanation:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ _FIELDS_PER_CALL = 500
 _DIGITS = 9
 _STAYS = {"reserved", "pinned"}
 """Sources of memories that keep their places whatever is predicted."""
-_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked")
+_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked", "deleting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,7 @@ class HotState(BaseModel):
         placement: what is activated and pinned.
         block: the members of the activation block, in their order.
         sent: which block a model server was sent last.
+        deleting: ids of memories whose deletion has begun: for whoever reads, they are gone. The next pass ends it.
         uses: by memory id, how often answers used it; only those that a change is about.
         moves: the last moves between tiers, oldest first; None where a change is not about them.
         upkeep: that moves are to be decided; not stored, for it follows from the rest.
@@ -193,6 +194,7 @@ class HotState(BaseModel):
     placement: Placement = Placement()
     block: list[Member] = Field(default_factory=list)
     sent: Sent = Sent()
+    deleting: list[str] = Field(default_factory=list)
     uses: dict[str, Use] = Field(default_factory=dict)
     moves: list[Move] | None = None
     upkeep: Upkeep | None = None
@@ -214,6 +216,31 @@ class HotState(BaseModel):
         talk.sort(key=lambda event: event.order)
         new = sorted([*self.new, *new], key=lambda event: event.order)
         return self.model_copy(update={"talk": talk, "new": new, "predicted": predicted})
+
+    def without(self, memory_ids: Set[str]) -> HotState:
+        """The same state, as if there had never been these memories, as far as they are named in it."""
+        predicted = {
+            name: typed.model_copy(
+                update={"memories": [each for each in typed.memories if each.memory_id not in memory_ids]}
+            )
+            for name, typed in self.predicted.items()
+        }
+        log = [event.without(memory_ids) for event in self.log]
+        activated = [
+            each.model_copy(update={"latest": [memory_id for memory_id in each.latest if memory_id not in memory_ids]})
+            for each in self.placement.activated
+        ]
+        pins = [each for each in self.placement.pins if each not in memory_ids]
+        near = [each for each in self.working_set if each.memory_id not in memory_ids]
+        return self.model_copy(
+            update={
+                "log": log,
+                "working_set": [each.model_copy(update={"theme": ""}) for each in near],  # a theme's name tells
+                "predicted": predicted,
+                "placement": self.placement.model_copy(update={"pins": pins, "activated": activated}),
+                "block": [each for each in self.block if each.memory_id not in memory_ids],
+            }
+        )
 
     def fields_beside(self, before: HotState) -> list[str]:
         """The fields and values in which it differs from what is stored."""
@@ -245,13 +272,15 @@ class HotState(BaseModel):
             )
         if self.sent != before.sent:
             fields += ("sent", _as_json(self.sent.model_dump()))
+        if self.deleting != before.deleting:
+            fields += ("deleting", _as_json(self.deleting))
         for memory_id, use in self.uses.items():
             fields += (_use_field(memory_id), f"{use.count} {use.last}")
         return fields
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, sent, predicted, asked = reply
+        version, talk, log, working_set, placement, block, sent, predicted, asked, deleting = reply
         return cls(
             version=int(version or 0),
             talk=[event for event in _listed(TalkEvent, talk) if "kind" in event.model_fields_set],  # once it had none
@@ -262,6 +291,7 @@ class HotState(BaseModel):
             sent=_part(Sent, sent) or Sent(),
             predicted=_predictions(predicted),
             asked=int(asked or 0),
+            deleting=json.loads(deleting or "[]"),
         )
 
 
@@ -393,10 +423,22 @@ class HotStates:
         reply = await self._server.persistently(lambda: self._server.execute("HGET", key, "moves"))
         return _listed(Move, reply)
 
-    async def forget_uses(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
-        """Forget how often these memories were used, since they are no more."""
+    def deleting_command(self, ref: CubeRef) -> Command[set[str]]:
+        """To be sent together with others: the ids of memories whose deletion has begun."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
-        fields = [_use_field(memory_id) for memory_id in memory_ids]
+        return Command(("HGET", key, "deleting"), lambda reply: set(json.loads(reply or "[]")))
+
+    async def deleting(self, ref: CubeRef) -> set[str]:
+        return await self._server.persistently(lambda: self._server.call(self.deleting_command(ref)))
+
+    async def forget_uses(self, ref: CubeRef, memory_ids: Sequence[str] | None = None) -> None:
+        """Forget how often these memories were used (None: all), since they are no more."""
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
+        if memory_ids is None:
+            names = await self._server.persistently(lambda: self._server.execute("HKEYS", key))
+            fields = [name for name in as_texts(names) if name.startswith((_use_field(""), _typed_field("")))]
+        else:
+            fields = [_use_field(memory_id) for memory_id in memory_ids]
         for at in range(0, len(fields), _FIELDS_PER_CALL):
             part = fields[at : at + _FIELDS_PER_CALL]
             await self._server.persistently(lambda part=part: self._server.execute("HDEL", key, *part))  # type: ignore[misc]

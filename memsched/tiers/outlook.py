@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from memsched.policy.strategy import Candidate, CubeMemory, WorkingSetPolicy
+from memsched.policy.strategy import Candidate, CubeMemory
+from memsched.tiers.checked import CheckedPolicy
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.working_set import Look, chosen_of
 
@@ -24,7 +25,7 @@ class SetOutlook:
     room: bool
 
 
-def set_outlook(policy: WorkingSetPolicy, look: Look, state: HotState, size: int, memory_id: str) -> SetOutlook:
+def set_outlook(policy: CheckedPolicy, look: Look, state: HotState, size: int, memory_id: str) -> SetOutlook:
     """Ask the strategy with the memory at other places of the order by value.
 
     Args:

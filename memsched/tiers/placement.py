@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from memsched.errors import MemoryPinned, MemorySuperseded, TooManyPins, UnknownMemory
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.memory.store.store import MemoryStore
-from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE
+from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE, MAX_ID_CHARACTERS
 from memsched.policy.strategy import CubeMemory
+from memsched.policy.talk import ANSWERS_KEPT, Answered
 from memsched.policy.transitions import DAY_MS, Archiving, Standing, ThemeHistory, ThemeMove, TransitionRules
+from memsched.policy.value import CREDITED
+from memsched.tiers.checked import CheckedRules
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Use
 from memsched.tiers.moves import (
@@ -59,19 +65,21 @@ class Placements:
         self._cubes = cubes
         self._store = store
         self._working_sets = working_sets
-        self._rules = rules
+        self._rules = CheckedRules(rules)
         self._most_pins = most_pins(working_set_size)
 
     # -- by the rules --------------------------------------------------------------------------------------------
 
     async def decide(
-        self, ref: CubeRef, marks: Mapping[str, str], needed: Mapping[str, int]
+        self, ref: CubeRef, marks: Mapping[str, str], needed: Mapping[str, int], rounds: int = 0
     ) -> tuple[list[Move], bool]:
         """Let the rules decide, and do it. Returns the moves of these messages, and whether there may be more to make.
 
         Args:
             marks: by message id, the mark of its effect.
             needed: by id of an archived memory, when it was needed; it is restored.
+            rounds: how many decisions these messages go on from. Each memory moves once at most, unless the rules say
+                otherwise each time they are asked: after as many rounds as that takes it is enough.
         """
         cause = list(marks)[-1]
 
@@ -88,7 +96,12 @@ class Placements:
         await self._states.change(ref, list(marks.values()), compute)
         made = [move for move in await self._states.moves(ref) if move.cause in marks]
         told, _ = await self._perform(ref, made, restored=needed)
-        return told, len(told) == MOVES_KEPT
+        if len(told) < MOVES_KEPT:
+            return told, False
+        if rounds > 1 + len(await self._cubes.current(ref)) // MOVES_KEPT:
+            self._rules.are_never_done()
+            return told, False
+        return told, True
 
     async def _perform(
         self, ref: CubeRef, moves: Sequence[Move], restored: Mapping[str, int]
@@ -143,9 +156,10 @@ class Placements:
         def pinned(pins: list[str]) -> list[str]:
             if memory_id in cube.pinned(pins):
                 return pins
-            if len(pins) >= self._most_pins:
+            there = [each for each in pins if cube.pinned([each])]  # one of a memory that is no more counts for nothing
+            if len(there) >= self._most_pins:
                 raise TooManyPins(self._most_pins)
-            return [*pins, memory_id]
+            return [*there, memory_id]
 
         move = await self._change_pins(ref, memory, pinned, PINNED)
         if move is not None and move.from_tier == ARCHIVED:
@@ -178,6 +192,30 @@ class Placements:
         """Bring a memory back from the archive. Returns the move; None if it was not there. Raises UnknownMemory."""
         memory = await self._memory(ref, memory_id)
         return None if memory.status == "activated" else await self._move_by_hand(ref, memory, memory.memory_type)
+
+    async def bring(self, ref: CubeRef, pins: Sequence[str], log: Sequence[Mapping[str, Any]]) -> None:
+        """Pins and log of a dump, beside what is here: as many pins as may be, and of all events the latest."""
+        now = to_ms(datetime.now(UTC))
+        events: dict[str, Answered] = {}
+        for each in log:
+            with suppress(ValidationError):  # a stranger's: what is no event is left out
+                event = Answered.model_validate({name: each.get(name) for name in ("event_id", "at", "credited")})
+                if event.credited and 0 < event.at <= now and len(event.event_id) <= 2 * MAX_ID_CHARACTERS:
+                    events[event.event_id] = event.model_copy(update={"credited": event.credited[:CREDITED]})
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            cube = await self._cubes.current(ref)
+            wanted = cube.pinned([*state.placement.pins, *pins])
+            stay = [each for each in wanted if (memory := cube.memory(each)) and not memory.archived]
+            placement = state.placement.model_copy(update={"pins": stay[: self._most_pins]})
+            known = {event.event_id: event for event in state.log}
+            kept = sorted({**events, **known}.values(), key=lambda event: event.order)[-ANSWERS_KEPT:]
+            return await self._working_sets.recompute(
+                ref, state.model_copy(update={"placement": placement, "log": kept})
+            )
+
+        if pins or events:
+            await self._states.change(ref, [], compute)
 
     async def _memory(self, ref: CubeRef, memory_id: str) -> Memory:
         found = (await self._cubes.current(ref)).ordinal(memory_id)

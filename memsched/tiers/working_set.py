@@ -31,12 +31,14 @@ from memsched.policy.theme import Theme
 from memsched.policy.themes import LazyThemes
 from memsched.policy.transitions import StandardTransitions, TransitionRules
 from memsched.tiers.activation_block import Wanted
+from memsched.tiers.checked import CheckedPolicy, CheckedRules
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache, CubeCaches, archived_because
 from memsched.tiers.hot_state import HotState, HotStates, Prediction, WorkingMemory
 from memsched.tiers.moves import most_pins
 from memsched.tiers.set_changes import why_not
 from memsched.tiers.upkeep import now_of, upkeep_due
 
+Forget = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
 Rerank = Callable[[Sequence[TalkEvent], Sequence[Chosen]], Awaitable[Sequence[Chosen]]]
 
 FOUND = 20
@@ -87,6 +89,7 @@ class WorkingSets:
         capacity: memories beside the archive; of more, some are to be archived.
         limits: of the activation block.
         rerank: asked for the final order, if given.
+        forget: takes memories of a cube out of where they are kept.
     """
 
     def __init__(
@@ -102,17 +105,19 @@ class WorkingSets:
         rules: TransitionRules | None = None,
         capacity: int = 10_000,
         rerank: Rerank | None = None,
+        forget: Forget | None = None,
     ) -> None:
         self._states = states
         self._cubes = cubes
         self._search = search
-        self._policy = policy
+        self._policy = CheckedPolicy(policy)
         self._size = size
         self._window = max(2, window)  # of two questions it is seen whether the first was answered
-        self._rules = rules or StandardTransitions()
+        self._rules = CheckedRules(rules or StandardTransitions())
         self._capacity = capacity
         self._limits = limits
         self._rerank = rerank
+        self._forget = forget
 
     async def update(
         self, ref: CubeRef, marks: Mapping[str, str], events: Sequence[TalkEvent]
@@ -147,7 +152,13 @@ class WorkingSets:
 
         They follow from nothing else. So the outcome does not depend on the order in which things arrived, nor on who
         computes it. The activation block follows on the present one, and so on the passes that there were.
+
+        A deletion that was begun is ended first, whoever died over it.
         """
+        if state.deleting and self._forget is not None:
+            await self._forget(ref, state.deleting)
+            await self._states.forget_uses(ref, state.deleting)
+            state = state.without(frozenset(state.deleting)).model_copy(update={"deleting": []})
         cube = await self._cubes.current(ref)
         state = await self._credited(ref, cube, state)
         look = look_at(cube, state, self._size, self._rules)
@@ -187,13 +198,14 @@ class WorkingSets:
             before = state.predicted.get(typed.user_id)
             if over or (before is not None and before.at > typed.at):
                 return state
-            near = {each.memory_id for each in state.working_set[: self._size - slots]}
+            near = {*state.deleting, *(each.memory_id for each in state.working_set[: self._size - slots])}
             chosen = [each for each in found if each.memory.memory_id not in near][:slots]
             memories = [WorkingMemory.of(each.memory, each.score, each.parts, sources=["predicted"]) for each in chosen]
             prediction = Prediction(at=typed.at, size=self._size, memories=memories, session_id=typed.session_id)
             others = {name: each for name, each in state.predicted.items() if name != typed.user_id}
             kept = dict([*others.items()][1 - _TYPISTS :])
-            return state.model_copy(update={"predicted": {**kept, typed.user_id: prediction}})
+            there = _still_there({**kept, typed.user_id: prediction}, await self._cubes.current(ref))  # since then
+            return state.model_copy(update={"predicted": there})
 
         _, after = await self._states.change(ref, [], compute)
         return after
@@ -367,11 +379,12 @@ def themes_of(cube: CubeCache, state: HotState, rules: TransitionRules) -> list[
     return found
 
 
-def chosen_of(policy: WorkingSetPolicy, look: Look, state: HotState, size: int) -> list[Chosen]:
+def chosen_of(policy: CheckedPolicy, look: Look, state: HotState, size: int) -> list[Chosen]:
     """What a policy chooses of the candidates of a look, and the pinned memories before it."""
     pinned, others = _pinned_first(look.candidates, look.cube.pinned(state.placement.pins), size)
     left = size - len(pinned)
-    return _with(pinned, policy.choose(look.state, others, left)[:left] if left else [])
+    near = _may_be_chosen(look.cube, {each.memory.memory_id for each in pinned})
+    return _with(pinned, policy.choose(look.state, others, left, near) if left else [])
 
 
 def _still_there(predicted: Mapping[str, Prediction], cube: CubeCache) -> dict[str, Prediction]:
@@ -400,6 +413,16 @@ def _pinned_first(
         Chosen(each.memory, each.value, each.parts, "pinned") for each in candidates if each.memory.memory_id in first
     ]
     return pinned, [each for each in candidates if each.memory.memory_id not in first]
+
+
+def _may_be_chosen(cube: CubeCache, pinned: Set[str]) -> Callable[[str], CubeMemory | None]:
+    may = cube.available()
+
+    def near(memory_id: str) -> CubeMemory | None:
+        ordinal = cube.ordinal(memory_id)
+        return None if ordinal is None or not may[ordinal] or memory_id in pinned else cube.memories[ordinal]
+
+    return near
 
 
 def _with(pinned: Sequence[Chosen], chosen: Sequence[Chosen]) -> list[Chosen]:

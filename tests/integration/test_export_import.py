@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from memsched import AsyncMOS, CubeRef, GeneralMemCube, GeneralMemCubeConfig
+from memsched import AsyncMOS, CubeRef, GeneralMemCube, GeneralMemCubeConfig, ScheduleMessageItem
 from memsched.errors import CubeDumpError
 from memsched.handlers.services import MemoryServices
 from memsched.lexicon import stems
@@ -60,7 +60,7 @@ async def test_a_cube_comes_back_with_everything_but_its_ids(
     await mos.update(before[SAID[0]].memory_id, "My dog Max loves carrots.", wait=True, timeout=SECONDS)
     before = await memories(services, HOME)
 
-    written = await export_cube(services.store, HOME, tmp_path / "dump", name="home")
+    written = await export_cube(services, HOME, tmp_path / "dump", name="home")
     imported = await import_cube(services, tmp_path / "dump", COPY, added_by="bob")
     after = await memories(services, COPY)
 
@@ -79,7 +79,7 @@ async def test_what_came_in_is_found_and_its_words_are_counted_once(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path
 ) -> None:
     await told(mos)
-    await export_cube(services.store, HOME, tmp_path / "dump")
+    await export_cube(services, HOME, tmp_path / "dump")
     words = sorted({stem for text in SAID for stem in stems(text)})
 
     for times in range(3):
@@ -96,7 +96,7 @@ async def test_a_dump_that_comes_home_adds_only_what_is_missing(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path
 ) -> None:
     await told(mos)
-    await export_cube(services.store, HOME, tmp_path / "dump")
+    await export_cube(services, HOME, tmp_path / "dump")
     await mos.delete((await memories(services, HOME))[SAID[1]].memory_id)
 
     assert await import_cube(services, tmp_path / "dump", HOME) == Imported(1, 2)
@@ -112,7 +112,7 @@ async def test_a_crash_between_storing_and_counting_is_made_good_by_the_next_imp
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await told(mos)
-    await export_cube(services.store, HOME, tmp_path / "dump")
+    await export_cube(services, HOME, tmp_path / "dump")
 
     async def crash(*_: Any) -> None:
         raise ConnectionError
@@ -138,7 +138,7 @@ async def test_a_cube_of_many_pages_comes_through_whole(
     ]
 
     assert await import_cube(services, cube_of(*records), HOME) == Imported(30, 0)
-    assert await export_cube(services.store, HOME, tmp_path / "dump") == 30
+    assert await export_cube(services, HOME, tmp_path / "dump") == 30
     assert await import_cube(services, tmp_path / "dump", COPY) == Imported(30, 0)
 
     copied = await memories(services, COPY)
@@ -201,14 +201,14 @@ async def test_a_dump_that_fails_leaves_the_earlier_one(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await told(mos)
-    await export_cube(services.store, HOME, tmp_path / "dump")
+    await export_cube(services, HOME, tmp_path / "dump")
 
     def no_more(*_: Any) -> int:
         raise OSError("disk full")
 
     monkeypatch.setattr(exporting, "_write", no_more)
     with pytest.raises(OSError, match="disk full"):
-        await export_cube(services.store, HOME, tmp_path / "dump")
+        await export_cube(services, HOME, tmp_path / "dump")
 
     assert len(GeneralMemCube.load(tmp_path / "dump").text_mem) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["dump"]
@@ -253,3 +253,32 @@ async def test_what_matters_most_of_an_import_is_in_the_working_set(mos: AsyncMO
     assert SAID[1] in [each.text for each in await mos.working_set("copy")]
     manifest = json.loads((tmp_path / "dump" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["files"]["textual_memory.jsonl"]["memories"] == 3
+
+
+async def test_pins_and_the_log_of_answers_come_along(mos: AsyncMOS, services: MemoryServices, tmp_path: Path) -> None:
+    await told(mos)
+    known = await memories(services, HOME)
+    pinned, archived = known[SAID[0]].memory_id, known[SAID[1]].memory_id
+    await mos.pin(pinned)
+    await mos.archive(archived)
+    scheduler = mos.mem_scheduler
+    for label, text in (("query", f"Do you know: {SAID[0]}"), ("answer", SAID[0])):
+        await scheduler.submit_messages(
+            ScheduleMessageItem(user_id="alice", mem_cube_id="home", label=label, content=text)
+        )
+        await scheduler.wait(timeout=SECONDS)
+    before = await services.states.load(HOME)
+    assert any(each.credited for each in before.log)
+
+    await export_cube(services, HOME, tmp_path / "dump")
+    for _ in range(2):
+        await import_cube(services, tmp_path / "dump", COPY)
+        after = await services.states.load(COPY)
+        there = await memories(services, COPY)
+
+        assert after.placement.pins == [there[SAID[0]].memory_id]
+        assert there[SAID[0]].memory_id in [each.memory_id for each in after.working_set]
+        by_id = {each.memory_id: text for text, each in known.items()}
+        here = {each.memory_id: text for text, each in there.items()}
+        expected = {(each.event_id, each.at, *map(by_id.__getitem__, each.credited)) for each in before.log}
+        assert {(each.event_id, each.at, *map(here.__getitem__, each.credited)) for each in after.log} == expected

@@ -29,6 +29,7 @@ class Services(Protocol):
     def terms(self) -> TermStatistics: ...
     @property
     def search(self) -> HybridSearch: ...
+    def deleting_command(self, ref: CubeRef) -> Command[set[str]]: ...
 
 
 class Retriever:
@@ -89,12 +90,16 @@ class Retriever:
         commands: list[Command[Any]] = [
             services.cubes.resolve_command(user_id, mem_cube_id),
             services.terms.counts_command(own, words),
+            services.deleting_command(own),
         ]
-        access, counts = map(answered, await services.server.persistently(lambda: services.server.run(commands)))
+        access, counts, gone = map(answered, await services.server.persistently(lambda: services.server.run(commands)))
         ref = await services.cubes.admit(access, Permission.READ)
         known = counts if ref == own else None
+        if ref != own:
+            gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
         found = await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
-        return self._release.results(user_id, purpose, ref, found)
+        there = [each for each in found if each.memory.memory_id not in gone]
+        return self._release.results(user_id, purpose, ref, there)
 
 
 def whose(user_id: str | None, mem_cube_id: str | None, mem_cube: Any) -> tuple[str, str]:

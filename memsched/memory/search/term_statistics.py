@@ -56,6 +56,17 @@ class TermStatistics:
         Args:
             documents: by message id, the stems of each memory that it made.
         """
+        await self._count(ref, {f"terms:{item_id}": texts for item_id, texts in documents.items()}, 1)
+
+    async def remove(self, ref: CubeRef, memories: Mapping[str, Sequence[str]]) -> None:
+        """Count memories no more. Idempotent: once per memory id.
+
+        Args:
+            memories: by id, their stems.
+        """
+        await self._count(ref, {f"forgotten:{memory_id}": [stems] for memory_id, stems in memories.items()}, -1)
+
+    async def _count(self, ref: CubeRef, documents: Mapping[str, Sequence[Sequence[str]]], sign: int) -> None:
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
         head: list[str | int] = [int(time.time() * 1000), MARKS_KEPT, MARKS_KEPT_MS]
         args = [*head]
@@ -64,14 +75,14 @@ class TermStatistics:
             command = _COUNT.command([keys.terms, keys.applied], args, as_int)
             await self._server.persistently(lambda: self._server.call(command))
 
-        for item_id, texts in documents.items():
+        for mark, texts in documents.items():
             counted: Counter[str] = Counter()
             for stems in texts:
                 counted.update(set(stems))
             counted[MEMORIES] = len(texts)
-            args += [f"terms:{item_id}", len(counted)]
+            args += [mark, len(counted)]
             for stem, count in counted.items():
-                args += (stem, count)
+                args += (stem, sign * count)
             if len(args) >= _ARGUMENTS_AT_ONCE:
                 await send()
                 args = [*head]

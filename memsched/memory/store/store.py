@@ -171,8 +171,7 @@ class MemoryStore:
                 name, list(memory_ids), with_payload=True, with_vectors=[DENSE, LEXICAL]
             )
         )
-        vectors: dict[str, Any] = {str(record.id): record.vector for record in records}
-        found = {hit.memory_id: vectors[hit.memory_id] for hit in _hits(ref, records)}
+        found: dict[str, Any] = {str(record.id): record.vector for record in _of_cube(ref, records)}
         return {
             memory_id: (named[DENSE], Sparse(named[LEXICAL].indices, named[LEXICAL].values))
             for memory_id, named in found.items()
@@ -320,15 +319,18 @@ class MemoryStore:
 
 
 def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
-    """What came back of the cube, as far as it can be read. There is nothing else, unless the store ignores a filter:
-    then it stays unseen.
-    """
-    tenant = tenant_of(ref)
+    """What came back of the cube, as far as it can be read."""
     return [
         Hit(str(point.id), getattr(point, "score", 0.0), payload)
-        for point in points
-        if point.payload and point.payload.get(TENANT) == tenant and (payload := readable(point.payload)) is not None
+        for point in _of_cube(ref, points)
+        if (payload := readable(point.payload)) is not None
     ]
+
+
+def _of_cube(ref: CubeRef, points: Sequence[Any]) -> list[Any]:
+    """What came back of the cube. There is nothing else, unless the store ignores a filter: then it stays unseen."""
+    tenant = tenant_of(ref)
+    return [point for point in points if point.payload and point.payload.get(TENANT) == tenant]
 
 
 def _memories(ref: CubeRef, points: Sequence[Any]) -> list[Memory]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from memsched.errors import CubeDumpError
-from memsched.memory.transfer.dump_folder import BLOCK, BLOCK_ABOUT, CONFIG, PARTS, Dump, DumpWriter, as_json
+from memsched.memory.transfer.dump_folder import BLOCK, BLOCK_ABOUT, CONFIG, PARTS, STANDING, Dump, DumpWriter, as_json
 from memsched.messages import Id, describe_validation_error
 
 _MAX_CONFIG_BYTES = 128 * 1024
@@ -148,6 +148,19 @@ class ActivationMemory:
 
 
 @dataclass(slots=True)
+class Standing:
+    """What stands where beside the memories themselves, by their ids.
+
+    Args:
+        pins: in the order in which they were pinned.
+        log: what the last answers used: {"event_id", "at" (ms since the epoch), "credited"}, oldest first.
+    """
+
+    pins: list[str] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class GeneralMemCube:
     """One cube with its parts. ``para_mem`` holds named parts, each any JSON value."""
 
@@ -155,6 +168,7 @@ class GeneralMemCube:
     text_mem: TextMemory = field(default_factory=TextMemory)
     act_mem: ActivationMemory = field(default_factory=ActivationMemory)
     para_mem: dict[str, Any] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
 
     def dump(self, folder: str | os.PathLike[str], memories: Iterable[Mapping[str, Any]] | None = None) -> None:
         """Write the cube to a folder, all of it or nothing; an earlier dump there is replaced.
@@ -181,6 +195,7 @@ class GeneralMemCube:
                 BLOCK: _encoded(self.act_mem.text, BLOCK),
                 BLOCK_ABOUT: as_json({"version": self.act_mem.version}, BLOCK_ABOUT),
                 PARTS: as_json(self.para_mem, PARTS),
+                STANDING: as_json(asdict(self.standing), STANDING),
             },
         )
 
@@ -212,7 +227,19 @@ class GeneralMemCube:
             text = dump.read(BLOCK).decode()
         except UnicodeDecodeError as error:
             raise CubeDumpError(f"{dump.folder / BLOCK} is not UTF-8 text.") from error
-        return cls(config, text_mem, ActivationMemory(text, version), parts)
+        standing = _standing(dump.read_json(STANDING)) if dump.has(STANDING) else Standing()
+        if standing is None:
+            raise CubeDumpError(f"{dump.folder / STANDING} must list pins, which are ids, and a log of objects.")
+        return cls(config, text_mem, ActivationMemory(text, version), parts, standing)
+
+
+def _standing(document: Any) -> Standing | None:
+    if not isinstance(document, dict):
+        return None
+    pins, log = document.get("pins"), document.get("log")
+    if not (isinstance(pins, list) and all(isinstance(each, str) for each in pins)):
+        return None
+    return Standing(pins, log) if isinstance(log, list) and all(isinstance(each, dict) for each in log) else None
 
 
 def _encoded(text: str, place: str) -> bytes:

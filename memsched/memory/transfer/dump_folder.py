@@ -5,6 +5,7 @@
     activation_memory.txt   the activation block, byte for byte
     activation_memory.json  what belongs to it: its version
     parameter_memory.json   named parts, each any JSON value
+    standing.json           which memories are pinned, and the log of what answers used (since version 2)
     manifest.json           format, version, and size and SHA-256 of every other file
 
 A dump is written beside its folder and renamed into place. Only an empty folder, or an earlier dump with nothing else
@@ -30,11 +31,14 @@ from typing import Any, BinaryIO, Self
 from memsched.errors import CubeDumpError
 
 FORMAT = "memsched-cube"
-VERSION = 1
+VERSION = 2
 CONFIG, TEXTS = "config.yaml", "textual_memory.jsonl"
 BLOCK, BLOCK_ABOUT, PARTS = "activation_memory.txt", "activation_memory.json", "parameter_memory.json"
 MANIFEST = "manifest.json"
-FILES = (CONFIG, TEXTS, BLOCK, BLOCK_ABOUT, PARTS)
+STANDING = "standing.json"
+FILES = (CONFIG, TEXTS, BLOCK, BLOCK_ABOUT, PARTS, STANDING)
+_FILES_OF = {1: FILES[:-1], VERSION: FILES}
+"""By version, what a dump consists of."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """One memory: what fits into a message fits into a line."""
 _MAX_MANIFEST_BYTES = 64 * 1024
@@ -150,7 +154,7 @@ class Dump:
         if not os.path.lexists(self.folder) and self.folder.name and _is_dump(_aside(self.folder)):
             self.folder = _aside(self.folder)
         self._manifest = self._read_manifest()
-        for name in FILES:
+        for name in self._manifest:
             self._verify(name)
 
     def read(self, name: str) -> bytes:
@@ -159,6 +163,10 @@ class Dump:
             content = file.read()
         self._check(name, len(content), hashlib.sha256(content).hexdigest())
         return content
+
+    def has(self, name: str) -> bool:
+        """Whether it is a part of a dump of this version."""
+        return name in self._manifest
 
     def read_json(self, name: str) -> Any:
         return _parsed(self.read(name), str(self.folder / name))
@@ -186,14 +194,15 @@ class Dump:
         manifest = _parsed(text, place) if len(text) <= _MAX_MANIFEST_BYTES else None
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise CubeDumpError(f"{place} is not the manifest of a cube's dump.")
-        if manifest.get("version") != VERSION:
+        version = manifest.get("version")
+        if type(version) is not int or version not in _FILES_OF:
             raise CubeDumpError(
-                f"{place} says version {manifest.get('version')!r}; this memsched reads version {VERSION}. "
+                f"{place} says version {version!r}; this memsched reads version {VERSION} and older ones. "
                 "Load it with the version of memsched that wrote it."
             )
-        files = manifest.get("files")
-        if not isinstance(files, dict) or set(files) != set(FILES):
-            raise CubeDumpError(f"{place} must list exactly {', '.join(FILES)}.")
+        names, files = _FILES_OF[version], manifest.get("files")
+        if not isinstance(files, dict) or set(files) != set(names):
+            raise CubeDumpError(f"{place} must list exactly {', '.join(names)}.")
         if not all(isinstance(entry, dict) for entry in files.values()):
             raise CubeDumpError(f"{place} must give bytes and sha256 of every file.")
         return files

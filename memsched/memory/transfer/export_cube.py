@@ -6,27 +6,36 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.memory.store.store import MemoryStore
-from memsched.memory.transfer.cube_object import GeneralMemCube, GeneralMemCubeConfig
+from memsched.memory.transfer.cube_object import GeneralMemCube, GeneralMemCubeConfig, Standing
 from memsched.memory.transfer.dump_folder import DumpWriter
 
 _PAGE = 256
 Record = Mapping[str, Any]
 
 
+class Services(Protocol):
+    """What is needed of the services of a process."""
+
+    @property
+    def store(self) -> MemoryStore: ...
+    async def standing(self, ref: CubeRef) -> Standing: ...
+
+
 async def export_cube(
-    store: MemoryStore,
+    services: Services,
     ref: CubeRef,
     folder: str | os.PathLike[str],
     *,
     name: str = "",
     released: Callable[[Sequence[Memory]], Sequence[Memory]] = list,
 ) -> int:
-    """Write all memories of a cube to a folder, archived ones too; returns how many. See GeneralMemCube.dump.
+    """Write all memories of a cube to a folder, archived ones too, its pins and its log of answers; returns how many
+    memories. See GeneralMemCube.dump.
 
     Raises CubeDumpError (then an earlier dump is still there) and StoreUnavailable.
 
@@ -41,9 +50,16 @@ async def export_cube(
         page = [memory.to_payload() | {"memory_id": memory.memory_id} for memory in released(memories)]
         return await asyncio.to_thread(_write, dump, page)
 
-    async with _dumping(GeneralMemCube(config), folder) as dump:
+    standing = await services.standing(ref)
+    named = {*standing.pins, *(each for event in standing.log for each in event["credited"])}
+    known = await services.store.get(ref, sorted(named))
+    leave = {each.memory_id for each in released(list(known.values()))}
+    pins = [each for each in standing.pins if each in leave]
+    log = [{**event, "credited": [each for each in event["credited"] if each in leave]} for event in standing.log]
+    cube = GeneralMemCube(config, standing=Standing(pins, [event for event in log if event["credited"]]))
+    async with _dumping(cube, folder) as dump:
         page: list[Memory] = []
-        async for memory, _ in store.scan(ref):
+        async for memory, _ in services.store.scan(ref):
             page.append(memory)
             if len(page) == _PAGE:
                 written += await write(page)

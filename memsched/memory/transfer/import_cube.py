@@ -22,15 +22,16 @@ from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.deduplication import content_hash
-from memsched.memory.model import TIMES, Memory, memory_id_for, to_ms
+from memsched.memory.model import TIMES, Memory, from_ms, memory_id_for, to_ms
 from memsched.memory.search.bm25 import document_weights
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
-from memsched.memory.transfer.cube_object import GeneralMemCube
+from memsched.memory.transfer.cube_object import GeneralMemCube, Standing
 from memsched.messages import describe_validation_error
 
 _PAGE = 256
+_EVENTS_KEPT = 64
 _LARGEST_PLACE = 2**31 - 1
 _FROM_A_DUMP = "import"
 Record = Mapping[str, Any]
@@ -45,6 +46,7 @@ class Services(Protocol):
     def embedder(self) -> Embedder: ...
     @property
     def terms(self) -> TermStatistics: ...
+    async def stand(self, ref: CubeRef, standing: Standing) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ async def import_cube(
     A record needs no more than ``text`` (or ``memory``, the original system's name of it) beside its ``memory_id``.
     Memories that were dumped from this very cube and are still there are left alone; all others get an id that
     follows from the cube and their old one, so a second import adds nothing. Vectors are made anew, words counted
-    once. Activation and parameter memory are not imported: nothing here keeps them yet.
+    once. Pins come in as far as there is room for them, and the log of what answers used as far as it is newer than
+    what is forgotten here. Activation and parameter memory are not imported: nothing here keeps them yet.
 
     Raises CubeDumpError, StoreUnavailable, EmbeddingError; pages before the one that failed stay.
 
@@ -72,9 +75,9 @@ async def import_cube(
     """
     records: Iterable[Record]
     if isinstance(source, GeneralMemCube):
-        records = source.text_mem.all()
+        cube, records = source, source.text_mem.all()
     else:
-        _, records = await asyncio.to_thread(GeneralMemCube.open, source)
+        cube, records = await asyncio.to_thread(GeneralMemCube.open, source)
     reading = iter(records)
     added = present = number = 0
     now = datetime.now(UTC)
@@ -88,7 +91,24 @@ async def import_cube(
         new = await _store_page(services, ref, memories)
         added += new
         present += len(page) - new
+    await services.stand(ref, await _standing_here(services.store, ref, cube.standing))
     return Imported(added, present)
+
+
+async def _standing_here(store: MemoryStore, ref: CubeRef, standing: Standing) -> Standing:
+    """Pins and log with the ids that the memories have in this cube; without what is not there, or is no event."""
+    events = [(event, event.get("credited")) for event in standing.log[-_EVENTS_KEPT:]]
+    logged = [
+        (event, [each for each in ids if isinstance(each, str)]) for event, ids in events if isinstance(ids, list)
+    ]
+    named = dict.fromkeys([*standing.pins[:_PAGE], *(each for _, ids in logged for each in ids[:_PAGE])])
+    here = {each: memory_id_for(ref, _FROM_A_DUMP, each) for each in named}
+    there = await store.get(ref, [*named, *here.values()])
+    found = {each: each if each in there else other for each, other in here.items() if {each, other} & there.keys()}
+    return Standing(
+        [found[each] for each in standing.pins if each in found],
+        [{**event, "credited": [found[each] for each in ids if each in found]} for event, ids in logged],
+    )
 
 
 async def _still_there(store: MemoryStore, ref: CubeRef, page: Sequence[Record]) -> set[str]:
@@ -118,6 +138,8 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
     values.setdefault("created_at", to_ms(now))
     values.setdefault("at", values["created_at"])
     try:
+        if any(to_ms(from_ms(values[name])) != values[name] for name in TIMES if values.get(name) is not None):
+            raise ValueError("a time that is none")
         memory = Memory.from_payload(renamed(str(record["memory_id"])), values)
         text.encode()
     except ValidationError as error:

@@ -21,7 +21,8 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.policy.ranking import StandardPolicy
 from memsched.policy.talk import Answered, TalkEvent
-from memsched.policy.transitions import DAY_MS, StandardTransitions
+from memsched.policy.transitions import DAY_MS, Archiving, StandardTransitions, Standing, ThemeHistory
+from memsched.tiers.checked import CheckedRules
 from memsched.tiers.cube_cache import CubeCache
 from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotState, Use
@@ -364,3 +365,49 @@ def test_a_theme_that_is_given_up_with_another_past_than_was_told_says_so_and_un
         assert "anew" in down.reason
 
     asyncio.run(run())
+
+
+class Flip(StandardTransitions):
+    """No function of its arguments."""
+
+    asked = 0
+
+    def archived(self, standings: Sequence[Standing], now: int) -> dict[str, Archiving]:
+        Flip.asked += 1
+        chosen = [each for number, each in enumerate(standings) if (number + Flip.asked) % 2]
+        return {each.memory.memory_id: Archiving("whim", "") for each in chosen}
+
+
+class Silent(StandardTransitions):
+    def archived(self, standings: Sequence[Standing], now: int) -> Any:
+        return None
+
+    def theme_moves(self, history: ThemeHistory) -> Any:
+        return ["now"]
+
+    def outlook(self, standing: Standing, now: int) -> str:
+        raise KeyError
+
+
+async def test_rules_that_decide_otherwise_each_time_come_to_an_end() -> None:
+    cube = FakeCube()
+    told = [memory(f"The rope {number} is {number} metres long.", number) for number in range(120)]
+    cube.memories = {each.memory_id: each for each in told}
+    rules = placements(cube, Flip())
+
+    more, rounds = True, 0
+    while more:
+        _, more = await rules.decide(HOME, {f"m{rounds}": f"m{rounds}"}, {}, rounds)
+        rounds += 1
+
+    assert 3 <= rounds <= 5
+    assert {each.archived_because for each in cube.memories.values()} == {"", "cold"}
+
+
+async def test_rules_without_an_answer_move_no_memory() -> None:
+    cube = FakeCube()
+    away = memory("The rope is long.", 0, status="archived", archived_because="cold")
+    cube.memories = {each.memory_id: each for each in (away, memory("The cat is black.", 500 * DAY))}
+
+    assert await placements(cube, Silent()).decide(HOME, {"m": "m"}, {}) == ([], False)
+    assert activated_memories(await cube.current(HOME), cube.state, CheckedRules(Silent())) == []

@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import stories
-from support.memories import FIRST, memory
+from support.memories import FIRST, cube_memory, memory
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
@@ -223,6 +224,50 @@ async def test_a_policy_of_the_users_own_decides() -> None:
     found = await texts(FakeCube(CUBE), state("Rex eats carrots"), policy=Shortest())
 
     assert found == sorted(found, key=len)
+
+
+GOOD = [Chosen(cube_memory("Rex eats carrots", 1), 1.0, {}), Chosen(cube_memory("The lake is frozen", 4), 0.5, {})]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ([GOOD[0], GOOD[0], GOOD[1]], ["Rex eats carrots", "The lake is frozen"]),
+        ([Chosen(cube_memory("a stranger's"), 2.0, {}), GOOD[1]], ["The lake is frozen"]),
+        ([Chosen(cube_memory("We moved to Lima"), 2.0, {}), GOOD[1]], ["The lake is frozen"]),
+        ([Chosen(cube_memory("We moved to Rome"), 2.0, {}), GOOD[1]], ["The lake is frozen"]),
+        ([Chosen(cube_memory("We moved to Porto"), 2.0, {}), *GOOD], ["Rex eats carrots", "The lake is frozen"]),
+        ([replace(GOOD[0], score=math.nan, parts={"x": math.inf})], ["Rex eats carrots"]),
+        ([replace(GOOD[0], memory=cube_memory("Other words", memory_id="Rex eats carrots"))], ["Rex eats carrots"]),
+        (iter(GOOD), ["Rex eats carrots", "The lake is frozen"]),
+        ([], []),
+        (None, None),
+        ([None], None),
+        (KeyError("x"), None),
+    ],
+)
+async def test_what_a_policy_of_the_users_own_returns_is_checked(choice: Any, expected: list[str] | None) -> None:
+    class Own:
+        def choose(self, *_: Any) -> Any:
+            if isinstance(choice, Exception):
+                raise choice
+            return choice
+
+    away = [memory("We moved to Lima", 6, status="archived"), memory("We moved to Rome", 6, superseded_by="x")]
+    cube = FakeCube([*CUBE, *away])
+    pinned = HotState(placement=Placement(pins=["We moved to Porto"]))
+
+    sets = working_sets(cube, size=3, policy=Own())
+    found = (await sets.recompute(HOME, pinned)).working_set
+
+    names = [each.text for each in found if each.text != "We moved to Porto"]
+    standard = (await working_sets(cube, size=3).recompute(HOME, pinned)).working_set
+    assert "We moved to Porto" in {each.text for each in found}
+    if expected is None:
+        assert found == standard
+    else:
+        assert names == expected
+    assert all(math.isfinite(each.score) for each in found)
 
 
 async def test_an_order_by_a_model_is_taken_for_what_was_asked_last() -> None:

@@ -366,7 +366,9 @@ def test_what_is_no_file_of_the_folder_itself_is_not_followed(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 2}, "says version 2; this memsched reads version 1"),
+        ({"version": 3}, "says version 3; this memsched reads version 2 and older ones"),
+        ({"version": 1}, "must list exactly"),
+        ({"version": True}, "says version True"),
         ({"version": None}, "says version None"),
         ({"format": "zip"}, "not the manifest of a cube's dump"),
         ({"files": {}}, "must list exactly"),
@@ -425,3 +427,15 @@ def test_memories_of_another_dump_that_took_this_ones_place_are_noticed(dumped: 
 
     with pytest.raises(CubeDumpError, match="damaged"):
         list(memories)
+
+
+def test_a_dump_of_the_first_version_is_read(dumped: Path) -> None:
+    manifest = json.loads((dumped / dump_folder.MANIFEST).read_bytes())
+    del manifest["files"][dump_folder.STANDING]
+    (dumped / dump_folder.STANDING).unlink()
+    (dumped / dump_folder.MANIFEST).write_text(json.dumps({**manifest, "version": 1}))
+
+    cube = GeneralMemCube.load(dumped)
+
+    assert len(cube.text_mem) == 2
+    assert (cube.standing.pins, cube.standing.log) == ([], [])
