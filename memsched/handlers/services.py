@@ -11,6 +11,7 @@ from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.deletion import Deletion
 from memsched.errors import UnknownMemory
+from memsched.handlers.timers import Timers
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import rerank
@@ -70,6 +71,7 @@ class MemoryServices:
         self.states = HotStates(server, keys)
         self.server = server
         self._keys = keys
+        self.timers = Timers()
         self._binding = binding_named(settings.binding)
         self._policy = policy or strategy_named(settings.strategy)
         self.rules = rules or rules_named(
@@ -189,6 +191,7 @@ class MemoryServices:
         return self.settings.activation_warm == "always" or self.llm.is_private
 
     async def aclose(self) -> None:
+        await self.timers.aclose()
         try:
             await self.store.aclose()
         finally:

@@ -48,14 +48,16 @@ class Wanted:
         return next_block(present, self.members, self.may_stay, limits)
 
 
-def is_due(state: HotState, now: int, interval: int) -> bool:
-    """Whether a model server should be sent the block: it is another one than was sent last, and some time has passed.
+def due_in(state: HotState, now: int, interval: int) -> int | None:
+    """After how many ms a model server should be sent the block; None: it was sent this one, or there is none.
 
     Args:
         now: ms since the epoch, of the clock: it is the server that shall have peace, whatever time the talk is of.
-        interval: ms.
+        interval: ms between two sendings, at least.
     """
-    return bool(state.block) and version_of(state) != state.sent.version and now - state.sent.at >= interval
+    if not state.block or version_of(state) == state.sent.version:
+        return None
+    return max(0, state.sent.at + interval - now)
 
 
 def version_of(state: HotState) -> str:

@@ -175,6 +175,19 @@ async def test_the_server_is_sent_each_version_once_and_not_more_often_than_it_s
     assert len(cache.warmed) == 1
 
 
+async def test_what_changed_within_the_interval_is_sent_at_its_end(make: MakeScheduler, cache: FakeLLM) -> None:
+    scheduler = make(**with_model(cache, activation_interval_seconds=1.0))
+    await scheduler.start()
+    for number in range(4):
+        block = await tell(scheduler, said(f"Rex likes dish number {number}.", number))
+
+    deadline = asyncio.get_running_loop().time() + 10
+    while cache.warmed[-1].body["messages"][0]["content"] != block.text:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    assert len(cache.warmed) <= 4
+
+
 class NoPlants:
     """Nobody is told of plants, and nobody but bob of carrots."""
 
