@@ -234,13 +234,17 @@ class UnknownCube(MemschedError):
     user's own.
     """
 
-    def __init__(self, user_id: str, mem_cube_id: str, known: Sequence[str] | None = None) -> None:
-        """``known``: the names that they have."""
+    def __init__(
+        self, user_id: str, mem_cube_id: str, known: Sequence[str] | None = None, users: Sequence[str] = ()
+    ) -> None:
+        """``known``: the names that they have; ``users``: if there are none, who has cubes."""
         self.user_id = user_id
         self.mem_cube_id = mem_cube_id
         advice = "register the cube first"
-        if known is not None:
-            advice = f"there are {', '.join(map(repr, known[:10]))}" if known else "the user has none"
+        if known:
+            advice = f"there are {', '.join(map(repr, known[:10]))}"
+        elif known is not None:
+            advice = f"the user has none; users are {', '.join(map(repr, users[:10])) or 'none'}"
         Exception.__init__(
             self, f"The user has no cube of this name. user_id={user_id!r} mem_cube_id={mem_cube_id!r}: {advice}."
         )

@@ -26,7 +26,8 @@ async def at_cube(settings: Settings, user: str, cube: str) -> AsyncIterator[Asy
         names = [each.name for each in await cubes.cubes_of(user)]
         if cube not in names:
             await cubes.resolve(user, cube, Permission.READ)  # one whose share was revoked has its own words
-            raise UnknownCube(user, cube, names)
+            users = [] if names else [each.user_id for each in await cubes.list_users()]
+            raise UnknownCube(user, cube, names, users)
         yield scheduler
     finally:
         await scheduler.stop()

@@ -263,6 +263,7 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, memory
     assert re.search(rf"^{short} .*mortgage", searched, re.MULTILINE), searched
     assert archived == f"{memory.memory_id} is archived\n"
     assert re.search(rf"^{short} .*archived: asked.*mortgage", away, re.MULTILINE), away
+    assert "the user has none; users are 'alice'" in await run("activation", "--user", "alise")
     assert (
         typo == "memsched: The user has no cube of this name. user_id='alice' mem_cube_id='hone': there are 'home'.\n"
     )
