@@ -26,7 +26,7 @@ _SAID_OF = {Answer.GOLD: "right answers told", Answer.NONE: "questions only"}
 def locomo(
     file: Annotated[
         Path,
-        typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="Conversations in the form of LoCoMo (JSON)."),
+        typer.Argument(metavar="FILE", help="Conversations in the form of LoCoMo (JSON)."),
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Also write the numbers here, as one flat object.")

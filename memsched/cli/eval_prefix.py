@@ -21,7 +21,7 @@ from memsched.scheduler import AsyncMemScheduler
 def prefix(
     file: Annotated[
         Path,
-        typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="Conversations in the form of LoCoMo (JSON)."),
+        typer.Argument(metavar="FILE", help="Conversations in the form of LoCoMo (JSON)."),
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Also write the numbers here, as one flat object.")

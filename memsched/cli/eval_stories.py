@@ -18,9 +18,7 @@ from memsched.scheduler import AsyncMemScheduler
 
 
 def stories(
-    folder: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, metavar="FOLDER", help="Theme stories, one JSON file each.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Theme stories, one JSON file each.")],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Also write the means here, as one flat object.")
     ] = None,

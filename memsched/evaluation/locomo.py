@@ -77,10 +77,10 @@ class Conversation:
 
 
 def read_conversations(file: Path) -> list[Conversation]:
-    """All conversations of a file. Raises NotAConversationFile, saying what is wrong where."""
+    """All conversations of a file. Raises NotAConversationFile, saying what is wrong where, and OSError."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise NotAConversationFile(f"{file}: {error}.") from error
     if not isinstance(document, list) or not document:
         raise NotAConversationFile(f"{file}: expected a list of conversations.")

@@ -124,7 +124,7 @@ def test_policies_are_compared_on_what_they_have_near_before_each_question(file:
     unknown = " ".join(evaluate(str(file), "--stream", "soon", "--policy", "nonsense").stderr.split())
     assert "there is no nonsense; there are memsched" in unknown
     assert "only with --stream" in evaluate(str(file), "--policy", "memsched").stderr
-    assert "does not exist" in evaluate("no-such-file.json").stderr
+    assert "No such file" in evaluate("no-such-file.json").stderr
 
 
 def test_what_is_predicted_is_compared_with_what_made_way_for_it(file: Path, tmp_path: Path) -> None:

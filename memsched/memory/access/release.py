@@ -16,7 +16,6 @@ from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, is_memory_id
 from memsched.messages import ScheduleLogForWebItem
-from memsched.policy.block import Member
 
 log = get_logger(__name__)
 
@@ -112,9 +111,7 @@ class Release:
             for each in released
         ]
 
-    def members(
-        self, reader: str, ref: CubeRef, members: Iterable[Member], whole: Mapping[str, Memory]
-    ) -> list[Member]:
+    def members(self, reader: str, ref: CubeRef, members: Iterable[M], whole: Mapping[str, Memory]) -> list[M]:
         """Those members of an activation block that may leave, each with the text that may.
 
         Args:
@@ -128,7 +125,7 @@ class Release:
         return [
             each
             if released[each.memory_id].text == whole[each.memory_id].text
-            else Member.of(each.memory_id, released[each.memory_id].indexed_text)
+            else each.of(each.memory_id, released[each.memory_id].indexed_text)
             for each in found
             if each.memory_id in released
         ]
