@@ -190,10 +190,10 @@ class PolicyBenchmark:
         for kind, each in sent.items():
             self.results[f"sent_{kind}_{size}_kb"] = statistics.fmean(each[-20:]) / 1024
         of_keys = [await server.execute("MEMORY", "USAGE", key, "SAMPLES", 0) for key in _keys_of(size)]
-        for name, taken in zip(("hot", "applied", "terms", "changes"), of_keys, strict=True):
+        for name, taken in zip(("hot", "applied", "terms", "changes", "talk"), of_keys, strict=True):
             self.results[f"rest_{size}_{name}_kb"] = taken / 1024
         self.results[f"rest_{size}_kb"] = sum(of_keys) / 1024
-        self.results[f"rest_{size}_after_a_week_kb"] = (of_keys[0] + of_keys[2]) / 1024  # marks and feed expire
+        self.results[f"rest_{size}_after_a_week_kb"] = (of_keys[0] + of_keys[2]) / 1024  # marks, feed and talk expire
 
     def _memory(self, number: int) -> Memory:
         text, at = self.talk.sentence(8), _at(number)
@@ -250,7 +250,7 @@ class _Cube:
 
 def _sets_of(cube: Any, states: Any = None) -> WorkingSets:
     caches = CubeCaches(cube, cube)
-    return WorkingSets(states, caches, cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS)
+    return WorkingSets(states or cube, caches, cube, StandardPolicy(), size=_SIZE, window=WINDOW, limits=LIMITS)
 
 
 def _id(what: str, number: int) -> str:
@@ -260,7 +260,7 @@ def _id(what: str, number: int) -> str:
 
 def _keys_of(mem_cube_id: str) -> list[str]:
     keys = Keys().cube(_REF.user_id, mem_cube_id)
-    return [keys.hot, keys.applied, keys.terms, keys.changes]
+    return [keys.hot, keys.applied, keys.terms, keys.changes, keys.talk]
 
 
 async def _info(server: Server, section: str, name: str) -> int:
