@@ -39,7 +39,7 @@ class Placement(BaseModel):
         activated: the themes that are, by id.
         pins: ids of pinned memories, in the order in which they were pinned.
         changes: how often something moved by the rules.
-        told_as: by id of an activated theme, under which id people were told of it, if that is another.
+        told: by id of an activated theme, under which id, and of which time, people were told that it is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class Placement(BaseModel):
     at: int = 0
     changes: int = 0
     activated: list[ActivatedTheme] = Field(default_factory=list)
-    told_as: dict[str, str] = Field(default_factory=dict)
+    told: dict[str, tuple[str, int]] = Field(default_factory=dict)
     pins: list[str] = Field(default_factory=list)
 
 

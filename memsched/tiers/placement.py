@@ -278,6 +278,7 @@ class _Decision:
         }
         self._went_on = {holder: each for each in state.placement.activated if (holder := self._is_now(each))}
         """By id of a theme of now, the activated one that it goes on with."""
+        self._told_now: dict[str, int] = {}
 
     def placement(self) -> Placement:
         activated = [
@@ -290,13 +291,16 @@ class _Decision:
             if each.theme_id in self._activated
         ]
         before = self._state.placement
-        told_as = {
-            each.theme_id: before.told_as.get(old.theme_id, old.theme_id)
-            for each in activated
-            if (old := self._went_on.get(each.theme_id)) is not None
-        }
-        told_as = {theme_id: name for theme_id, name in told_as.items() if name != theme_id}
-        return before.model_copy(update={"at": self._now, "activated": activated, "told_as": told_as})
+        told = {}
+        for each in activated:
+            if each.theme_id in self._told_now:
+                told[each.theme_id] = each.theme_id, self._told_now[each.theme_id]
+            elif (old := self._went_on.get(each.theme_id)) is not None:
+                told[each.theme_id] = self._told_of(old)
+        return before.model_copy(update={"at": self._now, "activated": activated, "told": told})
+
+    def _told_of(self, theme: ActivatedTheme) -> tuple[str, int]:
+        return self._state.placement.told.get(theme.theme_id, (theme.theme_id, theme.since))
 
     def of_themes(self) -> list[Move]:
         """The moves of themes since moves were decided last, oldest first."""
@@ -305,7 +309,7 @@ class _Decision:
         for history in self._themes.histories:
             theme_id, moves = history.theme_id, self._moves[history.theme_id]
             old = self._went_on.get(theme_id)
-            activated, same_past = old is not None, old is None or _has_past_of(old, moves)
+            activated, same_past = old is not None, old is None or _tell_of(moves, self._told_of(old)[1])
             for move in moves:
                 if move.at > was.at and move.activated != activated:
                     activated = move.activated
@@ -317,6 +321,7 @@ class _Decision:
             if each.theme_id not in went_on and not self._is_now(each):
                 found.append((each.theme_id, ThemeMove(self._now, False, "it is a theme no longer", 0.0, 0.0), False))
         found.sort(key=lambda each: (each[1].at, each[1].activated, each[0]))
+        self._told_now = {theme_id: move.at for theme_id, move, _ in found if move.activated}
         return [self._theme_move(*each) for each in found]
 
     def _is_now(self, theme: ActivatedTheme) -> str:
@@ -333,9 +338,8 @@ class _Decision:
         return ThemeMove(self._now, False, "with its memories of now it never was hot enough", look.heat, look.share)
 
     def _theme_move(self, theme_id: str, move: ThemeMove, same_past: bool) -> Move:
-        told_as = self._state.placement.told_as
         old = self._went_on.get(theme_id)
-        formerly = told_as.get(old.theme_id, old.theme_id) if old is not None else ""
+        formerly = "" if old is None else self._told_of(old)[0]
         return Move(
             at=from_ms(move.at),
             subject="theme",
@@ -398,9 +402,9 @@ class _Decision:
         )
 
 
-def _has_past_of(theme: ActivatedTheme, moves: Sequence[ThemeMove]) -> bool:
-    """Whether these moves tell of the same activation, to the day: then hysteresis and least stay hold between them."""
-    return any(each.activated and each.at // DAY_MS == theme.since // DAY_MS for each in moves)
+def _tell_of(moves: Sequence[ThemeMove], at: int) -> bool:
+    """Whether a theme's moves have the activation that people were told of, to the day: then the least stay holds."""
+    return any(each.activated and each.at // DAY_MS == at // DAY_MS for each in moves)
 
 
 def standings_of(
