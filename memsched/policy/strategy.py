@@ -82,7 +82,7 @@ class CubeState:
 class Candidate(NamedTuple):
     """A memory that may enter. There are hundreds of them at each choice, so making one must cost next to nothing.
 
-    Args:
+    Attributes:
         value: how probable it is that the next answer uses it.
         parts: what the value is made of, by mode; they add up to it.
         relevance: by event id of the talk's questions, how well search ranked it, 0 to 1; those that did not find it
