@@ -14,10 +14,16 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.durations import Seconds
-from memsched.errors import CubeForbidden, InvalidArgument, InvalidId, UnknownCube, UnknownMemory
+from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidArgument, InvalidId, UnknownCube, UnknownMemory
+from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import CubeMemories, Purpose, Release, named_in
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.search.arguments import SearchResult
+from memsched.memory.search.retriever import Retriever
+from memsched.memory.store.errors import StoreUnavailable
+from memsched.memory_prompt import MemoryPrompt, prompt_of
 from memsched.messages import (
     PREDICT_TASK_LABEL,
     PRELOAD_TASK_LABEL,
@@ -41,7 +47,12 @@ if TYPE_CHECKING:
     from memsched.moving import Moving
 
 
+log = get_logger(__name__)
+
 Value = TypeVar("Value")
+
+NOT_ANSWERED = (StoreUnavailable, EmbeddedServerError, EmbeddingError)
+"""What is raised when the vector store, or the embedding model, gives no answer."""
 
 _PRELOADED_EVERY_SECONDS = 60
 _PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
@@ -53,6 +64,7 @@ class MemoryFace(ABC):
     settings: Settings
     keys: Keys
     release: Release
+    retriever: Retriever
 
     @abstractmethod
     async def server(self) -> Server:
@@ -173,6 +185,52 @@ class MemoryFace(ABC):
         services = await self.memory() if self.release.asks else None
         whole = await services.whole(ref, members) if services else {}
         return ActivationBlock.of(self.release.members(user_id, ref, members, whole))
+
+    async def prompt(
+        self,
+        user_id: str,
+        mem_cube_id: str,
+        query: str | None = None,
+        session_id: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        top_k: int | None = None,
+    ) -> MemoryPrompt:
+        """What goes before a model call about this cube: the activation block first, byte for byte, then what search
+        finds for the query, then the rest of the working set; as text, and as messages in OpenAI's form.
+
+        Reads only: the label ``query`` tells the scheduler what is asked. Where the store does not answer, it does with
+        what is near (``action=prompt.search_failed``). Raises CubeForbidden, UnknownCube, InvalidArgument.
+
+        Args:
+            query: what somebody asks; without one nothing is searched for.
+            session_id: as ``working_set`` has it.
+            max_tokens: of the text, estimated as ``activation`` does; at least 1. The least relevant goes first, and
+                the block last, and whole.
+            top_k: memories that are searched for; default: ``retriever.top_k``.
+        """
+        if max_tokens is not None and max_tokens < 1:
+            raise InvalidArgument("max_tokens", max_tokens, "the text has 1 at least; None: as many as it takes")
+        if query is not None and not isinstance(query, str):
+            raise InvalidArgument("query", query, "it must be a text")
+        found: list[SearchResult] = []
+        if query is not None and query.strip():
+            try:
+                found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
+            except NOT_ANSWERED as error:
+                # The working set holds what matters most, and is elsewhere: a poorer prompt, not none.
+                log.warning(
+                    "search failed; the prompt goes on with what is near",
+                    action="prompt.search_failed",
+                    user_id=user_id,
+                    mem_cube_id=mem_cube_id,
+                    error=str(error),
+                )
+        block, near = ActivationBlock.of([]), list[WorkingMemory]()
+        with suppress(*NOT_ANSWERED):  # only a permission hook asks the store
+            block = await self.activation(user_id, mem_cube_id)
+            near = await self.working_set(user_id, mem_cube_id, session_id, purpose="prompt")
+        return prompt_of(block, near, found, query, max_tokens)
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]

@@ -86,6 +86,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     wait = blocking(AsyncMemScheduler.wait)
 
     working_set = blocking(AsyncMemScheduler.working_set)
+    prompt = blocking(AsyncMemScheduler.prompt)
     preload = blocking(AsyncMemScheduler.preload)
     predict = blocking(AsyncMemScheduler.predict)
     activation = blocking(AsyncMemScheduler.activation)

@@ -182,16 +182,17 @@ question does not mention it. Speak of them naturally: no numbers of memories, n
 
 
 def chat_messages(
-    question: str, memories: Sequence[str], history: Sequence[Message] = (), *, block: str = ""
+    question: str | None, memories: Sequence[str], history: Sequence[Message] = (), *, block: str = ""
 ) -> list[Message]:
-    """Return a turn of a chat that knows these memories.
+    """Return a turn of a chat that knows these memories; without a question, what comes before one.
 
     The activation block comes first, byte for byte: a prefix cache would have to know whatever stood before it as well.
     Question and history are of the person who talks to the model, who may well tell it what to do; so they are no data.
     """
     (system,) = CHAT.messages(memories=numbered(memories))
     head: Message = {"role": "system", "content": block + system["content"]}
-    return [head, *history, {"role": "user", "content": question}]
+    asked: list[Message] = [] if question is None else [{"role": "user", "content": question}]
+    return [head, *history, *asked]
 
 
 PROMPTS = (EXTRACT, RERANK, USED, FEEDBACK, CHAT)

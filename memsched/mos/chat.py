@@ -9,20 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from memsched.errors import EmbeddedServerError, InvalidMessage, MemschedError
+from memsched.errors import InvalidMessage, MemschedError
 from memsched.llm.errors import LLMError
-from memsched.llm.prompts import Message, chat_messages
+from memsched.llm.prompts import Message
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import Permission
-from memsched.memory.embedding.embedder import EmbeddingError
-from memsched.memory.model import Memory
-from memsched.memory.search.arguments import SearchResult
-from memsched.memory.store.errors import StoreUnavailable
+from memsched.memory_prompt import MemoryPrompt, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
 from memsched.scheduler import AsyncMemScheduler
-from memsched.tiers.hot_state import WorkingMemory
 
 log = get_logger(__name__)
 
@@ -31,7 +27,6 @@ _TOLD = 5
 """Memories in an answer that no model wrote."""
 _TOLD_CHARACTERS = 300
 _SESSIONS_KEPT = 1000
-_CORRECTED = "(corrected since) "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +53,8 @@ class _Turn:
 
     Args:
         history: the turns before it.
+        prompt: what a model is told.
         found: what search found, for people.
-        known: by memory id, what the prompt holds beside the block.
-        block: the beginning of the prompt.
         answer: what a model wrote, all of it; else empty.
     """
 
@@ -69,9 +63,8 @@ class _Turn:
     at: datetime
     may_write: bool
     remember_in: str | None
+    prompt: MemoryPrompt
     found: list[str] = field(default_factory=list)
-    known: dict[str, str] = field(default_factory=dict)
-    block: ActivationBlock = field(default_factory=lambda: ActivationBlock.of([]))
     answer: str = ""
 
 
@@ -137,7 +130,8 @@ class Chat:
             target = name if may_write else None
         elif target != name or not may_write:
             await services.cubes.resolve(user, target, Permission.WRITE)  # to name it oneself is no permission
-        turn = _Turn(question, history, datetime.now(UTC), may_write, target)
+        nothing = prompt_of(ActivationBlock.of([]), [], [], question.text, None)
+        turn = _Turn(question, history, datetime.now(UTC), may_write, target, nothing)
         if self._options.enable_textual_memory:
             asked = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
             await self._submit([asked], "the working set does not follow this question")
@@ -145,38 +139,15 @@ class Chat:
         return turn
 
     async def _gather(self, turn: _Turn) -> None:
-        """The block; what search finds, the best first; then what else is in the working set."""
+        """The prompt; and for people, what search found, or else what is near."""
         question = turn.question
-        results: list[SearchResult] = []
-        try:
-            results = await self._scheduler.retriever.search(
-                question.text, question.user_id, question.mem_cube_id, top_k=question.top_k, purpose="prompt"
-            )
-        except (StoreUnavailable, EmbeddedServerError, EmbeddingError) as error:
-            # The working set holds what matters most, and is elsewhere: a poorer answer, not none.
-            log.warning(
-                "search failed; the chat goes on with the working set alone",
-                action="mos.search_failed",
-                user_id=question.user_id,
-                mem_cube_id=question.mem_cube_id,
-                error=str(error),
-            )
-        memories = [result.memory for result in results]
-        # What was corrected, or merely asked, answers less: also than what was found after it.
-        for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
-            turn.found.append(_dated(memory, memory.indexed_text, corrected=memory.superseded_by is not None))
-            turn.known[memory.memory_id] = turn.found[-1]
-        working_set: list[WorkingMemory] = []
-        with contextlib.suppress(StoreUnavailable, EmbeddedServerError, EmbeddingError):  # only a hook asks the store
-            turn.block = await self._scheduler.activation(question.user_id, question.mem_cube_id)
-            working_set = await self._scheduler.working_set(
-                question.user_id, question.mem_cube_id, question.session_id, purpose="prompt"
-            )
-        if not turn.found:
-            turn.found = [_dated(each, each.said) for each in working_set]
-        for each in working_set:
-            if each.memory_id not in turn.block.memory_ids:
-                turn.known.setdefault(each.memory_id, _dated(each, each.said))
+        turn.prompt = prompt = await self._scheduler.prompt(
+            question.user_id, question.mem_cube_id, question.text, question.session_id, top_k=question.top_k
+        )
+        found = {result.memory.memory_id for result in prompt.found}
+        turn.found = [said for memory_id, said in prompt.told.items() if memory_id in found]
+        if not found:
+            turn.found = [dated(each, each.said) for each in prompt.working_set]
 
     async def _complete(self, turn: _Turn) -> str:
         services = await self._scheduler.memory()
@@ -195,7 +166,7 @@ class Chat:
         return turn.answer
 
     def _prompt(self, turn: _Turn) -> list[Message]:
-        return chat_messages(turn.question.text, list(turn.known.values()), turn.history, block=turn.block.text)
+        return turn.prompt.messages_after(turn.history)
 
     def _history(self, question: Question) -> list[Message]:
         """The turns before the question that its prompt repeats."""
@@ -219,7 +190,7 @@ class Chat:
         answered_at = datetime.now(UTC)
         messages = []
         if turn.answer and turn.may_write:
-            info = {"memory_ids": list(dict.fromkeys([*turn.known, *turn.block.memory_ids]))}
+            info = {"memory_ids": turn.prompt.memory_ids}
             name = question.mem_cube_id
             messages.append(self._message(question, name, ANSWER_TASK_LABEL, turn.answer, answered_at, info))
         if turn.remember_in is not None:
@@ -273,11 +244,6 @@ class Chat:
 
 def _talk_of(question: Question) -> tuple[str, str, str]:
     return question.user_id, question.session_id, question.mem_cube_id
-
-
-def _dated(memory: Memory | WorkingMemory, said: str, *, corrected: bool = False) -> str:
-    """With the day, so that a newer statement can be told from an older one."""
-    return f"{memory.at:%Y-%m-%d} {_CORRECTED if corrected else ''}{said}"
 
 
 def _in_plain_words(why: str, found: Sequence[str]) -> str:

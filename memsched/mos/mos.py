@@ -23,6 +23,7 @@ from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.memory.transfer.dump_folder import MANIFEST
+from memsched.memory_prompt import MemoryPrompt
 from memsched.messages import (
     ADD_TASK_LABEL,
     MEM_FEEDBACK_TASK_LABEL,
@@ -373,6 +374,22 @@ class AsyncMOS:
         """The text that goes first in the prompts about the cube, byte for byte."""
         user = user_id or self.user_id
         return await self.mem_scheduler.activation(user, await self._cube_name(user, mem_cube_id))
+
+    async def prompt(
+        self,
+        query: str | None = None,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        top_k: int | None = None,
+    ) -> MemoryPrompt:
+        """What goes before a model call: block, what search finds, working set. See AsyncMemScheduler.prompt."""
+        user = user_id or self.user_id
+        name = await self._cube_name(user, mem_cube_id)
+        session = session_id or self.session_id
+        return await self.mem_scheduler.prompt(user, name, query, session, max_tokens, top_k=top_k)
 
     async def themes(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first."""

@@ -47,6 +47,7 @@ class MOS(Blocking[AsyncMOS]):
     get_all = blocking(AsyncMOS.get_all)
     get = blocking(AsyncMOS.get)
     working_set = blocking(AsyncMOS.working_set)
+    prompt = blocking(AsyncMOS.prompt)
     preload = blocking(AsyncMOS.preload)
     predict = blocking(AsyncMOS.predict)
     activation = blocking(AsyncMOS.activation)

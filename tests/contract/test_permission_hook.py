@@ -107,6 +107,7 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
     chat = mos._chat
     found: dict[str, Any] = {
         "prompt": chat._prompt(await chat._begin(question)),
+        "prompt of one's own": await mos.prompt("What about the gate in the cellar?", cube, reader),
         "status": await scheduler.get_tasks_status(),
         "search": await scheduler.retriever.search("code of the safe in the cellar", reader, cube),
         "search of all": await mos.search("code of the safe in the cellar", reader),
@@ -144,7 +145,7 @@ NO_WAYS_OUT = {
 """What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
 WAYS_OUT = {
     *("activation", "explain", "get_task_status", "get_tasks_status", "get_web_log_messages", "print_tasks_status"),
-    *("read_status", "themes", "working_set", "chat", "chat_stream", "dump", "get", "get_all", "search"),
+    *("read_status", "themes", "working_set", "prompt", "chat", "chat_stream", "dump", "get", "get_all", "search"),
 }
 """What ``ways_out`` walks."""
 

@@ -1,0 +1,110 @@
+"""``scheduler.prompt``: what goes before a model call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.memories import idle, said
+
+from memsched import AsyncMemScheduler, AsyncMOS, CubeForbidden, MemScheduler
+from memsched.errors import InvalidArgument
+from memsched.lexicon import estimate_tokens
+from memsched.memory.access.permissions import Permission
+from memsched.memory.store.errors import StoreUnavailable
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+SAID = ("Rex eats carrots.", "The boat is in the harbour of Kiel.", "Grandmother's clock stopped at four.")
+QUESTION = "What does Rex eat?"
+
+
+@pytest.fixture
+async def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[..., Any]:
+    async def made(**given: Any) -> AsyncMemScheduler:
+        scheduler = schedulers_at(f"memory://{uuid4()}", **{"memory": True, **given})
+        await scheduler.start()
+        await scheduler.submit_messages(said(text, minute) for minute, text in enumerate(SAID))
+        await idle(scheduler)
+        return scheduler
+
+    return made
+
+
+async def test_it_begins_with_the_block_and_tells_what_was_found_and_what_is_near(make: Callable[..., Any]) -> None:
+    scheduler = await make()
+    block = await scheduler.activation("alice", "home")
+
+    asked = await scheduler.prompt("alice", "home", QUESTION)
+    unasked = await scheduler.prompt("alice", "home")
+
+    assert asked.activation == block
+    assert asked.text.startswith(block.text)
+    assert asked.messages == [{"role": "system", "content": asked.text}, {"role": "user", "content": QUESTION}]
+    assert asked.found[0].memory.text == SAID[0]
+    assert next(iter(asked.told.values())).endswith(SAID[0])
+    assert set(asked.memory_ids) == {each.memory_id for each in asked.working_set}
+    assert asked.enough
+    assert unasked.text.startswith(block.text)
+    assert (unasked.messages, unasked.found, unasked.enough) == ([unasked.messages[0]], [], True)
+    assert asked.messages_after([{"role": "user", "content": "Hi"}])[1:] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": QUESTION},
+    ]
+
+
+async def test_it_is_not_enough_where_search_finds_what_is_not_near(make: Callable[..., Any]) -> None:
+    scheduler = await make(working_set_size=1, activation_max_members=1)
+
+    asked = await scheduler.prompt("alice", "home", "Rex, the boat, grandmother's clock")
+
+    assert len(asked.found) == len(SAID)
+    assert not asked.enough
+    assert all(any(text in told for told in asked.told.values()) for text in SAID)
+
+
+async def test_it_has_so_many_tokens_at_most_and_the_block_whole_or_not_at_all(make: Callable[..., Any]) -> None:
+    scheduler = await make()
+    whole = await scheduler.prompt("alice", "home", QUESTION)
+    least = await scheduler.prompt("alice", "home", QUESTION, max_tokens=1)
+
+    for tokens in range(estimate_tokens(least.text), estimate_tokens(whole.text) + 1, 3):
+        prompt = await scheduler.prompt("alice", "home", QUESTION, max_tokens=tokens)
+        assert estimate_tokens(prompt.text) <= tokens
+        assert prompt.activation.text in ("", whole.activation.text)
+        assert list(prompt.told.items()) == list(whole.told.items())[: len(prompt.told)]
+    assert (least.told, least.activation.text) == ({}, "")
+
+
+async def test_it_goes_on_with_what_is_near_while_the_store_is_away(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = await make()
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("http://store", "connection refused")
+
+    monkeypatch.setattr(scheduler.retriever, "search", away)
+    prompt = await scheduler.prompt("alice", "home", QUESTION)
+
+    assert prompt.found == []
+    assert prompt.text.startswith(prompt.activation.text)
+    assert SAID[0] in prompt.text
+
+
+async def test_it_is_for_who_may_read_the_cube_and_says_what_it_cannot_take(make: Callable[..., Any]) -> None:
+    scheduler = await make()
+    cubes = (await scheduler.memory()).cubes
+    name = (await cubes.share("alice", "home", "bob", Permission.READ)).name
+
+    assert SAID[0] in (await scheduler.prompt("bob", name, QUESTION)).text
+    await cubes.revoke("alice", "home", "bob")
+    with pytest.raises(CubeForbidden):
+        await scheduler.prompt("bob", name, QUESTION)
+    with pytest.raises(InvalidArgument, match="max_tokens"):
+        await scheduler.prompt("alice", "home", QUESTION, max_tokens=0)
+    with pytest.raises(InvalidArgument, match="query"):
+        await scheduler.prompt("alice", "home", 5)
+    assert callable(MemScheduler.prompt)
+    assert callable(AsyncMOS.prompt)
