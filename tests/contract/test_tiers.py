@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -235,13 +235,15 @@ async def test_an_explanation_adds_up(scheduler: AsyncMemScheduler) -> None:
     assert "90 days" in outlook.outlook
 
 
-async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, memory_place: dict[str, Any]) -> None:
-    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
-    memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
+Run = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def run(memory_place: dict[str, Any]) -> Run:
+    """Runs a command on Alice's cube; returns what it printed."""
     environment = clean_environment(**{f"MEMSCHED_{name.upper()}": str(value) for name, value in memory_place.items()})
 
-    async def run(*words: str) -> str:
-        verb, *others = words
+    async def printed(verb: str, *others: str) -> str:
         command = (sys.executable, "-m", "memsched.cli", verb, "--user", "alice", "--cube", "home", *others)
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
@@ -249,32 +251,53 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, memory
         output, _ = await process.communicate()
         return output.decode()
 
-    unknown, searched, archived = await asyncio.gather(
-        run("archive", NOBODY), run("search", "mortgage", "--top", "1"), run("archive", memory.memory_id)
-    )
-    short = memory.memory_id[:8]
-    away = await run("search", "mortgage of the bank")
-    pinned = await run("pin", short)
-    cube, one, as_json, typo = await asyncio.gather(
-        run("explain"), run("explain", "--memory", short), run("explain", "--json"), run("themes", "--cube", "hone")
-    )
+    return printed
 
-    assert unknown.startswith("memsched: There is no such memory")
+
+async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: Run) -> None:
+    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
+    memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
+    short = memory.memory_id[:8]
+
+    searched, archived = await asyncio.gather(run("search", "mortgage", "--top", "1"), run("archive", memory.memory_id))
+    pinned = await run("pin", short)
+    cube, one = await asyncio.gather(run("explain"), run("explain", "--memory", short))
+
     assert re.search(rf"^{short} .*mortgage", searched, re.MULTILINE), searched
     assert archived == f"{memory.memory_id} is archived\n"
-    assert re.search(rf"^{short} .*archived: asked.*mortgage", away, re.MULTILINE), away
-    assert "the user has none; users are 'alice'" in await run("activation", "--user", "alise")
-    assert (
-        typo == "memsched: The user has no cube of this name. user_id='alice' mem_cube_id='hone': there are 'home'.\n"
-    )
+    assert pinned == f"{memory.memory_id} is pinned\n"
     assert re.search(rf"^{short} .* pinned .*mortgage", cube, re.MULTILINE), cube
     assert re.search(rf"Archived to Pinned: {short} .*mortgage", cube), cube
-    assert pinned == f"{memory.memory_id} is pinned\n"
     assert re.search(r"7 of 20 in the working set .*, 1 of 10 pinned", cube), cube
     assert "PlainText to ActivationMemory: " in cube
     assert "WorkingMemory, pinned, activated" in one
     assert re.search(r"content +-?\d\.\d{3} +[+-]\d", one)
     assert "It is pinned: it stays in the working set" in one
+
+
+@pytest.mark.long
+async def test_the_commands_find_what_is_archived_and_say_what_they_cannot_find(
+    scheduler: AsyncMemScheduler, run: Run
+) -> None:
+    await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
+    memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
+    await scheduler.archive("alice", "home", memory.memory_id)
+
+    away, unknown, nobody, typo = await asyncio.gather(
+        run("search", "mortgage of the bank"),
+        run("archive", NOBODY),
+        run("activation", "--user", "alise"),
+        run("themes", "--cube", "hone"),
+    )
+    await scheduler.pin("alice", "home", memory.memory_id)
+    as_json = await run("explain", "--json")
+
+    assert re.search(rf"^{memory.memory_id[:8]} .*archived: asked.*mortgage", away, re.MULTILINE), away
+    assert unknown.startswith("memsched: There is no such memory")
+    assert "the user has none; users are 'alice'" in nobody
+    assert (
+        typo == "memsched: The user has no cube of this name. user_id='alice' mem_cube_id='hone': there are 'home'.\n"
+    )
     assert Explanation.model_validate_json(as_json).pins == [memory.memory_id]
 
 

@@ -92,7 +92,7 @@ def test_the_table_of_modes_has_their_weights() -> None:
     assert shown == {mode.name: (mode.prior, mode.weights) for mode in MODES if isinstance(mode, LinearMode)}
     assert tuple(name for name, _ in table(section(POLICY, "## The value of a memory"), "feature")) == FEATURES
     assert "four places" in section(POLICY, "## The value of a memory")
-    assert sum(ranking.RESERVED.values()) == 4
+    assert ranking.RESERVED_PLACES == 4
     assert f"last {ANSWERS_KEPT} questions" in section(POLICY, "## The value of a memory")
 
 
