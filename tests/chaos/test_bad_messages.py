@@ -65,6 +65,7 @@ async def test_a_message_that_kills_its_process_is_found_out_and_takes_nobody_wi
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_several_killers_take_nobody_with_them(
     make_crew: MakeCrew, scheduler: AsyncMemScheduler, own_redis: RedisServer

@@ -103,6 +103,7 @@ async def test_two_replicas_and_three_deliveries_in_any_order_end_like_one_worke
         await forget_everything(replicas)
 
 
+@pytest.mark.long
 async def test_two_worker_processes_and_three_deliveries_end_like_one_worker(
     memory_schedulers: Schedulers, memory_place: dict[str, Any], crews: Callable[..., Crew]
 ) -> None:

@@ -91,6 +91,7 @@ async def test_work_goes_on_when_a_master_is_demoted(
     await work_goes_on(servers, crews(servers.url, **QUICK), scheduler, servers.fail_over)
 
 
+@pytest.mark.long
 async def test_work_goes_on_when_a_master_is_killed_where_all_speak_tls(
     servers_with_tls: WatchedServers, crews: Callable[..., Crew], schedulers_at: MakeScheduler
 ) -> None:

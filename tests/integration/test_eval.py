@@ -92,6 +92,7 @@ def test_conversations_are_replayed_and_the_evidence_is_found(file: Path, tmp_pa
     assert left == []
 
 
+@pytest.mark.long
 def test_conversations_with_the_same_words_and_ids_are_kept_apart(file: Path, tmp_path: Path) -> None:
     both, alone = tmp_path / "both.json", tmp_path / "alone.json"
 
@@ -118,6 +119,10 @@ def test_policies_are_compared_on_what_they_have_near_before_each_question(file:
     assert {f"{stream}_{name}" for stream in ("soon", "end_order") for name in names} == flat.keys()
     assert set(flat.values()) == {100.0}, "8 memories fit into 20 places"
     assert "| memsched (questions only) | 100.0 | 100.0 |" in done.stdout
+
+
+@pytest.mark.long
+def test_the_table_says_which_answers_were_told_and_what_there_is_none_of(file: Path) -> None:
     plain = evaluate(str(file), "--stream", "soon", "--answers", "none", "--conversations", "1").stdout
     for shown in ("memsched", "generative_agents", "search_10+set_10", "answers: questions only"):
         assert shown in plain

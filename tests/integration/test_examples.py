@@ -87,7 +87,12 @@ def test_beginners_guide_also_on_what_an_earlier_run_left(tmp_path: Path) -> Non
             ("grey tiles", "water pipes", "sockets", "furniture is delivered"),
             ("house", "viewing", "bread", "film"),
         ),
-        ("zh", ("灰色瓷砖", "新水管", "插座", "家具十四号"), ("房子", "看房", "面包", "喜剧", "电影")),
+        pytest.param(
+            "zh",
+            ("灰色瓷砖", "新水管", "插座", "家具十四号"),
+            ("房子", "看房", "面包", "喜剧", "电影"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_house_to_renovation(tmp_path: Path, language: str, wanted: tuple[str, ...], over: tuple[str, ...]) -> None:
@@ -130,6 +135,7 @@ def test_checkpoint_restart_plays_both_acts(tmp_path: Path) -> None:
     wait_until(lambda: not servers_in(tmp_path), "all servers to be gone")
 
 
+@pytest.mark.long
 def test_checkpoint_restart_stops_and_goes_on_by_hand(tmp_path: Path) -> None:
     said = run("checkpoint_restart", tmp_path, "--run", "--stop-after", "10")
     assert re.search(r"Stops itself with 1\d done", said)

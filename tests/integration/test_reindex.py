@@ -181,6 +181,7 @@ async def _has(store: Any, ref: Any, text: str) -> bool:
     return text in [memory.text async for memory, _ in store.scan(ref)]
 
 
+@pytest.mark.long
 async def test_a_run_that_was_killed_is_gone_on_with(
     memory_place: Place, memory_schedulers: Schedulers, model: str, tmp_path: Path
 ) -> None:
