@@ -120,7 +120,9 @@ def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path
 
 @needs_a_server
 @needs_vectors
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int, code: int) -> None:
     process = begin(folder)
     assert len(processes_in(folder)) > 4
