@@ -1,4 +1,6 @@
-"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, or what the Lua scripts cost."""
+"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what
+search finds (recall), and what each part of it gives (ablation).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import argparse
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +22,7 @@ class Benchmark(Protocol):
 
     STEPS: tuple[str, ...]
 
-    def __init__(self, results: Results) -> None: ...
+    def __init__(self, results: Results, **data: Any) -> None: ...
 
     async def run(self, only: list[str]) -> None: ...
 
@@ -31,8 +33,12 @@ BENCHMARKS = {
     "policy": "PolicyBenchmark",
     "scripts": "ScriptsBenchmark",
     "fairness": "FairnessBenchmark",
+    "tenants": "TenantsBenchmark",
+    "recall": "RecallBenchmark",
+    "ablation": "AblationBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
+WITH_DATA = ("recall", "ablation")
 
 
 def main() -> None:
@@ -41,14 +47,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the numbers to this file, as one flat object")
     parser.add_argument("--markdown", type=Path, help="also write them to this file, as a table for the documentation")
     parser.add_argument("--only", default="", help="comma-separated steps, in place of all of them")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", help="for recall and ablation: conversations in the form of LoCoMo, stories"
+    )
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
     module = import_module(f"benchmarks.{arguments.what}")
     benchmark: type[Benchmark] = getattr(module, BENCHMARKS[arguments.what])
     if unknown := set(only) - set(benchmark.STEPS):
         parser.error(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(benchmark.STEPS)}")
+    if arguments.data and arguments.what not in WITH_DATA:
+        parser.error(f"--data is for {' and '.join(WITH_DATA)}")
+    data = {"data": arguments.data} if arguments.data else {}
     results: Results = {}
-    run_loop(lambda: benchmark(results).run(only))
+    run_loop(lambda: benchmark(results, **data).run(only))
     print_table(arguments.what, results, module.TARGETS)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

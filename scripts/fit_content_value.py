@@ -1,7 +1,7 @@
 """Fit the weights of a memory's content value on conversations with questions, and print them as JSON.
 
 A logistic ridge regression on "is evidence of some question". The word lists are not fitted; they stand beside the
-weights in memsched/policy/content_value.json, where the printed weights belong.
+weights in memsched/memory/content/content_value.json, where the printed weights belong.
 
     python scripts/fit_content_value.py FILE
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from memsched.evaluation.locomo import Conversation, read_conversations
-from memsched.policy.content import WEIGHTS, content_of, rarity, text_features
+from memsched.memory.content.content_value import WEIGHTS, content_of, rarity, text_features
 
 RIDGE = 1.0
 STEPS = 30

@@ -34,6 +34,9 @@ def locomo(
     conversations: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N conversations.")
     ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Tell the captions of pictures too. Usual figures leave them out.")
+    ] = False,
     stream: Annotated[
         list[Stream] | None,
         typer.Option(help="Ask while the conversation goes on, and compare what is near before each question."),
@@ -69,7 +72,7 @@ def locomo(
             f"there is no {', '.join(sorted(unknown))}; there are {', '.join((*POLICIES, *TYPING))}",
             param_hint="--policy",
         )
-    chosen = read_conversations(file)[:conversations]
+    chosen = read_conversations(file, captions=captions)[:conversations]
 
     async def replayed(scheduler: AsyncMemScheduler, progress: ReplayProgress) -> Scores:
         return await replay(scheduler, chosen, progress)

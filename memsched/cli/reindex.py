@@ -36,14 +36,15 @@ def reindex(
     yes: Yes = False,
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Texts that are embedded at once.")] = 64,
     keep_old: Annotated[bool, typer.Option("--keep-old", help="Leave the old collection where it is.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also if the model is the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Embed anew, also with the same model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
 ) -> None:
-    """Embed all memories anew, with the model that MEMSCHED_EMBEDDING_MODEL names now.
+    """Embed all memories anew, with the model that MEMSCHED_EMBEDDING_MODEL names now; or, with the same model, bring
+    memories that are found by their own words only into the form in which those around them find them too.
 
-    Workers may go on meanwhile; those with the new model begin as soon as it is done. Killed, it goes on where it was
+    Workers may go on meanwhile; those with a new model begin as soon as it is done. Killed, it goes on where it was
     when it is called again.
     """
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
@@ -63,7 +64,7 @@ def reindex(
         return
     if outcome is None:
         in_the_end = "" if keep_old else ", and drop the old collection in the end"
-        confirm(f"{_said(plan)}. Embed them anew{in_the_end}?")
+        confirm(f"{_said(plan)}. {'Copy' if plan.keeps_dense and not force else 'Embed'} them anew{in_the_end}?")
         outcome = asyncio.run(_with_reindexer(settings, batch_size, lambda each: _run(each, force, keep_old)))
     _print_outcome(outcome, as_json)
 
@@ -75,6 +76,8 @@ def _to_do(plan: Plan, force: bool) -> bool:
 def _said(plan: Plan) -> str:
     memories = f"{plan.memories} memories of {plain(plan.source)}"
     begun = " (begun before)" if plan.target else ""
+    if plan.keeps_dense:
+        return f"{memories}: found by their own words only, by those around them soon; their vectors are kept{begun}"
     if plan.needed or plan.switched:
         return f"{memories}: from {plain(plan.made_with)} to {plain(plan.wanted)}{begun}"
     return f"{memories}: embedded with {plain(plan.wanted)}{begun}"
@@ -88,6 +91,7 @@ def _print_plan(plan: Plan, to_do: bool, as_json: bool) -> None:
             "embedding": plan.wanted,
             "memories": plan.memories,
             "needed": plan.needed,
+            "old_form": plan.old_form,
             "begun": bool(plan.target),
         }
         typer.echo(json.dumps(known))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +18,7 @@ from memsched.console.output import as_text, console, new_table
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
-    from memsched.memory.model import Memory
+    from memsched.memory.search.arguments import FoundWord, SearchResult
 
 
 def search(
@@ -24,35 +26,64 @@ def search(
     user: User,
     cube: Cube,
     top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="So many at most.")] = 10,
+    why: Annotated[bool, typer.Option("--why", help="Say which words found each, and from which turn.")] = False,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
 ) -> None:
     """Find memories of a cube and their ids, in the archive too: for `pin`, `archive`, `restore` and `explain`."""
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    found = asyncio.run(_search(settings, user, cube, " ".join(words), top))
+    found = asyncio.run(_search(settings, user, cube, " ".join(words), top, why=why))
     if as_json:
-        typer.echo(f"[{', '.join(each.model_dump_json() for each in found)}]")
+        typer.echo(json.dumps([_as_json(each, why=why) for each in found], ensure_ascii=False))
     else:
-        _print(found)
+        _print(found, why=why)
 
 
-async def _search(settings: Settings, user: str, cube: str, query: str, top: int) -> list[Memory]:
+async def _search(settings: Settings, user: str, cube: str, query: str, top: int, *, why: bool) -> list[SearchResult]:
     async with at_cube(settings, user, cube) as scheduler:
-        archive_too = {"include_archived": True}
-        found = await scheduler.retriever.search(query, user, cube, top_k=top, search_args=archive_too)
-        return [each.memory for each in found]
+        args = {"include_archived": True, "explain": why}
+        return await scheduler.retriever.search(query, user, cube, top_k=top, search_args=args)
 
 
-def _print(found: Sequence[Memory]) -> None:
+def _as_json(result: SearchResult, *, why: bool) -> dict[str, Any]:
+    told = {**result.memory.model_dump(mode="json"), "score": result.score, "parts": result.parts}
+    return {**told, "found_by": [asdict(each) for each in result.found_by]} if why else told
+
+
+def _print(found: Sequence[SearchResult], *, why: bool) -> None:
     table = new_table()
-    for name in ("id", "told", "state"):
+    for name in ("id", "told"):
         table.add_column(name, no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     table.add_column("memory", overflow="fold")
     for each in found:
-        state = f"archived: {each.archived_because or 'merged'}" if each.status == "archived" else ""
-        if each.superseded_by is not None and not state:
-            state = f"corrected by {short_id(each.superseded_by)}"
-        row = (short_id(each.memory_id), f"{each.at:%Y-%m-%d}", state, shortened(each.indexed_text))
+        memory = each.memory
+        state = f"archived: {memory.archived_because or 'merged'}" if memory.status == "archived" else ""
+        if memory.superseded_by is not None and not state:
+            state = f"corrected by {short_id(memory.superseded_by)}"
+        said = shortened(memory.indexed_text)
+        row = (short_id(memory.memory_id), f"{memory.at:%Y-%m-%d}", f"{each.score:.2f}", state, said)
         table.add_row(*map(as_text, row))
+        for reason in _reasons(each) if why else ():
+            table.add_row("", "", "", "", as_text(reason))
     console().print(table if found else "nothing was found")
+
+
+def _reasons(result: SearchResult) -> list[str]:
+    """The parts of a score, and the words with the turns that they are from."""
+    lines = ["  = " + " + ".join(f"{value:.2f} {name}" for name, value in result.parts.items())]
+    own = [f"{each.word} {each.points:.2f}" for each in result.found_by if not each.ahead]
+    if own:
+        lines.append(f"  its own words: {', '.join(own)}")
+    turns: dict[str, list[FoundWord]] = {}
+    for each in result.found_by:
+        if each.ahead:
+            turns.setdefault(each.memory_id, []).append(each)
+    for words_of_it in turns.values():
+        first = words_of_it[0]
+        steps = f"{abs(first.ahead)} turn{'s' * (abs(first.ahead) > 1)} {'before' if first.ahead > 0 else 'after'}"
+        listed = ", ".join(f"{each.word} {each.points:.2f}" for each in words_of_it)
+        lines.append(f"  from {steps}: {listed}" + (f" (\u201c{shortened(first.text)}\u201d)" if first.text else ""))
+    return lines

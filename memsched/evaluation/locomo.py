@@ -27,11 +27,13 @@ class Utterance:
 
     Args:
         reference: its id in the file, by which questions name it as evidence.
+        caption: what a model saw on its picture; "" where captions are left out.
     """
 
     speaker: str
     text: str
     reference: str
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,12 @@ class Conversation:
         return sum(len(session.turns) for session in self.sessions)
 
 
-def read_conversations(file: Path) -> list[Conversation]:
-    """All conversations of a file. Raises NotAConversationFile, saying what is wrong where, and OSError."""
+def read_conversations(file: Path, *, captions: bool = False) -> list[Conversation]:
+    """All conversations of a file. Raises NotAConversationFile, saying what is wrong where, and OSError.
+
+    Args:
+        captions: read those of pictures too (``blip_caption``). Others leave them out, and so compare with us.
+    """
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -87,19 +93,22 @@ def read_conversations(file: Path) -> list[Conversation]:
     found = []
     for number, sample in enumerate(document):
         try:
-            found.append(_conversation(sample, number))
+            found.append(_conversation(sample, number, captions=captions))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotAConversationFile(f"{file}: conversation {number}: {type(error).__name__}: {error}.") from error
     return found
 
 
-def _conversation(sample: Mapping[str, Any], number: int) -> Conversation:
+def _conversation(sample: Mapping[str, Any], number: int, *, captions: bool) -> Conversation:
     talk = sample["conversation"]
     numbers = sorted(int(match[1]) for key in talk if (match := _SESSION.fullmatch(key)))
     sessions = []
     for each in numbers:
         began = datetime.strptime(talk[f"session_{each}_date_time"], _TIME).replace(tzinfo=UTC)
-        turns = [Utterance(turn["speaker"], turn["text"], turn["dia_id"]) for turn in talk[f"session_{each}"]]
+        turns = [
+            Utterance(turn["speaker"], turn["text"], turn["dia_id"], turn.get("blip_caption", "") if captions else "")
+            for turn in talk[f"session_{each}"]
+        ]
         sessions.append(Session(f"session_{each}", began, turns))
     known = {turn.reference for session in sessions for turn in session.turns}
     questions = []

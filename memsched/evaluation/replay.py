@@ -17,7 +17,7 @@ from memsched.scheduler import AsyncMemScheduler
 
 DEPTHS = (5, 10, 20)
 ALL = "all"
-_CUBE = "conversation"
+CUBE = "conversation"
 _TURN_SECONDS = 30
 """Between two turns; the file says when a session began, and not more."""
 _PATIENCE_SECONDS = 300.0
@@ -75,7 +75,7 @@ async def replay(scheduler: AsyncMemScheduler, conversations: Sequence[Conversat
         scores.without_evidence += conversation.without_evidence
         ingest = time.perf_counter()
         with scores.timed("submit"):
-            await scheduler.submit_messages([_as_message(session, user) for session in conversation.sessions])
+            await scheduler.submit_messages([as_message(session, user) for session in conversation.sessions])
         await scheduler.wait(user_id=user, timeout=_PATIENCE_SECONDS)
         took = time.perf_counter() - ingest
         scores.ingest_seconds += took
@@ -92,9 +92,9 @@ async def replay(scheduler: AsyncMemScheduler, conversations: Sequence[Conversat
 async def _ask(scheduler: AsyncMemScheduler, user: str, question: Question, scores: Scores) -> None:
     """What was ready before the question; what search finds; and then the talk goes on."""
     with scores.timed("working_set"):
-        ready = await scheduler.working_set(user, _CUBE)
+        ready = await scheduler.working_set(user, CUBE)
     with scores.timed("search"):
-        results = await scheduler.retriever.search(question.text, user, _CUBE, top_k=max(DEPTHS))
+        results = await scheduler.retriever.search(question.text, user, CUBE, top_k=max(DEPTHS))
     services = await scheduler.memory()
     ref = next((result.memory.ref for result in results), None)
     stored = await services.store.get(ref, [each.memory_id for each in ready]) if ref is not None else {}
@@ -105,7 +105,7 @@ async def _ask(scheduler: AsyncMemScheduler, user: str, question: Question, scor
         scores.hit[category].append(hit)
         for depth, share in found.items():
             scores.recall[category][depth].append(share)
-    message = ScheduleMessageItem(user_id=user, mem_cube_id=_CUBE, label=QUERY_TASK_LABEL, content=question.text)
+    message = ScheduleMessageItem(user_id=user, mem_cube_id=CUBE, label=QUERY_TASK_LABEL, content=question.text)
     with scores.timed("query_to_ready"):
         await scheduler.submit_messages(message)
         await scheduler.wait(user_id=user, timeout=_PATIENCE_SECONDS)
@@ -118,10 +118,11 @@ def _share(question: Question, memories: Iterable[Memory]) -> float:
     return len(question.evidence & told) / len(question.evidence)
 
 
-def _as_message(session: Session, user: str) -> ScheduleMessageItem:
+def as_message(session: Session, user: str) -> ScheduleMessageItem:
+    """A session as it is told: one message to the user's cube."""
     return ScheduleMessageItem(
         user_id=user,
-        mem_cube_id=_CUBE,
+        mem_cube_id=CUBE,
         label=ADD_TASK_LABEL,
         content="",
         session_id=session.name,
@@ -130,6 +131,7 @@ def _as_message(session: Session, user: str) -> ScheduleMessageItem:
             {
                 "speaker": turn.speaker,
                 "content": turn.text,
+                "blip_caption": turn.caption,
                 "id": turn.reference,
                 "timestamp": (session.began + timedelta(seconds=_TURN_SECONDS * number)).isoformat(),
             }

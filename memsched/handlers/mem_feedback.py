@@ -94,7 +94,7 @@ async def _what_it_corrects(
     """The memories that it corrects, if any, and the text to remember."""
     if named is not None:
         return [named], text
-    args = SearchArgs(neighbours=0.0)
+    args = SearchArgs(neighbours=False)
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
     own = f"{id_within(ref, message.user_id, message.item_id)}#feedback"
     near = [each.memory for each in results if own not in each.memory.sources]

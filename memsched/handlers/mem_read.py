@@ -16,7 +16,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory, id_within, memory_id_for
+from memsched.memory.model import Memory, id_within, memory_id_for, with_caption
 from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -89,7 +89,7 @@ def _read_for(message: ScheduleMessageItem) -> str:
 async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str, Any]]:
     """What the model found, verified against the turns; [] when it found nothing, or failed."""
     assert services.llm is not None
-    sources = [SourceTurn(turn.speaker, turn.text, turn.at.isoformat()) for turn in turns]
+    sources = [SourceTurn(turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat()) for turn in turns]
     try:
         extracted = await extract(services.llm, sources)
     except LLMError as error:

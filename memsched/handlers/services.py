@@ -109,10 +109,12 @@ class MemoryServices:
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce)
         slack = settings.search_slack
         self.ranking_cache = RankingCache(self.store, feed, slack) if slack else None
-        self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache)
-        exact = HybridSearch(self.store, self.embedder, self.terms)
+        own_words = self.release.asks
+        self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache, own_words=own_words)
+        exact = HybridSearch(self.store, self.embedder, self.terms, own_words=own_words)
         self.corrections = Corrections(self.store, exact)
         self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.corrections)
+        self.forgetting = Forgetting(self.store, self.terms)
         cubes = CubeCaches(self.store, feed)
         self.working_sets = WorkingSets(
             self.states,
@@ -126,7 +128,7 @@ class MemoryServices:
             limits=BlockLimits(
                 settings.activation_max_members, settings.activation_max_tokens, settings.activation_still_wanted
             ),
-            forget=Forgetting(self.store, self.terms).forget,
+            forget=self.forgetting.forget,
             rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
         )
         self.placements = Placements(

@@ -1,12 +1,12 @@
-"""Forgetting: memories leave the store and the word counts for good."""
+"""Forgetting: memories leave the store, the word counts and the windows around them for good."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.ingest.windows import Windows
+from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.store import MemoryStore
 
 _AT_ONCE = 1_000
@@ -18,11 +18,23 @@ class Forgetting:
     def __init__(self, store: MemoryStore, terms: TermStatistics) -> None:
         self._store = store
         self._terms = terms
+        self._windows = Windows(store)
 
     async def forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
-        """Words first, while the store still knows them: a word that only these memories had is not kept either."""
-        for at in range(0, len(memory_ids), _AT_ONCE):
-            part = memory_ids[at : at + _AT_ONCE]
-            known = await self._store.get(ref, part)
-            await self._terms.remove(ref, {name: stems(each.indexed_text) for name, each in known.items()})
-            await self._store.delete(ref, part)
+        """Nobody finds them from now on, also if a reindex replaces the collection meanwhile."""
+        in_use = None
+        while in_use != (in_use := await self._store.in_use(for_sure=True)):
+            for at in range(0, len(memory_ids), _AT_ONCE):
+                await self._forget(ref, memory_ids[at : at + _AT_ONCE])
+
+    async def _forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
+        """Each step while the store still knows them: else who repeats it would not know what is left to do.
+
+        Words first, since their counts need the text. Then the text: whoever computes a window from now on has nothing
+        of it. Then the windows that have it.
+        """
+        known = await self._store.get(ref, memory_ids)
+        await self._terms.remove(ref, {name: terms_of(each) for name, each in known.items() if each.text})
+        await self._store.patch(ref, {name: {"text": "", "caption": ""} for name in known})
+        await self._windows.settle(ref, list(known.values()))
+        await self._store.delete(ref, memory_ids)

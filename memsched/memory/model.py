@@ -17,7 +17,7 @@ MemoryKind = Literal["turn", "fact", "preference", "event"]
 MemoryStatus = Literal["activated", "archived"]
 ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
@@ -29,11 +29,14 @@ class Memory(BaseModel):
     Attributes:
         user_id, mem_cube_id: the cube's owner and the owner's name of it.
         text: as it was said (kind ``turn``), or the statement that was taken from it.
+        caption: what is seen on a picture that came with it.
         turn: place within its session, counted from 0.
         part: place within a turn that was long and split.
         sources: where it comes from: ``<item_id>#<position>``, the first as ``id_within`` has it, and the producer's
             own id of that turn, or "". More than one when the same was said again.
         importance: value of the content itself, 0 to 1.
+        value: what its text and its place in the session say of whether it will be asked for: log odds above the
+            least that there are (``text_value``).
         archived_because: nothing needed it for long, there were too many, or somebody asked; "" for what is not
             archived, and for what was merged into another.
         restored_at: when it came back from the archive last, in message time.
@@ -47,6 +50,7 @@ class Memory(BaseModel):
     user_id: str
     mem_cube_id: str
     text: str
+    caption: str = ""
     memory_type: str = LONG_TERM_MEMORY_TYPE
     kind: MemoryKind = "turn"
     speaker: str = ""
@@ -58,6 +62,7 @@ class Memory(BaseModel):
     updated_at: UtcTime
     sources: dict[str, str] = Field(default_factory=dict)
     importance: float = 0.0
+    value: float = 0.0
     use_count: int = 0
     last_used_at: UtcTime | None = None
     status: MemoryStatus = "activated"
@@ -76,8 +81,14 @@ class Memory(BaseModel):
 
     @property
     def indexed_text(self) -> str:
-        """What is embedded and indexed: who said it is part of what can be asked for."""
-        return f"{self.speaker}: {self.text}" if self.speaker else self.text
+        """What is embedded: who said it is part of what can be asked for."""
+        told = with_caption(self.text, self.caption)
+        return f"{self.speaker}: {told}" if self.speaker else told
+
+    @property
+    def searched_text(self) -> str:
+        """Whose words it is found by: what was said, and what is seen on the picture."""
+        return f"{self.text} {self.caption}" if self.caption else self.text
 
     def to_payload(self) -> dict[str, Any]:
         """The point's payload: times are ms since the epoch, what is empty is left out."""
@@ -114,6 +125,8 @@ TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at")
 _WHOLE = (*TIMES, "turn", "part")
 _ALWAYS = ("at", "created_at", "updated_at")
 _TEXTS = ("text", "user_id", "mem_cube_id")
+NEEDED = (*_TEXTS, *_ALWAYS)
+"""The fields by which ``readable`` tells whether a payload is a memory's."""
 _EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The first and the last moment of a datetime."""
 
@@ -144,6 +157,11 @@ def is_memory_id(text: Any) -> bool:
         return bool(str(UUID(text)) == text)
     except (ValueError, TypeError, AttributeError):
         return False
+
+
+def with_caption(text: str, caption: str) -> str:
+    """A text as it is read, with what is seen on the picture that came with it."""
+    return f"{text} [picture: {caption}]".lstrip() if caption else text
 
 
 def to_ms(moment: datetime) -> int:

@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from memsched.memory.model import with_caption
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.theme import Theme
 
@@ -50,11 +51,18 @@ class CubeMemory:
     superseded_by: str = ""
     tags: tuple[str, ...] = ()
     added_by: str = ""
+    caption: str = ""
+
+    @property
+    def searched_text(self) -> str:
+        """The text, with what is seen on a picture that came with it."""
+        return f"{self.text} {self.caption}" if self.caption else self.text
 
     @property
     def indexed_text(self) -> str:
-        """The text, with who said it."""
-        return f"{self.speaker}: {self.text}" if self.speaker else self.text
+        """The same, with who said it."""
+        told = with_caption(self.text, self.caption)
+        return f"{self.speaker}: {told}" if self.speaker else told
 
 
 @dataclass(frozen=True, slots=True)

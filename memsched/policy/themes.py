@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memsched.lexicon import is_question, is_without_spaces, stem, stems, words
+from memsched.memory.content.topic_words import content_terms, stop_words, topic_words
 from memsched.policy.theme import Theme, ThemeState
-from memsched.policy.topic_words import content_terms, stop_words, topic_words
 from memsched.policy.transitions import DAY_MS, ThemeHistory, ThemeLook, TransitionRules
 
 Floats = NDArray[np.float64]

@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.content.content_value import Content, content_of, content_value
 from memsched.memory.ingest.importance import vital_kind
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.bm25 import TermCounts
+from memsched.memory.search.constants import REACH
+from memsched.memory.search.term_statistics import SPEAKER
+from memsched.memory.search.window import Surroundings, name_stems
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
-from memsched.policy.content import Content, content_of, content_value
 from memsched.policy.running_theme import with_running_theme
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered, TalkEvent
@@ -80,6 +83,7 @@ class CubeCache:
         self._having: dict[str, list[int]] = {}
         self._in_session: dict[int, list[int]] = {}
         self._numbers: dict[str, int] = {}
+        self._at_place: dict[tuple[str, int], list[int]] = {}
         self._by_hash: dict[str, list[int]] = {}
         self._repeated: set[str] = set()
         self._columns = _NO_COLUMNS
@@ -134,8 +138,35 @@ class CubeCache:
         return self._sums[known - 1] % 2**32 if known else 0, bisect_left(self._hidden, known)
 
     def counts_at(self, known: int, stems: Iterable[str]) -> TermCounts:
-        """In how many of the first ``known`` memories each stem occurs."""
-        return TermCounts(known, {stem: bisect_left(self._having.get(stem, ()), known) for stem in stems})
+        """In how many of the first ``known`` memories each stem occurs, and which are of a speaker's name."""
+
+        def having(word: str) -> int:
+            return bisect_left(self._having.get(word, ()), known)
+
+        asked = list(stems)
+        names = frozenset(stem for stem in asked if having(SPEAKER + stem))
+        return TermCounts(known, {stem: having(stem) for stem in asked}, names)
+
+    def windows_at(self, known: int) -> dict[str, dict[str, float]]:
+        """The windows of those of the first ``known`` memories into which others have come since, as they were: by id,
+        the stems with their weights.
+        """
+        near: set[int] = set()
+        for each in self.memories[known:]:
+            if each.session_id and self._in_session[self._numbers[each.session_id]][0] < known:
+                for turn in range(each.turn - 2 * REACH, each.turn + 2 * REACH + 1):
+                    near.update(self._at_place.get((each.session_id, turn), ()))
+        if not near:
+            return {}
+        around = [self.memories[ordinal] for ordinal in sorted(near)]
+        before = [self.memories[ordinal] for ordinal in sorted(near) if ordinal < known]
+        now, then = Surroundings(around), Surroundings(before)
+        changed = {other.memory_id for each in around[len(before) :] for _, other in now.near(each)}
+        return {
+            each.memory_id: {stem: found.weight for stem, found in then.words(each).items()}
+            for each in before
+            if each.memory_id in changed
+        }
 
     async def hits(
         self, event: TalkEvent, search: Callable[[], Awaitable[list[tuple[str, float]]]]
@@ -253,11 +284,13 @@ class CubeCache:
         members = self._in_session.setdefault(number, [])
         after_question = bool(members) and self._contents[members[-1]].asks
         having = [self._having.setdefault(stem, []) for stem in content.stems]
+        said_by = [self._having.setdefault(SPEAKER + stem, []) for stem in name_stems(entry.speaker)]
         place = len(members)
         value = content_value(content, [len(each) for each in having], ordinal, place, after_question=after_question)
-        for each in having:
+        for each in (*having, *said_by):
             each.append(ordinal)
         members.append(ordinal)
+        self._at_place.setdefault((entry.session_id, entry.turn), []).append(ordinal)
         self.memories.append(entry)
         self.told.append(Told(entry.memory_id, entry.text, order[0]))
         self._contents.append(content)
@@ -297,15 +330,20 @@ class CubeCache:
         cut = list(zip(self._orders[first:], self.memories[first:], self._contents[first:], strict=True))
         for ordinal in range(len(self.memories) - 1, first - 1, -1):
             entry, number = self.memories[ordinal], self._sessions[ordinal]
-            for stem in self._contents[ordinal].stems:
-                having = self._having[stem]
+            said_by = (SPEAKER + stem for stem in name_stems(entry.speaker))
+            for word in (*self._contents[ordinal].stems, *said_by):
+                having = self._having[word]
                 having.pop()
                 if not having:
-                    del self._having[stem]
+                    del self._having[word]
             self._in_session[number].pop()
             if not self._in_session[number]:
                 del self._in_session[number]
                 self._numbers.pop(entry.session_id, None)
+            at_place = self._at_place[entry.session_id, entry.turn]
+            at_place.pop()
+            if not at_place:
+                del self._at_place[entry.session_id, entry.turn]
             del self._ordinals[entry.memory_id]
             self.sizes[entry.memory_type] -= not entry.archived
             same = self._by_hash[entry.content_hash or entry.memory_id]
@@ -421,6 +459,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         superseded_by=memory.superseded_by or "",
         tags=tuple(memory.tags),
         added_by=memory.added_by,
+        caption=memory.caption,
     )
 
 

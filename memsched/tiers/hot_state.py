@@ -23,7 +23,7 @@ from memsched.broker.scripting import Argument, Command, as_text, as_texts, scri
 from memsched.errors import MemschedError
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, with_caption
 from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
 from memsched.messages import UtcTime, describe_validation_error
 from memsched.policy.block import Member
@@ -74,6 +74,7 @@ class WorkingMemory(BaseModel):
 
     memory_id: str
     text: str
+    caption: str = ""
     speaker: str = ""
     memory_type: str
     kind: str
@@ -98,6 +99,7 @@ class WorkingMemory(BaseModel):
         return cls(
             memory_id=memory.memory_id,
             text=memory.text,
+            caption=memory.caption,
             speaker=memory.speaker,
             memory_type=memory.memory_type,
             kind=memory.kind,
@@ -111,8 +113,9 @@ class WorkingMemory(BaseModel):
 
     @property
     def said(self) -> str:
-        """The text, with who said it."""
-        return f"{self.speaker}: {self.text}" if self.speaker else self.text
+        """The text, with who said it, and what is seen on a picture that came with it."""
+        told = with_caption(self.text, self.caption)
+        return f"{self.speaker}: {told}" if self.speaker else told
 
 
 class Sent(BaseModel):

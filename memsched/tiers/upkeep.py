@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from memsched.lexicon import stem, stems
+from memsched.memory.content.topic_words import content_terms
 from memsched.memory.model import to_ms
 from memsched.policy.talk import TalkEvent, exchanges
-from memsched.policy.topic_words import content_terms
 from memsched.policy.transitions import DAY_MS
 from memsched.policy.value import CREDITED
 from memsched.tiers.cube_cache import RESTORABLE, CubeCache

@@ -274,7 +274,8 @@ class WorkingSets:
             counts = cube.counts_at(known, stems(event.text))
             # The archive too: what is found there is needed again. And nobody's credit depends on when it was archived.
             args = SearchArgs(until=from_ms(event.at + 1), include_archived=True)
-            found = await self._search.search(ref, event.text, FOUND, args=args, counts=counts) if known else []
+            windows = cube.windows_at(known)
+            found = await self._search.search(ref, event.text, FOUND, "hybrid", args, counts, windows) if known else []
             return _hits([each for each in found if archived_because(each.memory) in ("", *RESTORABLE)])
 
         return event.model_copy(update={"hits": await cube.hits(event, search), "seen": seen})

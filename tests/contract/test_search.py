@@ -63,7 +63,24 @@ async def test_scores_fall_and_are_the_sums_of_their_parts(scheduler: AsyncMemSc
     scores = [result.score for result in results]
     assert scores == sorted(scores, reverse=True)
     assert all(result.score == pytest.approx(sum(result.parts.values()), abs=1e-6) for result in results)
-    assert {"dense", "lexical", "neighbours"} <= {part for result in results for part in result.parts}
+    assert {"words", "around", "speaker", "value"} == {part for result in results for part in result.parts}
+
+
+@pytest.mark.parametrize("query", ["Did Bob like the fjords of Norway?", "fjords Norway"])
+async def test_it_says_which_words_found_a_memory_and_from_which_turn(scheduler: AsyncMemScheduler, query: str) -> None:
+    await tell(scheduler, TALK)
+
+    results = await search(scheduler, query, search_args={"explain": True})
+
+    for each in results:
+        told = each.parts.get("words", 0.0) + each.parts.get("around", 0.0)
+        assert sum(word.points for word in each.found_by) == pytest.approx(told, abs=2e-3)
+        assert all((word.memory_id == each.memory.memory_id) == (word.ahead == 0) for word in each.found_by)
+    (answer,) = [each for each in results if each.memory.text == "Yes, in the summer of 2019."]
+    named = {word.word.lower(): (word.ahead, word.text) for word in answer.found_by}
+    assert named["norway"] == (1, "Have you ever been to Norway?")
+    assert named["fjords"] == (-1, "Did you like the fjords there?")
+    assert not any(each.found_by for each in await search(scheduler, query))
 
 
 async def test_no_search_method_is_the_one_of_the_settings(scheduler: AsyncMemScheduler) -> None:
@@ -80,12 +97,12 @@ async def test_what_was_said_around_a_hit_is_found_with_it(scheduler: AsyncMemSc
     answer = "Yes, in the summer of 2019."
 
     with_neighbours = await search(scheduler, "Has anybody been to Norway?")
-    without = await search(scheduler, "Has anybody been to Norway?", search_args={"neighbours": 0.0})
+    without = await search(scheduler, "Has anybody been to Norway?", search_args={"neighbours": False})
 
     assert answer in [result.memory.text for result in with_neighbours[:2]]
-    assert with_neighbours[1].parts["neighbours"] > 0.5
-    assert not any("neighbours" in result.parts for result in without)
-    assert all(result.score < 0.1 for result in without if result.memory.text == answer)
+    assert all(result.parts["around"] > 0.5 for result in with_neighbours if result.memory.text == answer)
+    assert not any("around" in result.parts for result in without)
+    assert all("words" not in result.parts for result in without if result.memory.text == answer)
 
 
 @pytest.mark.parametrize(

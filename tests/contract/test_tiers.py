@@ -259,11 +259,12 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: R
     memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
     short = memory.memory_id[:8]
 
-    searched, archived = await asyncio.gather(run("search", "mortgage", "--top", "1"), run("archive", memory.memory_id))
+    searched, archived = await asyncio.gather(run("search", "mortgage", "--top", "1", "--why"), run("archive", memory.memory_id))
     pinned = await run("pin", short)
     cube, one = await asyncio.gather(run("explain"), run("explain", "--memory", short))
 
     assert re.search(rf"^{short} .*mortgage", searched, re.MULTILINE), searched
+    assert re.search(r"^ +its own words: mortgage \d", searched, re.MULTILINE), searched
     assert archived == f"{memory.memory_id} is archived\n"
     assert pinned == f"{memory.memory_id} is pinned\n"
     assert re.search(rf"^{short} .* pinned .*mortgage", cube, re.MULTILINE), cube

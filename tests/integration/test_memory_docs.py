@@ -29,7 +29,7 @@ from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.ingest import turns
 from memsched.memory.model import to_ms
 from memsched.memory.search import bm25 as lexical
-from memsched.memory.search import hybrid as cube_search
+from memsched.memory.search import constants
 from memsched.memory.search.arguments import METHODS, SearchArgs
 from memsched.policy import ranking
 from memsched.policy.strategy import Candidate, CubeMemory, CubeState
@@ -69,16 +69,28 @@ def test_the_table_of_score_parts_has_every_part() -> None:
 
     code = sources("memsched/memory/search/hybrid.py", "memsched/memory/search/rerank.py")
     parts = set(re.findall(r'parts\["(\w+)"\]', code)) | set(re.findall(r'raise_to\(.*, "(\w+)"\)', code))
-    assert shown == parts | {"dense", "lexical"}
+    assert shown == parts | {"around", "speaker", "dense"}
 
 
 def test_the_numbers_of_search_are_those_of_the_code() -> None:
     said = section(MEMORY, "## Search")
 
-    near, further, furthest = cube_search._AROUND
+    _, near, further, furthest = constants.FADE
     assert f"{near}, {further} and {furthest}" in said
+    _, near, further, _ = constants.FADE_WITHOUT_SPACES
+    assert f"times {near} and {further}." in said
+    assert constants.REACH == 3
+    assert "up to three turns" in said
+    assert f"{constants.SPEAKER} if the query names" in said
+    assert f"{constants.VALUE} times what the text is worth" in said
+    month, day, year = constants.MONTH, constants.DAY, constants.MONTH * constants.ONLY_YEAR
+    assert f"{month:g} if it was said in that month, {day:g} more around that day, {year:.1f} for the year" in said
+    assert f"times {constants.DENSE_OF_HASHING:g} for hashing" in said
+    assert f"times {constants.DENSE_OF_A_MODEL:g} for a model" in said
+    assert constants.OWN_KEYWORDS == 1.0
+    assert "own words count twice" in said
     assert f"BM25 (k1 = {lexical.K1}, b = {lexical.B})" in said
-    assert cube_search._SUPERSEDED == 0.5
+    assert constants.SUPERSEDED == 0.5
     assert "Minus half the score" in said
     assert f"more than {turns.MAX_TEXT_CHARACTERS:,} characters" in section(
         MEMORY, "## From an utterance to the working set"

@@ -19,11 +19,14 @@ from support.conditions import until
 from support.memories import conversation, found, idle, memories_of, said
 from support.processes import clean_environment
 from support.tiny_model import write_model
+from support.windows import assert_windows_follow_from_texts
 
 from memsched import AsyncMemScheduler, EmbedderMismatch, Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.embedding.factory import embedder_from
+from memsched.memory.forgetting import Forgetting
 from memsched.memory.reindex import reindex as reindex_module
 from memsched.memory.reindex.reindex import Reindexer, ReindexRefused
 from memsched.settings import PREFIX
@@ -267,7 +270,8 @@ async def test_killed_again_and_again_it_gets_there_and_nobody_is_ever_without_m
     ids = {each.memory_id for each in await memories_of(old)}
     server = await old.server()
     argv, environment = command(memory_place, model, "--batch-size", "8", "--json")
-    steps = ["embeds all", "waits", "waits", "embeds what came last", ""]
+    steps = ["embeds all", "looks at what was said", "waits", "waits", "copies what came last", ""]
+    store, ref = (await old.memory()).store, CubeRef("alice", "home")
 
     for step in steps:
         process = await asyncio.create_subprocess_exec(
@@ -280,15 +284,17 @@ async def test_killed_again_and_again_it_gets_there_and_nobody_is_ever_without_m
         if line:
             process.kill()
         said_last, _ = await process.communicate()
-        # then one of the two models has all memories
+        # then one of the two models has all memories; one that goes is gone for good
         try:
             assert {each.memory_id for each in await memories_of(old)} == ids
+            await Forgetting(store, (await old.memory()).terms).forget(ref, [ids.pop()])
         except EmbedderMismatch:
             assert {each.memory_id for each in await memories_of(new)} == ids
         await server.execute("DEL", old.keys.reindex(memory_place["collection"]))  # as after its 30 s
 
     assert process.returncode == 0
     assert {each.memory_id for each in await memories_of(new)} == ids
+    await assert_windows_follow_from_texts((await new.memory()).store, ref)
     assert list(await collections(new)) == [f"{memory_place['collection']}-2"], said_last
 
 

@@ -14,6 +14,7 @@ from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.model import Memory
 from memsched.policy.strategy import CubeMemory
 from support.outcome import all_finished
+from support.windows import assert_windows_follow_from_texts
 
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -97,7 +98,7 @@ async def memories_of(scheduler: AsyncMemScheduler, user: str = "alice", cube: s
 
 
 async def snapshot(scheduler: AsyncMemScheduler, user: str = "alice", cube: str = "home") -> Snapshot:
-    memories = await memories_of(scheduler, user, cube)
+    memories = await assert_windows_follow_from_texts((await scheduler.memory()).store, CubeRef(user, cube))
     server = await scheduler.server()
     reply = await server.execute("HGETALL", scheduler.keys.cube(user, cube).terms)
     flat = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply

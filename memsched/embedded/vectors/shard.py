@@ -92,7 +92,7 @@ class Shard:
         return self._apply(parse_delete(body))
 
     def batch_update(self, body: Any) -> list[Json]:
-        return [self._apply(operation) for operation in parse_batch(body)]
+        return [self._apply(operation) for operation in parse_batch(body, self.vectors)]
 
     def create_index(self, body: Any) -> Json:
         field, schema = parse_index(body)

@@ -82,16 +82,28 @@ def _overwrite_payload(given: Any) -> Any:
     return Operation.overwrite_payload(required(given, "points"), required(given, "payload"))
 
 
-_OPERATIONS: dict[str, Callable[[Any], Any]] = {"set_payload": _set_payload, "overwrite_payload": _overwrite_payload}
+def _update_vectors(given: Any, vectors: Vectors) -> Any:
+    given = as_object(given, "update_vectors", "points")
+    rows = [as_object(point, "point", "id", "vector") for point in required(given, "points")]
+    return Operation.update_vectors(
+        [edge.PointVectors(required(row, "id"), vectors.parse(required(row, "vector"))) for row in rows]
+    )
 
 
-def parse_batch(given: Any) -> list[Any]:
-    """Several updates of payloads, all parsed before the first is applied."""
+_OPERATIONS: dict[str, Callable[[Any, Vectors], Any]] = {
+    "set_payload": lambda given, _: _set_payload(given),
+    "overwrite_payload": lambda given, _: _overwrite_payload(given),
+    "update_vectors": _update_vectors,
+}
+
+
+def parse_batch(given: Any, vectors: Vectors) -> list[Any]:
+    """Several updates of payloads or vectors, all parsed before the first is applied."""
     parsed = []
     for operation in required(as_object(given, "request", "operations"), "operations"):
         named = as_object(operation, "operation", *_OPERATIONS)
         if len(named) != 1:
             raise bad_request(f"an operation must be one of {', '.join(_OPERATIONS)}")
         [(kind, request)] = named.items()
-        parsed.append(_OPERATIONS[kind](request))
+        parsed.append(_OPERATIONS[kind](request, vectors))
     return parsed

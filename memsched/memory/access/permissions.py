@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from memsched.broker.keys import unescape
+from memsched.broker.keys import escape, unescape
 from memsched.errors import CubeForbidden
 
 
@@ -29,6 +29,11 @@ class CubeRef:
 
     user_id: str
     mem_cube_id: str
+
+    @property
+    def tenant(self) -> str:
+        """One word for it, which is no other cube's."""
+        return f"{escape(self.user_id)}/{escape(self.mem_cube_id)}"
 
 
 class AccessState(StrEnum):

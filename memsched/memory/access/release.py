@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory, is_memory_id
+from memsched.memory.model import Memory, is_memory_id, with_caption
 from memsched.messages import ScheduleLogForWebItem
 
 log = get_logger(__name__)
@@ -31,7 +31,7 @@ class LeavingMemory:
     Args:
         owner: who owns its cube. mem_cube_id: the owner's name of that.
         memory_id: "" for an event's own words, of which nothing else is known but the text.
-        text: without the speaker.
+        text: without the speaker; what is seen on a picture stands behind it: "Look! [picture: a dog]".
         added_by: who sent it to the cube; "" where nobody wrote that down.
     """
 
@@ -100,11 +100,15 @@ class Release:
         for each in memories:
             known = each if whole is None else whole.get(each.memory_id)
             text = None if known is None else self._text(reader, purpose, _leaving(ref, known))
-            if text is not None:
-                changed = {"text": text}
-                if text != each.text and "content_hash" in _fields_of(each):
-                    changed["content_hash"] = ""  # who guesses the text could tell by it
-                released.append(_with(each, **changed))
+            if text is None or known is None:
+                continue
+            if text == _told(known):
+                released.append(_with(each, text=known.text, caption=known.caption))
+                continue
+            changed = {"text": text, "caption": ""}
+            if "content_hash" in _fields_of(each):
+                changed["content_hash"] = ""  # who guesses the text could tell by it
+            released.append(_with(each, **changed))
         texts = [each.text for each in released]
         return [
             _with(each, theme=_words_in(each.theme, texts)) if "theme" in _fields_of(each) else each
@@ -124,7 +128,7 @@ class Release:
         released = {each.memory_id: each for each in self.memories(reader, "activation", ref, known)}
         return [
             each
-            if released[each.memory_id].text == whole[each.memory_id].text
+            if released[each.memory_id].indexed_text == whole[each.memory_id].indexed_text
             else each.of(each.memory_id, released[each.memory_id].indexed_text)
             for each in found
             if each.memory_id in released
@@ -196,7 +200,7 @@ class Release:
     def _event(self, event: ScheduleLogForWebItem, cube: CubeMemories | None) -> ScheduleLogForWebItem:
         owner, memories = cube or (CubeRef(event.user_id, event.mem_cube_id), {})
         asked = {each: self._text("", "events", _leaving(owner, memories[each])) for each in memories}
-        leaves = all(each in asked and asked[each] == memories[each].text for each in named_in(event))
+        leaves = all(each in asked and asked[each] == _told(memories[each]) for each in named_in(event))
 
         def words(text: str) -> str | None:
             return self._text("", "events", LeavingMemory(owner.user_id, owner.mem_cube_id, "", text))
@@ -211,7 +215,7 @@ class Release:
             about = str(value.get("memory_id") or value.get("subject_id") or about)
             kept = {name: one if name in _IDS else details(one, about) for name, one in value.items()}
             text = asked.get(about)
-            if "text" in kept and text is not None and text != memories[about].text:
+            if "text" in kept and text is not None and text != _told(memories[about]):
                 kept["text"] = text
             return kept if value.get("subject") != "theme" else {**kept, "label": None}
 
@@ -262,7 +266,7 @@ def _leaving(ref: CubeRef, memory: Any) -> LeavingMemory:
         ref.user_id,
         ref.mem_cube_id,
         memory.memory_id,
-        memory.text,
+        _told(memory),
         memory.speaker,
         memory.kind,
         memory.memory_type,
@@ -271,6 +275,11 @@ def _leaving(ref: CubeRef, memory: Any) -> LeavingMemory:
         tuple(memory.tags),
         memory.added_by,
     )
+
+
+def _told(memory: Any) -> str:
+    """Its text for a hook: with the caption, so that whoever looks at the text has looked at all of it."""
+    return with_caption(memory.text, memory.caption)
 
 
 def _fields_of(memory: Any) -> Iterable[str]:

@@ -22,7 +22,7 @@ CORRECTION = "correction"
 """The tag of what sounds like a correction, so that it is found again when what it corrects comes after it."""
 _CORRECTS_FROM = 0.4
 _LATER_CORRECTIONS = 20
-_LOOK_FOR_CORRECTED = SearchArgs(neighbours=0.0, candidates=30)
+_LOOK_FOR_CORRECTED = SearchArgs(neighbours=False, candidates=30)
 _ADMITS = re.compile(
     r"""\b(?:correction|i\s+meant|(?:i|that)\s+was\s+wrong|my\s+mistake|scratch\s+that|to\s+correct\s+(?:myself|that)|
       changed\s+(?:my|his|her|their|our)\s+mind|no\s+longer|instead\s+of|switched\s+(?:from|to))\b

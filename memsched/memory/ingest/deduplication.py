@@ -29,10 +29,12 @@ def content_hash(speaker: str, text: str) -> str:
 def say_the_same(one: Memory, other: Memory) -> bool:
     """By the same speaker, of the same kind, with nearly the same words, and no difference in what changes the meaning.
 
-    That is: numbers, names, a negation, whether it is a question. "Max weighs 12 kg" and "Max weighs 13 kg" have nearly
-    all words in common, and do not say the same.
+    That is: numbers, names, a negation, whether it is a question, what is on a picture. "Max weighs 12 kg" and "Max
+    weighs 13 kg" have nearly all words in common, and do not say the same.
     """
     if one.speaker != other.speaker or one.kind != other.kind or one.memory_type != other.memory_type:
+        return False
+    if one.caption.casefold() != other.caption.casefold():
         return False
     if is_question(one.text) != is_question(other.text) or is_negated(one.text) != is_negated(other.text):
         return False

@@ -60,7 +60,8 @@ def vital_kind(text: str) -> str:
 
     By the words of ``vital_words.json``, in any of its languages, unless they are denied.
     """
-    if is_question(text):
+    plain = text.lower()
+    if not any(core in plain for core in _vital_cores()) or is_question(text):
         return ""
     return next((kind for kind, words_of_it in _vital_patterns().items() if _says(words_of_it, text)), "")
 
@@ -71,6 +72,15 @@ def _vital_patterns() -> dict[str, re.Pattern[str]]:
         kind: re.compile("|".join(_pattern(word) for listed in lists.values() for word in listed), re.IGNORECASE)
         for kind, lists in _VITAL_WORDS["kinds"].items()
     }
+
+
+@lru_cache(maxsize=1)
+def _vital_cores() -> frozenset[str]:
+    """A piece of each of these words, without which it is not there: most texts have none, and need no pattern."""
+    listed = (
+        word for lists in _VITAL_WORDS["kinds"].values() for words_of_it in lists.values() for word in words_of_it
+    )
+    return frozenset(max(re.split(r"\(.*?\)|\*", word), key=len).lower() for word in listed)
 
 
 def _pattern(word: str) -> str:

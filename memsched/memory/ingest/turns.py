@@ -10,7 +10,8 @@ from typing import Any
 
 from memsched.errors import InvalidMessage
 from memsched.memory.context_tags import tags_of
-from memsched.memory.model import clamped
+from memsched.memory.ingest.captions import caption_of
+from memsched.memory.model import clamped, with_caption
 from memsched.messages import ScheduleMessageItem
 
 MAX_TEXT_CHARACTERS = 1000
@@ -18,6 +19,7 @@ MAX_TEXT_CHARACTERS = 1000
 _TEXT_NAMES = ("content", "text", "message")
 _TIME_NAMES = ("timestamp", "chat_time", "time", "at", "created_at")
 _ID_NAMES = ("id", "message_id", "dia_id")
+_TEXT_TYPES = ("text", "input_text", "output_text")
 _SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])\s+|\n+")
 
 
@@ -30,6 +32,7 @@ class Turn:
         by_user: whether the user said it themselves (not the assistant, not somebody else in the conversation).
         reference: the producer's own id of it, or "".
         tags: what binds it to a role or a task.
+        caption: what is seen on a picture that came with it. Of a picture alone it is the text.
     """
 
     position: int
@@ -40,6 +43,7 @@ class Turn:
     session_id: str
     reference: str
     tags: tuple[str, ...] = ()
+    caption: str = ""
 
 
 def turns_of(message: ScheduleMessageItem) -> list[Turn]:
@@ -47,7 +51,8 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
 
     An entry of ``chat_history`` is a text, or an object with ``content`` (or ``text``), and, each optional,
     ``role`` (user, assistant, system, tool), ``name`` (or ``speaker``), ``timestamp`` (ISO 8601, or seconds since
-    the epoch; without a zone: UTC), ``session_id`` and ``id``. Raises InvalidMessage if one is something else.
+    the epoch; without a zone: UTC), ``session_id`` and ``id``, and captions of pictures (captions.py). Raises
+    InvalidMessage if one is something else.
     """
     if not message.chat_history:
         text = message.content.strip()
@@ -75,7 +80,11 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
 
 def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]) -> Turn:
     where = f"chat_history[{position}]"
-    text = _text(next((fields[name] for name in _TEXT_NAMES if fields.get(name) is not None), None), where)
+    content = next((fields[name] for name in _TEXT_NAMES if fields.get(name) is not None), None)
+    caption = caption_of(fields, content)
+    text = "" if content is None and caption else _text(content, where).strip()
+    if not text and caption:
+        text, caption = with_caption("", caption), ""
     role = str(fields.get("role") or "")
     name = str(fields.get("name") or fields.get("speaker") or "")
     if not name:
@@ -85,7 +94,7 @@ def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]
     at = message.timestamp if given is None else _time(given, where)
     session = str(fields.get("session_id") or message.session_id or "")
     reference = next((str(fields[each]) for each in _ID_NAMES if fields.get(each) not in (None, "")), "")
-    return Turn(position, text.strip(), name, by_user, clamped(at), session, reference, tags_of(message.info))
+    return Turn(position, text, name, by_user, clamped(at), session, reference, tags_of(message.info), caption)
 
 
 def _text(given: Any, where: str) -> str:
@@ -93,7 +102,9 @@ def _text(given: Any, where: str) -> str:
     if isinstance(given, str):
         return given
     if isinstance(given, Sequence):
-        parts = [part.get("text", "") for part in given if isinstance(part, Mapping) and part.get("type") == "text"]
+        parts = [
+            part.get("text", "") for part in given if isinstance(part, Mapping) and part.get("type") in _TEXT_TYPES
+        ]
         if all(isinstance(part, str) for part in parts):
             return "\n".join(parts)
     raise InvalidMessage(f"{where} has no text: give it as content")

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.corrections import CORRECTION, Corrections, says_correction
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.turns import Turn, parts_of
-from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for
-from memsched.memory.search.bm25 import document_weights
-from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.ingest.windows import Windows
+from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, with_caption
+from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
@@ -71,6 +71,7 @@ class MemoryWriter:
         self._embedder = embedder
         self._terms = terms
         self._corrections = corrections
+        self._windows = Windows(store)
 
     async def write_turns(
         self, ref: CubeRef, messages: Mapping[str, Sequence[Turn]], added_by: str = ""
@@ -150,15 +151,16 @@ class MemoryWriter:
                     results[item_id].repeated.append((memory.text, same))
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
-        words = {memory.memory_id: stems(memory.indexed_text) for memory in new}
+        windows = await self._windows.before(ref, new)
         points = [
-            Point(memory, vector, document_weights(words[memory.memory_id]))
+            Point(memory, vector, windows.vectors[memory.memory_id])
             for memory, vector in zip(new, vectors, strict=True)
         ]
         await self._store.insert(ref, points)
+        await self._windows.stored(ref, new, windows)
         await self._store.add_sources(ref, sources)
         counted = {
-            item_id + mark: [words[memory.memory_id] for memory in result.added]
+            item_id + mark: [terms_of(memory) for memory in result.added]
             for item_id, result in results.items()
             if result.added
         }
@@ -198,11 +200,13 @@ def _of_turn(
     ref: CubeRef, item_id: str, turn: Turn, session: str, place: int, part: int, text: str, now: datetime, added_by: str
 ) -> Memory:
     own = turn.by_user and about_oneself(text)
+    caption = "" if part else turn.caption
     return Memory(
         memory_id=memory_id_for(ref, item_id, turn.position, part),
         user_id=ref.user_id,
         mem_cube_id=ref.mem_cube_id,
         text=text,
+        caption=caption,
         memory_type=USER_MEMORY_TYPE if own else LONG_TERM_MEMORY_TYPE,
         kind="turn",
         speaker=turn.speaker,
@@ -214,7 +218,8 @@ def _of_turn(
         updated_at=now,
         sources={f"{item_id}#{turn.position}": turn.reference},
         importance=importance(text, about_speaker=about_oneself(text)),
-        content_hash=content_hash(turn.speaker, text),
+        value=text_value(text, place),
+        content_hash=content_hash(turn.speaker, with_caption(text, caption)),
         tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * says_correction(text)), *turn.tags],
         added_by=added_by,
     )
@@ -237,6 +242,7 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         updated_at=now,
         sources=dict(each.sources) or {f"{item_id}#{each.key}": ""},
         importance=value,
+        value=text_value(each.text, each.turn),
         content_hash=content_hash(f"{each.kind}:{each.speaker}", each.text),
         tags=list(each.tags),
         added_by=added_by,

@@ -1,7 +1,8 @@
 """Copies memories from one collection to another, with new vectors, while both may be written to.
 
 Round after round, each copies what is new or changed since the one before. What was copied is known by a digest per
-memory, so a round over many memories of which few changed costs little more than reading them.
+memory, so a round over many memories of which few changed costs little more than reading them. Windows follow after a
+round, from what the target holds then (places.py): the memories of a session come with any page.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ from typing import Any
 
 from qdrant_client import models
 
-from memsched.lexicon import stems
+from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.model import Memory, readable
-from memsched.memory.search.bm25 import document_weights
+from memsched.memory.model import SCHEMA_VERSION, Memory, readable
+from memsched.memory.reindex.places import Places, Tell
+from memsched.memory.search.window import Surroundings, own_vector, window_vector
 from memsched.memory.store.client import RetryingClient
-from memsched.memory.store.points import DENSE, LEXICAL
+from memsched.memory.store.collection import InUse
+from memsched.memory.store.points import DENSE, LEXICAL, Sparse
 
 _PAGE = 256
 _POINTS_PER_CALL = 128
 _DIGEST_BYTES = 8
-_TEXT = ("text", "speaker")
+_TEXT = ("text", "caption", "speaker")
 """What is embedded, of a payload."""
+_COPIED_FROM = "copied_from"
+"""Of a copied payload: the collection that it was copied from."""
+_OURS = ("value", "schema", _COPIED_FROM)
+"""What a copy has otherwise than its source."""
+_ALONE = Surroundings(())
 
 Payload = Mapping[str, Any]
-Tell = Callable[[int, int], None]
-"""Told how many memories of the round are looked through, and of how many."""
 
 
 @dataclass(slots=True)
@@ -37,26 +43,38 @@ class CollectionCopy:
     """Copies ``source`` to ``target``; raises what the store and the embedder raise, and may be called again.
 
     Args:
+        places: of the target.
         fence: awaited before each write; raises if it is not ours to do any more.
         batch: texts that are embedded at once.
-        embedded: how many were until now.
+        keeps_dense: both collections are of the same model: the source's dense vectors are copied as they are.
+        embedded: how many texts were until now.
+        stored: how many memories were stored until now.
         copied: by id, the digest of what was copied; what the target holds and is not in it, somebody else wrote.
     """
 
     client: RetryingClient
     embedder: Embedder
     source: str
-    target: str
+    target: InUse
+    places: Places
     fence: Callable[[], Awaitable[None]]
     batch: int = 64
+    keeps_dense: bool = False
     embedded: int = 0
+    stored: int = 0
     copied: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def progress(self) -> int:
+        """Grows with whatever is done."""
+        return self.stored + self.places.settled
+
     async def resume(self, tell: Tell) -> None:
-        """Go on where an earlier copy ended: look at what it has copied."""
-        total = await self._count(self.target)
-        async for records in self.client.pages(self.target, _PAGE):
+        """Go on where an earlier copy ended: look at what it has copied. Nobody knows which windows it came to."""
+        total = await self._count(self.target.name)
+        async for records in self.client.pages(self.target.name, _PAGE):
             self.copied.update((str(record.id), digest(record.payload or {})) for record in records)
+            self._touch(records)
             tell(min(len(self.copied), total), total)
 
     async def copy_changes(self, tell: Tell) -> int:
@@ -69,11 +87,12 @@ class CollectionCopy:
                 before = self.copied.get(str(record.id), b"")
                 same = before[_DIGEST_BYTES:] == digest(record.payload or {})[_DIGEST_BYTES:]
                 (others if same else said_anew).append(record)
-            await self._embed(said_anew)
+            await self._store(said_anew)
+            self._touch(said_anew)
             await self._update(
                 [
                     models.OverwritePayloadOperation(
-                        overwrite_payload=models.SetPayload(payload=record.payload or {}, points=[record.id])
+                        overwrite_payload=models.SetPayload(payload=self._payload(record), points=[record.id])
                     )
                     for record in others
                 ]
@@ -82,7 +101,7 @@ class CollectionCopy:
         return await self._round(copy, tell)
 
     async def copy_last_changes(self, tell: Tell, complete_until: int | None = None) -> int:
-        """The last round, when the target is in use: what others changed there meanwhile stays.
+        """A round when the target is in use: what others changed there meanwhile stays.
 
         Args:
             complete_until: ms since the epoch, for one that does not know what was copied: what was changed in the
@@ -90,16 +109,16 @@ class CollectionCopy:
         """
 
         async def copy(changed: Sequence[models.Record]) -> None:
-            ids = [record.id for record in changed]
-            records = await self.client.ask(lambda client: client.retrieve(self.target, ids, with_payload=True))
-            there: dict[str, Payload] = {str(record.id): record.payload or {} for record in records}
+            there = await self._payloads([record.id for record in changed])
             new, operations = [], []
             for record in changed:
                 late, memory_id = record.payload or {}, str(record.id)
                 if memory_id in there:
                     present = there[memory_id]
                     untouched = self.copied.get(memory_id) == digest(present)
-                    if change := difference(present, late if untouched else merged(present, late)):
+                    if change := difference(present, late if untouched else merged(present, late)) | emptied(
+                        present, late
+                    ):
                         operations.append(
                             models.SetPayloadOperation(
                                 set_payload=models.SetPayload(payload=change, points=[record.id])
@@ -107,15 +126,37 @@ class CollectionCopy:
                         )
                 elif memory_id not in self.copied and not _before(late, complete_until):
                     new.append(record)
-                # else it was copied, and deleted there since
-            await self._embed(new, only_new=True)
+                # else it was copied, and deleted there since: by somebody who may have taken its words for present
+            await self._store(new, only_new=True)
+            await self._delete(await self._gone([record.id for record in new]))
             await self._update(operations)
+            self._touch(changed)
 
-        return await self._round(copy, tell)
+        if complete_until is None:
+            return await self._round(copy, tell)
+        return await self._round(copy, tell, await self._all_copied(tell))
+
+    async def _all_copied(self, tell: Tell) -> list[Any]:
+        """The ids of all that the target has of the source; all there is to be settled."""
+        total = await self._count(self.target.name)
+        ids: list[Any] = []
+        looked = 0
+        async for records in self.client.pages(self.target.name, _PAGE):
+            self._touch(records)
+            ids += [each.id for each in records if (each.payload or {}).get(_COPIED_FROM) == self.source]
+            looked += len(records)
+            tell(min(looked, total), total)
+        return ids
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    async def _round(self, copy: Callable[[Sequence[models.Record]], Awaitable[None]], tell: Tell) -> int:
+    async def _round(
+        self, copy: Callable[[Sequence[models.Record]], Awaitable[None]], tell: Tell, copied: Sequence[Any] = ()
+    ) -> int:
+        """
+        Args:
+            copied: the ids of what was copied, beside those in ``self.copied``.
+        """
         total = await self._count(self.source)
         seen: set[str] = set()
         changes = 0
@@ -129,48 +170,101 @@ class CollectionCopy:
             seen.update(str(record.id) for record in records)
             changes += len(changed)
             tell(min(len(seen), total), total)
-        gone = sorted(self.copied.keys() - seen)
+        gone = sorted({*self.copied, *map(str, copied)} - seen)
         await self._delete(gone)
         for each in gone:
-            del self.copied[each]
+            self.copied.pop(each, None)
         return changes + len(gone)
 
-    async def _embed(self, records: Sequence[models.Record], *, only_new: bool = False) -> None:
-        """Store with new vectors: an upsert, or with ``only_new`` an insert that leaves alone what is there."""
+    def _touch(self, records: Sequence[models.Record]) -> None:
+        for record in records:
+            if (memory := _memory(str(record.id), record.payload)) is not None:
+                self.places.add(memory)
+
+    async def _store(self, records: Sequence[models.Record], *, only_new: bool = False) -> None:
+        """Store with new vectors: an upsert, or with ``only_new`` an insert that leaves alone what is there.
+
+        The windows are still without what is around.
+        """
         if not records:
             return
-        texts = [_indexed(str(record.id), record.payload or {}) for record in records]
-        vectors = await self.embedder.embed_documents(texts)
+        dense = await (self._dense_of_source(records) if self.keeps_dense else self._embed(records))
         mode = models.UpdateMode.INSERT_ONLY if only_new else models.UpdateMode.UPSERT
-        points = []
-        for record, text, vector in zip(records, texts, vectors, strict=True):
-            words = document_weights(stems(text))
-            lexical = models.SparseVector(indices=words.indices, values=words.values)
-            points.append(
-                models.PointStruct(id=record.id, vector={DENSE: vector, LEXICAL: lexical}, payload=record.payload)
+        points = [
+            models.PointStruct(
+                id=record.id,
+                vector={**dense[record.id], LEXICAL: _sparse(self._words(record))},
+                payload=self._payload(record),
             )
+            for record in records
+            if record.id in dense
+        ]
         for at in range(0, len(points), _POINTS_PER_CALL):
             part = points[at : at + _POINTS_PER_CALL]
             await self.fence()
             await self.client.ask(
-                lambda client, part=part: client.upsert(self.target, part, wait=True, update_mode=mode)  # type: ignore[misc]
+                lambda client, part=part: client.upsert(self.target.name, part, wait=True, update_mode=mode)  # type: ignore[misc]
             )
+        self.stored += len(points)
+
+    async def _embed(self, records: Sequence[models.Record]) -> dict[Any, dict[str, Any]]:
+        memories = [_memory(str(record.id), record.payload) for record in records]
+        vectors = await self.embedder.embed_documents(["" if each is None else each.indexed_text for each in memories])
         self.embedded += len(records)
+        return {record.id: {DENSE: vector} for record, vector in zip(records, vectors, strict=True)}
+
+    async def _dense_of_source(self, records: Sequence[models.Record]) -> dict[Any, dict[str, Any]]:
+        """What is gone meanwhile is not in it: the next round sees that too."""
+        ids = [record.id for record in records]
+        found = await self.client.ask(
+            lambda client: client.retrieve(self.source, ids, with_payload=False, with_vectors=[DENSE])
+        )
+        return {record.id: dict(record.vector or {}) for record in found}  # type: ignore[arg-type]
+
+    def _words(self, record: models.Record) -> Sparse:
+        memory = _memory(str(record.id), record.payload)
+        if memory is None:
+            return Sparse([], [])
+        return window_vector(memory.ref, memory, _ALONE) if self.target.has_windows else own_vector(memory)
+
+    def _payload(self, record: models.Record) -> dict[str, Any]:
+        payload = dict(record.payload or {})
+        if (memory := _memory(str(record.id), payload)) is not None:
+            value = text_value(memory.text, memory.turn)
+            payload |= {"value": value, "schema": SCHEMA_VERSION, _COPIED_FROM: self.source}
+        return payload
+
+    async def _payloads(self, ids: Sequence[Any]) -> dict[str, Payload]:
+        """What the target has of these."""
+        found = await self.client.ask(lambda client: client.retrieve(self.target.name, list(ids), with_payload=True))
+        return {str(record.id): record.payload or {} for record in found}
+
+    async def _gone(self, ids: Sequence[Any]) -> list[str]:
+        """Those of these that the source has no more: deleted before they were copied, and so from the source only."""
+        if not ids:
+            return []
+        found = await self.client.ask(lambda client: client.retrieve(self.source, list(ids), with_payload=False))
+        return [str(each) for each in ids if each not in {record.id for record in found}]
 
     async def _update(self, operations: Sequence[Any]) -> None:
         for at in range(0, len(operations), _POINTS_PER_CALL):
             part = operations[at : at + _POINTS_PER_CALL]
             await self.fence()
             await self.client.ask(
-                lambda client, part=part: client.batch_update_points(self.target, part, wait=True)  # type: ignore[misc]
+                lambda client, part=part: client.batch_update_points(self.target.name, part, wait=True)  # type: ignore[misc]
             )
 
     async def _delete(self, memory_ids: Sequence[str]) -> None:
         for at in range(0, len(memory_ids), _PAGE):
-            selector = models.PointIdsList(points=list(memory_ids[at : at + _PAGE]))
+            part = list(memory_ids[at : at + _PAGE])
+            for memory_id, payload in (await self._payloads(part)).items():
+                if (memory := _memory(memory_id, payload)) is not None:
+                    self.places.add(memory)
             await self.fence()
             await self.client.ask(
-                lambda client, selector=selector: client.delete(self.target, selector, wait=True)  # type: ignore[misc]
+                lambda client, part=part: client.delete(  # type: ignore[misc]
+                    self.target.name, models.PointIdsList(points=part), wait=True
+                )
             )
 
     async def _count(self, name: str) -> int:
@@ -178,8 +272,9 @@ class CollectionCopy:
 
 
 def digest(payload: Payload) -> bytes:
-    """Of all of the payload, and then of what is embedded."""
-    return _short(payload) + _short([payload.get(name) for name in _TEXT])
+    """Of all of the payload that a copy leaves as it is, and then of what is embedded."""
+    left = {name: value for name, value in payload.items() if name not in _OURS}
+    return _short(left) + _short([payload.get(name) for name in _TEXT])
 
 
 def _short(value: Any) -> bytes:
@@ -209,8 +304,13 @@ def difference(present: Payload, wanted: Payload) -> dict[str, Any]:
     return {
         name: value
         for name, value in wanted.items()
-        if name not in (*_TEXT, "content_hash") and (name not in present or present[name] != value)
+        if name not in (*_TEXT, *_OURS, "content_hash") and (name not in present or present[name] != value)
     }
+
+
+def emptied(present: Payload, late: Payload) -> dict[str, Any]:
+    """The fields to set where a deletion has begun: its text is taken first."""
+    return {"text": "", "caption": ""} if late.get("text") == "" and present.get("text") else {}
 
 
 def _before(payload: Payload, complete_until: int | None) -> bool:
@@ -221,7 +321,11 @@ def _updated_at(payload: Payload) -> int:
     return int(payload.get("updated_at") or 0)
 
 
-def _indexed(memory_id: str, payload: dict[str, Any]) -> str:
-    """The text of a point; "" for what cannot be read."""
-    known = readable(payload)
-    return "" if known is None else Memory.as_stored(memory_id, known).indexed_text
+def _memory(memory_id: str, payload: Payload | None) -> Memory | None:
+    """The memory of a point; None for what cannot be read."""
+    known = readable(dict(payload or {}))
+    return None if known is None else Memory.as_stored(memory_id, known)
+
+
+def _sparse(words: Sparse) -> models.SparseVector:
+    return models.SparseVector(indices=words.indices, values=words.values)

@@ -1,8 +1,9 @@
-"""Reindex: all memories embedded anew with another model, while everything goes on.
+"""Reindex: all memories in a new collection, while everything goes on: embedded anew with another model, or only in the
+form that this version writes (window vectors), with the vectors that the same model has made.
 
 The next collection is filled beside the one in use, and brought up to date with what changed meanwhile, again and again
-until little is left. Then the alias moves, in one step. Processes that still use the old model notice it within
-RESOLVE_AFTER_SECONDS and stop; what they wrote until then is copied too, and the old collection goes.
+until little is left. Then the alias moves, in one step. Processes that still use the old collection notice it within
+RESOLVE_AFTER_SECONDS; what they wrote until then is copied too, and the old collection goes.
 
 Whoever is killed in between leaves everything as it was, with the next collection half full; the next run goes on. Its
 metadata say whose place it is to take, so nothing about a run has to be kept elsewhere.
@@ -14,7 +15,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from qdrant_client import AsyncQdrantClient
@@ -27,11 +29,13 @@ from memsched.errors import MemschedError
 from memsched.logs import get_logger
 from memsched.memory.embedding.embedder import Embedder, EmbeddingError
 from memsched.memory.model import SCHEMA_VERSION
-from memsched.memory.reindex.copy import CollectionCopy, Tell
+from memsched.memory.reindex.copy import CollectionCopy
+from memsched.memory.reindex.places import Places, Tell
+from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.client import RetryingClient, close_client, datatype_for, open_client
-from memsched.memory.store.collection import Collection
+from memsched.memory.store.collection import FILLED_FROM, Collection, InUse
 from memsched.memory.store.errors import StoreUnavailable
-from memsched.memory.store.store import RESOLVE_AFTER_SECONDS
+from memsched.memory.store.store import RESOLVE_AFTER_SECONDS, MemoryStore
 from memsched.settings import Settings
 
 T = TypeVar("T")
@@ -45,10 +49,10 @@ _OUTAGE_SECONDS = 300.0
 _OUTAGE_PAUSE_SECONDS = 2.0
 _LONG_CALL_SECONDS = 30.0
 """For making a collection with all its indexes, and for dropping one."""
-_FILLED_FROM = "filled_from"
-"""In a collection's metadata: of which one it is to take the place; empty or missing when it has."""
 _COMPLETE_UNTIL = "complete_until"
-"""And in ms since the epoch: what was changed before is in it for certain."""
+"""In the metadata, in ms since the epoch: what was changed before is in it for certain."""
+_KEEPS_DENSE = "keeps_dense"
+"""And whether it gets the dense vectors of that one."""
 _CLOCKS_DIFFER_SECONDS = 5.0
 
 Progress = Callable[[str, int, int], None]
@@ -56,7 +60,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class ReindexRefused(MemschedError):
-    """There is nothing to embed anew."""
+    """There is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Plan:
         source: the collection in use.
         target: a collection that an earlier run began to fill, "" for none.
         switched: the target is in use already, and only the end of that run is missing.
-        needed: whether the models differ.
+        old_form: the memories are found by their own words only.
+        needed: whether the models differ, or the form is old.
     """
 
     source: str
@@ -76,7 +81,13 @@ class Plan:
     memories: int
     target: str = ""
     switched: bool = False
+    old_form: bool = False
     needed: bool = True
+
+    @property
+    def keeps_dense(self) -> bool:
+        """Whether only the form is old, and not the model: nothing is to be embedded."""
+        return self.old_form and self.made_with == self.wanted
 
 
 @dataclass(slots=True)
@@ -107,9 +118,11 @@ class Reindexer:
     ) -> None:
         self._settings = settings
         self._lock = Lock(server, keys.reindex(settings.collection))
+        self._terms = TermStatistics(server, keys)
         self._embedder = embedder
         self._batch = batch
         self._client = RetryingClient(settings, client)
+        self._store = partial(MemoryStore.of_collection, settings, client)
         self._collection = Collection(
             client, settings.collection, embedder.name, embedder.dimensions, datatype_for(settings)
         )
@@ -138,30 +151,33 @@ class Reindexer:
                 "memory will be embedded with the model that is set now."
             )
         metadata = await self._metadata(name)
-        if int(metadata.get("schema", 0)) > SCHEMA_VERSION:
+        if _schema(metadata) > SCHEMA_VERSION:
             raise ReindexRefused(f"The collection {name} was written by a newer version of memsched: upgrade this one.")
         made_with, wanted = _model(metadata), _model(self._collection.own_metadata())
-        count, needed = await self._count(name), made_with != wanted
-        source = str(metadata.get(_FILLED_FROM) or "")
+        count, old_form = await self._count(name), _schema(metadata) < SCHEMA_VERSION
+        needed = old_form or made_with != wanted
+        source = str(metadata.get(FILLED_FROM) or "")
         if source and await self._exists(source):
             before = _model(await self._metadata(source))
-            return Plan(source, before, made_with, count, target=name, switched=True, needed=needed)
-        return Plan(name, made_with, wanted, count, target=await self._begun(name, wanted), needed=needed)
+            return Plan(source, before, made_with, count, name, switched=True, old_form=old_form, needed=needed)
+        begun = await self._begun(name, wanted)
+        return Plan(name, made_with, wanted, count, begun, old_form=old_form, needed=needed)
 
     async def run(self, progress: Progress, *, force: bool = False, keep_old: bool = False) -> Outcome:
         """Do it, or go on with what an earlier run began.
 
         Args:
-            force: also if the model is the same.
+            force: embed anew, also if the model is the same.
         """
         began = time.monotonic()
         outcome = await self._lock.during(self._all_of_it(progress, force, keep_old))
         outcome.seconds = time.monotonic() - began
         log.info(
-            "all memories are embedded anew",
+            "all memories are in a new collection",
             action="reindex.done",
             collection=outcome.collection,
             embedder=outcome.embedding,
+            embedded=outcome.embedded,
             memories=outcome.memories,
             replaced=outcome.replaced,
         )
@@ -178,35 +194,46 @@ class Reindexer:
             plan = await self.plan()
         if not (plan.needed or force):
             raise ReindexRefused(f"The collection {plan.source} was made with {plan.wanted} already.")
-        await self._mark(plan.source, {_FILLED_FROM: ""})  # that one may be gone, and this one is to be kept
+        keeps_dense = plan.keeps_dense and not force
+        if plan.target and bool((await self._metadata(plan.target)).get(_KEEPS_DENSE)) != keeps_dense:
+            plan = replace(plan, target="")
+        await self._mark(plan.source, {FILLED_FROM: ""})  # that one may be gone, and this one is to be kept
         target = plan.target or await self._ask(self._collection.next_name)
         await self._drop_unfinished(plan)
-        return await self._fill_and_switch(plan, target, progress, keep_old)
+        return await self._fill_and_switch(plan, target, keeps_dense, progress, keep_old)
 
-    async def _fill_and_switch(self, plan: Plan, target: str, progress: Progress, keep_old: bool) -> Outcome:
-        copy = self._copy(plan.source, target)
-        await self._ask(lambda: self._collection.create(target, {_FILLED_FROM: plan.source}), _LONG_CALL_SECONDS)
+    async def _fill_and_switch(
+        self, plan: Plan, target: str, keeps_dense: bool, progress: Progress, keep_old: bool
+    ) -> Outcome:
+        copy = self._copy(plan.source, InUse(target, SCHEMA_VERSION), keeps_dense)
+        marks = {FILLED_FROM: plan.source, _KEEPS_DENSE: keeps_dense}
+        await self._ask(lambda: self._collection.create(target, marks), _LONG_CALL_SECONDS)
         if plan.target:
             await copy.resume(_telling(progress, "looks at what is there already"))
         outcome = Outcome(target, plan.source, plan.made_with, plan.wanted)
         for number in range(1, _ROUNDS + 1):
             round_began = time.time()
-            what = "embeds all memories" if number == 1 else f"embeds what changed meanwhile (round {number})"
-            changes = await self._through_outages(copy, copy.copy_changes, progress, what)
-            outcome.rounds += 1
+            verb = "copies" if keeps_dense else "embeds"
+            what = f"{verb} all memories" if number == 1 else f"{verb} what changed meanwhile (round {number})"
+            changes = await self._round(copy, copy.copy_changes, outcome, progress, what)
             if changes <= _FEW:
                 break
         await self._mark(target, {_COMPLETE_UNTIL: int(1000 * (round_began - _CLOCKS_DIFFER_SECONDS))})
         await self._lock.renew()
         await self._ask(lambda: self._collection.point_alias_to(target))
+        # So that whoever sees the new collection already need not wait for this until all do.
+        await self._round(copy, copy.copy_last_changes, outcome, progress, "copies what came around the switch")
+        await self._count_speakers(copy, progress)
         await self._end(copy, None, outcome, progress, keep_old)
         return outcome
 
     async def _finish(self, plan: Plan, progress: Progress, keep_old: bool) -> Outcome:
         """The end of a run that was killed after the switch."""
         outcome = Outcome(plan.target, plan.source, plan.made_with, plan.wanted)
-        complete_until = int((await self._metadata(plan.target)).get(_COMPLETE_UNTIL, 0))
-        await self._end(self._copy(plan.source, plan.target), complete_until, outcome, progress, keep_old)
+        metadata = await self._metadata(plan.target)
+        complete_until = int(metadata.get(_COMPLETE_UNTIL, 0))
+        copy = self._copy(plan.source, InUse(plan.target, _schema(metadata)), bool(metadata.get(_KEEPS_DENSE)))
+        await self._end(copy, complete_until, outcome, progress, keep_old)
         return outcome
 
     async def _end(
@@ -218,33 +245,53 @@ class Reindexer:
         pause = max(RESOLVE_AFTER_SECONDS, timeout) + timeout
         noticed = Deadline(pause)
         while (left := noticed.left) > 0:
-            progress("waits for processes with the old model to notice", int(pause - left), int(pause))
+            progress("waits for all processes to notice", int(pause - left), int(pause))
             await asyncio.sleep(min(left, 1.0))
 
         def last(tell: Tell) -> Awaitable[int]:
             return copy.copy_last_changes(tell, complete_until)
 
-        await self._through_outages(copy, last, progress, "embeds what came last")
-        outcome.rounds += 1
+        await self._round(copy, last, outcome, progress, "copies what came last")
+        await self._count_speakers(copy, progress)
         outcome.embedded = copy.embedded
         outcome.kept = keep_old
         await self._lock.renew()
         if not keep_old:
             await self._drop(copy.source)
-        await self._mark(copy.target, {_FILLED_FROM: ""})
-        outcome.memories = await self._count(copy.target)
+        await self._mark(copy.target.name, {FILLED_FROM: ""})
+        outcome.memories = await self._count(copy.target.name)
+
+    async def _round(
+        self,
+        copy: CollectionCopy,
+        copy_round: Callable[[Tell], Awaitable[int]],
+        outcome: Outcome,
+        progress: Progress,
+        what: str,
+    ) -> int:
+        changes = await self._through_outages(copy, copy_round, progress, what)
+        await self._through_outages(copy, copy.places.settle, progress, "looks at what was said around them")
+        outcome.rounds += 1
+        return changes
+
+    async def _count_speakers(self, copy: CollectionCopy, progress: Progress) -> None:
+        def count(tell: Tell) -> Awaitable[None]:
+            return copy.places.count_speakers(self._terms, tell)
+
+        if copy.target.has_windows:  # before, nobody asks for them
+            await self._through_outages(copy, count, progress, "counts whose memories they are")
 
     async def _through_outages(
-        self, copy: CollectionCopy, copy_round: Callable[[Tell], Awaitable[int]], progress: Progress, what: str
-    ) -> int:
-        """One round, begun again when store or model were away; it leaves out what was copied."""
-        embedded, deadline = copy.embedded, Deadline(_OUTAGE_SECONDS)
+        self, copy: CollectionCopy, step: Callable[[Tell], Awaitable[T]], progress: Progress, what: str
+    ) -> T:
+        """One step, begun again when store or model were away; it leaves out what it had done."""
+        done, deadline = copy.progress, Deadline(_OUTAGE_SECONDS)
         while True:
             try:
-                return await copy_round(_telling(progress, what))
+                return await step(_telling(progress, what))
             except (StoreUnavailable, EmbeddingError) as error:
-                if copy.embedded > embedded:
-                    embedded, deadline = copy.embedded, Deadline(_OUTAGE_SECONDS)
+                if copy.progress > done:
+                    done, deadline = copy.progress, Deadline(_OUTAGE_SECONDS)
                 if not _may_pass(error) or deadline.passed:
                     raise
                 pause = max(_OUTAGE_PAUSE_SECONDS, min(getattr(error, "retry_after", None) or 0.0, 60.0))
@@ -256,15 +303,20 @@ class Reindexer:
                 )
                 await asyncio.sleep(pause)
 
-    def _copy(self, source: str, target: str) -> CollectionCopy:
-        return CollectionCopy(self._client, self._embedder, source, target, self._lock.renew_if_old, self._batch)
+    def _copy(self, source: str, target: InUse, keeps_dense: bool) -> CollectionCopy:
+        fence = self._lock.renew_if_old
+        places = Places(self._store(target), fence)
+        return CollectionCopy(
+            self._client, self._embedder, source, target, places, fence, self._batch, keeps_dense=keeps_dense
+        )
 
     # -- collections ---------------------------------------------------------------------------------------------
 
     async def _begun(self, source: str, wanted: str) -> str:
-        """The collection that an earlier run began to fill from this one with this model."""
+        """The collection that an earlier run began to fill from this one with this model, in the present form."""
         for name, metadata in (await self._unfinished(source)).items():
-            if metadata.get(_FILLED_FROM) == source and _model(metadata) == wanted:
+            as_wanted = _model(metadata) == wanted and _schema(metadata) == SCHEMA_VERSION
+            if metadata.get(FILLED_FROM) == source and as_wanted:
                 return name
         return ""
 
@@ -279,7 +331,7 @@ class Reindexer:
         """The metadata of collections that never were in use, by name."""
         found = {}
         for name in await self._ask(self._collection.names):
-            if name != in_use and (metadata := await self._metadata(name)).get(_FILLED_FROM):
+            if name != in_use and (metadata := await self._metadata(name)).get(FILLED_FROM):
                 found[name] = metadata
         return found
 
@@ -315,6 +367,10 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, EmbeddingError):
         return error.temporary
     return isinstance(error, StoreUnavailable) and not error.collection_is_gone
+
+
+def _schema(metadata: Mapping[str, Any]) -> int:
+    return int(metadata.get("schema", 0))
 
 
 def _model(metadata: Mapping[str, Any]) -> str:

@@ -35,15 +35,17 @@ class SearchArgs(Conditions):
     """``search_args``: conditions on what is found, and how it is ranked.
 
     Attributes:
-        neighbours: share of a hit's score that goes to what was said right before and after it; 0 turns it off.
+        neighbours: whether a memory is also found by words that were said right before and after it.
+        explain: say of each result which words found it, and from which turn (``SearchResult.found_by``).
         diversity: 0 ranks by score alone; towards 1, results that repeat others come later (maximal marginal
             relevance, Carbonell & Goldstein 1998).
-        candidates: how many are looked at by each of the two rankings.
+        candidates: how many that have the words are looked at, at least.
     """
 
-    neighbours: float = Field(default=1.0, ge=0, le=2)
+    neighbours: bool = True
+    explain: bool = False
     diversity: float = Field(default=0.0, ge=0, le=1)
-    candidates: int = Field(default=24, ge=1, le=1000)
+    candidates: int = Field(default=60, ge=1, le=1000)
 
     @classmethod
     def of(cls, given: SearchArgs | Mapping[str, Any] | None) -> SearchArgs:
@@ -57,16 +59,38 @@ class SearchArgs(Conditions):
 
 
 @dataclass(frozen=True, slots=True)
+class FoundWord:
+    """A word by which a memory was found.
+
+    Args:
+        word: as it stands in the query.
+        points: what it gives the score.
+        memory_id: of the memory that has the word.
+        ahead: so many steps before the memory that was found; below 0: after it; 0: its own word.
+        text: what was said there; "" for its own word.
+    """
+
+    word: str
+    points: float
+    memory_id: str
+    ahead: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """One memory that was found.
 
     Args:
         parts: what its score is made of; they add up to ``score``.
+        found_by: with ``explain``, the words, those that give most first; they add up to the parts ``words`` and
+            ``around``.
     """
 
     memory: Memory
     score: float
     parts: dict[str, float]
+    found_by: tuple[FoundWord, ...] = ()
 
 
 def method_named(name: str) -> Method:

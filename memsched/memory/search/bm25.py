@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
 
-from memsched.memory.store.points import Sparse
-
 K1 = 0.9
 B = 0.4
 """As in Anserini's BM25 (Yang, Fang & Lin 2017): short texts need less length normalisation than the textbook's."""
@@ -29,31 +27,23 @@ def index_of(stemmed: str) -> int:
     return crc32(stemmed.encode())
 
 
-def document_weights(document: Sequence[str]) -> Sparse:
+def own_weights(document: Sequence[str]) -> dict[str, float]:
     """BM25's part of the document: tf (k1 + 1) / (tf + k1 (1 - b + b length / usual length)), by stem."""
-    norm = K1 * (1 - B + B * len(document) / USUAL_LENGTH)
-    return _sparse({stem: tf * (K1 + 1) / (tf + norm) for stem, tf in Counter(document).items()})
-
-
-def query_weights(query: Iterable[str], counts: TermCounts) -> Sparse:
-    """BM25's part of the query: the inverse document frequency of each of its stems."""
-    return _sparse({stem: counts.idf(stem) for stem in set(query)})
-
-
-def _sparse(weights: Mapping[str, float]) -> Sparse:
-    by_index: dict[int, float] = {}
-    for stemmed, weight in weights.items():
-        index = index_of(stemmed)
-        by_index[index] = by_index.get(index, 0.0) + weight
-    return Sparse(list(by_index), [round(value, 5) for value in by_index.values()])
+    norm = K1 * (1 - B + B * (len(document) + 1) / USUAL_LENGTH)
+    return {stem: tf * (K1 + 1) / (tf + norm) for stem, tf in Counter(document).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class TermCounts:
-    """In how many of a cube's memories each of some stems occurs. Unknown counts are taken as zero."""
+    """In how many of a cube's memories each of some stems occurs. Unknown counts are taken as zero.
+
+    Args:
+        names: those of these stems that are a speaker's name.
+    """
 
     memories: int
     by_stem: Mapping[str, int]
+    names: frozenset[str] = frozenset()
 
     def idf(self, stemmed: str) -> float:
         """ln(1 + (N - n + 0.5) / (n + 0.5)); positive for every n, also when the counts are behind."""

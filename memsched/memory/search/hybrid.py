@@ -1,47 +1,86 @@
-"""Hybrid search in one cube: two rankings, scaled and added, and a share of the score for what stands around a hit."""
+"""Hybrid search in one cube: words and the words around them, who said it, when, what it is worth, and the model.
+
+All parts are in BM25's own units, so that they add up as log odds do (constants.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
 
-from memsched.lexicon import stems
+from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem, stems, words
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.content.topic_words import stop_words_by_language
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.model import Memory
-from memsched.memory.search.arguments import Method, SearchArgs, SearchResult
-from memsched.memory.search.bm25 import TermCounts, query_weights
+from memsched.memory.search.arguments import FoundWord, Method, SearchArgs, SearchResult
+from memsched.memory.search.bm25 import TermCounts, own_weights
+from memsched.memory.search.constants import (
+    DENSE_OF_A_MODEL,
+    DENSE_OF_HASHING,
+    HASHING_CANDIDATES,
+    IN_TIME,
+    MODEL_CANDIDATES,
+    OWN_KEYWORDS,
+    REACH,
+    SPEAKER,
+    SUPERSEDED,
+    VALUE,
+    VALUE_OF_KEYWORDS,
+)
+from memsched.memory.search.dates import dates_in
 from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
+from memsched.memory.search.several import asks_for_several, spread_over_places
 from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.search.window import (
+    QUESTION_MARKS,
+    FoundBy,
+    Surroundings,
+    names_of,
+    own_name,
+    places_around,
+    sparse_of,
+    speaker_names,
+)
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.points import Hit
+from memsched.memory.store.points import LEXICAL, Ranking
 from memsched.memory.store.store import MemoryStore
 
-_AROUND = (0.6, 0.4, 0.2)
-"""Share of a hit's score for the turns one, two and three places away. Measured on LoCoMo: on a plateau that reaches
-from (0.5, 0.25) to (0.7, 0.5, 0.3, 0.15), 12 points of recall@10 above none."""
-_SUPERSEDED = 0.5
-"""Factor of a memory that was corrected: still to be found, for who asks how it was before."""
+_ROUNDED = 1e-3
+"""The store's sums are that much off."""
 _CORRECTED_AGAIN = 5
 """Corrections of corrections that are followed from a memory which was found."""
+
+Windows = Mapping[str, Mapping[str, float]]
+"""By memory id, the stems of its window with their weights."""
 
 
 class HybridSearch:
     """Finds memories of a cube, for whoever may read it: permissions are checked by the caller (``Retriever``).
 
-    ``MemoryStore.query`` returns the two rankings, dense and BM25; here they become one.
-
     Args:
-        cache: answers some of these queries in the store's place.
+        cache: answers some of the queries in the store's place.
+        own_words: find a memory by its own words only, whatever is asked: who must not see one must not find another
+            one by its words.
     """
 
     def __init__(
-        self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, cache: RankingCache | None = None
+        self,
+        store: MemoryStore,
+        embedder: Embedder,
+        terms: TermStatistics,
+        cache: RankingCache | None = None,
+        *,
+        own_words: bool = False,
     ) -> None:
         self._store = store
         self._embedder = embedder
         self._terms = terms
         self._rankings = cache or store
+        self._own_words = own_words
 
     async def search(
         self,
@@ -51,69 +90,109 @@ class HybridSearch:
         method: Method = "hybrid",
         args: SearchArgs | None = None,
         counts: TermCounts | None = None,
+        windows: Windows | None = None,
     ) -> list[SearchResult]:
         """The best ``top_k`` memories for the query, best first; [] for a query without a word.
 
         Args:
             counts: of the query's stems, if the caller has them already.
+            windows: other ones than those in the store, for whoever asks as of a time before they were complete.
         """
         args = args or SearchArgs()
-        words = stems(query)
+        words = list(dict.fromkeys(stems(query)))
         if not words or top_k < 1:
             return []
         if counts is None:
             counts = await self._terms.counts(ref, words)
-        dense = lexical = None
-        if method != "lexical":
-            dense = await self._embedder.embed_query(query, counts.idfs(words))
-        if method != "dense":
-            lexical = query_weights(words, counts)
-        limit = max(args.candidates, 3 * top_k // 2)
-        by_dense, by_lexical = await self._rankings.query(
-            ref, dense=dense, lexical=lexical, conditions=args, limit=limit
-        )
-        candidates = _fused({"dense": by_dense, "lexical": by_lexical}, limit)
-        if args.neighbours:
-            await self._share_with_neighbours(ref, candidates, args, top_k)
+        has_windows, own_words = await self._store.has_windows(), self._own_words or not args.neighbours
+        asked = _Asked(ref, query, words, counts, has_windows=has_windows, own_words=own_words)
+        others = windows if windows and has_windows and not own_words else {}
+        candidates = await self._candidates(ref, query, asked, method, args, top_k, others)
         await self._put_corrections_first(ref, candidates, args)
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
+        if asks_for_several(query):
+            ranked = spread_over_places(ranked, top_k)
         ranked = newer_first(without_repetitions(ranked, top_k), top_k, frozenset(words))
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
-        return [
-            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, each.parts)
+        results = [
+            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each))
             for each in ranked[:top_k]
         ]
+        if args.explain:
+            return await self._explained(ref, asked, results, around=has_windows and not own_words)
+        return results
 
-    async def _share_with_neighbours(
-        self, ref: CubeRef, candidates: dict[str, ScoredHit], args: SearchArgs, top_k: int
-    ) -> None:
-        """Raise what was said around hits; bring what is raised into the results, though no ranking found it."""
-        own: dict[tuple[str, int], float] = {}
-        for each in candidates.values():
-            if (place := each.place) is not None:
-                own[place] = max(own.get(place, 0.0), each.score)
-        shares = _shares(own, args.neighbours)
-        for each in candidates.values():
-            if (place := each.place) is not None and (share := shares.get(place, 0.0)):
-                each.parts["neighbours"] = share
-                each.score += share
-        # Only those that would be among the results are worth a second call.
-        enough = sorted((each.score for each in candidates.values()), reverse=True)[:top_k]
-        bar = enough[-1] if len(enough) == top_k else 0.0
-        raised = [
-            (share, place) for place, share in shares.items() if share > bar and place[1] >= 0 and place not in own
+    async def _explained(
+        self, ref: CubeRef, asked: _Asked, results: Sequence[SearchResult], *, around: bool
+    ) -> list[SearchResult]:
+        """The same, with the words that found them.
+
+        Args:
+            around: also those that were said around them.
+        """
+        memories = [result.memory for result in results]
+        there = {each.memory_id: each for each in memories}
+        if around:
+            hits = await self._store.at_places(ref, places_around(memories, REACH), None)
+            there |= {hit.memory_id: hit.memory() for hit in hits}
+        surroundings = Surroundings(there.values())
+        return [
+            replace(result, found_by=asked.found_by(memory, surroundings.words(memory) if around else None))
+            if result.parts.keys() & {"words", "around"}  # else the model, or a correction, has found it
+            else result
+            for result, memory in zip(results, memories, strict=True)
         ]
-        missing: dict[str, set[int]] = {}
-        for _, (session, turn) in sorted(raised, reverse=True)[:top_k]:
-            missing.setdefault(session, set()).add(turn)
-        for hit in await self._store.at_places(ref, missing, args):
-            found = ScoredHit(hit.memory_id, hit.payload)
-            place = found.place
-            if hit.memory_id not in candidates and place is not None:
-                found.score = shares[place]
-                found.parts["neighbours"] = shares[place]
-                candidates[hit.memory_id] = found
+
+    async def _candidates(
+        self,
+        ref: CubeRef,
+        query: str,
+        asked: _Asked,
+        method: Method,
+        args: SearchArgs,
+        top_k: int,
+        windows: Windows,
+    ) -> dict[str, ScoredHit]:
+        """All that one call to the store finds, each with its score and the parts of it."""
+        dates = dates_in(query)
+        limit = max(args.candidates, 3 * top_k)
+        rankings: list[Ranking] = []
+        if method != "dense":
+            rankings.append(Ranking(asked.vector, args, limit))
+        if method == "hybrid":
+            rankings += [Ranking(asked.vector, _within(args, *each), IN_TIME) for each in dates.stretches()]
+        is_model = not self._embedder.name.startswith("hashing")
+        # Who asks for nothing but own words looks for the same subject in other words as well.
+        wants_dense = is_model or asked.has_unknown or not args.neighbours
+        by_dense = method == "dense" or (method == "hybrid" and wants_dense)
+        if by_dense:
+            vector = await self._embedder.embed_query(query, asked.dense_weights)
+            enough = MODEL_CANDIDATES if is_model else HASHING_CANDIDATES
+            rankings.append(Ranking(vector, args, max(enough, limit) if method == "dense" else enough))
+        found = await self._rankings.query(ref, rankings)
+        weight = DENSE_OF_A_MODEL if is_model else DENSE_OF_HASHING
+        # What only words found lacks its cosine: with a model it is about that of the last one that has one.
+        last = found[-1][-1].score if by_dense and is_model and found[-1] else 0.0
+        candidates: dict[str, ScoredHit] = {}
+        for ranking, hits in zip(rankings, found, strict=True):
+            for hit in hits:
+                each = candidates.setdefault(hit.memory_id, ScoredHit(hit.memory_id, hit.payload))
+                part = "words" if ranking.using == LEXICAL else "dense"
+                each.parts[part] = hit.score if part == "words" else weight * max(0.0, hit.score)
+        for memory_id in windows.keys() & candidates.keys():
+            each = candidates[memory_id]
+            each.parts["words"] = asked.score(windows[memory_id], each)
+            if not each.parts["words"] and "dense" not in each.parts:
+                del candidates[memory_id]
+        for each in candidates.values():
+            if by_dense:
+                each.parts.setdefault("dense", weight * max(0.0, last))
+            if method == "hybrid":
+                each.parts["value"] = asked.value * float(each.payload.get("value", 0.0))
+                each.parts["time"] = dates.score(int(each.payload.get("at", 0)))
+            each.score = sum(each.parts.values())
+        return candidates
 
     async def _put_corrections_first(
         self, ref: CubeRef, candidates: dict[str, ScoredHit], conditions: Conditions
@@ -133,53 +212,119 @@ class HybridSearch:
         for each in sorted(
             corrected, key=lambda each: each.said_at
         ):  # a correction that was corrected itself hands on what it got
-            before, each.score = each.score, each.score * _SUPERSEDED
+            before, each.score = each.score, each.score * SUPERSEDED
             each.parts["superseded"] = each.score - before
             correction = candidates.get(each.payload["superseded_by"])
             if correction is not None and correction.score < before:
                 correction.raise_to(before, "corrects")
 
 
-def _shares(own: Mapping[tuple[str, int], float], factor: float) -> dict[tuple[str, int], float]:
-    """What each place gets from its neighbours: of each distance the better one counts, so that two sides of a hit
-    do not add up.
+class _Asked:
+    """A question, as the store is asked it.
+
+    Attributes:
+        idfs: of its words, without speakers' names: those say whose memories are meant, not which.
+        has_unknown: whether no memory of the cube has one of them.
+        own: how much more a memory's own words count than those around it.
+        value: how much counts what a text is worth.
     """
-    shares: dict[tuple[str, int], float] = {}
-    for distance, weight in enumerate(_AROUND, 1):
-        best: dict[tuple[str, int], float] = {}
-        for (session, turn), score in own.items():
-            for place in ((session, turn - distance), (session, turn + distance)):
-                if score > best.get(place, 0.0):
-                    best[place] = score
-        for place, score in best.items():
-            shares[place] = shares.get(place, 0.0) + factor * weight * score
-    return shares
+
+    def __init__(
+        self, ref: CubeRef, query: str, words: Sequence[str], counts: TermCounts, *, has_windows: bool, own_words: bool
+    ) -> None:
+        self._words = {stem(word): word for word in reversed(content_words(query))}
+        is_keywords = names_words_only(query)
+        self._has_windows = has_windows
+        only_own = own_words and has_windows
+        self.value = VALUE_OF_KEYWORDS if is_keywords else VALUE
+        self.own = OWN_KEYWORDS if is_keywords and has_windows and not own_words else 0.0
+        # Without windows, who said it is a word of its own.
+        self.names = counts.names.intersection(words) if has_windows else frozenset()
+        self.idfs = counts.idfs(each for each in words if each not in self.names) or counts.idfs(words)
+        self.has_unknown = any(not counts.by_stem.get(each) for each in self.idfs)
+        self.dense_weights = {**dict.fromkeys(words, 0.0), **self.idfs}
+        self.vector = sparse_of(
+            {
+                **({} if only_own else self.idfs),
+                **{
+                    own_name(each): (only_own or self.own) * idf
+                    for each, idf in self.idfs.items()
+                    if only_own or self.own
+                },
+                **dict.fromkeys(speaker_names(ref, self.names), SPEAKER),
+            }
+        )
+
+    def score(self, window: Mapping[str, float], hit: ScoredHit) -> float:
+        """What the store says of a memory with such a window."""
+        around = sum(idf * window.get(each, 0.0) for each, idf in self.idfs.items())
+        return around + self.own * self._own_words(hit) + self._spoken(hit)
+
+    def parts_of(self, hit: ScoredHit) -> dict[str, float]:
+        """The parts of a score, where what the store said of words is taken apart: own ones, those around, the
+        speaker.
+        """
+        parts = dict(hit.parts)
+        found = parts.pop("words", 0.0)
+        spoken = min(found, self._spoken(hit))
+        words = min(found - spoken, (1 + self.own) * self._own_words(hit))
+        around = found - spoken - words
+        if abs(around) < _ROUNDED:
+            words, around = words + around, 0.0
+        told = {"words": words, "around": around, "speaker": spoken, **parts}
+        return {name: value for name, value in told.items() if value}
+
+    def found_by(self, memory: Memory, window: Mapping[str, FoundBy] | None) -> tuple[FoundWord, ...]:
+        """The words by which a memory was found, those that give most first; without a window, its own."""
+        found: list[FoundWord] = []
+        own = self._own_weights(memory.speaker, memory.searched_text)
+        if window is None:
+            window = {stem: FoundBy(memory.memory_id, weight) for stem, weight in own.items()}
+        for each, idf in self.idfs.items():
+            word = self._words[each]
+            extra = idf * self.own * own.get(each, 0.0)
+            if (by := window.get(each)) is not None:
+                is_own = by.memory_id == memory.memory_id
+                points = idf * by.weight + (extra if is_own else 0.0)
+                extra = 0.0 if is_own else extra
+                found.append(FoundWord(word, points, by.memory_id, by.ahead, by.text))
+            if extra:
+                found.append(FoundWord(word, extra, memory.memory_id))
+        return tuple(sorted(found, key=lambda by: (-by.points, by.word)))
+
+    def _own_weights(self, speaker: str, text: str) -> Mapping[str, float]:
+        return own_weights(stems(text if self._has_windows or not speaker else f"{speaker}: {text}"))
+
+    def _own_words(self, hit: ScoredHit) -> float:
+        own = self._own_weights(hit.speaker, hit.searched_text)
+        return sum(idf * own.get(each, 0.0) for each, idf in self.idfs.items())
+
+    def _spoken(self, hit: ScoredHit) -> float:
+        return SPEAKER * len(self.names.intersection(names_of(hit.speaker, hit.searched_text)))
 
 
-def _fused(rankings: Mapping[str, Sequence[Hit]], limit: int) -> dict[str, ScoredHit]:
-    """The candidates of all rankings with the sum of their scaled scores.
+def names_words_only(query: str) -> bool:
+    """Whether a query is no sentence: it asks nothing, and has no word but such as mean something by themselves.
 
-    Args:
-        limit: how many hits were asked for.
+    Of scripts without spaces nobody can tell by so little.
     """
-    candidates: dict[str, ScoredHit] = {}
-    for name, hits in rankings.items():
-        for hit, score in zip(hits, _scaled([hit.score for hit in hits], complete=len(hits) < limit), strict=True):
-            each = candidates.setdefault(hit.memory_id, ScoredHit(hit.memory_id, hit.payload))
-            each.parts[name] = score
-            each.score += score
-    return candidates
+    if is_without_spaces(query) or any(mark in query for mark in QUESTION_MARKS):
+        return False
+    return _small_words().isdisjoint(words(query))
 
 
-def _scaled(scores: Sequence[float], *, complete: bool) -> list[float]:
-    """To 1 for the best candidate, and 0 for the best that is none; scaling, not rank fusion, keeps the distances.
+@lru_cache(maxsize=1)
+def _small_words() -> frozenset[str]:
+    """Words that are in any sentence. Of English the fewest: "really" and "great" may be what somebody looks for."""
+    others = (listed for language, listed in stop_words_by_language().items() if language != "en")
+    return STOP_WORDS.union(*others)
 
-    Args:
-        complete: whether these are all that matched at all. Then no match is 0; otherwise it is the worst candidate.
-    """
-    if not scores:
-        return []
-    highest, lowest = max(scores), 0.0 if complete else min(scores)
-    if highest <= lowest:
-        return [1.0 if highest > 0 else 0.0] * len(scores)
-    return [max(0.0, (score - lowest) / (highest - lowest)) for score in scores]
+
+def _within(args: SearchArgs, since: datetime, until: datetime) -> SearchArgs:
+    """The same conditions, within a stretch of time."""
+    return args.model_copy(
+        update={
+            "since": since if args.since is None else max(since, args.since),
+            "until": until if args.until is None else min(until, args.until),
+        }
+    )

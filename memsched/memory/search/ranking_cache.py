@@ -28,8 +28,9 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.search.bm25 import K1
 from memsched.memory.store.changes import ChangeFeed
+from memsched.memory.store.collection import InUse
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.points import Hit, Sparse
+from memsched.memory.store.points import DENSE, LEXICAL, Hit, Ranking, Sparse
 from memsched.memory.store.store import MemoryStore
 
 Vector = NDArray[np.float32]
@@ -76,13 +77,18 @@ class _Query:
     until: float
 
     @classmethod
-    def of(cls, dense: Sequence[float] | None, lexical: Sparse | None, conditions: Conditions | None) -> _Query | None:
-        """None if it has conditions that a ball cannot answer."""
-        given = conditions or Conditions(include_archived=True)
+    def of(cls, rankings: Sequence[Ranking]) -> _Query | None:
+        """None if a ball cannot answer it."""
+        kinds = [each.using for each in rankings]
+        if not kinds or len(set(kinds)) < len(kinds) or len({repr(each.conditions) for each in rankings}) > 1:
+            return None
+        given = rankings[0].conditions or Conditions(include_archived=True)
         if any(getattr(given, name) for name in Conditions.model_fields.keys() - _ANSWERED):
             return None
+        dense = next((each.vector for each in rankings if not isinstance(each.vector, Sparse)), ())
+        lexical = next((each.vector for each in rankings if isinstance(each.vector, Sparse)), None)
         return cls(
-            _unit(dense) if dense is not None and any(dense) else None,
+            _unit(dense) if any(dense) else None,
             _weights(lexical) if lexical is not None else {},
             given.include_archived,
             math.inf if given.until is None else to_ms(given.until),
@@ -113,12 +119,14 @@ class _Kept:
 
     Args:
         position: in the cube's change feed, from before the first of them was asked for.
+        collection: where they were found.
         good: until when they are believed.
         rows: of the members, by id.
         having: by word, the rows of the members that have it, and its weight there.
     """
 
     position: str
+    collection: InUse
     good: Deadline
     balls: list[_Ball] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
@@ -168,10 +176,10 @@ class _Kept:
             for row, own in self.having.get(word, ()):
                 scores[row] += weight * own
         by_lexical = self._ranked(scores, there & (scores > 0), most)
+        # A result is never short of hits.
+        is_full = self._is_full(query, by_lexical, most) if query.vector is None else len(by_dense) == most
         enough = any(ball.angle == math.inf for ball in self.balls) or (
-            len(by_lexical if query.vector is None else by_dense) == most  # a result is never short of hits
-            and self._near_enough(query, by_dense, slack)
-            and self._good_enough(query, by_lexical, slack)
+            is_full and self._near_enough(query, by_dense, slack) and self._good_enough(query, by_lexical, slack)
         )
         return (by_dense[:limit], by_lexical[:limit]) if enough else None
 
@@ -180,6 +188,9 @@ class _Kept:
         rows = np.flatnonzero(among)
         best = rows[np.argsort(-scores[rows], kind="stable")[:limit]]
         return [replace(self.hits[row], score=float(scores[row])) for row in best]
+
+    def _is_full(self, query: _Query, by_lexical: Sequence[Hit], most: int) -> bool:
+        return len(by_lexical) == most or self._score_outside(query.weights) == 0
 
     def _near_enough(self, query: _Query, by_dense: Sequence[Hit], slack: float) -> bool:
         if query.vector is None:
@@ -227,45 +238,36 @@ class RankingCache:
         self._cubes: OrderedDict[tuple[CubeRef, bool], _Kept] = OrderedDict()
         self.counters = CacheCounters()
 
-    async def query(
-        self,
-        ref: CubeRef,
-        *,
-        dense: Sequence[float] | None,
-        lexical: Sparse | None,
-        conditions: Conditions | None,
-        limit: int,
-    ) -> Rankings:
-        """As ``MemoryStore.query``."""
-        query = _Query.of(dense, lexical, conditions)
+    async def query(self, ref: CubeRef, rankings: Sequence[Ranking]) -> list[list[Hit]]:
+        """As ``MemoryStore.query``. It answers one ranking by words, one by a vector, or both under one condition."""
+        query = _Query.of(rankings)
         if query is None:
-            return await self._store.query(ref, dense=dense, lexical=lexical, conditions=conditions, limit=limit)
+            return await self._store.query(ref, rankings)
         self.counters.asked += 1
         kept = await self._current(ref, query.archive)
+        limit = max(each.limit for each in rankings)
         if (found := kept.answer(query, limit, self._slack)) is not None:
             self.counters.saved += 1
-            return found
+            return _in_order(rankings, found)
         reach = max(REACH, limit)
-        whole = await self._store.query(
-            ref,
-            dense=dense,
-            lexical=lexical,
-            conditions=Conditions(include_archived=query.archive),
-            limit=reach,
-        )
+        everything = Conditions(include_archived=query.archive)
+        wider = [replace(each, conditions=everything, limit=reach) for each in rankings]
+        whole = _by_kind(wider, await self._store.query(ref, wider))
         kept.keep(query, whole, reach, await self._store.vectors(ref, kept.missing(whole)))
         self._evict()
         found = query.among(whole[0]), query.among(whole[1])
         if any(len(hits) == reach and len(said) < limit for hits, said in zip(whole, found, strict=True)):
-            return await self._store.query(ref, dense=dense, lexical=lexical, conditions=conditions, limit=limit)
-        return found[0][:limit], found[1][:limit]
+            return await self._store.query(ref, rankings)
+        return _in_order(rankings, found)
 
     async def _current(self, ref: CubeRef, archive: bool) -> _Kept:
         """What is kept of the cube, if nothing in it has changed since; else what will be kept from now on."""
         kept = self._cubes.get((ref, archive))
         changes = await self._feed.since(ref, None if kept is None else kept.position)
-        if kept is None or changes.memory_ids is None or changes.memory_ids or kept.good.passed:
-            kept = _Kept(changes.position, Deadline(_KEPT_SECONDS))
+        in_use = await self._store.in_use()
+        is_same = kept is not None and kept.collection == in_use and not kept.good.passed
+        if kept is None or not is_same or changes.memory_ids is None or changes.memory_ids:
+            kept = _Kept(changes.position, in_use, Deadline(_KEPT_SECONDS))
         self._cubes[ref, archive] = kept
         self._cubes.move_to_end((ref, archive))
         return kept
@@ -275,6 +277,15 @@ class RankingCache:
         total = sum(len(kept.hits) for kept in self._cubes.values())
         while total > _MEMBERS_KEPT and len(self._cubes) > 1:
             total -= len(self._cubes.popitem(last=False)[1].hits)
+
+
+def _by_kind(rankings: Sequence[Ranking], found: Sequence[list[Hit]]) -> Rankings:
+    by_kind = {each.using: hits for each, hits in zip(rankings, found, strict=True)}
+    return by_kind.get(DENSE, []), by_kind.get(LEXICAL, [])
+
+
+def _in_order(rankings: Sequence[Ranking], found: Rankings) -> list[list[Hit]]:
+    return [found[each.using == LEXICAL][: each.limit] for each in rankings]
 
 
 def _weights(sparse: Sparse) -> dict[int, float]:

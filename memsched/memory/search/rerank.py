@@ -15,6 +15,8 @@ _SHORT = 12
 """Words of a statement that is short enough to be about one thing."""
 _SHORT_CHARACTERS = 160
 _LOOKED_AT = 2
+COMPARED = 120
+"""So many of the best are compared with each other, however many are asked for: it takes the square of that."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +30,14 @@ class ScoredHit:
 
     @property
     def words(self) -> frozenset[str]:
-        """The stems of its text."""
-        return _stems_of(str(self.payload.get("text", "")))
+        """The stems of its text and caption."""
+        return _stems_of(self.searched_text)
+
+    @property
+    def searched_text(self) -> str:
+        """As ``Memory.searched_text``."""
+        text, caption = str(self.payload.get("text", "")), self.payload.get("caption")
+        return f"{text} {caption}" if caption else text
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -71,8 +79,8 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
     Args:
         asked: the stems of the query; which of them the older one has, the newer one must have too.
     """
-    top = ranked[: _LOOKED_AT * top_k]
-    brief = [each for each in top if len(each.payload.get("text", "")) <= _SHORT_CHARACTERS]
+    top = ranked[: min(COMPARED, _LOOKED_AT * top_k)]
+    brief = [each for each in top if len(each.searched_text) <= _SHORT_CHARACTERS]
     short = [each for each in brief if 1 < len(each.words) <= _SHORT]
     for newer in short:
         place = top.index(newer)
@@ -88,12 +96,13 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
                     newer.raise_to(older.score, "newer")
                 top.insert(at, top.pop(place))
                 break
-    return top + ranked[_LOOKED_AT * top_k :]
+    return top + ranked[len(top) :]
 
 
 def spread(ranked: Sequence[ScoredHit], top_k: int, diversity: float) -> list[ScoredHit]:
     """Maximal marginal relevance over the words of the texts."""
-    left = [(each, each.words) for each in ranked[: _LOOKED_AT * top_k]]
+    compared = min(COMPARED, _LOOKED_AT * top_k)
+    left = [(each, each.words) for each in ranked[:compared]]
     best = max((each.score for each, _ in left), default=0.0) or 1.0
     chosen: list[tuple[ScoredHit, frozenset[str]]] = []
     while left and len(chosen) < top_k:
@@ -105,7 +114,7 @@ def spread(ranked: Sequence[ScoredHit], top_k: int, diversity: float) -> list[Sc
         pick = max(left, key=marginal)
         left.remove(pick)
         chosen.append(pick)
-    return [each for each, _ in chosen]
+    return [*(each for each, _ in chosen), *ranked[compared:]]
 
 
 def _overlap(a: frozenset[str], b: frozenset[str]) -> float:

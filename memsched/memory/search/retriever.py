@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memsched.broker.client import Server, answered
@@ -98,8 +99,16 @@ class Retriever:
         if ref != own:
             gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
         found = await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
-        there = [each for each in found if each.memory.memory_id not in gone]
+        there = [_without(each, gone) for each in found if each.memory.memory_id not in gone]
         return self._release.results(user_id, purpose, ref, there)
+
+
+def _without(result: SearchResult, gone: Set[str]) -> SearchResult:
+    """It may still be found by the words of memories that are being deleted; their text does not leave."""
+    if not any(each.memory_id in gone for each in result.found_by):
+        return result
+    found_by = (replace(each, text="") if each.memory_id in gone else each for each in result.found_by)
+    return replace(result, found_by=tuple(found_by))
 
 
 def whose(user_id: str | None, mem_cube_id: str | None, mem_cube: Any) -> tuple[str, str]:

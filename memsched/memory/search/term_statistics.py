@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_int, script
+from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import TermCounts
+from memsched.memory.search.window import Said, name_stems
 
 _COUNT = script("count_terms", "memory/search")
 _ARGUMENTS_AT_ONCE = 1_000
@@ -27,6 +29,13 @@ MARKS_KEPT_MS = 7 * 86_400_000
 """They are most of what a cube takes in Redis. After so long nothing comes back but what somebody submits anew."""
 MEMORIES = "#"
 """The field with the number of memories: no stem, since stems have no such character."""
+SPEAKER = "@"
+"""Before a stem of a speaker's name: how many memories are theirs."""
+
+
+def terms_of(memory: Said) -> list[str]:
+    """What is counted of a memory: its stems, and marked those of its speaker's name."""
+    return [*stems(memory.searched_text), *(SPEAKER + stem for stem in name_stems(memory.speaker))]
 
 
 class TermStatistics:
@@ -42,10 +51,11 @@ class TermStatistics:
 
         def parse(reply: Any) -> TermCounts:
             values = [int(value or 0) for value in reply]
-            return TermCounts(values[0], dict(zip(asked, values[1:], strict=True)))
+            names = frozenset(stem for stem, said in zip(asked, values[1 + len(asked) :], strict=True) if said)
+            return TermCounts(values[0], dict(zip(asked, values[1 : 1 + len(asked)], strict=True)), names)
 
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).terms
-        return Command(("HMGET", key, MEMORIES, *asked), parse)
+        return Command(("HMGET", key, MEMORIES, *asked, *(SPEAKER + stem for stem in asked)), parse)
 
     async def counts(self, ref: CubeRef, stems: Sequence[str]) -> TermCounts:
         return await self._server.persistently(lambda: self._server.call(self.counts_command(ref, stems)))
@@ -77,8 +87,8 @@ class TermStatistics:
 
         for mark, texts in documents.items():
             counted: Counter[str] = Counter()
-            for stems in texts:
-                counted.update(set(stems))
+            for words in texts:
+                counted.update(set(words))
             counted[MEMORIES] = len(texts)
             args += [mark, len(counted)]
             for stem, count in counted.items():
@@ -88,6 +98,33 @@ class TermStatistics:
                 args = [*head]
         if len(args) > len(head):
             await send()
+
+    async def recount_speakers(
+        self, ref: CubeRef, speakers: Iterable[str], count: Callable[[str], Awaitable[int]]
+    ) -> None:
+        """Put right how many memories are these speakers'. What comes or goes meanwhile counts as it always does.
+
+        Args:
+            count: how many are stored of one.
+        """
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).terms
+        stems_of = {speaker: [SPEAKER + stem for stem in name_stems(speaker)] for speaker in speakers}
+        names = sorted({name for named in stems_of.values() for name in named})
+
+        async def recount() -> None:  # from the start where it failed: what it had added is seen then
+            before = await self._server.execute("HMGET", key, *names)
+            found = dict.fromkeys(names, 0)
+            for speaker, named in stems_of.items():
+                number = await count(speaker)
+                for name in named:
+                    found[name] += number
+            added = {name: found[name] - int(known or 0) for name, known in zip(names, before, strict=True)}
+            await self._server.run(
+                [Command(("HINCRBY", key, name, change), as_int) for name, change in added.items() if change]
+            )
+
+        if names:
+            await self._server.persistently(recount)
 
     async def reset(self, ref: CubeRef) -> None:
         """Forget all counts of a cube, to count anew."""

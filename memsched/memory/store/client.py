@@ -165,3 +165,16 @@ async def query_batch(
         answer = await client.http.search_api.query_batch_points(collection, query_request_batch=batch)
         return answer.result or []
     return await client.query_batch_points(collection, requests)
+
+
+async def update_vectors(client: AsyncQdrantClient, collection: str, points: Sequence[models.PointVectors]) -> None:
+    """``client.update_vectors``, but that points may be gone: the others are written all the same."""
+    operation = models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=list(points)))
+    try:
+        await client.batch_update_points(collection, [operation], wait=True)
+    except UnexpectedResponse as error:
+        if error.status_code != 404 or b"No point with id" not in error.content:
+            raise
+    except KeyError:
+        if not is_in_process(client):
+            raise

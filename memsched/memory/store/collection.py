@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
@@ -16,7 +17,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from memsched.logs import get_logger
 from memsched.memory.model import SCHEMA_VERSION
 from memsched.memory.store.client import is_in_process
-from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew
+from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused
 from memsched.memory.store.filters import TENANT
 from memsched.memory.store.points import DENSE, LEXICAL
 
@@ -26,7 +27,33 @@ _KEYWORDS = ("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "
 _INTEGERS = ("turn", "at", "updated_at")
 _INDEXES = 1
 """Raised whenever a field is added above: then workers add the missing indexes to collections made before."""
+_WINDOWS = 2
+"""The first schema with window vectors."""
+FILLED_FROM = "filled_from"
+"""In a collection's metadata: of which one it is to take the place (reindex); empty or missing when it has."""
 _ALREADY = (400, 409)
+_told_of_old_form: set[str] = set()
+"""Collections in the old form that this process has warned of."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What stands behind the alias.
+
+    Args:
+        name: the collection's real name.
+        schema: says what its vectors are like.
+        replaces: the collection whose place it has taken, while some of what is written there may still be copied.
+    """
+
+    name: str
+    schema: int
+    replaces: str = field(default="", compare=False)
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether its sparse vectors are window vectors; before, they had a memory's own words and nothing else."""
+        return self.schema >= _WINDOWS
 
 
 class Collection:
@@ -48,8 +75,8 @@ class Collection:
         self._dimensions = dimensions
         self._datatype = datatype
 
-    async def resolve(self) -> str:
-        """The real name behind the alias, made first if there is none.
+    async def resolve(self) -> InUse:
+        """What stands behind the alias, made first if there is nothing.
 
         Raises EmbedderMismatch or SchemaTooNew if it is not ours to use.
         """
@@ -59,10 +86,25 @@ class Collection:
             await self.create(name)
             await self.point_alias_to(name)
             name = await self.behind_alias() or name
-        metadata = await self.metadata(name)
+        info = await self._client.get_collection(name)
+        metadata = dict(info.config.metadata or {})
         self._check(metadata)
+        self._check_vectors(name, info.config.params)
         await self._migrate(name, metadata)
-        return name
+        in_use = InUse(name, int(metadata.get("schema", 0)), str(metadata.get(FILLED_FROM) or ""))
+        self._tell_of_old_form(in_use)
+        return in_use
+
+    def _tell_of_old_form(self, in_use: InUse) -> None:
+        if in_use.has_windows or in_use.name in _told_of_old_form:
+            return
+        _told_of_old_form.add(in_use.name)
+        log.warning(
+            "its memories are found by their own words only; run `memsched reindex`",
+            action="store.old_form",
+            collection=in_use.name,
+            schema=in_use.schema,
+        )
 
     async def behind_alias(self) -> str | None:
         aliases = await self._client.get_aliases()
@@ -119,11 +161,11 @@ class Collection:
 
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
         await self._client.create_payload_index(name, TENANT, tenant)
-        for field in _KEYWORDS:
-            await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+        for keyword in _KEYWORDS:
+            await self._client.create_payload_index(name, keyword, models.PayloadSchemaType.KEYWORD)
         await self._client.create_payload_index(name, "importance", models.PayloadSchemaType.FLOAT)
-        for field in _INTEGERS:
-            await self._client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER)
+        for integer in _INTEGERS:
+            await self._client.create_payload_index(name, integer, models.PayloadSchemaType.INTEGER)
 
     async def point_alias_to(self, name: str) -> None:
         """In one step: there is no moment without the alias."""
@@ -160,6 +202,16 @@ class Collection:
         if made_with != (self._embedder, self._dimensions):
             wanted = f"{self._embedder} ({self._dimensions} dimensions)"
             raise EmbedderMismatch(self._alias, f"{made_with[0]} ({made_with[1]} dimensions)", wanted)
+
+    def _check_vectors(self, name: str, params: models.CollectionParams) -> None:
+        """Somebody may have made it, or changed it, by other means."""
+        lexical = (params.sparse_vectors or {}).get(LEXICAL)
+        if lexical is None or (lexical.modifier or models.Modifier.NONE) != models.Modifier.NONE:
+            raise StoreRefused(
+                f"The collection {name} must have a sparse vector {LEXICAL!r} with no modifier: memsched weighs "
+                "words by how rare they are in each cube, and the store must not do it again. Let memsched make it: "
+                f"point the alias {self._alias!r} elsewhere, or set MEMSCHED_COLLECTION to a name that nobody uses."
+            )
 
     async def _unless_there(self, making: Any) -> None:
         """Another process may have been first."""

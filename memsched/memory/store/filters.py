@@ -10,7 +10,6 @@ from typing import Any
 
 from qdrant_client import models
 
-from memsched.broker.keys import escape
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.store.conditions import Conditions
@@ -19,14 +18,9 @@ TENANT = "cube"
 _KEYWORDS = ("memory_type", "kind", "session_id", "tags", "speaker")
 
 
-def tenant_of(ref: CubeRef) -> str:
-    """One word for the cube."""
-    return f"{escape(ref.user_id)}/{escape(ref.mem_cube_id)}"
-
-
 def within(ref: CubeRef, *conditions: Any) -> models.Filter:
     """These of Qdrant's conditions, in this cube only."""
-    return models.Filter(must=[equals(TENANT, tenant_of(ref)), *conditions])
+    return models.Filter(must=[equals(TENANT, ref.tenant), *conditions])
 
 
 def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> models.Filter:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memsched.memory.model import Memory
+from memsched.memory.store.conditions import Conditions
 
 DENSE = "dense"
 LEXICAL = "lexical"
@@ -27,6 +29,23 @@ class Point:
     memory: Memory
     dense: list[float]
     lexical: Sparse
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a query asks for: the ``limit`` memories nearest to a vector, dense or sparse, for which conditions hold."""
+
+    vector: Sequence[float] | Sparse
+    conditions: Conditions | None
+    limit: int
+
+    @property
+    def using(self) -> str:
+        return LEXICAL if isinstance(self.vector, Sparse) else DENSE
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.vector.indices if isinstance(self.vector, Sparse) else any(self.vector))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
 
 from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory, is_memory_id, readable
+from memsched.memory.model import NEEDED, Memory, is_memory_id, readable
 from memsched.memory.store.changes import EVERYTHING
-from memsched.memory.store.client import close_client, datatype_for, open_client, query_batch, with_retries
-from memsched.memory.store.collection import Collection
+from memsched.memory.store.client import (
+    close_client,
+    datatype_for,
+    open_client,
+    query_batch,
+    update_vectors,
+    with_retries,
+)
+from memsched.memory.store.collection import Collection, InUse
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.filters import TENANT, among, equals, matching, tenant_of, within
-from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Sparse
+from memsched.memory.store.errors import StoreUnavailable
+from memsched.memory.store.filters import TENANT, among, equals, matching, within
+from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Ranking, Sparse
 from memsched.settings import Settings
 
 T = TypeVar("T")
@@ -28,7 +37,6 @@ Changed = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
 
 _POINTS_PER_CALL = 128
 _PAGE = 256
-_PARTS_OF_A_TURN = 4
 _MARKS = frozenset({"status", "superseded_by"})
 """Payload fields that say whether a memory may be near at all."""
 RESOLVE_AFTER_SECONDS = 5.0
@@ -52,10 +60,17 @@ class MemoryStore:
         self._dimensions = dimensions
         self._client: AsyncQdrantClient | None = None
         self._release: Callable[[], None] | None = None
-        self._collection: Collection | None = None
-        self._name = ""
+        self._collection: Collection | _Named | None = None
+        self._in_use = InUse("", 0)
         self._name_cached = Deadline(0.0)
         self._opening = asyncio.Lock()
+
+    @classmethod
+    def of_collection(cls, settings: Settings, client: AsyncQdrantClient, collection: InUse) -> MemoryStore:
+        """The store of one collection, whatever is in use. It is not to be closed: the client is the caller's."""
+        store = cls(settings, "", 0)
+        store._client, store._collection = client, _Named(collection)
+        return store
 
     async def open(self) -> None:
         """Connect, and make the collection or check that it fits."""
@@ -113,9 +128,14 @@ class MemoryStore:
             await self._announce(ref, list(sources))
 
     async def delete(self, ref: CubeRef, memory_ids: Sequence[str] | None = None) -> None:
-        """Delete memories for good because their owner said so: these, or all of the cube."""
+        """Delete memories for good because their owner said so: these, or all of the cube.
+
+        Also from the collection that this one has just replaced, from which they might be copied once more.
+        """
         conditions = [] if memory_ids is None else [among(list(memory_ids))]
         selector = models.FilterSelector(filter=within(ref, *conditions))
+        if replaced := (await self.in_use()).replaces:  # first: whoever copies looks there once more afterwards
+            await self._delete_in(replaced, selector)
         await self._call(lambda client, name: client.delete(name, selector, wait=True))
         await self._announce(ref, [EVERYTHING] if memory_ids is None else memory_ids)
 
@@ -133,34 +153,44 @@ class MemoryStore:
             found.update((memory.memory_id, memory) for memory in _memories(ref, records))
         return found
 
-    async def query(
-        self,
-        ref: CubeRef,
-        *,
-        dense: Sequence[float] | None,
-        lexical: Sparse | None,
-        conditions: Conditions | None,
-        limit: int,
-    ) -> tuple[list[Hit], list[Hit]]:
-        """The best ``limit`` memories by cosine similarity and by BM25, in one call; [] for what is not asked.
-
-        Two rankings as the store computes them; to make one of them is ``HybridSearch``'s part.
-        """
-        chosen = matching(ref, conditions)
-        asked: list[tuple[int, models.QueryRequest]] = []
-        if dense is not None and any(dense):
-            asked.append((0, _request(list(dense), DENSE, chosen, limit)))
-        if lexical is not None and lexical.indices:
-            vector = models.SparseVector(indices=lexical.indices, values=lexical.values)
-            asked.append((1, _request(vector, LEXICAL, chosen, limit)))
-        found: tuple[list[Hit], list[Hit]] = ([], [])
-        if not asked:
-            return found
-        requests = [request for _, request in asked]
-        answers = await self._call(lambda client, name: query_batch(client, name, requests))
-        for (which, _), answer in zip(asked, answers, strict=True):
-            found[which].extend(_hits(ref, answer.points))
+    async def query(self, ref: CubeRef, rankings: Sequence[Ranking]) -> list[list[Hit]]:
+        """The best memories of each ranking, in one call; [] for one whose vector is empty."""
+        asked = {
+            number: _request(_vector(each.vector), each.using, matching(ref, each.conditions), each.limit)
+            for number, each in enumerate(rankings)
+            if not each.is_empty
+        }
+        found: list[list[Hit]] = [[] for _ in rankings]
+        if asked:
+            answers = await self._call(lambda client, name: query_batch(client, name, list(asked.values())))
+            for number, answer in zip(asked, answers, strict=True):
+                found[number] = _hits(ref, answer.points)
         return found
+
+    async def in_use(self, *, for_sure: bool = False) -> InUse:
+        """The collection that is in use now, and its schema: a reindex changes both.
+
+        Args:
+            for_sure: ask, whatever is cached.
+        """
+        if for_sure:
+            self._forget_name()
+        await self._retrying(self._ready)
+        return self._in_use
+
+    async def has_windows(self) -> bool:
+        """Whether its sparse vectors are window vectors."""
+        return (await self.in_use()).has_windows
+
+    async def set_words(self, ref: CubeRef, vectors: Mapping[str, Sparse]) -> None:
+        """Replace the sparse vectors of memories that are there, by id. What is not there any more is left alone."""
+        changes = list(vectors.items())
+        for at in range(0, len(changes), _POINTS_PER_CALL):
+            points = [
+                models.PointVectors(id=memory_id, vector={LEXICAL: _vector(vector)})
+                for memory_id, vector in changes[at : at + _POINTS_PER_CALL]
+            ]
+            await self._call(lambda client, name, points=points: update_vectors(client, name, points))  # type: ignore[misc]
 
     async def vectors(self, ref: CubeRef, memory_ids: Sequence[str]) -> dict[str, tuple[list[float], Sparse]]:
         """The dense and the lexical vector of those of these memories that are in the cube, by id."""
@@ -188,6 +218,16 @@ class MemoryStore:
 
     async def at_places(self, ref: CubeRef, places: Mapping[str, set[int]], conditions: Conditions | None) -> list[Hit]:
         """The memories said at these turns, by session. Scores are 0."""
+        return _hits(ref, await self._at_places(ref, places, conditions, True))
+
+    async def ids_at_places(self, ref: CubeRef, places: Mapping[str, set[int]]) -> list[str]:
+        """The ids of those that have a text."""
+        found = _hits(ref, await self._at_places(ref, places, None, [TENANT, *NEEDED]))
+        return [hit.memory_id for hit in found if hit.payload["text"]]
+
+    async def _at_places(
+        self, ref: CubeRef, places: Mapping[str, set[int]], conditions: Conditions | None, payload: bool | list[str]
+    ) -> list[Any]:
         if not places:
             return []
         anywhere: list[Any] = [
@@ -200,9 +240,17 @@ class MemoryStore:
             for session, turns in places.items()
         ]
         chosen = matching(ref, conditions, models.Filter(should=anywhere))
-        limit = _PARTS_OF_A_TURN * sum(map(len, places.values()))
-        records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=limit, with_payload=True))
-        return _hits(ref, records)
+        found: list[Any] = []
+        offset: Any = None
+        while True:
+            records, offset = await self._call(
+                lambda client, name, offset=offset: client.scroll(  # type: ignore[misc]
+                    name, chosen, limit=_PAGE, offset=offset, with_payload=payload
+                )
+            )
+            found += records
+            if offset is None:
+                return found
 
     async def hits(self, ref: CubeRef, memory_ids: Sequence[str], conditions: Conditions | None) -> list[Hit]:
         """Those of these memories for which the conditions hold, in no order. Scores are 0."""
@@ -276,6 +324,14 @@ class MemoryStore:
         answer = await self._call(lambda client, name: client.count(name, chosen, exact=True))
         return int(answer.count)
 
+    async def _delete_in(self, replaced: str, selector: models.FilterSelector) -> None:
+        try:
+            if await self._call(lambda client, _: client.collection_exists(replaced)):
+                await self._call(lambda client, _: client.delete(replaced, selector, wait=True))
+        except StoreUnavailable as error:  # it may be dropped at any moment
+            if not error.collection_is_gone:
+                raise
+
     async def _announce(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         if self._changed is not None and memory_ids:
             await self._changed(ref, memory_ids)
@@ -290,6 +346,9 @@ class MemoryStore:
             async with asyncio.timeout(self._settings.store_timeout_seconds):
                 return await ask(client, name)
 
+        return await self._retrying(once)
+
+    async def _retrying(self, once: Callable[[], Awaitable[T]]) -> T:
         return await with_retries(self._settings, once, on_gone=self._forget_name)
 
     def _forget_name(self) -> None:
@@ -297,8 +356,8 @@ class MemoryStore:
 
     async def _ready(self) -> tuple[AsyncQdrantClient, str]:
         """The client, and the collection's name, which is cached for a short time, since a reindex changes it."""
-        if self._client is not None and self._name and not self._name_cached.passed:
-            return self._client, self._name
+        if self._client is not None and self._in_use.name and not self._name_cached.passed:
+            return self._client, self._in_use.name
         async with self._opening:
             if self._client is None:
                 self._client, self._release = await open_client(self._settings)
@@ -310,12 +369,22 @@ class MemoryStore:
                     self._dimensions,
                     datatype_for(self._settings),
                 )
-            if not self._name or self._name_cached.passed:
+            if not self._in_use.name or self._name_cached.passed:
                 cached = Deadline(RESOLVE_AFTER_SECONDS)  # from now: a reindex relies on how long it is believed
                 timeout = self._settings.store_timeout_seconds
-                self._name = await asyncio.wait_for(self._collection.resolve(), timeout)
+                self._in_use = await asyncio.wait_for(self._collection.resolve(), timeout)
                 self._name_cached = cached
-            return self._client, self._name
+            return self._client, self._in_use.name
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A collection by its real name, in the place of the one behind the alias."""
+
+    in_use: InUse
+
+    async def resolve(self) -> InUse:
+        return self.in_use
 
 
 def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
@@ -329,7 +398,7 @@ def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:
 
 def _of_cube(ref: CubeRef, points: Sequence[Any]) -> list[Any]:
     """What came back of the cube. There is nothing else, unless the store ignores a filter: then it stays unseen."""
-    tenant = tenant_of(ref)
+    tenant = ref.tenant
     return [point for point in points if point.payload and point.payload.get(TENANT) == tenant]
 
 
@@ -342,8 +411,14 @@ def _as_point(ref: CubeRef, point: Point) -> models.PointStruct:
         DENSE: point.dense,
         LEXICAL: models.SparseVector(indices=point.lexical.indices, values=point.lexical.values),
     }
-    payload = point.memory.to_payload() | {TENANT: tenant_of(ref)}
+    payload = point.memory.to_payload() | {TENANT: ref.tenant}
     return models.PointStruct(id=point.memory.memory_id, vector=vectors, payload=payload)
+
+
+def _vector(given: Sequence[float] | Sparse) -> Any:
+    if isinstance(given, Sparse):
+        return models.SparseVector(indices=given.indices, values=given.values)
+    return list(given)
 
 
 def _request(query: Any, using: str, chosen: models.Filter, limit: int) -> models.QueryRequest:

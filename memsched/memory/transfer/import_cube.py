@@ -18,13 +18,14 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from memsched.errors import CubeDumpError
-from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
+from memsched.memory.ingest.captions import plain_caption
 from memsched.memory.ingest.deduplication import content_hash
-from memsched.memory.model import TIMES, Memory, from_ms, memory_id_for, to_ms
-from memsched.memory.search.bm25 import document_weights
-from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.ingest.windows import Windows
+from memsched.memory.model import TIMES, Memory, from_ms, memory_id_for, to_ms, with_caption
+from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
 from memsched.memory.transfer.cube_object import GeneralMemCube, Standing
@@ -87,7 +88,7 @@ async def import_cube(
         for record in page:
             number += 1
             if record["memory_id"] not in there:
-                memories.append(_memory(record, ref, there, now, added_by, f"memory number {number}"))
+                memories.append(_memory(record, ref, there, now, added_by, number))
         new = await _store_page(services, ref, memories)
         added += new
         present += len(page) - new
@@ -124,8 +125,13 @@ def _listed(record: Record) -> Sequence[Any]:
     return replaces if isinstance(replaces, list) else ()
 
 
-def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_by: str, place: str) -> Memory:
-    """The memory that a record becomes in this cube. Raises CubeDumpError, naming ``place``."""
+def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_by: str, number: int) -> Memory:
+    """The memory that a record becomes in this cube. Raises CubeDumpError.
+
+    Args:
+        number: of the record; its place in its session, if it names none.
+    """
+    place = f"memory number {number}"
 
     def renamed(memory_id: str) -> str:
         return memory_id if memory_id in there else memory_id_for(ref, _FROM_A_DUMP, memory_id)
@@ -134,9 +140,12 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
     text = values.get("text", values.get("memory"))
     if not isinstance(text, str) or not text.strip():
         raise CubeDumpError(f"{place} has no text.")
-    values |= {"text": text, "user_id": ref.user_id, "mem_cube_id": ref.mem_cube_id, "updated_at": to_ms(now)}
+    caption = plain_caption(values.get("caption"))
+    values |= {"text": text, "caption": caption, "updated_at": to_ms(now)}
+    values |= {"user_id": ref.user_id, "mem_cube_id": ref.mem_cube_id}
     values.setdefault("created_at", to_ms(now))
     values.setdefault("at", values["created_at"])
+    values.setdefault("turn", number)
     try:
         if any(to_ms(from_ms(values[name])) != values[name] for name in TIMES if values.get(name) is not None):
             raise ValueError("a time that is none")
@@ -154,9 +163,10 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
             **{name: min(moment, now) for name in TIMES if (moment := getattr(memory, name)) is not None},
             **{name: min(max(getattr(memory, name), 0), _LARGEST_PLACE) for name in ("use_count", "version")},
             "importance": min(1.0, max(0.0, memory.importance)),
+            "value": text_value(text, memory.turn),
             "replaces": [renamed(each) for each in memory.replaces],
             "superseded_by": None if memory.superseded_by is None else renamed(memory.superseded_by),
-            "content_hash": content_hash(said, text),
+            "content_hash": content_hash(said, with_caption(text, caption)),
             "added_by": added_by,
         }
     )
@@ -170,15 +180,12 @@ async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memor
     present = await services.store.get(ref, ids)
     new = [memory for memory in memories if memory.memory_id not in present]
     vectors = await services.embedder.embed_documents([memory.indexed_text for memory in new]) if new else []
-    words = [stems(memory.indexed_text) for memory in memories]
-    by_id = dict(zip(ids, words, strict=True))
-    await services.store.insert(
-        ref,
-        [
-            Point(each, vector, document_weights(by_id[each.memory_id]))
-            for each, vector in zip(new, vectors, strict=True)
-        ],
-    )
+    windows = Windows(services.store)
+    look = await windows.before(ref, new)
+    points = [Point(each, vector, look.vectors[each.memory_id]) for each, vector in zip(new, vectors, strict=True)]
+    await services.store.insert(ref, points)
+    await windows.stored(ref, memories, look)
+    words = [terms_of(memory) for memory in memories]
     # One mark for the page, not one for each: marks of recent messages are kept in the same place, and it is limited.
     mark = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32]
     await services.terms.add(ref, {f"{_FROM_A_DUMP}/{mark}": words})

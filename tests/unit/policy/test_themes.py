@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support import stories
 
+from memsched.memory.content.topic_words import stop_words, topic_words
 from memsched.policy.themes import WINDOW, CubeThemes, Told, clusters_of
-from memsched.policy.topic_words import stop_words, topic_words
 
 DAY = 86_400_000
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
 from memsched.memory.model import Memory, to_ms
+from memsched.memory.search.window import Surroundings
 from memsched.policy.talk import Answered
 from memsched.policy.themes import WINDOW, SharedWords, Told
 from memsched.tiers.cube_cache import CubeCache
@@ -32,6 +33,29 @@ def computed(cube: CubeCache, log: list[Answered]) -> tuple[Any, ...]:
     themes = cube.themes(log)
     labels = [themes.label_of(each.memory_id) for each in cube.memories]
     return values.value.tolist(), values.shares, values.by_mode.tolist(), themes.themes, labels, +cube.sizes
+
+
+@given(st.integers(0, 999), st.data())
+def test_a_window_as_of_then_has_nothing_that_was_told_later(seed: int, data: st.DataObject) -> None:
+    chance = random.Random(seed)
+    told = []
+    for minute, turn in enumerate(chance.sample(range(20), 20)):  # some came later than what was said after them
+        place: dict[str, Any] = {"session_id": chance.choice(["a", "b", ""]), "turn": turn}
+        told.append(memory(" ".join(chance.choices(WORDS, k=3)), minute, memory_id=f"m{minute}", **place))
+    cube = CubeCache()
+    cube.put(told)
+    cube.put([told[3].model_copy(update={"at": told[9].at})])  # which takes off all after it, and puts it back
+    known = data.draw(st.integers(0, len(told)))
+
+    def words(surroundings: Surroundings, number: int) -> dict[str, float]:
+        return {stem: found.weight for stem, found in surroundings.words(cube.memories[number]).items()}
+
+    now, then = Surroundings(cube.memories), Surroundings(cube.memories[:known])
+    other = cube.windows_at(known)
+
+    for number in range(known):
+        assert words(then, number) == other.get(cube.memories[number].memory_id, words(now, number))
+    assert len(cube) == len(told)
 
 
 @settings(max_examples=12, deadline=None)

@@ -94,7 +94,7 @@ class FakeCube:
         return {each: self.memories[each] for each in memory_ids if each in self.memories}
 
     async def search(
-        self, _: CubeRef, query: str, top_k: int, *, args: SearchArgs, counts: TermCounts
+        self, _: CubeRef, query: str, top_k: int, method: str, args: SearchArgs, counts: TermCounts, windows: Any
     ) -> list[SearchResult]:
         self.asked.append(query)
         asked = set(stems(query))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsched.lexicon import STOP_WORDS, stem, stems
-from memsched.memory.search.bm25 import K1, USUAL_LENGTH, B, TermCounts, document_weights, index_of, query_weights
+from memsched.memory.search.bm25 import K1, USUAL_LENGTH, B, TermCounts, index_of, own_weights
+from memsched.memory.search.window import sparse_of
 from memsched.memory.store.points import Sparse
 
 WORDS = st.lists(st.sampled_from("nut cat dog house boat rain tea".split()), min_size=1, max_size=30)
@@ -23,24 +24,24 @@ def dot(one: Sparse, other: Sparse) -> float:
 
 @given(st.text(max_size=200))
 def test_any_text_has_stems_that_fit_into_a_vector(text: str) -> None:
-    weights = document_weights(stems(text))
+    weights = sparse_of(own_weights(stems(text)))
 
     assert len(set(weights.indices)) == len(weights.indices) == len(weights.values)
     assert all(0 <= index < 2**32 for index in weights.indices)
-    assert all(0 < value <= K1 + 1 for value in weights.values)
+    assert all(0 < value <= K1 + 1 for value in own_weights(stems(text)).values())
 
 
 @given(WORDS, WORDS, st.integers(0, 50))
 def test_the_dot_product_of_both_sides_is_bm25(document: list[str], query: list[str], others: int) -> None:
     counts = TermCounts(others + 1, Counter(set(document)))
 
-    score = dot(query_weights(query, counts), document_weights(document))
+    score = dot(sparse_of(counts.idfs(query)), sparse_of(own_weights(document)))
 
     expected = 0.0
     for term in set(query):
         tf, n = document.count(term), min(1, document.count(term))
         idf = math.log(1 + (counts.memories - n + 0.5) / (n + 0.5))
-        expected += idf * tf * (K1 + 1) / (tf + K1 * (1 - B + B * len(document) / USUAL_LENGTH))
+        expected += idf * tf * (K1 + 1) / (tf + K1 * (1 - B + B * (len(document) + 1) / USUAL_LENGTH))
     assert score == pytest.approx(expected, abs=1e-3)
 
 

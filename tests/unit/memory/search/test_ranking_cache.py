@@ -13,8 +13,9 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.search.ranking_cache import CERTAIN, REACH, RankingCache
 from memsched.memory.store.changes import Changes
+from memsched.memory.store.collection import InUse
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.points import Hit, Sparse
+from memsched.memory.store.points import Hit, Ranking, Sparse
 
 HOME = CubeRef("alice", "home")
 PLAIN = Conditions()
@@ -32,11 +33,18 @@ class FakeStore:
         self.payloads = [{**memory(f"m{at}", at).to_payload(), "status": "activated"} for at in range(count)]
         self.changes: list[str] = []
         self.asked = 0
+        self.collection = InUse("memsched-1", 2)
 
-    async def query(
-        self, _: CubeRef, *, dense: Any, lexical: Any, conditions: Any, limit: int
-    ) -> tuple[list[Hit], list[Hit]]:
+    async def in_use(self) -> InUse:
+        return self.collection
+
+    async def query(self, _: CubeRef, rankings: Sequence[Ranking]) -> list[list[Hit]]:
         self.asked += 1
+        dense, lexical = (each.vector for each in rankings)
+        assert isinstance(lexical, Sparse)
+        assert not isinstance(dense, Sparse)
+        conditions, limit = rankings[0].conditions, rankings[0].limit
+        assert conditions is not None
         until = np.inf if conditions.until is None else to_ms(conditions.until)
         there = [
             at
@@ -53,7 +61,7 @@ class FakeStore:
                 for at in sorted(chosen, key=lambda at: -scores[at])[:limit]
             ]
 
-        return hits(by_dense, there), hits(by_words, [at for at in there if by_words[at] > 0])
+        return [hits(by_dense, there), hits(by_words, [at for at in there if by_words[at] > 0])]
 
     async def vectors(self, _: CubeRef, memory_ids: Sequence[str]) -> dict[str, tuple[list[float], Sparse]]:
         found = {}
@@ -76,7 +84,7 @@ async def ask(
     of: Any, dense: Sequence[float], words: dict[int, float], conditions: Any = PLAIN, limit: int = LIMIT
 ) -> list[list[str]]:
     lexical = Sparse(list(words), list(words.values()))
-    found = await of.query(HOME, dense=dense, lexical=lexical, conditions=conditions, limit=limit)
+    found = await of.query(HOME, [Ranking(each, conditions, limit) for each in (dense, lexical)])
     return [[hit.memory_id for hit in ranking] for ranking in found]
 
 

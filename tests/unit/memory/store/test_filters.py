@@ -10,7 +10,7 @@ import pytest
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import to_ms
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.filters import matching, tenant_of, within
+from memsched.memory.store.filters import matching, within
 
 SINCE = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 HOME = CubeRef("a/b", "c d")
@@ -51,5 +51,5 @@ def test_all_conditions_must_hold() -> None:
 
 
 def test_the_tenant_of_a_cube_is_no_other_cubes() -> None:
-    assert tenant_of(HOME) == "a%2Fb/c%20d"
-    assert tenant_of(CubeRef("a", "b/c d")) != tenant_of(HOME)
+    assert HOME.tenant == "a%2Fb/c%20d"
+    assert CubeRef("a", "b/c d").tenant != HOME.tenant

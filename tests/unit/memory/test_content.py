@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from memsched.policy.content import WEIGHTS, content_of, content_value, rarity, text_features
+from memsched.memory.content.content_value import WEIGHTS, content_of, content_value, rarity, text_features
 
 
 def value(text: str, speaker: str = "") -> float:

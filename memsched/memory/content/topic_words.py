@@ -20,12 +20,13 @@ _PLAIN = re.compile(r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7
 @lru_cache(maxsize=1)
 def stop_words() -> frozenset[str]:
     """The words that tie nothing, of all languages at once: nobody says which one a text is in."""
-    return frozenset(word for listed in _stop_words_by_language().values() for word in listed)
+    return frozenset(word for listed in stop_words_by_language().values() for word in listed)
 
 
 @lru_cache(maxsize=1)
-def _stop_words_by_language() -> dict[str, frozenset[str]]:
-    folder = resources.files("memsched.policy") / "stop_words"
+def stop_words_by_language() -> dict[str, frozenset[str]]:
+    """The same, by language; English is the first."""
+    folder = resources.files("memsched.memory.content") / "stop_words"
     found = {file.name.removesuffix(".txt"): file.read_text(encoding="utf-8").split() for file in folder.iterdir()}
     return {language: frozenset(listed) for language, listed in sorted(found.items(), key=lambda each: each[0] != "en")}
 
@@ -35,7 +36,7 @@ def language_of(text: str) -> str:
     if is_without_spaces(text):
         return "zh"
     used = words(text)
-    counts = {name: sum(map(listed.__contains__, used)) for name, listed in _stop_words_by_language().items()}
+    counts = {name: sum(map(listed.__contains__, used)) for name, listed in stop_words_by_language().items()}
     return max(counts, key=lambda name: counts[name])
 
 

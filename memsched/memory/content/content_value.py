@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from memsched.lexicon import is_without_spaces, stems, words
-from memsched.policy.topic_words import language_of
+from memsched.memory.content.topic_words import language_of
 
-_DATA: dict[str, Any] = json.loads(files("memsched.policy").joinpath("content_value.json").read_text(encoding="utf-8"))
+_DATA: dict[str, Any] = json.loads(
+    files("memsched.memory.content").joinpath("content_value.json").read_text(encoding="utf-8")
+)
 CONSTANT: float = _DATA["constant"]
 WEIGHTS: dict[str, float] = _DATA["weights"]
 _LISTS = {
@@ -93,6 +95,23 @@ def text_features(text: str) -> dict[str, float]:
         "commas": float(min(3, len(_COMMA.findall(text)))),
         "exclaims": float(min(3, len(_EXCLAIM.findall(text)))),
     }
+
+
+def text_value(text: str, place: int) -> float:
+    """What a text alone, and its place in the session, say of its value: log odds above the least that there are.
+
+    Unlike ``content_value`` it depends on nothing else, so it never changes.
+    """
+    return round(max(0.0, _without_rest(text_features(text), place) - _LEAST), 3)
+
+
+def _without_rest(features: Mapping[str, float], place: float) -> float:
+    known = sum(WEIGHTS[name] * value for name, value in features.items())
+    return known + WEIGHTS["place"] * min(3.0, math.log1p(max(0.0, place)))
+
+
+_LEAST = _without_rest({"questions": 2, "filler": 1, "you": 3, "commas": 3}, math.inf)
+"""Of a text that has all that speaks against it, and nothing that speaks for it."""
 
 
 def rarity(seen: Sequence[int], earlier: int) -> float:
