@@ -161,7 +161,7 @@ class CubeCache:
         around = [self.memories[ordinal] for ordinal in sorted(near)]
         before = [self.memories[ordinal] for ordinal in sorted(near) if ordinal < known]
         now, then = Surroundings(around), Surroundings(before)
-        changed = {other.memory_id for each in around[len(before) :] for _, other in now.near(each)}
+        changed = {other.memory_id for each in around[len(before) :] for other in now.having(each)}
         return {
             each.memory_id: {stem: found.weight for stem, found in then.words(each).items()}
             for each in before

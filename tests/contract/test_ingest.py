@@ -209,6 +209,29 @@ async def test_what_is_said_again_is_kept_once_with_both_sources(scheduler: Asyn
     assert set(memory.sources) == {"one#0", "two#0"}
 
 
+async def test_a_picture_is_found_by_its_caption_and_told_from_another_one(scheduler: AsyncMemScheduler) -> None:
+    seen = ("a puppy on a beach", "a wedding cake", "a wedding cake")
+    for number, caption in enumerate(seen):
+        history = [{"role": "user", "content": "Look at this!", "blip_caption": caption}]
+        await read(scheduler, "home", said("", number, item_id=f"m{number}", chat_history=history))
+    long = [{"role": "user", "content": "We walked on. " * 100, "alt": "a lighthouse"}]
+    await read(scheduler, "home", said("", 9, item_id="long", chat_history=long))
+
+    dog, cake, *parts = sorted(await memories_of(scheduler), key=lambda each: (each.at, each.part))
+    services = await scheduler.memory()
+    (first, *_) = await services.search.search(CubeRef("alice", "home"), "puppy", 3)
+
+    assert (dog.text, dog.caption, dog.indexed_text) == (
+        "Look at this!",
+        "a puppy on a beach",
+        "Look at this! [picture: a puppy on a beach]",
+    )
+    assert (cake.caption, set(cake.sources)) == ("a wedding cake", {"m1#0", "m2#0"})
+    assert [each.caption for each in parts] == ["a lighthouse", ""]
+    assert first.memory == dog
+    assert first.parts["words"] > 0
+
+
 @pytest.mark.parametrize(
     "pair",
     [

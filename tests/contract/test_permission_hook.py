@@ -110,6 +110,9 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
         "prompt of one's own": await mos.prompt("What about the gate in the cellar?", cube, reader),
         "status": await scheduler.get_tasks_status(),
         "search": await scheduler.retriever.search("code of the safe in the cellar", reader, cube),
+        "why it was found": await scheduler.retriever.search(
+            "code of the safe in the cellar", reader, cube, search_args={"explain": True}
+        ),
         "search of all": await mos.search("code of the safe in the cellar", reader),
         "working set": await scheduler.working_set(reader, cube),
         "set of a role": await scheduler.working_set(reader, cube, role="cook"),
@@ -193,6 +196,25 @@ async def test_on_every_way_the_hook_is_told_of_the_whole_memory(
         assert "gate" in (await scheduler.activation(reader, cube)).text
     events = await scheduler.get_web_log_messages(1000)
     assert any("gate" in each.log_content for each in events if each.label == "add")
+
+
+async def test_a_caption_is_told_to_the_hook_and_does_not_leave_beside_its_text(
+    mos_with: Callable[..., Any], tmp_path: Path
+) -> None:
+    mos = await mos_with(Redacts)
+    seen = {"blip_caption": "a note on the cellar that says kumquat"}
+    pictures = [{"role": "user", "content": "Look at the safe!", **seen}, {"role": "user", "content": "", **seen}]
+    await mos.mem_scheduler.submit_messages(said("", 5, chat_history=pictures))
+    await idle(mos.mem_scheduler)
+
+    for way, text in (await ways_out(mos, "bob", "alice/home", tmp_path)).items():
+        assert "kumquat" not in text, way
+    found = await mos.mem_scheduler.retriever.search("note on the cellar", "bob", "alice/home")
+    shown = {each.memory.text: each.memory.caption for each in found}
+    assert shown["Look at the safe! [picture: a note on the cellar that says ####]"] == ""
+    own = await mos.mem_scheduler.retriever.search("note on the cellar", "alice", "home")
+    assert seen["blip_caption"] in {each.memory.caption for each in own}
+    assert "Look at the safe! [picture: a note" in (await mos.prompt("What about the note?", "home", "alice")).text
 
 
 async def test_redacted_for_others_on_every_way(mos_with: Callable[..., Any], tmp_path: Path) -> None:

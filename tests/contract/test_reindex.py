@@ -107,12 +107,12 @@ class Place:
         ref = memories[0].ref
         vectors = await HashingEmbedder().embed_documents([each.indexed_text for each in memories])
         windows = Windows(self.old)
-        look = await windows.before(ref, memories)
+        first = await windows.first(ref, memories)
         points = [
-            Point(each, vector, look.vectors[each.memory_id]) for each, vector in zip(memories, vectors, strict=True)
+            Point(each, vector, first.vectors[each.memory_id]) for each, vector in zip(memories, vectors, strict=True)
         ]
         await self.old.insert(ref, points)
-        await windows.stored(ref, memories, look)
+        await windows.settle(ref, memories, first)
         await self.terms.add(ref, {each.memory_id: [terms_of(each)] for each in memories})
         return [each.memory_id for each in memories]
 

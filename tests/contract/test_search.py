@@ -164,7 +164,15 @@ async def test_filters_say_what_may_be_found(
 
 
 @pytest.mark.parametrize(
-    "args", [{"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"color": "red"}, {"neighbours": 7}, {"top": 1}]
+    "args",
+    [
+        {"since": "yesterday"},
+        {"since": "2026-01-01T00:00:00"},
+        {"color": "red"},
+        {"neighbours": 7},
+        {"explain": "how"},
+        {"top": 1},
+    ],
 )
 async def test_what_is_no_filter_is_refused(scheduler: AsyncMemScheduler, args: dict[str, Any]) -> None:
     with pytest.raises(InvalidSearch, match=next(iter(args))):

@@ -259,7 +259,9 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: R
     memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)
     short = memory.memory_id[:8]
 
-    searched, archived = await asyncio.gather(run("search", "mortgage", "--top", "1", "--why"), run("archive", memory.memory_id))
+    searched, archived = await asyncio.gather(
+        run("search", "mortgage", "--top", "1", "--why"), run("archive", memory.memory_id)
+    )
     pinned = await run("pin", short)
     cube, one = await asyncio.gather(run("explain"), run("explain", "--memory", short))
 

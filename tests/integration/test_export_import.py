@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from support.windows import assert_windows_follow_from_texts
 
 from memsched import AsyncMOS, CubeRef, GeneralMemCube, GeneralMemCubeConfig, ScheduleMessageItem
 from memsched.errors import CubeDumpError
@@ -92,6 +93,26 @@ async def test_what_came_in_is_found_and_its_words_are_counted_once(
     assert (best.memory.text, best.score, best.parts) == (there.memory.text, there.score, there.parts)
 
 
+async def test_a_dump_in_pieces_counts_each_word_once_and_leaves_none_of_what_is_deleted(
+    services: MemoryServices,
+) -> None:
+    names = "falcon bridge candle desert engine garden".split()
+    records = [
+        {"memory_id": str(uuid4()), "text": f"common {name}", "session_id": "s", "turn": number}
+        for number, name in enumerate(names)
+    ]
+    for piece in (records[3:], records[:2], records[1:5], records):
+        await import_cube(services, cube_of(*piece), COPY)
+
+    counts = await services.terms.counts(COPY, ["common", "falcon"])
+    there = await assert_windows_follow_from_texts(services.store, COPY)
+    await services.forgetting.forget(COPY, [each.memory_id for each in there if "falcon" in each.text])
+
+    assert (counts.memories, counts.by_stem) == (6, {"common": 6, "falcon": 1})
+    assert (await services.terms.counts(COPY, ["falcon"])).by_stem == {"falcon": 0}
+    assert not await services.search.search(COPY, "falcon", 9, "lexical")
+
+
 async def test_a_dump_that_comes_home_adds_only_what_is_missing(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path
 ) -> None:
@@ -155,6 +176,19 @@ async def test_a_record_needs_no_more_than_a_text(services: MemoryServices) -> N
     found = await memories(services, HOME)
     assert found.keys() == {"I like rain.", "I like snow.", "x"}
     assert found["x"].importance == 1.0
+
+
+async def test_a_caption_comes_along_and_what_is_no_caption_does_not(services: MemoryServices, tmp_path: Path) -> None:
+    dog = {"text": "Look!", "caption": "a dog\non a beach"}
+    strange = [{"text": f"Picture {number}.", "caption": given} for number, given in enumerate((7, ["a"], None, {}))]
+
+    assert await import_cube(services, cube_of(dog, *strange), HOME) == Imported(5, 0)
+    await export_cube(services, HOME, tmp_path / "dump")
+    assert await import_cube(services, tmp_path / "dump", COPY) == Imported(5, 0)
+
+    copied = await memories(services, COPY)
+    assert {text: each.caption for text, each in copied.items() if each.caption} == {"Look!": "a dog on a beach"}
+    assert (await services.terms.counts(COPY, ["beach"])).by_stem["beach"] == 1
 
 
 async def test_a_strangers_record_gets_neither_into_another_cube_nor_over_another_memory(

@@ -151,13 +151,12 @@ class MemoryWriter:
                     results[item_id].repeated.append((memory.text, same))
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
-        windows = await self._windows.before(ref, new)
+        first = await self._windows.first(ref, new)
         points = [
-            Point(memory, vector, windows.vectors[memory.memory_id])
-            for memory, vector in zip(new, vectors, strict=True)
+            Point(memory, vector, first.vectors[memory.memory_id]) for memory, vector in zip(new, vectors, strict=True)
         ]
         await self._store.insert(ref, points)
-        await self._windows.stored(ref, new, windows)
+        await self._windows.settle(ref, new, first)
         await self._store.add_sources(ref, sources)
         counted = {
             item_id + mark: [terms_of(memory) for memory in result.added]

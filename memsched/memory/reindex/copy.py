@@ -17,8 +17,8 @@ from qdrant_client import models
 
 from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
+from memsched.memory.ingest.places import Places, Tell
 from memsched.memory.model import SCHEMA_VERSION, Memory, readable
-from memsched.memory.reindex.places import Places, Tell
 from memsched.memory.search.window import Surroundings, own_vector, window_vector
 from memsched.memory.store.client import RetryingClient
 from memsched.memory.store.collection import InUse

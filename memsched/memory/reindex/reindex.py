@@ -28,9 +28,9 @@ from memsched.deadline import Deadline
 from memsched.errors import MemschedError
 from memsched.logs import get_logger
 from memsched.memory.embedding.embedder import Embedder, EmbeddingError
+from memsched.memory.ingest.places import Places, Tell
 from memsched.memory.model import SCHEMA_VERSION
 from memsched.memory.reindex.copy import CollectionCopy
-from memsched.memory.reindex.places import Places, Tell
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.client import RetryingClient, close_client, datatype_for, open_client
 from memsched.memory.store.collection import FILLED_FROM, Collection, InUse

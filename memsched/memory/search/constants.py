@@ -7,9 +7,7 @@ where recall is flat in all of them; ``scripts/fit_search.py`` fits the weights 
 from __future__ import annotations
 
 REACH = 3
-"""Steps on either side that a window reaches."""
-MOST_AROUND = 12
-"""Memories on either side in a window, where many are at one place, as in some dumps."""
+"""Turns, and utterances, on either side that a window reaches."""
 FADE = (1.0, 0.75, 0.5, 0.25)
 """What a memory has of another one's words, by distance."""
 FADE_WITHOUT_SPACES = (1.0, 0.5, 0.25, 0.0)

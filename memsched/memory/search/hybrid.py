@@ -49,6 +49,7 @@ from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import LEXICAL, Ranking
 from memsched.memory.store.store import MemoryStore
 
+_MOST_CANDIDATES = 4_000
 _ROUNDED = 1e-3
 """The store's sums are that much off."""
 _CORRECTED_AGAIN = 5
@@ -105,7 +106,7 @@ class HybridSearch:
         if counts is None:
             counts = await self._terms.counts(ref, words)
         has_windows, own_words = await self._store.has_windows(), self._own_words or not args.neighbours
-        asked = _Asked(ref, query, words, counts, has_windows=has_windows, own_words=own_words)
+        asked = _Asked(ref, query, words, counts, has_windows=has_windows, own_words=own_words, hides=self._own_words)
         others = windows if windows and has_windows and not own_words else {}
         candidates = await self._candidates(ref, query, asked, method, args, top_k, others)
         await self._put_corrections_first(ref, candidates, args)
@@ -156,7 +157,8 @@ class HybridSearch:
     ) -> dict[str, ScoredHit]:
         """All that one call to the store finds, each with its score and the parts of it."""
         dates = dates_in(query)
-        limit = max(args.candidates, 3 * top_k)
+        # Of what later words have raised, all may stand before what was best then.
+        limit = min(_MOST_CANDIDATES, max(args.candidates, 3 * top_k) + len(windows))
         rankings: list[Ranking] = []
         if method != "dense":
             rankings.append(Ranking(asked.vector, args, limit))
@@ -164,7 +166,7 @@ class HybridSearch:
             rankings += [Ranking(asked.vector, _within(args, *each), IN_TIME) for each in dates.stretches()]
         is_model = not self._embedder.name.startswith("hashing")
         # Who asks for nothing but own words looks for the same subject in other words as well.
-        wants_dense = is_model or asked.has_unknown or not args.neighbours
+        wants_dense = is_model or asked.has_unknown or self._own_words or not args.neighbours
         by_dense = method == "dense" or (method == "hybrid" and wants_dense)
         if by_dense:
             vector = await self._embedder.embed_query(query, asked.dense_weights)
@@ -188,8 +190,9 @@ class HybridSearch:
         for each in candidates.values():
             if by_dense:
                 each.parts.setdefault("dense", weight * max(0.0, last))
-            if method == "hybrid":
+            if method == "hybrid" and asked.has_windows:  # in the old form some have no value
                 each.parts["value"] = asked.value * float(each.payload.get("value", 0.0))
+            if method == "hybrid":
                 each.parts["time"] = dates.score(int(each.payload.get("at", 0)))
             each.score = sum(each.parts.values())
         return candidates
@@ -230,11 +233,19 @@ class _Asked:
     """
 
     def __init__(
-        self, ref: CubeRef, query: str, words: Sequence[str], counts: TermCounts, *, has_windows: bool, own_words: bool
+        self,
+        ref: CubeRef,
+        query: str,
+        words: Sequence[str],
+        counts: TermCounts,
+        *,
+        has_windows: bool,
+        own_words: bool,
+        hides: bool,
     ) -> None:
         self._words = {stem(word): word for word in reversed(content_words(query))}
         is_keywords = names_words_only(query)
-        self._has_windows = has_windows
+        self.has_windows = has_windows
         only_own = own_words and has_windows
         self.value = VALUE_OF_KEYWORDS if is_keywords else VALUE
         self.own = OWN_KEYWORDS if is_keywords and has_windows and not own_words else 0.0
@@ -242,7 +253,8 @@ class _Asked:
         self.names = counts.names.intersection(words) if has_windows else frozenset()
         self.idfs = counts.idfs(each for each in words if each not in self.names) or counts.idfs(words)
         self.has_unknown = any(not counts.by_stem.get(each) for each in self.idfs)
-        self.dense_weights = {**dict.fromkeys(words, 0.0), **self.idfs}
+        # Where not all may be read, how rare a word is must not show in what it does not stand in.
+        self.dense_weights = {**dict.fromkeys(words, 0.0), **(dict.fromkeys(self.idfs, 1.0) if hides else self.idfs)}
         self.vector = sparse_of(
             {
                 **({} if only_own else self.idfs),
@@ -293,7 +305,7 @@ class _Asked:
         return tuple(sorted(found, key=lambda by: (-by.points, by.word)))
 
     def _own_weights(self, speaker: str, text: str) -> Mapping[str, float]:
-        return own_weights(stems(text if self._has_windows or not speaker else f"{speaker}: {text}"))
+        return own_weights(stems(text if self.has_windows or not speaker else f"{speaker}: {text}"))
 
     def _own_words(self, hit: ScoredHit) -> float:
         own = self._own_weights(hit.speaker, hit.searched_text)

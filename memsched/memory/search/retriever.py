@@ -83,8 +83,8 @@ class Retriever:
         user_id, mem_cube_id = whose(user_id, mem_cube_id, mem_cube)
         chosen = method_named(method or self.method or self._usual_method)
         args = SearchArgs.of(search_args)
-        if top_k is not None and not 1 <= top_k <= 1000:
-            raise InvalidSearch(f"top_k must be from 1 to 1000, not {top_k}.")
+        if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= 1000):
+            raise InvalidSearch(f"top_k must be a whole number from 1 to 1000, not {top_k!r}.")
         services = await self._services()
         own, words = CubeRef(user_id, mem_cube_id), stems(query)
         # Nearly always it is the user's own cube: its counts are asked for together with whether it is.

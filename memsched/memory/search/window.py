@@ -11,6 +11,7 @@ said it.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +22,16 @@ from typing import Protocol
 from memsched.lexicon import is_without_spaces, stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import index_of, own_weights
-from memsched.memory.search.constants import FADE, FADE_WITHOUT_SPACES, MOST_AROUND, REACH
+from memsched.memory.search.constants import FADE, FADE_WITHOUT_SPACES, REACH
 from memsched.memory.store.points import Sparse
 
+_ROLES = frozenset(("user", "assistant", "system", "tool", "human", "ai", "bot"))
 QUESTION_MARKS = ("?", "\uff1f", "\u061f")
+
+
+_Place = tuple[float, float, str]
+_FIRST: _Place = (-math.inf, 0.0, "")
+_LAST: _Place = (math.inf, 0.0, "")
 
 
 class Said(Protocol):
@@ -48,6 +55,9 @@ class Said(Protocol):
     def part(self) -> int: ...
 
 
+_Placed = tuple[_Place, Said]
+
+
 @dataclass(frozen=True, slots=True)
 class FoundBy:
     """A word that a memory is found by.
@@ -68,52 +78,65 @@ class FoundBy:
 class Surroundings:
     """Some memories of a cube in the order of their sessions.
 
-    Two utterances are as far apart as there are steps from one to the other, where each turn is a step, and each part
-    of a turn that was long and split.
+    How far two are apart is the number of turns from one to the other, or of utterances where these are more: a long
+    turn is cut into several.
     """
 
     def __init__(self, said: Iterable[Said]) -> None:
-        self._sessions: dict[str, list[tuple[tuple[int, int, str], Said]]] = defaultdict(list)
-        self._last_parts: dict[tuple[str, int], int] = {}
+        self._turns: dict[str, list[_Placed]] = defaultdict(list)
+        self._others: dict[str, list[_Placed]] = defaultdict(list)
         for each in said:
             if each.session_id:
-                self._sessions[each.session_id].append((_place(each), each))
-                turn = each.session_id, each.turn
-                self._last_parts[turn] = max(each.part, self._last_parts.get(turn, 0))
-        for session in self._sessions.values():
-            session.sort(key=lambda placed: placed[0])
+                sessions = self._turns if each.kind == "turn" else self._others
+                sessions[each.session_id].append((_place(each), each))
+        for sessions in (self._turns, self._others):
+            for session in sessions.values():
+                session.sort(key=_key)
 
     def near(self, memory: Said) -> Iterator[tuple[int, Said]]:
-        """What is at most REACH away from a memory, itself left out, with its distance: above 0 if it came before."""
-        session = self._sessions.get(memory.session_id, ()) if memory.session_id else ()
-        place = _place(memory)
-        at = bisect_left(session, place, key=lambda placed: placed[0])
+        """The utterances in the window of a memory, itself left out, with their distance: above 0 if it came before."""
+        session, at = self._at(memory)
         after = at + (at < len(session) and session[at][1].memory_id == memory.memory_id)
-        until = min(len(session), after + MOST_AROUND)
-        for step, numbers in ((1, range(at - 1, max(-1, at - 1 - MOST_AROUND), -1)), (-1, range(after, until))):
-            for number in numbers:
+        for sign, numbers in ((1, range(at - 1, at - 1 - REACH, -1)), (-1, range(after, after + REACH))):
+            for rank, number in enumerate(numbers, 1):
+                if not 0 <= number < len(session):
+                    break
                 other = session[number][1]
-                distance = self._distance(other, memory) if step > 0 else self._distance(memory, other)
+                distance = max(rank, abs(memory.turn - other.turn))
                 if distance > REACH:
                     break
-                yield step * distance, other
+                yield sign * distance, other
+
+    def having(self, memory: Said) -> Iterator[Said]:
+        """Whatever has an utterance in its window."""
+        if memory.kind != "turn":
+            return
+        yield from (other for _, other in self.near(memory))
+        session, at = self._at(memory)
+        after = at + (at < len(session) and session[at][1].memory_id == memory.memory_id)
+        first = session[at - REACH][0] if at >= REACH else _FIRST
+        last = session[after + REACH - 1][0] if after + REACH <= len(session) else _LAST
+        others = self._others.get(memory.session_id, [])
+        for number in range(bisect_left(others, first, key=_key), bisect_left(others, last, key=_key)):
+            other = others[number][1]
+            if abs(other.turn - memory.turn) <= REACH:
+                yield other
+
+    def _at(self, memory: Said) -> tuple[list[_Placed], int]:
+        """The utterances of its session, and where it stands among them."""
+        session = self._turns.get(memory.session_id, []) if memory.session_id else []
+        return session, bisect_left(session, _place(memory), key=_key)
 
     def words(self, memory: Said) -> dict[str, FoundBy]:
         """By stem, the strongest occurrence in the window of a memory."""
         words = {stem: FoundBy(memory.memory_id, weight) for stem, weight in _own(memory.searched_text).items()}
         for ahead, other in self.near(memory):
-            if other.kind != "turn" or not (share := _share(ahead, other.text)):
+            if not (share := _share(ahead, other.text)):
                 continue
             for stem, weight in _own(other.text).items():
                 if stem not in words or share * weight > words[stem].weight:
                     words[stem] = FoundBy(other.memory_id, share * weight, ahead, other.text)
         return words
-
-    def _distance(self, earlier: Said, later: Said) -> int:
-        if earlier.turn == later.turn:
-            return max(1, later.part - earlier.part)
-        left = self._last_parts.get((earlier.session_id, earlier.turn), earlier.part) - earlier.part
-        return later.turn - earlier.turn + later.part + max(0, left)
 
 
 def places_around(memories: Iterable[Said], reach: int) -> dict[str, set[int]]:
@@ -136,9 +159,8 @@ def window_vector(ref: CubeRef, memory: Said, surroundings: Surroundings) -> Spa
     text = memory.searched_text
     strongest = dict(_indexed(text, 1.0))
     for ahead, other in surroundings.near(memory):
-        source = other.text
-        if other.kind == "turn" and (share := _share(ahead, source)):
-            for index, weight in _indexed(source, share):
+        if share := _share(ahead, other.text):
+            for index, weight in _indexed(other.text, share):
                 if weight > strongest.get(index, 0.0):
                     strongest[index] = weight
     strongest.update(_own_indexed(text))
@@ -169,7 +191,9 @@ def names_of(speaker: str, text: str) -> Iterable[str]:
 
 @lru_cache(maxsize=4096)
 def name_stems(speaker: str) -> tuple[str, ...]:
-    """What a question may call a speaker."""
+    """What a question may call a speaker. A role is nobody's name: who asks for "my assistant" means somebody."""
+    if speaker.lower() in _ROLES:
+        return ()
     return tuple(dict.fromkeys(stems(speaker)))
 
 
@@ -182,8 +206,13 @@ def sparse_of(weights: Mapping[str, float]) -> Sparse:
     return Sparse(list(by_index), [round(value, 5) for value in by_index.values()])
 
 
-def _place(memory: Said) -> tuple[int, int, str]:
-    return memory.turn, memory.part, memory.memory_id
+def _place(memory: Said) -> _Place:
+    """What was taken from a turn stands behind all of its parts."""
+    return memory.turn, float(memory.part) if memory.kind == "turn" else math.inf, memory.memory_id
+
+
+def _key(placed: _Placed) -> _Place:
+    return placed[0]
 
 
 def _share(ahead: int, source: str) -> float:

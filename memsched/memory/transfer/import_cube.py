@@ -23,6 +23,7 @@ from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.captions import plain_caption
 from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.ingest.places import Places
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.model import TIMES, Memory, from_ms, memory_id_for, to_ms, with_caption
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
@@ -31,7 +32,8 @@ from memsched.memory.store.store import MemoryStore
 from memsched.memory.transfer.cube_object import GeneralMemCube, Standing
 from memsched.messages import describe_validation_error
 
-_PAGE = 256
+_PAGE = 128
+"""As many as are stored in one call."""
 _EVENTS_KEPT = 64
 _LARGEST_PLACE = 2**31 - 1
 _FROM_A_DUMP = "import"
@@ -79,7 +81,7 @@ async def import_cube(
         cube, records = source, source.text_mem.all()
     else:
         cube, records = await asyncio.to_thread(GeneralMemCube.open, source)
-    reading = iter(records)
+    reading, places = iter(records), Places(services.store)
     added = present = number = 0
     now = datetime.now(UTC)
     while page := await asyncio.to_thread(lambda: list(islice(reading, _PAGE))):
@@ -89,9 +91,10 @@ async def import_cube(
             number += 1
             if record["memory_id"] not in there:
                 memories.append(_memory(record, ref, there, now, added_by, number))
-        new = await _store_page(services, ref, memories)
+        new = await _store_page(services, ref, memories, places)
         added += new
         present += len(page) - new
+    await places.settle()  # once for all: a dump is in no order
     await services.stand(ref, await _standing_here(services.store, ref, cube.standing))
     return Imported(added, present)
 
@@ -172,21 +175,25 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
     )
 
 
-async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memory]) -> int:
-    """Store one page, and count its words: once, also when a crash came between the two. Returns how many were new."""
+async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memory], places: Places) -> int:
+    """Store one page, and count its words. Returns how many were new.
+
+    Words first: who finds them counted and not stored stores the same ones, and their mark is there.
+    """
     if not memories:
         return 0
     ids = [memory.memory_id for memory in memories]
     present = await services.store.get(ref, ids)
     new = [memory for memory in memories if memory.memory_id not in present]
-    vectors = await services.embedder.embed_documents([memory.indexed_text for memory in new]) if new else []
-    windows = Windows(services.store)
-    look = await windows.before(ref, new)
-    points = [Point(each, vector, look.vectors[each.memory_id]) for each, vector in zip(new, vectors, strict=True)]
-    await services.store.insert(ref, points)
-    await windows.stored(ref, memories, look)
-    words = [terms_of(memory) for memory in memories]
-    # One mark for the page, not one for each: marks of recent messages are kept in the same place, and it is limited.
-    mark = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32]
-    await services.terms.add(ref, {f"{_FROM_A_DUMP}/{mark}": words})
+    if new:
+        # One mark for all, not one for each: marks of recent messages are kept in the same place, and it is limited.
+        named = "\n".join(sorted(memory.memory_id for memory in new))
+        mark = hashlib.sha256(named.encode()).hexdigest()[:32]
+        await services.terms.add(ref, {f"{_FROM_A_DUMP}/{mark}": [terms_of(memory) for memory in new]})
+        vectors = await services.embedder.embed_documents([memory.indexed_text for memory in new])
+        first = (await Windows(services.store).first(ref, new)).vectors
+        points = [Point(each, vector, first[each.memory_id]) for each, vector in zip(new, vectors, strict=True)]
+        await services.store.insert(ref, points)
+    for memory in memories:
+        places.add(memory)
     return len(new)

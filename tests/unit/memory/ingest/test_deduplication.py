@@ -65,7 +65,9 @@ def test_what_says_the_same(one: str, other: str, *, same: bool) -> None:
     assert say_the_same(memory(other), memory(one)) is same
 
 
-@pytest.mark.parametrize("fields", [{"speaker": "Bob"}, {"kind": "fact"}, {"memory_type": "UserMemory"}])
+@pytest.mark.parametrize(
+    "fields", [{"speaker": "Bob"}, {"kind": "fact"}, {"memory_type": "UserMemory"}, {"caption": "a duck"}]
+)
 def test_what_differs_in_more_than_words_is_not_the_same(fields: dict[str, str]) -> None:
     assert say_the_same(memory("The garden has a pond."), memory("The garden has a pond."))
     assert not say_the_same(memory("The garden has a pond."), memory("The garden has a pond.", **fields))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.messages import message
 
 from memsched.errors import InvalidMessage
+from memsched.memory.ingest.captions import MAX_CAPTION_CHARACTERS, plain_caption
 from memsched.memory.ingest.turns import MAX_TEXT_CHARACTERS, Turn, parts_of, turns_of
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -74,6 +75,58 @@ def test_the_text_parts_of_a_multimodal_turn_are_its_text() -> None:
     ]
 
     assert [turn.text for turn in turns({"role": "user", "content": content})] == ["Look,\na cat"]
+
+
+def picture(**fields: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}, **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "caption"),
+    [
+        ({"blip_caption": "a dog\n on a  beach "}, "a dog on a beach"),
+        ({"caption": "a dog", "alt": "a dog", "alt_text": "at noon"}, "a dog; at noon"),
+        ({"image_caption": ["a dog", "a cat"]}, "a dog; a cat"),
+        (
+            {"content": [{"type": "text", "text": "Look!"}, picture(alt="a dog"), picture(caption="a cat")]},
+            "a dog; a cat",
+        ),
+        (
+            {"content": [{"type": "input_text", "text": "Look!"}, {"type": "input_image", "description": "a dog"}]},
+            "a dog",
+        ),
+        ({"content": [{"type": "text", "text": "Look!"}, {"type": "image", "image": {"alt": "a dog"}}]}, "a dog"),
+        ({"content": [{"type": "text", "text": "Look!", "description": "not of a picture"}, picture()]}, ""),
+        ({"caption": {"text": "a dog"}, "alt": 7, "alt_text": None, "blip_caption": ["", [], "a cat"]}, "a cat"),
+        ({"caption": "data:image/png;base64,iVBORw0KGgo="}, ""),
+        ({"caption": "a dog https://cdn.example.org/x.png?signature=abc"}, "a dog"),
+        ({"alt": "QUJD" * 40}, ""),
+    ],
+)
+def test_the_captions_of_its_pictures_belong_to_a_turn_and_what_is_no_words_does_not(
+    fields: dict[str, Any], caption: str
+) -> None:
+    (turn,) = turns({"content": "Look!", **fields})
+
+    assert (turn.text, turn.caption) == ("Look!", caption)
+
+
+@pytest.mark.parametrize("fields", [{}, {"content": None}, {"content": ""}, {"content": [picture()]}])
+def test_a_picture_alone_says_what_is_seen_on_it(fields: dict[str, Any]) -> None:
+    (turn,) = turns({"caption": "a dog on a beach", **fields})
+
+    assert (turn.text, turn.caption) == ("[picture: a dog on a beach]", "")
+    assert turns({"content": [picture()]}) == []
+
+
+@given(st.text(max_size=2000))
+def test_a_caption_is_one_short_line_that_can_be_stored(text: str) -> None:
+    caption = plain_caption(text)
+
+    assert len(caption) <= MAX_CAPTION_CHARACTERS
+    assert "\n" not in caption
+    assert caption.encode() is not None
+    assert plain_caption(caption) == caption
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where a copy has changed something: the turns whose windows are to be computed anew, and who spoke there."""
+"""Where something was changed: the turns whose windows are to be computed anew, and who spoke there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Places:
         fence: awaited before each write; raises if it is not ours to do any more.
     """
 
-    def __init__(self, store: MemoryStore, fence: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, store: MemoryStore, fence: Callable[[], Awaitable[None]] | None = None) -> None:
         self._store = store
         self._windows = Windows(store)
         self._fence = fence
@@ -41,7 +41,7 @@ class Places:
         if memory.speaker:
             self._speakers[memory.ref].add(memory.speaker)
 
-    async def settle(self, tell: Tell) -> None:
+    async def settle(self, tell: Tell | None = None) -> None:
         """Bring the windows there and around up to date. May be called again when it has failed, and goes on."""
         done, total = 0, sum(len(turns) for sessions in self._sessions.values() for turns in sessions.values())
         for ref in list(self._sessions):
@@ -49,13 +49,15 @@ class Places:
             turns = ((session, turn) for session in list(sessions) for turn in sorted(sessions[session]))
             while part := list(islice(turns, _TURNS_AT_ONCE)):
                 there = await self._store.at_places(ref, _around(part), None)
-                await self._fence()
+                if self._fence is not None:
+                    await self._fence()
                 await self._windows.settle(ref, [hit.memory() for hit in there])
                 for session, turn in part:
                     sessions[session].discard(turn)
                 done += len(part)
                 self.settled += len(part)
-                tell(done, total)
+                if tell is not None:
+                    tell(done, total)
             del self._sessions[ref]
 
     async def count_speakers(self, terms: TermStatistics, tell: Tell) -> None:
