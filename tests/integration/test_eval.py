@@ -47,7 +47,7 @@ def conversation(name: str, secret: str) -> dict[str, Any]:
     questions = [
         {"question": "Which number does the locker have?", "evidence": ["D1:3"], "category": 4},
         {"question": "What is the kitten called?", "evidence": ["D2:3", "D2:9"], "category": 1},
-        {"question": "What is kept in the locker?", "evidence": ["D1:4"], "category": 4},
+        {"question": "Are the boots kept in the locker?", "evidence": ["D1:4"], "category": 4},
         {"question": "Who won?", "evidence": [], "category": 5},
     ]
     return {"sample_id": name, "conversation": talk, "qa": questions}
