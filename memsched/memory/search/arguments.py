@@ -52,6 +52,8 @@ class SearchArgs(Conditions):
         """Raises InvalidSearch, naming what is wrong."""
         if isinstance(given, SearchArgs):
             return given
+        if given is not None and not isinstance(given, Mapping):
+            raise InvalidSearch(f"search_args must be a mapping or SearchArgs, not {type(given).__name__}.")
         try:
             return cls.model_validate(dict(given or {}))
         except ValidationError as error:

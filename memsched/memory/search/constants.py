@@ -1,7 +1,7 @@
 """The constants of search, all in one place.
 
 They are in BM25's own units, so that parts add up as log odds do. Chosen on five talks of LoCoMo (Maharana et al. 2024)
-where recall is flat in all of them; ``scripts/fit_search.py`` fits the weights there, docs/memory.md has the tables.
+where recall is flat in all of them; ``scripts/fit_search.py`` fits the weights there, docs/measurements.md has tables.
 """
 
 from __future__ import annotations

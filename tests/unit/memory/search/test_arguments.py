@@ -31,6 +31,12 @@ def test_what_is_no_filter_is_refused_by_name(args: dict[str, Any]) -> None:
         SearchArgs.of(args)
 
 
+@pytest.mark.parametrize("args", [[1], "x"])
+def test_what_is_no_mapping_is_refused(args: Any) -> None:
+    with pytest.raises(InvalidSearch, match="must be a mapping"):
+        SearchArgs.of(args)
+
+
 def test_arguments_that_are_ready_stay_as_they_are() -> None:
     args = SearchArgs(kind=["fact"])
 
