@@ -21,7 +21,7 @@ def item(number, label="task"):
     return ScheduleMessageItem(user_id="u", mem_cube_id=f"c{number}", label=label, content=str(number))
 
 def handle(messages):
-    print("ran", messages[0].content, flush=True)
+    print(f"ran {messages[0].content}\\n", end="", flush=True)  # in one write: other threads print too
     time.sleep(0.3)
 
 scheduler = MemScheduler()
@@ -133,7 +133,7 @@ import multiprocessing
 scheduler.start()
 child = multiprocessing.get_context("fork").Process(target=lambda: scheduler.submit_messages(item(1)))
 child.start(); child.join()
-print(child.exitcode, scheduler.running, flush=True)
+print(f"{child.exitcode} {scheduler.running}\\n", end="", flush=True)
 scheduler.wait(timeout=10)
 """
     ended, _ = run(script, real_redis)
