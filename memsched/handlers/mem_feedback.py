@@ -12,7 +12,7 @@ from memsched.llm.errors import LLMError
 from memsched.llm.judge import correction
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.corrections import same_subject
+from memsched.memory.ingest.revision import same_subject
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, clamped, id_within
 from memsched.memory.search.arguments import SearchArgs

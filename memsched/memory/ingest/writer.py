@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.ingest.corrections import CORRECTION, Corrections, says_correction
+from memsched.memory.ingest.corrections import CORRECTION, Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
+from memsched.memory.ingest.revision import may_correct
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, with_caption
@@ -219,7 +220,7 @@ def _of_turn(
         importance=importance(text, about_speaker=about_oneself(text)),
         value=text_value(text, place),
         content_hash=content_hash(turn.speaker, with_caption(text, caption)),
-        tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * says_correction(text)), *turn.tags],
+        tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * may_correct(text)), *turn.tags],
         added_by=added_by,
     )
 

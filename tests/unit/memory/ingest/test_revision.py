@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.memory.ingest.corrections import corrects, same_subject, says_correction
+from memsched.memory.ingest.revision import _corrects, may_correct, same_subject
 
 
 @given(text=st.text(max_size=80))
 def test_no_text_corrects_a_copy_of_itself(text: str) -> None:
-    assert corrects(text, text) == 0.0
+    assert _corrects(text, text) == 0.0
     assert same_subject(text, text) == 0.0
 
 
@@ -30,8 +30,8 @@ def test_no_text_corrects_a_copy_of_itself(text: str) -> None:
     ],
 )
 def test_a_correction_is_taken_for_one(old: str, new: str) -> None:
-    assert says_correction(new)
-    assert corrects(new, old) >= 0.4
+    assert may_correct(new)
+    assert _corrects(new, old) >= 0.4
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_correction_is_taken_for_one(old: str, new: str) -> None:
     ],
 )
 def test_what_corrects_nothing_is_taken_for_no_correction(old: str, new: str) -> None:
-    assert corrects(new, old) < 0.4
+    assert _corrects(new, old) < 0.4
 
 
 PEOPLE = st.sampled_from(["Anna", "Hanna", "Ben", "Bengt", "My sister"])
@@ -62,8 +62,8 @@ FORMS = st.sampled_from(
 
 @given(*[st.builds(str.format, FORMS, PEOPLE, THINGS)] * 2)
 def test_a_short_fact_never_corrects_another(one: str, other: str) -> None:
-    assert not says_correction(one)
-    assert corrects(one, other) == 0.0
+    assert not may_correct(one)
+    assert _corrects(one, other) == 0.0
 
 
 def test_feedback_needs_words_in_common_and_says_something_else() -> None:
