@@ -1,5 +1,5 @@
 """``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what
-search finds (recall), and what each part of it gives (ablation).
+search finds (recall), what each part of it gives (ablation), and what is decided about memories (decisions).
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ BENCHMARKS = {
     "tenants": "TenantsBenchmark",
     "recall": "RecallBenchmark",
     "ablation": "AblationBenchmark",
+    "decisions": "DecisionsBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
-WITH_DATA = ("recall", "ablation")
+WITH_DATA = ("recall", "ablation", "decisions")
 
 
 def main() -> None:
@@ -48,8 +49,12 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="also write them to this file, as a table for the documentation")
     parser.add_argument("--only", default="", help="comma-separated steps, in place of all of them")
     parser.add_argument(
-        "--data", type=Path, nargs="+", help="for recall and ablation: conversations in the form of LoCoMo, stories"
+        "--data",
+        type=Path,
+        nargs="+",
+        help="for recall and ablation: conversations in the form of LoCoMo, stories; for decisions: cases",
     )
+    parser.add_argument("--where", choices=["aside", "tuned"], help="for decisions: only this part of the cases")
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
     module = import_module(f"benchmarks.{arguments.what}")
@@ -58,7 +63,10 @@ def main() -> None:
         parser.error(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(benchmark.STEPS)}")
     if arguments.data and arguments.what not in WITH_DATA:
         parser.error(f"--data is for {' and '.join(WITH_DATA)}")
+    if arguments.where and arguments.what != "decisions":
+        parser.error("--where is for decisions")
     data = {"data": arguments.data} if arguments.data else {}
+    data |= {"where": arguments.where} if arguments.where else {}
     results: Results = {}
     run_loop(lambda: benchmark(results, **data).run(only))
     print_table(arguments.what, results, module.TARGETS)
