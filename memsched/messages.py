@@ -29,6 +29,7 @@ QUERY_TASK_LABEL = QUERY_LABEL = "query"
 ANSWER_TASK_LABEL = ANSWER_LABEL = "answer"
 ADD_TASK_LABEL = ADD_LABEL = "add"
 MEM_READ_TASK_LABEL = "mem_read"
+MEM_REREAD_TASK_LABEL = "mem_reread"
 MEM_UPDATE_TASK_LABEL = "mem_update"
 MEM_ORGANIZE_TASK_LABEL = "mem_organize"
 MEM_ARCHIVE_TASK_LABEL = "mem_archive"
@@ -40,6 +41,11 @@ ACTIVATION_UPDATE_TASK_LABEL = "activation_update"
 
 TYPING = "typing"
 """In the ``info`` of a ``predict`` message: ``scheduler.predict`` sent it, while somebody types."""
+
+NOT_WAITED_FOR = frozenset({MEM_REREAD_TASK_LABEL})
+"""Labels of what was put off until something outside works again, maybe for days: ``wait`` leaves out what of them is
+not due yet.
+"""
 
 LONG_TERM_MEMORY_TYPE = "LongTermMemory"
 USER_MEMORY_TYPE = "UserMemory"

@@ -31,7 +31,7 @@ from memsched.memory.access.release import Release
 from memsched.memory.search.retriever import Retriever
 from memsched.memory_face import MemoryFace
 from memsched.message_queue import AsyncMessageQueue
-from memsched.messages import Messages, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
+from memsched.messages import NOT_WAITED_FOR, Messages, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.original_names import OriginalNames
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
@@ -300,6 +300,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
     async def wait(self, *, user_id: str | None = None, timeout: Seconds | None = None) -> None:
         """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
 
+        What was put off because no model answers (``mem_reread``) is not waited for until it is due.
         Messages that a foreign producer put in by plain XADD count for ``wait()``, not for ``wait(user_id=...)``.
         Raises WaitTimeout after ``timeout`` seconds, SchedulerStopped when somebody calls ``stop`` meanwhile,
         WorkerFailed when handlers ran here and their worker has failed, and MessagesLost when the server was emptied
@@ -341,9 +342,10 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
             if status.unknown and not status.total.backlog:
                 label, why = next(iter(status.unknown.items()))
                 raise ServerRefused(f"{why} (label {label!r}: nobody can say whether it is finished)")
-            return status.total.backlog
+            put_off = [counts for label, counts in status.labels.items() if label in NOT_WAITED_FOR]
+            return status.total.backlog - sum(counts.backlog - counts.ready for counts in put_off)
         server = await self.server()
-        return await server.persistently(lambda: count_unfinished(server, self.keys, user_id))
+        return await server.persistently(lambda: count_unfinished(server, self.keys, user_id, NOT_WAITED_FOR))
 
     # -- memory --------------------------------------------------------------------------------------------------
 

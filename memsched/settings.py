@@ -367,6 +367,17 @@ class Settings(BaseSettings):
     llm_breaker_seconds: float = Field(
         30.0, gt=0, description="Circuit breaker: seconds for which the model is left alone; then one call tries it."
     )
+    llm_put_off_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds after which what the model could not read is tried again; each time twice as long, up to "
+        "an hour.",
+    )
+    llm_put_off_days: float = Field(
+        7.0,
+        ge=0,
+        description="Days after which that is given up: it goes to the dead letters. 0: nothing is tried again.",
+    )
     llm_input_price: float = Field(
         0.0, ge=0, description="Price of a million input tokens, in any currency, for the cost counter."
     )

@@ -8,6 +8,7 @@ from typing import Any
 from memsched.handlers.add import parse, store
 from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import log_written
+from memsched.handlers.put_off import may_help_later, put_off
 from memsched.handlers.services import MemoryServices
 from memsched.llm.errors import LLMError
 from memsched.llm.extraction import SourceTurn, extract
@@ -17,7 +18,7 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, id_within, memory_id_for, with_caption
-from memsched.messages import MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
+from memsched.messages import MEM_REREAD_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
 log = get_logger(__name__)
@@ -36,12 +37,41 @@ async def mem_read(
         await store(services, cube.ref, unread, new, ctx)
     if services.llm is None:
         return
+    await _read(services, cube.ref, messages, turns, ctx)
+
+
+async def mem_reread(
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> None:
+    """Read what was put off because the model was of no use. Turns that were deleted meanwhile are not read.
+
+    Where no model is configured any more there is nothing left to do.
+    """
+    if services.llm is None:
+        return
+    turns = parse(messages, ctx)
+    there = {
+        message.item_id: said
+        for message in messages
+        if (said := turns.get(message.item_id)) and await _stored(services, cube.ref, _name(cube.ref, message), said)
+    }
+    await _read(services, cube.ref, messages, there, ctx)
+
+
+async def _read(
+    services: MemoryServices,
+    ref: CubeRef,
+    messages: list[ScheduleMessageItem],
+    turns: dict[str, list[Turn]],
+    ctx: HandlerContext,
+) -> None:
+    """Have the model read conversations whose turns are stored, and remember what it finds."""
     claims = await _claims(services, messages, turns, ctx)
     written: dict[str, Written] = {}
     for message in messages:
         if found := claims.get(message.item_id):
-            written[message.item_id] = await _write(services, cube.ref, message, turns[message.item_id], found)
-    await log_written(services, cube.ref, messages, written, ctx)
+            written[message.item_id] = await _write(services, ref, message, turns[message.item_id], found)
+    await log_written(services, ref, messages, written, ctx)
     for message in messages:
         # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.
         if _read_for(message) and message.item_id in written:
@@ -54,11 +84,19 @@ async def _claims(
     turns: dict[str, list[Turn]],
     ctx: HandlerContext,
 ) -> dict[str, list[dict[str, Any]]]:
-    """By message id, what the model says that the conversation holds; from the checkpoint, if it was asked before."""
+    """By message id, what the model says that the conversation holds; from the checkpoint, if it was asked before.
+
+    Those that it could not read now are put off, and missing.
+    """
     found: dict[str, list[dict[str, Any]]] = dict(ctx.resume or {}) if len(messages) == 1 else {}
 
     async def ask(message: ScheduleMessageItem) -> None:
-        found[message.item_id] = await _extract(services, turns[message.item_id])
+        try:
+            async with services.reading:
+                found[message.item_id] = await _extract(services, turns[message.item_id])
+        except LLMError as error:
+            put_off(services, message, _read_for(message) or message.item_id, error, ctx)
+            return
         # What a model says differs each time: the next run must go on with this, or it would remember twice.
         await ctx.checkpoint({message.item_id: found[message.item_id]}, message)
 
@@ -75,11 +113,21 @@ async def _write(
     turns: list[Turn],
     claims: list[dict[str, Any]],
 ) -> Written:
-    item_id = _read_for(message) or message.item_id
-    name = id_within(ref, message.user_id, item_id)
+    name = _name(ref, message)
     stored = await _stored(services, ref, name, turns)
-    statements = [_statement(name, number, claim, turns, stored) for number, claim in enumerate(claims)]
-    return await services.writer.write_statements(ref, item_id, statements, message.user_id)
+    statements = [
+        _statement(name, number, claim, turns, stored)
+        for number, claim in enumerate(claims)
+        if message.label != MEM_REREAD_TASK_LABEL or stored.keys() >= set(claim["source_turns"])
+    ]
+    return await services.writer.write_statements(
+        ref, _read_for(message) or message.item_id, statements, message.user_id
+    )
+
+
+def _name(ref: CubeRef, message: ScheduleMessageItem) -> str:
+    """What the message whose turns they are is called within the cube."""
+    return id_within(ref, message.user_id, _read_for(message) or message.item_id)
 
 
 def _read_for(message: ScheduleMessageItem) -> str:
@@ -87,13 +135,18 @@ def _read_for(message: ScheduleMessageItem) -> str:
 
 
 async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str, Any]]:
-    """What the model found, verified against the turns; [] when it found nothing, or failed."""
+    """What the model found, verified against the turns; [] when it found nothing, or what it said is of no use.
+
+    Raises LLMError when it may do better later.
+    """
     assert services.llm is not None
     sources = [SourceTurn(turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat()) for turn in turns]
     try:
         extracted = await extract(services.llm, sources)
     except LLMError as error:
         services.llm.counters.fell_back("extract", error)
+        if may_help_later(error):
+            raise
         log.warning(
             "the model did not help; the conversation is remembered as it was said",
             action="memory.local_form",

@@ -15,7 +15,7 @@ from memsched.handlers.answer import answer
 from memsched.handlers.mem_archive import mem_archive
 from memsched.handlers.mem_feedback import mem_feedback
 from memsched.handlers.mem_organize import mem_organize
-from memsched.handlers.mem_read import mem_read
+from memsched.handlers.mem_read import mem_read, mem_reread
 from memsched.handlers.mem_update import mem_update
 from memsched.handlers.predict import predict
 from memsched.handlers.pref_add import pref_add
@@ -31,6 +31,7 @@ from memsched.messages import (
     MEM_FEEDBACK_TASK_LABEL,
     MEM_ORGANIZE_TASK_LABEL,
     MEM_READ_TASK_LABEL,
+    MEM_REREAD_TASK_LABEL,
     MEM_UPDATE_TASK_LABEL,
     PREDICT_TASK_LABEL,
     PREF_ADD_TASK_LABEL,
@@ -54,6 +55,7 @@ FUNCTIONS: Mapping[str, MemoryFunction] = {
     MEM_FEEDBACK_TASK_LABEL: mem_feedback,
     ADD_TASK_LABEL: add,
     MEM_READ_TASK_LABEL: mem_read,
+    MEM_REREAD_TASK_LABEL: mem_reread,
     PREF_ADD_TASK_LABEL: pref_add,
     MEM_ORGANIZE_TASK_LABEL: mem_organize,
     MEM_ARCHIVE_TASK_LABEL: mem_archive,

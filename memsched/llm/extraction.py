@@ -45,12 +45,16 @@ async def extract(
 
     Raises LLMError.
 
+    Args:
+        budget_seconds: for all of it; None: the model's budget for each portion that fits into a prompt.
+
     Nothing in it is a reason to drop a turn: an empty list may mean that the model obeyed what somebody wrote there.
     """
-    deadline = Deadline(llm.budget_seconds if budget_seconds is None else budget_seconds)
     texts, speakers = [turn.text[:_TURN_CHARACTERS] for turn in turns], [turn.speaker[:200] for turn in turns]
     claimed: list[ExtractedMemory] = []
-    for begin, end in _portions(texts):
+    portions = list(_portions(texts))
+    deadline = Deadline(llm.budget_seconds * len(portions) if budget_seconds is None else budget_seconds)
+    for begin, end in portions:
         shown = [
             {"index": index, "speaker": speakers[index], "at": turns[index].at[:40], "text": texts[index]}
             for index in range(begin, end)

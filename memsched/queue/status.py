@@ -13,7 +13,7 @@ ready      backlog without what is not due yet: what workers are needed for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -158,11 +158,16 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
     return status
 
 
-async def count_unfinished(server: Server, keys: Keys, user_id: str) -> int:
-    """How many messages of one user are unfinished, in all lanes; those that a plain XADD brought are nobody's."""
+async def count_unfinished(server: Server, keys: Keys, user_id: str, put_off: Container[str] = ()) -> int:
+    """How many messages of one user are unfinished, in all lanes; those that a plain XADD brought are nobody's.
+
+    Args:
+        put_off: labels of which what is not due yet is left out.
+    """
 
     def ask(lane: Lane) -> Command[int]:
-        return _UNFINISHED.command([*lane.kept, lane.outbox], [user_id], as_int)
+        arguments = [user_id, int(lane.label not in put_off)]
+        return _UNFINISHED.command([*lane.kept, lane.outbox], arguments, as_int)
 
     lanes, _ = await ask_every_lane(server, keys, ask)
     return sum(map(answered, lanes.values()))

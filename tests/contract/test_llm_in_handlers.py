@@ -69,7 +69,7 @@ async def test_without_a_usable_answer_the_local_form_is_used_and_counted(
         scheduler = make(model)
         await scheduler.start()
         await scheduler.submit_messages(TALK)
-        await idle(scheduler)
+        await scheduler.wait(timeout=30)  # not for what is read later
 
         assert await dead_letters(scheduler) == []
         memories = await memories_of(scheduler)
@@ -84,6 +84,77 @@ async def test_without_a_usable_answer_the_local_form_is_used_and_counted(
         assert llm is not None
         assert sum(llm.counters.fallbacks.values()) == 1
         model.release()
+
+
+@pytest.mark.parametrize("reply", [hangs(), fails(500), fails(429, retry_after="0.1")], ids=["slow", "500", "429"])
+async def test_what_a_model_cannot_read_now_is_read_later_and_once(
+    make: Callable[..., AsyncMemScheduler], reply: Reply
+) -> None:
+    with FakeLLM(lambda asked: says_json({"memories": [FACT]})) as model:
+        scheduler = make(
+            model, llm_put_off_seconds=0.6, llm_max_retries=0, llm_budget_seconds=0.3, llm_breaker_seconds=0.1
+        )
+        model.then(reply)
+        await scheduler.start()
+        await scheduler.submit_messages([TALK])
+        await scheduler.wait(user_id="alice", timeout=30)
+
+        assert {memory.kind for memory in await memories_of(scheduler)} == {"turn"}
+        waiting = (await scheduler.get_tasks_status())["labels"]["mem_reread"]
+        assert (waiting["backlog"], waiting["dead"]) == (1, 0)
+        model.release()
+        await idle(scheduler)
+
+        assert await dead_letters(scheduler) == []
+        texts = [memory.text for memory in await memories_of(scheduler) if memory.kind == "event"]
+        assert texts == ["Alice got a puppy called Rex."]
+        told = [each.log_content for each in await scheduler.get_web_log_messages()]
+        assert sum("read later" in each for each in told) == 1
+        assert sum("Alice got a puppy called Rex." in each for each in told) == 1
+
+
+async def test_what_is_read_too_late_is_given_up_with_a_reason(make: Callable[..., AsyncMemScheduler]) -> None:
+    with FakeLLM(lambda asked: fails(500)) as model:
+        scheduler = make(model, llm_put_off_seconds=0.05, llm_max_retries=0, llm_put_off_days=0.5 / 86_400)
+        await scheduler.start()
+        await scheduler.submit_messages(TALK)
+        await idle(scheduler)
+
+        (letter,) = await dead_letters(scheduler)
+        assert letter.lane.label == "mem_reread"
+        assert "MEMSCHED_LLM_PUT_OFF_DAYS" in letter.error
+        assert [each.log_content for each in await scheduler.get_web_log_messages() if "Given up" in each.log_content]
+        assert len(await memories_of(scheduler)) == 2
+
+
+async def test_what_was_deleted_meanwhile_is_not_read(make: Callable[..., AsyncMemScheduler]) -> None:
+    with FakeLLM(lambda asked: says_json({"memories": [FACT]})) as model:
+        scheduler = make(model, llm_put_off_seconds=0.5, llm_max_retries=0)
+        model.then(fails(500))
+        await scheduler.start()
+        await scheduler.submit_messages(TALK)
+        await scheduler.wait(timeout=30)
+        services = await scheduler.memory()
+        (puppy,) = [memory for memory in await memories_of(scheduler) if "puppy" in memory.text]
+        await services.deletion.delete(puppy.ref, [puppy], user_id="alice", name="home")
+        await idle(scheduler)
+
+        assert [memory.text for memory in await memories_of(scheduler)] == ["I moved my desk into the garden house."]
+
+
+async def test_a_burst_is_read_whole_whatever_time_one_conversation_gets(
+    make: Callable[..., AsyncMemScheduler],
+) -> None:
+    """Each waits for its turn before its time begins, and a place is left for whoever waits for an answer."""
+    with FakeLLM(lambda asked: says_json({"memories": []}, delay_seconds=0.1)) as model:
+        scheduler = make(model, llm_budget_seconds=0.6, llm_concurrency=3)
+        await scheduler.start()
+        await scheduler.submit_messages([said(f"I live in Town{n}.", n, "mem_read") for n in range(24)])
+        await scheduler.wait(timeout=30)
+
+        llm = (await scheduler.memory()).llm
+        assert llm is not None and not llm.counters.fallbacks
+        assert model.most_in_flight == 2
 
 
 async def test_what_a_model_claims_without_proof_is_not_remembered(make: Callable[..., AsyncMemScheduler]) -> None:
