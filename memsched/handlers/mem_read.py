@@ -92,7 +92,7 @@ async def _claims(
 
     async def ask(message: ScheduleMessageItem) -> None:
         try:
-            async with services.reading:
+            async with services.extracting:
                 found[message.item_id] = await _extract(services, turns[message.item_id])
         except LLMError as error:
             put_off(services, message, _read_for(message) or message.item_id, error, ctx)

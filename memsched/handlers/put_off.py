@@ -36,11 +36,11 @@ class _Since:
     def of(cls, message: ScheduleMessageItem) -> _Since:
         """From its ``info``, which anybody may have written."""
         given = (message.info or {}).get("put_off")
-        numbers = [given.get(name) for name in ("since", "tries")] if isinstance(given, dict) else []
+        since, tries = (given.get("since"), given.get("tries")) if isinstance(given, dict) else (None, None)
         now = round(time.time() * 1000)
-        if [type(each) for each in numbers] != [int, int]:
+        if not isinstance(since, int) or not isinstance(tries, int):
             return cls(now, 0)
-        return cls(min(numbers[0], now), max(0, numbers[1]))
+        return cls(min(since, now), max(0, tries))
 
 
 def may_help_later(error: LLMError) -> bool:

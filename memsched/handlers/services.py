@@ -67,7 +67,7 @@ class MemoryServices:
         self.cubes = Cubes(server, keys, settings)
         self.embedder = embedder_from(settings)
         self.llm = LLM.from_settings(settings)
-        self.reading = asyncio.Semaphore(max(1, settings.llm_concurrency - 1))
+        self.extracting = asyncio.Semaphore(max(1, settings.llm_concurrency - 1))
         """Conversations that the model reads at once: one place is left for whoever waits for an answer. The budget of
         one that waits for its turn has not begun.
         """

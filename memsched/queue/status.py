@@ -19,7 +19,7 @@ from typing import Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
-from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
+from memsched.broker.scripting import Argument, Command, as_int, as_text, as_texts, script
 from memsched.queue.lanes import ask_every_lane
 from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerInfo, WorkerRegistry
@@ -166,7 +166,7 @@ async def count_unfinished(server: Server, keys: Keys, user_id: str, put_off: Co
     """
 
     def ask(lane: Lane) -> Command[int]:
-        arguments = [user_id, int(lane.label not in put_off)]
+        arguments: list[Argument] = [user_id, int(lane.label not in put_off)]
         return _UNFINISHED.command([*lane.kept, lane.outbox], arguments, as_int)
 
     lanes, _ = await ask_every_lane(server, keys, ask)

@@ -142,10 +142,7 @@ async def test_what_was_deleted_meanwhile_is_not_read(make: Callable[..., AsyncM
         assert [memory.text for memory in await memories_of(scheduler)] == ["I moved my desk into the garden house."]
 
 
-async def test_a_burst_is_read_whole_whatever_time_one_conversation_gets(
-    make: Callable[..., AsyncMemScheduler],
-) -> None:
-    """Each waits for its turn before its time begins, and a place is left for whoever waits for an answer."""
+async def test_a_burst_is_read_whole_for_time_begins_with_ones_turn(make: Callable[..., AsyncMemScheduler]) -> None:
     with FakeLLM(lambda asked: says_json({"memories": []}, delay_seconds=0.1)) as model:
         scheduler = make(model, llm_budget_seconds=0.6, llm_concurrency=3)
         await scheduler.start()
@@ -153,8 +150,8 @@ async def test_a_burst_is_read_whole_whatever_time_one_conversation_gets(
         await scheduler.wait(timeout=30)
 
         llm = (await scheduler.memory()).llm
-        assert llm is not None and not llm.counters.fallbacks
-        assert model.most_in_flight == 2
+        assert llm is not None
+        assert not llm.counters.fallbacks
 
 
 async def test_what_a_model_claims_without_proof_is_not_remembered(make: Callable[..., AsyncMemScheduler]) -> None:
