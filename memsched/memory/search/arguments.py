@@ -57,7 +57,9 @@ class SearchArgs(Conditions):
         try:
             return cls.model_validate(dict(given or {}))
         except ValidationError as error:
-            raise InvalidSearch(f"search_args: {describe_validation_error(error)}.") from error
+            unknown = any(problem["type"] == "extra_forbidden" for problem in error.errors())
+            known = f" There are {', '.join(sorted(cls.model_fields))}." if unknown else ""
+            raise InvalidSearch(f"search_args: {describe_validation_error(error)}.{known}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from memsched.memory.model import MemoryKind
 
 
 class Conditions(BaseModel):
@@ -20,7 +22,7 @@ class Conditions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory_type: list[str] = Field(default_factory=list)
-    kind: list[str] = Field(default_factory=list)
+    kind: list[MemoryKind] = Field(default_factory=list)
     session_id: list[str] = Field(default_factory=list)
     tags: list[str] = Field(default_factory=list)
     speaker: list[str] = Field(default_factory=list)
@@ -39,3 +41,9 @@ class Conditions(BaseModel):
         if value is not None and value.tzinfo is None:
             raise ValueError("must have a time zone")
         return value
+
+    @model_validator(mode="after")
+    def _some_time_between(self) -> Self:
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self

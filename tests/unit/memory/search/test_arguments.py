@@ -17,6 +17,8 @@ from memsched.memory.search.retriever import whose
         {"since": "2026-01-05T00:00:00"},
         {"until": "soon"},
         {"kind": 5},
+        {"kind": "Turn"},
+        {"since": "2026-01-05T00:00:00Z", "until": "2026-01-05T00:00:00Z"},
         {"tags": [1]},
         {"colour": "red"},
         {"neighbours": -1},
@@ -29,6 +31,11 @@ from memsched.memory.search.retriever import whose
 def test_what_is_no_filter_is_refused_by_name(args: dict[str, Any]) -> None:
     with pytest.raises(InvalidSearch, match=next(iter(args))):
         SearchArgs.of(args)
+
+
+def test_what_is_unknown_is_told_what_there_is() -> None:
+    with pytest.raises(InvalidSearch, match=r"colour: .*There are .*neighbours.*since"):
+        SearchArgs.of({"colour": "red"})
 
 
 @pytest.mark.parametrize("args", [[1], "x"])
