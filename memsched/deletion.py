@@ -8,6 +8,7 @@ from typing import Any
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.model import Memory
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.store import MemoryStore
@@ -45,6 +46,7 @@ class Deletion:
         keys: Keys,
         store: MemoryStore,
         terms: TermStatistics,
+        turn_places: TurnPlaces,
         states: HotStates,
         working_sets: WorkingSets,
     ) -> None:
@@ -53,6 +55,7 @@ class Deletion:
         self._keys = keys
         self._store = store
         self._terms = terms
+        self._turn_places = turn_places
         self._states = states
         self._working_sets = working_sets
 
@@ -92,6 +95,7 @@ class Deletion:
         await self._states.change(ref, [], nothing)
         await self._store.delete(ref)  # also what cannot be read
         await self._terms.reset(ref)
+        await self._turn_places.forget(ref)
         await self._end(ref)
         await self._states.forget_uses(ref)
         await self._log(user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)

@@ -85,6 +85,8 @@ class CubeKeys:
     """hash: in how many of the cube's memories a term occurs."""
     changes: str
     """stream, capped: which of the cube's memories were stored, marked or deleted lately."""
+    places: str
+    """hash: the places reserved in the cube's sessions lately."""
 
 
 class Keys:
@@ -135,7 +137,7 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        return CubeKeys(*(f"{tag}:{name}" for name in ("hot", "applied", "talk", "terms", "changes")))
+        return CubeKeys(*(f"{tag}:{name}" for name in ("hot", "applied", "talk", "terms", "changes", "places")))
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
         """The lane that a message of this label and cube goes to."""

@@ -21,6 +21,7 @@ from memsched.memory.access.release import Release
 from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
+from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.model import Memory
 from memsched.memory.search.hybrid import HybridSearch
@@ -72,6 +73,7 @@ class MemoryServices:
         one that waits for its turn has not begun.
         """
         self.terms = TermStatistics(server, keys)
+        self.turn_places = TurnPlaces(server, keys)
         self.states = HotStates(server, keys)
         self.server = server
         self._keys = keys
@@ -117,7 +119,7 @@ class MemoryServices:
         self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache, own_words=own_words)
         exact = HybridSearch(self.store, self.embedder, self.terms, own_words=own_words)
         self.corrections = Corrections(self.store, exact)
-        self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.corrections)
+        self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.turn_places, self.corrections)
         self.forgetting = Forgetting(self.store, self.terms)
         cubes = CubeCaches(self.store, feed)
         self.working_sets = WorkingSets(
@@ -147,7 +149,14 @@ class MemoryServices:
         self.moving = Moving(settings, self.server, self._keys, self.placements)
         self.bound_sets = BoundSets(self.states, cubes, self.rules, self._binding, settings.working_set_size)
         self.deletion = Deletion(
-            settings, self.server, self._keys, self.store, self.terms, self.states, self.working_sets
+            settings,
+            self.server,
+            self._keys,
+            self.store,
+            self.terms,
+            self.turn_places,
+            self.states,
+            self.working_sets,
         )
 
     async def reading(self, user_id: str, mem_cube_id: str) -> CubeRef:

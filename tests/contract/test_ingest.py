@@ -294,6 +294,20 @@ async def test_who_spoke_when_and_in_which_session_is_kept(scheduler: AsyncMemSc
     assert first.at <= second.at
 
 
+async def test_messages_of_one_session_that_are_stored_at_once_get_places_of_their_own(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    """As two workers do it: neither sees in the store what the other one has not stored yet."""
+    services = await scheduler.memory()
+    messages = [conversation(("Alice", f"This is thing {n}."), ("Bob", f"And {n}?"), session_id="s") for n in range(8)]
+
+    await asyncio.gather(
+        *(services.writer.write_turns(CubeRef("alice", "home"), {each.item_id: turns_of(each)}) for each in messages)
+    )
+
+    assert sorted(memory.turn for memory in await memories_of(scheduler)) == list(range(16))
+
+
 async def test_a_message_that_comes_again_makes_no_second_memory(scheduler: AsyncMemScheduler) -> None:
     talk = conversation(("Alice", "We got a puppy."), ("Alice", "It is called Rex."), item_id="talk")
     await read(scheduler, "home", talk)

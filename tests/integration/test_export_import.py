@@ -129,6 +129,23 @@ async def test_a_dump_that_comes_home_adds_only_what_is_missing(
     assert sorted(await memories(services, HOME)) == sorted(SAID)
 
 
+async def test_words_count_again_when_what_was_deleted_is_loaded_again(
+    mos: AsyncMOS, services: MemoryServices, tmp_path: Path
+) -> None:
+    await told(mos)
+    await export_cube(services, HOME, tmp_path / "dump")
+    words = sorted({stem for text in SAID for stem in stems(text)})
+    counted = await services.terms.counts(HOME, words)
+
+    await mos.delete_all("home")
+    for _ in range(2):
+        assert await import_cube(services, tmp_path / "dump", HOME) == Imported(3, 0)
+        assert await services.terms.counts(HOME, words) == counted
+        for each in (await memories(services, HOME)).values():
+            await mos.delete(each.memory_id)
+        assert (await services.terms.counts(HOME, words)).memories == 0
+
+
 async def test_a_crash_between_storing_and_counting_is_made_good_by_the_next_import(
     mos: AsyncMOS, services: MemoryServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

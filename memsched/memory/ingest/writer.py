@@ -17,6 +17,7 @@ from memsched.memory.ingest.corrections import CORRECTION, Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.revision import may_correct
+from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, with_caption
@@ -67,8 +68,16 @@ class Written:
 class MemoryWriter:
     """Writes memories to the store, without duplicates. Whether the user may is checked by the caller."""
 
-    def __init__(self, store: MemoryStore, embedder: Embedder, terms: TermStatistics, corrections: Corrections) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        embedder: Embedder,
+        terms: TermStatistics,
+        places: TurnPlaces,
+        corrections: Corrections,
+    ) -> None:
         self._store = store
+        self._places = places
         self._embedder = embedder
         self._terms = terms
         self._corrections = corrections
@@ -111,7 +120,7 @@ class MemoryWriter:
     async def _first_places(self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]]) -> dict[tuple[str, str], int]:
         """For each message and session, the place in the session of the message's first turn.
 
-        A message that was partly stored before keeps its place.
+        A message that was partly stored before keeps its place. One that is a session of its own begins with 0.
         """
         counts: dict[tuple[str, str], int] = {}
         first_parts: dict[str, tuple[str, int]] = {}
@@ -120,19 +129,17 @@ class MemoryWriter:
                 if session := _session(item_id, turn, len(said)):
                     counts[item_id, session] = number + 1
                     first_parts[memory_id_for(ref, item_id, turn.position, 0)] = item_id, number
-        places: dict[tuple[str, str], int] = {}
+        held: dict[tuple[str, str], int] = {}
         for memory_id, memory in (await self._store.get(ref, list(first_parts))).items():
             item_id, number = first_parts[memory_id]
-            places.setdefault((item_id, memory.session_id), memory.turn - number)
-        nexts: dict[str, int] = {}
-        for item_id, session in counts:
-            if (item_id, session) in places:
-                continue
-            if session not in nexts:
-                nexts[session] = await self._store.next_turn(ref, session)
-            places[item_id, session] = nexts[session]
-            nexts[session] += counts[item_id, session]
-        return places
+            held.setdefault((item_id, memory.session_id), memory.turn - number)
+        shared = {key: count for key, count in counts.items() if key[0] != key[1]}
+        reserved = {}
+        if shared:
+            reserved = await self._places.reserve(
+                ref, shared, held, lambda session: self._store.next_turn(ref, session)
+            )
+        return {**dict.fromkeys(counts, 0), **reserved, **held}
 
     async def _remember(
         self, ref: CubeRef, drafts: Mapping[str, Sequence[Memory]], mark: str = ""

@@ -19,6 +19,7 @@ from memsched.memory.search.bm25 import TermCounts
 from memsched.memory.search.window import Said, name_stems
 
 _COUNT = script("count_terms", "memory/search")
+_RESET = script("reset_terms", "memory/search")
 _ARGUMENTS_AT_ONCE = 1_000
 """About 500 stems: nobody else is served while they are counted."""
 MARKS_KEPT = 2_000
@@ -27,6 +28,8 @@ memories.
 """
 MARKS_KEPT_MS = 7 * 86_400_000
 """They are most of what a cube takes in Redis. After so long nothing comes back but what somebody submits anew."""
+_COUNTED, _FORGOTTEN = "terms:", "forgotten:"
+"""What marks begin with, of messages whose memories were counted, and of memories that are counted no more."""
 MEMORIES = "#"
 """The field with the number of memories: no stem, since stems have no such character."""
 SPEAKER = "@"
@@ -66,7 +69,16 @@ class TermStatistics:
         Args:
             documents: by message id, the stems of each memory that it made.
         """
-        await self._count(ref, {f"terms:{item_id}": texts for item_id, texts in documents.items()}, 1)
+        await self._count(ref, {_COUNTED + item_id: texts for item_id, texts in documents.items()}, 1)
+
+    async def settle(self, ref: CubeRef, message_id: str, memory_ids: Iterable[str]) -> None:
+        """What was counted under this id is stored now, under ids that may have been deleted before: forget the marks.
+
+        Else the same memories, deleted and brought back once more, would not be counted.
+        """
+        key = self._keys.cube(ref.user_id, ref.mem_cube_id).applied
+        marks = [_COUNTED + message_id, *(_FORGOTTEN + memory_id for memory_id in memory_ids)]
+        await self._server.persistently(lambda: self._server.execute("ZREM", key, *marks))
 
     async def remove(self, ref: CubeRef, memories: Mapping[str, Sequence[str]]) -> None:
         """Count memories no more. Idempotent: once per memory id.
@@ -74,7 +86,7 @@ class TermStatistics:
         Args:
             memories: by id, their stems.
         """
-        await self._count(ref, {f"forgotten:{memory_id}": [stems] for memory_id, stems in memories.items()}, -1)
+        await self._count(ref, {_FORGOTTEN + memory_id: [stems] for memory_id, stems in memories.items()}, -1)
 
     async def _count(self, ref: CubeRef, documents: Mapping[str, Sequence[Sequence[str]]], sign: int) -> None:
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
@@ -129,4 +141,5 @@ class TermStatistics:
     async def reset(self, ref: CubeRef) -> None:
         """Forget all counts of a cube, to count anew."""
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
-        await self._server.persistently(lambda: self._server.execute("DEL", keys.terms))
+        command = _RESET.command([keys.terms, keys.applied], [_COUNTED, _FORGOTTEN], as_int)
+        await self._server.persistently(lambda: self._server.call(command))

@@ -24,6 +24,7 @@ from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.ingest.captions import plain_caption
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.places import Places
+from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.model import TIMES, Memory, from_ms, memory_id_for, to_ms, with_caption
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
@@ -49,6 +50,8 @@ class Services(Protocol):
     def embedder(self) -> Embedder: ...
     @property
     def terms(self) -> TermStatistics: ...
+    @property
+    def turn_places(self) -> TurnPlaces: ...
     async def stand(self, ref: CubeRef, standing: Standing) -> None: ...
 
 
@@ -189,11 +192,14 @@ async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memor
         # One mark for all, not one for each: marks of recent messages are kept in the same place, and it is limited.
         named = "\n".join(sorted(memory.memory_id for memory in new))
         mark = hashlib.sha256(named.encode()).hexdigest()[:32]
-        await services.terms.add(ref, {f"{_FROM_A_DUMP}/{mark}": [terms_of(memory) for memory in new]})
+        counted = f"{_FROM_A_DUMP}/{mark}"
+        await services.terms.add(ref, {counted: [terms_of(memory) for memory in new]})
         vectors = await services.embedder.embed_documents([memory.indexed_text for memory in new])
         first = (await Windows(services.store).first(ref, new)).vectors
         points = [Point(each, vector, first[each.memory_id]) for each, vector in zip(new, vectors, strict=True)]
         await services.store.insert(ref, points)
+        await services.terms.settle(ref, counted, (memory.memory_id for memory in new))
+        await services.turn_places.taken(ref, ((each.session_id, each.turn) for each in new if each.session_id))
     for memory in memories:
         places.add(memory)
     return len(new)

@@ -61,3 +61,17 @@ async def test_forgotten_counts_begin_anew(terms: TermStatistics) -> None:
     await terms.add(HOME, {})
 
     assert await terms.counts(HOME, ["nut"]) == TermCounts(0, {"nut": 0})
+
+
+async def test_what_was_forgotten_all_at_once_counts_when_it_comes_again(terms: TermStatistics) -> None:
+    await terms.add(HOME, {"m1": [["nut"]]})
+    await terms.remove(HOME, {"one": ["nut"]})
+    await terms.add(HOME, {"m2": [["cat"]]})
+
+    await terms.reset(HOME)
+    assert await terms.counts(HOME, ["nut", "cat"]) == TermCounts(0, {"nut": 0, "cat": 0})
+
+    await terms.add(HOME, {"m1": [["nut"]], "m2": [["cat"]]})
+    assert await terms.counts(HOME, ["nut", "cat"]) == TermCounts(2, {"nut": 1, "cat": 1})
+    await terms.remove(HOME, {"one": ["nut"]})
+    assert await terms.counts(HOME, ["nut"]) == TermCounts(1, {"nut": 0})
