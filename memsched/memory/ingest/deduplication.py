@@ -19,11 +19,17 @@ _NUMBER = re.compile(r"\d[\d.,:/-]*")
 _NAME = re.compile(r"\b[A-Z][\w'-]+")
 
 
-def content_hash(speaker: str, text: str) -> str:
-    """Equal for texts of one speaker that differ in endings, spaces, case, marks and filling words only."""
+def content_hash(speaker: str, text: str, asked: str = "") -> str:
+    """Equal for texts of one speaker that differ in endings, spaces, case, marks and filling words only.
+
+    Args:
+        asked: the question that a short answer answers, without which it means nothing: a part of what is said.
+    """
+    if asked:
+        text = f"{asked}\x1f{text}"
     plain = " ".join(stem(word) for word in words(text) if word not in _FILLING) or text.strip()
-    asked = "?" if is_question(text) else ""
-    return hashlib.sha256(f"{speaker.casefold()}\x1f{plain}{asked}".encode("utf-8", "replace")).hexdigest()[:32]
+    mark = "?" if is_question(text) else ""
+    return hashlib.sha256(f"{speaker.casefold()}\x1f{plain}{mark}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def say_the_same(one: Memory, other: Memory) -> bool:

@@ -39,6 +39,13 @@ def test_the_same_words_of_two_people_are_not_the_same() -> None:
     assert content_hash("Alice", "\ud83d broken") != ""
 
 
+def test_the_hash_of_a_short_answer_depends_on_the_question() -> None:
+    blue = content_hash("Alice", "Blue.", "Which colour is the car?")
+
+    assert blue == content_hash("Alice", "blue", "which colour is the car?")
+    assert blue not in (content_hash("Alice", "Blue.", "Which colour is the wall?"), content_hash("Alice", "Blue."))
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
