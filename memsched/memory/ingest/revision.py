@@ -1,18 +1,31 @@
 """Revisions: when a later statement puts an earlier one aside, when it may revise it, and when it has nothing to do
 with it. By the words of the two alone.
+
+Putting aside needs the same slot: the same subject, and the same of it, where that can only be one way at a time; or a
+denial of the very thing. What is less sure only links the two. What is no statement of the speaker's own about now (a
+question, a wish, a plan, a dream, somebody else's word, what was once) does neither.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, stem, words
+from memsched.memory.ingest.chinese import as_words
+from memsched.memory.ingest.clauses import OWN, Clause, clauses_of, found, language_of_pair
+from memsched.memory.ingest.importance import vital_kind
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
-_CORRECTS_FROM = 0.4
+_LONGEST = 14
+"""Content words of a clause that is about one thing."""
+_NAME = 2
+"""Words of what something is, where only that differs."""
+_ONE_AT_A_TIME = frozenset(("reside", "name", "age", "weigh", "alive", "attend"))
+_ONE_USUALLY = frozenset(("work", "drive", "partner", "price", "smoke"))
+_VITAL = frozenset(("allergy", "illness", "diet", "emergency"))
 
 
 class Said(Protocol):
@@ -40,166 +53,274 @@ class Revision:
     verdict: Verdict
     because: str = ""
 
+    @property
+    def weight(self) -> int:
+        return ("unrelated", "may_revise", "supersedes").index(self.verdict)
+
 
 UNRELATED = Revision("unrelated")
-
-_ADMITS = re.compile(
-    r"""\b(?:correction|i\s+meant|(?:i|that)\s+was\s+wrong|my\s+mistake|scratch\s+that|to\s+correct\s+(?:myself|that)|
-      changed\s+(?:my|his|her|their|our)\s+mind|no\s+longer|instead\s+of|switched\s+(?:from|to))\b
-    |^it\s+turns\s+out\b
-    |(?:\bnot|n['\u2019]?t|\bno)\b.{1,60}\b(?:any\s*more|any\s+longer)[.!]?$
-    |\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+[\w' -]{1,40}?(?:,\s*|\s+)but\b
-    |,\s*not\s+[\w' -]{1,40}[.!]?$
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-"""Leaves no doubt that something said before was wrong, or is so no more."""
-_HINTS = re.compile(
-    r"""^\W*(?:actually|update|in\s+fact)\b
-    |^\W*(?:sorry|oops|wait|wrong|rather)\s*(?:[,:;.!\u2014-]|$)
-    |\b(?:i\s+mean|used\s+to\s+\w+|from\s+now\s+on|has\s+changed|(?:is|are|am|lives?|works?)\s+now|
-      now\s+(?:lives?|works?|prefers?|likes?|is|are)|(?:has|have)\s+(?:since\s+)?moved)\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-"""May correct something, or be a way to begin a sentence."""
-_WEAK_HINTS = re.compile(
-    r"""^\W*(?:no|nope)\s*[,:;.!\u2014-]
-    |\bmoved\s+(?:back\s+)?to\b(?!.*\b(?:ago|when|(?:19|20)\d\d)\b)
-    |(?<!right\s)(?<!just\s)\bnow[.!]?$
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-"""Correct only what has the same form: "she works in Rome" by "she works in Oslo now"."""
-_DENIED = re.compile(
-    r"""\b(?:not|isn['\u2019]?t|wasn['\u2019]?t)\s+([\w' -]{1,40}?)(?:,\s*|\s+)but\b
-    |,\s*not\s+([\w' -]{1,40})[.!]?$
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-"""What "not Paris but Rome" and "Rome, not Paris" take back."""
-_CUE_WORDS = """
-actually correction sorry oops wait wrong fact rather update mistake scratch longer anymore instead meant mean changed
-mind used turns now switched since correct no nope not never more any but turn out change told said earlier before well
-oh
-"""
-_CUES = frozenset(map(stem, _CUE_WORDS.split()))
-_NOT_EXCLUSIVE = frozenset(map(stem, "like likes love loves enjoy enjoys want wants got get go went".split()))
-"""Who likes one thing may like another: such a word in common says nothing where it is only hinted at a correction."""
-_MOVES = re.compile(
-    r"\b(?:(?:has|have|had)\s+)?(?:just\s+)?(?:moved|relocated|reside[sd]?)\s+(?:back\s+)?(?=(?:to|in|from)\b)",
-    re.IGNORECASE,
-)
-_FIRST_PERSON = frozenset(("i", "me", "my", "mine", "myself"))
-_I = "\x00i"
-_SENTENCE_END = re.compile(r"(?<=[.!?\u2026])\s+|\n+")
-_LONGEST = 12
-"""Content words of a statement, or of a sentence that corrects one. What is longer is about several things: it would
-be wrong to take all of it back, and by chance it has words in common with anything."""
-_FEWEST_COMMON = 2
-_SAID_ANEW = 2
 
 
 def may_correct(text: str) -> bool:
     """Whether a text may revise anything at all that was said before it, or after it."""
-    return any(map(_sounds_so, _sentences(text)))
+    return any(not clause.apart and _could(clause) for clause in clauses_of(text, language_of_pair(text, "")))
+
+
+def _could(clause: Clause) -> bool:
+    return bool(clause.signs or clause.classes or clause.is_one_valued or any(word[0] in "#@" for word in clause.words))
 
 
 def revises(newer: Said, older: Said) -> Revision:
     """What a later statement does to an earlier one."""
-    if newer.speaker != older.speaker and newer.speaker and older.speaker:
+    if not _same_speaker(newer.speaker, older.speaker) or is_question(older.text):
         return UNRELATED
-    if is_question(older.text) or _corrects(newer.text, older.text) < _CORRECTS_FROM:
+    if newer.speaker == "assistant" or newer.text.strip() == older.text.strip():
         return UNRELATED
-    return Revision("supersedes", "it says the same of something else")
+    lang = language_of_pair(newer.text, older.text)
+    earlier = [each for each in clauses_of(older.text, lang) if each.apart not in ("question", "untold", "quoted")]
+    later = [each for each in clauses_of(newer.text, lang) if not each.apart]
+    best = UNRELATED
+    for one in later:
+        for other in earlier:
+            revision = _of_clauses(*(as_words(one, other) if lang == "zh" else (one, other)), lang)
+            if revision.weight > best.weight:
+                best = revision
+    if best.verdict == "supersedes":
+        if len(earlier) > 1 and _states(earlier) > 1:
+            return Revision("may_revise", best.because)
+        if vital_kind(older.text) in _VITAL and not best.because.startswith(("denies", "not ")):
+            return Revision("may_revise", best.because)
+    return best
 
 
-def _corrects(new: str, old: str) -> float:
-    """How much of an older statement's subject a newer one repeats that corrects it, 0 to 1; 0 if it does not.
+def _states(clauses: Sequence[Clause]) -> int:
+    return sum(len(each.words) > 1 or each.lang == "zh" for each in clauses)
 
-    A correction names what it is about again (the city where Anna lives) and says it anew: of two short statements,
-    what one of them begins with, and one word more, must be in both.
+
+def _same_speaker(one: str, other: str) -> bool:
+    """A user without a name is "" or "user"."""
+    return one == other or {one, other} == {"", "user"}
+
+
+_FROM = re.compile(r"\bfrom\b|\breplaced\b|\bvon\b|\bstatt\b|\bde\b|\u4ece|\u628a")
+
+
+# -- two clauses ---------------------------------------------------------------------------------------------------
+
+Who = Literal["same", "open", "other"]
+
+
+def _of_clauses(newer: Clause, older: Clause, lang: str) -> Revision:
+    if max(len(newer.words), len(older.words)) > _LONGEST:
+        return UNRELATED
+    pair = _Pair(newer, older)
+    if older.apart == "past" and "admits" not in newer.signs and not (newer.negated and pair.new == pair.old):
+        return UNRELATED
+    if newer.denied:
+        return pair.instead()
+    if pair.who == "other":
+        return pair.role()
+    if newer.negated and newer.signs & {"changed", "ended"} and not pair.shared:
+        return UNRELATED  # that it did not change
+    if newer.negated != older.negated:
+        return pair.denial()
+    if newer.negated:
+        return UNRELATED
+    if newer.signs & {"ended", "cancelled"} and "ended" not in older.signs and (end := pair.end()).weight:
+        return end
+    return pair.other_value()
+
+
+class _Pair:
+    """A later and an earlier clause, and what they have in common.
+
+    Attributes:
+        who: whether they are about the same: "open" where nothing says so, and nothing says otherwise.
+        common, shared: words of both; without the subject.
+        more_new, more_old: words that only one of them has, but for those that say how something became otherwise.
     """
-    return max((_corrects_by(each, old, weak) for each, weak in _correcting(new)), default=0.0)
+
+    def __init__(self, newer: Clause, older: Clause) -> None:
+        self.newer, self.older = newer, older
+        self.new, self.old = set(newer.words), set(older.words)
+        self.common = self.new & self.old
+        self.classes = newer.classes & older.classes
+        self.who = self._who()
+        self.shared = self.common - (older.subject | newer.subject if self.who == "same" else older.subject)
+        class_verbs = older.cues if older.classes else frozenset()
+        self.more_new = self.new - self.old - newer.cues
+        self.more_old = self.old - self.new - class_verbs
+        if self._is_done_by_another():
+            self.more_new -= newer.subject
+
+    def instead(self) -> Revision:
+        """Not tea but coffee, where it was tea."""
+        said = all(
+            word in self.old or (self.older.lang == "zh" and word in self.older.text) for word in self.newer.denied
+        )
+        if not said or not self.new - self.old or (self.who == "other" and not self.common - self.newer.denied):
+            return UNRELATED
+        because = f'not "{_told(self.newer.denied)}" but "{self.newer.text}"'
+        topic = self.who == "same" or (self.who == "open" and self.common)
+        return Revision("supersedes" if topic else "may_revise", because)
+
+    def _is_done_by_another(self) -> bool:
+        """Whether the later one's subject is only who did it: "Marketing renamed our project"."""
+        moves = self.newer.signs & {"changed", "ended", "cancelled"}
+        return bool(moves and self.newer.subject) and not self.newer.negated and not self.newer.subject & self.old
+
+    def _who(self) -> Who:
+        newer, older = self.newer, self.older
+        one, other = newer.subject, older.subject
+        if one == other:
+            return "same" if one else "open"
+        moves = bool(newer.signs & {"changed", "ended", "cancelled"})
+        if not one or not other:
+            named, whole = (other, self.new) if not one else (one, self.old)
+            return "same" if named - {OWN} and named <= whole else "open"
+        if newer.negated and newer.is_own and older.is_own and self.new <= self.old:
+            return "same"
+        if OWN not in one | other:
+            if one < other or other < one:
+                return "open"
+            if one & other:
+                return "other"
+        if not moves:
+            return "other"
+        if OWN not in other and other <= self.new:
+            return "same"
+        if one - {OWN} and one - {OWN} <= self.old:
+            return "same" if newer.is_own == older.is_own or "cancelled" in newer.signs else "open"
+        if (self.common - one) or (OWN in other and self.common and newer.is_own):
+            return "open"
+        return "other"
+
+    def role(self) -> Revision:
+        """Sven is our goalkeeper, where Tariq was."""
+        rest_new, rest_old = self.new - self.newer.subject, self.old - self.older.subject
+        if self.newer.subject and self.newer.subject == rest_old and self.newer.verb == self.older.verb == "is":
+            rest_new = rest_old  # "our goalkeeper is Sven"
+        if not (self.newer.is_one_valued and self.older.is_one_valued and rest_old and rest_old <= rest_new):
+            return UNRELATED
+        if OWN in self.newer.subject | self.older.subject or any(word[0] in "#@" for word in rest_old):
+            return UNRELATED
+        sure = self.newer.signs & {"now", "changed", "admits"}
+        return Revision("supersedes" if sure else "may_revise", f"another one is: {_told(rest_old)}")
+
+    def denial(self) -> Revision:
+        """The same is said not to be so; or, where it was said not to be, to be."""
+        if self.more_new or not (self.shared or self.classes):
+            return UNRELATED
+        certain = self.who == "same" or (self.who == "open" and len(self.shared) > 1)
+        verdict: Verdict = "supersedes" if self.newer.negated and certain and self.shared else "may_revise"
+        return Revision(verdict, f'denies "{self.older.text}"')
+
+    def end(self) -> Revision:
+        """What was is over."""
+        extra = {word for word in self.more_new if word[0] not in "#@"}
+        because = f"it is over: {_told(self.common) or self.older.text}"
+        if self.common and not extra and ("cancelled" in self.newer.signs or self.who == "same"):
+            return Revision("supersedes", because)
+        if self.shared or self.classes or (self.common and "cancelled" in self.newer.signs):
+            return Revision("may_revise", because)
+        return UNRELATED
+
+    def other_value(self) -> Revision:
+        """The same, but for what it is."""
+        newer, older, who = self.newer, self.older, self.who
+        signs = newer.signs & {"admits", "changed", "now"}
+        strong = signs - {"now"}
+        because = f"the same of {_told(self.common) or ', '.join(sorted(self.classes))}"
+        link = Revision("may_revise", because)
+        if not self.classes and newer.classes and older.classes:
+            return UNRELATED
+        if self._is_detail():
+            return UNRELATED
+        topic = self.shared or (who == "same" and OWN not in older.subject and older.subject)
+        if not self.more_old or not self.more_new:
+            return self._without_value(topic, link)
+        if self.classes & _ONE_AT_A_TIME and who == "same" and (not older.takes_several or strong):
+            return Revision("supersedes", because) if signs or "reside" in self.classes else link
+        values = self._values(topic, signs, because)
+        if values is not None:
+            return values
+        if self.classes & _ONE_USUALLY and (not older.takes_several or strong):
+            return (Revision("supersedes", because) if strong and who == "same" else link) if signs else UNRELATED
+        if older.takes_several and not strong:
+            return UNRELATED
+        short = max(len(self.more_new), len(self.more_old)) <= _NAME
+        one = newer.is_one_valued and older.is_one_valued and not older.takes_several
+        if topic and who == "same" and one and (strong or short):
+            return Revision("supersedes", because)
+        frame = who == "same" and OWN not in older.subject and newer.verb == older.verb != ""
+        if topic and signs and ((strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs):
+            return link
+        return UNRELATED
+
+    def _is_detail(self) -> bool:
+        """Hamburg-Altona, where it was Hamburg."""
+        return bool(self.more_old) and all(
+            any(old in new and old != new for new in self.more_new) for old in self.more_old
+        )
+
+    def _without_value(self, topic: Set[str] | bool, link: Revision) -> Revision:
+        """One of the two says nothing that the other does not: what it was is named as left, or not what it is now."""
+        newer = self.newer
+        if not self.more_old and self.more_new and "changed" in newer.signs and self.shared:
+            certain = self.who == "same" and not self.older.takes_several
+            return Revision("supersedes", link.because) if certain and _FROM.search(newer.text) else link
+        if not self.more_new and topic and newer.signs & {"changed", "admits"} and self.who == "same":
+            return link
+        if not self.more_new and self.common and found("again", newer.lang, newer.text):
+            return link
+        return UNRELATED
+
+    def _values(self, topic: Set[str] | bool, signs: Set[str], because: str) -> Revision | None:
+        """Another number or day of the same."""
+        new, old = (({w for w in more if w[0] in "#@"}) for more in (self.more_new, self.more_old))
+        if not new or not old:
+            return None
+        alone = not self.new - new - self.newer.cues and bool(signs & {"changed", "admits"})
+        if not (topic or self.classes or alone):
+            return None
+        link = Revision("may_revise", because)
+        if {w[0] for w in new} != {w[0] for w in old} and not signs:
+            return UNRELATED
+        kinds = {w[0] for w in new & old | new | old}
+        rest_new, rest_old = self.more_new - new, self.more_old - old
+        if not rest_new and not rest_old and (len(kinds) == 1 or signs):
+            sure = self.who == "same" or "admits" in signs or not self.newer.subject
+            return Revision("supersedes", because) if sure and topic else link
+        if rest_new and rest_old:
+            return link if signs - {"now"} and self.who == "same" else UNRELATED
+        if len(kinds) > 1 and not signs:
+            return UNRELATED
+        return Revision("supersedes", because) if signs and self.who == "same" and len(rest_old) <= 1 else link
+
+
+def _told(words_of_it: Set[str]) -> str:
+    return " ".join(sorted(word.lstrip("#@") for word in words_of_it))
+
+
+# -- feedback ------------------------------------------------------------------------------------------------------
 
 
 def same_subject(new: str, old: str) -> float:
-    """The like for a statement of which it is certain that it corrects something: words in common, 0 to 1."""
-    newer, older = _subject(new), _subject(old)
+    """How many words a statement of which it is certain that it corrects something shares with an older one, 0 to 1."""
+    newer, older = _content(new), _content(old)
     if newer == older and is_negated(new) == is_negated(old):
         return 0.0
     return len(set(newer) & set(older)) / max(1, min(len(newer), len(older)))
 
 
-def _corrects_by(new: str, old: str, weak: bool) -> float:
-    newer, older = _subject(new), _subject(old)
-    if not newer or not older or max(len(newer), len(older)) > _LONGEST:
-        return 0.0
-    if set(newer) == set(older) and is_negated(new) == is_negated(old):
-        return 0.0
-    if denied := _denied(new):
-        if not denied & set(older):
-            return 0.0
-        if len(newer) <= len(denied) + _SAID_ANEW:  # "not tea but coffee": what it is about goes without saying
-            return len(denied & set(older)) / len(denied)
-    elif not _ADMITS.search(new):
-        if weak and not _same_form(newer, older):
-            return 0.0
-        newer = [each for each in newer if each not in _NOT_EXCLUSIVE]
-        older = [each for each in older if each not in _NOT_EXCLUSIVE]
-    common = set(newer) & set(older)
-    if len(common) < _FEWEST_COMMON and not _same_form(newer, older):
-        return 0.0
-    if not (_first(newer) in common or _first(older) in common):
-        return 0.0
-    return len(common) / min(len(set(newer)), len(set(older)))
+_FIRST_PERSON = frozenset(("i", "me", "my", "mine", "myself"))
 
 
-def _same_form(newer: Sequence[str], older: Sequence[str]) -> bool:
-    """The meeting is on Friday, and: wait, the meeting is on Monday."""
-    if len(newer) != len(older):
-        return False
-    return sum(one != other for one, other in zip(newer, older, strict=True)) == 1
-
-
-def _first(subject: Sequence[str]) -> str:
-    """What it is about: beside oneself, if that is all that there is to say who."""
-    return next((each for each in subject if each != _I), "")
-
-
-def _correcting(text: str) -> list[tuple[str, bool]]:
-    """The sentences that correct, and whether they only may.
-
-    After a sentence that only says that something was wrong it is the next one.
-    """
-    found: list[tuple[str, bool]] = []
-    announced = False
-    for sentence in _sentences(text):
-        if announced or _sounds_so(sentence):
-            found.append((sentence, not (announced or _ADMITS.search(sentence) or _HINTS.search(sentence))))
-            announced = not set(_subject(sentence)) - {_I}
-    return found
-
-
-def _sounds_so(sentence: str) -> bool:
-    return any(each.search(sentence) for each in (_ADMITS, _HINTS, _WEAK_HINTS))
-
-
-def _sentences(text: str) -> list[str]:
-    """Those that are no questions."""
-    return [each for each in _SENTENCE_END.split(text.strip()) if each and not is_question(each)]
-
-
-def _subject(text: str) -> list[str]:
-    """The stems of what a statement is about, in order: without the words that only say that it corrects."""
-    found: dict[str, None] = {}
-    for word in words(_MOVES.sub("lives ", text)):
+def _content(text: str) -> list[str]:
+    kept: dict[str, None] = {}
+    for word in words(text):
         if word in _FIRST_PERSON or word.startswith("i'"):
-            found[_I] = None
-        elif word not in STOP_WORDS and not is_negation(word) and (stemmed := stem(word)) not in _CUES:
-            found[stemmed] = None
-    return list(found)
-
-
-def _denied(text: str) -> set[str]:
-    return {each for match in _DENIED.finditer(text) for part in match.groups() if part for each in _subject(part)}
+            kept[OWN] = None
+        elif word not in STOP_WORDS and not is_negation(word):
+            kept[stem(word)] = None
+    return list(kept)
