@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -160,6 +160,17 @@ def _after(before: Clause, clause: Clause) -> Clause:
     if before.apart == "once" and not signs & {"changed", "ended", "cancelled"}:
         apart = apart or "once"
     return replace(clause, subject=subject - {IT}, signs=signs, apart=apart)
+
+
+def introduced_by(clause: Clause, words: Set[str]) -> str:
+    """The word before the first of these, but for an article: "in" where somebody works in Oslo."""
+    before = ""
+    for match in _TOKEN.finditer(clause.text):
+        if _norm(match.group(), clause.lang, match.start()) in words:
+            return before
+        if not pattern("articles", clause.lang).fullmatch(match.group()):
+            before = match.group().lower()
+    return ""
 
 
 # -- parts ---------------------------------------------------------------------------------------------------------
@@ -391,7 +402,7 @@ def _is_verb(lower: str, said: str, lang: str, has_noun: bool, number: int) -> b
         )
     if lang == "en":
         return (
-            has_noun and re.fullmatch(r"[a-z]{2,}(?:[^s]s|ed)", lower) is not None and said[0].islower() and number > 1
+            has_noun and re.fullmatch(r"[a-z]{2,}(?:[^s]s|ed)", lower) is not None and said[0].islower() and number > 0
         )
     return False
 

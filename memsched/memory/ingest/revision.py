@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, stem, words
 from memsched.memory.ingest.chinese import as_words
-from memsched.memory.ingest.clauses import OWN, Clause, clauses_of, found, language_of_pair
+from memsched.memory.ingest.clauses import OWN, Clause, clauses_of, found, introduced_by, language_of_pair
 from memsched.memory.ingest.importance import vital_kind
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
@@ -148,6 +148,8 @@ class _Pair:
         self.who = self._who()
         self.shared = self.common - (older.subject | newer.subject if self.who == "same" else older.subject)
         class_verbs = older.cues if older.classes else frozenset()
+        if self.who != "same":
+            self.shared = {word for word in self.shared if word[0] not in "#@"}
         self.more_new = self.new - self.old - newer.cues
         self.more_old = self.old - self.new - class_verbs
         if self._is_done_by_another():
@@ -236,7 +238,8 @@ class _Pair:
             return UNRELATED
         if self._is_detail():
             return UNRELATED
-        topic = self.shared or (who == "same" and OWN not in older.subject and older.subject)
+        topic = self.shared or (OWN not in older.subject and newer.subject & older.subject)
+        topic = topic or (who == "same" and OWN not in older.subject and older.subject)
         if not self.more_old or not self.more_new:
             return self._without_value(topic, link)
         if self.classes & _ONE_AT_A_TIME and who == "same" and (not older.takes_several or strong):
@@ -245,7 +248,8 @@ class _Pair:
         if values is not None:
             return values
         if self.classes & _ONE_USUALLY and (not older.takes_several or strong):
-            return (Revision("supersedes", because) if strong and who == "same" else link) if signs else UNRELATED
+            sure = strong or self._is_introduced_alike()
+            return (Revision("supersedes", because) if sure and who == "same" else link) if signs else UNRELATED
         if older.takes_several and not strong:
             return UNRELATED
         short = max(len(self.more_new), len(self.more_old)) <= _NAME
@@ -253,9 +257,24 @@ class _Pair:
         if topic and who == "same" and one and (strong or short):
             return Revision("supersedes", because)
         frame = who == "same" and OWN not in older.subject and newer.verb == older.verb != ""
-        if topic and signs and ((strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs):
+        if frame and signs and self._is_one_word() and ("admits" in signs or self._are_colours()):
+            return Revision("supersedes", because)
+        alike = (strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs
+        if topic and signs and alike:
             return link
         return UNRELATED
+
+    def _is_introduced_alike(self) -> bool:
+        """In Oslo, where it was in Rome; not from home."""
+        if self.newer.lang == "zh":
+            return False
+        return introduced_by(self.newer, self.more_new) == introduced_by(self.older, self.more_old) != ""
+
+    def _is_one_word(self) -> bool:
+        return len(self.more_new) == len(self.more_old) == 1 and self._is_introduced_alike()
+
+    def _are_colours(self) -> bool:
+        return found("colours", self.newer.lang, self.newer.text) and found("colours", self.older.lang, self.older.text)
 
     def _is_detail(self) -> bool:
         """Hamburg-Altona, where it was Hamburg."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.said import Said
 
 from memsched.memory.ingest.revision import Verdict, may_correct, revises, same_subject
-from tests.support.said import Said
 
 CASES = Path(__file__).parents[3] / "data" / "decisions" / "revisions.jsonl"
 
