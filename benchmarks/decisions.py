@@ -183,7 +183,7 @@ def _outcome(case: Case, before: Sequence[str], after: Sequence[str], memories: 
         superseded=superseded,
         harmed=keeps and (put_aside or (was_found and not is_found)),
         seen=not keeps and (superseded or is_above),
-        linked=bool(getattr(first, "revised_by", None)),
+        linked=bool(first.may_be_revised_by),
     )
 
 

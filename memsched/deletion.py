@@ -71,7 +71,8 @@ class Deletion:
         working_set_size = await self._end(ref)
         said = "1 memory was deleted" if len(ids) == 1 else f"{len(ids)} memories were deleted"
         memory_type = memories[0].memory_type if memories else LONG_TERM_MEMORY_TYPE
-        details = [{"memory_id": memory_id} for memory_id in ids]
+        had = {memory.memory_id: {"had_superseded": memory.replaces} for memory in memories if memory.replaces}
+        details: list[dict[str, Any]] = [{"memory_id": memory_id, **had.get(memory_id, {})} for memory_id in ids]
         await self._log(user_id, name, said, memory_type, details, working_set_size)
 
     async def delete_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:

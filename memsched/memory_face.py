@@ -355,7 +355,9 @@ class MemoryFace(ABC):
         return await moving.archive(ref, memory_id, user_id=user_id, name=mem_cube_id)
 
     async def restore(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
-        """Bring a memory back from the archive; whether it was there. Raises as ``pin``."""
+        """Bring a memory back from the archive, or from under what corrects it: then it holds after all, whatever was
+        said until now. Returns whether it was there. Raises as ``pin``.
+        """
         moving, ref = await self._moving(user_id, mem_cube_id, memory_id)
         return await moving.restore(ref, memory_id, user_id=user_id, name=mem_cube_id)
 

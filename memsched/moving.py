@@ -5,6 +5,7 @@ from __future__ import annotations
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.supersession import Restored
 from memsched.messages import ScheduleLogForWebItem
 from memsched.queue.events import append_event
 from memsched.settings import Settings
@@ -35,14 +36,35 @@ class Moving:
         return await self._told("archive", await self._placements.archive(ref, memory_id), user_id, name)
 
     async def restore(self, ref: CubeRef, memory_id: str, *, user_id: str, name: str) -> bool:
-        return await self._told("restore", await self._placements.restore(ref, memory_id), user_id, name)
+        """Out of the archive, and from under what corrects it."""
+        reinstated = await self._placements.reinstate(ref, memory_id)
+        for each in reinstated:
+            await self._tell(event_of_restored(each, user_id, name, "restore"))
+        moved = await self._told("restore", await self._placements.restore(ref, memory_id), user_id, name)
+        return moved or bool(reinstated)
 
     async def _told(self, label: str, move: Move | None, user_id: str, name: str) -> bool:
         if move is not None:
-            fields = event_of_move(move, user_id, name, label).to_wire()
-            command = append_event(self._keys, fields, maxlen=self._events_maxlen)
-            await self._server.persistently(lambda: self._server.call(command))
+            await self._tell(event_of_move(move, user_id, name, label))
         return move is not None
+
+    async def _tell(self, item: ScheduleLogForWebItem) -> None:
+        command = append_event(self._keys, item.to_wire(), maxlen=self._events_maxlen)
+        await self._server.persistently(lambda: self._server.call(command))
+
+
+def event_of_restored(restored: Restored, user_id: str, mem_cube_id: str, label: str) -> ScheduleLogForWebItem:
+    """A correction that was undone, as people see it."""
+    memory = restored.memory
+    return ScheduleLogForWebItem(
+        user_id=user_id,
+        mem_cube_id=mem_cube_id,
+        label=label,
+        log_content=f"Holds after all: memory {memory.memory_id}, which {restored.by} had superseded",
+        from_memory_type=memory.memory_type,
+        to_memory_type=memory.memory_type,
+        metadata={"memory_id": memory.memory_id, "superseded_by": restored.by},
+    )
 
 
 def event_of_move(move: Move, user_id: str, mem_cube_id: str, label: str, said: str = "") -> ScheduleLogForWebItem:

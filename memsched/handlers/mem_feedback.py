@@ -17,11 +17,13 @@ from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, clamped, id_within
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
+from memsched.moving import event_of_restored
 from memsched.worker.context import HandlerContext
 
 _LOOKED_AT = 10
 _CORRECTS_FROM = 0.4
 """Less than in a conversation: here it is certain that something is corrected."""
+_BECAUSE = "somebody said that it is wrong"
 _ACTIONS = ("correct", "archive", "restore")
 
 
@@ -65,14 +67,15 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
         about_user=bool(older) and older[0].memory_type == USER_MEMORY_TYPE,
         at=clamped(message.timestamp),
         speaker=older[0].speaker if older else (message.user_name or ""),
+        said_by=older[0].said_by if older else "",
         importance=max((memory.importance for memory in older), default=None),
     )
     written = await services.writer.write_statements(ref, message.item_id, [statement], message.user_id)
     newer = written.added[0] if written.added else written.repeated[0][1]
     older = [memory for memory in older if memory.memory_id != newer.memory_id]
-    await services.corrections.supersede(ref, older, newer)
-    known = {before.memory_id for before, _ in written.corrected}
-    corrected = [*written.corrected, *((each, newer) for each in older if each.memory_id not in known)]
+    done = await services.corrections.supersession.supersede(ref, older, newer, _BECAUSE)
+    known = {before.memory_id for before, _ in done}
+    corrected = [*done, *(pair for pair in written.corrected if pair[0].memory_id not in known)]
     outcome = Written(written.added, written.repeated, corrected)
     await log_written(services, ref, [message], {message.item_id: outcome}, ctx)
     return True
@@ -119,6 +122,8 @@ async def _set_status(
         if to == "archived":
             await services.placements.archive(ref, memory.memory_id)
         else:
+            for each in await services.placements.reinstate(ref, memory.memory_id):
+                ctx.log(event_of_restored(each, message.user_id, message.mem_cube_id, message.label))
             await services.placements.restore(ref, memory.memory_id)
     except MemoryPinned as error:
         raise InvalidMessage(str(error)) from error

@@ -186,4 +186,6 @@ def _statement(
         },
         importance=float(claim["importance"]),
         tags=[*claim["tags"], *turn.tags],
+        derived_from=[stored[index].memory_id for index in claim["source_turns"] if index in stored],
+        said_by=turn.speaker,
     )

@@ -94,11 +94,16 @@ def _events_of(
     for older, newer in outcome.corrected:
         yield event(
             message,
-            f"Corrected: \u201c{shown(older.text)}\u201d is now \u201c{shown(newer.text)}\u201d",
+            f"Corrected: \u201c{shown(older.text)}\u201d is now \u201c{shown(newer.text)}\u201d"
+            f" ({older.superseded_because})",
             from_type=older.memory_type,
             to_type=newer.memory_type,
             sizes=sizes,
-            metadata={"replaced": older.memory_id, "by": newer.memory_id},
+            metadata={
+                "replaced": older.memory_id,
+                "by": newer.memory_id,
+                "because": older.superseded_because,
+            },
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.supersession import Supersession
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.store import MemoryStore
@@ -19,6 +20,7 @@ class Forgetting:
         self._store = store
         self._terms = terms
         self._windows = Windows(store)
+        self._supersession = Supersession(store)
 
     async def forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """Nobody finds them from now on, also if a reindex replaces the collection meanwhile."""
@@ -30,10 +32,11 @@ class Forgetting:
     async def _forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """Each step while the store still knows them: else who repeats it would not know what is left to do.
 
-        Words first, since their counts need the text. Then the text: whoever computes a window from now on has nothing
-        of it. Then the windows that have it.
+        First, what they had superseded holds again. Then the words, since their counts need the text. Then the text:
+        whoever computes a window from now on has nothing of it. Then the windows that have it.
         """
         known = await self._store.get(ref, memory_ids)
+        await self._supersession.release(ref, list(known.values()))
         await self._terms.remove(ref, {name: terms_of(each) for name, each in known.items() if each.text})
         await self._store.patch(ref, {name: {"text": "", "caption": ""} for name in known})
         await self._windows.settle(ref, list(known.values()))

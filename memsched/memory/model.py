@@ -41,6 +41,14 @@ class Memory(BaseModel):
             archived, and for what was merged into another.
         restored_at: when it came back from the archive last, in message time.
         replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
+        superseded_because: why that one does.
+        may_revise, may_be_revised_by: by id of an earlier or a later memory, why the later one may be what holds now.
+            Nothing is hidden by it.
+        confirmed_at: when the last thing was said before somebody said that it holds after all: nothing of that time
+            or before corrects it.
+        valid_until: when it ceased to hold: when what supersedes it was said.
+        derived_from: ids of the turns that a statement was taken from; with them it stands and falls.
+        said_by: the speaker of those turns, of a statement whose ``speaker`` is nobody.
         content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
     """
 
@@ -71,6 +79,13 @@ class Memory(BaseModel):
     version: int = 1
     replaces: list[str] = Field(default_factory=list)
     superseded_by: str | None = None
+    superseded_because: str = ""
+    may_revise: dict[str, str] = Field(default_factory=dict)
+    may_be_revised_by: dict[str, str] = Field(default_factory=dict)
+    confirmed_at: UtcTime | None = None
+    valid_until: UtcTime | None = None
+    derived_from: list[str] = Field(default_factory=list)
+    said_by: str = ""
     content_hash: str = ""
     tags: list[str] = Field(default_factory=list)
     added_by: str = ""
@@ -78,6 +93,21 @@ class Memory(BaseModel):
     @property
     def ref(self) -> CubeRef:
         return CubeRef(self.user_id, self.mem_cube_id)
+
+    @property
+    def valid_from(self) -> datetime:
+        """Since when it holds: since it was said."""
+        return self.at
+
+    @property
+    def voice(self) -> str:
+        """Whose words it is: only they can correct it."""
+        return self.speaker or self.said_by or f"\0{self.added_by}"
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Its place in what was said: by the time as it is stored, in ms."""
+        return to_ms(self.at), self.turn, self.part
 
     @property
     def indexed_text(self) -> str:
@@ -121,7 +151,7 @@ class Memory(BaseModel):
             return cls.from_payload(memory_id, {name: payload[name] for name in payload if name not in unreadable})
 
 
-TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at")
+TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at", "confirmed_at", "valid_until")
 _WHOLE = (*TIMES, "turn", "part")
 _ALWAYS = ("at", "created_at", "updated_at")
 _TEXTS = ("text", "user_id", "mem_cube_id")

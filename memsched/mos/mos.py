@@ -252,7 +252,7 @@ class AsyncMOS:
     async def delete(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> None:
         """Delete one memory for good, at once: it is neither found nor in the working set any more.
 
-        What a model took from it, and what corrects it, are memories of their own.
+        What it had corrected holds again. What a model took from it, and what corrects it, are memories of their own.
         """
         user, services = user_id or self.user_id, await self._services()
         found = await find_memory(services, user, memory_id, mem_cube_id, Permission.WRITE)
@@ -419,7 +419,7 @@ class AsyncMOS:
         return await self.mem_scheduler.archive(user, name, memory_id)
 
     async def restore(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> bool:
-        """Bring a memory back from the archive; whether it was there."""
+        """Bring a memory back from the archive, or undo its correction; whether it was there, or was corrected."""
         user, name = await self._whose(memory_id, mem_cube_id, user_id)
         return await self.mem_scheduler.restore(user, name, memory_id)
 

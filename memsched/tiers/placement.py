@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from memsched.errors import MemoryPinned, MemorySuperseded, TooManyPins, UnknownMemory
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.supersession import Restored, Supersession
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.memory.store.store import MemoryStore
 from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE, MAX_ID_CHARACTERS
@@ -64,6 +65,7 @@ class Placements:
         self._states = states
         self._cubes = cubes
         self._store = store
+        self._supersession = Supersession(store)
         self._working_sets = working_sets
         self._rules = CheckedRules(rules)
         self._most_pins = most_pins(working_set_size)
@@ -192,6 +194,13 @@ class Placements:
         """Bring a memory back from the archive. Returns the move; None if it was not there. Raises UnknownMemory."""
         memory = await self._memory(ref, memory_id)
         return None if memory.status == "activated" else await self._move_by_hand(ref, memory, memory.memory_type)
+
+    async def reinstate(self, ref: CubeRef, memory_id: str) -> list[Restored]:
+        """Undo the correction of a memory: it holds after all. Returns what holds again with it; [] if it did."""
+        restored = await self._supersession.restore(ref, memory_id)
+        if restored:
+            await self._recompute(ref)
+        return restored
 
     async def bring(self, ref: CubeRef, pins: Sequence[str], log: Sequence[Mapping[str, Any]]) -> None:
         """Pins and log of a dump, beside what is here: as many pins as may be, and of all events the latest."""

@@ -1,90 +1,95 @@
-"""Corrections: how they are told by their words, and where one supersedes an older memory.
-
-A superseded memory stays, and says by which newer one. It only ranks lower (search/hybrid.py), and what was
-superseded can be looked up.
-"""
+"""Corrections: which older memories a newer one revises, by the rule of revision.py, and what becomes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import timedelta
 
 from memsched.lexicon import is_question
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.revision import may_correct, revises
-from memsched.memory.model import Memory, to_ms
+from memsched.memory.ingest.revision import Revision, may_correct, revises
+from memsched.memory.ingest.supersession import Claim, Supersession
+from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
 
-CORRECTION = "correction"
-"""The tag of what sounds like a correction, so that it is found again when what it corrects comes after it."""
-_LATER_CORRECTIONS = 20
-_LOOK_FOR_CORRECTED = SearchArgs(neighbours=False, candidates=30)
+_LOOKED_AT = 10
+_MOMENT = timedelta(milliseconds=1)
 
 
 class Corrections:
-    """Finds which older memories a newer one supersedes, and says so in the store."""
+    """Finds what revises what, and says so in the store.
 
-    def __init__(self, store: MemoryStore, search: HybridSearch) -> None:
+    Args:
+        only_links: put nothing aside: a language model decides later, and what the rule would put aside is linked.
+    """
+
+    def __init__(self, store: MemoryStore, search: HybridSearch, *, only_links: bool = False) -> None:
         self._store = store
         self._search = search
+        self._only_links = only_links
+        self.supersession = Supersession(store)
 
     async def apply(self, ref: CubeRef, added: Sequence[Memory]) -> list[tuple[Memory, Memory]]:
-        """Supersede what new memories correct, and those of them that others correct: returns (older, newer)."""
-        superseded = []
-        for newer in await self._candidates(ref, added):
-            if older := await self._corrected_by(ref, newer):
-                await self.supersede(ref, older, newer)
-                superseded += [(each, newer) for each in older]
-        return superseded
-
-    async def supersede(self, ref: CubeRef, older: Sequence[Memory], newer: Memory) -> None:
-        """Say of memories that a newer one supersedes them. Both stay."""
-        if not older:
-            return
-        now = to_ms(datetime.now(UTC))
-        changes = {each.memory_id: {"superseded_by": newer.memory_id, "updated_at": now} for each in older}
-        replaces = list(dict.fromkeys([*newer.replaces, *(each.memory_id for each in older)]))
-        version = 1 + max(each.version for each in older)
-        await self._store.patch(
-            ref, {**changes, newer.memory_id: {"replaces": replaces, "version": version, "updated_at": now}}
-        )
-
-    async def _candidates(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
-        """The corrections among new memories, and those that were here before what they correct: with several
-        workers, what was said first may come last.
+        """Supersede, or link, what new memories revise, and those of them that others revise: with several workers,
+        what was said first may come last. Returns (older, newer) of what is superseded.
         """
-        found = [memory for memory in added if may_correct(memory.text)]
-        if said_at := [memory.at for memory in added if not is_question(memory.text)]:
-            later = Conditions(tags=[CORRECTION], since=min(said_at), include_archived=True)
-            known = {memory.memory_id for memory in added}
-            newest = await self._store.newest(ref, _LATER_CORRECTIONS, later)
-            found += [memory for memory in newest if memory.memory_id not in known]
-        return found
+        claims: dict[tuple[str, str], Claim] = {}
+        for newer in added:
+            if may_correct(newer.text):
+                for older in await self.earlier(ref, newer):
+                    self._claim(claims, older, newer)
+        for older in await self._late(ref, added):
+            for newer in await self._found(ref, older, SearchArgs(since=older.at)):
+                self._claim(claims, older, newer)
+        new = [each for each in added if each.derived_from]
+        return await self.supersession.settle(ref, list(claims.values()), new) if claims or new else []
 
-    async def _corrected_by(self, ref: CubeRef, newer: Memory) -> list[Memory]:
-        """The older memories of the same subject, said by the same speaker or about the one who corrects."""
-        corrected = []
-        for result in await self._search.search(ref, newer.indexed_text, 10, "hybrid", _LOOK_FOR_CORRECTED):
-            older = result.memory
-            if older.memory_id == newer.memory_id or not _is_before(older, newer):
-                continue
-            if older.superseded_by not in (None, newer.memory_id):
-                continue
-            if revises(newer, older).verdict == "supersedes":
-                corrected.append(older)
-        return corrected
+    async def earlier(self, ref: CubeRef, newer: Memory) -> list[Memory]:
+        """What a memory may be about that was said before it in the same voice, the likeliest first."""
+        found = await self._found(ref, newer, SearchArgs(until=newer.at + _MOMENT))
+        return [older for older in found if may_be_about(newer, older)]
+
+    async def _late(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
+        """Those of the new memories that come after something that was said later."""
+        said = [memory for memory in added if not is_question(memory.text)]
+        if not said:
+            return []
+        since = Conditions(since=min(memory.at for memory in said), include_archived=True)
+        known = {memory.memory_id for memory in added}
+        later = [each for each in await self._store.newest(ref, len(added) + 1, since) if each.memory_id not in known]
+        return [memory for memory in said if any(memory.at <= each.at for each in later)]
+
+    async def _found(self, ref: CubeRef, memory: Memory, args: SearchArgs) -> list[Memory]:
+        """What has the words of a memory, in the archive too."""
+        args = args.model_copy(update={"neighbours": False, "candidates": 30, "include_archived": True})
+        results = await self._search.search(ref, memory.indexed_text, _LOOKED_AT, "hybrid", args)
+        return [result.memory for result in results if result.memory.memory_id != memory.memory_id]
+
+    def _claim(self, claims: dict[tuple[str, str], Claim], older: Memory, newer: Memory) -> None:
+        if not may_correct(newer.text) or not may_be_about(newer, older):
+            return
+        revision = revises(newer, older)
+        if revision.verdict == "supersedes" and self._only_links:
+            revision = Revision("may_revise", revision.because)
+        if revision.verdict != "unrelated":
+            claims[older.memory_id, newer.memory_id] = Claim(older.memory_id, newer.memory_id, revision)
 
 
-def _is_before(older: Memory, newer: Memory) -> bool:
-    """Whether a correction may be about what was said: of two in one millisecond, the other one is the correction."""
-    if _order(older) == _order(newer):
-        return not may_correct(older.text)
-    return _order(older) < _order(newer)
+def may_be_about(newer: Memory, older: Memory) -> bool:
+    """Whether a later memory can revise an earlier one at all, whatever the two say.
 
-
-def _order(memory: Memory) -> tuple[int, int, int]:
-    """Of what was said: by the time as it is stored, in ms."""
-    return to_ms(memory.at), memory.turn, memory.part
+    It is of the same voice, and not of the same turn. What people say is compared with what they said, and what was
+    taken from their turns with what was taken from others.
+    """
+    if newer.memory_id == older.memory_id or newer.voice != older.voice:
+        return False
+    if bool(newer.derived_from) != bool(older.derived_from):
+        return False
+    if newer.sources.keys() & older.sources.keys() or {*newer.derived_from} & {*older.derived_from}:
+        return False
+    if newer.order == older.order:  # of two in one millisecond, the one that revises the other
+        return revises(older, newer).verdict == "unrelated"
+    return older.order < newer.order

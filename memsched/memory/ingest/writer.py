@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.ingest.corrections import CORRECTION, Corrections
+from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
-from memsched.memory.ingest.revision import may_correct
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.ingest.windows import Windows
@@ -35,6 +34,8 @@ class Statement:
 
     Args:
         key: its position in the message; it must be the same when the message runs again.
+        derived_from: ids of the turns that it was taken from.
+        said_by: their speaker, where ``speaker`` is nobody.
     """
 
     key: str
@@ -48,6 +49,8 @@ class Statement:
     sources: Mapping[str, str] = field(default_factory=dict)
     importance: float | None = None
     tags: Sequence[str] = ()
+    derived_from: Sequence[str] = ()
+    said_by: str = ""
 
 
 @dataclass(slots=True)
@@ -227,7 +230,7 @@ def _of_turn(
         importance=importance(text, about_speaker=about_oneself(text)),
         value=text_value(text, place),
         content_hash=content_hash(turn.speaker, with_caption(text, caption)),
-        tags=[*(["preference"] * is_preference(text)), *([CORRECTION] * may_correct(text)), *turn.tags],
+        tags=[*(["preference"] * is_preference(text)), *turn.tags],
         added_by=added_by,
     )
 
@@ -252,5 +255,7 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         value=text_value(each.text, each.turn),
         content_hash=content_hash(f"{each.kind}:{each.speaker}", each.text),
         tags=list(each.tags),
+        derived_from=list(each.derived_from),
+        said_by=each.said_by,
         added_by=added_by,
     )

@@ -23,9 +23,12 @@ from memsched.memory.store.points import DENSE, LEXICAL
 
 log = get_logger(__name__)
 
-_KEYWORDS = ("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags")
+_KEYWORDS = (
+    *("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags"),
+    "derived_from",
+)
 _INTEGERS = ("turn", "at", "updated_at")
-_INDEXES = 1
+_INDEXES = 2
 """Raised whenever a field is added above: then workers add the missing indexes to collections made before."""
 _WINDOWS = 2
 """The first schema with window vectors."""

@@ -37,8 +37,8 @@ Changed = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
 
 _POINTS_PER_CALL = 128
 _PAGE = 256
-_MARKS = frozenset({"status", "superseded_by"})
-"""Payload fields that say whether a memory may be near at all."""
+_MARKS = frozenset({"status", "superseded_by", "may_be_revised_by"})
+"""Payload fields that say whether a memory may be near at all, and what is told beside it."""
 RESOLVE_AFTER_SECONDS = 5.0
 """How long a process caches which collection is behind the alias."""
 
@@ -272,6 +272,23 @@ class MemoryStore:
         )
         records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=_PAGE, with_payload=True))
         return sorted(_memories(ref, records), key=lambda memory: (memory.created_at, memory.memory_id))
+
+    async def derived_from(self, ref: CubeRef, memory_ids: Sequence[str]) -> list[Memory]:
+        """The statements that were taken from one of these turns, archived ones too."""
+        if not memory_ids:
+            return []
+        chosen = within(ref, models.FieldCondition(key="derived_from", match=models.MatchAny(any=list(memory_ids))))
+        found: list[Any] = []
+        offset: Any = None
+        while True:
+            records, offset = await self._call(
+                lambda client, name, offset=offset: client.scroll(  # type: ignore[misc]
+                    name, chosen, limit=_PAGE, offset=offset, with_payload=True
+                )
+            )
+            found += records
+            if offset is None:
+                return _memories(ref, found)
 
     async def next_turn(self, ref: CubeRef, session_id: str) -> int:
         """The place that comes after the last turn of a session; 0 for a new one."""

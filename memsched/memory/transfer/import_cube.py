@@ -38,6 +38,8 @@ _PAGE = 128
 _EVENTS_KEPT = 64
 _LARGEST_PLACE = 2**31 - 1
 _FROM_A_DUMP = "import"
+_IDS = ("replaces", "derived_from")
+_LINKS = ("may_revise", "may_be_revised_by")
 Record = Mapping[str, Any]
 
 
@@ -127,8 +129,10 @@ async def _still_there(store: MemoryStore, ref: CubeRef, page: Sequence[Record])
 
 
 def _listed(record: Record) -> Sequence[Any]:
-    replaces = record.get("replaces")
-    return replaces if isinstance(replaces, list) else ()
+    """The ids in its lists and links of other memories."""
+    lists = [each for name in _IDS if isinstance(each := record.get(name), list)]
+    links = [each for name in _LINKS if isinstance(each := record.get(name), dict)]
+    return [name for each in (*lists, *links) for name in each]
 
 
 def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_by: str, number: int) -> Memory:
@@ -170,7 +174,8 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
             **{name: min(max(getattr(memory, name), 0), _LARGEST_PLACE) for name in ("use_count", "version")},
             "importance": min(1.0, max(0.0, memory.importance)),
             "value": text_value(text, memory.turn),
-            "replaces": [renamed(each) for each in memory.replaces],
+            **{name: [renamed(each) for each in getattr(memory, name)] for name in _IDS},
+            **{name: {renamed(each): why for each, why in getattr(memory, name).items()} for name in _LINKS},
             "superseded_by": None if memory.superseded_by is None else renamed(memory.superseded_by),
             "content_hash": content_hash(said, with_caption(text, caption)),
             "added_by": added_by,

@@ -1,0 +1,207 @@
+"""What is put aside says why and by what, and can be brought back; nothing depends on the order of arrival."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.memories import conversation, idle, memories_of, said, texts_of
+
+from memsched import AsyncMemScheduler
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.turns import turns_of
+from memsched.memory.ingest.writer import Statement
+from memsched.memory.model import Memory
+from memsched.messages import ScheduleMessageItem
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+HOME = CubeRef("alice", "home")
+ROME, MILAN, OSLO = "I live in Rome.", "Actually, I live in Milan.", "Actually, I live in Oslo."
+
+
+@pytest.fixture
+async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+    await made.start()
+    return made
+
+
+async def tell(scheduler: AsyncMemScheduler, *messages: ScheduleMessageItem) -> None:
+    """One after another, as the handler of ``add`` stores them."""
+    writer = (await scheduler.memory()).writer
+    for message in messages:
+        cube = CubeRef(message.user_id, message.mem_cube_id)
+        await writer.write_turns(cube, {message.item_id: turns_of(message)}, message.user_id)
+
+
+async def known(scheduler: AsyncMemScheduler, cube: str = "home") -> dict[str, Memory]:
+    return {memory.text: memory for memory in await memories_of(scheduler, cube=cube)}
+
+
+async def by(scheduler: AsyncMemScheduler, cube: str = "home") -> dict[str, str]:
+    """Of what is superseded, the text of what supersedes it."""
+    memories = await known(scheduler, cube)
+    texts = {memory.memory_id: text for text, memory in memories.items()}
+    return {text: texts[memory.superseded_by] for text, memory in memories.items() if memory.superseded_by}
+
+
+async def fact(scheduler: AsyncMemScheduler, turn: str, text: str, key: str = "model/0") -> Memory:
+    """What a model took from a turn, as ``mem_read`` stores it."""
+    source = (await known(scheduler))[turn]
+    statement = Statement(
+        key=key,
+        text=text,
+        kind="fact",
+        about_user=True,
+        at=source.at,
+        session_id=source.session_id,
+        turn=source.turn,
+        sources=source.sources,
+        derived_from=[source.memory_id],
+        said_by=source.speaker,
+    )
+    item_id = next(iter(source.sources)).partition("#")[0]
+    (await (await scheduler.memory()).writer.write_statements(HOME, item_id, [statement], "alice"))
+    return (await known(scheduler))[text]
+
+
+async def test_a_superseded_memory_says_by_what_why_and_until_when_it_held(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said(ROME, 0), said(MILAN, 9))
+
+    older, newer = (await known(scheduler))[ROME], (await known(scheduler))[MILAN]
+
+    assert (older.superseded_by, newer.replaces) == (newer.memory_id, [older.memory_id])
+    assert older.superseded_because
+    assert (older.valid_from, older.valid_until) == (older.at, newer.at)
+    assert (newer.valid_from, newer.valid_until) == (newer.at, None)
+
+
+async def test_the_order_of_arrival_changes_nothing(scheduler: AsyncMemScheduler) -> None:
+    for order in itertools.permutations([(ROME, 0), (MILAN, 5), (OSLO, 9)]):
+        cube = str(order)
+        await tell(scheduler, *(said(text, minute, mem_cube_id=cube) for text, minute in order))
+
+        assert await by(scheduler, cube) == {ROME: MILAN, MILAN: OSLO}, order
+        memories = await known(scheduler, cube)
+        assert {text: memory.version for text, memory in memories.items()} == {ROME: 1, MILAN: 2, OSLO: 3}, order
+        assert memories[OSLO].replaces == [memories[MILAN].memory_id], order
+
+
+async def test_another_voice_corrects_nothing(scheduler: AsyncMemScheduler) -> None:
+    await tell(
+        scheduler,
+        conversation(("Alice", ROME), ("Bob", MILAN)),
+        said("", 5, chat_history=[{"role": "assistant", "content": OSLO}]),
+    )
+
+    assert await by(scheduler) == {}
+    assert not any(memory.may_be_revised_by for memory in (await known(scheduler)).values())
+
+
+async def test_what_was_restored_stays_so_whatever_comes_again(scheduler: AsyncMemScheduler) -> None:
+    talk = [said(ROME, 0, item_id="rome"), said(MILAN, 5, item_id="milan")]
+    await scheduler.submit_messages(talk)
+    await idle(scheduler)
+    older = (await known(scheduler))[ROME]
+    assert await texts_of(scheduler) == [MILAN]
+
+    assert await scheduler.restore("alice", "home", older.memory_id)
+
+    assert sorted(await texts_of(scheduler)) == [MILAN, ROME]
+    await tell(scheduler, *talk, said("I live in Graz, actually.", 4))
+    memories = await known(scheduler)
+    assert await by(scheduler) in ({}, {"I live in Graz, actually.": MILAN})
+    assert (memories[ROME].valid_until, memories[ROME].superseded_because) == (None, "")
+    assert older.memory_id not in memories[MILAN].replaces
+    assert not await scheduler.restore("alice", "home", older.memory_id)
+    events = [event for event in await scheduler.get_web_log_messages() if event.label == "restore"]
+    assert [event.metadata for event in events] == [
+        {"memory_id": older.memory_id, "superseded_by": memories[MILAN].memory_id}
+    ]
+
+    await tell(scheduler, said(OSLO, 9))  # said after that, it counts
+    assert (await by(scheduler))[ROME] == OSLO
+
+
+async def test_what_a_deleted_memory_had_superseded_holds_again(scheduler: AsyncMemScheduler) -> None:
+    await scheduler.submit_messages([said(ROME, 0), said(MILAN, 5), said("My dog is called Rex.", 7), said(OSLO, 9)])
+    await idle(scheduler)
+    services, memories = await scheduler.memory(), await known(scheduler)
+
+    await services.deletion.delete(HOME, [memories[MILAN]], user_id="alice", name="home")
+    assert await by(scheduler) == {ROME: OSLO}
+
+    await services.deletion.delete(HOME, [(await known(scheduler))[OSLO]], user_id="alice", name="home")
+    assert await by(scheduler) == {}
+    assert (await known(scheduler))[ROME].valid_until is None
+    assert sorted(await texts_of(scheduler)) == [ROME, "My dog is called Rex."]
+    *_, event = [event for event in await scheduler.get_web_log_messages() if event.label == "delete"]
+    assert event.metadata == [{"memory_id": memories[OSLO].memory_id, "had_superseded": [memories[ROME].memory_id]}]
+
+
+class TestStatementsAndTurns:
+    """A statement and the turn that it was taken from share their fate."""
+
+    async def test_no_statement_is_corrected_by_its_own_turn_or_another_of_it(
+        self, scheduler: AsyncMemScheduler
+    ) -> None:
+        await tell(scheduler, said(MILAN, 0, user_name="Alice"))
+        await fact(scheduler, MILAN, "Alice lives in Milan.")
+        await fact(scheduler, MILAN, "Actually, Alice lives in Rome.", "model/1")
+
+        assert await by(scheduler) == {}
+
+    @pytest.mark.parametrize("late", [False, True])
+    async def test_a_superseded_turn_takes_what_was_taken_from_it_with_it_and_brings_it_back(
+        self, scheduler: AsyncMemScheduler, late: bool
+    ) -> None:
+        await tell(scheduler, said(ROME, 0, user_name="Alice"))
+        if not late:
+            await fact(scheduler, ROME, "Alice lives in Rome.")
+        await tell(scheduler, said(MILAN, 5, user_name="Alice"))
+        if late:
+            await fact(scheduler, ROME, "Alice lives in Rome.")
+        await fact(scheduler, MILAN, "Alice lives in Milan.")
+        assert await by(scheduler) == {ROME: MILAN, "Alice lives in Rome.": MILAN}
+
+        undone = (await known(scheduler))[ROME if late else "Alice lives in Rome."]
+        await scheduler.restore("alice", "home", undone.memory_id)
+
+        assert await by(scheduler) == {}
+        await fact(scheduler, MILAN, "Actually, Alice lives in Milan.", "model/1")
+        assert await by(scheduler) == {}
+
+    async def test_a_superseded_statement_takes_its_turn_along_if_that_says_no_more(
+        self, scheduler: AsyncMemScheduler
+    ) -> None:
+        services = await scheduler.memory()
+        two = "I live in Rome, and my dog Rex loves carrots."
+        await tell(scheduler, said(ROME, 0, user_name="Alice"), said(two, 1, user_name="Alice", mem_cube_id="home"))
+        await tell(scheduler, said("Hm, Milan by now.", 5, user_name="Alice"))
+        rome, also = await fact(scheduler, ROME, "Alice lives in Rome."), await fact(scheduler, two, "Rome is home.")
+        milan = await fact(scheduler, "Hm, Milan by now.", "Alice lives in Milan.")
+
+        await services.corrections.supersession.supersede(HOME, [rome, also], milan, "she said so")
+
+        superseded = await by(scheduler)
+        assert superseded.pop(ROME) == "Hm, Milan by now."
+        assert superseded == {"Alice lives in Rome.": milan.text, "Rome is home.": milan.text}
+        turn = (await known(scheduler))[two]
+        assert list(turn.may_be_revised_by.values()) == ["she said so"]
+
+    async def test_feedback_on_a_turn_reaches_what_was_taken_from_it(self, scheduler: AsyncMemScheduler) -> None:
+        await tell(scheduler, said(ROME, 0, user_name="Alice"))
+        await fact(scheduler, ROME, "Alice lives in Rome.")
+        turn = (await known(scheduler))[ROME]
+        told: dict[str, Any] = {"info": {"memory_id": turn.memory_id}, "item_id": "f"}
+
+        await scheduler.submit_messages(said("I live in Bern.", 5, "mem_feedback", **told))
+        await idle(scheduler)
+
+        assert await by(scheduler) == dict.fromkeys([ROME, "Alice lives in Rome."], "I live in Bern.")
+        events = [event for event in await scheduler.get_web_log_messages() if "Corrected" in event.log_content]
+        assert len(events) == 2
+        assert "somebody said that it is wrong" in events[0].log_content
