@@ -15,6 +15,7 @@ from memsched.tiers.hot_state import WorkingMemory
 _BEST = 5
 """Of what was found: what the answer is most probably made of."""
 _CORRECTED = "(corrected since) "
+_MAY_BE_REVISED = "(may be revised by a later statement) "
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def prompt_of(
     memories = [result.memory for result in found]
     # What was corrected, or merely asked, answers less: also than what was found after it.
     for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
-        told[memory.memory_id] = dated(memory, memory.indexed_text, corrected=memory.superseded_by is not None)
+        told[memory.memory_id] = dated(memory, memory.indexed_text)
     near = {*block.memory_ids, *(each.memory_id for each in working_set)}
     for each in working_set:
         if each.memory_id not in block.memory_ids:
@@ -93,6 +94,9 @@ def prompt_of(
     return prompt(ActivationBlock.of([]), 0)
 
 
-def dated(memory: Memory | WorkingMemory, said: str, *, corrected: bool = False) -> str:
-    """With the day, so that a newer statement can be told from an older one."""
-    return f"{memory.at:%Y-%m-%d} {_CORRECTED if corrected else ''}{said}"
+def dated(memory: Memory | WorkingMemory, said: str) -> str:
+    """With the day, so that a newer statement can be told from an older one; and with what became of it."""
+    mark = _MAY_BE_REVISED if memory.may_be_revised_by else ""
+    if isinstance(memory, Memory) and memory.superseded_by is not None:
+        mark = _CORRECTED
+    return f"{memory.at:%Y-%m-%d} {mark}{said}"

@@ -63,6 +63,8 @@ def _print(found: Sequence[SearchResult], *, why: bool) -> None:
         state = f"archived: {memory.archived_because or 'merged'}" if memory.status == "archived" else ""
         if memory.superseded_by is not None and not state:
             state = f"corrected by {short_id(memory.superseded_by)}"
+        elif memory.may_be_revised_by and not state:
+            state = f"may be revised by {', '.join(map(short_id, memory.may_be_revised_by))}"
         said = shortened(memory.indexed_text)
         row = (short_id(memory.memory_id), f"{memory.at:%Y-%m-%d}", f"{each.score:.2f}", state, said)
         table.add_row(*map(as_text, row))

@@ -31,6 +31,7 @@ class CubeMemory:
         archived: why it is archived: ``cold``, ``capacity``, ``asked`` or ``merged``; "" if it is not.
         restored_at: when it came back from the archive last.
         superseded_by: the id of the memory that corrects it, or "".
+        may_be_revised_by: ids of later ones that may say what holds now.
     """
 
     memory_id: str
@@ -49,6 +50,7 @@ class CubeMemory:
     archived: str = ""
     restored_at: datetime | None = None
     superseded_by: str = ""
+    may_be_revised_by: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     added_by: str = ""
     caption: str = ""

@@ -457,6 +457,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         archived=archived_because(memory),
         restored_at=memory.restored_at,
         superseded_by=memory.superseded_by or "",
+        may_be_revised_by=tuple(memory.may_be_revised_by),
         tags=tuple(memory.tags),
         added_by=memory.added_by,
         caption=memory.caption,

@@ -67,6 +67,7 @@ class WorkingMemory(BaseModel):
         parts: what its score is made of; they add up to ``score``.
         theme: the label of its theme (``scheduler.themes``); "" without one.
         sources: why it is here: "value", "reserved" (it must never be forgotten), what else a strategy says.
+        may_be_revised_by: ids of later memories that may say what holds now.
         cube: the user's name of the cube it comes from, in a set of several (``working_set(role=...)``).
     """
 
@@ -83,6 +84,7 @@ class WorkingMemory(BaseModel):
     parts: dict[str, float] = Field(default_factory=dict)
     theme: str = ""
     sources: list[str] = Field(default_factory=list)
+    may_be_revised_by: list[str] = Field(default_factory=list)
     cube: str = ""
 
     @classmethod
@@ -108,6 +110,7 @@ class WorkingMemory(BaseModel):
             parts={name: round(value, _DIGITS) for name, value in parts.items()},
             theme=theme,
             sources=list(sources),
+            may_be_revised_by=list(memory.may_be_revised_by),
             cube=cube,
         )
 

@@ -275,7 +275,12 @@ class WorkingSets:
             # The archive too: what is found there is needed again. And nobody's credit depends on when it was archived.
             args = SearchArgs(until=from_ms(event.at + 1), include_archived=True)
             windows = cube.windows_at(known)
-            found = await self._search.search(ref, event.text, FOUND, "hybrid", args, counts, windows) if known else []
+            # Without links: they would have to be known as they were then.
+            found = (
+                await self._search.search(ref, event.text, FOUND, "hybrid", args, counts, windows, links=False)
+                if known
+                else []
+            )
             return _hits([each for each in found if archived_because(each.memory) in ("", *RESTORABLE)])
 
         return event.model_copy(update={"hits": await cube.hits(event, search), "seen": seen})

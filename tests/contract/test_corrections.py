@@ -8,10 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memories import conversation, idle, memories_of, said, texts_of
+from support.memories import conversation, found, idle, memories_of, said, texts_of
 
 from memsched import AsyncMemScheduler
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.revision import Revision
+from memsched.memory.ingest.supersession import MOST_LINKS, Claim
 from memsched.memory.ingest.turns import turns_of
 from memsched.memory.ingest.writer import Statement
 from memsched.memory.model import Memory
@@ -140,6 +142,55 @@ async def test_what_a_deleted_memory_had_superseded_holds_again(scheduler: Async
     assert sorted(await texts_of(scheduler)) == [ROME, "My dog is called Rex."]
     *_, event = [event for event in await scheduler.get_web_log_messages() if event.label == "delete"]
     assert event.metadata == [{"memory_id": memories[OSLO].memory_id, "had_superseded": [memories[ROME].memory_id]}]
+
+
+async def link(scheduler: AsyncMemScheduler, older: str, newer: str) -> None:
+    """As where the rule is not sure."""
+    services, memories = await scheduler.memory(), await known(scheduler)
+    claim = Claim(memories[older].memory_id, memories[newer].memory_id, Revision("may_revise", "it may have changed"))
+    await services.corrections.supersession.settle(HOME, [claim])
+
+
+async def test_what_may_revise_a_memory_stands_before_it_and_hides_nothing(scheduler: AsyncMemScheduler) -> None:
+    moved = "The lorry brought all our boxes to Milan."
+    await tell(scheduler, said(ROME, 0), said("Bob lives in Graz.", 2), said(moved, 9))
+    await scheduler.submit_messages(said("Where do I live?", 10, "query"))
+    await idle(scheduler)
+    assert (await found(scheduler, "Where do I live?"))[0] != moved
+
+    await link(scheduler, ROME, moved)
+
+    first, second, *_ = await scheduler.retriever.search("Where do I live?", "alice", "home")
+    assert (first.memory.text, second.memory.text) == (moved, ROME)
+    assert first.parts["linked"] > 0
+    assert sum(first.parts.values()) == pytest.approx(first.score)
+    assert second.memory.may_be_revised_by == {first.memory.memory_id: "it may have changed"}
+    assert first.memory.may_revise == {second.memory.memory_id: "it may have changed"}
+    assert not second.memory.superseded_by
+    await scheduler.submit_messages(said("", 11, "mem_update"))
+    await idle(scheduler)
+    (rome,) = [each for each in await scheduler.working_set("alice", "home") if each.text == ROME]
+    assert rome.may_be_revised_by == [first.memory.memory_id]
+    assert (
+        f"(may be revised by a later statement) {ROME}"
+        in (await scheduler.prompt("alice", "home", "Where do I live?")).text
+    )
+
+    services = await scheduler.memory()
+    await services.deletion.delete(HOME, [first.memory], user_id="alice", name="home")
+    assert (await known(scheduler))[ROME].may_be_revised_by == {}
+
+
+async def test_of_many_links_the_newest_stay_in_whatever_order_they_came(scheduler: AsyncMemScheduler) -> None:
+    texts = [f"The lorry went to town number {number}." for number in range(MOST_LINKS + 3)]
+    await tell(scheduler, said(ROME, 0), *(said(text, 1 + number) for number, text in enumerate(texts)))
+
+    for text in [*texts[1::2], *texts[::-2]]:
+        await link(scheduler, ROME, text)
+
+    memories = await known(scheduler)
+    assert memories[ROME].may_be_revised_by.keys() == {memories[text].memory_id for text in texts[3:]}
+    assert [text for text in texts if memories[text].may_revise] == texts[3:]
 
 
 class TestStatementsAndTurns:

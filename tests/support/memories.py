@@ -40,6 +40,7 @@ def cube_memory(text: str = "Rex eats carrots.", minute: float = 0, **fields: An
     """The same as a policy sees it."""
     known = {"vital": fields.pop("vital", ""), "available": fields.pop("available", True)}
     known |= {"archived": fields.pop("archived", ""), "superseded_by": fields.pop("superseded_by", "")}
+    known |= {"may_be_revised_by": fields.pop("may_be_revised_by", ())}
     plain = memory(text, minute, **fields)
     names = {field.name for field in dataclasses.fields(CubeMemory)} - known.keys()
     return CubeMemory(**{name: getattr(plain, name) for name in names}, **known)

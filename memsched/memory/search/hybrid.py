@@ -32,7 +32,7 @@ from memsched.memory.search.constants import (
 )
 from memsched.memory.search.dates import dates_in
 from memsched.memory.search.ranking_cache import RankingCache
-from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
+from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
 from memsched.memory.search.several import asks_for_several, spread_over_places
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.window import (
@@ -50,6 +50,7 @@ from memsched.memory.store.points import LEXICAL, Ranking
 from memsched.memory.store.store import MemoryStore
 
 _MOST_CANDIDATES = 4_000
+_BEST = 3
 _ROUNDED = 1e-3
 """The store's sums are that much off."""
 _CORRECTED_AGAIN = 5
@@ -92,12 +93,15 @@ class HybridSearch:
         args: SearchArgs | None = None,
         counts: TermCounts | None = None,
         windows: Windows | None = None,
+        *,
+        links: bool = True,
     ) -> list[SearchResult]:
         """The best ``top_k`` memories for the query, best first; [] for a query without a word.
 
         Args:
             counts: of the query's stems, if the caller has them already.
             windows: other ones than those in the store, for whoever asks as of a time before they were complete.
+            links: whether what may revise a memory comes before it.
         """
         args = args or SearchArgs()
         words = list(dict.fromkeys(stems(query)))
@@ -116,6 +120,8 @@ class HybridSearch:
         ranked = newer_first(without_repetitions(ranked, top_k), top_k, frozenset(words))
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
+        if links:
+            ranked = revisers_first([*ranked, *await self._revisers(ref, ranked, args)])
         results = [
             SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each))
             for each in ranked[:top_k]
@@ -220,6 +226,13 @@ class HybridSearch:
             correction = candidates.get(each.payload["superseded_by"])
             if correction is not None and correction.score < before:
                 correction.raise_to(before, "corrects")
+
+    async def _revisers(self, ref: CubeRef, ranked: Sequence[ScoredHit], conditions: Conditions) -> list[ScoredHit]:
+        """What may revise the best, and was not found: it may say it in other words than the question."""
+        named = {name for each in ranked[:_BEST] if not each.payload.get("superseded_by") for name in each.revisers}
+        unknown = named - {each.memory_id for each in ranked}
+        hits = await self._store.hits(ref, sorted(unknown), conditions)
+        return [ScoredHit(hit.memory_id, hit.payload) for hit in hits]
 
 
 class _Asked:

@@ -15,6 +15,8 @@ _SHORT = 12
 """Words of a statement that is short enough to be about one thing."""
 _SHORT_CHARACTERS = 160
 _LOOKED_AT = 2
+_FIRST = 3
+"""So many are looked at by whoever wants an answer."""
 COMPARED = 120
 """So many of the best are compared with each other, however many are asked for: it takes the square of that."""
 
@@ -47,6 +49,11 @@ class ScoredHit:
     @property
     def speaker(self) -> str:
         return str(self.payload.get("speaker", ""))
+
+    @property
+    def revisers(self) -> dict[str, str]:
+        """By id of what may revise it, why."""
+        return self.payload.get("may_be_revised_by") or {}
 
     @property
     def said_at(self) -> tuple[int, int]:
@@ -97,6 +104,32 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
                 top.insert(at, top.pop(place))
                 break
     return top + ranked[len(top) :]
+
+
+def revisers_first(ranked: Sequence[ScoredHit]) -> list[ScoredHit]:
+    """The newest of what may revise a statement comes directly before it, if it is behind it.
+
+    A statement that is among the first three stays there: of what stood before a third one, one goes behind it.
+    """
+    order = list(ranked)
+    linked = [each for each in ranked[:COMPARED] if each.revisers and not each.payload.get("superseded_by")]
+    for older in sorted(linked, key=lambda each: each.said_at):
+        revisers = [
+            each for each in order if each.memory_id in older.revisers and not each.payload.get("superseded_by")
+        ]
+        newest = max(revisers, key=lambda each: each.said_at, default=older)
+        place = order.index(older)
+        if order.index(newest) <= place:
+            continue
+        order.remove(newest)
+        order.remove(older)
+        start = min(place, _FIRST - 2) if place < _FIRST else place
+        score = max([older.score, *(each.score for each in order[start : start + 1])])
+        for each in (older, newest):
+            if each.score < score:
+                each.raise_to(score, "linked")
+        order[start:start] = [newest, older]
+    return order
 
 
 def spread(ranked: Sequence[ScoredHit], top_k: int, diversity: float) -> list[ScoredHit]:

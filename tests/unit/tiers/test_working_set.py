@@ -94,8 +94,18 @@ class FakeCube:
         return {each: self.memories[each] for each in memory_ids if each in self.memories}
 
     async def search(
-        self, _: CubeRef, query: str, top_k: int, method: str, args: SearchArgs, counts: TermCounts, windows: Any
+        self,
+        _: CubeRef,
+        query: str,
+        top_k: int,
+        method: str,
+        args: SearchArgs,
+        counts: TermCounts,
+        windows: Any,
+        *,
+        links: bool,
     ) -> list[SearchResult]:
+        assert not links
         self.asked.append(query)
         asked = set(stems(query))
         assert args.until is not None

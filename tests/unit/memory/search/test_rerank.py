@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from memsched.memory.search.rerank import ScoredHit, newer_first, spread, without_repetitions
+from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
 
 
 def scored(text: str, score: float, at: int = 0, **payload: Any) -> ScoredHit:
@@ -98,3 +98,32 @@ def test_diversity_of_one_looks_at_nothing_but_words() -> None:
     ranked = [scored("a b c", 3), scored("a b d", 2), scored("x y z", -1)]
 
     assert texts(spread(ranked, 3, 1.0)) == ["a b c", "x y z", "a b d"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("o a b n", "n o a b"),
+        ("a o b n", "a n o b"),
+        ("a b o n c", "a n o b c"),
+        ("a b c o d n", "a b c n o d"),
+        ("n a o", "n a o"),
+        ("o a m n", "n o a m"),
+        ("m a o", "m a o"),
+        ("o a", "o a"),
+    ],
+)
+def test_what_may_revise_a_statement_comes_directly_before_it_and_pushes_it_from_no_first_place(
+    before: str, after: str
+) -> None:
+    times, links = {"m": 5, "n": 9}, {"n": "it says it anew", "m": "it says it anew"}
+    ranked = [
+        scored(name, 10 - place, times.get(name, 0), **({"may_be_revised_by": links} if name == "o" else {}))
+        for place, name in enumerate(before.split())
+    ]
+
+    placed = revisers_first(ranked)
+
+    assert texts(placed) == after.split()
+    assert [each.score for each in placed] == sorted((each.score for each in placed), reverse=True)
+    assert add_up(placed)
