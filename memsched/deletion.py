@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.broker.scripting import Command, as_text, as_texts
+from memsched.errors import InvalidMessage
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.derived import going_with
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.model import Memory
 from memsched.memory.search.term_statistics import TermStatistics
@@ -21,22 +25,24 @@ from memsched.tiers.working_set import WorkingSets
 
 DELETED = "Deleted"
 _LABEL = "delete"
+_SHOWN = 150
+"""Of a text, the beginning that an event shows in any case."""
+_EVENTS_PER_CALL = 500
+_MEMORY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PART_OF_A_TURN_CHARACTERS = 20
 """A memory that long and within what was said is a part of it, and no word that happens to stand there too."""
 
 
 class Deletion:
-    """Deletes memories without a trace: no tombstone stays. Whether the user may is checked by the caller.
+    """Deletes memories, and what was derived from them, for good. Whether the user may is checked by the caller.
 
-    The hot state comes first: there they are gone at once, and it is written down that they are to be forgotten. Then
-    the store and the word counts, then the hot state again. Whoever computes the working set, or reads the cube, and
-    finds a deletion begun, ends it: so it does not matter who dies in between.
+    The hot state comes first: there they are gone at once, it is written down that they are to be forgotten, and
+    tombstones are laid (memory/tombstones.py): their ids, so that no message brings them back. Then the events, the
+    store and the word counts, then the hot state again. Whoever computes the working set, or reads the cube, and finds
+    a deletion begun, ends it: so it does not matter who dies in between.
 
     What cannot be found stays: what an answer or a question of the last few said of a memory in other words. It is gone
     after as many others.
-
-    Events, which people look at, tell that it happened and not what was forgotten. Earlier events (of which only the
-    newest are kept) still show what was remembered at their time.
     """
 
     def __init__(
@@ -60,14 +66,16 @@ class Deletion:
         self._working_sets = working_sets
 
     async def delete(self, ref: CubeRef, memories: Sequence[Memory], *, user_id: str, name: str) -> None:
-        """Delete these memories of a cube.
+        """Delete these memories of a cube, and what was derived from them.
 
         Args:
             user_id: who deletes.
             name: that user's name of the cube.
         """
-        ids = sorted({memory.memory_id for memory in memories})
-        await self._begin(ref, ids, [memory.text for memory in memories])
+        derived = await going_with(self._store, ref, memories)
+        await self._store.patch(ref, {memory_id: {"sources": left} for memory_id, left in derived.sources.items()})
+        ids = sorted(derived.gone)
+        await self._begin(ref, list(derived.gone.values()))
         working_set_size = await self._end(ref)
         said = "1 memory was deleted" if len(ids) == 1 else f"{len(ids)} memories were deleted"
         memory_type = memories[0].memory_type if memories else LONG_TERM_MEMORY_TYPE
@@ -78,25 +86,28 @@ class Deletion:
     async def delete_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:
         """Delete all memories of a cube, its working set and its word counts. Returns how many it had.
 
-        What is still on its way into the cube arrives afterwards.
+        What was submitted before, and is still on its way into the cube, is over: it does not arrive afterwards.
 
         Args:
             user_id: who deletes.
             name: that user's name of the cube.
         """
         count = await self._store.count(ref)
+        emptied = await self._now()
         ids = sorted([memory.memory_id async for memory, _ in self._store.scan(ref)])
 
         async def nothing(state: HotState, _: set[str]) -> HotState:
             said = await self._states.said(ref)
             placement = Placement(changes=state.placement.changes + 1)
             kept: dict[str, Any] = {"version": state.version, "sent": state.sent, "placement": placement}
-            return HotState(**kept, moves=[], deleting=ids, gone=said)
+            latest = max(emptied, state.emptied + 1)  # another one, also within a millisecond
+            return HotState(**kept, moves=[], deleting=ids, gone=said, emptied=latest)
 
         await self._states.change(ref, [], nothing)
         await self._store.delete(ref)  # also what cannot be read
         await self._terms.reset(ref)
         await self._turn_places.forget(ref)
+        await forget_events(self._server, self._keys, ref, frozenset(ids), None)
         await self._end(ref)
         await self._states.forget_uses(ref)
         await self._log(user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)
@@ -107,9 +118,14 @@ class Deletion:
         if await self._states.deleting(ref):
             await self._end(ref)
 
-    async def _begin(self, ref: CubeRef, ids: Sequence[str], texts: Sequence[str]) -> None:
+    async def _now(self) -> int:
+        """Ms since the epoch, by the clock that tells when messages were submitted."""
+        seconds, microseconds = await self._server.persistently(lambda: self._server.execute("TIME"))
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def _begin(self, ref: CubeRef, memories: Sequence[Memory]) -> None:
         """Take memories out of all that is at hand, and write down that they are to be forgotten."""
-        gone = frozenset(ids)
+        gone, texts = frozenset(each.memory_id for each in memories), [each.text for each in memories]
 
         async def without(state: HotState, _: set[str]) -> HotState:
             said = await self._states.said(ref)
@@ -119,6 +135,7 @@ class Deletion:
                 "gone": [event for event in said if _holds(event.text, texts)],
                 "moves": [each for each in moves if each.subject_id not in gone],
                 "deleting": sorted({*state.deleting, *gone}),
+                "tombstones": sorted({*gone, *(name for each in memories for name in each.said_again)}),
             }
             return state.without(gone).model_copy(update=changed)
 
@@ -148,6 +165,37 @@ class Deletion:
         )
         command = append_event(self._keys, item.to_wire(), maxlen=self._events_maxlen)
         await self._server.persistently(lambda: self._server.call(command))
+
+
+async def forget_events(
+    server: Server, keys: Keys, ref: CubeRef, memory_ids: Set[str], texts: Sequence[str] | None
+) -> None:
+    """Delete the events that name these memories, and those of the cube that hold their texts (None: all of it)."""
+    after = "-"
+    while True:
+        page = Command(("XRANGE", keys.events, after, "+", "COUNT", _EVENTS_PER_CALL), lambda reply: reply)
+        entries = await server.persistently(lambda page=page: server.call(page))  # type: ignore[misc]
+        if not entries:
+            return
+        names = [name for name, fields in entries if _tells(as_texts(fields), memory_ids, ref, texts)]
+        if names:
+            await server.persistently(lambda names=names: server.execute("XDEL", keys.events, *names))  # type: ignore[misc]
+        after = f"({as_text(entries[-1][0])}"
+
+
+def _tells(fields: Sequence[str], memory_ids: Set[str], ref: CubeRef, texts: Sequence[str] | None) -> bool:
+    if not memory_ids.isdisjoint(_MEMORY_ID.findall(" ".join(fields))):
+        return True
+    try:
+        event = ScheduleLogForWebItem.from_wire(dict(zip(fields[::2], fields[1::2], strict=True)))
+    except InvalidMessage:
+        return False
+    if CubeRef(event.user_id, event.mem_cube_id) != ref:
+        return False
+    if texts is None:
+        return True
+    shown = [text[:_SHOWN] for text in texts if len(text) >= _PART_OF_A_TURN_CHARACTERS]
+    return any(each in event.log_content for each in shown)
 
 
 def _holds(said: str, texts: Sequence[str]) -> bool:

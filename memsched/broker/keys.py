@@ -87,6 +87,8 @@ class CubeKeys:
     """stream, capped: which of the cube's memories were stored, marked or deleted lately."""
     places: str
     """hash: the places reserved in the cube's sessions lately."""
+    tombstones: str
+    """zset: the ids of memories that were deleted for good, by time."""
 
 
 class Keys:
@@ -137,7 +139,8 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        return CubeKeys(*(f"{tag}:{name}" for name in ("hot", "applied", "talk", "terms", "changes", "places")))
+        names = ("hot", "applied", "talk", "terms", "changes", "places", "tombstones")
+        return CubeKeys(*(f"{tag}:{name}" for name in names))
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:
         """The lane that a message of this label and cube goes to."""

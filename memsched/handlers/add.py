@@ -15,7 +15,6 @@ from memsched.handlers.follow_ups import follow_up, update_after
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
-from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of
 from memsched.messages import MEM_READ_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -26,7 +25,7 @@ async def add(
 ) -> None:
     """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
     turns = parse(messages, ctx)
-    await store(services, cube.ref, messages, turns, ctx)
+    await store(services, cube, messages, turns, ctx)
     if services.llm is not None:
         ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
 
@@ -48,15 +47,15 @@ def parse(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[str,
 
 async def store(
     services: MemoryServices,
-    ref: CubeRef,
+    cube: CubeView,
     messages: list[ScheduleMessageItem],
     turns: Mapping[str, list[Turn]],
     ctx: HandlerContext,
 ) -> None:
     """Store utterances, tell what became of them, and have the working set updated."""
-    by = messages[0].user_id
-    written = await services.writer.write_turns(ref, {key: said for key, said in turns.items() if said}, by)
-    await log_written(services, ref, messages, written, ctx)
+    said = {key: each for key, each in turns.items() if each}
+    written = await services.writer.write_turns(cube.ref, said, messages[0].user_id, emptied=cube.emptied)
+    await log_written(services, cube.ref, messages, written, ctx)
     if stored := [message for message in messages if turns.get(message.item_id)]:
         ctx.submit(update_after(stored))
 

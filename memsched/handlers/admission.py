@@ -5,13 +5,17 @@ that cannot now are retried later, at no cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidId, InvalidMessage, SettingsError, UnknownCube
 from memsched.handlers.lazy_services import LazyServices
 from memsched.logs import get_logger
+from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import Permission
 from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.ingest.turns import turns_of
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreUnavailable
 from memsched.messages import ScheduleMessageItem
 from memsched.settings import Settings
@@ -19,6 +23,7 @@ from memsched.tiers.hot_state import HotStateContested
 from memsched.worker.context import HandlerContext
 
 if TYPE_CHECKING:
+    from memsched.handlers.services import MemoryServices
     from memsched.handlers.table import MemoryFunction
 
 log = get_logger(__name__)
@@ -46,7 +51,9 @@ async def handle(
     try:
         services = await shared.get()
         cube = await services.cubes.view(first.user_id, first.mem_cube_id, needs)
-        await function(services, cube, messages, ctx)
+        cube = replace(cube, emptied=await services.tombstones.emptied(cube.ref))
+        if current := await _current(services, cube, messages, ctx):
+            await function(services, cube, current, ctx)
     except (CubeForbidden, UnknownCube, InvalidId, InvalidMessage) as error:
         for message in messages:
             ctx.fail(message, error)
@@ -58,6 +65,28 @@ async def handle(
         _retry_later(messages, ctx, error, _until_embedding_helps(error, shared.settings))
     except (EmbedderMismatch, SchemaTooNew, SettingsError) as error:
         _retry_later(messages, ctx, error, _OPERATOR_NEEDED_SECONDS)
+
+
+async def _current(
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> list[ScheduleMessageItem]:
+    """The messages submitted after all of the cube was deleted last. The others are over, and leave nothing."""
+    current = [each for each in messages if not cube.emptied or ctx.submitted_ms(each) > cube.emptied]
+    over = [each for each in messages if each not in current]
+    for message in over:
+        with suppress(InvalidMessage):
+            item_id = str((message.info or {}).get("read_for") or message.item_id)
+            await services.writer.take_back(cube.ref, {item_id: turns_of(message)}, message.user_id)
+    if over:
+        log.info(
+            "all of the cube was deleted after these messages were submitted; they are over",
+            action="memory.deleted_before",
+            count=len(over),
+            label=over[0].label,
+            user_id=over[0].user_id,
+            mem_cube_id=over[0].mem_cube_id,
+        )
+    return current
 
 
 def _until_embedding_helps(error: EmbeddingError, settings: Settings) -> float:

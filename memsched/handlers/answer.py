@@ -47,12 +47,13 @@ async def answer(
     """
     for message in messages:
         if message.content.strip():
-            await _record_use(services, cube.ref, message, ctx)
+            await _record_use(services, cube, message, ctx)
 
 
 async def _record_use(
-    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext
+    services: MemoryServices, cube: CubeView, message: ScheduleMessageItem, ctx: HandlerContext
 ) -> None:
+    ref = cube.ref
     text, at = message.content.strip()[:LONGEST_TALK_CHARACTERS], to_ms(clamped(message.timestamp))
     name = id_within(ref, message.user_id, message.item_id)
     said = TalkEvent(event_id=name, kind="answer", at=at, text=text, thread=thread_of(message))
@@ -62,6 +63,8 @@ async def _record_use(
     ids = [memory.memory_id for memory in used_ones]
 
     async def compute(state: HotState, _: set[str]) -> HotState:
+        if state.emptied != cube.emptied:  # since it was admitted: what it says is over
+            return await services.working_sets.recompute(ref, state)
         before = await services.states.uses(ref, ids)
         uses = {memory_id: before.get(memory_id, Use(0, 0)).again(at) for memory_id in ids}
         return await services.working_sets.recompute(ref, state.with_talk([said]).model_copy(update={"uses": uses}))

@@ -38,14 +38,15 @@ async def mem_feedback(
     changed = False
     for message in messages:
         try:
-            changed |= await _apply(services, cube.ref, message, ctx)
+            changed |= await _apply(services, cube, message, ctx)
         except InvalidMessage as error:
             ctx.fail(message, error)
     if changed:
         ctx.submit(update_after(messages))
 
 
-async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, ctx: HandlerContext) -> bool:
+async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMessageItem, ctx: HandlerContext) -> bool:
+    ref = cube.ref
     info = message.info or {}
     action = str(info.get("action") or "correct")
     if action not in _ACTIONS:
@@ -59,7 +60,7 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
     text = message.content.strip()
     if not text:
         raise InvalidMessage("content must say what is right")
-    older, text = await _what_it_corrects(services, ref, message, text, named)
+    older, text = await _what_it_corrects(services, ref, message, text, named, ctx)
     statement = Statement(
         key="feedback",
         text=text,
@@ -70,7 +71,11 @@ async def _apply(services: MemoryServices, ref: CubeRef, message: ScheduleMessag
         said_by=older[0].said_by if older else "",
         importance=max((memory.importance for memory in older), default=None),
     )
-    written = await services.writer.write_statements(ref, message.item_id, [statement], message.user_id)
+    written = await services.writer.write_statements(
+        ref, message.item_id, [statement], message.user_id, emptied=cube.emptied
+    )
+    if not (written.added or written.repeated):  # it was deleted since
+        return True
     newer = written.added[0] if written.added else written.repeated[0][1]
     older = [memory for memory in older if memory.memory_id != newer.memory_id]
     done = await services.corrections.supersession.supersede(ref, older, newer, _BECAUSE)
@@ -92,11 +97,32 @@ async def _named(services: MemoryServices, ref: CubeRef, user_id: str, info: dic
 
 
 async def _what_it_corrects(
-    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, text: str, named: Memory | None
+    services: MemoryServices,
+    ref: CubeRef,
+    message: ScheduleMessageItem,
+    text: str,
+    named: Memory | None,
+    ctx: HandlerContext,
 ) -> tuple[list[Memory], str]:
-    """The memories that it corrects, if any, and the text to remember."""
+    """The memories that it corrects, if any, and the text to remember.
+
+    What was chosen is kept with the message before anything is done about it: run again, when the first choice ranks
+    lower, or a model says otherwise, it would correct another memory too.
+    """
     if named is not None:
         return [named], text
+    kept = (ctx.resume or {}).get(message.item_id)
+    if kept is not None:
+        there = await services.store.get(ref, kept["corrects"])
+        return list(there.values()), kept["text"]
+    older, text = await _choose(services, ref, message, text)
+    await ctx.checkpoint({message.item_id: {"corrects": [each.memory_id for each in older], "text": text}}, message)
+    return older, text
+
+
+async def _choose(
+    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, text: str
+) -> tuple[list[Memory], str]:
     args = SearchArgs(neighbours=False)
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
     own = f"{id_within(ref, message.user_id, message.item_id)}#feedback"

@@ -100,9 +100,11 @@ def _same(memory: Memory, near: Sequence[Hit]) -> list[Memory]:
 async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory], newest: Memory) -> None:
     """The newest gets the others' sources first: a crash in between leaves all of them, and the next run ends it."""
     sources: dict[str, str] = {}
+    said_again: dict[str, int] = {}
     for each in older:
         sources.update(each.sources)
-    await services.store.add_sources(ref, {newest.memory_id: sources})
+        said_again.update(each.said_again)
+    await services.store.add_sources(ref, {newest.memory_id: sources}, {newest.memory_id: said_again})
     now = to_ms(datetime.now(UTC))
     value = max(each.importance for each in [*older, newest])
     changes: dict[str, dict[str, Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from memsched.handlers.add import parse, store
@@ -16,7 +17,7 @@ from memsched.logs import get_logger
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
-from memsched.memory.ingest.writer import Statement, Written
+from memsched.memory.ingest.writer import Statement, Written, ids_of_turn
 from memsched.memory.model import Memory, id_within, memory_id_for, with_caption
 from memsched.messages import MEM_REREAD_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -34,10 +35,10 @@ async def mem_read(
     turns = parse(messages, ctx)
     unread = [message for message in messages if not _read_for(message)]
     if new := {message.item_id: turns[message.item_id] for message in unread if message.item_id in turns}:
-        await store(services, cube.ref, unread, new, ctx)
+        await store(services, cube, unread, new, ctx)
     if services.llm is None:
         return
-    await _read(services, cube.ref, messages, turns, ctx)
+    await _read(services, cube, messages, turns, ctx)
 
 
 async def mem_reread(
@@ -55,23 +56,28 @@ async def mem_reread(
         for message in messages
         if (said := turns.get(message.item_id)) and await _stored(services, cube.ref, _name(cube.ref, message), said)
     }
-    await _read(services, cube.ref, messages, there, ctx)
+    await _read(services, cube, messages, there, ctx)
 
 
 async def _read(
     services: MemoryServices,
-    ref: CubeRef,
+    cube: CubeView,
     messages: list[ScheduleMessageItem],
     turns: dict[str, list[Turn]],
     ctx: HandlerContext,
 ) -> None:
     """Have the model read conversations whose turns are stored, and remember what it finds."""
-    claims = await _claims(services, messages, turns, ctx)
+    readable = {
+        message.item_id: await _not_deleted(services, cube.ref, message, turns[message.item_id])
+        for message in messages
+        if turns.get(message.item_id)
+    }
+    claims = await _claims(services, messages, readable, ctx)
     written: dict[str, Written] = {}
     for message in messages:
         if found := claims.get(message.item_id):
-            written[message.item_id] = await _write(services, ref, message, turns[message.item_id], found)
-    await log_written(services, ref, messages, written, ctx)
+            written[message.item_id] = await _write(services, cube, message, turns[message.item_id], found)
+    await log_written(services, cube.ref, messages, written, ctx)
     for message in messages:
         # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.
         if _read_for(message) and message.item_id in written:
@@ -100,29 +106,43 @@ async def _claims(
         # What a model says differs each time: the next run must go on with this, or it would remember twice.
         await ctx.checkpoint({message.item_id: found[message.item_id]}, message)
 
-    await asyncio.gather(
-        *(ask(message) for message in messages if message.item_id not in found and turns.get(message.item_id))
-    )
+    def says_something(message: ScheduleMessageItem) -> bool:
+        return any(turn.text for turn in turns.get(message.item_id, ()))
+
+    unread = [message for message in messages if message.item_id not in found]
+    await asyncio.gather(*(ask(message) for message in unread if says_something(message)))
     return found
 
 
 async def _write(
     services: MemoryServices,
-    ref: CubeRef,
+    cube: CubeView,
     message: ScheduleMessageItem,
     turns: list[Turn],
     claims: list[dict[str, Any]],
 ) -> Written:
-    name = _name(ref, message)
+    ref, name = cube.ref, _name(cube.ref, message)
     stored = await _stored(services, ref, name, turns)
     statements = [
-        _statement(name, number, claim, turns, stored)
+        _statement(ref, name, number, claim, turns, stored)
         for number, claim in enumerate(claims)
         if message.label != MEM_REREAD_TASK_LABEL or stored.keys() >= set(claim["source_turns"])
     ]
     return await services.writer.write_statements(
-        ref, _read_for(message) or message.item_id, statements, message.user_id
+        ref, _read_for(message) or message.item_id, statements, message.user_id, emptied=cube.emptied
     )
+
+
+async def _not_deleted(
+    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, turns: list[Turn]
+) -> list[Turn]:
+    """The turns; those that were deleted since they were stored without what they said."""
+    ids = [ids_of_turn(ref, _name(ref, message), turn) for turn in turns]
+    deleted = (await services.tombstones.among(ref, [each for theirs in ids for each in theirs])).memory_ids
+    return [
+        replace(turn, text="", caption="") if deleted.intersection(theirs) else turn
+        for turn, theirs in zip(turns, ids, strict=True)
+    ]
 
 
 def _name(ref: CubeRef, message: ScheduleMessageItem) -> str:
@@ -165,7 +185,7 @@ async def _stored(services: MemoryServices, ref: CubeRef, name: str, turns: list
 
 
 def _statement(
-    name: str, number: int, claim: dict[str, Any], turns: list[Turn], stored: dict[int, Memory]
+    ref: CubeRef, name: str, number: int, claim: dict[str, Any], turns: list[Turn], stored: dict[int, Memory]
 ) -> Statement:
     source = next((index for index in claim["source_turns"] if index < len(turns)), 0)
     turn = turns[source]
@@ -188,4 +208,10 @@ def _statement(
         tags=[*claim["tags"], *turn.tags],
         derived_from=[stored[index].memory_id for index in claim["source_turns"] if index in stored],
         said_by=turn.speaker,
+        taken_from=[
+            memory_id
+            for index in claim["source_turns"]
+            if index < len(turns)
+            for memory_id in ids_of_turn(ref, name, turns[index])
+        ],
     )

@@ -35,7 +35,7 @@ async def mem_update(
         if (text := message.content.strip()[:LONGEST_TALK_CHARACTERS])
     ]
     marks = {name: mark_of(message.label, name) for name, message in named.items()}
-    before, after = await services.working_sets.update(cube.ref, marks, events)
+    before, after = await services.working_sets.update(cube.ref, marks, events, cube.emptied)
     if after.upkeep:
         ctx.submit(upkeep_after(messages[-1], after.upkeep))
     keep_warm(services, cube.ref, after, messages[-1], ctx)

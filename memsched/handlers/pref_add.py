@@ -44,7 +44,7 @@ async def pref_add(
             for part, text in enumerate(parts_of(turn.text))
         ]
         written[message.item_id] = await services.writer.write_statements(
-            cube.ref, message.item_id, statements, message.user_id
+            cube.ref, message.item_id, statements, message.user_id, emptied=cube.emptied
         )
     await log_written(services, cube.ref, messages, written, ctx)
     if written:  # also when it was all there: the run before this one may have died between the two

@@ -9,7 +9,7 @@ from uuid import UUID
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
-from memsched.deletion import Deletion
+from memsched.deletion import Deletion, forget_events
 from memsched.errors import UnknownMemory
 from memsched.handlers.timers import Timers
 from memsched.llm.client import LLM
@@ -29,6 +29,7 @@ from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
+from memsched.memory.tombstones import Tombstones
 from memsched.memory.transfer.cube_object import Standing
 from memsched.moving import Moving
 from memsched.policy.binding import binding_named
@@ -75,6 +76,7 @@ class MemoryServices:
         self.terms = TermStatistics(server, keys)
         self.turn_places = TurnPlaces(server, keys)
         self.states = HotStates(server, keys)
+        self.tombstones = Tombstones(server, keys)
         self.server = server
         self._keys = keys
         self.timers = Timers()
@@ -119,8 +121,16 @@ class MemoryServices:
         self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache, own_words=own_words)
         exact = HybridSearch(self.store, self.embedder, self.terms, own_words=own_words)
         self.corrections = Corrections(self.store, exact)
-        self.writer = MemoryWriter(self.store, self.embedder, self.terms, self.turn_places, self.corrections)
         self.forgetting = Forgetting(self.store, self.terms)
+        self.writer = MemoryWriter(
+            self.store,
+            self.embedder,
+            self.terms,
+            self.turn_places,
+            self.corrections,
+            self.tombstones,
+            self.forgetting,
+        )
         cubes = CubeCaches(self.store, feed)
         self.working_sets = WorkingSets(
             self.states,
@@ -134,7 +144,7 @@ class MemoryServices:
             limits=BlockLimits(
                 settings.activation_max_members, settings.activation_max_tokens, settings.activation_still_wanted
             ),
-            forget=self.forgetting.forget,
+            forget=self._forget,
             rerank=self._rerank if self.llm and settings.llm_rerank_seconds else None,
         )
         self.placements = Placements(
@@ -158,6 +168,13 @@ class MemoryServices:
             self.states,
             self.working_sets,
         )
+
+    async def _forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
+        """What ends a deletion: gone from the events, then from the store, which knows until then what is to go."""
+        known = await self.store.get(ref, memory_ids)
+        texts = [each.text for each in known.values() if each.text]
+        await forget_events(self.server, self._keys, ref, frozenset(memory_ids), texts)
+        await self.forgetting.forget(ref, memory_ids)
 
     async def reading(self, user_id: str, mem_cube_id: str) -> CubeRef:
         """A cube that the user may read, without what was being deleted. Raises CubeForbidden or UnknownCube."""

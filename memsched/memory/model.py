@@ -34,6 +34,7 @@ class Memory(BaseModel):
         part: place within a turn that was long and split.
         sources: where it comes from: ``<item_id>#<position>``, the first as ``id_within`` has it, and the producer's
             own id of that turn, or "". More than one when the same was said again.
+        said_again: when the same was said again, ms since the epoch, by the id that it would have had.
         importance: value of the content itself, 0 to 1.
         value: what its text and its place in the session say of whether it will be asked for: log odds above the
             least that there are (``text_value``).
@@ -69,6 +70,7 @@ class Memory(BaseModel):
     created_at: UtcTime
     updated_at: UtcTime
     sources: dict[str, str] = Field(default_factory=dict)
+    said_again: dict[str, int] = Field(default_factory=dict)
     importance: float = 0.0
     value: float = 0.0
     use_count: int = 0

@@ -145,7 +145,7 @@ class AsyncMOS:
         """Make a cube of a user's own, with the memories of a dump if there is a ``cube_path``; returns its name."""
         name, user = cube_id or cube_name, owner_id or self.user_id
         if cube_path:
-            return await self.load(cube_path, name, user)
+            return await self._import(_expanded(cube_path), name, user, bring_back=False)
         return (await (await self._cubes()).register(user, name)).mem_cube_id
 
     async def register_mem_cube(
@@ -156,14 +156,17 @@ class AsyncMOS:
     ) -> str:
         """Make a cube of the user's own known: a name, a folder with a dump, or a GeneralMemCube; returns its name.
 
-        The memories of the last two are brought into the store, and there once however often it is done.
+        The memories of the last two are brought into the store, and there once however often it is done, but for those
+        that were deleted from it since.
         """
         user = user_id or self.user_id
         if isinstance(mem_cube_name_or_path, str) and not _is_folder(mem_cube_name_or_path):
             return (await (await self._cubes()).register(user, mem_cube_id or mem_cube_name_or_path)).mem_cube_id
         if not isinstance(mem_cube_name_or_path, GeneralMemCube):
-            return await self.load(_expanded(mem_cube_name_or_path), mem_cube_id, user)
-        return await self._import(mem_cube_name_or_path, mem_cube_id or mem_cube_name_or_path.config.cube_id, user)
+            folder = _expanded(mem_cube_name_or_path)
+            return await self._import(folder, mem_cube_id or await self._name_in(folder), user, bring_back=False)
+        name = mem_cube_id or mem_cube_name_or_path.config.cube_id
+        return await self._import(mem_cube_name_or_path, name, user, bring_back=False)
 
     async def share_cube_with_user(
         self, cube_id: str, target_user_id: str, permission: Permission | str = "read", user_id: str | None = None
@@ -489,12 +492,12 @@ class AsyncMOS:
     async def load(
         self, load_dir: str | os.PathLike[str], mem_cube_id: str | None = None, user_id: str | None = None
     ) -> str:
-        """Bring the memories of a dump into a cube (default: one of the name that was dumped); returns its name."""
-        if mem_cube_id is None:
-            cube, records = await asyncio.to_thread(GeneralMemCube.open, load_dir)
-            del records
-            mem_cube_id = cube.config.cube_id
-        return await self._import(load_dir, mem_cube_id, user_id or self.user_id)
+        """Bring the memories of a dump into a cube (default: one of the name that was dumped); returns its name.
+
+        Also those that were deleted since it was made: to load it is to want them back.
+        """
+        name = mem_cube_id or await self._name_in(load_dir)
+        return await self._import(load_dir, name, user_id or self.user_id, bring_back=True)
 
     async def get_tasks_status(self) -> dict[str, Any]:
         """See AsyncMemScheduler.get_tasks_status."""
@@ -544,7 +547,15 @@ class AsyncMOS:
             top_k or self.options.top_k or self.settings.top_k,
         )
 
-    async def _import(self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str) -> str:
+    async def _name_in(self, folder: str | os.PathLike[str]) -> str:
+        """What the cube in a dump was called."""
+        cube, records = await asyncio.to_thread(GeneralMemCube.open, folder)
+        del records
+        return cube.config.cube_id
+
+    async def _import(
+        self, source: GeneralMemCube | str | os.PathLike[str], name: str, user_id: str, *, bring_back: bool
+    ) -> str:
         """Import into a cube, made first if there is none; and have its working set look at what is new."""
         from memsched.memory.transfer.import_cube import import_cube  # slow, and loaded with the services
 
@@ -552,7 +563,7 @@ class AsyncMOS:
         if name not in {view.name for view in await services.cubes.cubes_of(user_id)}:
             await services.cubes.register(user_id, name)
         ref = await services.cubes.resolve(user_id, name, Permission.WRITE)
-        await import_cube(services, source, ref, added_by=user_id)
+        await import_cube(services, source, ref, added_by=user_id, bring_back=bring_back)
         refresh = _message(user_id, name, MEM_UPDATE_TASK_LABEL, "")
         await self.mem_scheduler.submit_messages(refresh)
         return name

@@ -14,6 +14,8 @@ from memsched.queue import crash_account
 COUNTERS = ("errors", "timeouts", "crashes", "deferrals")
 """What happened to a message before; travels in its entry, because entries outlive every status."""
 _COUNTERS = frozenset(COUNTERS)
+ORIGIN = "origin"
+"""Field of a follow-up: when the message was submitted that led to it, ms since the epoch."""
 MAX_FIELDS = 1000
 """Of one entry. Far above what a message has, far below what one call of Lua can pass on (about 4000)."""
 
@@ -56,6 +58,12 @@ class Delivery:
     def counted_user(self) -> str:
         """The user whose unfinished messages include this one; '' for one that a plain XADD brought."""
         return self.user_id if "submitted" in self.fields else ""
+
+    @property
+    def submitted_ms(self) -> int:
+        """When it was submitted, or the message was whose follow-up it is, ms since the epoch by the server's clock."""
+        since = self.fields.get(ORIGIN) or self.fields.get("submitted", "")
+        return int(since) if since.isdecimal() and len(since) < 16 else int(self.entry_id.partition("-")[0])
 
     @property
     def crashes(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memsched.messages import MAX_MESSAGE_BYTES, ScheduleMessageItem
+from memsched.queue.delivery import ORIGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,21 @@ class FollowUp:
     delay_ms: int = 0
 
     @classmethod
-    def of(cls, message: ScheduleMessageItem, delay_ms: float = 0, max_bytes: int = MAX_MESSAGE_BYTES) -> FollowUp:
-        """As the message is now. Raises InvalidMessage if it cannot be sent."""
+    def of(
+        cls,
+        message: ScheduleMessageItem,
+        delay_ms: float = 0,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+        origin_ms: int | None = None,
+    ) -> FollowUp:
+        """As the message is now. Raises InvalidMessage if it cannot be sent.
+
+        Args:
+            origin_ms: when the message was submitted that led to it.
+        """
         fields = message.to_wire(max_bytes)
+        if origin_ms is not None:
+            fields += (ORIGIN, str(origin_ms))
         return cls(message.label, message.user_id, message.mem_cube_id, message.item_id, fields, max(0, int(delay_ms)))
 
     def to_row(self) -> Sequence[Any]:

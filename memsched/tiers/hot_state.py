@@ -25,6 +25,8 @@ from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, with_caption
 from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
+from memsched.memory.store.changes import EVERYTHING
+from memsched.memory.tombstones import TOMBSTONES_KEPT
 from memsched.messages import UtcTime, describe_validation_error
 from memsched.policy.block import Member
 from memsched.policy.strategy import CubeMemory
@@ -41,7 +43,7 @@ _FIELDS_PER_CALL = 500
 _DIGITS = 9
 _STAYS = {"reserved", "pinned"}
 """Sources of memories that keep their places whatever is predicted."""
-_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked", "deleting")
+_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked", "deleting", "emptied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,8 @@ class HotState(BaseModel):
         block: the members of the activation block, in their order.
         sent: which block a model server was sent last.
         deleting: ids of memories whose deletion has begun: for whoever reads, they are gone. The next pass ends it.
+        emptied: when all memories were deleted last, ms since the epoch: what was submitted before that is over.
+        tombstones: ids that a change lays tombstones for; they are stored elsewhere (memory/tombstones.py).
         uses: by memory id, how often answers used it; only those that a change is about.
         moves: the last moves between tiers, oldest first; None where a change is not about them.
         upkeep: that moves are to be decided; not stored, for it follows from the rest.
@@ -201,6 +205,8 @@ class HotState(BaseModel):
     block: list[Member] = Field(default_factory=list)
     sent: Sent = Sent()
     deleting: list[str] = Field(default_factory=list)
+    emptied: int = 0
+    tombstones: list[str] = Field(default_factory=list)
     uses: dict[str, Use] = Field(default_factory=dict)
     moves: list[Move] | None = None
     upkeep: Upkeep | None = None
@@ -280,13 +286,15 @@ class HotState(BaseModel):
             fields += ("sent", _as_json(self.sent.model_dump()))
         if self.deleting != before.deleting:
             fields += ("deleting", _as_json(self.deleting))
+        if self.emptied != before.emptied:
+            fields += ("emptied", str(self.emptied))
         for memory_id, use in self.uses.items():
             fields += (_use_field(memory_id), f"{use.count} {use.last}")
         return fields
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, sent, predicted, asked, deleting = reply
+        version, talk, log, working_set, placement, block, sent, predicted, asked, deleting, emptied = reply
         return cls(
             version=int(version or 0),
             talk=[event for event in _listed(TalkEvent, talk) if "kind" in event.model_fields_set],  # once it had none
@@ -298,6 +306,7 @@ class HotState(BaseModel):
             predicted=_predictions(predicted),
             asked=int(asked or 0),
             deleting=json.loads(deleting or "[]"),
+            emptied=int(emptied or 0),
         )
 
 
@@ -395,7 +404,7 @@ class HotStates:
                 return before, before
             after = await compute(before, known)
             if version := await self._commit(ref, before, marks, after):
-                return before, after.model_copy(update={"version": version, "new": [], "gone": []})
+                return before, after.model_copy(update={"version": version, "new": [], "gone": [], "tombstones": []})
         raise HotStateContested(
             f"The working set of cube {ref.mem_cube_id!r} was changed by others {_ATTEMPTS} times in a row."
         )
@@ -453,6 +462,9 @@ class HotStates:
         """Write what differs from ``before``. Returns the new version; 0 if others wrote meanwhile."""
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
         now = int(time.time() * 1000)
+        laid = dict.fromkeys(after.tombstones, now)
+        if after.emptied != before.emptied:
+            laid[EVERYTHING] = after.emptied
         args: list[Argument] = [
             str(before.version),
             now,
@@ -465,9 +477,12 @@ class HotStates:
             *(part for event in after.new for part in (event.at, _as_said(event))),
             len(after.gone),
             *map(_as_said, after.gone),
+            TOMBSTONES_KEPT,
+            len(laid),
+            *(part for name, at in laid.items() for part in (name, at)),
             *after.fields_beside(before),
         ]
-        command = _COMMIT.command([keys.hot, keys.applied, keys.talk], args, as_texts)
+        command = _COMMIT.command([keys.hot, keys.applied, keys.talk, keys.tombstones], args, as_texts)
         outcome, version = await self._server.persistently(lambda: self._server.call(command))
         return int(version) if outcome == "written" else 0
 

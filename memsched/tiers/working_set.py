@@ -120,16 +120,19 @@ class WorkingSets:
         self._forget = forget
 
     async def update(
-        self, ref: CubeRef, marks: Mapping[str, str], events: Sequence[TalkEvent]
+        self, ref: CubeRef, marks: Mapping[str, str], events: Sequence[TalkEvent], emptied: int | None = None
     ) -> tuple[HotState, HotState]:
         """Take questions and answers into account, and what is new in the cube. Returns the state before and after.
 
         Args:
             marks: by message id, the mark of its effect; an event's id is its message's.
+            emptied: when all of the cube was deleted last, as known when the messages were admitted. If it was since,
+                they are over. None: whenever it was.
         """
 
         async def compute(state: HotState, known: set[str]) -> HotState:
-            fresh = [event for event in events if marks[event.event_id] not in known]
+            over = emptied not in (None, state.emptied)
+            fresh = [event for event in events if marks[event.event_id] not in known and not over]
             if fresh:
                 state = state.model_copy(update={"asked": int(time.time() * 1000)})
             return await self.recompute(ref, state.with_talk(fresh))

@@ -76,6 +76,10 @@ class HandlerContext:
         """Whether a message of this call belongs to another worker now. Threads cannot be cancelled: look here."""
         return any(delivery.lost for delivery in self._all)
 
+    def submitted_ms(self, message: ScheduleMessageItem) -> int:
+        """When it was submitted, or the message was whose follow-up it is, ms since the epoch by the server's clock."""
+        return self._delivery_of(message).submitted_ms
+
     def submit(self, messages: ScheduleMessageItem | Iterable[ScheduleMessageItem], *, delay_ms: int = 0) -> None:
         """Submit follow-ups when this call has returned: together with its acknowledgement, or not at all.
 
@@ -86,7 +90,8 @@ class HandlerContext:
         """
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
-        found = [FollowUp.of(message, delay, self.max_message_bytes) for message in messages_of(messages)]
+        origin = max(delivery.submitted_ms for delivery in self._all)
+        found = [FollowUp.of(message, delay, self.max_message_bytes, origin) for message in messages_of(messages)]
         with self._open:
             self._refuse_late()
             for follow_up in found:

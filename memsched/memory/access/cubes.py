@@ -46,11 +46,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class CubeView:
-    """A cube as one user sees it: their name of it, what it is, and what they may do with it."""
+    """A cube as one user sees it: their name of it, what it is, and what they may do with it.
+
+    emptied: when all of it was deleted last, ms since the epoch, as far as whoever asked for it wanted to know.
+    """
 
     name: str
     ref: CubeRef
     permission: Permission
+    emptied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

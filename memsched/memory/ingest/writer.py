@@ -13,19 +13,23 @@ from datetime import UTC, datetime
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
+from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.ingest.windows import Windows
-from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, with_caption
+from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, to_ms, with_caption
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
+from memsched.memory.tombstones import Deleted, Tombstones
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
 
 _HASHES_PER_CALL = 100
+_CLAIMS_LOOKED_FOR = 300
+"""Of one message: of a conversation that fills three prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Statement:
         key: its position in the message; it must be the same when the message runs again.
         derived_from: ids of the turns that it was taken from.
         said_by: their speaker, where ``speaker`` is nobody.
+        taken_from: ids of all memories that these turns may be. With one of them it is deleted.
     """
 
     key: str
@@ -51,6 +56,7 @@ class Statement:
     tags: Sequence[str] = ()
     derived_from: Sequence[str] = ()
     said_by: str = ""
+    taken_from: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -69,7 +75,10 @@ class Written:
 
 
 class MemoryWriter:
-    """Writes memories to the store, without duplicates. Whether the user may is checked by the caller."""
+    """Writes memories to the store, without duplicates, and nothing that was deleted (memory/tombstones.py).
+
+    Whether the user may is checked by the caller.
+    """
 
     def __init__(
         self,
@@ -78,8 +87,12 @@ class MemoryWriter:
         terms: TermStatistics,
         places: TurnPlaces,
         corrections: Corrections,
+        tombstones: Tombstones,
+        forgetting: Forgetting,
     ) -> None:
         self._store = store
+        self._tombstones = tombstones
+        self._forgetting = forgetting
         self._places = places
         self._embedder = embedder
         self._terms = terms
@@ -87,12 +100,14 @@ class MemoryWriter:
         self._windows = Windows(store)
 
     async def write_turns(
-        self, ref: CubeRef, messages: Mapping[str, Sequence[Turn]], added_by: str = ""
+        self, ref: CubeRef, messages: Mapping[str, Sequence[Turn]], added_by: str = "", *, emptied: int | None = None
     ) -> dict[str, Written]:
         """Remember the utterances of some messages of one user, by message id.
 
         Args:
             added_by: the user; "" for the cube's owner.
+            emptied: when all of the cube was deleted last, as known when the messages were admitted. If it was since,
+                nothing of them is kept. None: it is looked up.
         """
         ids = {item_id: id_within(ref, added_by or ref.user_id, item_id) for item_id in messages}
         turns = {ids[item_id]: said for item_id, said in messages.items()}
@@ -106,17 +121,48 @@ class MemoryWriter:
                 place = sessions.get((item_id, session), 0) + number
                 for part, text in enumerate(parts_of(turn.text)):
                     drafts[item_id].append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
-        written = await self._remember(ref, drafts)
+        written = await self._remember(ref, drafts, emptied=emptied)
         return {item_id: written[ids[item_id]] for item_id in messages}
 
     async def write_statements(
-        self, ref: CubeRef, item_id: str, statements: Sequence[Statement], added_by: str = ""
+        self,
+        ref: CubeRef,
+        item_id: str,
+        statements: Sequence[Statement],
+        added_by: str = "",
+        *,
+        emptied: int | None = None,
     ) -> Written:
-        """Remember statements that were taken from one message of ``added_by``; "" for the cube's owner."""
+        """Remember statements that were taken from one message of ``added_by``; "" for the cube's owner.
+
+        Args:
+            emptied: as ``write_turns`` has it.
+        """
         now = datetime.now(UTC)
         name = id_within(ref, added_by or ref.user_id, item_id)
         drafts = [_of_statement(ref, name, each, now, added_by) for each in statements]
-        return (await self._remember(ref, {name: drafts}, mark=":statements"))[name]
+        taken_from = {draft.memory_id: each.taken_from for draft, each in zip(drafts, statements, strict=True)}
+        written = await self._remember(ref, {name: drafts}, mark=":statements", emptied=emptied, taken_from=taken_from)
+        return written[name]
+
+    async def take_back(self, ref: CubeRef, messages: Mapping[str, Sequence[Turn]], added_by: str) -> None:
+        """Forget what an earlier run may have stored of messages that count for nothing, since the cube was emptied.
+
+        Only a run that died right after storing left anything.
+        """
+        ids: list[str] = []
+        for item_id, said in messages.items():
+            name = id_within(ref, added_by or ref.user_id, item_id)
+            for turn in said:
+                ids += ids_of_turn(ref, name, turn)
+                ids += (
+                    memory_id_for(ref, name, f"preference/{turn.position}/{part}")
+                    for part in range(len(parts_of(turn.text)))
+                )
+            ids.append(memory_id_for(ref, name, "feedback"))
+            ids += (memory_id_for(ref, name, f"model/{number}") for number in range(_CLAIMS_LOOKED_FOR))
+        if left := await self._store.get(ref, ids):
+            await self._forgetting.forget(ref, sorted(left))
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -145,15 +191,38 @@ class MemoryWriter:
         return {**dict.fromkeys(counts, 0), **reserved, **held}
 
     async def _remember(
-        self, ref: CubeRef, drafts: Mapping[str, Sequence[Memory]], mark: str = ""
+        self,
+        ref: CubeRef,
+        drafts: Mapping[str, Sequence[Memory]],
+        mark: str = "",
+        *,
+        emptied: int | None = None,
+        taken_from: Mapping[str, Sequence[str]] | None = None,
     ) -> dict[str, Written]:
+        """Remember drafts, by message.
+
+        What was deleted is looked for before anything is stored, and once more afterwards: so of a deletion and a
+        message that comes again at the same time the one that ends last leaves nothing.
+        """
+        taken_from = taken_from or {}
         results = {item_id: Written() for item_id in drafts}
         everything = [memory for memories in drafts.values() for memory in memories]
         said_before, stored = await self._said_before(ref, everything)
+        others = [memory.memory_id for memory in said_before.values()]
+        deleted = await self._deleted(ref, everything, taken_from, others)
+        if emptied not in (None, deleted.emptied):
+            return results
+        for same in [each for each in said_before.values() if each.memory_id in deleted.memory_ids]:
+            del said_before[same.content_hash]
+        if left := stored & deleted.memory_ids:  # by a run that died before it looked again
+            await self._forgetting.forget(ref, sorted(left))
         new: list[Memory] = []
         sources: dict[str, dict[str, str]] = {}
+        said_again: dict[str, dict[str, int]] = {}
         for item_id, memories in drafts.items():
             for memory in memories:
+                if memory.memory_id in deleted.memory_ids:
+                    continue
                 same = said_before.setdefault(memory.content_hash, memory)
                 if same is memory or memory.memory_id in stored:
                     results[item_id].added.append(memory)
@@ -161,6 +230,7 @@ class MemoryWriter:
                 else:
                     results[item_id].repeated.append((memory.text, same))
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
+                    said_again.setdefault(same.memory_id, {})[memory.memory_id] = to_ms(memory.at)
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
         first = await self._windows.first(ref, new)
         points = [
@@ -168,7 +238,14 @@ class MemoryWriter:
         ]
         await self._store.insert(ref, points)
         await self._windows.settle(ref, new, first)
-        await self._store.add_sources(ref, sources)
+        await self._store.add_sources(ref, sources, said_again)
+        since = await self._deleted(ref, new, taken_from, sorted(sources))
+        if since.emptied != deleted.emptied:
+            await self._forgetting.forget(ref, [memory.memory_id for memory in new], counted=False)
+            return {item_id: Written() for item_id in drafts}
+        if since.memory_ids:  # deleted while this ran; what was taken for a repeat of it is none
+            await self._forgetting.forget(ref, [each.memory_id for each in new if each.memory_id in since.memory_ids])
+            return await self._remember(ref, drafts, mark, emptied=deleted.emptied, taken_from=taken_from)
         counted = {
             item_id + mark: [terms_of(memory) for memory in result.added]
             for item_id, result in results.items()
@@ -180,6 +257,20 @@ class MemoryWriter:
             if result := said_in.get(newer.memory_id) or said_in.get(older.memory_id):
                 result.corrected.append((older, newer))
         return results
+
+    async def _deleted(
+        self,
+        ref: CubeRef,
+        drafts: Sequence[Memory],
+        taken_from: Mapping[str, Sequence[str]],
+        others: Sequence[str],
+    ) -> Deleted:
+        """Which of these drafts, and of other memories, were deleted; a draft also with what it was taken from."""
+        turns = {draft.memory_id: taken_from.get(draft.memory_id, ()) for draft in drafts}
+        named = {turn for theirs in turns.values() for turn in theirs}
+        known = await self._tombstones.among(ref, [*turns, *others, *named])
+        with_turns = {memory_id for memory_id, theirs in turns.items() if known.memory_ids.intersection(theirs)}
+        return Deleted((known.memory_ids - named) | with_turns, known.emptied)
 
     async def _said_before(self, ref: CubeRef, drafts: Sequence[Memory]) -> tuple[dict[str, Memory], set[str]]:
         """By content hash, the oldest other active memory that says the same; and the ids of drafts stored before.
@@ -199,6 +290,15 @@ class MemoryWriter:
                 elif memory.superseded_by is None or sources & memory.sources.keys():
                     others.setdefault(memory.content_hash, memory)
         return others, stored
+
+
+def ids_of_turn(ref: CubeRef, name: str, turn: Turn) -> list[str]:
+    """The ids of the memories that a turn becomes.
+
+    Args:
+        name: what its message is called within the cube (``id_within``).
+    """
+    return [memory_id_for(ref, name, turn.position, part) for part in range(len(parts_of(turn.text)))]
 
 
 def _session(item_id: str, turn: Turn, of: int) -> str:

@@ -289,8 +289,9 @@ def merged(present: Payload, late: Payload) -> dict[str, Any]:
     """
     older, newer = (present, late) if _updated_at(late) > _updated_at(present) else (late, present)
     values = {**older, **newer}
-    if sources := {**(late.get("sources") or {}), **(present.get("sources") or {})}:
-        values["sources"] = sources
+    for name in ("sources", "said_again"):
+        if gathered := {**(late.get(name) or {}), **(present.get(name) or {})}:
+            values[name] = gathered
     if replaces := list(dict.fromkeys([*(older.get("replaces") or ()), *(newer.get("replaces") or ())])):
         values["replaces"] = replaces
     for name in ("use_count", "last_used_at", "version"):

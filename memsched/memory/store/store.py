@@ -113,15 +113,22 @@ class MemoryStore:
             await self._call(lambda client, name, part=part: client.batch_update_points(name, part, wait=True))  # type: ignore[misc]
         await self._announce(ref, [memory_id for memory_id, fields in changes.items() if _MARKS & fields.keys()])
 
-    async def add_sources(self, ref: CubeRef, sources: Mapping[str, Mapping[str, str]]) -> None:
-        """Add to where memories come from, by id. Whoever else adds at the same time loses nothing by it."""
+    async def add_sources(
+        self,
+        ref: CubeRef,
+        sources: Mapping[str, Mapping[str, str]],
+        said_again: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        """Add to where memories come from, and to when they were said again, by id. Whoever else adds at the same time
+        loses nothing by it.
+        """
         operations = [
             models.SetPayloadOperation(
-                set_payload=models.SetPayload(
-                    payload=dict(added), key="sources", filter=within(ref, among([memory_id]))
-                )
+                set_payload=models.SetPayload(payload=dict(added), key=name, filter=within(ref, among([memory_id])))
             )
-            for memory_id, added in sources.items()
+            for name, additions in (("sources", sources), ("said_again", said_again or {}))
+            for memory_id, added in additions.items()
+            if added
         ]
         if operations:
             await self._call(lambda client, name: client.batch_update_points(name, operations, wait=True))

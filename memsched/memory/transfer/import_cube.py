@@ -30,6 +30,7 @@ from memsched.memory.model import TIMES, Memory, from_ms, memory_id_for, to_ms, 
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
+from memsched.memory.tombstones import Tombstones
 from memsched.memory.transfer.cube_object import GeneralMemCube, Standing
 from memsched.messages import describe_validation_error
 
@@ -53,6 +54,8 @@ class Services(Protocol):
     @property
     def terms(self) -> TermStatistics: ...
     @property
+    def tombstones(self) -> Tombstones: ...
+    @property
     def turn_places(self) -> TurnPlaces: ...
     async def stand(self, ref: CubeRef, standing: Standing) -> None: ...
 
@@ -66,7 +69,12 @@ class Imported:
 
 
 async def import_cube(
-    services: Services, source: str | os.PathLike[str] | GeneralMemCube, ref: CubeRef, *, added_by: str = ""
+    services: Services,
+    source: str | os.PathLike[str] | GeneralMemCube,
+    ref: CubeRef,
+    *,
+    added_by: str = "",
+    bring_back: bool = True,
 ) -> Imported:
     """Import the memories of a dump's folder, or of a cube as an object, into a cube of the store.
 
@@ -80,6 +88,7 @@ async def import_cube(
 
     Args:
         added_by: who did it.
+        bring_back: also what somebody deleted from this cube since it was dumped, or since it came in before.
     """
     records: Iterable[Record]
     if isinstance(source, GeneralMemCube):
@@ -91,14 +100,15 @@ async def import_cube(
     now = datetime.now(UTC)
     while page := await asyncio.to_thread(lambda: list(islice(reading, _PAGE))):
         there = await _still_there(services.store, ref, page)
+        deleted = await _deleted(services.tombstones, ref, page, bring_back)
         memories = []
         for record in page:
             number += 1
-            if record["memory_id"] not in there:
+            if record["memory_id"] not in there and record["memory_id"] not in deleted:
                 memories.append(_memory(record, ref, there, now, added_by, number))
         new = await _store_page(services, ref, memories, places)
         added += new
-        present += len(page) - new
+        present += len(page) - new - len(deleted)
     await places.settle()  # once for all: a dump is in no order
     await services.stand(ref, await _standing_here(services.store, ref, cube.standing))
     return Imported(added, present)
@@ -118,6 +128,16 @@ async def _standing_here(store: MemoryStore, ref: CubeRef, standing: Standing) -
         [found[each] for each in standing.pins if each in found],
         [{**event, "credited": [found[each] for each in ids if each in found]} for event, ids in logged],
     )
+
+
+async def _deleted(tombstones: Tombstones, ref: CubeRef, page: Sequence[Record], bring_back: bool) -> set[Any]:
+    """The ids of these records that are to stay deleted."""
+    here = {each["memory_id"]: memory_id_for(ref, _FROM_A_DUMP, str(each["memory_id"])) for each in page}
+    deleted = (await tombstones.among(ref, [*map(str, here), *here.values()])).memory_ids
+    if bring_back:
+        await tombstones.lift(ref, sorted(deleted.intersection(here.values())))
+        return set()
+    return {each for each, other in here.items() if deleted & {str(each), other}}
 
 
 async def _still_there(store: MemoryStore, ref: CubeRef, page: Sequence[Record]) -> set[str]:
@@ -179,6 +199,7 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
             "superseded_by": None if memory.superseded_by is None else renamed(memory.superseded_by),
             "content_hash": content_hash(said, with_caption(text, caption)),
             "added_by": added_by,
+            "said_again": {},  # by ids of the cube that it comes from
         }
     )
 

@@ -3,6 +3,7 @@
 -- KEYS[1]  <prefix>:cube:{<cube>}:hot
 -- KEYS[2]  <prefix>:cube:{<cube>}:applied
 -- KEYS[3]  <prefix>:cube:{<cube>}:talk
+-- KEYS[4]  <prefix>:cube:{<cube>}:tombstones
 -- ARGV[1]  version that was read
 -- ARGV[2]  now, ms
 -- ARGV[3]  how many applied messages are remembered
@@ -11,6 +12,7 @@
 -- ARGV[6]  number of marks, then the marks of the messages applied
 -- then     number of new questions and answers, then of each when it was said, ms, and what it is
 -- then     number of those to be forgotten, then what each is
+-- then     how many tombstones are kept, number of new ones, then of each its name and its time, ms
 -- then     fields and values that changed
 --
 -- Returns {"written" or "contested", version now}.
@@ -41,6 +43,12 @@ for _ = 1, count() do
   redis.call('ZREM', KEYS[3], ARGV[at])
   at = at + 1
 end
+local kept, laid = count(), count()
+for _ = 1, laid do
+  redis.call('ZADD', KEYS[4], ARGV[at + 1], ARGV[at])
+  at = at + 2
+end
+if laid > 0 then redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -kept - 1) end
 if #ARGV >= at then
   redis.call('HSET', KEYS[1], unpack(ARGV, at))
 end
