@@ -14,7 +14,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.revision import same_subject
 from memsched.memory.ingest.writer import Statement, Written
-from memsched.memory.model import Memory, clamped, id_within
+from memsched.memory.model import Memory, clamped, id_within, memory_id_for
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
 from memsched.moving import event_of_restored
@@ -24,6 +24,7 @@ _LOOKED_AT = 10
 _CORRECTS_FROM = 0.4
 """Less than in a conversation: here it is certain that something is corrected."""
 _BECAUSE = "somebody said that it is wrong"
+_KEY = "feedback"
 _ACTIONS = ("correct", "archive", "restore")
 
 
@@ -62,7 +63,7 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
         raise InvalidMessage("content must say what is right")
     older, text = await _what_it_corrects(services, ref, message, text, named, ctx)
     statement = Statement(
-        key="feedback",
+        key=_KEY,
         text=text,
         kind=older[0].kind if older and older[0].kind != "turn" else "fact",
         about_user=bool(older) and older[0].memory_type == USER_MEMORY_TYPE,
@@ -106,8 +107,8 @@ async def _what_it_corrects(
 ) -> tuple[list[Memory], str]:
     """The memories that it corrects, if any, and the text to remember.
 
-    What was chosen is kept with the message before anything is done about it: run again, when the first choice ranks
-    lower, or a model says otherwise, it would correct another memory too.
+    What was chosen is kept with the message before anything is done about it, and afterwards it can be seen in what was
+    stored: run again, when the first choice ranks lower, or a model says otherwise, it would correct another one too.
     """
     if named is not None:
         return [named], text
@@ -115,6 +116,9 @@ async def _what_it_corrects(
     if kept is not None:
         there = await services.store.get(ref, kept["corrects"])
         return list(there.values()), kept["text"]
+    own = memory_id_for(ref, id_within(ref, message.user_id, message.item_id), _KEY)
+    if (before := (await services.store.get(ref, [own])).get(own)) is not None:
+        return list((await services.store.get(ref, before.replaces)).values()), before.text
     older, text = await _choose(services, ref, message, text)
     await ctx.checkpoint({message.item_id: {"corrects": [each.memory_id for each in older], "text": text}}, message)
     return older, text
@@ -125,7 +129,7 @@ async def _choose(
 ) -> tuple[list[Memory], str]:
     args = SearchArgs(neighbours=False)
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
-    own = f"{id_within(ref, message.user_id, message.item_id)}#feedback"
+    own = f"{id_within(ref, message.user_id, message.item_id)}#{_KEY}"
     near = [each.memory for each in results if own not in each.memory.sources]
     if services.llm is not None and near:
         try:

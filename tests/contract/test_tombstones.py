@@ -299,18 +299,21 @@ async def test_a_correction_that_comes_again_corrects_no_second_memory(scheduler
     await told(scheduler, *(said(text, minute) for minute, text in enumerate(lines)))
     message = said("The meeting is on Tuesday.", 5, "mem_feedback")
     services = await scheduler.memory()
-    wrote, crashed = services.corrections.supersede, 0
+    supersession, crashed = services.corrections.supersession, 0
+    wrote = supersession.supersede
 
-    async def crashes(*args: Any) -> None:
+    async def crashes(*args: Any) -> Any:
         nonlocal crashed
-        await wrote(*args)
+        done = await wrote(*args)
         crashed += 1
         if crashed == 1:
             raise OSError("after the effect, before the acknowledgement")
+        return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services.corrections, "supersede", crashes)
+        patch.setattr(supersession, "supersede", crashes)
         await told(scheduler, message)
+    await again(scheduler, message)
 
     assert crashed == 2
     assert len([each for each in await memories_of(scheduler) if each.superseded_by]) == 1
