@@ -160,7 +160,10 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
     Raises LLMError when it may do better later.
     """
     assert services.llm is not None
-    sources = [SourceTurn(turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat()) for turn in turns]
+    sources = [
+        SourceTurn(turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat(), turn.by_user)
+        for turn in turns
+    ]
     try:
         extracted = await extract(services.llm, sources)
     except LLMError as error:
@@ -194,7 +197,7 @@ def _statement(
         key=f"model/{number}",
         text=claim["text"],
         kind=claim["kind"],
-        about_user=bool(claim["about_user"]),
+        about_user=bool(claim["about_user"]) and turn.by_user,
         at=turn.at,
         speaker="",
         session_id=kept.session_id if kept else "",

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from memsched.deadline import Deadline
 from memsched.llm.client import LLM
+from memsched.llm.entailment import SaidTurn, doubt_about
 from memsched.llm.prompts import EXTRACT
 from memsched.llm.schemas import ExtractedMemory, Extraction
-from memsched.llm.verification import negation_changed, normalised, quoted_in, unsupported
+from memsched.llm.verification import normalised, quoted_in
 from memsched.logs import get_logger
 
 log = get_logger(__name__)
@@ -23,6 +24,8 @@ _TURN_CHARACTERS = 6_000
 _AROUND_A_TURN = 100
 """Characters for its index, speaker and time."""
 _ANSWER_TOKENS = 3072
+_ASSISTANTS = ("assistant", "system", "tool")
+"""Speakers without a name are called by their role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class SourceTurn:
 
     Args:
         at: when it was said, ISO 8601, or empty.
+        by_user: whether the user said it, not an assistant or somebody else.
     """
 
     speaker: str
     text: str
     at: str = ""
+    by_user: bool = True
 
 
 async def extract(
@@ -70,7 +75,12 @@ async def extract(
     rejected: Counter[str] = Counter()
     # At worst (long turns, a hundred memories) this takes a second, which heartbeats must not wait for.
     found = await asyncio.to_thread(
-        verified, Extraction.model_construct(memories=claimed), texts, speakers=speakers, rejected=rejected
+        verified,
+        Extraction.model_construct(memories=claimed),
+        texts,
+        speakers=speakers,
+        by_user=[turn.by_user for turn in turns],
+        rejected=rejected,
     )
     llm.counters.rejections.update(rejected)
     log.debug(
@@ -96,6 +106,7 @@ def verified(
     turns: Sequence[str],
     *,
     speakers: Sequence[str] = (),
+    by_user: Sequence[bool] = (),
     rejected: Counter[str] | None = None,
 ) -> list[ExtractedMemory]:
     """Return the memories that their source turns support, in order; each text once.
@@ -103,11 +114,12 @@ def verified(
     Args:
         turns: the texts, by index.
         speakers: who said them, by index, or empty.
-        rejected: counts the others by reason (turns, quote, negation, number, name, words, empty, duplicate).
+        by_user: whether the user said them, by index; empty: all of them.
+        rejected: counts the others by reason (turns, quote, duplicate, empty, or one of entailment's).
     """
     kept: dict[str, ExtractedMemory] = {}
     for memory in extraction.memories:
-        reason = _doubt(memory, turns, speakers)
+        reason = _doubt(memory, turns, speakers, by_user)
         if reason is None and normalised(memory.text) in kept:
             reason = "duplicate"
         if reason is None:
@@ -117,13 +129,17 @@ def verified(
     return list(kept.values())
 
 
-def _doubt(memory: ExtractedMemory, turns: Sequence[str], speakers: Sequence[str]) -> str | None:
+def _doubt(
+    memory: ExtractedMemory, turns: Sequence[str], speakers: Sequence[str], by_user: Sequence[bool]
+) -> str | None:
     if not all(0 <= index < len(turns) for index in memory.source_turns):
         return "turns"
-    sources = [turns[index] for index in memory.source_turns]
-    if not quoted_in(memory.quote, sources):
-        return "quote"
-    if negation_changed(memory.text, memory.quote, sources):
-        return "negation"
-    said_by = {speakers[index] for index in memory.source_turns if index < len(speakers)}
-    return unsupported(memory.text, sources, said_by)
+    doubt: str | None = "quote"
+    for index in memory.source_turns:
+        if quoted_in(memory.quote, [turns[index]]):
+            speaker = speakers[index] if index < len(speakers) else ""
+            own = by_user[index] if index < len(by_user) else speaker not in _ASSISTANTS
+            said = SaidTurn(turns[index], speaker, own, speaker in _ASSISTANTS)
+            if (doubt := doubt_about(memory.text, said)) is None:
+                return None
+    return doubt

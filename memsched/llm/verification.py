@@ -1,7 +1,6 @@
 """Does a text say no more than its source? Word by word, without any model: what a model made up is found out.
 
-It errs on the side of refusing: a refused memory costs little, because the turn that it came from is kept anyway.
-Negation and common words are English; other languages are held to the same words, numbers and names.
+For texts that change what is known, as corrections do. Of what was taken from a conversation, entailment.py asks more.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Iterable, Sequence
 
 from memsched.lexicon import (
     COMMON_WORDS,
-    NEGATING_VERBS,
     NUMBER_WORDS,
     OPENING_VERBS,
     is_negation,
@@ -30,8 +28,6 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]"
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _SENTENCE_END = re.compile(r"[.!?:;\n]\s+|\n")
-_CLAUSE_END = re.compile(r"[.!?;\n]+(?=\s|$)|\b(?:but|although|though|while|because)\b")
-_DISCOURSE_NO = re.compile(r"(?:^|(?<=[.!?\n]))\s*(?:no|nope|nah)\s*,\s*|\bno (?:problem|worries|doubt)\b")
 
 
 def one_line(text: str) -> str:
@@ -79,44 +75,6 @@ def unsupported(text: str, sources: Sequence[str], speakers: Iterable[str] = ())
         known_stems.add(stem("dislikes"))
     supported = sum(stem(word) in known_stems for word in content)
     return None if supported >= SUPPORTED_SHARE * len(content) else "words"
-
-
-def negation_changed(text: str, quote: str, turns: Sequence[str]) -> bool:
-    """Whether a "not" of the quoted clause is missing in the text, or the text has one that its turns do not have.
-
-    The clause is looked at, not only the quote: it could leave out the "not" before its first word.
-    """
-    clauses = [_DISCOURSE_NO.sub(" ", clause) for clause in _quoted_clauses(normalised(quote), turns)]
-    said = [normalised(turn) for turn in turns]
-    says, verbs = _negations(normalised(text)), _negating_verbs([normalised(text)])
-    if any(map(_negations, clauses)):
-        return not (says or verbs - _negating_verbs(clauses))
-    if verbs - _negating_verbs(said):
-        return True
-    return says and not (any(map(_negations, said)) or _negating_verbs(said))
-
-
-def _negating_verbs(texts: Iterable[str]) -> set[str]:
-    """As stems: "I don't avoid it" has the one of "avoids"."""
-    return _stems(word for text in texts for word in _words(text) if word in NEGATING_VERBS)
-
-
-def _quoted_clauses(wanted: str, turns: Sequence[str]) -> Iterable[str]:
-    """Every place where the quote stands, up to the borders of its clause."""
-    for turn in turns:
-        # The ends of lines part clauses; normalising the whole would hide them.
-        whole = "\n".join(line for line in map(normalised, turn.splitlines()) if line)
-        flat = whole.replace("\n", " ")
-        borders = [0, *(match.end() for match in _CLAUSE_END.finditer(whole)), len(whole)]
-        begin = flat.find(wanted)
-        while begin >= 0:
-            end = begin + len(wanted)
-            yield whole[max(at for at in borders if at <= begin) : min(at for at in borders if at >= end)]
-            begin = flat.find(wanted, end)
-
-
-def _negations(text: str) -> bool:
-    return any(map(is_negation, _words(text)))
 
 
 def _is_common(word: str) -> bool:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from support.llm import Asked, FakeLLM, Reply, drops, fails, hangs, refuses, rubbish, says, says_json
 from support.memories import conversation, idle, memories_of, said, texts_of
-from support.outcome import dead_letters
+from support.outcome import all_finished, dead_letters
 
 from memsched import AsyncMemScheduler
 
@@ -129,14 +129,16 @@ async def test_what_is_read_too_late_is_given_up_with_a_reason(make: Callable[..
 
 async def test_what_was_deleted_meanwhile_is_not_read(make: Callable[..., AsyncMemScheduler]) -> None:
     with FakeLLM(lambda asked: says_json({"memories": [FACT]})) as model:
-        scheduler = make(model, llm_put_off_seconds=0.5, llm_max_retries=0)
+        scheduler = make(model, llm_put_off_seconds=0.1, llm_max_retries=0)
         model.then(fails(500))
+        await scheduler.pause("mem_reread")
         await scheduler.start()
         await scheduler.submit_messages(TALK)
-        await scheduler.wait(timeout=30)
+        await all_finished(scheduler, "mem_read")
         services = await scheduler.memory()
         (puppy,) = [memory for memory in await memories_of(scheduler) if "puppy" in memory.text]
         await services.deletion.delete(puppy.ref, [puppy], user_id="alice", name="home")
+        await scheduler.resume("mem_reread")
         await idle(scheduler)
 
         assert [memory.text for memory in await memories_of(scheduler)] == ["I moved my desk into the garden house."]

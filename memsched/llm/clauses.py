@@ -1,0 +1,264 @@
+"""Clauses: what was said, cut where a new verb begins, with what each word stands for and what changes the meaning.
+
+By commas, conjunctions and word lists (entailment_words.py), in English, German and Spanish; no grammar is known.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache, lru_cache
+from typing import Literal
+
+import Stemmer
+
+from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS, is_without_spaces
+from memsched.llm.entailment_words import (
+    ARTICLES,
+    CONJUNCTIONS,
+    FREE_PREPOSITIONS,
+    FUNCTION_WORDS,
+    MARKERS,
+    NUMERALS,
+    OBJECT_PRONOUNS,
+    POSSESSIVES,
+    SAME_WORDS,
+    SUBJECT_PRONOUNS,
+    USER_WORDS,
+    Marker,
+)
+
+Language = Literal["en", "de", "es"]
+_LANGUAGES: tuple[Language, ...] = ("en", "de", "es")
+_STEMMERS = {"en": "english", "de": "german", "es": "spanish"}
+
+
+class Role(Enum):
+    """What the speaker is in a clause: as a subject, an object, or whose something is."""
+
+    SUBJECT = "subject"
+    OBJECT = "object"
+    OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One word.
+
+    Args:
+        stem: what it is compared by; a number as digits.
+        role: of the one who speaks, if it stands for them.
+        thing: whether it names a person or a thing: after an article or a possessive, or with a capital.
+        free: whether it may stand anywhere: after "in", "since".
+    """
+
+    word: str
+    stem: str
+    content: bool = False
+    number: bool = False
+    role: Role | None = None
+    thing: bool = False
+    free: bool = False
+    capital: bool = False
+    negation: bool = False
+
+
+SPEAKER = Token("", "", role=Role.SUBJECT)
+
+
+@dataclass(slots=True)
+class Clause:
+    """A part of a sentence with a verb of its own, as far as commas and conjunctions tell.
+
+    Args:
+        markers: what changes its meaning, in it or, for a condition, in its sentence.
+        follows: the clause before it.
+        begins: whether it begins a sentence.
+        joined: whether a conjunction joins it to what it follows.
+    """
+
+    tokens: list[Token]
+    markers: set[Marker]
+    asks: bool = False
+    follows: Clause | None = None
+    begins: bool = False
+    joined: bool = False
+
+
+_QUOTED = re.compile(
+    r"[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300e]([^\"\u201c\u201d\u201e\u00ab\u00bb\u300d\u300f]*)"
+    r"[\"\u201c\u201d\u00bb\u00ab\u300d\u300f]"
+)
+_SENTENCE = re.compile(r"[^.!?;\u2026\n]*(?:\.(?=\w)[^.!?;\u2026\n]*)*[.!?;\u2026\n]*")
+_WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[-'][^\W\d_]+)*|[,\u2014:()\u2013]|\s-\s")
+_ANY_LANGUAGE = (
+    (re.compile(r"(?<=\d),(?=\d{3}\b)"), ""),
+    (re.compile(r"(?<=\d)(?:st|nd|rd|th)\b"), ""),
+    (re.compile(r"(?<=\w) (?:years? old|years? of age|jahre alt)\b", re.IGNORECASE), ""),
+)
+_SPLIT_CONTRACTIONS = (
+    (re.compile(r"\b(ca|wo|sha)n't\b", re.IGNORECASE), r"\1n not"),
+    (re.compile(r"n't\b|\b(?<=[a-z])nt\b(?<=dont|esnt|idnt)", re.IGNORECASE), " not"),
+    (re.compile(r"\bcannot\b", re.IGNORECASE), "can not"),
+    (re.compile(r"(?<=\w)'(m|re|ve|ll)\b", re.IGNORECASE), r" \1"),
+    (re.compile(r"\b(he|she|it|that|who|there|here)'s\b", re.IGNORECASE), r"\1 is"),
+    (re.compile(r"\b(i|we|you|he|she|they)'d\b", re.IGNORECASE), r"\1 would"),
+    (re.compile(r"(?<=\d)\s+(am|pm)\b", re.IGNORECASE), r" \1clock"),
+    (re.compile(r"(?<=\d)(am|pm)\b", re.IGNORECASE), r" \1clock"),
+)
+
+
+@lru_cache(maxsize=8192)
+def _stem(word: str, language: Language) -> str:
+    plain = "".join(sign for sign in unicodedata.normalize("NFD", word) if not unicodedata.combining(sign))
+    plain = plain.replace("ß", "ss")
+    word = SAME_WORDS.get(word, SAME_WORDS.get(plain, plain))
+    return str(Stemmer.Stemmer(_STEMMERS[language], 0).stemWord(word))
+
+
+def language_of(text: str, otherwise: Language | None = None) -> Language:
+    """By its function words.
+
+    Args:
+        otherwise: the language that it is in unless two words speak for another one.
+    """
+    words = {word.casefold() for word in _WORD.findall(text)}
+    only = {language: len(words & FUNCTION_WORDS[language] - _of_others(language)) for language in _LANGUAGES}
+    best = max(_LANGUAGES, key=lambda each: only[each])
+    return best if otherwise is None or only[best] >= only[otherwise] + 2 else otherwise
+
+
+@cache
+def _of_others(language: Language) -> frozenset[str]:
+    return frozenset[str]().union(*(FUNCTION_WORDS[each] for each in _LANGUAGES if each != language))
+
+
+def without_quotations(text: str) -> str:
+    """Without what is quoted from others; a title or a single word stays."""
+
+    def kept(match: re.Match[str]) -> str:
+        is_short = len(match[1]) < 4 if is_without_spaces(match[1]) else len(match[1].split()) < 3
+        return match[0] if is_short else " , "
+
+    return _QUOTED.sub(kept, text)
+
+
+def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: bool = False) -> Iterator[Clause]:
+    """The clauses of a text.
+
+    Args:
+        names: of the one who speaks: in a claim, that is who it is about.
+        claimed: whether it is a claim, in which "the user" is the one who speaks, and not "I".
+    """
+    plain = unicodedata.normalize("NFKC", text)
+    plain = plain.replace("\u2019", "'").replace("\u2018", "'").replace("\u02bc", "'")
+    plain = plain if claimed else without_quotations(plain)
+    for pattern, replacement in (*_ANY_LANGUAGE, *(_SPLIT_CONTRACTIONS if language == "en" else ())):
+        plain = pattern.sub(replacement, plain)
+    known = {word.casefold() for name in names for word in _WORD.findall(name)}
+    previous: Clause | None = None
+    for sentence in _SENTENCE.findall(plain):
+        asks = sentence.rstrip().endswith("?") or "\u00bf" in sentence
+        words = _WORD.findall(sentence)
+        if not words:
+            continue
+        clauses: list[Clause] = []
+        begin, joined = 0, False
+        for at in range(len(words) + 1):
+            word = words[at].casefold() if at < len(words) else ","
+            if word in CONJUNCTIONS[language] or not word[:1].isalnum():
+                if at > begin:
+                    part = words[begin:at]
+                    tokens = list(_tokens(part, language, known, claimed, begin == 0))
+                    if clauses and not joined and _goes_on(tokens, part, language):
+                        clauses[-1].tokens += tokens
+                        begin = at + 1
+                        continue
+                    if not claimed and not any(token.content or token.role or token.number for token in tokens):
+                        begin = at + 1  # "No, ..."
+                        continue
+                    clause = Clause(tokens, _markers(part, language), asks, previous, not clauses, joined)
+                    if joined and previous is not None and not claimed:
+                        _complete(clause, previous)
+                    clauses.append(clause)
+                    previous, joined = clause, False
+                joined = joined or word in CONJUNCTIONS[language]
+                begin = at + 1
+        conditions = {Marker.CONDITION} & {marker for clause in clauses for marker in clause.markers}
+        for clause in clauses:
+            clause.markers |= conditions
+            yield clause
+
+
+def _goes_on(tokens: Sequence[Token], part: Sequence[str], language: Language) -> bool:
+    """Whether a part between commas has no verb, but goes on with the clause before: ", Rex," or ", on Sunday"."""
+    content = [token for token in tokens if token.content]
+    if any(token.role for token in tokens) or not 1 <= len(content) <= 2:
+        return False
+    if part[0].casefold() in FREE_PREPOSITIONS[language]:
+        return True
+    return language != "de" and len(content) == len(tokens) and all(token.capital for token in content)
+
+
+def _complete(clause: Clause, before: Clause) -> None:
+    """What is only named after a "but" has the verb of what was denied: "I don't play the violin but the piano"."""
+    bare = not any(token.role for token in clause.tokens) and sum(token.content for token in clause.tokens) <= 2
+    if bare and Marker.NEGATION in before.markers:
+        at = next((at for at, token in enumerate(before.tokens) if token.negation), 0)
+        clause.tokens = [*before.tokens[:at], *clause.tokens]
+
+
+def _markers(words: Sequence[str], language: Language) -> set[Marker]:
+    text = f" {' '.join(words)} "
+    lower = text.casefold()
+    found = set()
+    for marker, pattern in MARKERS[language].items():
+        # "May" is a month.
+        if pattern.search(text if marker is Marker.UNSURE and language == "en" and " May " in text else lower):
+            found.add(marker)
+    return found
+
+
+def _tokens(words: Sequence[str], language: Language, names: set[str], claimed: bool, first: bool) -> Iterator[Token]:
+    before = ""
+    for at, word in enumerate(words):
+        lower = word.casefold()
+        owner = lower.endswith("'s")
+        bare = lower.removesuffix("'s")
+        capital = word[:1].isupper() and not (first and at == 0 and (not claimed or lower in OPENING_VERBS))
+        role = None
+        if claimed and (bare in USER_WORDS or bare in names or (language == "de" and bare.removesuffix("s") in names)):
+            next_word = words[at + 1].casefold() if at + 1 < len(words) else ""
+            owned = owner or before in ("del", "des") or (bare not in USER_WORDS and bare not in names)
+            role = Role.OWNER if owned or next_word == "'s" else Role.SUBJECT
+        elif not claimed and lower in SUBJECT_PRONOUNS[language]:
+            role = Role.SUBJECT
+        elif not claimed and lower in OBJECT_PRONOUNS[language]:
+            role = Role.OBJECT
+        elif not claimed and (lower in POSSESSIVES[language] or bare in names):
+            role = Role.OWNER
+        number = NUMERALS[language].get(lower, NUMBER_WORDS.get(lower) if language == "en" else None)
+        if lower.endswith("clock") and before[:1].isdigit():
+            number = lower
+        elif word[0].isdigit():
+            number = word.replace(",", ".").lstrip("0") or "0"
+        named = at > 0 and capital and language != "de" and not word.isupper()  # "Will" inside a sentence
+        content = role is None and number is None and (named or lower not in FUNCTION_WORDS[language])
+        previous_frees = before in FREE_PREPOSITIONS[language]
+        after_article = before in ARTICLES[language] or before in POSSESSIVES[language] or before.endswith("'s")
+        free = previous_frees or (after_article and at > 1 and words[at - 2].casefold() in FREE_PREPOSITIONS[language])
+        yield Token(
+            word,
+            number if number is not None else _stem(bare, language),
+            content,
+            number is not None,
+            role,
+            content and (after_article or capital),
+            free,
+            capital,
+            MARKERS[language][Marker.NEGATION].fullmatch(lower) is not None,
+        )
+        before = lower

@@ -1,0 +1,133 @@
+"""Entailment in Chinese: the same rules as entailment.py, by signs in their order, for words have no borders."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Literal
+
+from memsched.llm.clauses import without_quotations
+from memsched.llm.entailment_words import CHINESE_FUNCTION_SIGNS, CHINESE_MARKERS, CHINESE_NO_MARKERS, Marker
+
+ChineseDoubt = Literal["question", "negation", "supposed", "subject", "number", "words", "speaker"]
+_WEAKENING = frozenset((Marker.FORMERLY, Marker.CONDITION, Marker.UNSURE, Marker.REPORTED, Marker.EXCEPT))
+_SHARE = 0.75
+"""Of a claim's signs, in their order, that the clause must have."""
+_CHINESE_SENTENCE = re.compile(r"[^\u3002\uff01\uff1f!?\uff1b;\n]*[\u3002\uff01\uff1f!?\uff1b;\n]?")
+_CHINESE_CLAUSE = re.compile(r"[\uff0c,\u3001\uff1a:]|但是|可是|而且|所以|不过(?!敏)|但")
+_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {
+    "两": 2,
+    "\u3007": 0,
+}
+_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
+_NUMERAL = re.compile("[零\u3007一二两三四五六七八九十百千万]+")
+_SPEAKER_SIGN = "\ue000"
+"""Stands for the one who speaks, in a claim and in what was said."""
+
+
+def chinese_number(written: str) -> str:
+    """A numeral as digits: 两千三 is 2300."""
+    total = section = digit = 0
+    unit = 1
+    for sign in written:
+        if sign in _DIGITS:
+            digit = _DIGITS[sign]
+            continue
+        unit = _UNITS[sign]
+        if unit == 10_000:
+            total, section = (total + section + digit) * unit, 0
+        else:
+            section += (digit or 1) * unit
+        digit = 0
+    tail = digit * unit // 10 if unit > 10 and "零" not in written else digit
+    return str(total + section + tail)
+
+
+def in_digits(text: str) -> str:
+    """A Chinese text with its numerals as digits."""
+    return _NUMERAL.sub(lambda match: chinese_number(match[0]), text)
+
+
+def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> ChineseDoubt | None:
+    """Why a text does not say what a claim says (a fixed word for a counter), or None."""
+    names = [speaker] if speaker else []
+    by = "|".join(map(re.escape, sorted({*names, "用户"}, key=len, reverse=True)))
+    told = re.sub(by if by_user else "|".join(map(re.escape, names)) or r"(?!)", _SPEAKER_SIGN, claim)
+    if "用户" in told:
+        return "speaker"
+    last: ChineseDoubt | None = "words"
+    for sentence in _CHINESE_SENTENCE.findall(unicodedata.normalize("NFKC", without_quotations(text))):
+        asks = sentence.rstrip().endswith("?") or re.search(r"吗\W*$", sentence) is not None
+        conditions = _chinese_markers(sentence) & {Marker.CONDITION}
+        for part in _CHINESE_CLAUSE.split(sentence):
+            doubt = _doubt_about_chinese(told, part, asks, conditions, sentence)
+            if doubt is None:
+                return None
+            last = doubt if doubt != "words" else last
+    return last
+
+
+def _doubt_about_chinese(
+    claim: str, part: str, asks: bool, conditions: set[Marker], sentence: str
+) -> ChineseDoubt | None:
+    claim = unicodedata.normalize("NFKC", claim)
+    said = re.sub("我们?|咱们?", _SPEAKER_SIGN, part)
+    wanted, has = _signs(claim), _signs(said)
+    implied = "我" in sentence or not re.search("[他她它你]", said)
+    if _SPEAKER_SIGN in wanted and _SPEAKER_SIGN not in has and implied:
+        has = _SPEAKER_SIGN + has
+    common = _longest_common(wanted, has)
+    if len(common) < _SHARE * len(wanted) or (_SPEAKER_SIGN in wanted and _SPEAKER_SIGN not in common):
+        return "words"
+    if has.startswith(_SPEAKER_SIGN) and _SPEAKER_SIGN not in wanted and not wanted.startswith(has[1:3]):
+        return "subject"
+    if set(re.findall(r"\d+", in_digits(claim))) - set(re.findall(r"\d+", in_digits(part))):
+        return "number"
+    if asks:
+        return "question"
+    says, found = _chinese_markers(claim), _chinese_markers(part) | conditions
+    if Marker.NEGATION in says ^ found or Marker.ALMOST in says ^ found or Marker.ENDED in says ^ found:
+        return "negation"
+    if (found - says) & _WEAKENING:
+        return "supposed"
+    owned = re.search(f"{_SPEAKER_SIGN}的?([^{_SPEAKER_SIGN}]{{1,2}})", part.replace("我", _SPEAKER_SIGN))
+    if owned and owned[1] in _KIN and f"{owned[1]}" not in claim:
+        return "subject"
+    return None
+
+
+_KIN = frozenset(
+    """
+    姐姐 哥哥 妹妹 弟弟 妈妈 爸爸 女儿 儿子 老公 老婆 丈夫 妻子 朋友 同事 奶奶 爷爷 外婆 母亲 父亲 男友 女友
+    老板 邻居 表姐 表哥 堂妹 室友
+    """.split()
+)
+
+
+def _signs(text: str) -> str:
+    """The signs that mean something, with numerals as one sign each."""
+    for word in CHINESE_NO_MARKERS:
+        text = text.replace(word, "")
+    for pattern in CHINESE_MARKERS.values():
+        text = pattern.sub("", text)
+    digits = re.sub(r"\d+", "\ue001", in_digits(text))
+    return "".join(
+        sign for sign in digits if (sign.isalnum() or sign in "\ue000\ue001") and sign not in CHINESE_FUNCTION_SIGNS
+    )
+
+
+def _chinese_markers(text: str) -> set[Marker]:
+    for word in CHINESE_NO_MARKERS:
+        text = text.replace(word, "")
+    return {marker for marker, pattern in CHINESE_MARKERS.items() if pattern.search(text)}
+
+
+def _longest_common(one: str, other: str) -> str:
+    """The longest common subsequence."""
+    rows: list[list[str]] = [[""] * (len(other) + 1)]
+    for sign in one[:200]:
+        row = [""]
+        for at, against in enumerate(other[:200]):
+            row.append(rows[-1][at] + sign if sign == against else max(rows[-1][at + 1], row[at], key=len))
+        rows.append(row)
+    return rows[-1][-1] if len(other) <= 200 else rows[-1][min(len(other), 200)]

@@ -1,0 +1,306 @@
+"""The words that entailment goes by, in four languages."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+
+class Marker(Enum):
+    """What makes another statement of a clause."""
+
+    NEGATION = "negation"
+    ALMOST = "almost"
+    FORMERLY = "formerly"
+    CONDITION = "condition"
+    UNSURE = "unsure"
+    REPORTED = "reported"
+    EXCEPT = "except"
+    ENDED = "ended"
+    DISLIKE = "dislike"
+
+
+def _any(words: str) -> re.Pattern[str]:
+    """One of these words; ``*`` stands for any ending, ``_`` for a space."""
+    forms = (word.replace("*", r"\w*").replace("_", r"\s+") for word in words.split())
+    return re.compile(rf"(?<![\w'])(?:{'|'.join(forms)})(?![\w'])")
+
+
+MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
+    "en": {
+        Marker.NEGATION: _any(
+            """
+            no not never none nobody nothing nowhere neither nor without dont doesnt didnt cant isnt wasnt wont
+            """
+        ),
+        Marker.ALMOST: _any("almost nearly barely hardly scarcely supposedly"),
+        Marker.FORMERLY: _any(
+            """
+            used_to formerly previously former ex no_longer any_more anymore any_longer back_then
+            """
+        ),
+        Marker.CONDITION: _any(
+            """
+            if suppose supposing imagine unless whether pretend wish wishes hypothetically otherwise
+            """
+        ),
+        Marker.UNSURE: _any(
+            """
+            maybe perhaps might may could would(?!_rather) should possibly probably presumably guess guesses hope
+            hopes hoping want wants wanted wanting plan plans planning planned intend intends dream dreams dreamt
+            dreamed considering consider considers thinking wonder wonders wondering likely unsure joking kidding try
+            trying tempted
+            """
+        ),
+        Marker.REPORTED: _any(
+            """
+            say says said tell tells told think thinks thought believe believes believed claim claims claimed heard
+            hear rumour rumor rumours rumors allegedly according apparently reckons insists seems suspects assumes
+            convinced novel movie film story joke character
+            """
+        ),
+        Marker.EXCEPT: _any("except excepting apart_from but_for besides other_than"),
+        Marker.ENDED: _any(
+            """
+            stop stops stopped stopping quit quits refuse refuses refused avoid avoids avoided turn_down turned_down
+            turned turns reject rejects rejected decline declines declined cancel cancels cancelled canceled forget
+            forgets forgot fail fails failed lack lacks lacked gave_up given_up give_up called_off skip skipped
+            """
+        ),
+        Marker.DISLIKE: _any("dislike dislikes disliked hate hates hated"),
+    },
+    "de": {
+        Marker.NEGATION: _any("nicht kein* nie niemals niemand* nichts nirgends ohne weder noch_nie"),
+        Marker.ALMOST: _any("fast beinahe kaum"),
+        Marker.FORMERLY: _any("früher frühere* ehemals ehemalig* damals nicht_mehr kein*_mehr einst"),
+        Marker.CONDITION: _any("wenn falls angenommen hätte* würde* wäre* stell_dir wünschte ob sofern"),
+        Marker.UNSURE: _any(
+            """
+            vielleicht eventuell möglicherweise wahrscheinlich könnte* sollte* soll sollen möchte* will wollen
+            wollte* hoffe* hofft plane* plant vermutlich wohl überlege* überlegt dürfte*
+            """
+        ),
+        Marker.REPORTED: _any(
+            """
+            sagt* sage meint* meine_dass glaubt* glaube denkt denke dachte behauptet* gehört_dass angeblich gerücht
+            laut geträumt findet_dass erzählt*
+            """
+        ),
+        Marker.EXCEPT: _any("außer ausgenommen bis_auf"),
+        Marker.ENDED: _any(
+            """
+            aufgehört aufhören hört_auf abgesagt abgelehnt vergessen vermeide* vermeidet abgebrochen gekündigt
+            verweiger* durchgefallen
+            """
+        ),
+        Marker.DISLIKE: _any("hasse hasst hassen"),
+    },
+    "es": {
+        Marker.NEGATION: _any("no nunca jamás nadie nada sin tampoco ningún ninguna ninguno ni ne pas jamais"),
+        Marker.ALMOST: _any("casi apenas por_poco"),
+        Marker.FORMERLY: _any("antes solía antiguamente ya_no anteriormente ex"),
+        Marker.CONDITION: _any("si ojalá supón imagina supongamos imaginémonos"),
+        Marker.UNSURE: _any(
+            """
+            quizá quizás tal_vez podría* puede_que a_lo_mejor quiero quiere quería quisiera espero espera debería*
+            probablemente posiblemente acaso pienso planeo planea gustaría *ría *ríamos
+            """
+        ),
+        Marker.REPORTED: _any(
+            """
+            dice dicen dijo dijeron cree creen creo piensa piensan rumor rumores según supuestamente soñé cuenta_que
+            oí
+            """
+        ),
+        Marker.EXCEPT: _any("menos excepto salvo"),
+        Marker.ENDED: _any(
+            """
+            dejé_de dejar_de dejó_de deja_de rechacé rechazó cancelé canceló olvidé olvidó evito evita suspendí
+            suspendió
+            """
+        ),
+        Marker.DISLIKE: _any("odio odia odian detesto detesta"),
+    },
+}
+
+CHINESE_NO_MARKERS = (
+    "不错",
+    "差不多",
+    "非常",
+    "无论",
+    "不但",
+    "不管",
+    "说不定_",
+    "特别",
+    "区别",
+    "分别",
+    "小说",
+    "理想",
+    "别人",
+)
+CHINESE_MARKERS: dict[Marker, re.Pattern[str]] = {
+    Marker.UNSURE: re.compile(
+        "可能|也许|或许|大概|没准|说不定|打算|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑"
+    ),
+    Marker.NEGATION: re.compile("没有|不是|[不没未别无]"),
+    Marker.ALMOST: re.compile("差一?点|几乎|险些"),
+    Marker.FORMERLY: re.compile("以前|曾经|从前|过去|不再|原来|曾"),
+    Marker.CONDITION: re.compile("如果|要是|假如|倘若|假设|若是|除非|万一"),
+    Marker.REPORTED: re.compile("听说|据说|认为|觉得|以为|梦见|梦到|传言|说"),
+    Marker.ENDED: re.compile("戒|停止|取消|拒绝|忘了|放弃|退掉"),
+    Marker.EXCEPT: re.compile("除了|除"),
+}
+CHINESE_FUNCTION_SIGNS = frozenset("的了是在得地着呀啊呢吧吗个也很都就给有位只这那元块")
+
+FUNCTION_WORDS: dict[str, frozenset[str]] = {
+    "en": frozenset(
+        """
+        a an and are as at be been being but by did do does doing done for from had has have having he her hers
+        him his how i in into is it its me my mine myself of on or our ours out s she so that the their them then
+        there these they this those to up us was we were what when where which who whom whose why will with you
+        your yours am m re ve ll d t just also too very really quite about after again all any because before
+        both can during each every few off only other over own per same some such than through under until while
+        although though yes no not never none nobody nothing nowhere neither nor without ever if maybe perhaps
+        might may could would should almost nearly used now currently named called down away back here got get
+        gets getting
+        """.split()
+    ),
+    "de": frozenset(
+        """
+        der die das den dem des ein eine einen einem einer eines und oder aber sondern denn weil dass ich du er
+        sie es wir ihr mich mir dich dir ihn ihm uns euch sich mein meine meinen meinem meiner meines unser
+        unsere unserem unseren unserer dein deine sein seine seinen seinem seiner ihre ihren ihrem ihrer bin bist
+        ist sind seid war waren warst gewesen habe hast hat haben hatte hatten werde wirst wird werden wurde
+        worden in im am an auf bei beim mit nach seit von vom zu zum zur aus für gegen um über unter vor hinter
+        neben zwischen durch bis als wie so auch noch schon nur sehr gern gerne ja nein nicht kein keine keinen
+        keinem keiner nie niemals man jetzt hier da dort gerade immer jeden jede jeder vielleicht wenn falls
+        würde hätte wäre früher heißt heiße
+        """.split()
+    ),
+    "es": frozenset(
+        """
+        el la los las un una unos unas y e o u pero sino porque que de del a al en con por para sin sobre entre
+        desde hasta yo tú él ella nosotros nosotras ellos ellas me te le lo les se nos mi mis tu tus su sus
+        nuestro nuestra nuestros nuestras soy eres es somos son era eran fue fui estoy está están estaba he has
+        ha hemos han había hay tengo tiene tienen tenemos muy más menos también ya no nunca si sí como cuando
+        donde este esta esto ese esa eso todo todos toda todas cada hace ahora aquí voy va vamos van antes quizás
+        quizá llama llamo llamado llamada
+        """.split()
+    ),
+    "zh": frozenset(),
+}
+LIGHT_WORDS = frozenset(
+    """
+        be have need work use do make go take name call live hav get keep person thing time people brauch arbeit
+        mach hab haben geh trabaj necesit hac usa
+        """.split()
+) - frozenset(("take", "live", "work", "trabaj", "arbeit", "go", "geh"))
+"""As stems: a claim may have one more of these than what was said."""
+SAME_WORDS = {
+    form: base
+    for base, _, forms in (
+        line.partition(": ")
+        for line in """
+beat: won win wins beats defeated
+prefer: rather prefers
+like: dislikes disliked dislike hate hates hated love loves enjoy enjoys
+moge: hasse hasst liebe mag liebt
+gusta: odio odia detesto encanta gustan encantan
+esse: isst
+lese: liest
+spreche: spricht
+nehme: nimmt
+gebe: gibt
+sehe: sieht
+helfe: hilft
+treffe: trifft
+vergesse: vergisst
+fahre: fahrt
+laufe: lauft
+schlafe: schlaft
+trage: tragt
+halte: halt
+lasse: lasst
+wisse: weiss
+kid: kids
+mother: mum mom
+father: dad
+color: colour
+da: doy
+hace: hago
+dice: digo
+pone: pongo
+sale: salgo
+conoce: conozco
+meet: met meets
+drive: drove
+buy: bought
+sell: sold
+""".strip().splitlines()
+    )
+    for form in forms.split()
+}
+"""Forms of one word that no stemmer brings together, and a few words of one meaning."""
+USER_WORDS = frozenset(
+    "user users user's nutzer nutzerin nutzers benutzer benutzerin benutzers usuario usuaria speaker sprecher".split()
+)
+SUBJECT_PRONOUNS = {
+    "en": frozenset(("i", "we")),
+    "de": frozenset(("ich", "wir")),
+    "es": frozenset(("yo", "nosotros", "nosotras")),
+    "zh": frozenset[str](),
+}
+OBJECT_PRONOUNS = {
+    "en": frozenset(("me", "us", "myself")),
+    "de": frozenset(("mich", "mir", "uns")),
+    "es": frozenset(("me", "nos", "mí")),
+    "zh": frozenset[str](),
+}
+POSSESSIVES = {
+    "en": frozenset(("my", "our", "mine", "ours")),
+    "de": frozenset("mein meine meinen meinem meiner meines unser unsere unserem unseren unserer".split()),
+    "es": frozenset("mi mis nuestro nuestra nuestros nuestras".split()),
+    "zh": frozenset[str](),
+}
+OTHER_PRONOUNS = frozenset(
+    """
+        he she it they you him her them that who which this du tú usted er sie es ihn ihm ihr él ella ellos ellas
+        lo la le les quien
+        """.split()
+)
+ARTICLES = {
+    "en": frozenset("the a an his her their its this that".split()),
+    "de": frozenset(
+        "der die das den dem des ein eine einen einem einer eines sein seine ihre ihr seinen ihren".split()
+    ),
+    "es": frozenset("el la los las un una unos unas su sus al del".split()),
+    "zh": frozenset[str](),
+}
+FREE_PREPOSITIONS = {
+    "en": frozenset("in at on since during after before near until around every last next this by".split()),
+    "de": frozenset("in im am an auf bei beim seit nach vor während um jeden jede nachts".split()),
+    "es": frozenset("en desde durante hasta antes después cada".split()),
+    "zh": frozenset[str](),
+}
+CONJUNCTIONS = {
+    "en": frozenset("and but because although though while so whereas".split()),
+    "de": frozenset("und aber sondern weil obwohl während denn doch".split()),
+    "es": frozenset("y e pero sino porque aunque mientras".split()),
+    "zh": frozenset[str](),
+}
+NUMERALS: dict[str, dict[str, str]] = {
+    "en": {},
+    "de": {
+        word: str(value)
+        for value, word in enumerate(
+            "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn".split()
+        )
+    },
+    "es": {
+        word: str(value)
+        for value, word in enumerate(
+            "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece".split()
+        )
+    },
+    "zh": {},
+}

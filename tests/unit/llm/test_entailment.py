@@ -1,0 +1,80 @@
+"""Entailment: what a turn says is kept, what it does not say is not, in four languages and many forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memsched.llm.entailment import SaidTurn, doubt_about
+from memsched.llm.entailment_chinese import chinese_number
+
+_FILE = Path(__file__).parents[2] / "data" / "decisions" / "claims.jsonl"
+CASES = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]
+
+
+def doubts(case: dict[str, Any]) -> list[str | None]:
+    """Of each turn, why it does not say what is claimed."""
+    found: list[str | None] = []
+    for turn in case["source"]:
+        speaker = "" if turn["speaker"] == "user" else turn["speaker"]
+        said = SaidTurn(turn["text"], speaker, not speaker, speaker == "assistant")
+        found.append(doubt_about(case["claim"], said))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_a_claim_is_believed_if_a_turn_says_it(case: dict[str, Any]) -> None:
+    assert (None in doubts(case)) == (case["label"] == "supported"), case
+
+
+@pytest.mark.parametrize(
+    ("said", "claim"),
+    [
+        ("I live in Rome and I don't like tea.", "Ann lives in Rome."),
+        ("I live in Rome and I don't like tea.", "Ann doesn't like tea."),
+        ("I'm vegetarian, I don't eat fish.", "Ann is vegetarian."),
+        ("I have a cat named Tom, not a dog.", "Ann has a cat named Tom."),
+        ("I never smoke, I run marathons and my son Leo plays chess.", "Ann runs marathons."),
+        ("I never smoke, I run marathons and my son Leo plays chess.", "Ann's son Leo plays chess."),
+        ("I'm 34, not married, and I teach maths in Graz.", "Ann is 34."),
+        ("I'm 34, not married, and I teach maths in Graz.", "Ann teaches maths in Graz."),
+        ("We fly to Lisbon on 3 May and can't wait.", "Ann flies to Lisbon on 3 May."),
+        ("We got a puppy, Rex, on Sunday!", "Ann got a puppy named Rex."),
+        ("I'm 34 and I've two kids.", "Ann is 34 years old."),
+        ("my flight is at 9 on monday", "Ann's flight is on Monday at 9."),
+    ],
+)
+def test_a_not_about_something_else_and_other_small_differences_do_no_harm(said: str, claim: str) -> None:
+    assert doubt_about(claim, SaidTurn(said, "Ann")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "claim", "doubt"),
+    [
+        ("My brother's car is red.", "The user's car is red.", "subject"),
+        ("El coche de mi hermano es rojo.", "El coche del usuario es rojo.", "subject"),
+        ("You are a great help.", "The user is a great help.", "subject"),
+        ("Do you like jazz?", "The user likes jazz.", "question"),
+        ("Ich esse keine Nüsse.", "Der Nutzer isst Nüsse.", "negation"),
+        ("My boss says I am lazy.", "The user is lazy.", "supposed"),
+    ],
+)
+def test_why_a_claim_is_doubted(said: str, claim: str, doubt: str) -> None:
+    assert doubt_about(claim, SaidTurn(said)) == doubt
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("两千三", "2300"),
+        ("十五", "15"),
+        ("五", "5"),
+        ("一万二", "12000"),
+        ("三百零五", "305"),
+    ],
+)
+def test_chinese_numerals(written: str, number: str) -> None:
+    assert chinese_number(written) == number
