@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from memsched.memory.ingest.clauses import OWN, Clause, blanked, listed, pattern
 
-_TOKEN = re.compile(r"\d+(?:[.,:\uff1a/]\d+)*%?|[A-Za-z]+|[\u3400-\u9fff]+")
+_TOKEN = re.compile(r"[A-Za-z]*\d+(?:[.,:\uff1a/]\d+)*[A-Za-z%]*|[A-Za-z]+|[\u3400-\u9fff]+")
 _OWN = re.compile("\u6211\u4eec|\u54b1\u4eec|\u6211|\u54b1")
 _OF_OWN = re.compile(f"(?:\u6211\u4eec|\u54b1\u4eec|\u6211|\u54b1)(?:\u7684|\u5bb6|{'|'.join(listed('kin', 'zh'))})")
 
@@ -17,6 +18,16 @@ def as_words(one: Clause, other: Clause) -> tuple[Clause, Clause]:
     texts = blanked(one.text, "zh"), blanked(other.text, "zh")
     pieces = _pieces(*map(_runs, texts))
     return _with_words(one, texts[0], pieces), _with_words(other, texts[1], pieces)
+
+
+def have_nothing_in_common(one: Clause, other: Clause) -> bool:
+    """Whether two clauses can be left alone at once: neither a character nor a class is in both."""
+    return not one.classes & other.classes and not _characters(one.text) & _characters(other.text)
+
+
+@lru_cache(maxsize=8192)
+def _characters(text: str) -> frozenset[str]:
+    return frozenset(pattern("small", "zh").sub("", text)) - frozenset("\uff0c\u3002 ")
 
 
 def _with_words(clause: Clause, text: str, pieces: list[str]) -> Clause:
@@ -33,6 +44,8 @@ def _head(text: str) -> str:
     """What stands before the first verb; known nouns have none in them."""
     plain = pattern("one_valued", "zh").sub(_as_blanks, text)
     ends = [at for verb in listed("verbs", "zh") if (at := plain.find(verb)) > 0]
+    if not ends:  # "the rent three thousand a month"
+        ends = [match.start() for kind in ("when", "numbers") for match in pattern(kind, "zh").finditer(plain)]
     return text[: min(ends)] if ends else ""
 
 
@@ -46,7 +59,7 @@ def _cut(text: str, pieces: list[str]) -> list[str]:
         text = values.sub(_as_blanks, text)
     for match in _TOKEN.finditer(text):
         token = match.group()
-        if token[0].isdigit():
+        if token[0].isdigit() or token[-1].isdigit():
             found.append((match.start(), "#" + token))
         elif token.isascii():
             found.append((match.start(), token.lower()))

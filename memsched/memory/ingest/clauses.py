@@ -54,12 +54,14 @@ _LEAST_CLAUSE = 3
 """Words of one."""
 _NOT_BUT_GOES_ON = re.compile(r"(?:but|sondern|sino|\u800c\u662f)\b")
 _COMMA = re.compile(r",\s+|[\uff0c\u3001]|\s[-\u2013\u2014]\s|\s?\u2014\s?|\.\.\.\s*|\s?\((?=\w)")
-_TOKEN = re.compile(r"[#$\u20ac]?\d+(?:[.,:/x\u00d7-]\d+)*\w*%?|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_TOKEN = re.compile(r"[#$\u20ac]?\d+(?:[.,:/x\u00d7-]\d+)*\w*%?|[^\W\d_][^\W_]*(?:['\u2019-][^\W_]+)*")
+NOTHING_SAID = ("untold", "question", "quoted")
+"""Why of a sentence nothing is of use, not even for what is said later."""
 Sign = Literal["admits", "changed", "now", "ended", "cancelled", "denies"]
 _SIGNS: tuple[Sign, ...] = ("admits", "changed", "now", "ended", "cancelled", "denies")
 _BLANKED = ("admits", "now", "denies", "once", "light")
 _CUES = ("changed", "ended", "cancelled")
-VERBS_OF = ("reside", "work", "name", "age", "weigh", "drive", "smoke", "alive")
+VERBS_OF = ("reside", "work", "name", "age", "weigh", "drive", "smoke", "alive", "price")
 """Classes that are told by verbs: that they are the same says all that the verb does."""
 
 
@@ -69,7 +71,7 @@ class Clause:
 
     Args:
         words: the stems of its content words in order; numbers begin with "#", days and months with "@".
-        subject: those of its subject; OWN is the speaker; empty if it has none.
+        subject: those of its subject; OWN is the speaker; with IT, one of them; empty if it has none.
         signs: how it says that something is another way than before.
         cues: the stems among its words that are such signs, or the verbs of its classes.
         denied: what it says is not so, where it says what is instead ("not tea but coffee").
@@ -104,14 +106,19 @@ def listed(kind: str, lang: str) -> tuple[str, ...]:
     return tuple(_WORDS[kind].get(lang, ()))
 
 
-@lru_cache(maxsize=4096)
 def language_of_pair(one: str, other: str) -> str:
     """The language of two texts: of the function words and verbs of which they have most."""
-    text = f"{one} {other}".lower()
-    if is_without_spaces(text):
+    if is_without_spaces(one) or is_without_spaces(other):
         return "zh"
+    counts = zip(_STEMMERS, _used(one), _used(other), strict=True)
+    return max(counts, key=lambda each: each[1] + each[2])[0]
+
+
+@lru_cache(maxsize=4096)
+def _used(text: str) -> tuple[int, ...]:
+    """How many words of a text each language knows."""
     used = words_of(text)
-    return max(_STEMMERS, key=lambda lang: sum(word in _verbs(lang) or word in _stop_words(lang) for word in used))
+    return tuple(sum(word in _verbs(lang) or word in _stop_words(lang) for word in used) for lang in _STEMMERS)
 
 
 @lru_cache(maxsize=4096)
@@ -127,6 +134,10 @@ def clauses_of(text: str, lang: str) -> tuple[Clause, ...]:
         said, quoted = _unquoted(sentence, lang)
         apart = whole or _mood(said, quoted, lang)
         before: Clause | None = None
+        told_before = clauses[-1] if clauses else None
+        if apart in NOTHING_SAID:
+            clauses.append(Clause(said, lang, apart=apart))
+            continue
         for piece in _pieces(said, lang):
             clause = _clause(piece, lang, apart)
             if admits or "admits" in clause.signs:
@@ -134,6 +145,8 @@ def clauses_of(text: str, lang: str) -> tuple[Clause, ...]:
                 clause = replace(clause, signs=clause.signs | {"admits"})
             if before is not None:
                 clause = _after(before, clause)
+            elif told_before is not None and IT in clause.subject:
+                clause = replace(clause, subject=_whom(told_before, clause))
             before = clause
             clauses.append(clause)
     return tuple(clauses)
@@ -151,25 +164,38 @@ def _after(before: Clause, clause: Clause) -> Clause:
     """What a clause takes from the one before it in its sentence: whom "he" is, that something changed, and when."""
     subject, signs, apart = clause.subject, clause.signs, clause.apart
     if not subject or IT in subject:
-        own = before.subject == {OWN}
-        subject = frozenset(before.words) if IT in subject and own else before.subject
+        subject = _whom(before, clause)
     if before.signs & {"changed", "ended"} and "denies" not in before.signs:
         signs |= {"now"}
     if before.apart == "past" and not clause.subject and not signs & {"changed", "ended", "cancelled"}:
         apart = apart or "past"
-    if before.apart == "once" and not signs & {"changed", "ended", "cancelled"}:
+    if before.apart == "once" and not before.negated and not signs & {"changed", "ended", "cancelled"}:
         apart = apart or "once"
-    return replace(clause, subject=subject - {IT}, signs=signs, apart=apart)
+    return replace(clause, subject=subject, signs=signs, apart=apart)
+
+
+def _whom(before: Clause, clause: Clause) -> frozenset[str]:
+    """Whom or what the subject of a clause means that has none, or only a "she": never the speaker."""
+    if IT in clause.subject and before.subject <= {OWN, IT}:
+        return frozenset({*before.words, IT})
+    return before.subject - {IT}
 
 
 def introduced_by(clause: Clause, words: Set[str]) -> str:
     """The word before the first of these, but for an article: "in" where somebody works in Oslo."""
+    if clause.lang == "zh":
+        return next(
+            (clause.text[at - 1] for word in clause.words if word in words and (at := clause.text.find(word)) > 0), ""
+        )
     before = ""
     for match in _TOKEN.finditer(clause.text):
-        if _norm(match.group(), clause.lang, match.start()) in words:
+        if _norm(match.group(), clause.lang, not match.start()) in words:
             return before
-        if not pattern("articles", clause.lang).fullmatch(match.group()):
-            before = match.group().lower()
+        lower = match.group().lower()
+        if lower in listed("copulas", clause.lang) or lower.endswith("'s"):
+            before = "is"
+        elif not any(pattern(kind, clause.lang).fullmatch(lower) for kind in ("articles", "now", "light", "admits")):
+            before = lower
     return ""
 
 
@@ -249,7 +275,7 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
     if lang != "zh":
         words = content(piece, lang)
         subject, verb = _subject(piece, lang, frozenset(words))
-        cues = frozenset(words) - frozenset(content(_without_cues(piece, lang), lang))
+        cues = frozenset(words) - frozenset(content(_cues(lang).sub(" ", piece), lang))
     return Clause(
         piece,
         lang,
@@ -257,7 +283,7 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
         subject,
         signs,
         cues,
-        frozenset([denied]) if lang == "zh" and denied else frozenset(content(denied, lang)),
+        _denied(denied, lang),
         classes,
         verb,
         apart,
@@ -277,38 +303,45 @@ def _without_denied(piece: str, lang: str) -> tuple[str, str]:
     return f"{piece[: match.start()]}{linked}{piece[match.end() :]}".strip(), denied
 
 
+def _denied(text: str, lang: str) -> frozenset[str]:
+    return frozenset((content(text, lang) if lang != "zh" else [text]) if text else ())
+
+
 def content(piece: str, lang: str) -> tuple[str, ...]:
     """The stems of its content words in order."""
-    kept = [_norm(match.group(), lang, match.start()) for match in _TOKEN.finditer(blanked(piece, lang))]
+    kept = [_norm(match.group(), lang, not match.start()) for match in _TOKEN.finditer(blanked(piece, lang))]
     return tuple(dict.fromkeys(word for word in kept if word))
-
-
-def _without_cues(piece: str, lang: str) -> str:
-    for name in VERBS_OF:
-        piece = _class_pattern(name, lang).sub(" ", piece)
-    for kind in _CUES:
-        piece = pattern(kind, lang).sub(" ", piece)
-    return piece
 
 
 def blanked(piece: str, lang: str) -> str:
     """Without what only says that it is another way; in Chinese, where no word stands alone, also without cues."""
-    piece = _without_cues(piece, lang) if lang == "zh" else piece
-    for kind in _BLANKED:
-        piece = pattern(kind, lang).sub(" ", piece)
-    return piece
+    piece = _cues(lang).sub(" ", piece) if lang == "zh" else piece
+    return _fillings(lang).sub(" ", piece)
 
 
-def _norm(said: str, lang: str, at: int = 1) -> str:
+@lru_cache(maxsize=8)
+def _fillings(lang: str) -> re.Pattern[str]:
+    return _compiled([word for kind in _BLANKED for word in listed(kind, lang)], lang)
+
+
+@lru_cache(maxsize=8)
+def _cues(lang: str) -> re.Pattern[str]:
+    """What says only that something changed, and the verbs of classes."""
+    verbs = [word for name in VERBS_OF for word in _WORDS["classes"][name].get(lang, ())]
+    return _compiled([*verbs, *(word for kind in _CUES for word in listed(kind, lang))], lang)
+
+
+@lru_cache(maxsize=65_536)
+def _norm(said: str, lang: str, opens: bool) -> str:
     """The stem of a content word, "" for others."""
     lower = said.lower().replace("\u2019", "'")
-    if lower[0] in "#$\u20ac" or lower[0].isdigit():
+    if any(each.isdigit() for each in lower):
         return "#" + lower.strip("#$\u20ac")
     if pattern("when", lang).fullmatch(lower):
         return "@" + _stemmed(lower, lang)
     if lower in _numbers(lang):
         return "#" + _numbers(lang)[lower]
-    if len(said) == 1 and said.isupper() and said != "I" and at:
+    if len(said) == 1 and said.isupper() and said != "I" and not opens:
         return said
     bare = lower.removesuffix("'s")
     if len(bare) < 2 or bare in _stop_words(lang) or bare in listed("openers", lang) or "'" in bare:
@@ -342,8 +375,10 @@ def _subject(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[st
             if "'" in lower:
                 verb = _verb("'" + lower.partition("'")[2], after, lang)
                 break
-        elif (word := _norm(said, lang, number)) and word in words:
-            subject.append(word)
+        elif lang == "de" and number == 0 and after and _is_pronoun(after[0].lower(), lang):
+            continue  # a verb that stands first: "benutzen wir"
+        elif (word := _norm(said, lang, not number)) and word in words and word[0] != "@":
+            subject = [each for each in subject if each != IT] + [word]
         if len(subject) > _LONGEST_SUBJECT:
             return frozenset(), ""
     else:
@@ -351,6 +386,10 @@ def _subject(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[st
     if not subject and lang == "es" and _spanish_own(piece):
         subject.append(OWN)
     return frozenset(subject), verb
+
+
+def _is_pronoun(lower: str, lang: str) -> bool:
+    return any(pattern(kind, lang).fullmatch(lower) is not None for kind in ("own", "it"))
 
 
 def _verb(lower: str, after: list[str], lang: str) -> str:
@@ -383,6 +422,8 @@ def _start(tokens: list[str], lang: str) -> int:
                     or (tokens[number][0].isupper() and not pattern("when", lang).fullmatch(lower))
                 ):
                     return number
+            elif number > at + 1 and pattern("articles", lang).fullmatch(lower):
+                return number
             elif lower in _verbs(lang):
                 return number + 1
     return at
@@ -400,6 +441,8 @@ def _is_verb(lower: str, said: str, lang: str, has_noun: bool, number: int) -> b
             and re.fullmatch(r"\w{3,}(?:t|en|e)", lower) is not None
             and lower not in _stop_words("de")
         )
+    if lang == "es":
+        return has_noun and re.fullmatch(r"\w{3,}(?:ó|aron|ieron)", lower) is not None
     if lang == "en":
         return (
             has_noun and re.fullmatch(r"[a-z]{2,}(?:[^s]s|ed)", lower) is not None and said[0].islower() and number > 0

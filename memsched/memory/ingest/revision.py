@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, stem, words
-from memsched.memory.ingest.chinese import as_words
-from memsched.memory.ingest.clauses import OWN, Clause, clauses_of, found, introduced_by, language_of_pair
+from memsched.memory.ingest.chinese import as_words, have_nothing_in_common
+from memsched.memory.ingest.clauses import (
+    IT,
+    NOTHING_SAID,
+    OWN,
+    Clause,
+    clauses_of,
+    found,
+    introduced_by,
+    language_of_pair,
+    listed,
+)
 from memsched.memory.ingest.importance import vital_kind
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
 _LONGEST = 14
 """Content words of a clause that is about one thing."""
+_LEAST_PART = 3
+"""Letters of a part of a compound."""
 _NAME = 2
 """Words of what something is, where only that differs."""
 _ONE_AT_A_TIME = frozenset(("reside", "name", "age", "weigh", "alive", "attend"))
@@ -77,12 +89,14 @@ def revises(newer: Said, older: Said) -> Revision:
     if newer.speaker == "assistant" or newer.text.strip() == older.text.strip():
         return UNRELATED
     lang = language_of_pair(newer.text, older.text)
-    earlier = [each for each in clauses_of(older.text, lang) if each.apart not in ("question", "untold", "quoted")]
+    earlier = [each for each in clauses_of(older.text, lang) if each.apart not in NOTHING_SAID]
     later = [each for each in clauses_of(newer.text, lang) if not each.apart]
     best = UNRELATED
     for one in later:
         for other in earlier:
-            revision = _of_clauses(*(as_words(one, other) if lang == "zh" else (one, other)), lang)
+            if lang == "zh" and have_nothing_in_common(one, other):
+                continue
+            revision = _of_clauses(*(as_words(one, other) if lang == "zh" else (one, other)))
             if revision.weight > best.weight:
                 best = revision
     if best.verdict == "supersedes":
@@ -94,7 +108,7 @@ def revises(newer: Said, older: Said) -> Revision:
 
 
 def _states(clauses: Sequence[Clause]) -> int:
-    return sum(len(each.words) > 1 or each.lang == "zh" for each in clauses)
+    return sum(bool(each.words) or each.lang == "zh" for each in clauses)
 
 
 def _same_speaker(one: str, other: str) -> bool:
@@ -102,6 +116,7 @@ def _same_speaker(one: str, other: str) -> bool:
     return one == other or {one, other} == {"", "user"}
 
 
+_YEAR = re.compile(r"#(?:19|20)\d\d")
 _FROM = re.compile(r"\bfrom\b|\breplaced\b|\bvon\b|\bstatt\b|\bde\b|\u4ece|\u628a")
 
 
@@ -110,7 +125,7 @@ _FROM = re.compile(r"\bfrom\b|\breplaced\b|\bvon\b|\bstatt\b|\bde\b|\u4ece|\u628
 Who = Literal["same", "open", "other"]
 
 
-def _of_clauses(newer: Clause, older: Clause, lang: str) -> Revision:
+def _of_clauses(newer: Clause, older: Clause) -> Revision:
     if max(len(newer.words), len(older.words)) > _LONGEST:
         return UNRELATED
     pair = _Pair(newer, older)
@@ -120,13 +135,15 @@ def _of_clauses(newer: Clause, older: Clause, lang: str) -> Revision:
         return pair.instead()
     if pair.who == "other":
         return pair.role()
+    if "cancelled" in newer.signs and (end := pair.end()).weight:
+        return end
     if newer.negated and newer.signs & {"changed", "ended"} and not pair.shared:
         return UNRELATED  # that it did not change
     if newer.negated != older.negated:
         return pair.denial()
     if newer.negated:
         return UNRELATED
-    if newer.signs & {"ended", "cancelled"} and "ended" not in older.signs and (end := pair.end()).weight:
+    if "ended" in newer.signs and "ended" not in older.signs and (end := pair.end()).weight:
         return end
     return pair.other_value()
 
@@ -141,6 +158,8 @@ class _Pair:
     """
 
     def __init__(self, newer: Clause, older: Clause) -> None:
+        if newer.lang == "de":
+            newer = _in_words_of(newer, older)
         self.newer, self.older = newer, older
         self.new, self.old = set(newer.words), set(older.words)
         self.common = self.new & self.old
@@ -173,22 +192,30 @@ class _Pair:
 
     def _who(self) -> Who:
         newer, older = self.newer, self.older
-        one, other = newer.subject, older.subject
+        one, other = (each.subject if each.subject != {IT} else frozenset[str]() for each in (newer, older))
         if one == other:
             return "same" if one else "open"
         moves = bool(newer.signs & {"changed", "ended", "cancelled"})
+        if IT in one:
+            return "open" if one & other else "other"
         if not one or not other:
             named, whole = (other, self.new) if not one else (one, self.old)
             return "same" if named - {OWN} and named <= whole else "open"
         if newer.negated and newer.is_own and older.is_own and self.new <= self.old:
             return "same"
+        over = newer.signs & {"ended", "cancelled"} and one - {OWN} and one - {OWN} <= self.old
+        if over and (OWN in other or other <= one):
+            return "same" if newer.is_own == older.is_own or "cancelled" in newer.signs else "open"
         if OWN not in one | other:
-            if one < other or other < one:
+            if one < other:
                 return "open"
             if one & other:
-                return "other"
+                return "other"  # "the train of my sister", where it was the train
         if not moves:
-            return "other"
+            told = bool(self.classes) or all(any(w[0] == "#" for w in words) for words in (self.new, self.old))
+            own = older.is_own and (newer.is_own or newer.lang == "zh")
+            is_named = own and one - {OWN} <= self.old
+            return "open" if newer.signs & {"now", "admits"} and told and is_named else "other"
         if OWN not in other and other <= self.new:
             return "same"
         if one - {OWN} and one - {OWN} <= self.old:
@@ -221,9 +248,10 @@ class _Pair:
         """What was is over."""
         extra = {word for word in self.more_new if word[0] not in "#@"}
         because = f"it is over: {_told(self.common) or self.older.text}"
-        if self.common and not extra and ("cancelled" in self.newer.signs or self.who == "same"):
+        cancelled = "cancelled" in self.newer.signs
+        if not extra and self.who == "same" and (self.common if cancelled else self.common - self.older.subject):
             return Revision("supersedes", because)
-        if self.shared or self.classes or (self.common and "cancelled" in self.newer.signs):
+        if self.shared or self.classes or (self.common and cancelled):
             return Revision("may_revise", because)
         return UNRELATED
 
@@ -238,11 +266,18 @@ class _Pair:
             return UNRELATED
         if self._is_detail():
             return UNRELATED
-        topic = self.shared or (OWN not in older.subject and newer.subject & older.subject)
-        topic = topic or (who == "same" and OWN not in older.subject and older.subject)
+        if newer.signs & {"now", "changed"} and not any(map(_is_day, self.more_old)):
+            self.more_new = {word for word in self.more_new if not _is_day(word)}  # since when it is so
+        topic = bool(
+            self.shared
+            or (OWN not in older.subject and newer.subject & older.subject)
+            or (who == "same" and (older.subject | newer.subject) - {OWN})
+        )
         if not self.more_old or not self.more_new:
             return self._without_value(topic, link)
         if self.classes & _ONE_AT_A_TIME and who == "same" and (not older.takes_several or strong):
+            if self._is_beside():
+                return link if signs else UNRELATED
             return Revision("supersedes", because) if signs or "reside" in self.classes else link
         values = self._values(topic, signs, because)
         if values is not None:
@@ -253,10 +288,11 @@ class _Pair:
         if older.takes_several and not strong:
             return UNRELATED
         short = max(len(self.more_new), len(self.more_old)) <= _NAME
-        one = newer.is_one_valued and older.is_one_valued and not older.takes_several
-        if topic and who == "same" and one and (strong or short):
+        one_only = newer.is_one_valued and older.is_one_valued and not older.takes_several
+        if topic and who == "same" and one_only and (strong or short) and self._is_introduced_alike():
             return Revision("supersedes", because)
         frame = who == "same" and OWN not in older.subject and newer.verb == older.verb != ""
+        frame = frame and (bool(strong) or self._is_introduced_alike())
         if frame and signs and self._is_one_word() and ("admits" in signs or self._are_colours()):
             return Revision("supersedes", because)
         alike = (strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs
@@ -266,9 +302,13 @@ class _Pair:
 
     def _is_introduced_alike(self) -> bool:
         """In Oslo, where it was in Rome; not from home."""
-        if self.newer.lang == "zh":
-            return False
         return introduced_by(self.newer, self.more_new) == introduced_by(self.older, self.more_old) != ""
+
+    def _is_beside(self) -> bool:
+        """With a cat, where it was in Paris."""
+        beside = listed("beside", self.newer.lang)
+        by = introduced_by(self.newer, self.more_new), introduced_by(self.older, self.more_old)
+        return (by[0] in beside) != (by[1] in beside)
 
     def _is_one_word(self) -> bool:
         return len(self.more_new) == len(self.more_old) == 1 and self._is_introduced_alike()
@@ -282,7 +322,7 @@ class _Pair:
             any(old in new and old != new for new in self.more_new) for old in self.more_old
         )
 
-    def _without_value(self, topic: Set[str] | bool, link: Revision) -> Revision:
+    def _without_value(self, topic: bool, link: Revision) -> Revision:
         """One of the two says nothing that the other does not: what it was is named as left, or not what it is now."""
         newer = self.newer
         if not self.more_old and self.more_new and "changed" in newer.signs and self.shared:
@@ -294,7 +334,7 @@ class _Pair:
             return link
         return UNRELATED
 
-    def _values(self, topic: Set[str] | bool, signs: Set[str], because: str) -> Revision | None:
+    def _values(self, topic: bool, signs: Set[str], because: str) -> Revision | None:
         """Another number or day of the same."""
         new, old = (({w for w in more if w[0] in "#@"}) for more in (self.more_new, self.more_old))
         if not new or not old:
@@ -315,6 +355,29 @@ class _Pair:
         if len(kinds) > 1 and not signs:
             return UNRELATED
         return Revision("supersedes", because) if signs and self.who == "same" and len(rest_old) <= 1 else link
+
+
+def _in_words_of(newer: Clause, older: Clause) -> Clause:
+    """With the older one's compounds where the newer one has a part of it, or a compound with it: "Budget"."""
+    same = {word: _compound(word, older.words) for word in newer.words}
+    words = tuple(dict.fromkeys(same[word] for word in newer.words))
+    subject = frozenset(same.get(word, word) for word in newer.subject)
+    return replace(newer, words=words, subject=subject, cues=frozenset(same.get(word, word) for word in newer.cues))
+
+
+def _compound(word: str, others: Sequence[str]) -> str:
+    if word in others or word[0] in "#@":
+        return word
+    for other in others:
+        short, long = sorted((word, other), key=len)
+        is_part = len(short) >= _LEAST_PART and len(long) - len(short) >= _LEAST_PART
+        if is_part and (long.startswith(short) or long.endswith(short)):
+            return other
+    return word
+
+
+def _is_day(word: str) -> bool:
+    return word[0] == "@" or _YEAR.fullmatch(word) is not None
 
 
 def _told(words_of_it: Set[str]) -> str:
