@@ -353,6 +353,11 @@ class Settings(BaseSettings):
         description="Seconds for one task of the model: waiting for a free place, repetitions and a second try "
         "included.",
     )
+    llm_context_tokens: int = Field(
+        8192,
+        ge=1024,
+        description="Tokens that the model can hold, answer included: what a chat's prompt is cut to, by an estimate.",
+    )
     llm_rerank_seconds: float = Field(
         0.0, ge=0, description="Seconds the model gets to rerank a working set; 0: it is not asked."
     )

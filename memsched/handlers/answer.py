@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from memsched.errors import InvalidMessage
 from memsched.handlers.activation_update import keep_warm
 from memsched.handlers.follow_ups import MOST_NAMED, upkeep_after
 from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS, described, thread_of
@@ -15,6 +16,7 @@ from memsched.handlers.services import MemoryServices
 from memsched.lexicon import stems
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import used
+from memsched.logs import get_logger, log_fields
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import clamped, id_within, to_ms
@@ -23,6 +25,8 @@ from memsched.messages import LONG_TERM_MEMORY_TYPE, WORKING_MEMORY_TYPE, Schedu
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, Use, WorkingMemory, mark_of
 from memsched.worker.context import HandlerContext
+
+log = get_logger(__name__)
 
 _LEXICAL_SHARE = 0.5
 """Share of a memory's words, by weight, that occur in an answer which used it. What all memories near by have in common
@@ -47,7 +51,10 @@ async def answer(
     """
     for message in messages:
         if message.content.strip():
-            await _record_use(services, cube, message, ctx)
+            try:
+                await _record_use(services, cube, message, ctx)
+            except InvalidMessage as error:
+                ctx.fail(message, error)
 
 
 async def _record_use(
@@ -107,14 +114,33 @@ async def _record_use(
 async def _near(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, state: HotState
 ) -> list[WorkingMemory]:
-    """The memories that the answer may have used: also preferences that are not near."""
-    given = (message.info or {}).get("memory_ids")
+    """The memories that the answer may have used: also preferences that are not near.
+
+    What is named and is no memory of the cube is left out. Raises InvalidMessage if ``info.memory_ids`` is no list.
+    """
+    named = _named(message)
     known = {memory.memory_id: memory for memory in state.working_set}
-    ids = [str(each) for each in given[:MOST_NAMED]] if isinstance(given, list) else []
+    ids = list(named)
     members = (await services.working_sets.members(ref)).values()
     ids += [each.memory_id for each in members if each.kind == "preference" and each.available][-_PREFERENCES:]
     fetched = await services.store.get(ref, [memory_id for memory_id in ids if memory_id not in known])
+    if unknown := set(named) - known.keys() - fetched.keys():
+        log.info(
+            "an answer names memories that the cube does not have; they are left out",
+            action="answer.unknown_memories",
+            count=len(unknown),
+            **log_fields(message),
+        )
     return [*known.values(), *(WorkingMemory.of(memory, 0.0, {}) for memory in fetched.values())]
+
+
+def _named(message: ScheduleMessageItem) -> list[str]:
+    given = (message.info or {}).get("memory_ids")
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        raise InvalidMessage(f"info.memory_ids must be a list of ids, not {type(given).__name__}")
+    return [str(each) for each in given[:MOST_NAMED]]
 
 
 async def used_memories(

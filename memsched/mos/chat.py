@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memsched.errors import InvalidMessage, MemschedError
+from memsched.lexicon import estimate_tokens
 from memsched.llm.errors import LLMError
 from memsched.llm.prompts import Message
 from memsched.logs import get_logger
@@ -27,6 +28,13 @@ _TOLD = 5
 """Memories in an answer that no model wrote."""
 _TOLD_CHARACTERS = 300
 _SESSIONS_KEPT = 1000
+_ANSWER_TOKENS = 1024
+"""Left for an answer whose length nobody limits."""
+_INSTRUCTION_TOKENS = 512
+"""Of every prompt, without what is remembered."""
+_SHARE_OF_A_TURN = 4
+"""One turn of the history gets this part of what there is for all of it, at most."""
+_LEFT_OUT = " [... {} characters are left out here ...] "
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,7 @@ class Chat:
         """Check what the user may, tell the scheduler what is asked, and gather what is known."""
         if not question.text.strip():
             raise InvalidMessage("the question is empty")
+        self._refuse_too_long(question)
         history = self._history(question)
         services = await self._scheduler.memory()
         user, name, target = question.user_id, question.mem_cube_id, question.remember_in
@@ -142,7 +151,12 @@ class Chat:
         """The prompt; and for people, what search found, or else what is near."""
         question = turn.question
         turn.prompt = prompt = await self._scheduler.prompt(
-            question.user_id, question.mem_cube_id, question.text, question.session_id, top_k=question.top_k
+            question.user_id,
+            question.mem_cube_id,
+            question.text,
+            question.session_id,
+            max_tokens=max(1, (self._prompt_tokens - estimate_tokens(question.text)) // 2),
+            top_k=question.top_k,
         )
         found = {result.memory.memory_id for result in prompt.found}
         turn.found = [said for memory_id, said in prompt.told.items() if memory_id in found]
@@ -165,8 +179,25 @@ class Chat:
             return _in_plain_words(_why(error), turn.found)
         return turn.answer
 
+    @property
+    def _prompt_tokens(self) -> int:
+        """Of a prompt, so that the model can hold it and its answer."""
+        whole = self._scheduler.settings.llm_context_tokens
+        return whole - min(self._options.max_tokens or _ANSWER_TOKENS, whole // 2)
+
+    def _refuse_too_long(self, question: Question) -> None:
+        """What fills the prompt alone would fail at the model, and in every later prompt that repeats it."""
+        tokens, most = estimate_tokens(question.text), self._prompt_tokens - _INSTRUCTION_TOKENS
+        if self._scheduler.settings.llm_model and tokens > most:
+            raise InvalidMessage(
+                f"the question has about {tokens} tokens, and a prompt has room for {most} "
+                "(MEMSCHED_LLM_CONTEXT_TOKENS); add a long text to the cube, and ask about it"
+            )
+
     def _prompt(self, turn: _Turn) -> list[Message]:
-        return turn.prompt.messages_after(turn.history)
+        """Text, history and question, as far as the model can hold them: of the history, the newest turns."""
+        left = self._prompt_tokens - estimate_tokens(turn.prompt.text) - estimate_tokens(turn.question.text)
+        return turn.prompt.messages_after(_newest(turn.history, left))
 
     def _history(self, question: Question) -> list[Message]:
         """The turns before the question that its prompt repeats."""
@@ -184,7 +215,7 @@ class Chat:
         said: list[Message] = [{"role": "user", "content": question.text}]
         if turn.answer:
             said.append({"role": "assistant", "content": turn.answer})
-        self._keep(question, said)
+        self._keep(question, [_shortened(each, self._prompt_tokens) for each in said])
         if not self._options.enable_textual_memory:
             return
         answered_at = datetime.now(UTC)
@@ -240,6 +271,31 @@ class Chat:
         log.warning(
             "the model did not help; the chat tells what is remembered", action="mos.chat_local_form", error=str(error)
         )
+
+
+def _newest(history: Sequence[Message], tokens: int) -> list[Message]:
+    """The newest turns that have so many tokens together, from one of the user's on; long ones without their middle."""
+    turns: list[Message] = []
+    left = tokens
+    for each in reversed(history):
+        turn = _shortened(each, max(0, tokens) // _SHARE_OF_A_TURN)
+        left -= estimate_tokens(turn["content"])
+        if left < 0:
+            break
+        turns.insert(0, turn)
+    while turns and turns[0]["role"] != "user":
+        del turns[0]
+    return turns
+
+
+def _shortened(turn: Message, tokens: int) -> Message:
+    """A turn of so many tokens at most: of a longer one, beginning and end."""
+    text = turn["content"]
+    if estimate_tokens(text) <= tokens:
+        return turn
+    half = max(0, len(text) * tokens // estimate_tokens(text) // 2 - len(_LEFT_OUT))
+    ends = text[:half], text[len(text) - half :]
+    return {"role": turn["role"], "content": _LEFT_OUT.format(len(text) - 2 * half).join(ends)}
 
 
 def _talk_of(question: Question) -> tuple[str, str, str]:

@@ -40,6 +40,25 @@ def of(events: list[ScheduleLogForWebItem], label: str) -> ScheduleLogForWebItem
     return event
 
 
+# -- answer ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_may_name_memories_that_there_are_not_but_only_in_a_list(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("The garage code is 4711.", 0))
+    (kept,) = await memories_of(scheduler)
+    named: list[Any] = [kept.memory_id, "7", str(uuid4()), None, {"id": 1}]
+    good = said("The garage code is 4711.", 1, "answer", info={"memory_ids": named})
+    wrong = [said("Yes.", 2, "answer", info={"memory_ids": each}) for each in ("7", {"a": 1}, 7)]
+
+    await tell(scheduler, good, *wrong)
+
+    letters = await dead_letters(scheduler)
+    assert {letter.item_id for letter in letters} == {message.item_id for message in wrong}
+    assert {(letter.reason, sum(letter.attempts.values())) for letter in letters} == {("rejected", 0)}
+    assert all("memory_ids" in letter.error for letter in letters)
+    assert (await memories_of(scheduler))[0].use_count == 1
+
+
 # -- mem_organize ----------------------------------------------------------------------------------------------------
 
 

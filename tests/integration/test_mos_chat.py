@@ -12,6 +12,7 @@ from support.llm import FakeLLM, fails, says, says_json
 
 from memsched import MOS, AsyncMOS
 from memsched.errors import CubeForbidden, InvalidMessage
+from memsched.lexicon import estimate_tokens
 from memsched.memory.store.errors import StoreUnavailable
 from memsched.mos.chat import NO_MODEL
 
@@ -160,6 +161,28 @@ async def test_what_was_said_about_one_cube_is_not_in_the_prompt_about_another(
     await mos.chat("What needs paint?", mem_cube_id="shared")
 
     assert "diagnosis" not in chats(model)[-1].prompt
+
+
+async def test_a_prompt_is_cut_to_what_the_model_can_hold(make_mos: MakeMos, model: FakeLLM) -> None:
+    """A long paste is shortened in the middle, the newest turns stay, and what is too long alone is refused."""
+    mos = make_mos(model, llm_context_tokens=2048, max_tokens=256)
+    paste = "Here it begins. " + "lorem ipsum " * 400 + "Here it ends."
+    with pytest.raises(InvalidMessage, match="MEMSCHED_LLM_CONTEXT_TOKENS"):
+        await mos.chat(paste * 4)
+
+    await mos.chat(paste)
+    for number in range(12):
+        await mos.chat(f"Number {number}. " + "dolor sit " * 100)
+        assert estimate_tokens(chats(model)[-1].prompt) <= 2048 - 256
+    assert "left out here" in chats(model)[1].prompt
+    assert "Here it begins." in chats(model)[1].prompt
+    last = chats(model)[-1].body["messages"]
+    assert [each["role"] for each in last[:2]] == ["system", "user"]
+    assert last[-3]["content"].startswith("Number 10.")
+
+    given = [{"role": "user", "content": "x" * 100_000}, {"role": "assistant", "content": "Well."}]
+    assert await mos.chat(QUESTION, history=given) == "Max loves peanut butter, but mind Ann."
+    assert estimate_tokens(chats(model)[-1].prompt) <= 2048 - 256
 
 
 async def test_a_history_that_is_given_takes_the_place_of_the_sessions(make_mos: MakeMos, model: FakeLLM) -> None:
