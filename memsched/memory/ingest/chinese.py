@@ -6,7 +6,9 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from memsched.memory.ingest.clauses import OWN, Clause, blanked, listed, pattern
+from memsched.memory.ingest.clauses import Clause
+from memsched.memory.ingest.revision_words import blanked, listed, pattern
+from memsched.memory.ingest.subjects import OWN
 
 _TOKEN = re.compile(r"[A-Za-z]*\d+(?:[.,:\uff1a/]\d+)*[A-Za-z%]*|[A-Za-z]+|[\u3400-\u9fff]+")
 _OWN = re.compile("\u6211\u4eec|\u54b1\u4eec|\u6211|\u54b1")
@@ -31,22 +33,25 @@ def _characters(text: str) -> frozenset[str]:
 
 
 def _with_words(clause: Clause, text: str, pieces: list[str]) -> Clause:
-    head = _head(clause.text)
+    head, verb = _head(clause.text)
     words = dict.fromkeys(_cut(text, pieces))
     subject = {word for word in words if word in head}
     own = _OWN.search(head)
     if own is not None and not _OF_OWN.search(head[own.start() :]):
         subject = {OWN} | {word for word in subject if f"{word}\u548c" in head or f"\u548c{word}" in head}
-    return replace(clause, words=tuple(words), subject=frozenset(subject))
+    return replace(clause, words=tuple(words), subject=frozenset(subject), verb=verb)
 
 
-def _head(text: str) -> str:
-    """What stands before the first verb; known nouns have none in them."""
+def _head(text: str) -> tuple[str, str]:
+    """What stands before the first verb, and that verb; known nouns have none in them."""
     plain = pattern("one_valued", "zh").sub(_as_blanks, text)
-    ends = [at for verb in listed("verbs", "zh") if (at := plain.find(verb)) > 0]
-    if not ends:  # "the rent three thousand a month"
-        ends = [match.start() for kind in ("when", "numbers") for match in pattern(kind, "zh").finditer(plain)]
-    return text[: min(ends)] if ends else ""
+    at, verb = min(
+        ((plain.find(verb), verb) for verb in listed("verbs", "zh") if plain.find(verb) > 0), default=(0, "")
+    )
+    if not verb:  # "the rent three thousand a month"
+        starts = [match.start() for kind in ("when", "numbers") for match in pattern(kind, "zh").finditer(plain)]
+        at = min(starts, default=0)
+    return text[:at], "is" if verb == "\u662f" else verb
 
 
 def _cut(text: str, pieces: list[str]) -> list[str]:
@@ -55,7 +60,8 @@ def _cut(text: str, pieces: list[str]) -> list[str]:
 
     for mark, kind in (("@", "when"), ("#", "numbers")):
         values = pattern(kind, "zh")
-        found += [(match.start(), mark + match.group()) for match in values.finditer(text)]
+        for match in values.finditer(text):
+            found.append((match.start(), ("#" if "\u70b9" in match.group() else mark) + match.group()))
         text = values.sub(_as_blanks, text)
     for match in _TOKEN.finditer(text):
         token = match.group()

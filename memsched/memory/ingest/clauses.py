@@ -19,50 +19,29 @@ The rest says where a subject begins and ends, and what is a number or a day.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
-import Stemmer
+from memsched.lexicon import is_question
+from memsched.memory.ingest.revision_words import TOKEN, classes_in, content, cue_words, found, listed, norm, pattern
+from memsched.memory.ingest.subjects import IT, OWN, is_spanish_own, subject_of
 
-from memsched.lexicon import is_question, is_without_spaces
-from memsched.lexicon import words as words_of
-from memsched.memory.content.topic_words import stop_words_by_language
-
-OWN = "\x00own"
-IT = "\x00it"
-_WORDS: dict[str, Any] = json.loads(
-    files("memsched.memory.ingest").joinpath("revision_words.json").read_text(encoding="utf-8")
-)
-_STEMMERS = {
-    "en": Stemmer.Stemmer("english", 0),
-    "de": Stemmer.Stemmer("german", 0),
-    "es": Stemmer.Stemmer("spanish", 0),
-}
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])\s+|(?<=[\u3002\uff01\uff1f\uff1b])|\n+|;\s+")
 _QUOTED = re.compile(
     r"[\"\u201c\u201e\u00ab\u300c\u300e]([^\"\u201d\u201c\u00bb\u300d\u300f]*)[\"\u201d\u201c\u00bb\u300d\u300f]"
 )
 _ONLY_NUMBERS = re.compile(r"[#$\u20ac]?\d[\w\s.,:/x\u00d7%\u20ac$-]*")
-_MYSELF = re.compile(r"^\W*(?:(?:ya|no|ahora)\s+)*\w{2,}o\b|\b(?:me|nos)\s", re.IGNORECASE)
-_LONGEST_SUBJECT = 4
 _LEAST_CLAUSE = 3
 """Words of one."""
 _NOT_BUT_GOES_ON = re.compile(r"(?:but|sondern|sino|\u800c\u662f)\b")
 _COMMA = re.compile(r",\s+|[\uff0c\u3001]|\s[-\u2013\u2014]\s|\s?\u2014\s?|\.\.\.\s*|\s?\((?=\w)")
-_TOKEN = re.compile(r"[#$\u20ac]?\d+(?:[.,:/x\u00d7-]\d+)*\w*%?|[^\W\d_][^\W_]*(?:['\u2019-][^\W_]+)*")
 NOTHING_SAID = ("untold", "question", "quoted")
 """Why of a sentence nothing is of use, not even for what is said later."""
 Sign = Literal["admits", "changed", "now", "ended", "cancelled", "denies"]
 _SIGNS: tuple[Sign, ...] = ("admits", "changed", "now", "ended", "cancelled", "denies")
-_BLANKED = ("admits", "now", "denies", "once", "light")
-_CUES = ("changed", "ended", "cancelled")
-VERBS_OF = ("reside", "work", "name", "age", "weigh", "drive", "smoke", "alive", "price")
-"""Classes that are told by verbs: that they are the same says all that the verb does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +79,6 @@ class Clause:
         return "denies" in self.signs
 
 
-@lru_cache(maxsize=1024)
-def listed(kind: str, lang: str) -> tuple[str, ...]:
-    """The words of a kind as they are."""
-    return tuple(_WORDS[kind].get(lang, ()))
-
-
-def language_of_pair(one: str, other: str) -> str:
-    """The language of two texts: of the function words and verbs of which they have most."""
-    if is_without_spaces(one) or is_without_spaces(other):
-        return "zh"
-    counts = zip(_STEMMERS, _used(one), _used(other), strict=True)
-    return max(counts, key=lambda each: each[1] + each[2])[0]
-
-
-@lru_cache(maxsize=4096)
-def _used(text: str) -> tuple[int, ...]:
-    """How many words of a text each language knows."""
-    used = words_of(text)
-    return tuple(sum(word in _verbs(lang) or word in _stop_words(lang) for word in used) for lang in _STEMMERS)
-
-
 @lru_cache(maxsize=4096)
 def clauses_of(text: str, lang: str) -> tuple[Clause, ...]:
     """The clauses of a text, those that state nothing too (they say why in ``apart``)."""
@@ -152,12 +110,22 @@ def clauses_of(text: str, lang: str) -> tuple[Clause, ...]:
     return tuple(clauses)
 
 
-def found(kind: str, lang: str, text: str) -> bool:
-    return pattern(kind, lang).search(text) is not None
-
-
-def stemmed(word: str, lang: str) -> str:
-    return _stemmed(word.lower(), lang)
+def introduced_by(clause: Clause, words: Set[str]) -> str:
+    """The word before the first of these, but for an article: "in" where somebody works in Oslo."""
+    if clause.lang == "zh":
+        return next(
+            (clause.text[at - 1] for word in clause.words if word in words and (at := clause.text.find(word)) > 0), ""
+        )
+    before = ""
+    for match in TOKEN.finditer(clause.text):
+        if norm(match.group(), clause.lang, not match.start()) in words:
+            return before
+        lower = match.group().lower()
+        if lower in listed("copulas", clause.lang) or lower.endswith("'s"):
+            before = "is"
+        elif not any(pattern(kind, clause.lang).fullmatch(lower) for kind in ("articles", "now", "light", "admits")):
+            before = lower
+    return ""
 
 
 def _after(before: Clause, clause: Clause) -> Clause:
@@ -179,27 +147,6 @@ def _whom(before: Clause, clause: Clause) -> frozenset[str]:
     if IT in clause.subject and before.subject <= {OWN, IT}:
         return frozenset({*before.words, IT})
     return before.subject - {IT}
-
-
-def introduced_by(clause: Clause, words: Set[str]) -> str:
-    """The word before the first of these, but for an article: "in" where somebody works in Oslo."""
-    if clause.lang == "zh":
-        return next(
-            (clause.text[at - 1] for word in clause.words if word in words and (at := clause.text.find(word)) > 0), ""
-        )
-    before = ""
-    for match in _TOKEN.finditer(clause.text):
-        if _norm(match.group(), clause.lang, not match.start()) in words:
-            return before
-        lower = match.group().lower()
-        if lower in listed("copulas", clause.lang) or lower.endswith("'s"):
-            before = "is"
-        elif not any(pattern(kind, clause.lang).fullmatch(lower) for kind in ("articles", "now", "light", "admits")):
-            before = lower
-    return ""
-
-
-# -- parts ---------------------------------------------------------------------------------------------------------
 
 
 def _unquoted(sentence: str, lang: str) -> tuple[str, bool]:
@@ -253,6 +200,16 @@ def _at_colon(piece: str, lang: str) -> list[str]:
     return [piece]
 
 
+@lru_cache(maxsize=8)
+def _and(lang: str) -> re.Pattern[str]:
+    """Where a clause follows that has a subject of its own: "and I", not "Anna and I"."""
+    if lang == "zh":
+        return re.compile(r"(?!)")
+    joins, goes_on = ("|".join(listed(kind, lang)) for kind in ("joins", "goes_on"))
+    goes_on = goes_on.replace("(", "(?:")  # what a pattern captures would be among what it splits
+    return re.compile(rf"\s(?:{joins})\s+(?=(?:{goes_on})(?!\w))", re.IGNORECASE)
+
+
 def _clause(piece: str, lang: str, apart: str) -> Clause:
     piece, denied = _without_denied(piece, lang)
     plain = pattern("admits", lang).sub(" ", piece)
@@ -261,7 +218,7 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
     several = piece
     if lang == "zh":
         plain = several = pattern("one_valued", lang).sub("\u25a1", plain)
-    classes = frozenset(name for name in _WORDS["classes"] if _class_pattern(name, lang).search(plain))
+    classes = classes_in(plain, lang)
     strong = signs & {"changed", "ended", "cancelled"}
     for kind in ("past", "added", "still"):
         apart = apart or (kind if found(kind, lang, piece) else "")
@@ -274,8 +231,8 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
     verb = ""
     if lang != "zh":
         words = content(piece, lang)
-        subject, verb = _subject(piece, lang, frozenset(words))
-        cues = frozenset(words) - frozenset(content(_cues(lang).sub(" ", piece), lang))
+        subject, verb = subject_of(piece, lang, frozenset(words))
+        cues = frozenset(words) - frozenset(content(cue_words(lang).sub(" ", piece), lang))
     return Clause(
         piece,
         lang,
@@ -289,7 +246,7 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
         apart,
         found("one_valued", lang, piece),
         found("of_all_time", lang, several),
-        found("own", lang, piece) or found("mine", lang, piece) or (lang == "es" and _spanish_own(piece)),
+        found("own", lang, piece) or found("mine", lang, piece) or (lang == "es" and is_spanish_own(piece)),
     )
 
 
@@ -305,201 +262,3 @@ def _without_denied(piece: str, lang: str) -> tuple[str, str]:
 
 def _denied(text: str, lang: str) -> frozenset[str]:
     return frozenset((content(text, lang) if lang != "zh" else [text]) if text else ())
-
-
-def content(piece: str, lang: str) -> tuple[str, ...]:
-    """The stems of its content words in order."""
-    kept = [_norm(match.group(), lang, not match.start()) for match in _TOKEN.finditer(blanked(piece, lang))]
-    return tuple(dict.fromkeys(word for word in kept if word))
-
-
-def blanked(piece: str, lang: str) -> str:
-    """Without what only says that it is another way; in Chinese, where no word stands alone, also without cues."""
-    piece = _cues(lang).sub(" ", piece) if lang == "zh" else piece
-    return _fillings(lang).sub(" ", piece)
-
-
-@lru_cache(maxsize=8)
-def _fillings(lang: str) -> re.Pattern[str]:
-    return _compiled([word for kind in _BLANKED for word in listed(kind, lang)], lang)
-
-
-@lru_cache(maxsize=8)
-def _cues(lang: str) -> re.Pattern[str]:
-    """What says only that something changed, and the verbs of classes."""
-    verbs = [word for name in VERBS_OF for word in _WORDS["classes"][name].get(lang, ())]
-    return _compiled([*verbs, *(word for kind in _CUES for word in listed(kind, lang))], lang)
-
-
-@lru_cache(maxsize=65_536)
-def _norm(said: str, lang: str, opens: bool) -> str:
-    """The stem of a content word, "" for others."""
-    lower = said.lower().replace("\u2019", "'")
-    if any(each.isdigit() for each in lower):
-        return "#" + lower.strip("#$\u20ac")
-    if pattern("when", lang).fullmatch(lower):
-        return "@" + _stemmed(lower, lang)
-    if lower in _numbers(lang):
-        return "#" + _numbers(lang)[lower]
-    if len(said) == 1 and said.isupper() and said != "I" and not opens:
-        return said
-    bare = lower.removesuffix("'s")
-    if len(bare) < 2 or bare in _stop_words(lang) or bare in listed("openers", lang) or "'" in bare:
-        return ""
-    if pattern("own", lang).fullmatch(lower) or pattern("it", lang).fullmatch(lower):
-        return ""
-    return _stemmed(bare, lang)
-
-
-def _subject(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[str], str]:
-    """Who or what it is about, and the verb that follows; neither where no verb is known."""
-    tokens = _TOKEN.findall(_without_opening(piece, lang))
-    start = _start(tokens, lang)
-    subject: list[str] = []
-    verb = ""
-    for number, said in enumerate(tokens[start:]):
-        lower = said.lower()
-        after = tokens[start + number + 1 :]
-        if _is_verb(lower, said, lang, bool(subject), number):
-            verb = _verb(lower, after, lang)
-            break
-        if pattern("own", lang).fullmatch(lower):
-            subject.append(OWN)
-            if lang == "en" and lower not in ("me", "us") and (not after or after[0].lower() != "and"):
-                verb = _verb(
-                    (lower.partition("'")[1:][1] and "'" + lower.partition("'")[2]) or "".join(after[:1]), after, lang
-                )
-                break
-        elif pattern("it", lang).fullmatch(lower) and not subject:
-            subject.append(IT)
-            if "'" in lower:
-                verb = _verb("'" + lower.partition("'")[2], after, lang)
-                break
-        elif lang == "de" and number == 0 and after and _is_pronoun(after[0].lower(), lang):
-            continue  # a verb that stands first: "benutzen wir"
-        elif (word := _norm(said, lang, not number)) and word in words and word[0] != "@":
-            subject = [each for each in subject if each != IT] + [word]
-        if len(subject) > _LONGEST_SUBJECT:
-            return frozenset(), ""
-    else:
-        return frozenset({OWN} & set(subject)), ""
-    if not subject and lang == "es" and _spanish_own(piece):
-        subject.append(OWN)
-    return frozenset(subject), verb
-
-
-def _is_pronoun(lower: str, lang: str) -> bool:
-    return any(pattern(kind, lang).fullmatch(lower) is not None for kind in ("own", "it"))
-
-
-def _verb(lower: str, after: list[str], lang: str) -> str:
-    if lower in listed("copulas", lang):
-        return "is doing" if lang == "en" and after and after[0].lower().endswith("ing") else "is"
-    return _stemmed(lower, lang)
-
-
-def _without_opening(piece: str, lang: str) -> str:
-    """Without "well", "it turns out" and the like at its beginning."""
-    opening = re.compile(rf"\W*(?:{pattern('openers', lang).pattern}|{pattern('admits', lang).pattern})", re.IGNORECASE)
-    while (match := opening.match(piece)) and match.end() < len(piece):
-        piece = piece[match.end() :]
-    return piece
-
-
-def _start(tokens: list[str], lang: str) -> int:
-    """Where the subject begins: after a leading "on Monday"."""
-    at = 0
-    if at < len(tokens) and (
-        tokens[at].lower() in listed("prepositions", lang) or pattern("now", lang).fullmatch(tokens[at].lower())
-    ):
-        for number in range(at + 1, len(tokens)):
-            lower = tokens[number].lower()
-            if lang == "en":
-                if pattern("own", lang).fullmatch(lower) or pattern("it", lang).fullmatch(lower):
-                    return number
-                if number > at + 1 and (
-                    lower in ("my", "our", "the", "his", "her")
-                    or (tokens[number][0].isupper() and not pattern("when", lang).fullmatch(lower))
-                ):
-                    return number
-            elif number > at + 1 and pattern("articles", lang).fullmatch(lower):
-                return number
-            elif lower in _verbs(lang):
-                return number + 1
-    return at
-
-
-def _is_verb(lower: str, said: str, lang: str, has_noun: bool, number: int) -> bool:
-    if lower in _verbs(lang) or any(
-        _class_pattern(name, lang).fullmatch(lower) for name in ("reside", "work", "weigh")
-    ):
-        return number > 0 or lang == "es"
-    if lang == "de":
-        return (
-            has_noun
-            and said[0].islower()
-            and re.fullmatch(r"\w{3,}(?:t|en|e)", lower) is not None
-            and lower not in _stop_words("de")
-        )
-    if lang == "es":
-        return has_noun and re.fullmatch(r"\w{3,}(?:ó|aron|ieron)", lower) is not None
-    if lang == "en":
-        return (
-            has_noun and re.fullmatch(r"[a-z]{2,}(?:[^s]s|ed)", lower) is not None and said[0].islower() and number > 0
-        )
-    return False
-
-
-def _spanish_own(piece: str) -> bool:
-    """Whether it says "I" or "we" by its verb: "vivo", "ahora vivimos", "me mudé"."""
-    if _MYSELF.search(piece):
-        return True
-    return any(pattern("speaks", "es").fullmatch(word) for word in piece.lower().split()[:4])
-
-
-@lru_cache(maxsize=1024)
-def pattern(kind: str, lang: str) -> re.Pattern[str]:
-    return _compiled(_WORDS[kind].get(lang, ()), lang)
-
-
-@lru_cache(maxsize=256)
-def _class_pattern(name: str, lang: str) -> re.Pattern[str]:
-    return _compiled(_WORDS["classes"][name].get(lang, ()), lang)
-
-
-def _compiled(words_of_it: Sequence[str], lang: str) -> re.Pattern[str]:
-    if not words_of_it:
-        return re.compile(r"(?!)")
-    longest_first = sorted(words_of_it, key=len, reverse=True)
-    if lang == "zh":
-        return re.compile("|".join(longest_first))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)", re.IGNORECASE)
-
-
-@lru_cache(maxsize=8)
-def _and(lang: str) -> re.Pattern[str]:
-    """Where a clause follows that has a subject of its own: "and I", not "Anna and I"."""
-    if lang == "zh":
-        return re.compile(r"(?!)")
-    joins, goes_on = ("|".join(listed(kind, lang)) for kind in ("joins", "goes_on"))
-    goes_on = goes_on.replace("(", "(?:")  # what a pattern captures would be among what it splits
-    return re.compile(rf"\s(?:{joins})\s+(?=(?:{goes_on})(?!\w))", re.IGNORECASE)
-
-
-@lru_cache(maxsize=8)
-def _numbers(lang: str) -> dict[str, str]:
-    return {word: str(number) for number, word in enumerate(listed("numbers", lang), 2)}
-
-
-def _stop_words(lang: str) -> frozenset[str]:
-    return stop_words_by_language()[lang]
-
-
-@lru_cache(maxsize=8)
-def _verbs(lang: str) -> frozenset[str]:
-    return frozenset(word.removesuffix("?") for word in _WORDS["verbs"][lang])
-
-
-@lru_cache(maxsize=65_536)
-def _stemmed(word: str, lang: str) -> str:
-    return str(_STEMMERS[lang].stemWord(word)) if lang in _STEMMERS else word

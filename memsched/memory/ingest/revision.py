@@ -15,18 +15,10 @@ from typing import Literal, Protocol
 
 from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, stem, words
 from memsched.memory.ingest.chinese import as_words, have_nothing_in_common
-from memsched.memory.ingest.clauses import (
-    IT,
-    NOTHING_SAID,
-    OWN,
-    Clause,
-    clauses_of,
-    found,
-    introduced_by,
-    language_of_pair,
-    listed,
-)
+from memsched.memory.ingest.clauses import NOTHING_SAID, Clause, clauses_of, introduced_by
 from memsched.memory.ingest.importance import vital_kind
+from memsched.memory.ingest.revision_words import found, language_of_pair, listed
+from memsched.memory.ingest.subjects import IT, OWN
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
 _LONGEST = 14
@@ -102,7 +94,8 @@ def revises(newer: Said, older: Said) -> Revision:
     if best.verdict == "supersedes":
         if len(earlier) > 1 and _states(earlier) > 1:
             return Revision("may_revise", best.because)
-        if vital_kind(older.text) in _VITAL and not best.because.startswith(("denies", "not ")):
+        is_vital = vital_kind(older.text) in _VITAL or found("medicine", lang, older.text)
+        if is_vital and not best.because.startswith(("denies", "not ")):
             return Revision("may_revise", best.because)
     return best
 
@@ -292,7 +285,8 @@ class _Pair:
         if topic and who == "same" and one_only and (strong or short) and self._is_introduced_alike():
             return Revision("supersedes", because)
         frame = who == "same" and OWN not in older.subject and newer.verb == older.verb != ""
-        frame = frame and (bool(strong) or self._is_introduced_alike())
+        again = found("again", newer.lang, newer.text)
+        frame = frame and (bool(strong) or again or self._is_introduced_alike())
         if frame and signs and self._is_one_word() and ("admits" in signs or self._are_colours()):
             return Revision("supersedes", because)
         alike = (strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs

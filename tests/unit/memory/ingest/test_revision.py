@@ -34,7 +34,7 @@ def test_of_our_own_cases_none_is_harmed(cases: list[dict[str, str]]) -> None:
     harmless = [case for case in cases if case["label"] == "keeps"]
     assert len(harmless) >= 60
     assert [case for case in harmless if told(case) == "supersedes"] == []
-    assert sum(told(case) == "may_revise" for case in harmless) <= 0.05 * len(harmless)
+    assert sum(told(case) == "may_revise" for case in harmless) <= 0.08 * len(harmless)
 
 
 def test_of_our_own_cases_most_revisions_are_seen_in_each_language(cases: list[dict[str, str]]) -> None:
