@@ -18,7 +18,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.writer import Statement, Written, ids_of_turn
-from memsched.memory.model import Memory, id_within, memory_id_for, with_caption
+from memsched.memory.model import Memory, id_within, with_caption
 from memsched.messages import MEM_REREAD_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -54,7 +54,7 @@ async def mem_reread(
     there = {
         message.item_id: said
         for message in messages
-        if (said := turns.get(message.item_id)) and await _stored(services, cube.ref, _name(cube.ref, message), said)
+        if (said := turns.get(message.item_id)) and await _stored(services, cube.ref, message, said)
     }
     await _read(services, cube, messages, there, ctx)
 
@@ -122,7 +122,7 @@ async def _write(
     claims: list[dict[str, Any]],
 ) -> Written:
     ref, name = cube.ref, _name(cube.ref, message)
-    stored = await _stored(services, ref, name, turns)
+    stored = await _stored(services, ref, message, turns)
     statements = [
         _statement(ref, name, number, claim, turns, stored)
         for number, claim in enumerate(claims)
@@ -143,6 +143,12 @@ async def _not_deleted(
         replace(turn, text="", caption="") if deleted.intersection(theirs) else turn
         for turn, theirs in zip(turns, ids, strict=True)
     ]
+
+
+async def _stored(
+    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, turns: list[Turn]
+) -> dict[int, Memory]:
+    return await services.writer.stored(ref, _read_for(message) or message.item_id, turns, message.user_id)
 
 
 def _name(ref: CubeRef, message: ScheduleMessageItem) -> str:
@@ -181,12 +187,6 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
     return [each.model_dump(mode="json", exclude={"quote"}) for each in extracted]
 
 
-async def _stored(services: MemoryServices, ref: CubeRef, name: str, turns: list[Turn]) -> dict[int, Memory]:
-    """The memories of a message's turns, by the turn's number; those kept once elsewhere are missing."""
-    ids = {memory_id_for(ref, name, turn.position, 0): number for number, turn in enumerate(turns)}
-    return {ids[memory_id]: memory for memory_id, memory in (await services.store.get(ref, list(ids))).items()}
-
-
 def _statement(
     ref: CubeRef, name: str, number: int, claim: dict[str, Any], turns: list[Turn], stored: dict[int, Memory]
 ) -> Statement:
@@ -198,7 +198,7 @@ def _statement(
         text=claim["text"],
         kind=claim["kind"],
         about_user=bool(claim["about_user"]) and turn.by_user,
-        at=turn.at,
+        at=kept.at if kept else turn.at,
         speaker="",
         session_id=kept.session_id if kept else "",
         turn=kept.turn if kept else 0,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memories import conversation, found, idle, memories_of, said, texts_of
+from support.memories import FIRST, conversation, found, idle, memories_of, said, texts_of
 
 from memsched import AsyncMemScheduler
 from memsched.memory.access.permissions import CubeRef
@@ -45,9 +46,9 @@ async def known(scheduler: AsyncMemScheduler, cube: str = "home") -> dict[str, M
 
 async def by(scheduler: AsyncMemScheduler, cube: str = "home") -> dict[str, str]:
     """Of what is superseded, the text of what supersedes it."""
-    memories = await known(scheduler, cube)
-    texts = {memory.memory_id: text for text, memory in memories.items()}
-    return {text: texts[memory.superseded_by] for text, memory in memories.items() if memory.superseded_by}
+    memories = await memories_of(scheduler, cube=cube)
+    texts = {memory.memory_id: memory.text for memory in memories}
+    return {memory.text: texts[memory.superseded_by] for memory in memories if memory.superseded_by}
 
 
 async def fact(scheduler: AsyncMemScheduler, turn: str, text: str, key: str = "model/0") -> Memory:
@@ -191,6 +192,71 @@ async def test_of_many_links_the_newest_stay_in_whatever_order_they_came(schedul
     memories = await known(scheduler)
     assert memories[ROME].may_be_revised_by.keys() == {memories[text].memory_id for text in texts[3:]}
     assert [text for text in texts if memories[text].may_revise] == texts[3:]
+
+
+class TestResentHistories:
+    """Chat programs send the whole history with each turn, under a new id and without times."""
+
+    NICE, GOT = "Nice city!", "Got it, Milan."
+
+    async def talk(self, scheduler: AsyncMemScheduler, *turns: str, minute: float, **fields: Any) -> None:
+        """Alice and an assistant in turn."""
+        roles = ("user", "assistant")
+        history = [{"role": roles[number % 2], "content": text} for number, text in enumerate(turns)]
+        await tell(scheduler, said("", minute, chat_history=history, **fields))
+
+    async def test_a_superseded_statement_in_it_is_a_repeat(self, scheduler: AsyncMemScheduler) -> None:
+        turns = [ROME, self.NICE, MILAN, self.GOT, "What is the weather like?", "Fine.", "Thanks."]
+        for minute, count in enumerate((1, 3, 5, 7)):
+            await self.talk(scheduler, *turns[:count], minute=minute)
+
+        assert sorted(each.text for each in await memories_of(scheduler)) == sorted(turns)
+        assert await by(scheduler) == {ROME: MILAN}
+
+    async def test_in_it_somebody_may_say_it_anew_once_and_again(self, scheduler: AsyncMemScheduler) -> None:
+        turns = [ROME, self.NICE, MILAN, self.GOT, ROME, "Back again!", "Yes, with all I have."]
+        for minute, count in enumerate((1, 3, 5, 7)):
+            await self.talk(scheduler, *turns[:count], minute=minute)
+
+        memories = await memories_of(scheduler)
+        assert sorted(each.text for each in memories) == sorted(turns)
+        assert [each.text for each in memories if each.superseded_by] in ([ROME, MILAN], [MILAN, ROME])
+
+    async def test_one_that_was_corrected_elsewhere_is_a_repeat_too(self, scheduler: AsyncMemScheduler) -> None:
+        turns = ["Hello there, my friend.", "Hello, what is new?", ROME, self.NICE, "Is it warm there?", "It is."]
+        await self.talk(scheduler, *turns[:4], minute=0)
+        await tell(scheduler, said(MILAN, 5))
+
+        await self.talk(scheduler, *turns, minute=9)
+        await self.talk(scheduler, *turns[2:], "And sunny?", minute=9)
+
+        assert len(await memories_of(scheduler)) == 8
+        assert await by(scheduler) == {ROME: MILAN}
+
+    @pytest.mark.parametrize("after", [(), ("Nice city!",), ("Got it.", "Is it warm there?")])
+    async def test_who_says_it_anew_alone_means_it(self, scheduler: AsyncMemScheduler, after: tuple[str, ...]) -> None:
+        await self.talk(scheduler, ROME, after[0] if after else "Got it.", minute=0)
+        await tell(scheduler, said(MILAN, 5))
+
+        await self.talk(scheduler, ROME, *after, minute=9)
+
+        assert await by(scheduler) == {ROME: MILAN, MILAN: ROME}
+
+    async def test_times_of_turns_tell(self, scheduler: AsyncMemScheduler) -> None:
+        times = [{"timestamp": (FIRST + timedelta(minutes=minute)).isoformat()} for minute in (0, 5, 9)]
+        turns = [{"role": "user", "content": text} for text in (ROME, MILAN, ROME)]
+        timed = [{**turn, **at} for turn, at in zip(turns, times, strict=True)]
+        await tell(scheduler, said("", 0, chat_history=timed[:1]), said("", 5, chat_history=timed[1:2]))
+
+        await tell(scheduler, said("", 20, chat_history=timed[:2]))
+        assert await by(scheduler) == {ROME: MILAN}
+        await tell(scheduler, said("", 21, chat_history=timed[1:]))
+        assert await by(scheduler) == {ROME: MILAN, MILAN: ROME}
+
+    async def test_all_in_one_message_counts_in_order(self, scheduler: AsyncMemScheduler) -> None:
+        await self.talk(scheduler, ROME, "Ah.", MILAN, "Oh.", ROME, "Back!", minute=0)
+
+        assert await by(scheduler) == {ROME: MILAN, MILAN: ROME}
 
 
 class TestStatementsAndTurns:

@@ -39,7 +39,9 @@ class Corrections:
         claims: dict[tuple[str, str], Claim] = {}
         for newer in added:
             if may_correct(newer.text):
-                for older in await self.earlier(ref, newer):
+                found = await self.earlier(ref, newer)
+                hashes = {each.content_hash for each in found}  # of those that say the same a search gives the newest
+                for older in [*found, *(each for each in added if each.content_hash in hashes)]:
                     self._claim(claims, older, newer)
         for older in await self._late(ref, added):
             for newer in await self._found(ref, older, SearchArgs(since=older.at)):
@@ -48,9 +50,8 @@ class Corrections:
         return await self.supersession.settle(ref, list(claims.values()), new) if claims or new else []
 
     async def earlier(self, ref: CubeRef, newer: Memory) -> list[Memory]:
-        """What a memory may be about that was said before it in the same voice, the likeliest first."""
-        found = await self._found(ref, newer, SearchArgs(until=newer.at + _MOMENT))
-        return [older for older in found if may_be_about(newer, older)]
+        """What has the words of a memory and was not said after it, the likeliest first."""
+        return await self._found(ref, newer, SearchArgs(until=newer.at + _MOMENT))
 
     async def _late(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
         """Those of the new memories that come after something that was said later."""

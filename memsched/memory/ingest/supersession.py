@@ -15,6 +15,7 @@ from typing import Any
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.derived import is_merged
 from memsched.memory.ingest.revision import Revision, revises
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
@@ -144,7 +145,7 @@ class Supersession:
             newer = changes.get(each.superseded_by or "")
             for name in each.replaces:
                 older = changes.get(name)
-                if older is None or older.superseded_by != each.memory_id or _is_merged(older):
+                if older is None or older.superseded_by != each.memory_id or is_merged(older):
                     continue
                 await _bring_back(changes, older)
                 if newer is not None and not _is_refused(older, newer):
@@ -330,11 +331,6 @@ async def _is_first(changes: _Changes, older: Memory, newer: Memory) -> bool:
 def _is_refused(older: Memory, newer: Memory) -> bool:
     """Whether somebody has said since that the older one holds after all."""
     return older.confirmed_at is not None and newer.at <= older.confirmed_at
-
-
-def _is_merged(memory: Memory) -> bool:
-    """Whether it is superseded because it says the same (mem_organize), and not something else."""
-    return memory.status == "archived" and not memory.archived_because
 
 
 async def _link(changes: _Changes, older: Memory, newer: Memory, because: str) -> None:

@@ -17,6 +17,7 @@ from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
+from memsched.memory.ingest.repetition import is_said_anew, repeated
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn, parts_of
 from memsched.memory.ingest.windows import Windows
@@ -112,17 +113,25 @@ class MemoryWriter:
         ids = {item_id: id_within(ref, added_by or ref.user_id, item_id) for item_id in messages}
         turns = {ids[item_id]: said for item_id, said in messages.items()}
         sessions = await self._first_places(ref, turns)
-        drafts: dict[str, list[Memory]] = {}
-        now = datetime.now(UTC)
-        for item_id, said in turns.items():
-            drafts[item_id] = []
-            for number, turn in enumerate(said):
-                session = _session(item_id, turn, len(said))
-                place = sessions.get((item_id, session), 0) + number
-                for part, text in enumerate(parts_of(turn.text)):
-                    drafts[item_id].append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
+        drafts = {item_id: _drafts(ref, item_id, said, sessions, added_by) for item_id, said in turns.items()}
         written = await self._remember(ref, drafts, emptied=emptied)
         return {item_id: written[ids[item_id]] for item_id in messages}
+
+    async def stored(self, ref: CubeRef, item_id: str, said: Sequence[Turn], added_by: str = "") -> dict[int, Memory]:
+        """The memories of a message's turns, by the turn's number; of one that was said before, what says it."""
+        drafts = _drafts(ref, id_within(ref, added_by or ref.user_id, item_id), said, {}, added_by)
+        numbers = {f"#{turn.position}": number for number, turn in enumerate(said)}
+        found: dict[int, Memory] = {}
+        own = await self._store.get(ref, [each.memory_id for each in drafts])
+        missing = [each for each in drafts if each.memory_id not in own and not each.part]
+        known = await self._with_hashes(ref, missing)
+        for each in drafts:
+            (source,) = each.sources
+            same = (other for other in known.get(each.content_hash, ()) if source in other.sources)
+            memory = own.get(each.memory_id) or next(same, None)
+            if memory is not None and not each.part:
+                found[numbers["#" + source.rpartition("#")[2]]] = memory
+        return found
 
     async def write_statements(
         self,
@@ -207,26 +216,35 @@ class MemoryWriter:
         taken_from = taken_from or {}
         results = {item_id: Written() for item_id in drafts}
         everything = [memory for memories in drafts.values() for memory in memories]
-        said_before, stored = await self._said_before(ref, everything)
-        others = [memory.memory_id for memory in said_before.values()]
-        deleted = await self._deleted(ref, everything, taken_from, others)
+        known = await self._with_hashes(ref, everything)
+        own = {memory.memory_id for memory in everything}
+        stored = {each.memory_id for same in known.values() for each in same} & own
+        before = [each.memory_id for same in known.values() for each in same if each.memory_id not in own]
+        deleted = await self._deleted(ref, everything, taken_from, before)
         if emptied not in (None, deleted.emptied):
             return results
-        for same in [each for each in said_before.values() if each.memory_id in deleted.memory_ids]:
-            del said_before[same.content_hash]
         if left := stored & deleted.memory_ids:  # by a run that died before it looked again
             await self._forgetting.forget(ref, sorted(left))
+        others = {
+            name: [each for each in same if each.memory_id not in own | deleted.memory_ids]
+            for name, same in known.items()
+        }
+        by = [each.superseded_by for same in others.values() for each in same if each.superseded_by]
+        correctors = await self._store.get(ref, by) if by else {}
         new: list[Memory] = []
         sources: dict[str, dict[str, str]] = {}
         said_again: dict[str, dict[str, int]] = {}
+        said_now: dict[str, Memory] = {}
         for item_id, memories in drafts.items():
+            repeats = repeated(memories, others, correctors)
             for memory in memories:
                 if memory.memory_id in deleted.memory_ids:
                     continue
-                same = said_before.setdefault(memory.content_hash, memory)
-                if same is memory or memory.memory_id in stored:
+                same = repeats.get(memory.memory_id) or said_now.get(memory.content_hash)
+                if memory.memory_id in stored or same is None or is_said_anew(memories, same, memory):
                     results[item_id].added.append(memory)
                     new.append(memory)
+                    said_now[memory.content_hash] = memory
                 else:
                     results[item_id].repeated.append((memory.text, same))
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
@@ -272,24 +290,14 @@ class MemoryWriter:
         with_turns = {memory_id for memory_id, theirs in turns.items() if known.memory_ids.intersection(theirs)}
         return Deleted((known.memory_ids - named) | with_turns, known.emptied)
 
-    async def _said_before(self, ref: CubeRef, drafts: Sequence[Memory]) -> tuple[dict[str, Memory], set[str]]:
-        """By content hash, the oldest other active memory that says the same; and the ids of drafts stored before.
-
-        What was corrected since does not count: whoever says it again means it. But a message that comes once more
-        does not say it again.
-        """
-        own = {memory.memory_id for memory in drafts}
-        sources = {source for memory in drafts for source in memory.sources}
-        others: dict[str, Memory] = {}
-        stored: set[str] = set()
+    async def _with_hashes(self, ref: CubeRef, drafts: Sequence[Memory]) -> dict[str, list[Memory]]:
+        """The active memories that say the same as these, by content hash, the oldest first."""
+        found: dict[str, list[Memory]] = {}
         hashes = sorted({draft.content_hash for draft in drafts})
         for at in range(0, len(hashes), _HASHES_PER_CALL):
             for memory in await self._store.with_hashes(ref, hashes[at : at + _HASHES_PER_CALL]):
-                if memory.memory_id in own:
-                    stored.add(memory.memory_id)
-                elif memory.superseded_by is None or sources & memory.sources.keys():
-                    others.setdefault(memory.content_hash, memory)
-        return others, stored
+                found.setdefault(memory.content_hash, []).append(memory)
+        return found
 
 
 def ids_of_turn(ref: CubeRef, name: str, turn: Turn) -> list[str]:
@@ -304,6 +312,20 @@ def ids_of_turn(ref: CubeRef, name: str, turn: Turn) -> list[str]:
 def _session(item_id: str, turn: Turn, of: int) -> str:
     """Its session; a conversation that came without one is a session of its own."""
     return turn.session_id or (item_id if of > 1 else "")
+
+
+def _drafts(
+    ref: CubeRef, item_id: str, said: Sequence[Turn], sessions: Mapping[tuple[str, str], int], added_by: str
+) -> list[Memory]:
+    """The memories that a message's turns become. ``sessions``: by message and session, the first turn's place."""
+    now = datetime.now(UTC)
+    drafts = []
+    for number, turn in enumerate(said):
+        session = _session(item_id, turn, len(said))
+        place = sessions.get((item_id, session), 0) + number
+        for part, text in enumerate(parts_of(turn.text)):
+            drafts.append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
+    return drafts
 
 
 def _of_turn(

@@ -1,0 +1,100 @@
+"""Repetition: whether a turn says again what a stored memory says, or is a statement of its own.
+
+Chat programs send the whole history with each turn. A text that was superseded since is in it once more, and nobody has
+said it again; who says it anew, alone and later, means it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from memsched.lexicon import STOP_WORDS, words
+from memsched.memory.ingest.revision import revises
+from memsched.memory.model import Memory, to_ms
+
+_ENOUGH_AROUND = 2
+"""Turns that stand around it as they did before; or one, with so many words that mean something."""
+
+
+def repeated(
+    said: Sequence[Memory], known: Mapping[str, Sequence[Memory]], correctors: Mapping[str, Memory]
+) -> dict[str, Memory]:
+    """By id of what is said in one message, the stored memory that says it already.
+
+    Args:
+        said: in order.
+        known: stored memories by content hash, the oldest first; none of them is of ``said``.
+        correctors: by id, what supersedes those of them that are superseded.
+    """
+    found: dict[str, Memory] = {}
+    for place, each in enumerate(said):
+        same = known.get(each.content_hash, ())
+        again = [other for other in same if _is_same_event(each, other)]
+        again = again or [other for other in same if other.superseded_by is None]
+        again = again or [other for other in reversed(same) if _is_of_old(said, place, other, known, correctors)]
+        if again:
+            found[each.memory_id] = again[0]
+    return found
+
+
+def is_said_anew(said: Sequence[Memory], first: Memory, again: Memory) -> bool:
+    """Whether one message says something twice, and means it: what was said in between revises it."""
+    places = {each.memory_id: place for place, each in enumerate(said)}
+    if first.memory_id not in places or again.memory_id not in places:
+        return False
+    between = said[places[first.memory_id] + 1 : places[again.memory_id]]
+    return any(each.voice == first.voice and revises(each, first).verdict == "supersedes" for each in between)
+
+
+def _is_same_event(each: Memory, other: Memory) -> bool:
+    """A message that comes once more, or a statement that was taken from the same turn."""
+    return bool(each.sources.keys() & other.sources.keys() or {*each.derived_from} & {*other.derived_from})
+
+
+def _is_of_old(
+    said: Sequence[Memory],
+    place: int,
+    other: Memory,
+    known: Mapping[str, Sequence[Memory]],
+    correctors: Mapping[str, Memory],
+) -> bool:
+    """Whether a text that was superseded is told as a part of what was said then."""
+    each, corrector = said[place], correctors.get(other.superseded_by or "")
+    if to_ms(each.at) == to_ms(other.at) or (corrector is not None and each.at <= corrector.at):
+        return True
+    if len({turn.at for turn in said}) > 1:  # each has a time of its own, and this one's is later
+        return False
+    later = said[place + 1 :]
+    if any(same.memory_id == other.superseded_by for turn in later for same in known.get(turn.content_hash, ())):
+        return True
+    if all(turn.voice != each.voice for turn in later):  # the last that they say is what they say now
+        return False
+    around = [*_run(said[:place][::-1], other, known, -1), *_run(later, other, known, 1)]
+    told = {word for turn in around for word in words(turn.text)} - STOP_WORDS
+    return len(around) >= _ENOUGH_AROUND or len(told) >= _ENOUGH_AROUND
+
+
+def _run(turns: Sequence[Memory], start: Memory, known: Mapping[str, Sequence[Memory]], step: int) -> list[Memory]:
+    """The turns that follow on each other as the stored ones do, from a stored one on."""
+    run: list[Memory] = []
+    here = [start]
+    for turn in turns:
+        here = [
+            same for same in known.get(turn.content_hash, ()) if any(_follows(same, before, step) for before in here)
+        ]
+        if not here:
+            break
+        run.append(turn)
+    return run
+
+
+def _follows(memory: Memory, before: Memory, step: int) -> bool:
+    if memory.session_id and memory.session_id == before.session_id and memory.turn == before.turn + step:
+        return True
+    places = {_neighbour(source, step) for source in before.sources}
+    return bool(places & memory.sources.keys())
+
+
+def _neighbour(source: str, step: int) -> str:
+    item_id, _, position = source.rpartition("#")
+    return f"{item_id}#{int(position) + step}" if position.isdecimal() else ""
