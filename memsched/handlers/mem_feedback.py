@@ -13,6 +13,7 @@ from memsched.llm.judge import correction
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.revision import same_subject
+from memsched.memory.ingest.turns import statement_of
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, clamped, id_within, memory_id_for
 from memsched.memory.search.arguments import SearchArgs
@@ -58,9 +59,7 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
             raise InvalidMessage(f"info.action {action} needs info.memory_id")
         await _set_status(services, ref, message, ctx, named, "archived" if action == "archive" else "activated")
         return True
-    text = message.content.strip()
-    if not text:
-        raise InvalidMessage("content must say what is right")
+    text = statement_of(message.content, "content")
     older, text = await _what_it_corrects(services, ref, message, text, named, ctx)
     statement = Statement(
         key=_KEY,

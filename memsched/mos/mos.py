@@ -18,7 +18,7 @@ from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
 from memsched.memory.access.cubes import Cubes, Grant
 from memsched.memory.access.permissions import Permission
-from memsched.memory.ingest.turns import turns_of
+from memsched.memory.ingest.turns import statement_of, turns_of
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.transfer.cube_object import GeneralMemCube
@@ -239,10 +239,12 @@ class AsyncMOS:
         wait: bool = False,
         timeout: Seconds | None = None,
     ) -> str:
-        """Correct a memory: ``text`` is remembered and takes its place; returns the task's id."""
+        """Correct a memory: ``text`` is remembered and takes its place; returns the task's id.
+
+        Raises InvalidMessage if there is none, or more than 10,000 characters.
+        """
         user = user_id or self.user_id
-        if not text.strip():
-            raise InvalidMessage("text must say what is right")
+        text = statement_of(text, "text")
         found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
         message = _message(
             user, found.name, MEM_FEEDBACK_TASK_LABEL, text, info={"memory_id": memory_id}, session_id=self.session_id

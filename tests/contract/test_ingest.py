@@ -15,7 +15,8 @@ from support.memories import conversation, idle, memories_of, said
 
 from memsched import AsyncMemScheduler
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.turns import MAX_TEXT_CHARACTERS, turns_of
+from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS
+from memsched.memory.ingest.turns import turns_of
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -257,7 +258,7 @@ async def test_a_long_utterance_is_split_and_nothing_of_it_is_lost(scheduler: As
 
     assert len(parts) > 1
     assert max(len(part.text) for part in parts) <= MAX_TEXT_CHARACTERS
-    assert " ".join(part.text for part in parts).split() == words
+    assert "".join(part.text for part in parts) == " ".join(words)
     assert [part.part for part in parts] == list(range(len(parts)))
 
 

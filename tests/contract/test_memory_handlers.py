@@ -304,3 +304,23 @@ async def test_a_conversation_that_is_none_stops_nothing(
 
     assert "Carol likes tulips." in await texts_of(scheduler)
     assert {letter.item_id for letter in await dead_letters(scheduler)} <= {"broken"}
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_too_long_is_a_dead_letter_with_the_reason_and_its_neighbours_are_stored(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    long = said("a " * 250_001, item_id="content")
+    turn = conversation(("Alice", "I like tea."), ("Alice", "b " * 250_001)).model_copy(update={"item_id": "turn"})
+    correction = said("c " * 5001, 0, "mem_feedback", item_id="correction")
+
+    await tell(scheduler, said("My car is blue.", item_id="before"), long, turn, correction, said("My cat is Max."))
+
+    reasons = {letter.item_id: letter.error for letter in await dead_letters(scheduler)}
+    assert reasons.keys() == {"content", "turn", "correction"}
+    assert "content has 500,002 characters, the limit is 500,000" in reasons["content"]
+    assert "chat_history[1] has 500,002 characters" in reasons["turn"]
+    assert "content has 10,002 characters, the limit is 10,000" in reasons["correction"]
+    assert set(await texts_of(scheduler)) == {"My car is blue.", "My cat is Max."}

@@ -26,7 +26,7 @@ from memsched import (
 from memsched.errors import SettingsError
 from memsched.handlers.registration import RULES
 from memsched.memory.embedding.factory import embedder_from
-from memsched.memory.ingest import turns
+from memsched.memory.ingest import splitting
 from memsched.memory.model import to_ms
 from memsched.memory.search import bm25 as lexical
 from memsched.memory.search import constants
@@ -92,7 +92,7 @@ def test_the_numbers_of_search_are_those_of_the_code() -> None:
     assert f"BM25 (k1 = {lexical.K1}, b = {lexical.B})" in said
     assert constants.SUPERSEDED == 0.5
     assert "Minus half the score" in said
-    assert f"more than {turns.MAX_TEXT_CHARACTERS:,} characters" in section(
+    assert f"more than {splitting.MAX_TEXT_CHARACTERS:,} characters" in section(
         MEMORY, "## From an utterance to the working set"
     )
 

@@ -14,13 +14,15 @@ from memsched.memory.ingest.captions import caption_of
 from memsched.memory.model import clamped, with_caption
 from memsched.messages import ScheduleMessageItem
 
-MAX_TEXT_CHARACTERS = 1000
-"""A longer utterance becomes several memories, cut between sentences: one memory is about one thing."""
+MAX_UTTERANCE_CHARACTERS = 500_000
+"""A longer utterance is refused: whoever remembers a book sends its chapters."""
 _TEXT_NAMES = ("content", "text", "message")
 _TIME_NAMES = ("timestamp", "chat_time", "time", "at", "created_at")
 _ID_NAMES = ("id", "message_id", "dia_id")
 _TEXT_TYPES = ("text", "input_text", "output_text")
-_SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])\s+|\n+")
+MAX_STATEMENT_CHARACTERS = 10_000
+"""Of what is right, which becomes one memory."""
+_BLANK_LINES = re.compile(r"(?:[^\S\n]*+\n)++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
     An entry of ``chat_history`` is a text, or an object with ``content`` (or ``text``), and, each optional,
     ``role`` (user, assistant, system, tool), ``name`` (or ``speaker``), ``timestamp`` (ISO 8601, or seconds since
     the epoch; without a zone: UTC), ``session_id`` and ``id``, and captions of pictures (captions.py). Raises
-    InvalidMessage if one is something else.
+    InvalidMessage if one is something else, or too long.
     """
     if not message.chat_history:
-        text = message.content.strip()
+        text = as_kept(message.content, "content")
         speaker = message.user_name or ""
         session = message.session_id or ""
         return (
@@ -82,7 +84,7 @@ def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]
     where = f"chat_history[{position}]"
     content = next((fields[name] for name in _TEXT_NAMES if fields.get(name) is not None), None)
     caption = caption_of(fields, content)
-    text = "" if content is None and caption else _text(content, where).strip()
+    text = "" if content is None and caption else as_kept(_text(content, where), where)
     if not text and caption:
         text, caption = with_caption("", caption), ""
     role = str(fields.get("role") or "")
@@ -110,6 +112,21 @@ def _text(given: Any, where: str) -> str:
     raise InvalidMessage(f"{where} has no text: give it as content")
 
 
+def as_kept(text: str, where: str, most: int = MAX_UTTERANCE_CHARACTERS) -> str:
+    """The text to the letter, without blank lines before it and white space after it; InvalidMessage if too long."""
+    if len(text) > most:
+        raise InvalidMessage(f"{where} has {len(text):,} characters, the limit is {most:,}: cut it into several")
+    text = text.rstrip()
+    return text[blank.end() :] if (blank := _BLANK_LINES.match(text)) else text
+
+
+def statement_of(text: str, where: str) -> str:
+    """A text that becomes one memory: what is right. Raises InvalidMessage if it is empty or too long."""
+    if not (text := as_kept(text, where, MAX_STATEMENT_CHARACTERS)):
+        raise InvalidMessage(f"{where} must say what is right")
+    return text
+
+
 def _time(given: Any, where: str) -> datetime:
     try:
         if isinstance(given, (int, float)) and not isinstance(given, bool):
@@ -118,30 +135,3 @@ def _time(given: Any, where: str) -> datetime:
     except (ValueError, OverflowError, OSError) as error:
         raise InvalidMessage(f"{where} has a time that is neither ISO 8601 nor seconds since the epoch") from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def parts_of(text: str) -> list[str]:
-    """The text, or, when it is long, pieces of it that end where sentences do, where possible."""
-    if len(text) <= MAX_TEXT_CHARACTERS:
-        return [text]
-    parts: list[str] = []
-    current = ""
-    for sentence in _SENTENCE_END.split(text):
-        for piece in _pieces(sentence.strip()):
-            if current and len(current) + 1 + len(piece) > MAX_TEXT_CHARACTERS:
-                parts.append(current)
-                current = piece
-            else:
-                current = f"{current} {piece}".strip()
-    return [*parts, current] if current else parts
-
-
-def _pieces(sentence: str) -> list[str]:
-    """A sentence, cut at spaces if it alone is too long, anywhere if it has none."""
-    pieces = []
-    while len(sentence) > MAX_TEXT_CHARACTERS:
-        cut = sentence.rfind(" ", 1, MAX_TEXT_CHARACTERS)
-        cut = cut if cut > 0 else MAX_TEXT_CHARACTERS
-        pieces.append(sentence[:cut].rstrip())
-        sentence = sentence[cut:].lstrip()
-    return [*pieces, sentence] if sentence else pieces

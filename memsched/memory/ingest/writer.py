@@ -18,8 +18,9 @@ from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.repetition import is_said_anew, repeated
+from memsched.memory.ingest.splitting import parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
-from memsched.memory.ingest.turns import Turn, parts_of
+from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, to_ms, with_caption
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
@@ -323,7 +324,7 @@ def _drafts(
     for number, turn in enumerate(said):
         session = _session(item_id, turn, len(said))
         place = sessions.get((item_id, session), 0) + number
-        for part, text in enumerate(parts_of(turn.text)):
+        for part, text in enumerate(filter(str.strip, parts_of(turn.text))):
             drafts.append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
     return drafts
 

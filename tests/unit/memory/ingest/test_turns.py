@@ -12,7 +12,7 @@ from support.messages import message
 
 from memsched.errors import InvalidMessage
 from memsched.memory.ingest.captions import MAX_CAPTION_CHARACTERS, plain_caption
-from memsched.memory.ingest.turns import MAX_TEXT_CHARACTERS, Turn, parts_of, turns_of
+from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS, Turn, turns_of
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ def turns(*history: Any, **fields: Any) -> list[Turn]:
 
 
 def test_content_alone_is_one_utterance_of_the_user() -> None:
-    (turn,) = turns_of(message("  I like tea. ", timestamp=AT, user_name="Alice", session_id="s"))
+    (turn,) = turns_of(message("I like tea. ", timestamp=AT, user_name="Alice", session_id="s"))
 
     assert turn == Turn(0, "I like tea.", "Alice", by_user=True, at=AT, session_id="s", reference="")
     assert turns_of(message("  \n")) == []
@@ -150,22 +150,19 @@ def test_what_is_no_utterance_is_refused_by_its_place(entry: Any) -> None:
         turns("Hello", entry)
 
 
-TEXTS = st.lists(st.text(st.sampled_from("ab .!?\n…。"), max_size=1500), max_size=4).map("".join)
+def test_text_is_kept_to_the_letter() -> None:
+    code = "    def f():\n\n        return 1"
+    (turn,) = turns_of(message(f"\n \n{code} \n\n", timestamp=AT))
+
+    assert turn.text == code
+    assert [turn.text for turn in turns(f"\n{code}\n", {"content": f" a\n{code}\n"})] == [code, f" a\n{code}"]
 
 
-@given(TEXTS)
-def test_pieces_of_a_long_text_are_short_and_hold_all_of_it(text: str) -> None:
-    parts = parts_of(text.strip())
+def test_a_text_that_is_too_long_is_refused_by_its_place() -> None:
+    long = "a" * (MAX_UTTERANCE_CHARACTERS + 1)
 
-    assert all(len(part) <= MAX_TEXT_CHARACTERS for part in parts)
-    assert "".join("".join(parts).split()) == "".join(text.split())
-
-
-def test_a_long_text_is_cut_where_sentences_end() -> None:
-    sentences = [f"This is sentence number {number}." for number in range(100)]
-
-    parts = parts_of(" ".join(sentences))
-
-    assert len(parts) > 1
-    assert all(part.endswith(".") and part.startswith("This") for part in parts)
-    assert parts_of("short") == ["short"]
+    with pytest.raises(InvalidMessage, match=r"chat_history\[1\] has 500,001 characters, the limit is 500,000"):
+        turns("Hello", long)
+    with pytest.raises(InvalidMessage, match=r"content has 500,001 characters"):
+        turns_of(message(long, timestamp=AT))
+    assert turns_of(message(long[1:], timestamp=AT))
