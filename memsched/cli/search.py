@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,10 @@ def search(
     user: User,
     cube: Cube,
     top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="So many at most.")] = 10,
+    at: Annotated[
+        datetime | None,
+        typer.Option("--at", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="As of this time (UTC): what held then."),
+    ] = None,
     why: Annotated[bool, typer.Option("--why", help="Say which words found each, and from which turn.")] = False,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
@@ -33,16 +38,18 @@ def search(
 ) -> None:
     """Find memories of a cube and their ids, in the archive too: for `pin`, `archive`, `restore` and `explain`."""
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    found = asyncio.run(_search(settings, user, cube, " ".join(words), top, why=why))
+    found = asyncio.run(_search(settings, user, cube, " ".join(words), top, at, why=why))
     if as_json:
         typer.echo(json.dumps([_as_json(each, why=why) for each in found], ensure_ascii=False))
     else:
         _print(found, why=why)
 
 
-async def _search(settings: Settings, user: str, cube: str, query: str, top: int, *, why: bool) -> list[SearchResult]:
+async def _search(
+    settings: Settings, user: str, cube: str, query: str, top: int, at: datetime | None, *, why: bool
+) -> list[SearchResult]:
     async with at_cube(settings, user, cube) as scheduler:
-        args = {"include_archived": True, "explain": why}
+        args = {"include_archived": True, "explain": why, "at": at and at.replace(tzinfo=UTC)}
         return await scheduler.retriever.search(query, user, cube, top_k=top, search_args=args)
 
 

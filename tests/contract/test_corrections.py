@@ -18,6 +18,7 @@ from memsched.memory.ingest.supersession import MOST_LINKS, Claim
 from memsched.memory.ingest.turns import turns_of
 from memsched.memory.ingest.writer import Statement
 from memsched.memory.model import Memory
+from memsched.memory.search.arguments import InvalidSearch
 from memsched.messages import ScheduleMessageItem
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -192,6 +193,24 @@ async def test_of_many_links_the_newest_stay_in_whatever_order_they_came(schedul
     memories = await known(scheduler)
     assert memories[ROME].may_be_revised_by.keys() == {memories[text].memory_id for text in texts[3:]}
     assert [text for text in texts if memories[text].may_revise] == texts[3:]
+
+
+async def test_a_search_as_of_a_time_finds_what_held_then(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said(ROME, 0), said(MILAN, 5), said(OSLO, 9))
+
+    async def as_of(minute: float) -> list[str]:
+        at = (FIRST + timedelta(minutes=minute)).isoformat()
+        results = await scheduler.retriever.search("Where do I live?", "alice", "home", search_args={"at": at})
+        assert not results[0].parts.get("superseded")
+        return [result.memory.text for result in results]
+
+    assert await as_of(0) == await as_of(4) == [ROME]
+    assert await as_of(5) == [MILAN, ROME]
+    assert (await as_of(20))[0] == OSLO
+    with pytest.raises(InvalidSearch, match="at: .*time zone"):
+        await scheduler.retriever.search("Rome?", "alice", "home", search_args={"at": "2026-01-05"})
+    with pytest.raises(InvalidSearch, match="search_args: at"):
+        await scheduler.retriever.search("Rome?", "alice", "home", search_args={"at": "yesterday"})
 
 
 class TestResentHistories:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from memsched.errors import MemschedError
 from memsched.memory.model import Memory
-from memsched.memory.store.conditions import Conditions
+from memsched.memory.store.conditions import Conditions, with_zone
 from memsched.messages import describe_validation_error
 
+_MOMENT = timedelta(milliseconds=1)
 Method = Literal["hybrid", "dense", "lexical"]
 METHODS: dict[str, Method] = {
     "hybrid": "hybrid",
@@ -39,13 +41,25 @@ class SearchArgs(Conditions):
         explain: say of each result which words found it, and from which turn (``SearchResult.found_by``).
         diversity: 0 ranks by score alone; towards 1, results that repeat others come later (maximal marginal
             relevance, Carbonell & Goldstein 1998).
+        at: as of when, a time with a zone: what was said later is left out, and what was corrected later counts as
+            right, as it did then.
         candidates: how many that have the words are looked at, at least.
     """
 
     neighbours: bool = True
     explain: bool = False
     diversity: float = Field(default=0.0, ge=0, le=1)
+    at: datetime | None = None
     candidates: int = Field(default=60, ge=1, le=1000)
+
+    _at_is_aware = field_validator("at")(with_zone)
+
+    def as_of(self) -> SearchArgs:
+        """The same, with what was said after ``at`` left out."""
+        if self.at is None:
+            return self
+        until = self.at + _MOMENT
+        return self.model_copy(update={"until": until if self.until is None else min(self.until, until)})
 
     @classmethod
     def of(cls, given: SearchArgs | Mapping[str, Any] | None) -> SearchArgs:

@@ -14,7 +14,7 @@ from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem,
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.topic_words import stop_words_by_language
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import FoundWord, Method, SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts, own_weights
 from memsched.memory.search.constants import (
@@ -103,7 +103,7 @@ class HybridSearch:
             windows: other ones than those in the store, for whoever asks as of a time before they were complete.
             links: whether what may revise a memory comes before it.
         """
-        args = args or SearchArgs()
+        args = (args or SearchArgs()).as_of()
         words = list(dict.fromkeys(stems(query)))
         if not words or top_k < 1:
             return []
@@ -127,21 +127,29 @@ class HybridSearch:
             for each in ranked[:top_k]
         ]
         if args.explain:
-            return await self._explained(ref, asked, results, around=has_windows and not own_words)
+            told = None if args.at is None else Conditions(until=args.until, include_archived=True)
+            return await self._explained(ref, asked, results, told, around=has_windows and not own_words)
         return results
 
     async def _explained(
-        self, ref: CubeRef, asked: _Asked, results: Sequence[SearchResult], *, around: bool
+        self,
+        ref: CubeRef,
+        asked: _Asked,
+        results: Sequence[SearchResult],
+        told: Conditions | None,
+        *,
+        around: bool,
     ) -> list[SearchResult]:
         """The same, with the words that found them.
 
         Args:
+            told: what must hold of those that were said around them.
             around: also those that were said around them.
         """
         memories = [result.memory for result in results]
         there = {each.memory_id: each for each in memories}
         if around:
-            hits = await self._store.at_places(ref, places_around(memories, REACH), None)
+            hits = await self._store.at_places(ref, places_around(memories, REACH), told)
             there |= {hit.memory_id: hit.memory() for hit in hits}
         surroundings = Surroundings(there.values())
         return [
@@ -204,13 +212,13 @@ class HybridSearch:
         return candidates
 
     async def _put_corrections_first(
-        self, ref: CubeRef, candidates: dict[str, ScoredHit], conditions: Conditions
+        self, ref: CubeRef, candidates: dict[str, ScoredHit], conditions: SearchArgs
     ) -> None:
         """What was corrected counts less, and what corrects it, as far as it was asked for, no less than it did."""
         corrected: list[ScoredHit] = []
         new = list(candidates.values())
         for _ in range(_CORRECTED_AGAIN):
-            found = [each for each in new if each.payload.get("superseded_by")]
+            found = [each for each in new if each.payload.get("superseded_by") and not _held(each, conditions.at)]
             corrected += found
             unknown = {each.payload["superseded_by"] for each in found} - candidates.keys()
             if not unknown:
@@ -343,6 +351,11 @@ def _small_words() -> frozenset[str]:
     """Words that are in any sentence. Of English the fewest: "really" and "great" may be what somebody looks for."""
     others = (listed for language, listed in stop_words_by_language().items() if language != "en")
     return STOP_WORDS.union(*others)
+
+
+def _held(hit: ScoredHit, at: datetime | None) -> bool:
+    """Whether at that time it was still right."""
+    return at is not None and int(hit.payload.get("valid_until") or 0) > to_ms(at)
 
 
 def _within(args: SearchArgs, since: datetime, until: datetime) -> SearchArgs:

@@ -10,6 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from memsched.memory.model import MemoryKind
 
 
+def with_zone(value: datetime | None) -> datetime | None:
+    """A time as it is given. Raises ValueError for one without a zone."""
+    if value is not None and value.tzinfo is None:
+        raise ValueError("must have a time zone")
+    return value
+
+
 class Conditions(BaseModel):
     """All conditions must hold; the values of one condition are alternatives.
 
@@ -35,12 +42,7 @@ class Conditions(BaseModel):
     def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("since", "until")
-    @classmethod
-    def _aware(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("must have a time zone")
-        return value
+    _are_aware = field_validator("since", "until")(with_zone)
 
     @model_validator(mode="after")
     def _some_time_between(self) -> Self:
