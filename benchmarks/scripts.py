@@ -232,7 +232,7 @@ class ScriptsBenchmark:
         for user in ("alice", "bob"):
             await cubes.create_user(user)
         await self._measure("once", cubes.register("alice", "home"))
-        await self._measure("once", cubes.share("alice", "home", "bob", Permission.READ))
+        await self._measure("once", cubes.share("alice", "home", "bob", Permission.READ, accepted=True))
         await self._measure("once", cubes.revoke("alice", "home", "bob"))
         stems = {f"m{number}": [[f"word{number}-{at}" for at in range(20)]] for number in range(50)}
         await self._measure("50 memories", TermStatistics(self.server, self.keys).add(ref, stems))

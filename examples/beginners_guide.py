@@ -65,8 +65,9 @@ def main() -> None:
         show(mos, "In which city do I live now?")
         mos.delete(found.memory.memory_id)
 
-        # 6. Share: Bob may ask, and not write. To him the cube is called ada/home.
+        # 6. Share: Bob may ask, and not write, once he has accepted. To him the cube is called ada/home.
         grant = mos.share_cube_with_user("home", "bob", "read")
+        mos.accept_cube(grant.name, "bob")
         print(f"\nBob calls it {grant.name!r}, and asks whether Ada is allergic to anything:")
         print(mos.chat("Is Ada allergic to anything?", user_id="bob", mem_cube_id=grant.name))
         try:

@@ -46,7 +46,7 @@ def main() -> None:
         with mos:
             for text in TOLD:
                 mos.add(memory_content=text, mem_cube_id="house", wait=True, timeout=60)
-            mos.share_cube_with_user("house", "ken")
+            mos.accept_cube(mos.share_cube_with_user("house", "ken").name, "ken")
             for reader, cube in (("ines", "house"), ("ken", "ines/house")):
                 print(f"{reader} reads:")
                 for memory in mos.get_all(cube, reader)["text_mem"][0]["memories"]:

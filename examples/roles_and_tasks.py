@@ -57,7 +57,8 @@ async def show(folder: str, binding: str) -> None:
             )
             await mos.mem_scheduler.submit_messages(said)
         await mos.wait(timeout=60)
-        await mos.share_cube_with_user("notes", "vera", user_id="tom")
+        shared = await mos.share_cube_with_user("notes", "vera", user_id="tom")
+        await mos.accept_cube(shared.name)
         print(f"For the move, {binding.rpartition(':')[2]}:")
         for memory in await mos.working_set("home", task="move"):
             print(f"  {memory.cube}: {memory.text}")

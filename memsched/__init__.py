@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         QueueFull,
         TooManyPins,
         UnknownCube,
+        UnknownInvitation,
         UnknownMemory,
         UnknownUser,
         WaitTimeout,
@@ -79,7 +80,7 @@ else:
     _HOMES = {
         "memsched.errors": "CallEnded CubeDumpError CubeExists CubeForbidden HandlerTimeout InvalidId InvalidMessage "
         "LeaseLost MemoryPinned MemorySuperseded MemschedError QueueFull TooManyPins UnknownCube UnknownMemory "
-        "UnknownUser WaitTimeout",
+        "UnknownInvitation UnknownUser WaitTimeout",
         "memsched.memory.transfer.cube_object": "GeneralMemCube GeneralMemCubeConfig",
         "memsched.memory.access.permissions": "CubeRef Permission",
         "memsched.tiers.explanation": "Explanation",
@@ -185,6 +186,7 @@ __all__ = [
     "TooManyPins",
     "TransitionRules",
     "UnknownCube",
+    "UnknownInvitation",
     "UnknownMemory",
     "UnknownUser",
     "WaitTimeout",

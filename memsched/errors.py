@@ -227,6 +227,14 @@ class UnknownUser(MemschedError):
         super().__init__(f"user_id={user_id!r}: create the user first, or set MEMSCHED_AUTO_REGISTER_CUBES=true.")
 
 
+class UnknownInvitation(MemschedError):
+    """Nobody shares a cube with the user under this name, or no longer."""
+
+    def __init__(self, user_id: str, mem_cube_id: str) -> None:
+        self.user_id, self.mem_cube_id = user_id, mem_cube_id
+        super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: there is no such invitation (any more).")
+
+
 class UnknownCube(MemschedError):
     """The user has no cube of this name.
 

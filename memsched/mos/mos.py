@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
-from memsched.memory.access.cubes import Cubes, Grant
+from memsched.logs import get_logger
+from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
 from memsched.memory.ingest.turns import statement_of, turns_of
 from memsched.memory.model import Memory
@@ -46,10 +47,17 @@ if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
 
 
+log = get_logger(__name__)
+
+MOST_CUBES_SEARCHED = 32
+"""By one search that names none: each is a search of its own."""
+
+
 class FoundInCube(TypedDict):
-    """The memories of one cube. cube_id: the name by which the user knows it."""
+    """The memories of one cube. cube_id: the name by which the user knows it; owner_id: whose it is."""
 
     cube_id: str
+    owner_id: str
     memories: list[Any]
 
 
@@ -134,10 +142,7 @@ class AsyncMOS:
     async def get_user_info(self, user_id: str | None = None) -> dict[str, Any]:
         """``{"user_id", "accessible_cubes": [{"cube_id", "owner_id", "permission"}]}``."""
         views = await (await self._cubes()).cubes_of(user := user_id or self.user_id)
-        cubes = [
-            {"cube_id": view.name, "owner_id": view.ref.user_id, "permission": view.permission.value} for view in views
-        ]
-        return {"user_id": user, "accessible_cubes": cubes}
+        return {"user_id": user, "accessible_cubes": [_described(view) for view in views]}
 
     async def create_cube_for_user(
         self, cube_name: str, owner_id: str | None = None, cube_path: str | None = None, cube_id: str | None = None
@@ -171,12 +176,29 @@ class AsyncMOS:
     async def share_cube_with_user(
         self, cube_id: str, target_user_id: str, permission: Permission | str = "read", user_id: str | None = None
     ) -> Grant:
-        """Let another user see a cube of the user's own (``read``), or write to it (``write``).
+        """Invite another user to see a cube of the user's own (``read``), or to write to it (``write``).
 
-        They call it ``<owner>/<cube>`` (``grant.name``).
+        They call it ``<owner>/<cube>`` (``grant.name``), and have it once they accept it (``accept_cube``). Sharing it
+        again changes the permission, also of who has accepted it already (``grant.accepted``).
         """
         cubes = await self._cubes()
         return await cubes.share(user_id or self.user_id, cube_id, target_user_id, Permission(permission))
+
+    async def list_invitations(self, user_id: str | None = None) -> list[dict[str, str]]:
+        """``[{"cube_id", "owner_id", "permission"}]``: what others share with the user, and they have not answered."""
+        views = await (await self._cubes()).invitations(user_id or self.user_id)
+        return [_described(view) for view in views]
+
+    async def accept_cube(self, cube_id: str, user_id: str | None = None) -> str:
+        """Take a cube that another user shares; returns its name. From now on it is searched and may be used.
+
+        Raises UnknownInvitation.
+        """
+        return (await (await self._cubes()).accept(user_id or self.user_id, cube_id)).name
+
+    async def decline_cube(self, cube_id: str, user_id: str | None = None) -> bool:
+        """Refuse a cube that another user shares, or leave it; False if there was none."""
+        return await (await self._cubes()).decline(user_id or self.user_id, cube_id)
 
     async def revoke_cube_from_user(self, cube_id: str, target_user_id: str, user_id: str | None = None) -> bool:
         """End a share, from the other user's next call on; False if there was none."""
@@ -300,15 +322,25 @@ class AsyncMOS:
         """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory.text`` and ``.score``.
 
         Args:
-            install_cube_ids: the cubes to look in; default: all that the user may read.
+            install_cube_ids: the cubes to look in; default: the user's own, and after them those of others that they
+                accepted, MOST_CUBES_SEARCHED in all.
             mem_cube_ids: the same.
         """
         user = user_id or self.user_id
-        cubes = await self._cubes()
+        views = {view.name: view for view in await (await self._cubes()).cubes_of(user)}
         given = install_cube_ids if mem_cube_ids is None else mem_cube_ids
         if isinstance(given, str):
             given = [given]
-        names = [view.name for view in await cubes.cubes_of(user)] if given is None else list(given)
+        names = list(views)[:MOST_CUBES_SEARCHED] if given is None else list(dict.fromkeys(given))
+        if given is None and len(views) > len(names):
+            log.warning(
+                "the user has more cubes than a search without names looks in; the last ones were left out",
+                action="mos.cubes_left_out",
+                user_id=user,
+                cubes=len(views),
+                limit=MOST_CUBES_SEARCHED,
+                advice="name the cubes: mem_cube_ids=[...]",
+            )
         retriever = self.mem_scheduler.retriever
         k = top_k or self.options.top_k
 
@@ -316,7 +348,8 @@ class AsyncMOS:
             return await retriever.search(query, user, name, top_k=k, method=method, search_args=search_args)
 
         found = await asyncio.gather(*map(ask, names))
-        return _by_cube(dict(zip(names, found, strict=True)))
+        owners = {name: views[name].ref.user_id if name in views else user for name in names}
+        return _by_cube(dict(zip(names, found, strict=True)), owners)
 
     async def get_all(
         self, mem_cube_id: str | None = None, user_id: str | None = None, *, include_archived: bool = False
@@ -334,7 +367,7 @@ class AsyncMOS:
             scanned = [memory async for memory, _ in services.store.scan(ref, conditions)]
             memories = self.mem_scheduler.release.memories(user, "read", ref, scanned)
             found[name] = sorted(memories, key=lambda each: (each.at, each.session_id, each.turn, each.part))
-        return _by_cube(found)
+        return _by_cube(found, {name: ref.user_id for name, ref in refs.items()})
 
     async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
         """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""
@@ -579,8 +612,14 @@ def _message(user_id: str, mem_cube_id: str, label: str, content: str, **more: A
         raise InvalidMessage(describe_validation_error(error)) from error
 
 
-def _by_cube(memories: Mapping[str, Sequence[Any]]) -> MOSSearchResult:
-    text_mem: list[FoundInCube] = [{"cube_id": name, "memories": list(each)} for name, each in memories.items()]
+def _described(view: CubeView) -> dict[str, str]:
+    return {"cube_id": view.name, "owner_id": view.ref.user_id, "permission": view.permission.value}
+
+
+def _by_cube(memories: Mapping[str, Sequence[Any]], owners: Mapping[str, str]) -> MOSSearchResult:
+    text_mem: list[FoundInCube] = [
+        {"cube_id": name, "owner_id": owners[name], "memories": list(each)} for name, each in memories.items()
+    ]
     return {"text_mem": text_mem, "act_mem": [], "para_mem": []}
 
 

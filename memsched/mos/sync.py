@@ -35,6 +35,9 @@ class MOS(Blocking[AsyncMOS]):
     create_cube_for_user = blocking(AsyncMOS.create_cube_for_user)
     register_mem_cube = blocking(AsyncMOS.register_mem_cube)
     share_cube_with_user = blocking(AsyncMOS.share_cube_with_user)
+    list_invitations = blocking(AsyncMOS.list_invitations)
+    accept_cube = blocking(AsyncMOS.accept_cube)
+    decline_cube = blocking(AsyncMOS.decline_cube)
     revoke_cube_from_user = blocking(AsyncMOS.revoke_cube_from_user)
 
     add = blocking(AsyncMOS.add)

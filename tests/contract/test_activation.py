@@ -117,7 +117,7 @@ async def test_it_is_shown_to_who_may_read_the_cube(make: MakeScheduler, memory_
     await scheduler.start()
     block = await tell(scheduler, said("Rex eats carrots."))
     services = await scheduler.memory()
-    await services.cubes.share("alice", "home", "bob", Permission.READ)
+    await services.cubes.share("alice", "home", "bob", Permission.READ, accepted=True)
 
     assert await scheduler.activation("bob", "alice/home") == block
     assert await scheduler.activation("carl", "home") == ActivationBlock.of([])

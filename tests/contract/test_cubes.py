@@ -159,7 +159,7 @@ async def test_ids_of_any_text_come_back_as_they_are(cubes: Cubes) -> None:
     for user in NASTY:
         await cubes.create_user(user, user)
         await cubes.register("owner", user, {"id": user})
-        await cubes.share("owner", user, user, READ, name=user)
+        await cubes.share("owner", user, user, READ, name=user, accepted=True)
 
     assert [each.user_id for each in await cubes.list_users()] == sorted([*NASTY, "owner"])
     assert {each.name for each in await cubes.list_users()} == {*NASTY, ""}
@@ -180,8 +180,8 @@ async def test_what_cannot_be_an_id_is_refused_before_anything_is_done(place: Pl
         lambda: cubes.resolve("u", bad, READ),
         lambda: cubes.resolve(bad, "c", WRITE),
         lambda: cubes.cubes_of(bad),
-        lambda: cubes.share("u", "c", bad, READ),
-        lambda: cubes.share("u", bad, "v", READ),
+        lambda: cubes.share("u", "c", bad, READ, accepted=True),
+        lambda: cubes.share("u", bad, "v", READ, accepted=True),
         lambda: cubes.revoke("u", "c", bad),
         lambda: cubes.revoke(bad, "c", "v"),
         lambda: cubes.config_of(CubeRef(bad, "c")),
@@ -190,7 +190,7 @@ async def test_what_cannot_be_an_id_is_refused_before_anything_is_done(place: Pl
             await attempt()
     if bad is not None:
         with pytest.raises(InvalidId):
-            await cubes.share("u", "c", "v", READ, bad)
+            await cubes.share("u", "c", "v", READ, bad, accepted=True)
 
     assert server.trips == []
 
@@ -201,14 +201,14 @@ async def test_what_cannot_be_an_id_is_refused_before_anything_is_done(place: Pl
 async def test_a_shared_cube_is_the_owners_cube_under_a_name_of_the_others(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
 
-    granted = await cubes.share("alice", "home", "bob", WRITE, name="alices")
+    granted = await cubes.share("alice", "home", "bob", WRITE, name="alices", accepted=True)
 
-    assert granted == Grant("bob", "alices", WRITE)
+    assert granted == Grant("bob", "alices", WRITE, True)
     assert await cubes.resolve("bob", "alices", WRITE) == CubeRef("alice", "home")
     assert await cubes.resolve("bob", "home", WRITE) == CubeRef("bob", "home")
     assert await cubes.cubes_of("bob") == [
-        CubeView("alices", CubeRef("alice", "home"), WRITE),
         CubeView("home", CubeRef("bob", "home"), WRITE),
+        CubeView("alices", CubeRef("alice", "home"), WRITE),
     ]
     assert await cubes.resolve("carol", "home", READ) == CubeRef("carol", "home")
 
@@ -216,12 +216,12 @@ async def test_a_shared_cube_is_the_owners_cube_under_a_name_of_the_others(cubes
 async def test_a_share_without_a_name_is_called_after_its_owner(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
 
-    granted = await cubes.share("alice", "home", "bob", READ)
+    granted = await cubes.share("alice", "home", "bob", READ, accepted=True)
 
-    assert granted == Grant("bob", "alice/home", READ)
+    assert granted == Grant("bob", "alice/home", READ, True)
     assert await cubes.cubes_of("bob") == [CubeView("alice/home", CubeRef("alice", "home"), READ)]
     assert await cubes.resolve("bob", "alice/home", READ) == CubeRef("alice", "home")
-    assert await cubes.share("alice", "home", "bob", WRITE) == Grant("bob", "alice/home", WRITE)
+    assert await cubes.share("alice", "home", "bob", WRITE, accepted=True) == Grant("bob", "alice/home", WRITE, True)
     assert await cubes.revoke("alice", "home", "bob")
     with pytest.raises(CubeForbidden):
         await cubes.resolve("bob", "alice/home", READ)
@@ -230,7 +230,7 @@ async def test_a_share_without_a_name_is_called_after_its_owner(cubes: Cubes) ->
 async def test_a_strangers_share_never_takes_the_place_of_a_name_that_the_user_has_not_used_yet(cubes: Cubes) -> None:
     for owner in ("mallory", "bob/mallory"):
         await cubes.register(owner, "home")
-        await cubes.share(owner, "home", "bob", WRITE)
+        await cubes.share(owner, "home", "bob", WRITE, accepted=True)
 
     written = await cubes.resolve("bob", "home", WRITE)
 
@@ -242,10 +242,10 @@ async def test_a_strangers_share_never_takes_the_place_of_a_name_that_the_user_h
 async def test_equal_names_that_two_owners_cubes_would_get_are_not_given_twice(cubes: Cubes) -> None:
     await cubes.register("a", "b/c")
     await cubes.register("a/b", "c")
-    await cubes.share("a", "b/c", "bob", READ)
+    await cubes.share("a", "b/c", "bob", READ, accepted=True)
 
     with pytest.raises(CubeExists, match="the user has another cube of that name"):
-        await cubes.share("a/b", "c", "bob", WRITE)
+        await cubes.share("a/b", "c", "bob", WRITE, accepted=True)
 
     assert await cubes.resolve("bob", "a/b/c", READ) == CubeRef("a", "b/c")
     assert not await cubes.revoke("a/b", "c", "bob")
@@ -254,7 +254,7 @@ async def test_equal_names_that_two_owners_cubes_would_get_are_not_given_twice(c
 
 async def test_a_share_for_reading_is_refused_for_writing_and_never_turned_into_an_own_cube(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
 
     with pytest.raises(CubeForbidden, match="user_id='bob' mem_cube_id='home': 'alice' shares it for reading only"):
         await cubes.resolve("bob", "home", WRITE)
@@ -265,32 +265,32 @@ async def test_a_share_for_reading_is_refused_for_writing_and_never_turned_into_
 
 async def test_sharing_again_changes_the_permission_and_keeps_the_name(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ, name="hers")
+    await cubes.share("alice", "home", "bob", READ, name="hers", accepted=True)
 
-    await cubes.share("alice", "home", "bob", WRITE)
+    await cubes.share("alice", "home", "bob", WRITE, accepted=True)
     assert await cubes.resolve("bob", "hers", WRITE) == CubeRef("alice", "home")
-    await cubes.share("alice", "home", "bob", READ, name="hers")
+    await cubes.share("alice", "home", "bob", READ, name="hers", accepted=True)
 
     assert await cubes.cubes_of("bob") == [CubeView("hers", CubeRef("alice", "home"), READ)]
     with pytest.raises(CubeForbidden):
         await cubes.resolve("bob", "hers", WRITE)
     with pytest.raises(CubeExists, match="as 'hers' already"):
-        await cubes.share("alice", "home", "bob", READ, name="other")
+        await cubes.share("alice", "home", "bob", READ, name="other", accepted=True)
     assert [view.name for view in await cubes.cubes_of("bob")] == ["hers"]
 
 
 async def test_only_the_owner_may_share_or_revoke(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE, name="home")
+    await cubes.share("alice", "home", "bob", WRITE, name="home", accepted=True)
 
     for attempt in (
-        lambda: cubes.share("bob", "home", "carol", READ, name="home"),
+        lambda: cubes.share("bob", "home", "carol", READ, name="home", accepted=True),
         lambda: cubes.revoke("bob", "home", "alice"),
     ):
         with pytest.raises(CubeForbidden, match="only its owner 'alice' may share it"):
             await attempt()
     for attempt in (
-        lambda: cubes.share("carol", "home", "bob", READ, name="home"),
+        lambda: cubes.share("carol", "home", "bob", READ, name="home", accepted=True),
         lambda: cubes.revoke("carol", "home", "bob"),
     ):
         with pytest.raises(UnknownCube):
@@ -303,24 +303,25 @@ async def test_only_the_owner_may_share_or_revoke(cubes: Cubes) -> None:
 async def test_a_share_does_not_replace_another_cube_of_that_name(cubes: Cubes) -> None:
     for owner in ("alice", "bob", "carol"):
         await cubes.register(owner, "home")
-    await cubes.share("carol", "home", "dave", READ, name="home")
+    await cubes.share("carol", "home", "dave", READ, name="home", accepted=True)
 
     for user in ("bob", "dave"):
         with pytest.raises(CubeExists, match="the user has another cube of that name"):
-            await cubes.share("alice", "home", user, WRITE, name="home")
+            await cubes.share("alice", "home", user, WRITE, name="home", accepted=True)
     with pytest.raises(CubeExists, match="own"):
-        await cubes.share("alice", "home", "alice", WRITE, name="mirror")
+        await cubes.share("alice", "home", "alice", WRITE, name="mirror", accepted=True)
 
     assert not await cubes.revoke("alice", "home", "bob")
     assert not await cubes.revoke("alice", "home", "dave")
     assert await cubes.resolve("bob", "home", WRITE) == CubeRef("bob", "home")
     assert await cubes.resolve("dave", "home", READ) == CubeRef("carol", "home")
-    assert await cubes.share("alice", "home", "bob", READ, name="alices") == Grant("bob", "alices", READ)
+    granted = await cubes.share("alice", "home", "bob", READ, name="alices", accepted=True)
+    assert granted == Grant("bob", "alices", READ, True)
 
 
 async def test_the_name_of_a_share_cannot_be_registered(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
 
     with pytest.raises(CubeExists, match="it is shared by 'alice'"):
         await cubes.register("bob", "home", {"n": 1})
@@ -332,11 +333,11 @@ async def test_without_automatic_registration_sharing_needs_a_known_user(place: 
     cubes = place.cubes(auto_register_cubes=False)
     await cubes.register("alice", "home")
     with pytest.raises(UnknownUser, match="user_id='bob'"):
-        await cubes.share("alice", "home", "bob", READ, name="home")
+        await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
     assert not await cubes.revoke("alice", "home", "bob")
 
     await cubes.create_user("bob")
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
 
     assert await cubes.resolve("bob", "home", READ) == CubeRef("alice", "home")
 
@@ -346,8 +347,8 @@ async def test_without_automatic_registration_sharing_needs_a_known_user(place: 
 
 async def test_after_a_revoke_the_name_is_refused_until_the_user_registers_a_cube_of_their_own(cubes: Cubes) -> None:
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE, name="home")
-    await cubes.share("alice", "home", "carol", READ, name="home")
+    await cubes.share("alice", "home", "bob", WRITE, name="home", accepted=True)
+    await cubes.share("alice", "home", "carol", READ, name="home", accepted=True)
 
     assert await cubes.revoke("alice", "home", "bob")
 
@@ -367,11 +368,11 @@ async def test_after_a_revoke_the_name_is_refused_until_the_user_registers_a_cub
 async def test_a_revoked_cube_can_be_shared_again_under_any_free_name(cubes: Cubes) -> None:
     for owner in ("alice", "carol"):
         await cubes.register(owner, "home")
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
     await cubes.revoke("alice", "home", "bob")
 
-    await cubes.share("alice", "home", "bob", READ, name="other")
-    await cubes.share("carol", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="other", accepted=True)
+    await cubes.share("carol", "home", "bob", READ, name="home", accepted=True)
 
     assert await cubes.resolve("bob", "other", READ) == CubeRef("alice", "home")
     assert await cubes.resolve("bob", "home", READ) == CubeRef("carol", "home")
@@ -397,9 +398,9 @@ async def test_a_crash_while_sharing_shows_nobody_a_cube_that_its_owner_cannot_r
 
     if trips < 2:
         with pytest.raises(Crash):
-            await crashing.share("alice", "home", "bob", WRITE)
+            await crashing.share("alice", "home", "bob", WRITE, accepted=True)
     else:
-        await crashing.share("alice", "home", "bob", WRITE)
+        await crashing.share("alice", "home", "bob", WRITE, accepted=True)
 
     assert len(await cubes.cubes_of("bob")) == [0, 0, 1][trips]
     assert await cubes.revoke("alice", "home", "bob") == (trips > 0)
@@ -411,7 +412,7 @@ async def test_a_crash_while_sharing_shows_nobody_a_cube_that_its_owner_cannot_r
 async def test_a_crash_while_revoking_leaves_it_to_be_revoked_until_it_is_done_again(place: Place, trips: int) -> None:
     cubes = place.cubes()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE)
+    await cubes.share("alice", "home", "bob", WRITE, accepted=True)
     server, crashing = place.watched()
     server.crash_after = trips
 
@@ -432,7 +433,7 @@ async def test_a_share_that_was_held_up_does_not_undo_a_later_revoke(place: Plac
     await cubes.register("alice", "home")
     server, slow = place.watched()
     server.hold_before = 1
-    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home"))
+    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home", accepted=True))
     await server.held.wait()
 
     assert await cubes.revoke("alice", "home", "bob")
@@ -450,10 +451,10 @@ async def test_a_share_that_was_held_up_does_not_widen_a_later_one(place: Place)
     await cubes.register("alice", "home")
     server, slow = place.watched()
     server.hold_before = 1
-    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home"))
+    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home", accepted=True))
     await server.held.wait()
 
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
     server.go_on.set()
     await sharing
 
@@ -467,13 +468,13 @@ async def test_a_share_that_was_held_up_does_not_widen_a_later_one(place: Place)
 async def test_a_revoke_that_was_held_up_does_not_undo_a_later_share(place: Place, at: int) -> None:
     cubes = place.cubes()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE, name="home")
+    await cubes.share("alice", "home", "bob", WRITE, name="home", accepted=True)
     server, slow = place.watched()
     server.hold_before = at
     revoking = asyncio.create_task(slow.revoke("alice", "home", "bob"))
     await server.held.wait()
 
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
     server.go_on.set()
     await revoking
 
@@ -487,7 +488,7 @@ async def test_a_cube_registered_while_a_share_is_on_its_way_stays_the_users_own
     await cubes.register("alice", "home")
     server, slow = place.watched()
     server.hold_before = 1
-    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home"))
+    sharing = asyncio.create_task(slow.share("alice", "home", "bob", WRITE, name="home", accepted=True))
     await server.held.wait()
 
     await cubes.resolve("bob", "home", WRITE)
@@ -508,7 +509,7 @@ async def test_a_share_that_arrives_just_before_the_first_write_is_not_replaced_
     writing = asyncio.create_task(slow.resolve("bob", "home", WRITE))
     await server.held.wait()
 
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
     server.go_on.set()
 
     with pytest.raises(CubeForbidden, match="for reading only"):
@@ -521,7 +522,7 @@ async def test_a_share_that_arrives_just_before_the_first_write_is_not_replaced_
 async def test_resolving_a_known_cube_is_one_command_in_one_round_trip(place: Place) -> None:
     server, cubes = place.watched()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", WRITE, name="home")
+    await cubes.share("alice", "home", "bob", WRITE, name="home", accepted=True)
     server.trips.clear()
 
     for user in ("alice", "bob"):
@@ -535,7 +536,7 @@ async def test_resolving_a_known_cube_is_one_command_in_one_round_trip(place: Pl
 async def test_the_question_can_be_put_into_a_pipeline_with_others(place: Place) -> None:
     cubes = place.cubes()
     await cubes.register("alice", "home")
-    await cubes.share("alice", "home", "bob", READ, name="home")
+    await cubes.share("alice", "home", "bob", READ, name="home", accepted=True)
     asked = [cubes.resolve_command("alice", "home"), cubes.resolve_command("bob", "home")]
 
     time, own, shared = await place.server.run([Command(("TIME",), lambda reply: reply), *asked])
@@ -550,7 +551,7 @@ async def test_every_script_touches_one_slot(place: Place) -> None:
     server, cubes = place.watched()
     for owner in ("alice", "bob{x}"):
         await cubes.register(owner, "home", {"n": 1})
-        await cubes.share(owner, "home", "carol", READ, name=owner)
+        await cubes.share(owner, "home", "carol", READ, name=owner, accepted=True)
         await cubes.revoke(owner, "home", "carol")
     await cubes.resolve("dave", "home", WRITE)
 

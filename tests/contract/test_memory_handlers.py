@@ -100,7 +100,7 @@ async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: As
 async def test_users_who_write_to_one_cube_may_use_the_same_ids(scheduler: AsyncMemScheduler) -> None:
     await tell(scheduler, said("Max barks.", 0, item_id="3"))  # so that there is a cube to share
     services = await scheduler.memory()
-    await services.cubes.share("alice", "home", "bob", Permission.WRITE, name="alices")
+    await services.cubes.share("alice", "home", "bob", Permission.WRITE, name="alices", accepted=True)
     ours = {"alice": "home", "bob": "alices"}
 
     def each(label: str, item_id: str, **contents: str) -> list[ScheduleMessageItem]:

@@ -93,6 +93,7 @@ async def mos_with(tmp_path: Path) -> AsyncIterator[Callable[[type], Any]]:
         await mos.mem_scheduler.submit_messages([talk, said("What is the code of the safe in the cellar?", 2, "query")])
         await idle(mos.mem_scheduler)
         await mos.share_cube_with_user("home", "bob")
+        await mos.accept_cube("alice/home", "bob")
         return mos
 
     yield make
@@ -143,7 +144,7 @@ NO_WAYS_OUT = {
     *("server", "start", "stop", "submit_messages", "transition_rules", "unpin", "archive", "use_redis_queue", "wait"),
     *("working_set_policy", "add", "clear_messages", "create_cube_for_user", "create_user", "delete", "delete_all"),
     *("get_user_info", "list_users", "load", "over", "register_mem_cube", "revoke_cube_from_user", "update"),
-    *("share_cube_with_user",),
+    *("share_cube_with_user", "list_invitations", "accept_cube", "decline_cube"),
 }
 """What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
 WAYS_OUT = {

@@ -113,7 +113,7 @@ async def test_messages_of_ones_own_are_acted_on_beside_those_of_the_face(schedu
 
 async def test_each_sees_what_they_type_themselves(scheduler: AsyncMemScheduler) -> None:
     services = await scheduler.memory()
-    name = (await services.cubes.share("alice", "home", "bob", Permission.WRITE)).name
+    name = (await services.cubes.share("alice", "home", "bob", Permission.WRITE, accepted=True)).name
 
     async def for_bob() -> list[str]:
         return [each.text for each in await scheduler.working_set("bob", name) if each.sources == ["predicted"]]
@@ -147,7 +147,7 @@ async def test_what_is_reserved_keeps_its_place_and_what_is_deleted_is_not_predi
 
 async def test_who_may_only_read_predicts_nothing(scheduler: AsyncMemScheduler) -> None:
     services = await scheduler.memory()
-    name = (await services.cubes.share("alice", "home", "bob", Permission.READ)).name
+    name = (await services.cubes.share("alice", "home", "bob", Permission.READ, accepted=True)).name
 
     await scheduler.predict("bob", name, "leak of the boat")
     await tell(scheduler, said("leak of the boat", 40, "predict", user_id="bob", mem_cube_id=name))

@@ -96,7 +96,7 @@ async def test_it_goes_on_with_what_is_near_while_the_store_is_away(
 async def test_it_is_for_who_may_read_the_cube_and_says_what_it_cannot_take(make: Callable[..., Any]) -> None:
     scheduler = await make()
     cubes = (await scheduler.memory()).cubes
-    name = (await cubes.share("alice", "home", "bob", Permission.READ)).name
+    name = (await cubes.share("alice", "home", "bob", Permission.READ, accepted=True)).name
 
     assert SAID[0] in (await scheduler.prompt("bob", name, QUESTION)).text
     await cubes.revoke("alice", "home", "bob")

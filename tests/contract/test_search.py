@@ -284,7 +284,7 @@ async def test_a_search_that_is_near_enough_is_saved_and_never_after_a_change(
         assert answer in told
         assert answer not in await texts(scheduler, question)
 
-        name = (await services.cubes.share("alice", "home", "bob", Permission.READ)).name
+        name = (await services.cubes.share("alice", "home", "bob", Permission.READ, accepted=True)).name
         assert await scheduler.retriever.search(question, "bob", name)
         await services.cubes.revoke("alice", "home", "bob")
         with pytest.raises(CubeForbidden):

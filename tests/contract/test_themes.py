@@ -89,7 +89,7 @@ async def test_themes_are_shown_to_who_may_read_the_cube_and_hold_nothing_that_w
     (theme,) = await scheduler.themes("alice", "home")
     memories = await services.store.get(CubeRef("alice", "home"), theme.memory_ids[:2])
 
-    await services.cubes.share("alice", "home", "bob", Permission.READ)
+    await services.cubes.share("alice", "home", "bob", Permission.READ, accepted=True)
     await services.deletion.delete(CubeRef("alice", "home"), list(memories.values()), user_id="alice", name="home")
 
     (left,) = await scheduler.themes("bob", "alice/home")

@@ -196,7 +196,7 @@ async def test_only_who_may_write_moves_what_is_in_the_cube_and_nobody_what_is_n
     await tell(scheduler, on(0, COLD))
     memory_id = await id_of(scheduler, COLD)
     services = await scheduler.memory()
-    await services.cubes.share("alice", "home", "bob", Permission.READ)
+    await services.cubes.share("alice", "home", "bob", Permission.READ, accepted=True)
 
     for move in (scheduler.pin, scheduler.unpin, scheduler.archive, scheduler.restore):
         with pytest.raises(CubeForbidden):

@@ -83,7 +83,7 @@ async def test_a_memory_id_of_a_strangers_cube_is_of_no_use(scheduler: AsyncMemS
 async def share(scheduler: AsyncMemScheduler, permission: Permission) -> str:
     services = await scheduler.memory()
     await services.cubes.register("alice", "home")
-    return (await services.cubes.share("alice", "home", "bob", permission)).name
+    return (await services.cubes.share("alice", "home", "bob", permission, accepted=True)).name
 
 
 async def test_who_may_only_read_cannot_write_but_may_ask(scheduler: AsyncMemScheduler) -> None:

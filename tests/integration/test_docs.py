@@ -611,7 +611,7 @@ async def _use_memory(scheduler: AsyncMemScheduler) -> None:
     await submit("query", "Where did I move to?")
     await submit("answer", "You moved to Rome.")
     await submit("mem_organize", "")
-    grant = await cubes.share("ada", "home", "bob", Permission.READ)
+    grant = await cubes.share("ada", "home", "bob", Permission.READ, accepted=True)
     assert [each.memory.text for each in await scheduler.retriever.search("Rome", "bob", grant.name)]
     assert await scheduler.working_set("bob", grant.name)
     assert await cubes.revoke("ada", "home", "bob")
@@ -727,7 +727,7 @@ from memsched import MOS
 mos = MOS()
 mos.add("I am allergic to nuts.", mem_cube_id="home", user_id="alice", wait=True)
 mos.add("I like nuts.", mem_cube_id="home", user_id="bob", wait=True)
-mos.share_cube_with_user("home", "alice", user_id="bob")
+mos.accept_cube(mos.share_cube_with_user("home", "alice", user_id="bob").name, "alice")
 mos.stop()
 """,
         """

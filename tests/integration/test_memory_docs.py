@@ -231,7 +231,7 @@ async def test_who_may_not_write_to_a_cube_leaves_a_dead_letter_with_that_reason
     cubes = (await scheduler.memory()).cubes
     await cubes.create_user("bob")
     await cubes.register("alice", "home")
-    grant = await cubes.share("alice", "home", "bob", Permission.READ)
+    grant = await cubes.share("alice", "home", "bob", Permission.READ, accepted=True)
     await scheduler.start()
 
     await scheduler.submit_messages([_added("bob", grant.name), _added("bob", "nobody registered it")])

@@ -18,6 +18,7 @@ from memsched.errors import (
     InvalidId,
     InvalidMessage,
     UnknownCube,
+    UnknownInvitation,
     UnknownMemory,
     UnknownUser,
     WaitTimeout,
@@ -115,9 +116,23 @@ async def test_search_looks_into_all_cubes_that_the_user_may_read_or_into_those_
     await mos.share_cube_with_user("cats", "alice", user_id="carol")
     await mos.wait(timeout=SECONDS)
 
-    everything = texts(await mos.search("Max"))
+    assert list(texts(await mos.search("Max"))) == ["home", "work"], "nobody's word comes to her unasked"
+    with pytest.raises(CubeForbidden, match="not accepted yet"):
+        await mos.search("Max", mem_cube_ids=["carol/cats"])
+    invited = [{"cube_id": "carol/cats", "owner_id": "carol", "permission": "read"}]
+    assert await mos.list_invitations() == invited
+    assert (await mos.get_user_info())["accessible_cubes"][-1] not in invited
+    assert await mos.accept_cube("carol/cats") == "carol/cats"
+    assert await mos.list_invitations() == []
 
-    assert {name: len(found) for name, found in everything.items()} == {"carol/cats": 1, "home": 1, "work": 1}
+    everything = await mos.search("Max")
+
+    assert {name: len(found) for name, found in texts(everything).items()} == {"carol/cats": 1, "home": 1, "work": 1}
+    assert [(each["cube_id"], each["owner_id"]) for each in everything["text_mem"]] == [
+        ("home", "alice"),
+        ("work", "alice"),
+        ("carol/cats", "carol"),
+    ]
     assert texts(await mos.search("Max", mem_cube_ids=["work"])) == {"work": ["Max guards the office."]}
     assert texts(await mos.search("Max", None, ["home"])) == {"home": ["Max sleeps in the kitchen."]}
     assert texts(await mos.search("Max", mem_cube_ids=["never used"])) == {"never used": []}
@@ -125,12 +140,19 @@ async def test_search_looks_into_all_cubes_that_the_user_may_read_or_into_those_
     await mos.revoke_cube_from_user("cats", "alice", user_id="carol")
     with pytest.raises(CubeForbidden):
         await mos.search("Max", mem_cube_ids=["carol/cats"])
+    with pytest.raises(UnknownInvitation):
+        await mos.accept_cube("carol/cats")
+    await mos.share_cube_with_user("cats", "alice", user_id="carol")
+    assert await mos.decline_cube("carol/cats")
+    assert not await mos.decline_cube("carol/cats")
+    assert await mos.list_invitations() == []
 
 
 async def test_a_cube_that_is_not_named_is_the_users_only_one(mos: AsyncMOS) -> None:
     await mos.register_mem_cube("diary")
     await mos.register_mem_cube("theirs", user_id="bob")
     await mos.share_cube_with_user("theirs", "alice", "write", user_id="bob")
+    await mos.accept_cube("bob/theirs")
     await mos.add(memory_content="I like rain.", wait=True, timeout=SECONDS)
     assert texts(await mos.get_all("diary")) == {"diary": ["I like rain."]}
 
@@ -219,6 +241,7 @@ async def test_a_task_that_was_given_up_says_why(make_mos: MakeMos) -> None:
     front = make_mos(enable_mem_scheduler=False)
     await front.register_mem_cube("home")
     await front.share_cube_with_user("home", "bob", "write")
+    await front.accept_cube("alice/home", "bob")
     task = await front.add(memory_content="Bob was here.", user_id="bob", mem_cube_id="alice/home")
     await front.revoke_cube_from_user("home", "bob")
 
@@ -260,6 +283,7 @@ async def test_who_may_only_read_can_find_and_change_nothing(mos: AsyncMOS) -> N
     await mos.add(PETS, mem_cube_id="home", wait=True, timeout=SECONDS)
     memory_id = await id_of(mos, "A fine treat!")
     grant = await mos.share_cube_with_user("home", "bob", "read")
+    await mos.accept_cube(grant.name, "bob")
     bob: dict[str, Any] = {"user_id": "bob", "mem_cube_id": grant.name}
 
     assert grant.name == "alice/home"
@@ -285,6 +309,7 @@ async def test_who_may_only_read_can_find_and_change_nothing(mos: AsyncMOS) -> N
 async def test_who_may_write_can_do_all_but_empty_the_cube(mos: AsyncMOS) -> None:
     await mos.add(PETS, mem_cube_id="home", wait=True, timeout=SECONDS)
     await mos.share_cube_with_user("home", "bob", "write")
+    await mos.accept_cube("alice/home", "bob")
     bob: dict[str, Any] = {"user_id": "bob", "mem_cube_id": "alice/home"}
 
     await mos.add(memory_content="Bob feeds Max on Mondays.", **bob, wait=True, timeout=SECONDS)
@@ -361,7 +386,6 @@ async def test_what_was_deleted_is_nowhere_any_more(mos: AsyncMOS) -> None:
     await mos.add(PETS, wait=True, timeout=SECONDS)
     await mos.add(memory_content="The secret word is xyzzy.", wait=True, timeout=SECONDS)
     assert "xyzzy" in await hot_state(mos, "alice", "default")
-    events_before = len(await mos.mem_scheduler.get_web_log_messages())
 
     memory_id = await id_of(mos, "The secret word is xyzzy.")
     await mos.delete(memory_id)
@@ -371,7 +395,8 @@ async def test_what_was_deleted_is_nowhere_any_more(mos: AsyncMOS) -> None:
     assert "My sister Ann is allergic to nuts." in [each.text for each in await mos.working_set()]
     with pytest.raises(UnknownMemory):
         await mos.delete(memory_id)
-    (event,) = (await mos.mem_scheduler.get_web_log_messages())[events_before:]
+    *before, event = await mos.mem_scheduler.get_web_log_messages()
+    assert "xyzzy" not in str(before)
     assert (event.label, event.metadata) == ("delete", [{"memory_id": memory_id}])
     assert "xyzzy" not in event.model_dump_json()
 
@@ -449,6 +474,8 @@ def test_the_same_without_await(tmp_path: Any) -> None:
         mos.update(memory.memory_id, "My dog Max loves carrots.", wait=True, timeout=SECONDS)
         assert "carrots" in str(mos.working_set())
         assert mos.share_cube_with_user("home", "bob").name == "alice/home"
+        assert mos.list_invitations("bob")[0]["owner_id"] == "alice"
+        assert mos.accept_cube("alice/home", "bob") == "alice/home"
         assert mos.get_user_info("bob")["accessible_cubes"][0]["permission"] == "read"
         assert mos.revoke_cube_from_user("home", "bob")
         assert mos.dump(tmp_path / "dump", "home") == len(mos.get_all("home")["text_mem"][0]["memories"])

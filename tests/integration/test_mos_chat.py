@@ -348,6 +348,7 @@ def test_streams_work_without_await(model: FakeLLM) -> None:
 async def test_a_cube_shared_for_reading_is_asked_and_keeps_nothing(make_mos: MakeMos, model: FakeLLM) -> None:
     mos = await told(make_mos(model))
     await mos.share_cube_with_user("home", "bob")
+    await mos.accept_cube("alice/home", "bob")
     before = await remembered(mos)
     working = await mos.working_set("home")
 
@@ -364,6 +365,7 @@ async def test_a_cube_shared_for_reading_is_asked_and_keeps_nothing(make_mos: Ma
 async def test_what_is_said_about_anothers_cube_may_be_kept_in_ones_own(make_mos: MakeMos, model: FakeLLM) -> None:
     mos = await told(make_mos(model))
     await mos.share_cube_with_user("home", "bob")
+    await mos.accept_cube("alice/home", "bob")
     before = await remembered(mos)
 
     said = await mos.chat(QUESTION, user_id="bob", mem_cube_id="alice/home", remember_in="diary")
@@ -375,6 +377,7 @@ async def test_what_is_said_about_anothers_cube_may_be_kept_in_ones_own(make_mos
 async def test_who_may_not_is_refused_before_anybody_is_asked(make_mos: MakeMos, model: FakeLLM) -> None:
     mos = await told(make_mos(model))
     await mos.share_cube_with_user("home", "bob")
+    await mos.accept_cube("alice/home", "bob")
     await mos.share_cube_with_user("home", "carol")
     await mos.revoke_cube_from_user("home", "carol")
 

@@ -2,8 +2,9 @@
 
 Every user has names of their own for cubes: their own ones, and those that others share with them. What a name stands
 for is one field of one hash, the user's; it is read, never cached, before every use of a cube, so that a revoked share
-ends at once. An entry of that hash is ``own``, ``shared <permission> <change> <owner> <cube>`` or
-``revoked <change> <owner> <cube>``; ids in it are escaped.
+ends at once. An entry of that hash is ``own``, ``shared <permission> <change> <owner> <cube>``, the same with
+``invited``, or ``revoked <change> <owner> <cube>``; ids in it are escaped. Whom somebody shares a cube with is invited:
+nothing of it comes to them before they accept it.
 
 The owner's side holds a list of whom they share with. It is written before the other user's entry, and cleared after
 it: whatever dies in between, nobody sees a cube without being on its owner's list, so every share can be revoked. The
@@ -14,13 +15,14 @@ later one.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, escape, unescape
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
-from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownUser
+from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownInvitation, UnknownUser
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import Access, AccessState, CubeRef, Permission
 from memsched.messages import MAX_ID_CHARACTERS
@@ -31,6 +33,7 @@ log = get_logger(__name__)
 _REGISTER = script("register", "memory/access")
 _GRANT = script("grant", "memory/access")
 _RECEIVE = script("receive", "memory/access")
+_REPLY = script("reply", "memory/access")
 _WITHDRAW = script("withdraw", "memory/access")
 _UNGRANT = script("ungrant", "memory/access")
 _USERS_PER_PAGE = 1000
@@ -59,11 +62,12 @@ class CubeView:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One user with whom a cube is shared, and their name of it."""
+    """One user with whom a cube is shared, and their name of it; they have it once they have ``accepted``."""
 
     user_id: str
     name: str
     permission: Permission
+    accepted: bool = False
 
 
 class Cubes:
@@ -114,7 +118,8 @@ class Cubes:
         check_ids(user_id, mem_cube_id)
         access = await self._register(user_id, mem_cube_id, "asked", config)
         if access.state is not AccessState.OWN:
-            raise CubeExists(user_id, mem_cube_id, f"it is shared by {access.ref.user_id!r}")
+            why = f"it is shared by {access.ref.user_id!r} (decline_cube frees the name)"
+            raise CubeExists(user_id, mem_cube_id, why)
         return access.ref
 
     async def config_of(self, ref: CubeRef) -> dict[str, Any] | None:
@@ -125,19 +130,33 @@ class Cubes:
         return None if config is None else json.loads(config)
 
     async def cubes_of(self, user_id: str) -> list[CubeView]:
-        """The cubes that the user sees: their own, and those that others share with them; by their names of them."""
+        """The cubes that the user has: first their own, then those of others that they accepted; each part by name."""
+        return await self._views(user_id, (AccessState.OWN, AccessState.SHARED))
+
+    async def invitations(self, user_id: str) -> list[CubeView]:
+        """The cubes that others share with the user, and that they neither accepted nor declined yet."""
+        return await self._views(user_id, (AccessState.INVITED,))
+
+    async def _views(self, user_id: str, states: Sequence[AccessState]) -> list[CubeView]:
         check_id("user_id", user_id)
         (entries,) = await self._run([Command(("HGETALL", self._keys.user_cubes(user_id)), _mapping)])
         found = (Access.of(user_id, unescape(name), entry) for name, entry in entries.items())
-        views = [CubeView(each.name, each.ref, each.permission) for each in found if each.permission is not None]
-        return sorted(views, key=lambda view: view.name)
+        views = [CubeView(each.name, each.ref, each.granted) for each in found if each.state in states and each.granted]
+        return sorted(views, key=lambda view: (view.ref.user_id != user_id, view.name))
 
     # -- sharing -------------------------------------------------------------------------------------------------
 
     async def share(
-        self, owner: str, mem_cube_id: str, with_user: str, permission: Permission, name: str | None = None
+        self,
+        owner: str,
+        mem_cube_id: str,
+        with_user: str,
+        permission: Permission,
+        name: str | None = None,
+        *,
+        accepted: bool = False,
     ) -> Grant:
-        """Let another user see a cube; sharing it again changes the permission.
+        """Invite another user to a cube; sharing it again changes the permission, also of who accepted it already.
 
         Raises UnknownCube and CubeForbidden if it is not the owner's cube, CubeExists if that user has another cube of
         that name (or this one under another name), UnknownUser if cubes are not made by themselves and nobody created
@@ -147,6 +166,7 @@ class Cubes:
             name: what they call it; default: the name that they have for it already, else ``<owner>/<cube>``. Another
                 name is for callers who may decide for both: one that the user takes for their own would lead them to
                 the owner's cube.
+            accepted: it is theirs at once. For callers who may decide for both.
         """
         check_ids(owner, mem_cube_id)
         usual = f"{owner}/{mem_cube_id}"
@@ -172,7 +192,9 @@ class Cubes:
             raise CubeExists(with_user, name or mem_cube_id, f"it is shared with the user as {known_as!r} already")
         change, local = details
         whose = _whose(owner, mem_cube_id)
-        receive = _RECEIVE.command([self._keys.user_cubes(with_user)], [local, permission, change, whose], as_text)
+        state = AccessState.SHARED if accepted else AccessState.INVITED
+        arguments = [local, permission, change, whose, state]
+        receive = _RECEIVE.command([self._keys.user_cubes(with_user)], arguments, as_text)
         (received,) = await self._run([receive])
         if received == "taken":
             await self._run([_UNGRANT.command([grants], [grantee, change], as_int)])
@@ -184,8 +206,45 @@ class Cubes:
             mem_cube_id=mem_cube_id,
             with_user=with_user,
             permission=permission.value,
+            accepted=received == AccessState.SHARED,
         )
-        return Grant(with_user, unescape(local), permission)
+        return Grant(with_user, unescape(local), permission, received == AccessState.SHARED)
+
+    async def accept(self, user_id: str, name: str) -> CubeView:
+        """Take a cube that somebody shares with the user; once more changes nothing. Raises UnknownInvitation."""
+        access = await self._reply(user_id, name, "accept")
+        if access.granted is None or access.state is AccessState.OWN:
+            raise UnknownInvitation(user_id, name)
+        return CubeView(name, access.ref, access.granted)
+
+    async def decline(self, user_id: str, name: str) -> bool:
+        """Refuse a cube that somebody shares with the user, or end what they accepted; False if there was none.
+
+        As after a revocation, the name stays taken until they register a cube of their own. The owner may invite them
+        once more.
+        """
+        access = await self._reply(user_id, name, "decline")
+        if access.state in (AccessState.OWN, AccessState.UNKNOWN):
+            return False
+        grants = self._keys.user_grants(access.ref.user_id, access.ref.mem_cube_id)
+        await self._run([_UNGRANT.command([grants], [escape(user_id), access.change], as_int)])
+        return access.state is not AccessState.REVOKED
+
+    async def _reply(self, user_id: str, name: str, what: str) -> Access:
+        """Returns what the name stood for before."""
+        check_ids(user_id, name)
+        command = _REPLY.command([self._keys.user_cubes(user_id)], [escape(name), what], as_text)
+        (entry,) = await self._run([command])
+        access = Access.of(user_id, name, entry or None)
+        if access.state in (AccessState.INVITED, AccessState.SHARED):
+            log.info(
+                f"a user says what they do with a shared cube: {what}",
+                action=f"cube.{what}",
+                user_id=user_id,
+                mem_cube_id=name,
+                owner=access.ref.user_id,
+            )
+        return access
 
     async def revoke(self, owner: str, mem_cube_id: str, from_user: str) -> bool:
         """End a share, from the other user's next message on; False if there was none.

@@ -41,6 +41,7 @@ class AccessState(StrEnum):
 
     OWN = "own"
     SHARED = "shared"
+    INVITED = "invited"
     REVOKED = "revoked"
     UNKNOWN = "unknown"
 
@@ -51,14 +52,21 @@ class Access:
 
     Args:
         ref: the cube; for an unknown name, the one it would be.
-        permission: None where there is none.
+        granted: what they may do with it, once they have accepted it; None where there is nothing to accept.
+        change: number of the owner's change that made it so.
     """
 
     user_id: str
     name: str
     state: AccessState
     ref: CubeRef
-    permission: Permission | None
+    granted: Permission | None
+    change: int = 0
+
+    @property
+    def permission(self) -> Permission | None:
+        """What they may do with it now."""
+        return None if self.state is AccessState.INVITED else self.granted
 
     @classmethod
     def of(cls, user_id: str, name: str, entry: str | None) -> Self:
@@ -68,12 +76,15 @@ class Access:
         state, *details = entry.split(" ")
         if state == AccessState.OWN:
             return cls(user_id, name, AccessState.OWN, CubeRef(user_id, name), Permission.WRITE)
-        permission = Permission(details[0]) if state == AccessState.SHARED else None
+        granted = Permission(details[0]) if state in (AccessState.SHARED, AccessState.INVITED) else None
         ref = CubeRef(unescape(details[-2]), unescape(details[-1]))
-        return cls(user_id, name, AccessState(state), ref, permission)
+        return cls(user_id, name, AccessState(state), ref, granted, int(details[-3]))
 
     def require(self, need: Permission) -> CubeRef:
         """The cube, if the permission is enough. Raises CubeForbidden."""
+        if self.state is AccessState.INVITED:
+            why = f"{self.ref.user_id!r} shares it, and it was not accepted yet (accept_cube)"
+            raise CubeForbidden(self.user_id, self.name, why)
         if self.permission is None:
             raise CubeForbidden(self.user_id, self.name, f"it was shared by {self.ref.user_id!r} and is no longer")
         if not self.permission.allows(need):

@@ -14,7 +14,7 @@ if entry then
   local kind, change, whose = string.match(entry, '^(%a+)%D* (%d+) (%S+ %S+)$')
   if whose == ARGV[3] then
     if tonumber(change) > tonumber(ARGV[2]) then return 0 end
-  elseif kind == 'shared' then
+  elseif kind ~= 'revoked' then
     return 0
   end
 end

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from memsched import MemschedError, Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube
-from memsched.memory.access.cubes import Cubes, Grant, check_id
+from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownInvitation
+from memsched.memory.access.cubes import Cubes, CubeView, Grant, check_id
 from memsched.memory.access.permissions import CubeRef, Permission
 
 READ, WRITE = Permission.READ, Permission.WRITE
@@ -24,8 +24,11 @@ NASTY = st.text(st.sampled_from(list(":{}/ %~*.|-_aA\n\0é漢0")), min_size=1, m
 IDS = TEXT | NASTY
 
 USERS, NAMES = ["u", "u/", "u v"], ["c", "own"]
+CALLED = [*NAMES, *(f"{user}/{name}" for user in USERS for name in NAMES)]
 CALLS = st.one_of(
     st.tuples(st.just("share"), *map(st.sampled_from, (USERS, NAMES, USERS, list(Permission), [None, *NAMES]))),
+    st.tuples(st.just("accept"), st.sampled_from(USERS), st.sampled_from(CALLED)),
+    st.tuples(st.just("decline"), st.sampled_from(USERS), st.sampled_from(CALLED)),
     st.tuples(st.just("revoke"), *map(st.sampled_from, (USERS, NAMES, USERS))),
     st.tuples(st.just("register"), *map(st.sampled_from, (USERS, NAMES))),
     st.tuples(st.just("resolve"), *map(st.sampled_from, (USERS, NAMES, list(Permission)))),
@@ -86,6 +89,10 @@ def test_a_share_is_that_cube_and_no_other(
     async def use() -> None:
         await cubes.register(owner, cube)
         assert await cubes.share(owner, cube, other, permission, name) == Grant(other, name, permission)
+        assert await cubes.cubes_of(other) == []
+        with pytest.raises(CubeForbidden, match="not accepted"):
+            await cubes.resolve(other, name, READ)
+        assert await cubes.accept(other, name) == CubeView(name, CubeRef(owner, cube), permission)
         assert await cubes.resolve(other, name, READ) == CubeRef(owner, cube)
         assert [view.ref for view in await cubes.cubes_of(other)] == [CubeRef(owner, cube)]
         assert await cubes.revoke(owner, cube, other)
@@ -98,10 +105,11 @@ def test_a_share_is_that_cube_and_no_other(
 
 
 class Expected:
-    """What shares, revokes and registrations mean, in plain dicts."""
+    """What shares, answers to them, revokes and registrations mean, in plain dicts."""
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], tuple[CubeRef, Permission | None]] = {}
+        self.invited: set[tuple[str, str]] = set()
 
     def call(self, what: str, *args: str) -> object:
         return getattr(self, what)(*args)
@@ -123,24 +131,47 @@ class Expected:
         taken = self.entries.get((user, local), (None, None))
         if present not in (None, local) or (taken[1] is not None and taken[0] != ref):
             raise CubeExists(user, local, "")
+        if present is None:
+            self.invited.add((user, local))
         self.entries[user, local] = (ref, permission)
-        return Grant(user, local, permission)
+        return Grant(user, local, permission, (user, local) not in self.invited)
+
+    def accept(self, user: str, name: str) -> CubeView:
+        ref, permission = self._anothers(user, name)
+        if permission is None:
+            raise UnknownInvitation(user, name)
+        self.invited.discard((user, name))
+        return CubeView(name, ref, permission)
+
+    def decline(self, user: str, name: str) -> bool:
+        if self._anothers(user, name)[1] is None:
+            return False
+        self._end(user, name)
+        return True
 
     def revoke(self, owner: str, cube: str, user: str) -> bool:
         self._must_own(owner, cube)
-        ref = CubeRef(owner, cube)
-        present = None if user == owner else self._name_at(user, ref)
+        present = None if user == owner else self._name_at(user, CubeRef(owner, cube))
         if present is not None:
-            self.entries[user, present] = (ref, None)
+            self._end(user, present)
         return present is not None
 
     def resolve(self, user: str, name: str, need: Permission) -> CubeRef:
         if (user, name) not in self.entries:
             return self.register(user, name) if need is WRITE else CubeRef(user, name)
         ref, permission = self.entries[user, name]
-        if permission is None or (need is WRITE and permission is READ):
+        if permission is None or (user, name) in self.invited or (need is WRITE and permission is READ):
             raise CubeForbidden(user, name, "")
         return ref
+
+    def _anothers(self, user: str, name: str) -> tuple[CubeRef, Permission | None]:
+        own = CubeRef(user, name)
+        ref, permission = self.entries.get((user, name), (own, None))
+        return ref, None if ref == own else permission
+
+    def _end(self, user: str, name: str) -> None:
+        self.entries[user, name] = (self.entries[user, name][0], None)
+        self.invited.discard((user, name))
 
     def _must_own(self, owner: str, cube: str) -> None:
         entry = self.entries.get((owner, cube))
@@ -173,7 +204,10 @@ def test_any_sequence_of_calls_means_what_it_says(here: InProcess, calls: list[t
             assert outcomes[0] == outcomes[1], (what, args)
         listed: set[tuple[str, str, CubeRef, Permission]] = set()
         for user in USERS:
-            listed |= {(user, view.name, view.ref, view.permission) for view in await cubes.cubes_of(user)}
+            invited = await cubes.invitations(user)
+            assert {(user, view.name) for view in invited} == {each for each in expected.invited if each[0] == user}
+            views = [*invited, *await cubes.cubes_of(user)]
+            listed |= {(user, view.name, view.ref, view.permission) for view in views}
         assert listed == {(*place, *entry) for place, entry in expected.entries.items() if entry[1] is not None}
         for (owner, cube), (ref, _) in expected.entries.items():
             if ref == CubeRef(owner, cube):
