@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -45,6 +45,7 @@ FOUND = 20
 """Memories that the search for a question may credit."""
 _TYPISTS = 8
 """Of one cube, for whom something is predicted at once."""
+_ORDERS_KEPT = 1000
 _LOOKED_AT = 3
 """Candidates by value, as a multiple of the set's size."""
 _OF_EACH_VITAL_KIND = 8
@@ -88,7 +89,7 @@ class WorkingSets:
         rules: say which theme is activated.
         capacity: memories beside the archive; of more, some are to be archived.
         limits: of the activation block.
-        rerank: asked for the final order, if given.
+        rerank: asked for the final order, if given: once for each question, before the set is changed.
         forget: takes memories of a cube out of where they are kept.
     """
 
@@ -117,6 +118,7 @@ class WorkingSets:
         self._capacity = capacity
         self._limits = limits
         self._rerank = rerank
+        self._orders: OrderedDict[tuple[CubeRef, str], list[str]] = OrderedDict()
         self._forget = forget
 
     async def update(
@@ -137,8 +139,29 @@ class WorkingSets:
                 state = state.model_copy(update={"asked": int(time.time() * 1000)})
             return await self.recompute(ref, state.with_talk(fresh))
 
+        if self._rerank is not None and events:
+            await self._ask_for_order(ref, events)
         before, after = await self._states.change(ref, list(marks.values()), compute)
         return before, await self.with_upkeep(ref, before, after)
+
+    async def _ask_for_order(self, ref: CubeRef, events: Sequence[TalkEvent]) -> None:
+        """Have the latest question's set ordered, and remember it.
+
+        Who waits for a model while others change the cube would lose the race again and again.
+        """
+        assert self._rerank is not None
+        state = (await self._states.load(ref)).with_talk(events)
+        _, state, chosen = await self._chosen(ref, state)
+        if chosen and (name := _last_question(state)):
+            self._orders[ref, name] = [each.memory.memory_id for each in await self._rerank(state.talk, chosen)]
+            while len(self._orders) > _ORDERS_KEPT:
+                self._orders.popitem(last=False)
+
+    async def _chosen(self, ref: CubeRef, state: HotState) -> tuple[CubeCache, HotState, Sequence[Chosen]]:
+        cube = await self._cubes.current(ref)
+        state = await self._credited(ref, cube, state)
+        look = look_at(cube, state, self._size, self._rules)
+        return cube, state, chosen_of(self._policy, look, state, self._size)
 
     async def with_upkeep(self, ref: CubeRef, before: HotState, after: HotState) -> HotState:
         """The state that a change ended in, with what is to be done about its placement.
@@ -162,12 +185,9 @@ class WorkingSets:
             await self._forget(ref, state.deleting)
             await self._states.forget_uses(ref, state.deleting)
             state = state.without(frozenset(state.deleting)).model_copy(update={"deleting": []})
-        cube = await self._cubes.current(ref)
-        state = await self._credited(ref, cube, state)
-        look = look_at(cube, state, self._size, self._rules)
-        chosen: Sequence[Chosen] = chosen_of(self._policy, look, state, self._size)
-        if self._rerank is not None and chosen and state.talk:
-            chosen = await self._rerank(state.talk, chosen)
+        cube, state, chosen = await self._chosen(ref, state)
+        if order := self._orders.get((ref, _last_question(state))):
+            chosen = _in_order(chosen, order)
         themes = cube.themes(state.log)
         working_set = [
             WorkingMemory.of(
@@ -394,6 +414,22 @@ def chosen_of(policy: CheckedPolicy, look: Look, state: HotState, size: int) -> 
     left = size - len(pinned)
     near = _may_be_chosen(look.cube, {each.memory.memory_id for each in pinned})
     return _with(pinned, policy.choose(look.state, others, left, near) if left else [])
+
+
+def _last_question(state: HotState) -> str:
+    return next((event.event_id for event in reversed(state.talk) if event.kind == "question"), "")
+
+
+def _in_order(chosen: Sequence[Chosen], order: Sequence[str]) -> list[Chosen]:
+    """Those that are in the order by it, each in the place of one of them; the others where they are."""
+    places = {memory_id: place for place, memory_id in enumerate(order)}
+    ordered = iter(
+        sorted(
+            (each for each in chosen if each.memory.memory_id in places),
+            key=lambda each: places[each.memory.memory_id],
+        )
+    )
+    return [next(ordered) if each.memory.memory_id in places else each for each in chosen]
 
 
 def _still_there(predicted: Mapping[str, Prediction], cube: CubeCache) -> dict[str, Prediction]:

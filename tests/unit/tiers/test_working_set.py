@@ -280,15 +280,34 @@ async def test_what_a_policy_of_the_users_own_returns_is_checked(choice: Any, ex
     assert all(math.isfinite(each.score) for each in found)
 
 
-async def test_an_order_by_a_model_is_taken_for_what_was_asked_last() -> None:
+async def test_an_order_by_a_model_is_asked_for_once_whoever_changes_the_cube_meanwhile() -> None:
     asked: list[str] = []
+    inside = False
+
+    class Contested(FakeCube):
+        """Three others write first."""
+
+        async def load(self, _: CubeRef) -> HotState:
+            return HotState()
+
+        async def change(self, _: CubeRef, marks: Sequence[str], compute: Any) -> tuple[HotState, HotState]:
+            nonlocal inside
+            inside = True
+            for _attempt in range(4):
+                after = await compute(HotState(), set())
+            return HotState(), after
 
     async def rerank(talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
+        assert not inside
         asked.append(talk[-1].text)
         return chosen[::-1]
 
+    events = [question("Bob", 60), question("Rex", 61)]
     plain = await texts(FakeCube(CUBE), state("Bob", "Rex"))
-    assert await texts(FakeCube(CUBE), state("Bob", "Rex"), rerank=rerank) == plain[::-1]
+    sets = working_sets(Contested(CUBE), rerank=rerank)
+    _, after = await sets.update(HOME, {event.event_id: event.event_id for event in events}, events)
+
+    assert [each.text for each in after.working_set] == plain[::-1]
     assert asked == ["Rex"]
 
 
