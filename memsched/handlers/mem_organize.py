@@ -11,7 +11,7 @@ from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.deduplication import say_the_same
+from memsched.memory.ingest.deduplication import why_same
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import Hit
@@ -77,15 +77,23 @@ async def _merge_page(
         await _merge(services, ref, older, newest)
         gone.update(each.memory_id for each in older)
         merged += len(older)
+        becauses = {each.memory_id: why_same(each, newest) or why_same(each, memory) for each in older}
         ctx.log(
             event(
                 message,
-                f"Merged {len(older)} into: {shown(newest.indexed_text)}",
+                f"Merged {len(older)} into: {shown(newest.indexed_text)} ({'; '.join(sorted(set(becauses.values())))})",
                 from_type=newest.memory_type,
                 to_type=newest.memory_type,
                 metadata={
                     "kept": newest.memory_id,
-                    "merged": [{"memory_id": each.memory_id, "text": shown(each.indexed_text)} for each in older],
+                    "merged": [
+                        {
+                            "memory_id": each.memory_id,
+                            "text": shown(each.indexed_text),
+                            "because": becauses[each.memory_id],
+                        }
+                        for each in older
+                    ],
                 },
             )
         )
@@ -94,7 +102,7 @@ async def _merge_page(
 
 def _same(memory: Memory, near: Sequence[Hit]) -> list[Memory]:
     found = [hit.memory() for hit in near if hit.memory_id != memory.memory_id and hit.score >= _ALIKE]
-    return [other for other in found if say_the_same(memory, other)]
+    return [other for other in found if why_same(memory, other)]
 
 
 async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory], newest: Memory) -> None:
@@ -103,7 +111,7 @@ async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory]
     said_again: dict[str, int] = {}
     for each in older:
         sources.update(each.sources)
-        said_again.update(each.said_again)
+        said_again.update(each.said_again | {each.memory_id: to_ms(each.at)})
     await services.store.add_sources(ref, {newest.memory_id: sources}, {newest.memory_id: said_again})
     now = to_ms(datetime.now(UTC))
     value = max(each.importance for each in [*older, newest])

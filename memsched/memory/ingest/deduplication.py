@@ -1,7 +1,7 @@
 """Deduplication: whether two memories say the same, so that one of them is enough.
 
-Exact duplicates are found by ``content_hash`` before they are stored; near ones by ``say_the_same``, when a cube is
-organized.
+Exact duplicates are found by ``content_hash`` before they are stored; near ones by ``why_same``, when a cube is
+organized. Both would rather keep two that say the same than lose one that says something else.
 """
 
 from __future__ import annotations
@@ -9,58 +9,61 @@ from __future__ import annotations
 import hashlib
 import re
 
-from memsched.lexicon import NUMBER_WORDS, STOP_WORDS, is_negated, is_question, stem, words
+from memsched.memory.ingest.reading import reading
 from memsched.memory.model import Memory
 
-_FILLING = frozenset(("oh hey hi well really very so just wow yeah yes ok okay please also").split())
-_SHARE = 0.8
-"""Of the words of both, those that both have."""
-_NUMBER = re.compile(r"\d[\d.,:/-]*")
-_NAME = re.compile(r"\b[A-Z][\w'-]+")
+_INTERJECTION = re.compile(
+    r"^(?:oh|ah|hey|hi|hello|well|wow|yeah|okay|ok|by the way|ach|na ja|naja|also|hallo|oye|bueno|hola|pues)\b[,!. ]+"
+)
+_MOVED = re.compile(r"^(?:in|on|at|since|for|every|each|during|this|next|last|im|am|um|seit|jeden|en|desde|cada) ")
+"""How a phrase begins that may stand before or after the rest, and means the same."""
+_MOVED_WORDS = 4
 
 
 def content_hash(speaker: str, text: str, asked: str = "") -> str:
-    """Equal for texts of one speaker that differ in endings, spaces, case, marks and filling words only.
+    """Equal for what one speaker said, if a reader takes it for the same (reading.py).
 
     Args:
         asked: the question that a short answer answers, without which it means nothing: a part of what is said.
     """
+    said = reading(text) or text.strip()
     if asked:
-        text = f"{asked}\x1f{text}"
-    plain = " ".join(stem(word) for word in words(text) if word not in _FILLING) or text.strip()
-    mark = "?" if is_question(text) else ""
-    return hashlib.sha256(f"{speaker.casefold()}\x1f{plain}{mark}".encode("utf-8", "replace")).hexdigest()[:32]
+        said = f"{reading(asked)}\x1f{said}"
+    return hashlib.sha256(f"{speaker.casefold()}\x1f{said}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def say_the_same(one: Memory, other: Memory) -> bool:
-    """By the same speaker, of the same kind, with nearly the same words, and no difference in what changes the meaning.
+def why_same(one: Memory, other: Memory) -> str:
+    """Why two memories are one: a clause for an event; "" if they are not.
 
-    That is: numbers, names, a negation, whether it is a question, what is on a picture. "Max weighs 12 kg" and "Max
-    weighs 13 kg" have nearly all words in common, and do not say the same.
+    They are of one speaker and kind, and have the same words in the same order; only an interjection before them may
+    differ, and the place of a phrase such as "in spring". Numbers, names, who does what to whom, negations, tense and
+    signs are in the words, and so in their order.
     """
-    if one.speaker != other.speaker or one.kind != other.kind or one.memory_type != other.memory_type:
-        return False
-    if one.caption.casefold() != other.caption.casefold():
-        return False
-    if is_question(one.text) != is_question(other.text) or is_negated(one.text) != is_negated(other.text):
-        return False
-    if _numbers(one.text) != _numbers(other.text) or _names(one.text) != _names(other.text):
-        return False
-    a, b = _words(one.text), _words(other.text)
-    return bool(a | b) and len(a & b) / len(a | b) >= _SHARE
+    if _whose(one) != _whose(other):
+        return ""
+    first, second = reading(one.text), reading(other.text)
+    if not first and one.text.strip() != other.text.strip():
+        return ""
+    if first == second:
+        return "the same words"
+    first, second = _INTERJECTION.sub("", first), _INTERJECTION.sub("", second)
+    if first == second:
+        return "the same words, but for an interjection"
+    a, b = first.split(), second.split()
+    if sorted(a) == sorted(b) and (phrase := _moved(a, b) or _moved(b, a)):
+        return f'the same words, with "{phrase}" at another place'
+    return ""
 
 
-def _words(text: str) -> frozenset[str]:
-    found = words(text)
-    return frozenset(stem(word) for word in found if word not in STOP_WORDS) or frozenset(found)
+def _whose(memory: Memory) -> tuple[str, ...]:
+    by = memory.added_by or memory.user_id
+    return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold()
 
 
-def _numbers(text: str) -> list[str]:
-    written = [number.rstrip(".,:/-") for number in _NUMBER.findall(text)]
-    return sorted(written + [NUMBER_WORDS[word] for word in words(text) if word in NUMBER_WORDS])
-
-
-def _names(text: str) -> frozenset[str]:
-    """Capitalised words, but for the first of a sentence, which always is."""
-    inner = re.sub(r"(?:^|[.!?]\s+)\W*\w+", " ", text)
-    return frozenset(stem(name.lower()) for name in _NAME.findall(inner))
+def _moved(first: list[str], second: list[str]) -> str:
+    """The phrase that begins one and ends the other."""
+    for length in range(1, min(_MOVED_WORDS, len(first) - 2) + 1):
+        phrase = " ".join(first[:length])
+        if _MOVED.match(f"{phrase} ") and first[length:] + first[:length] == second:
+            return phrase
+    return ""

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memories import memory
 
-from memsched.memory.ingest.deduplication import content_hash, say_the_same
+from memsched.memory.ingest.deduplication import content_hash, why_same
 
 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ("I am allergic to nuts.", "i am allergic to  NUTS!!", True),
-        ("Oh yes, I am really allergic to nuts", "I am allergic to nuts", True),
-        ("The train leaves at 9.", "The trains leave at 9", True),
+        ("Oh yes, I am really allergic to nuts", "I am allergic to nuts", False),
+        ("The train leaves at 9.", "The trains leave at 9", False),
         ("The train leaves at 9.", "The train leaves at 8.", False),
         ("I like tea.", "I do not like tea.", False),
         ("I like tea.", "I don't like tea.", False),
@@ -50,7 +50,11 @@ def test_the_hash_of_a_short_answer_depends_on_the_question() -> None:
     ("one", "other", "same"),
     [
         ("We will renovate the old kitchen in spring.", "In spring we will renovate the old kitchen.", True),
-        ("The garden has a pond and a hedge", "The garden has a hedge and the pond.", True),
+        ("Oh, the garden has a pond.", "The garden has a pond!", True),
+        ("The garden has a pond and a hedge", "The garden has a hedge and the pond.", False),
+        ("We go from Bonn to Ulm.", "We go from Ulm to Bonn.", False),
+        ("She is my wife.", "She was my wife.", False),
+        ("Please send it to my old office address.", "Please send it to my new office address.", False),
         ("Max weighs 12 kg today.", "Max weighs 13 kg today.", False),
         ("The bill was 1,200 euros at the end", "The bill was 1.200 euros at the end", False),
         (
@@ -64,20 +68,20 @@ def test_the_hash_of_a_short_answer_depends_on_the_question() -> None:
         ("We never eat in the old kitchen.", "We eat in the old kitchen.", False),
         ("We eat in the old kitchen.", "We eat in the old kitchen?", False),
         ("Rain fell on the roof.", "Snow fell on the roof.", False),
-        ("", "", False),
+        ("", "", True),
     ],
 )
 def test_what_says_the_same(one: str, other: str, *, same: bool) -> None:
-    assert say_the_same(memory(one), memory(other)) is same
-    assert say_the_same(memory(other), memory(one)) is same
+    assert bool(why_same(memory(one), memory(other))) is same
+    assert bool(why_same(memory(other), memory(one))) is same
 
 
 @pytest.mark.parametrize(
     "fields", [{"speaker": "Bob"}, {"kind": "fact"}, {"memory_type": "UserMemory"}, {"caption": "a duck"}]
 )
 def test_what_differs_in_more_than_words_is_not_the_same(fields: dict[str, str]) -> None:
-    assert say_the_same(memory("The garden has a pond."), memory("The garden has a pond."))
-    assert not say_the_same(memory("The garden has a pond."), memory("The garden has a pond.", **fields))
+    assert why_same(memory("The garden has a pond."), memory("The garden has a pond."))
+    assert not why_same(memory("The garden has a pond."), memory("The garden has a pond.", **fields))
 
 
 FORMS = ["{} is allergic to {}.", "{} can't stand {}.", "{} works in {}.", "{}'s favourite is {}.", "{} owns {}."]
@@ -89,9 +93,9 @@ WHAT = ["nuts", "peanuts", "cats", "2 cats", "3 cats", "Rome", "Romania"]
 def test_short_facts_about_other_people_or_things_are_never_merged(
     form: str, one: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    assert say_the_same(memory(form.format(*one)), memory(form.format(*other))) is (one == other)
+    assert bool(why_same(memory(form.format(*one)), memory(form.format(*other)))) is (one == other)
 
 
 def test_every_form_is_another_statement() -> None:
     texts = [form.format("Anna", "cats") for form in FORMS]
-    assert not any(say_the_same(memory(one), memory(other)) for one, other in pairwise(texts))
+    assert not any(why_same(memory(one), memory(other)) for one, other in pairwise(texts))
