@@ -99,4 +99,5 @@ def dated(memory: Memory | WorkingMemory, said: str) -> str:
     mark = _MAY_BE_REVISED if memory.may_be_revised_by else ""
     if isinstance(memory, Memory) and memory.superseded_by is not None:
         mark = _CORRECTED
-    return f"{memory.at:%Y-%m-%d} {mark}{said}"
+    told = f"{memory.at:%Y-%m-%d} {mark}{said}"
+    return f"{told} (when: {memory.event_date})" if memory.event_date else told

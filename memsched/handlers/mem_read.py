@@ -211,6 +211,7 @@ def _statement(
         tags=[*claim["tags"], *turn.tags],
         derived_from=[stored[index].memory_id for index in claim["source_turns"] if index in stored],
         said_by=turn.speaker,
+        event_date=str(claim.get("when") or ""),
         taken_from=[
             memory_id
             for index in claim["source_turns"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from memsched.deadline import Deadline
 from memsched.llm.client import LLM
 from memsched.llm.entailment import SaidTurn, doubt_about
+from memsched.llm.event_dates import says_when
 from memsched.llm.prompts import EXTRACT
 from memsched.llm.schemas import ExtractedMemory, Extraction
 from memsched.llm.verification import normalised, quoted_in
@@ -123,6 +124,8 @@ def verified(
         if reason is None and normalised(memory.text) in kept:
             reason = "duplicate"
         if reason is None:
+            if memory.when and not any(says_when(turns[index]) for index in memory.source_turns):
+                memory = memory.model_copy(update={"when": None})  # noqa: PLW2901 -- nobody said when
             kept[normalised(memory.text)] = memory
         elif rejected is not None:
             rejected[reason] += 1

@@ -48,6 +48,7 @@ class Memory(BaseModel):
         confirmed_at: when the last thing was said before somebody said that it holds after all: nothing of that time
             or before corrects it.
         valid_until: when it ceased to hold: when what supersedes it was said.
+        event_date: when it happened or will happen, as far as is known: YYYY, YYYY-MM or YYYY-MM-DD; or "".
         derived_from: ids of the turns that a statement was taken from; with them it stands and falls.
         said_by: the speaker of those turns, of a statement whose ``speaker`` is nobody.
         content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
@@ -88,6 +89,7 @@ class Memory(BaseModel):
     valid_until: UtcTime | None = None
     derived_from: list[str] = Field(default_factory=list)
     said_by: str = ""
+    event_date: str = Field(default="", pattern=r"^(\d{4}(-\d{2}(-\d{2})?)?)?$")
     content_hash: str = ""
     tags: list[str] = Field(default_factory=list)
     added_by: str = ""
@@ -198,6 +200,16 @@ def with_caption(text: str, caption: str) -> str:
 
 def to_ms(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def event_ms(event_date: Any) -> int | None:
+    """A moment of an event date, ms since the epoch; None of what is none, or of a year alone."""
+    parts = str(event_date or "").split("-")
+    try:
+        year, month, day = map(int, [*parts, "15"][:3])
+        return to_ms(datetime(year, month, day, 12, tzinfo=UTC))
+    except ValueError:
+        return None
 
 
 def clamped(moment: datetime) -> datetime:

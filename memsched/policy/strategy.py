@@ -32,6 +32,7 @@ class CubeMemory:
         restored_at: when it came back from the archive last.
         superseded_by: the id of the memory that corrects it, or "".
         may_be_revised_by: ids of later ones that may say what holds now.
+        event_date: when what it tells happened or will happen (``Memory.event_date``).
     """
 
     memory_id: str
@@ -54,6 +55,7 @@ class CubeMemory:
     tags: tuple[str, ...] = ()
     added_by: str = ""
     caption: str = ""
+    event_date: str = ""
 
     @property
     def searched_text(self) -> str:

@@ -461,6 +461,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         tags=tuple(memory.tags),
         added_by=memory.added_by,
         caption=memory.caption,
+        event_date=memory.event_date,
     )
 
 

@@ -70,6 +70,7 @@ class WorkingMemory(BaseModel):
         theme: the label of its theme (``scheduler.themes``); "" without one.
         sources: why it is here: "value", "reserved" (it must never be forgotten), what else a strategy says.
         may_be_revised_by: ids of later memories that may say what holds now.
+        event_date: when what it tells happened or will happen (``Memory.event_date``).
         cube: the user's name of the cube it comes from, in a set of several (``working_set(role=...)``).
     """
 
@@ -87,6 +88,7 @@ class WorkingMemory(BaseModel):
     theme: str = ""
     sources: list[str] = Field(default_factory=list)
     may_be_revised_by: list[str] = Field(default_factory=list)
+    event_date: str = ""
     cube: str = ""
 
     @classmethod
@@ -113,6 +115,7 @@ class WorkingMemory(BaseModel):
             theme=theme,
             sources=list(sources),
             may_be_revised_by=list(memory.may_be_revised_by),
+            event_date=memory.event_date,
             cube=cube,
         )
 

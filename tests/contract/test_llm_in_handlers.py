@@ -156,6 +156,35 @@ async def test_a_burst_is_read_whole_for_time_begins_with_ones_turn(make: Callab
         assert not llm.counters.fallbacks
 
 
+async def test_when_something_happens_is_kept_found_and_told(make: Callable[..., AsyncMemScheduler]) -> None:
+    fair = {
+        "kind": "event",
+        "text": "Alice flies to Lisbon.",
+        "quote": "I fly to Lisbon on Tuesday",
+        "source_turns": [0],
+        "about_user": True,
+        "when": "2026-08-04",
+    }
+    puppy = FACT | {"source_turns": [1], "when": "2020-01-01"}  # nobody said when
+    with FakeLLM(lambda asked: says_json({"memories": [fair, puppy]})) as model:
+        scheduler = make(model)
+        await scheduler.start()
+        await scheduler.submit_messages(
+            conversation(
+                ("Alice", "I fly to Lisbon on Tuesday."), ("Alice", "We got a puppy called Rex."), label="mem_read"
+            )
+        )
+        await idle(scheduler)
+
+        dates = {memory.text: memory.event_date for memory in await memories_of(scheduler) if memory.kind == "event"}
+        assert dates == {"Alice flies to Lisbon.": "2026-08-04", "Alice got a puppy called Rex.": ""}
+        (first, *_) = await scheduler.retriever.search("What does Alice do in August?", "alice", "home")
+        assert first.memory.text == "Alice flies to Lisbon."
+        assert first.parts["time"] > 0
+        prompt = await scheduler.prompt("alice", "home", "What about Lisbon?")
+        assert "Alice flies to Lisbon. (when: 2026-08-04)" in prompt.text
+
+
 async def test_what_a_model_claims_without_proof_is_not_remembered(make: Callable[..., AsyncMemScheduler]) -> None:
     lies = [
         FACT,

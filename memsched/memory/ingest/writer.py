@@ -41,6 +41,7 @@ class Statement:
     Args:
         key: its position in the message; it must be the same when the message runs again.
         derived_from: ids of the turns that it was taken from.
+        event_date: when it happened or will happen (``Memory.event_date``).
         said_by: their speaker, where ``speaker`` is nobody.
         taken_from: ids of all memories that these turns may be. With one of them it is deleted.
     """
@@ -58,6 +59,7 @@ class Statement:
     tags: Sequence[str] = ()
     derived_from: Sequence[str] = ()
     said_by: str = ""
+    event_date: str = ""
     taken_from: Sequence[str] = ()
 
 
@@ -380,5 +382,6 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         tags=list(each.tags),
         derived_from=list(each.derived_from),
         said_by=each.said_by,
+        event_date=each.event_date,
         added_by=added_by,
     )

@@ -14,7 +14,7 @@ from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem,
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.topic_words import stop_words_by_language
 from memsched.memory.embedding.embedder import Embedder
-from memsched.memory.model import Memory, to_ms
+from memsched.memory.model import Memory, event_ms, to_ms
 from memsched.memory.search.arguments import FoundWord, Method, SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts, own_weights
 from memsched.memory.search.constants import (
@@ -207,7 +207,8 @@ class HybridSearch:
             if method == "hybrid" and asked.has_windows:  # in the old form some have no value
                 each.parts["value"] = asked.value * float(each.payload.get("value", 0.0))
             if method == "hybrid":
-                each.parts["time"] = dates.score(int(each.payload.get("at", 0)))
+                times = (int(each.payload.get("at", 0)), event_ms(each.payload.get("event_date")))
+                each.parts["time"] = max(dates.score(ms) for ms in times if ms is not None)
             each.score = sum(each.parts.values())
         return candidates
 
