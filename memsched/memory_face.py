@@ -115,9 +115,22 @@ class MemoryFace(ABC):
         self, reader: str, purpose: Purpose, ref: CubeRef, near: list[WorkingMemory]
     ) -> list[WorkingMemory]:
         """Those that may leave. The permission hook is told all that the store knows of them."""
-        if not self.release.asks:
+        if self.release.asks:
+            near = self.release.memories(reader, purpose, ref, near, await (await self.memory()).whole(ref, near))
+        wanted = list(dict.fromkeys(each.answers for each in near if each.answers))
+        if not wanted:
             return near
-        return self.release.memories(reader, purpose, ref, near, await (await self.memory()).whole(ref, near))
+        try:
+            there = (await (await self.memory()).store.get(ref, wanted)).values()
+        except NOT_ANSWERED as error:
+            log.warning(
+                "the store did not answer; short answers are shown without their questions",
+                action="working_set.without_questions",
+                error=str(error),
+            )
+            return near
+        asked = {each.memory_id: each.text for each in self.release.memories(reader, purpose, ref, there)}
+        return [each.model_copy(update={"asked": asked.get(each.answers, "")}) for each in near]
 
     async def _bound_set(
         self, user_id: str, mem_cube_id: str, context: Context, purpose: Purpose

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from memsched.lexicon import estimate_tokens
 from memsched.llm.prompts import Message, chat_messages
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, with_question
 from memsched.memory.search.arguments import SearchResult
 from memsched.policy.block import ActivationBlock
 from memsched.tiers.hot_state import WorkingMemory
@@ -69,9 +69,10 @@ def prompt_of(
     """
     told: dict[str, str] = {}
     memories = [result.memory for result in found]
+    asked = {result.memory.memory_id: result.asked for result in found}
     # What was corrected, or merely asked, answers less: also than what was found after it.
     for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
-        told[memory.memory_id] = dated(memory, memory.indexed_text)
+        told[memory.memory_id] = dated(memory, with_question(memory.indexed_text, asked[memory.memory_id]))
     near = {*block.memory_ids, *(each.memory_id for each in working_set)}
     for each in working_set:
         if each.memory_id not in block.memory_ids:

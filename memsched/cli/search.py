@@ -16,6 +16,7 @@ from memsched.cli.memory_table import short_id, shortened
 from memsched.cli.shared_options import AsJson, Cube, Prefix, RedisUrl, User
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console, new_table
+from memsched.memory.model import with_question
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _print(found: Sequence[SearchResult], *, why: bool) -> None:
             state = f"corrected by {short_id(memory.superseded_by)}"
         elif memory.may_be_revised_by and not state:
             state = f"may be revised by {', '.join(map(short_id, memory.may_be_revised_by))}"
-        said = shortened(memory.indexed_text)
+        said = shortened(with_question(memory.indexed_text, each.asked))
         row = (short_id(memory.memory_id), f"{memory.at:%Y-%m-%d}", f"{each.score:.2f}", state, said)
         table.add_row(*map(as_text, row))
         for reason in _reasons(each) if why else ():

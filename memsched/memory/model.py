@@ -18,6 +18,7 @@ MemoryStatus = Literal["activated", "archived"]
 ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
 SCHEMA_VERSION = 2
+_LONGEST_ASKED = 300
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
@@ -51,6 +52,7 @@ class Memory(BaseModel):
         event_date: when it happened or will happen, as far as is known: YYYY, YYYY-MM or YYYY-MM-DD; or "".
         derived_from: ids of the turns that a statement was taken from; with them it stands and falls.
         said_by: the speaker of those turns, of a statement whose ``speaker`` is nobody.
+        answers: id of the turn right before, by somebody else, that asked what a short answer answers; "" for others.
         content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
     """
 
@@ -90,6 +92,7 @@ class Memory(BaseModel):
     derived_from: list[str] = Field(default_factory=list)
     said_by: str = ""
     event_date: str = Field(default="", pattern=r"^(\d{4}(-\d{2}(-\d{2})?)?)?$")
+    answers: str = ""
     content_hash: str = ""
     tags: list[str] = Field(default_factory=list)
     added_by: str = ""
@@ -196,6 +199,11 @@ def is_memory_id(text: Any) -> bool:
 def with_caption(text: str, caption: str) -> str:
     """A text as it is read, with what is seen on the picture that came with it."""
     return f"{text} [picture: {caption}]".lstrip() if caption else text
+
+
+def with_question(said: str, asked: str) -> str:
+    """A short answer as it is read, with the question that it answers."""
+    return f"(asked: {' '.join(asked.split())[-_LONGEST_ASKED:]}) {said}" if asked else said
 
 
 def to_ms(moment: datetime) -> int:

@@ -33,6 +33,7 @@ class CubeMemory:
         superseded_by: the id of the memory that corrects it, or "".
         may_be_revised_by: ids of later ones that may say what holds now.
         event_date: when what it tells happened or will happen (``Memory.event_date``).
+        answers: the id of the turn that asked what a short answer answers, or "".
     """
 
     memory_id: str
@@ -56,6 +57,7 @@ class CubeMemory:
     added_by: str = ""
     caption: str = ""
     event_date: str = ""
+    answers: str = ""
 
     @property
     def searched_text(self) -> str:

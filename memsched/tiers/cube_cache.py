@@ -462,6 +462,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         added_by=memory.added_by,
         caption=memory.caption,
         event_date=memory.event_date,
+        answers=memory.answers,
     )
 
 

@@ -23,7 +23,7 @@ from memsched.broker.scripting import Argument, Command, as_text, as_texts, scri
 from memsched.errors import MemschedError
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory, with_caption
+from memsched.memory.model import Memory, with_caption, with_question
 from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
 from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.tombstones import TOMBSTONES_KEPT
@@ -71,6 +71,8 @@ class WorkingMemory(BaseModel):
         sources: why it is here: "value", "reserved" (it must never be forgotten), what else a strategy says.
         may_be_revised_by: ids of later memories that may say what holds now.
         event_date: when what it tells happened or will happen (``Memory.event_date``).
+        answers: the id of the turn that asked what a short answer answers, or "".
+        asked: that turn's text, where it is read; it is never stored.
         cube: the user's name of the cube it comes from, in a set of several (``working_set(role=...)``).
     """
 
@@ -89,6 +91,8 @@ class WorkingMemory(BaseModel):
     sources: list[str] = Field(default_factory=list)
     may_be_revised_by: list[str] = Field(default_factory=list)
     event_date: str = ""
+    answers: str = ""
+    asked: str = ""
     cube: str = ""
 
     @classmethod
@@ -116,14 +120,15 @@ class WorkingMemory(BaseModel):
             sources=list(sources),
             may_be_revised_by=list(memory.may_be_revised_by),
             event_date=memory.event_date,
+            answers=memory.answers,
             cube=cube,
         )
 
     @property
     def said(self) -> str:
-        """The text, with who said it, and what is seen on a picture that came with it."""
+        """The text, with who said it, what it answers, and what is seen on a picture that came with it."""
         told = with_caption(self.text, self.caption)
-        return f"{self.speaker}: {told}" if self.speaker else told
+        return with_question(f"{self.speaker}: {told}" if self.speaker else told, self.asked)
 
 
 class Sent(BaseModel):

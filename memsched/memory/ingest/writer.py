@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.content_value import text_value
@@ -18,6 +19,7 @@ from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.repetition import is_said_anew, repeated
+from memsched.memory.ingest.short_answers import answered_by, is_short
 from memsched.memory.ingest.splitting import parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn
@@ -116,7 +118,8 @@ class MemoryWriter:
         ids = {item_id: id_within(ref, added_by or ref.user_id, item_id) for item_id in messages}
         turns = {ids[item_id]: said for item_id, said in messages.items()}
         sessions = await self._first_places(ref, turns)
-        drafts = {item_id: _drafts(ref, item_id, said, sessions, added_by) for item_id, said in turns.items()}
+        before = await self._said_before(ref, turns, sessions)
+        drafts = {item_id: _drafts(ref, item_id, said, sessions, added_by, before) for item_id, said in turns.items()}
         written = await self._remember(ref, drafts, emptied=emptied)
         return {item_id: written[ids[item_id]] for item_id in messages}
 
@@ -202,6 +205,24 @@ class MemoryWriter:
             )
         return {**dict.fromkeys(counts, 0), **reserved, **held}
 
+    async def _said_before(
+        self, ref: CubeRef, turns: Mapping[str, Sequence[Turn]], sessions: Mapping[tuple[str, str], int]
+    ) -> dict[tuple[str, int], Memory]:
+        """What was said right before messages that begin with what may be a short answer, by session and place."""
+        wanted: dict[str, set[int]] = {}
+        for item_id, said in turns.items():
+            begun = {""}
+            for number, turn in enumerate(said):
+                session = _session(item_id, turn, len(said))
+                place = sessions.get((item_id, session), 0) + number
+                if session not in begun and place and is_short(turn.text):
+                    wanted.setdefault(session, set()).add(place - 1)
+                begun.add(session)
+        if not wanted:
+            return {}
+        there = sorted((hit.memory() for hit in await self._store.at_places(ref, wanted, None)), key=_part)
+        return {(each.session_id, each.turn): each for each in there if each.kind == "turn"}
+
     async def _remember(
         self,
         ref: CubeRef,
@@ -238,11 +259,14 @@ class MemoryWriter:
         sources: dict[str, dict[str, str]] = {}
         said_again: dict[str, dict[str, int]] = {}
         said_now: dict[str, Memory] = {}
+        asked_before: dict[str, str] = {}
         for item_id, memories in drafts.items():
             repeats = repeated(memories, others, correctors)
-            for memory in memories:
-                if memory.memory_id in deleted.memory_ids:
+            for draft in memories:
+                if draft.memory_id in deleted.memory_ids:
                     continue
+                answers = asked_before.get(draft.answers, draft.answers)
+                memory = draft if answers == draft.answers else draft.model_copy(update={"answers": answers})
                 same = repeats.get(memory.memory_id) or said_now.get(memory.content_hash)
                 if memory.memory_id in stored or same is None or is_said_anew(memories, same, memory):
                     results[item_id].added.append(memory)
@@ -250,6 +274,7 @@ class MemoryWriter:
                     said_now[memory.content_hash] = memory
                 else:
                     results[item_id].repeated.append((memory.text, same))
+                    asked_before[memory.memory_id] = same.memory_id
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
                     said_again.setdefault(same.memory_id, {})[memory.memory_id] = to_ms(memory.at)
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
@@ -318,21 +343,48 @@ def _session(item_id: str, turn: Turn, of: int) -> str:
 
 
 def _drafts(
-    ref: CubeRef, item_id: str, said: Sequence[Turn], sessions: Mapping[tuple[str, str], int], added_by: str
+    ref: CubeRef,
+    item_id: str,
+    said: Sequence[Turn],
+    sessions: Mapping[tuple[str, str], int],
+    added_by: str,
+    before: Mapping[tuple[str, int], Memory] = MappingProxyType({}),
 ) -> list[Memory]:
-    """The memories that a message's turns become. ``sessions``: by message and session, the first turn's place."""
+    """The memories that a message's turns become.
+
+    Args:
+        sessions: by message and session, the first turn's place.
+        before: by session and place, what was said before the message.
+    """
     now = datetime.now(UTC)
     drafts = []
+    last = dict(before)
     for number, turn in enumerate(said):
         session = _session(item_id, turn, len(said))
         place = sessions.get((item_id, session), 0) + number
         for part, text in enumerate(filter(str.strip, parts_of(turn.text))):
-            drafts.append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by))
+            asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
+            drafts.append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked))
+        if session:
+            last[session, place] = drafts[-1]
     return drafts
 
 
+def _part(memory: Memory) -> int:
+    return memory.part
+
+
 def _of_turn(
-    ref: CubeRef, item_id: str, turn: Turn, session: str, place: int, part: int, text: str, now: datetime, added_by: str
+    ref: CubeRef,
+    item_id: str,
+    turn: Turn,
+    session: str,
+    place: int,
+    part: int,
+    text: str,
+    now: datetime,
+    added_by: str,
+    asked: Memory | None,
 ) -> Memory:
     own = turn.by_user and about_oneself(text)
     caption = "" if part else turn.caption
@@ -354,7 +406,8 @@ def _of_turn(
         sources={f"{item_id}#{turn.position}": turn.reference},
         importance=importance(text, about_speaker=about_oneself(text)),
         value=text_value(text, place),
-        content_hash=content_hash(turn.speaker, with_caption(text, caption)),
+        answers=asked.memory_id if asked else "",
+        content_hash=content_hash(turn.speaker, with_caption(text, caption), asked.text if asked else ""),
         tags=[*(["preference"] * is_preference(text)), *turn.tags],
         added_by=added_by,
     )

@@ -103,12 +103,14 @@ class SearchResult:
         parts: what its score is made of; they add up to ``score``.
         found_by: with ``explain``, the words, those that give most first; they add up to the parts ``words`` and
             ``around``.
+        asked: the question that the memory is a short answer to, if it is one and the question is still there.
     """
 
     memory: Memory
     score: float
     parts: dict[str, float]
     found_by: tuple[FoundWord, ...] = ()
+    asked: str = ""
 
 
 def method_named(name: str) -> Method:

@@ -17,6 +17,7 @@ from memsched.memory.search.term_statistics import TermStatistics
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
+    from memsched.memory.store.store import MemoryStore
 
 
 class Services(Protocol):
@@ -30,6 +31,8 @@ class Services(Protocol):
     def terms(self) -> TermStatistics: ...
     @property
     def search(self) -> HybridSearch: ...
+    @property
+    def store(self) -> MemoryStore: ...
     def deleting_command(self, ref: CubeRef) -> Command[set[str]]: ...
 
 
@@ -100,7 +103,25 @@ class Retriever:
             gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
         found = await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
         there = [_without(each, gone) for each in found if each.memory.memory_id not in gone]
-        return self._release.results(user_id, purpose, ref, there)
+        released = self._release.results(user_id, purpose, ref, there)
+        return await self._with_questions(services, ref, user_id, purpose, released, gone)
+
+    async def _with_questions(
+        self,
+        services: Services,
+        ref: CubeRef,
+        reader: str,
+        purpose: Purpose,
+        results: list[SearchResult],
+        gone: Set[str],
+    ) -> list[SearchResult]:
+        """Short answers with what they answer, as far as that is there and may leave."""
+        wanted = list(dict.fromkeys(each.memory.answers for each in results if each.memory.answers))
+        if not wanted:
+            return results
+        there = (await services.store.get(ref, [each for each in wanted if each not in gone])).values()
+        asked = {each.memory_id: each.text for each in self._release.memories(reader, purpose, ref, there)}
+        return [replace(each, asked=asked.get(each.memory.answers, "")) for each in results]
 
 
 def _without(result: SearchResult, gone: Set[str]) -> SearchResult:

@@ -152,7 +152,7 @@ def _listed(record: Record) -> Sequence[Any]:
     """The ids in its lists and links of other memories."""
     lists = [each for name in _IDS if isinstance(each := record.get(name), list)]
     links = [each for name in _LINKS if isinstance(each := record.get(name), dict)]
-    return [name for each in (*lists, *links) for name in each]
+    return [record.get("answers"), *(name for each in (*lists, *links) for name in each)]
 
 
 def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_by: str, number: int) -> Memory:
@@ -187,6 +187,7 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
         raise CubeDumpError(f"{place} holds a time or a text that is none.") from error
     if not (0 <= memory.turn <= _LARGEST_PLACE and 0 <= memory.part <= _LARGEST_PLACE):
         raise CubeDumpError(f"{place}: turn and part are numbers from 0 to {_LARGEST_PLACE}.")
+    answers = renamed(memory.answers) if memory.answers else ""
     said = memory.speaker if memory.kind == "turn" else f"{memory.kind}:{memory.speaker}"
     return memory.model_copy(
         update={
@@ -197,7 +198,8 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
             **{name: [renamed(each) for each in getattr(memory, name)] for name in _IDS},
             **{name: {renamed(each): why for each, why in getattr(memory, name).items()} for name in _LINKS},
             "superseded_by": None if memory.superseded_by is None else renamed(memory.superseded_by),
-            "content_hash": content_hash(said, with_caption(text, caption)),
+            "answers": answers,
+            "content_hash": content_hash(said, with_caption(text, caption), answers),  # the question may come later
             "added_by": added_by,
             "said_again": {},  # by ids of the cube that it comes from
         }

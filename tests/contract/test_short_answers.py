@@ -1,0 +1,86 @@
+"""A short answer is one with its question: told with it, and another one after another question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from support.memories import conversation, idle, memories_of
+
+from memsched import AsyncMemScheduler
+from memsched.memory.access.permissions import CubeRef
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+
+CASES = [
+    ("Blue.", "Which colour is the car?", "What colour is your wall?"),
+    ("Aisle, please.", "Window or aisle?", "Where do you sit in the theatre?"),
+    (
+        "\u84dd\u8272\u3002",
+        "\u5899\u5237\u4ec0\u4e48\u989c\u8272\uff1f",
+        "\u4f60\u7684\u8f66\u662f\u4ec0\u4e48\u989c\u8272\uff1f",
+    ),
+    ("Montag.", "Wann ist der Elternabend?", "Wann kommt der Maler?"),
+    ("S\u00ed.", "\u00bfFumas?", "\u00bfTienes hijos? \U0001f60a"),
+    ("No.", "Do you smoke?", "Do you eat meat?"),
+]
+
+
+@pytest.fixture
+async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+    await made.start()
+    return made
+
+
+async def asked(scheduler: AsyncMemScheduler, question: str, answer: str, how: str, **fields: str) -> None:
+    """An assistant's question and the answer, in one message or in two."""
+    turns = [("assistant", question), ("Alice", answer)]
+    for part in [turns] if how == "one message" else [turns[:1], turns[1:]]:
+        await scheduler.submit_messages(conversation(*part, **fields))
+        await idle(scheduler)
+
+
+@pytest.mark.parametrize(("how", "session"), [("one message", ""), ("one message", "s"), ("two messages", "s")])
+async def test_the_same_answer_to_another_question_is_another_memory(
+    scheduler: AsyncMemScheduler, how: str, session: str
+) -> None:
+    fields = {"session_id": session} if session else {}
+    for answer, *questions in CASES:
+        again = questions[:1] if how == "one message" else []  # that is a repetition
+        for question in [*questions, *again]:
+            await asked(scheduler, question, answer, how, **fields)
+
+    memories = {memory.memory_id: memory for memory in await memories_of(scheduler)}
+    told = {(memories[each.answers].text, each.text) for each in memories.values() if each.answers}
+    assert told == {(question, answer) for answer, *questions in CASES for question in questions}
+    assert len(memories) == 4 * len(CASES)
+
+
+async def test_an_answer_is_told_with_its_question_for_as_long_as_that_is_there(scheduler: AsyncMemScheduler) -> None:
+    await asked(scheduler, "Which colour is the car?", "Blue.", "one message")
+    await asked(scheduler, "Which colour is the wall?", "Blue.", "one message")
+
+    results = await scheduler.retriever.search("colour of the car", "alice", "home")
+    (answer,) = [each for each in results if each.asked == "Which colour is the car?"]
+    assert answer.memory.text == "Blue."
+    for query in ("colour of the car", None):
+        prompt = await scheduler.prompt("alice", "home", query)
+        assert "(asked: Which colour is the car?) Alice: Blue." in prompt.text
+
+    services, ref = await scheduler.memory(), CubeRef("alice", "home")
+    (question,) = (await services.store.get(ref, [answer.memory.answers])).values()
+    await services.deletion.delete(ref, [question], user_id="alice", name="home")
+
+    prompt = await scheduler.prompt("alice", "home", "colour of the car")
+    assert "Which colour is the car" not in prompt.text
+    assert "Alice: Blue." in prompt.text
+
+
+async def test_who_says_the_same_after_no_question_says_it_once(scheduler: AsyncMemScheduler) -> None:
+    for text in ("Good morning.", "So it is."):
+        await scheduler.submit_messages(conversation(("Bob", text), ("Alice", "Blue sky.")))
+        await idle(scheduler)
+
+    assert [each.answers for each in await memories_of(scheduler) if each.text == "Blue sky."] == [""]
