@@ -75,7 +75,7 @@ def prompt_of(
         told[memory.memory_id] = dated(memory, with_question(memory.indexed_text, asked[memory.memory_id]))
     near = {*block.memory_ids, *(each.memory_id for each in working_set)}
     for each in working_set:
-        if each.memory_id not in block.memory_ids:
+        if each.memory_id not in block.memory_ids or each.asked:  # the block has no questions of short answers
             told.setdefault(each.memory_id, dated(each, each.said))
 
     def prompt(block: ActivationBlock, count: int) -> MemoryPrompt:

@@ -57,7 +57,7 @@ def why_same(one: Memory, other: Memory) -> str:
 
 def _whose(memory: Memory) -> tuple[str, ...]:
     by = memory.added_by or memory.user_id
-    return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold()
+    return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers
 
 
 def _moved(first: list[str], second: list[str]) -> str:
