@@ -9,7 +9,7 @@ is told to a cube of its own: the first sentence among four lines of small talk,
 - *seen*: a ``supersedes`` whose first sentence is superseded, or below the later one in the search for the question.
 - *lost*: one of the two is in no memory.
 
-    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule]
+    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule|product|model]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stand_in import stand_in
 from benchmarks.targets import Results, Target
 from memsched import AsyncMemScheduler, ScheduleMessageItem, Settings
 from memsched.embedded.teardown import end_servers
@@ -95,14 +96,14 @@ class Sentence:
 
 
 class DecisionsBenchmark:
-    """The rule alone on the two sentences, and the product.
+    """The rule alone on the two sentences, the product, and the product with a model that answers right.
 
     Args:
         data: files of cases, and folders that hold one of the name ``corrections.jsonl``.
         where: "aside" or "tuned" for a part of the cases.
     """
 
-    STEPS: tuple[str, ...] = ("rule", "product")
+    STEPS: tuple[str, ...] = ("rule", "product", "model")
 
     def __init__(self, results: Results, data: Sequence[Path] = (), where: str = "") -> None:
         self.results = results
@@ -112,7 +113,13 @@ class DecisionsBenchmark:
 
     async def run(self, only: list[str]) -> None:
         for step in only or self.STEPS:
-            outcomes = [by_rule(case) for case in self.cases] if step == "rule" else await by_product(self.cases)
+            if step == "rule":
+                outcomes = [by_rule(case) for case in self.cases]
+            elif step == "product":
+                outcomes = await by_product(self.cases)
+            else:
+                with stand_in({(case.later, case.first) for case in self.cases if case.label == "supersedes"}) as url:
+                    outcomes = await by_product(self.cases, {"llm_model": "stand-in", "llm_base_url": url})
             self.outcomes[step] = outcomes
             self.results |= {f"{step}_{name}": value for name, value in figures(outcomes).items()}
             print(f"\n{step}\n\n{table(outcomes)}")
@@ -144,10 +151,16 @@ def by_rule(case: Case) -> Outcome:
     )
 
 
-async def by_product(cases: Sequence[Case]) -> list[Outcome]:
-    """What a scheduler on the embedded default makes of them."""
+async def by_product(cases: Sequence[Case], model: Mapping[str, str] | None = None) -> list[Outcome]:
+    """What a scheduler on the embedded default makes of them.
+
+    Args:
+        model: settings of a language model.
+    """
     folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
-    settings = Settings.load(redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="error")
+    settings = Settings.load(
+        redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="error", **(model or {})
+    )
     configure_logs(settings)
     try:
         async with AsyncMemScheduler(settings) as scheduler:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from memsched.handlers.add import parse, store
+from memsched.handlers.decisions import act_on, ask
 from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.put_off import may_help_later, put_off
@@ -23,6 +24,8 @@ from memsched.messages import MEM_REREAD_TASK_LABEL, MEM_UPDATE_TASK_LABEL, Sche
 from memsched.worker.context import HandlerContext
 
 log = get_logger(__name__)
+_DECIDED = ""
+"""In a checkpoint, what was decided stands under no message's id."""
 
 
 async def mem_read(
@@ -77,6 +80,11 @@ async def _read(
     for message in messages:
         if found := claims.get(message.item_id):
             written[message.item_id] = await _write(services, cube, message, turns[message.item_id], found)
+    for message in messages:
+        if message.item_id in claims and (
+            corrected := await _decided(services, cube.ref, message, readable, claims, ctx)
+        ):
+            written.setdefault(message.item_id, Written()).corrected += corrected
     await log_written(services, cube.ref, messages, written, ctx)
     for message in messages:
         # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.
@@ -95,6 +103,7 @@ async def _claims(
     Those that it could not read now are put off, and missing.
     """
     found: dict[str, list[dict[str, Any]]] = dict(ctx.resume or {}) if len(messages) == 1 else {}
+    found.pop(_DECIDED, None)
 
     async def ask(message: ScheduleMessageItem) -> None:
         try:
@@ -112,6 +121,26 @@ async def _claims(
     unread = [message for message in messages if message.item_id not in found]
     await asyncio.gather(*(ask(message) for message in unread if says_something(message)))
     return found
+
+
+async def _decided(
+    services: MemoryServices,
+    ref: CubeRef,
+    message: ScheduleMessageItem,
+    turns: dict[str, list[Turn]],
+    claims: dict[str, list[dict[str, Any]]],
+    ctx: HandlerContext,
+) -> list[tuple[Memory, Memory]]:
+    """What a message corrects, as the model decides; from the checkpoint, if it was asked before."""
+    decided = (ctx.resume or {}).get(_DECIDED) if message.item_id in (ctx.resume or {}) else None
+    if decided is None:
+        own = {each for turn in turns[message.item_id] for each in ids_of_turn(ref, _name(ref, message), turn)}
+        stored = await _stored(services, ref, message, turns[message.item_id])
+        async with services.extracting:
+            decided = await ask(services, ref, [each for each in stored.values() if each.memory_id in own])
+        if decided:
+            await ctx.checkpoint({message.item_id: claims[message.item_id], _DECIDED: decided}, message)
+    return await act_on(services, ref, decided)
 
 
 async def _write(

@@ -120,7 +120,7 @@ class MemoryServices:
         own_words = self.release.asks
         self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache, own_words=own_words)
         exact = HybridSearch(self.store, self.embedder, self.terms, own_words=own_words)
-        self.corrections = Corrections(self.store, exact)
+        self.corrections = Corrections(self.store, exact, only_links=self.llm is not None)
         self.forgetting = Forgetting(self.store, self.terms)
         self.writer = MemoryWriter(
             self.store,

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMInvalidAnswer
-from memsched.llm.prompts import FEEDBACK, RERANK, USED, numbered
-from memsched.llm.schemas import Feedback, Ranking, Used
-from memsched.llm.verification import normalised, unsupported
+from memsched.llm.prompts import FEEDBACK, RERANK, REVISE, USED, numbered
+from memsched.llm.schemas import Decision, Decisions, Feedback, Ranking, Used
+from memsched.llm.verification import normalised, quoted_in, unsupported
 
 _TEXT_CHARACTERS = 6_000
 """Of an answer or a correction that the model sees."""
 _ANSWER_TOKENS = 1024
+_DECISION_TOKENS = 3072
+_STATEMENT_CHARACTERS = 500
 
 
 async def rerank(llm: LLM, query: str, texts: Sequence[str], budget_seconds: float | None = None) -> list[int]:
@@ -73,3 +75,33 @@ async def correction(llm: LLM, text: str, memories: Sequence[str], budget_second
     if index is not None and normalised(feedback.text) == normalised(memories[index]):
         raise LLMInvalidAnswer("It leaves the memory as it is.")
     return feedback
+
+
+async def decisions(
+    llm: LLM, statements: Sequence[tuple[str, Sequence[str]]], budget_seconds: float | None = None
+) -> list[Decision]:
+    """Return what new statements do to earlier ones: of the pairs that were offered, and with words that were said.
+
+    Args:
+        statements: each new one, with the earlier ones that it may be about. Indices are those of these lists.
+    """
+    shown = [
+        {"index": index, "text": text[:_STATEMENT_CHARACTERS], "earlier": numbered(earlier, _STATEMENT_CHARACTERS)}
+        for index, (text, earlier) in enumerate(statements)
+    ]
+    claimed = await llm.complete_json(
+        REVISE.messages(statements=shown),
+        Decisions,
+        budget_seconds=budget_seconds,
+        max_tokens=_DECISION_TOKENS,
+        task="revise",
+    )
+    found: dict[tuple[int, int], Decision] = {}
+    for each in claimed.decisions:
+        if each.new >= len(statements) or each.earlier >= len(statements[each.new][1]):
+            llm.counters.rejections["turns"] += 1
+        elif each.relation in ("revises", "contradicts") and not quoted_in(each.quote, [statements[each.new][0]]):
+            llm.counters.rejections["quote"] += 1
+        else:
+            found.setdefault((each.new, each.earlier), each)
+    return list(found.values())

@@ -162,6 +162,27 @@ Answer with one JSON object and nothing else: {{"corrected": index or null, "tex
     user_template="The correction:\n$correction\nThe memories:\n$memories\nGive the corrected memory as JSON.",
 )
 
+REVISE = Prompt(
+    name="revise",
+    version=1,
+    system=f"""Somebody said something new. You compare it with what the same person said earlier, pair by pair.
+
+{DATA_RULE}
+
+For each new statement, and each of its earlier ones, "relation" is one of
+- "revises": after the new one, all of the earlier one is no longer true: it says the same thing anew, or takes it back.
+- "contradicts": both cannot be true, but it is not certain that the new one holds, or only a part is no longer true.
+- "same": they say the same.
+- "unrelated": both can be true. Another thing of the same kind, a detail, a plan, a wish, a joke, a question, a
+  quotation, something that was so in the past, or that is about somebody else, leaves the earlier one true.
+When in doubt: "unrelated". Illnesses, allergies and medicines are only revised by words that deny this very one.
+- "quote": for "revises" and "contradicts", the words of the new statement that show it, copied character by character.
+
+Answer with one JSON object and nothing else: {{"decisions": [{{"new": index of the new statement, "earlier": index of
+the earlier one, "relation": "...", "quote": "..."}}]}}""",
+    user_template="The statements:\n$statements\nGive the decisions as JSON.",
+)
+
 CHAT = Prompt(
     name="chat",
     version=2,
@@ -195,4 +216,4 @@ def chat_messages(
     return [head, *history, *asked]
 
 
-PROMPTS = (EXTRACT, RERANK, USED, FEEDBACK, CHAT)
+PROMPTS = (EXTRACT, RERANK, USED, FEEDBACK, REVISE, CHAT)

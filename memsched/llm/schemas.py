@@ -143,3 +143,34 @@ class Feedback(_Sent):
 
     corrected: Annotated[int, Field(ge=0)] | None
     text: Annotated[Line, StringConstraints(max_length=MAX_TEXT)]
+
+
+class Decision(_Sent):
+    """What a new statement does to an earlier one, by their indices, as the model claims it."""
+
+    new: Annotated[int, Field(ge=0)]
+    earlier: Annotated[int, Field(ge=0)]
+    relation: Annotated[Literal["revises", "contradicts", "same", "unrelated"], BeforeValidator(_lower)]
+    quote: Annotated[Line, StringConstraints(max_length=2000)] = ""
+
+
+class Decisions(_Sent):
+    """``{"decisions": [...]}``. One that is malformed does not spoil the others, unless all are."""
+
+    decisions: list[Decision]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _salvaged(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict) or not isinstance(sent.get("decisions"), list):
+            return sent
+        claimed = sent["decisions"][:MAX_INDICES]
+        return {"decisions": [each for each in claimed if _is_decision(each)] or claimed}
+
+
+def _is_decision(sent: object) -> bool:
+    try:
+        Decision.model_validate(sent)
+    except ValidationError:
+        return False
+    return True

@@ -145,7 +145,7 @@ async def test_what_was_deleted_meanwhile_is_not_read(make: Callable[..., AsyncM
 
 
 async def test_a_burst_is_read_whole_for_time_begins_with_ones_turn(make: Callable[..., AsyncMemScheduler]) -> None:
-    with FakeLLM(lambda asked: says_json({"memories": []}, delay_seconds=0.1)) as model:
+    with FakeLLM(lambda asked: says_json({"memories": [], "decisions": []}, delay_seconds=0.1)) as model:
         scheduler = make(model, llm_budget_seconds=0.6, llm_concurrency=3)
         await scheduler.start()
         await scheduler.submit_messages([said(f"I live in Town{n}.", n, "mem_read") for n in range(24)])
