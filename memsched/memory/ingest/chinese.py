@@ -12,7 +12,6 @@ from memsched.memory.ingest.subjects import OWN
 
 _TOKEN = re.compile(r"[A-Za-z]*\d+(?:[.,:\uff1a/]\d+)*[A-Za-z%]*|[A-Za-z]+|[\u3400-\u9fff]+")
 _OWN = re.compile("\u6211\u4eec|\u54b1\u4eec|\u6211|\u54b1")
-_OF_OWN = re.compile(f"(?:\u6211\u4eec|\u54b1\u4eec|\u6211|\u54b1)(?:\u7684|\u5bb6|{'|'.join(listed('kin', 'zh'))})")
 
 
 def as_words(one: Clause, other: Clause) -> tuple[Clause, Clause]:
@@ -37,8 +36,13 @@ def _with_words(clause: Clause, text: str, pieces: list[str]) -> Clause:
     words = dict.fromkeys(_cut(text, pieces))
     subject = {word for word in words if word in head}
     own = _OWN.search(head)
-    if own is not None and not _OF_OWN.search(head[own.start() :]):
-        subject = {OWN} | {word for word in subject if f"{word}\u548c" in head or f"\u548c{word}" in head}
+    if own is not None:
+        after = head[own.end() :]
+        others = {
+            word for word in subject if f"{word}\u548c" in head or f"\u548c{word}" in head or f"\u8ddf{word}" in head
+        }
+        if others or not pattern("small", "zh").sub("", blanked(after, "zh")).strip():
+            subject = {OWN, *others}
     return replace(clause, words=tuple(words), subject=frozenset(subject), verb=verb)
 
 

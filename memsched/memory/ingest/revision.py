@@ -128,8 +128,8 @@ def _of_clauses(newer: Clause, older: Clause) -> Revision:
         return pair.instead()
     if pair.who == "other":
         return pair.role()
-    if "cancelled" in newer.signs and (end := pair.end()).weight:
-        return end
+    if "cancelled" in newer.signs:
+        return pair.end()
     if newer.negated and newer.signs & {"changed", "ended"} and not pair.shared:
         return UNRELATED  # that it did not change
     if newer.negated != older.negated:
@@ -151,7 +151,7 @@ class _Pair:
     """
 
     def __init__(self, newer: Clause, older: Clause) -> None:
-        if newer.lang == "de":
+        if newer.lang == "de" and not newer.negated:
             newer = _in_words_of(newer, older)
         self.newer, self.older = newer, older
         self.new, self.old = set(newer.words), set(older.words)
@@ -213,6 +213,8 @@ class _Pair:
             return "same"
         if one - {OWN} and one - {OWN} <= self.old:
             return "same" if newer.is_own == older.is_own or "cancelled" in newer.signs else "open"
+        if newer.signs & {"changed", "ended"} == {"ended"} and OWN in other and OWN not in one:
+            return "other"
         if (self.common - one) or (OWN in other and self.common and newer.is_own):
             return "open"
         return "other"
@@ -240,6 +242,8 @@ class _Pair:
     def end(self) -> Revision:
         """What was is over."""
         extra = {word for word in self.more_new if word[0] not in "#@"}
+        if any(map(_is_day, self.more_new)) and any(map(_is_day, self.more_old)):
+            return UNRELATED  # the one on Tuesday, where it was the one on Monday
         because = f"it is over: {_told(self.common) or self.older.text}"
         cancelled = "cancelled" in self.newer.signs
         if not extra and self.who == "same" and (self.common if cancelled else self.common - self.older.subject):
@@ -268,6 +272,8 @@ class _Pair:
         )
         if not self.more_old or not self.more_new:
             return self._without_value(topic, link)
+        if all(word[0] in "#@" for word in self.more_old) and not any(word[0] in "#@" for word in self.more_new):
+            return UNRELATED  # "the budget is tight", where it was 500
         if self.classes & _ONE_AT_A_TIME and who == "same" and (not older.takes_several or strong):
             if self._is_beside():
                 return link if signs else UNRELATED

@@ -141,4 +141,5 @@ def _used(text: str) -> tuple[int, ...]:
 
 def classes_in(text: str, lang: str) -> frozenset[str]:
     """The classes of what a text tells."""
-    return frozenset(name for name in _WORDS["classes"] if class_pattern(name, lang).search(text))
+    told = frozenset(name for name in _WORDS["classes"] if class_pattern(name, lang).search(text))
+    return told - {"reside"} if found("moves_a_thing", lang, text) else told

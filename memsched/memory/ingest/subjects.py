@@ -103,7 +103,7 @@ def _start(tokens: list[str], lang: str) -> int:
 
 def _is_verb(lower: str, said: str, lang: str, has_noun: bool, number: int) -> bool:
     if lower in verbs(lang) or any(class_pattern(name, lang).fullmatch(lower) for name in ("reside", "work", "weigh")):
-        return number > 0 or lang == "es"
+        return lang == "es" or (has_noun if lang == "en" and lower == "work" else number > 0)
     if lang == "de":
         return (
             has_noun
