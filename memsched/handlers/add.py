@@ -15,6 +15,7 @@ from memsched.handlers.follow_ups import follow_up, update_after
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn, turns_of
 from memsched.messages import MEM_READ_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -24,13 +25,15 @@ async def add(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
-    turns = parse(messages, ctx)
+    turns = await parse(services, cube.ref, messages, ctx)
     await store(services, cube, messages, turns, ctx)
     if services.llm is not None:
         ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
 
 
-def parse(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[str, list[Turn]]:
+async def parse(
+    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> dict[str, list[Turn]]:
     """The turns by message id, parsed once per message handled.
 
     A follow-up carries the conversation as it came and parses it anew: what a turn is may have changed with the version
@@ -39,7 +42,8 @@ def parse(messages: list[ScheduleMessageItem], ctx: HandlerContext) -> dict[str,
     turns: dict[str, list[Turn]] = {}
     for message in messages:
         try:
-            turns[message.item_id] = turns_of(message)
+            speaker = await services.speaker(ref, message)
+            turns[message.item_id] = turns_of(message.model_copy(update={"user_name": speaker}))
         except InvalidMessage as error:
             ctx.fail(message, error)
     return turns

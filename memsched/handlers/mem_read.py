@@ -35,7 +35,7 @@ async def mem_read(
 
     ``info.read_for``: the message (of ``add``) that stored the utterances already, whose memories these are.
     """
-    turns = parse(messages, ctx)
+    turns = await parse(services, cube.ref, messages, ctx)
     unread = [message for message in messages if not _read_for(message)]
     if new := {message.item_id: turns[message.item_id] for message in unread if message.item_id in turns}:
         await store(services, cube, unread, new, ctx)
@@ -53,7 +53,7 @@ async def mem_reread(
     """
     if services.llm is None:
         return
-    turns = parse(messages, ctx)
+    turns = await parse(services, cube.ref, messages, ctx)
     there = {
         message.item_id: said
         for message in messages

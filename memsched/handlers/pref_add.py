@@ -21,7 +21,7 @@ async def pref_add(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """``content`` is the preference. From a conversation (``chat_history``), what sounds like one is taken."""
-    turns = parse(messages, ctx)
+    turns = await parse(services, cube.ref, messages, ctx)
     written: dict[str, Written] = {}
     for message in messages:
         said = turns.get(message.item_id, [])

@@ -31,6 +31,7 @@ from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Tombstones
 from memsched.memory.transfer.cube_object import Standing
+from memsched.messages import ScheduleMessageItem
 from memsched.moving import Moving
 from memsched.policy.binding import binding_named
 from memsched.policy.block import BlockLimits, Member
@@ -193,6 +194,14 @@ class MemoryServices:
     async def stand(self, ref: CubeRef, standing: Standing) -> None:
         """What a dump says of pins and log is so here too."""
         await self.placements.bring(ref, standing.pins, standing.log)
+
+    async def speaker(self, ref: CubeRef, message: ScheduleMessageItem) -> str:
+        """Who says "I" in a message that names nobody: in their own cube the owner, without a name; in another's
+        the user, by the name that they are known by, else by their id.
+        """
+        if message.user_name or message.user_id == ref.user_id:
+            return message.user_name or ""
+        return await self.cubes.name_of(message.user_id) or message.user_id
 
     def deleting_command(self, ref: CubeRef) -> Command[set[str]]:
         """To be sent together with others: the ids of memories whose deletion has begun."""

@@ -109,7 +109,7 @@ class Memory(BaseModel):
     @property
     def voice(self) -> str:
         """Whose words it is: only they can correct it."""
-        return self.speaker or self.said_by or f"\0{self.added_by}"
+        return self.speaker or self.said_by or f"\0{self.added_by or self.user_id}"
 
     @property
     def order(self) -> tuple[int, int, int]:

@@ -130,10 +130,10 @@ async def test_users_who_write_to_one_cube_may_use_the_same_ids(scheduler: Async
     assert (await snapshot(scheduler)).words["#"] == 9
     assert {memories[text].use_count for text in ("Rex eats carrots.", "The boiler is in the cellar.")} == {1}
 
-    # said again by the other: one memory, of two sources
+    # said by the other too: that is another one's word
     await tell(scheduler, *each("add", "3", bob="Max barks."))
-    (kept,) = [memory for memory in await memories_of(scheduler) if memory.text == "Max barks."]
-    assert kept.sources.keys() == {"3#0", "bob/3#0"}
+    kept = [memory for memory in await memories_of(scheduler) if memory.text == "Max barks."]
+    assert {(each.speaker, *each.sources) for each in kept} == {("", "3#0"), ("bob", "bob/3#0")}
 
 
 # -- mem_feedback ----------------------------------------------------------------------------------------------------
@@ -324,3 +324,29 @@ async def test_what_is_too_long_is_a_dead_letter_with_the_reason_and_its_neighbo
     assert "chat_history[1] has 500,002 characters" in reasons["turn"]
     assert "content has 10,002 characters, the limit is 10,000" in reasons["correction"]
     assert set(await texts_of(scheduler)) == {"My car is blue.", "My cat is Max."}
+
+
+async def test_in_anothers_cube_i_is_whoever_says_it(scheduler: AsyncMemScheduler) -> None:
+    cubes = (await scheduler.memory()).cubes
+    await cubes.create_user("ben", "Ben")
+    await cubes.register("alice", "home")
+    for user in ("ben", "cleo"):
+        await cubes.share("alice", "home", user, Permission.WRITE, accepted=True)
+    told = ("I live in Rome.", "I am allergic to nuts.")
+    await scheduler.submit_messages([said(text, minute) for minute, text in enumerate(told)])
+    await idle(scheduler)
+    for minute, (user, text) in enumerate(
+        [("ben", "Actually, I live in Oslo."), ("cleo", told[1]), ("ben", "I am no longer allergic to nuts.")], 5
+    ):
+        await scheduler.submit_messages(said(text, minute, user_id=user, mem_cube_id="alice/home"))
+        await idle(scheduler)
+
+    memories = await memories_of(scheduler)
+
+    assert {each.indexed_text for each in memories} == {
+        *told,
+        "Ben: Actually, I live in Oslo.",
+        "cleo: I am allergic to nuts.",
+        "Ben: I am no longer allergic to nuts.",
+    }
+    assert [each.text for each in memories if each.superseded_by] == []

@@ -93,6 +93,12 @@ class Cubes:
         if new:
             log.info("a user is known from now on", action="user.created", user_id=user_id)
 
+    async def name_of(self, user_id: str) -> str:
+        """What people call the user; "" if nobody said so."""
+        check_id("user_id", user_id)
+        (name,) = await self._run([Command(("HGET", self._keys.users, escape(user_id)), _text_or_none)])
+        return name or ""
+
     async def list_users(self) -> list[User]:
         """All users that were created or registered a cube, by id."""
         found: dict[str, str] = {}

@@ -32,6 +32,17 @@ def content_hash(speaker: str, text: str, asked: str = "") -> str:
     return hashlib.sha256(f"{speaker.casefold()}\x1f{said}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
+def same_voice(one: Memory, other: Memory) -> bool:
+    """Whether the words are of one person: the one who is named, else who sent them to the cube.
+
+    Statements that an earlier version stored do not say whose they are.
+    """
+    if one.voice.casefold() == other.voice.casefold():
+        return True
+    unknown = not (one.speaker or other.speaker) and not (one.said_by and other.said_by) and one.kind != "turn"
+    return unknown and (one.added_by or one.user_id) == (other.added_by or other.user_id)
+
+
 def why_same(one: Memory, other: Memory) -> str:
     """Why two memories are one: a clause for an event; "" if they are not.
 

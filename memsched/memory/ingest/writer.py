@@ -16,7 +16,7 @@ from memsched.memory.content.content_value import text_value
 from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
-from memsched.memory.ingest.deduplication import content_hash
+from memsched.memory.ingest.deduplication import content_hash, same_voice
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.repetition import is_said_anew, repeated
 from memsched.memory.ingest.short_answers import answered_by, is_short
@@ -268,6 +268,8 @@ class MemoryWriter:
                 answers = asked_before.get(draft.answers, draft.answers)
                 memory = draft if answers == draft.answers else draft.model_copy(update={"answers": answers})
                 same = repeats.get(memory.memory_id) or said_now.get(memory.content_hash)
+                if same is not None and not same_voice(same, memory):
+                    same = None
                 if memory.memory_id in stored or same is None or is_said_anew(memories, same, memory):
                     results[item_id].added.append(memory)
                     new.append(memory)
