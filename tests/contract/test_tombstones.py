@@ -241,7 +241,7 @@ async def test_what_a_model_took_from_it_goes_with_it_and_does_not_come_back(
 
 
 async def test_what_was_merged_goes_as_one(scheduler: AsyncMemScheduler, mos: AsyncMOS) -> None:
-    for minute, text in enumerate(("My dog Rex eats quixotic carrots.", "My dog Rex eats the quixotic carrots.")):
+    for minute, text in enumerate(("My dog Rex eats quixotic carrots.", "Oh, my dog Rex eats quixotic carrots.")):
         await told(scheduler, said(text, minute))
     await told(scheduler, said("", 5, "mem_organize"))
     old, new = sorted(await memories_of(scheduler), key=lambda each: each.at)
