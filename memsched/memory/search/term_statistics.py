@@ -22,6 +22,10 @@ _COUNT = script("count_terms", "memory/search")
 _RESET = script("reset_terms", "memory/search")
 _ARGUMENTS_AT_ONCE = 1_000
 """About 500 stems: nobody else is served while they are counted."""
+STEMS_KEPT = 4_096
+"""Of a cube: the rarest of more go, which are those in one memory. A word that is not kept counts as one that no memory
+has, which in BM25 weighs a little more than one that one memory has.
+"""
 MARKS_KEPT = 2_000
 """Messages of a cube remembered as applied. One that comes back after so many others is counted again: counts, not
 memories.
@@ -90,7 +94,7 @@ class TermStatistics:
 
     async def _count(self, ref: CubeRef, documents: Mapping[str, Sequence[Sequence[str]]], sign: int) -> None:
         keys = self._keys.cube(ref.user_id, ref.mem_cube_id)
-        head: list[str | int] = [int(time.time() * 1000), MARKS_KEPT, MARKS_KEPT_MS]
+        head: list[str | int] = [int(time.time() * 1000), MARKS_KEPT, MARKS_KEPT_MS, STEMS_KEPT]
         args = [*head]
 
         async def send() -> None:

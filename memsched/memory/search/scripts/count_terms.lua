@@ -5,13 +5,14 @@
 -- ARGV[1]  now, ms
 -- ARGV[2]  how many applied messages are remembered
 -- ARGV[3]  and for how long, ms
--- ARGV[4+] per message: its mark, number of pairs, then pairs of stem and count; a count may be negative
+-- ARGV[4]  how many stems are kept: of more, of a few taken at random the rarest go
+-- ARGV[5+] per message: its mark, number of pairs, then pairs of stem and count; a count may be negative
 --
 -- A word that no memory has any more is not kept.
 -- Returns how many messages were counted; those that were counted before are skipped.
 
 local counted = 0
-local at = 4
+local at = 5
 while at <= #ARGV do
   local pairs_here = tonumber(ARGV[at + 1])
   if redis.call('ZADD', KEYS[2], 'NX', ARGV[1], ARGV[at]) == 1 then
@@ -23,6 +24,17 @@ while at <= #ARGV do
     end
   end
   at = at + 2 + 2 * pairs_here
+end
+local excess = math.min(redis.call('HLEN', KEYS[1]) - tonumber(ARGV[4]), 1000)
+if excess > 0 then
+  local taken = redis.call('HRANDFIELD', KEYS[1], 4 * excess, 'WITHVALUES')
+  local counts = {}
+  for place = 1, #taken, 2 do
+    local kind = taken[place]:sub(1, 1) -- the number of memories, and the speakers, are no words
+    if kind ~= '#' and kind ~= '@' then counts[#counts + 1] = {tonumber(taken[place + 1]), taken[place]} end
+  end
+  table.sort(counts, function(one, other) return one[1] < other[1] end)
+  for number = 1, math.min(excess, #counts) do redis.call('HDEL', KEYS[1], counts[number][2]) end
 end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -tonumber(ARGV[2]) - 1)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[1]) - tonumber(ARGV[3]))

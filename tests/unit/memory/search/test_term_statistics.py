@@ -12,7 +12,7 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import TermCounts
-from memsched.memory.search.term_statistics import MEMORIES, TermStatistics
+from memsched.memory.search.term_statistics import MEMORIES, SPEAKER, TermStatistics
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 
@@ -75,3 +75,16 @@ async def test_what_was_forgotten_all_at_once_counts_when_it_comes_again(terms: 
     assert await terms.counts(HOME, ["nut", "cat"]) == TermCounts(2, {"nut": 1, "cat": 1})
     await terms.remove(HOME, {"one": ["nut"]})
     assert await terms.counts(HOME, ["nut"]) == TermCounts(1, {"nut": 0})
+
+
+async def test_the_rarest_of_too_many_words_go(terms: TermStatistics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memsched.memory.search.term_statistics.STEMS_KEPT", 40)
+    for number in range(200):
+        await terms.add(HOME, {f"m{number}": [["nut", "cat", f"rare{number}", SPEAKER + "ann"]]})
+
+    counts = await terms.counts(HOME, ["nut", "cat", "ann", "rare0"])
+    assert (counts.memories, counts.by_stem["nut"], counts.by_stem["cat"]) == (200, 200, 200)
+    assert counts.names == {"ann"}
+    assert await terms._server.execute("HLEN", Keys().cube("alice", "home").terms) <= 40
+    await terms.remove(HOME, {f"{number}": [f"rare{number}", "nut"] for number in range(200)})
+    assert (await terms.counts(HOME, ["nut", "rare0"])).by_stem == {"nut": 0, "rare0": 0}
