@@ -57,6 +57,14 @@ def test_custom_handler(tmp_path: Path) -> None:
     assert "ada: completed\nbob: completed" in said
 
 
+def test_corrections(tmp_path: Path) -> None:
+    said = run("corrections", tmp_path, **HERE)
+
+    assert said.count("OK ") == 40
+    assert "200 memories, 10 superseded" in said
+    assert "200 memories, 0 superseded" in said
+
+
 def test_pet_conversation(tmp_path: Path) -> None:
     said = run("pet_conversation", tmp_path)
 
