@@ -9,6 +9,7 @@ from memsched.lexicon import estimate_tokens
 from memsched.llm.prompts import Message, chat_messages
 from memsched.memory.model import Memory, with_question
 from memsched.memory.search.arguments import SearchResult
+from memsched.memory.search.no_answer import no_answer
 from memsched.policy.block import ActivationBlock
 from memsched.tiers.hot_state import WorkingMemory
 
@@ -71,7 +72,7 @@ def prompt_of(
     memories = [result.memory for result in found]
     asked = {result.memory.memory_id: result.asked for result in found}
     # What was corrected, or merely asked, answers less: also than what was found after it.
-    for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, each.text.endswith("?"))):
+    for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, _answers_nothing(each))):
         told[memory.memory_id] = dated(memory, with_question(memory.indexed_text, asked[memory.memory_id]))
     near = {*block.memory_ids, *(each.memory_id for each in working_set)}
     for each in working_set:
@@ -93,6 +94,10 @@ def prompt_of(
             if estimate_tokens(shorter.text) <= max_tokens:
                 return shorter
     return prompt(ActivationBlock.of([]), 0)
+
+
+def _answers_nothing(memory: Memory) -> bool:
+    return not memory.caption and no_answer(memory.text, memory.speaker) != ""
 
 
 def dated(memory: Memory | WorkingMemory, said: str) -> str:

@@ -63,7 +63,7 @@ async def test_scores_fall_and_are_the_sums_of_their_parts(scheduler: AsyncMemSc
     scores = [result.score for result in results]
     assert scores == sorted(scores, reverse=True)
     assert all(result.score == pytest.approx(sum(result.parts.values()), abs=1e-6) for result in results)
-    assert {"words", "around", "speaker", "value"} == {part for result in results for part in result.parts}
+    assert {"words", "around", "speaker", "value", "no_answer"} == {part for result in results for part in result.parts}
 
 
 @pytest.mark.parametrize("query", ["Did Bob like the fjords of Norway?", "fjords Norway"])
@@ -289,3 +289,39 @@ async def test_a_search_that_is_near_enough_is_saved_and_never_after_a_change(
         await services.cubes.revoke("alice", "home", "bob")
         with pytest.raises(CubeForbidden):
             await scheduler.retriever.search(question, "bob", name)
+
+
+@pytest.mark.parametrize(
+    ("fact", "question", "unknown"),
+    [
+        (
+            "My car is on level 3 of the airport garage.",
+            "Where did I park my car at the airport?",
+            "I don't know where you parked your car.",
+        ),
+        (
+            "Mein Auto steht auf Ebene 3 am Flughafen.",
+            "Wo steht mein Auto am Flughafen?",
+            "Das wei\u00df ich leider nicht.",
+        ),
+    ],
+)
+async def test_a_fact_comes_before_the_same_question_and_who_asks_what_was_asked_finds_that(
+    scheduler: AsyncMemScheduler, fact: str, question: str, unknown: str
+) -> None:
+    chat = [
+        {"role": "user", "content": "It rained all afternoon."},
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": unknown},
+    ]
+    told = ScheduleMessageItem(user_id="alice", mem_cube_id="home", label="add", content=fact)
+    asked = ScheduleMessageItem(user_id="alice", mem_cube_id="home", label="add", content="", chat_history=chat)
+    await tell(scheduler, told, asked)
+
+    found = await search(scheduler, question)
+
+    assert found[0].memory.text == fact
+    (same,) = [each for each in found if each.memory.text == question]
+    assert same.parts["no_answer"] < 0
+    assert same.score == pytest.approx(sum(same.parts.values()), abs=1e-6)
+    assert (await texts(scheduler, f"Which question did I ask? {question}"))[0] == question

@@ -35,3 +35,7 @@ FOR_EACH_NEAR = 0.5
 """What a memory loses by each better one around it, where several things are asked for."""
 SUPERSEDED = 0.5
 """Times the score of what was corrected: still to be found, for who asks how it was before."""
+NO_ANSWER = 0.3
+"""Times the score of what only asks, or only says that it does not know (no_answer.py)."""
+ASKS_THE_SAME = 0.34
+"""Of its words, so many must be the query's: else it asks something else."""

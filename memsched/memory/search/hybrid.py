@@ -5,7 +5,7 @@ All parts are in BM25's own units, so that they add up as log odds do (constants
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -18,11 +18,13 @@ from memsched.memory.model import Memory, event_ms, to_ms
 from memsched.memory.search.arguments import FoundWord, Method, SearchArgs, SearchResult
 from memsched.memory.search.bm25 import TermCounts, own_weights
 from memsched.memory.search.constants import (
+    ASKS_THE_SAME,
     DENSE_OF_A_MODEL,
     DENSE_OF_HASHING,
     HASHING_CANDIDATES,
     IN_TIME,
     MODEL_CANDIDATES,
+    NO_ANSWER,
     OWN_KEYWORDS,
     REACH,
     SPEAKER,
@@ -31,6 +33,7 @@ from memsched.memory.search.constants import (
     VALUE_OF_KEYWORDS,
 )
 from memsched.memory.search.dates import dates_in
+from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
 from memsched.memory.search.several import asks_for_several, spread_over_places
@@ -113,6 +116,8 @@ class HybridSearch:
         asked = _Asked(ref, query, words, counts, has_windows=has_windows, own_words=own_words, hides=self._own_words)
         others = windows if windows and has_windows and not own_words else {}
         candidates = await self._candidates(ref, query, asked, method, args, top_k, others)
+        if not asks_about_asking(query):
+            _keep_back(candidates.values(), frozenset(words), is_keywords=asked.is_keywords)
         await self._put_corrections_first(ref, candidates, args)
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
         if asks_for_several(query):
@@ -250,6 +255,7 @@ class _Asked:
     Attributes:
         idfs: of its words, without speakers' names: those say whose memories are meant, not which.
         has_unknown: whether no memory of the cube has one of them.
+        is_keywords: whether it is no sentence but words.
         own: how much more a memory's own words count than those around it.
         value: how much counts what a text is worth.
     """
@@ -266,11 +272,11 @@ class _Asked:
         hides: bool,
     ) -> None:
         self._words = {stem(word): word for word in reversed(content_words(query))}
-        is_keywords = names_words_only(query)
+        self.is_keywords = names_words_only(query)
         self.has_windows = has_windows
         only_own = own_words and has_windows
-        self.value = VALUE_OF_KEYWORDS if is_keywords else VALUE
-        self.own = OWN_KEYWORDS if is_keywords and has_windows and not own_words else 0.0
+        self.value = VALUE_OF_KEYWORDS if self.is_keywords else VALUE
+        self.own = OWN_KEYWORDS if self.is_keywords and has_windows and not own_words else 0.0
         # Without windows, who said it is a word of its own.
         self.names = counts.names.intersection(words) if has_windows else frozenset()
         self.idfs = counts.idfs(each for each in words if each not in self.names) or counts.idfs(words)
@@ -335,6 +341,20 @@ class _Asked:
 
     def _spoken(self, hit: ScoredHit) -> float:
         return SPEAKER * len(self.names.intersection(names_of(hit.speaker, hit.searched_text)))
+
+
+def _keep_back(candidates: Iterable[ScoredHit], asked: Set[str], *, is_keywords: bool) -> None:
+    """What answers nothing counts less: it has the words of the query because it asks the same.
+
+    A question that asks something else may tell by the way what the query is for; and who names words wants what has
+    them.
+    """
+    for each in candidates:
+        kind = each.no_answer
+        asks_the_same = not is_keywords and len(each.words & asked) >= ASKS_THE_SAME * len(each.words)
+        if kind == "unknown" or (kind == "asks" and asks_the_same):
+            before, each.score = each.score, each.score * NO_ANSWER
+            each.parts["no_answer"] = each.score - before
 
 
 def names_words_only(query: str) -> bool:

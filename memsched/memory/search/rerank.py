@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from memsched.lexicon import stems
+from memsched.memory.search.no_answer import NoAnswer, no_answer
 
 _ABOUT_THE_SAME = 0.5
 """Share of common words of two statements about the same thing."""
@@ -40,6 +41,11 @@ class ScoredHit:
         """As ``Memory.searched_text``."""
         text, caption = str(self.payload.get("text", "")), self.payload.get("caption")
         return f"{text} {caption}" if caption else text
+
+    @property
+    def no_answer(self) -> NoAnswer:
+        """Whether it only asks, or only says that it does not know. A picture always shows something."""
+        return "" if self.payload.get("caption") else no_answer(str(self.payload.get("text", "")), self.speaker)
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -98,6 +104,7 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
                 and older.said_at < newer.said_at
                 and _overlap(older.words, newer.words) >= _ABOUT_THE_SAME
                 and older.words & asked <= newer.words
+                and (older.no_answer or not newer.no_answer)
             ):
                 if older.score > newer.score:
                     newer.raise_to(older.score, "newer")

@@ -23,6 +23,7 @@ from memsched.lexicon import is_without_spaces, stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import index_of, own_weights
 from memsched.memory.search.constants import FADE, FADE_WITHOUT_SPACES, REACH
+from memsched.memory.search.no_answer import no_answer
 from memsched.memory.store.points import Sparse
 
 _ROLES = frozenset(("user", "assistant", "system", "tool", "human", "ai", "bot"))
@@ -131,7 +132,7 @@ class Surroundings:
         """By stem, the strongest occurrence in the window of a memory."""
         words = {stem: FoundBy(memory.memory_id, weight) for stem, weight in _own(memory.searched_text).items()}
         for ahead, other in self.near(memory):
-            if not (share := _share(ahead, other.text)):
+            if not (share := _share(ahead, memory, other)):
                 continue
             for stem, weight in _own(other.text).items():
                 if stem not in words or share * weight > words[stem].weight:
@@ -159,7 +160,7 @@ def window_vector(ref: CubeRef, memory: Said, surroundings: Surroundings) -> Spa
     text = memory.searched_text
     strongest = dict(_indexed(text, 1.0))
     for ahead, other in surroundings.near(memory):
-        if share := _share(ahead, other.text):
+        if share := _share(ahead, memory, other):
             for index, weight in _indexed(other.text, share):
                 if weight > strongest.get(index, 0.0):
                     strongest[index] = weight
@@ -215,11 +216,16 @@ def _key(placed: _Placed) -> _Place:
     return placed[0]
 
 
-def _share(ahead: int, source: str) -> float:
-    """What another one has of a turn's words that is so many steps before it; below 0: after it."""
-    if is_without_spaces(source):
+def _share(ahead: int, memory: Said, other: Said) -> float:
+    """What a memory has of another one's words, which was said so many steps before it; below 0: after it."""
+    kind = no_answer(other.text, other.speaker)
+    if kind == "unknown":
+        return 0.0
+    if kind == "asks" and ahead < 0 and memory.speaker in (other.speaker, "assistant"):
+        return 0.0  # what is asked next is no matter of what the same speaker, or an assistant, said before
+    if is_without_spaces(other.text):
         return FADE_WITHOUT_SPACES[abs(ahead)]
-    if ahead == 1 and any(mark in source for mark in QUESTION_MARKS):
+    if ahead == 1 and any(mark in other.text for mark in QUESTION_MARKS):
         return 1.0  # an answer has its question's words
     return FADE[abs(ahead)]
 

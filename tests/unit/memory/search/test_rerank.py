@@ -74,6 +74,15 @@ def test_what_was_asked_for_by_name_is_not_passed_by_something_else() -> None:
     assert texts(newer_first([older, newer], 5, {"holiday", "rome"})) == texts([older, newer])
 
 
+def test_no_question_passes_what_it_asks_about() -> None:
+    statement, question = scored("My dog is called Rex.", 3, at=1), scored("Is my dog called Rex?", 2, at=2)
+
+    assert texts(newer_first([statement, question], 5, frozenset(("dog",)))) == [
+        statement.memory_id,
+        question.memory_id,
+    ]
+
+
 def test_of_a_row_of_statements_the_newest_is_first_whatever_their_scores() -> None:
     colours = ["red", "green", "blue", "white"]
     doors = [scored(f"The front door is {colour}", 9 - at, at=at) for at, colour in enumerate(colours)]

@@ -47,3 +47,17 @@ def test_a_role_is_nobodys_name() -> None:
     assert name_stems("Ann Lee") == ("ann", "lee")
     assert name_stems("assistant") == ()
     assert list(names_of("", "My assistant is called Petra.")) == ["assist", "call", "petra"]
+
+
+def test_what_is_not_known_lends_no_words_and_a_question_none_to_its_own_speaker_before_it() -> None:
+    talk = [
+        memory("Rain again.", memory_id="before", session_id="s", turn=0, speaker="Ann"),
+        memory("Where is the car?", memory_id="question", session_id="s", turn=1, speaker="Ann"),
+        memory("I don't know where the garage is.", memory_id="unknown", session_id="s", turn=2, speaker="assistant"),
+        memory("Level 3.", memory_id="answer", session_id="s", turn=3, speaker="Ann"),
+    ]
+    words = {each.memory_id: Surroundings(talk).words(each).keys() for each in talk}
+
+    assert "car" not in words["before"]
+    assert "car" in words["answer"]
+    assert not any("garag" in words[name] for name in ("before", "question", "answer"))
