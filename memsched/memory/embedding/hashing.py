@@ -13,6 +13,7 @@ from functools import lru_cache
 from zlib import crc32
 
 from memsched.lexicon import content_words, stem
+from memsched.pace import Pace
 
 DIMENSIONS = 1024
 _GRAM = 4
@@ -30,7 +31,12 @@ class HashingEmbedder:
         """Nothing to load."""
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        return [embed(text) for text in texts]
+        pace = Pace()
+        vectors = []
+        for text in texts:
+            vectors.append(embed(text))
+            await pace.rest()
+        return vectors
 
     async def embed_query(self, text: str, weights: Mapping[str, float] | None = None) -> list[float]:
         return embed(text, weights)

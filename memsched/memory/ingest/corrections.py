@@ -14,6 +14,7 @@ from memsched.memory.search.arguments import SearchArgs
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
+from memsched.pace import Pace
 
 _LOOKED_AT = 10
 _MOMENT = timedelta(milliseconds=1)
@@ -37,7 +38,9 @@ class Corrections:
         what was said first may come last. Returns (older, newer) of what is superseded.
         """
         claims: dict[tuple[str, str], Claim] = {}
+        pace = Pace()
         for newer in added:
+            await pace.rest()
             if may_correct(newer.text):
                 found = await self.earlier(ref, newer)
                 hashes = {each.content_hash for each in found}  # of those that say the same a search gives the newest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,8 @@ from memsched.memory.search.window import Surroundings, own_vector, places_aroun
 from memsched.memory.store.collection import InUse
 from memsched.memory.store.points import Sparse
 from memsched.memory.store.store import MemoryStore
+from memsched.pace import Pace
 
-_AT_ONCE = 50
 _TRIES = 10
 """Others may write in the same session at the same time, and each of them sees to what it has changed."""
 
@@ -56,7 +55,12 @@ class Windows:
     async def first(self, ref: CubeRef, new: Sequence[Memory]) -> First:
         """The vectors to store new memories with."""
         in_use = await self._store.in_use()
-        return First(in_use, {each.memory_id: _alone(ref, each, in_use) for each in new})
+        pace = Pace()
+        vectors = {}
+        for each in new:
+            vectors[each.memory_id] = _alone(ref, each, in_use)
+            await pace.rest()
+        return First(in_use, vectors)
 
     async def settle(self, ref: CubeRef, changed: Sequence[Memory], first: First | None = None) -> None:
         """Bring the vectors of memories, and of what is around them, up to date: their texts came, changed or went.
@@ -95,10 +99,10 @@ class Windows:
             for known in (everything, surroundings):
                 touched |= {other.memory_id: there[other.memory_id] for other in known.having(each)}
         vectors: dict[str, Sparse] = {}
+        pace = Pace()
         for name, each in touched.items():
             vectors[name] = window_vector(ref, each, surroundings)
-            if len(vectors) % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # a message may hold thousands of turns, and others are served in between
+            await pace.rest()  # a message may hold thousands of turns
         return seen, vectors
 
     async def _seen(self, ref: CubeRef, changed: Sequence[Memory]) -> Seen:

@@ -6,6 +6,7 @@ the position in it, what is stored is never overwritten, words are counted once 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,8 +31,11 @@ from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Deleted, Tombstones
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
+from memsched.pace import Pace
 
 _HASHES_PER_CALL = 100
+_LONG = 20_000
+"""Characters of a text that is cut in a thread: it takes longer than to start one."""
 _CLAIMS_LOOKED_FOR = 300
 """Of one message: of a conversation that fills three prompts."""
 
@@ -119,13 +123,15 @@ class MemoryWriter:
         turns = {ids[item_id]: said for item_id, said in messages.items()}
         sessions = await self._first_places(ref, turns)
         before = await self._said_before(ref, turns, sessions)
-        drafts = {item_id: _drafts(ref, item_id, said, sessions, added_by, before) for item_id, said in turns.items()}
+        drafts = {
+            item_id: await _drafts(ref, item_id, said, sessions, added_by, before) for item_id, said in turns.items()
+        }
         written = await self._remember(ref, drafts, emptied=emptied)
         return {item_id: written[ids[item_id]] for item_id in messages}
 
     async def stored(self, ref: CubeRef, item_id: str, said: Sequence[Turn], added_by: str = "") -> dict[int, Memory]:
         """The memories of a message's turns, by the turn's number; of one that was said before, what says it."""
-        drafts = _drafts(ref, id_within(ref, added_by or ref.user_id, item_id), said, {}, added_by)
+        drafts = await _drafts(ref, id_within(ref, added_by or ref.user_id, item_id), said, {}, added_by)
         numbers = {f"#{turn.position}": number for number, turn in enumerate(said)}
         found: dict[int, Memory] = {}
         own = await self._store.get(ref, [each.memory_id for each in drafts])
@@ -294,11 +300,12 @@ class MemoryWriter:
         if since.memory_ids:  # deleted while this ran; what was taken for a repeat of it is none
             await self._forgetting.forget(ref, [each.memory_id for each in new if each.memory_id in since.memory_ids])
             return await self._remember(ref, drafts, mark, emptied=deleted.emptied, taken_from=taken_from)
-        counted = {
-            item_id + mark: [terms_of(memory) for memory in result.added]
-            for item_id, result in results.items()
-            if result.added
-        }
+        pace = Pace()
+        counted: dict[str, list[list[str]]] = {}
+        for item_id, written in results.items():
+            for memory in written.added:
+                counted.setdefault(item_id + mark, []).append(terms_of(memory))
+                await pace.rest()
         await self._terms.add(ref, counted)
         said_in = {memory.memory_id: result for result in results.values() for memory in result.added}
         for older, newer in await self._corrections.apply(ref, new):  # both may be new, and of two messages
@@ -344,7 +351,7 @@ def _session(item_id: str, turn: Turn, of: int) -> str:
     return turn.session_id or (item_id if of > 1 else "")
 
 
-def _drafts(
+async def _drafts(
     ref: CubeRef,
     item_id: str,
     said: Sequence[Turn],
@@ -361,12 +368,15 @@ def _drafts(
     now = datetime.now(UTC)
     drafts = []
     last = dict(before)
+    pace = Pace()
     for number, turn in enumerate(said):
         session = _session(item_id, turn, len(said))
         place = sessions.get((item_id, session), 0) + number
-        for part, text in enumerate(filter(str.strip, parts_of(turn.text))):
+        parts = parts_of(turn.text) if len(turn.text) < _LONG else await asyncio.to_thread(parts_of, turn.text)
+        for part, text in enumerate(filter(str.strip, parts)):
             asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
             drafts.append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked))
+            await pace.rest()
         if session:
             last[session, place] = drafts[-1]
     return drafts

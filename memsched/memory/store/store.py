@@ -30,6 +30,7 @@ from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.errors import StoreUnavailable
 from memsched.memory.store.filters import TENANT, among, equals, matching, within
 from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Ranking, Sparse
+from memsched.pace import Pace
 from memsched.settings import Settings
 
 T = TypeVar("T")
@@ -91,8 +92,12 @@ class MemoryStore:
         for point in points:
             if point.memory.ref != ref:
                 raise ValueError("a memory of another cube")
+        pace = Pace()
         for at in range(0, len(points), _POINTS_PER_CALL):
-            batch = [_as_point(ref, point) for point in points[at : at + _POINTS_PER_CALL]]
+            batch = []
+            for point in points[at : at + _POINTS_PER_CALL]:
+                batch.append(_as_point(ref, point))
+                await pace.rest()
             await self._call(
                 lambda client, name, batch=batch: client.upsert(  # type: ignore[misc]
                     name, batch, wait=True, update_mode=models.UpdateMode.INSERT_ONLY
