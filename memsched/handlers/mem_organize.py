@@ -12,6 +12,7 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import why_same
+from memsched.memory.ingest.supersession import is_refused
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import Hit
@@ -102,7 +103,13 @@ async def _merge_page(
 
 def _same(memory: Memory, near: Sequence[Hit]) -> list[Memory]:
     found = [hit.memory() for hit in near if hit.memory_id != memory.memory_id and hit.score >= _ALIKE]
-    return [other for other in found if why_same(memory, other)]
+    return [other for other in found if why_same(memory, other) and not _was_parted(memory, other)]
+
+
+def _was_parted(one: Memory, other: Memory) -> bool:
+    """Whether somebody restored the older one since: then they are two."""
+    older, newer = sorted((one, other), key=lambda each: each.order)
+    return is_refused(older, newer)
 
 
 async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory], newest: Memory) -> None:

@@ -130,6 +130,22 @@ async def test_what_was_restored_stays_so_whatever_comes_again(scheduler: AsyncM
     assert (await by(scheduler))[ROME] == OSLO
 
 
+async def test_what_was_merged_and_restored_is_not_merged_again(scheduler: AsyncMemScheduler) -> None:
+    older = "We painted the kitchen walls with bright yellow paint."
+    await tell(scheduler, said(older, 0), said(f"Oh, {older[0].lower()}{older[1:]}", 60))
+    await scheduler.submit_messages(said("", 70, "mem_organize"))
+    await idle(scheduler)
+    merged = (await known(scheduler))[older]
+    assert merged.status == "archived"
+
+    assert await scheduler.restore("alice", "home", merged.memory_id)
+    await scheduler.submit_messages(said("", 80, "mem_organize"))
+    await idle(scheduler)
+
+    memory = (await known(scheduler))[older]
+    assert (memory.status, memory.superseded_by) == ("activated", None)
+
+
 async def test_what_a_deleted_memory_had_superseded_holds_again(scheduler: AsyncMemScheduler) -> None:
     await scheduler.submit_messages([said(ROME, 0), said(MILAN, 5), said("My dog is called Rex.", 7), said(OSLO, 9)])
     await idle(scheduler)

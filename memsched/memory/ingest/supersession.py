@@ -68,7 +68,7 @@ class Supersession:
         ]
         for old, new_one, revision in sorted(known, key=lambda each: (each[0].order, each[1].order)):
             older, newer = changes[old.memory_id], changes[new_one.memory_id]
-            if _is_refused(older, newer):
+            if is_refused(older, newer):
                 continue
             if revision.verdict == "may_revise":
                 await _link(changes, older, newer, revision.because)
@@ -86,7 +86,7 @@ class Supersession:
         done = []
         for each in older:
             old, new = changes.get(each.memory_id), changes.get(newer.memory_id)
-            if old is not None and new is not None and not _is_refused(old, new):
+            if old is not None and new is not None and not is_refused(old, new):
                 await _put_aside(changes, old, new, because)
                 done.append((old.memory_id, new.memory_id))
         return await self._finish(changes, done)
@@ -148,7 +148,7 @@ class Supersession:
                 if older is None or older.superseded_by != each.memory_id or is_merged(older):
                     continue
                 await _bring_back(changes, older)
-                if newer is not None and not _is_refused(older, newer):
+                if newer is not None and not is_refused(older, newer):
                     revision = revises(newer, older)
                     if revision.verdict == "supersedes":
                         await _put_aside(changes, changes[name], newer, revision.because)
@@ -182,7 +182,7 @@ class Supersession:
             last = max(turns, key=lambda turn: turn.order)
             await changes.load([str(last.superseded_by)])
             by = changes.get(str(last.superseded_by))
-            if by is None or _is_refused(fact, by) or fact.superseded_by not in (None, by.memory_id):
+            if by is None or is_refused(fact, by) or fact.superseded_by not in (None, by.memory_id):
                 continue
             await _put_aside(changes, fact, by, last.superseded_because)
             done.append((fact.memory_id, by.memory_id))
@@ -194,7 +194,7 @@ class Supersession:
         by = next((turn for name in newer.derived_from if (turn := changes.get(name))), newer)
         done = []
         for turn in [each for name in fact.derived_from if (each := changes.get(name))]:
-            if turn.memory_id == by.memory_id or not turn.order < by.order or _is_refused(turn, by):
+            if turn.memory_id == by.memory_id or not turn.order < by.order or is_refused(turn, by):
                 continue
             if turn.superseded_by is None and not says_no_more(turn, fact):
                 await _link(changes, turn, by, fact.superseded_because)
@@ -209,7 +209,7 @@ class Supersession:
         for fact in await changes.derived_from([turn.memory_id]):
             await changes.load(fact.derived_from)
             holds = any(each.superseded_by is None for name in fact.derived_from if (each := changes.get(name)))
-            if holds or fact.superseded_by not in (None, newer.memory_id) or _is_refused(fact, newer):
+            if holds or fact.superseded_by not in (None, newer.memory_id) or is_refused(fact, newer):
                 continue
             if fact.memory_id != newer.memory_id:
                 await _put_aside(changes, fact, newer, turn.superseded_because)
@@ -328,7 +328,7 @@ async def _is_first(changes: _Changes, older: Memory, newer: Memory) -> bool:
     return newer.order < other.order and revises(other, older).verdict == "supersedes"
 
 
-def _is_refused(older: Memory, newer: Memory) -> bool:
+def is_refused(older: Memory, newer: Memory) -> bool:
     """Whether somebody has said since that the older one holds after all."""
     return older.confirmed_at is not None and newer.at <= older.confirmed_at
 
