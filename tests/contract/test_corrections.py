@@ -258,7 +258,7 @@ class TestResentHistories:
         assert [each.text for each in memories if each.superseded_by] in ([ROME, MILAN], [MILAN, ROME])
 
     async def test_one_that_was_corrected_elsewhere_is_a_repeat_too(self, scheduler: AsyncMemScheduler) -> None:
-        turns = ["Hello there, my friend.", "Hello, what is new?", ROME, self.NICE, "Is it warm there?", "It is."]
+        turns = ["Hello there, my friend.", "Hello, good to see you.", ROME, self.NICE, "Is it warm there?", "It is."]
         await self.talk(scheduler, *turns[:4], minute=0)
         await tell(scheduler, said(MILAN, 5))
 
