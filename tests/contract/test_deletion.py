@@ -16,7 +16,7 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.store.store import MemoryStore
 
 pytestmark = pytest.mark.timeout(120)
-SECRET = "My safe at the cabin opens with quixotic 8841."
+SECRET = "My safe at the cabin opens with quixotic zyzzogeton."
 LINES = ["The cabin is by the lake.", SECRET, "The ferry to the cabin leaves at nine."]
 
 
@@ -114,7 +114,7 @@ async def test_whoever_dies_over_a_deletion_leaves_it_undone_or_done_for_whoever
         assert SECRET not in [each.text for each in await memories_of(scheduler, cube=cube)]
         await scheduler.pin("alice", cube, (await scheduler.working_set("alice", cube))[0].memory_id)
         left = json.dumps(await kept(scheduler, cube)).lower()
-        for word in ("quixot", "8841", secret.memory_id):
+        for word in ("quixot", "zyzzogeton", secret.memory_id):
             assert word not in left, f"{word} after step {step}"
         if not died:
             break

@@ -196,7 +196,7 @@ async def test_of_the_same_words_in_other_spelling_the_newer_is_shown_alone(sche
     services = await scheduler.memory()
     ref = await services.cubes.register("alice", "home")
     # two workers that stored at the same moment: neither saw the other's
-    services.writer._said_before = _nobody_said_before  # type: ignore[method-assign, assignment]
+    services.writer._with_hashes = _nobody_said_it  # type: ignore[method-assign, assignment]
     for message in (said("The pond is frozen.", 0, item_id="one"), said("The POND is frozen!", 9, item_id="other")):
         await services.writer.write_turns(ref, {message.item_id: turns_of(message)})
 
@@ -206,8 +206,8 @@ async def test_of_the_same_words_in_other_spelling_the_newer_is_shown_alone(sche
     assert len(await memories_of(scheduler)) == 2
 
 
-async def _nobody_said_before(*_: Any) -> tuple[dict[str, Any], set[str]]:
-    return {}, set()
+async def _nobody_said_it(*_: Any) -> dict[str, Any]:
+    return {}
 
 
 async def test_a_newer_statement_about_the_same_comes_before_the_older(scheduler: AsyncMemScheduler) -> None:

@@ -23,8 +23,8 @@ from memsched.mos.options import MosOptions
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 HOME = CubeRef("alice", "home")
-SECRET = "My safe at the cabin opens with quixotic 8841."
-WORDS = ("quixot", "8841")
+SECRET = "My safe at the cabin opens with quixotic zyzzogeton."
+WORDS = ("quixot", "zyzzogeton")
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def extracts(asked: Asked) -> Reply:
             "importance": 0.6,
         }
         for turn in turns
-        if "8841" in turn["text"] or "ferry" in turn["text"]
+        if "zyzzogeton" in turn["text"] or "ferry" in turn["text"]
     ]
     return says_json({"memories": facts})
 
@@ -232,7 +232,7 @@ async def test_what_a_model_took_from_it_goes_with_it_and_does_not_come_back(
         await again(scheduler, talk)
 
         assert await left_of(scheduler, *WORDS) == []
-        assert not any("8841" in asked.prompt for asked in model.asked), "nor is the model told once more"
+        assert not any("zyzzogeton" in asked.prompt for asked in model.asked), "nor is the model told once more"
         ferry = [each for each in await memories_of(scheduler) if "ferry" in each.text]
         assert {each.kind for each in ferry} == {"turn", "fact"}, "it was said in another message too"
         await mos.delete(next(each.memory_id for each in ferry if each.kind == "turn"), "home")

@@ -110,6 +110,8 @@ def _same_speaker(one: str, other: str) -> bool:
 
 
 _YEAR = re.compile(r"#(?:19|20)\d\d")
+_LABEL = re.compile(r"(?<=[^\W\d_]{2} )(?:[A-HJ-Z]|[b-df-hj-np-tvwxz])(?![\w'.])")
+"""Server B, option c."""
 _FROM = re.compile(r"\bfrom\b|\breplaced\b|\bvon\b|\bstatt\b|\bde\b|\u4ece|\u628a")
 
 
@@ -138,7 +140,10 @@ def _of_clauses(newer: Clause, older: Clause) -> Revision:
         return UNRELATED
     if "ended" in newer.signs and "ended" not in older.signs and (end := pair.end()).weight:
         return end
-    return pair.other_value()
+    value = pair.other_value()
+    if value.verdict == "supersedes" and pair.may_be_another():
+        return Revision("may_revise", value.because)
+    return value
 
 
 class _Pair:
@@ -299,6 +304,23 @@ class _Pair:
         if topic and signs and alike:
             return link
         return UNRELATED
+
+    def may_be_another(self) -> bool:
+        """Whether the later one, which says of nothing that it changed, may be about another one of the same kind:
+        another day's lesson, the next bed of the garden, server B, a second sister.
+        """
+        newer, older = self.newer, self.older
+        if newer.signs & {"admits", "changed", "now"}:
+            return False
+        if newer.subject - {OWN} and found("may_be_several", newer.lang, newer.text):
+            return True
+        values = [word for word in newer.words if word[0] in "#@" and word not in self.old]
+        for clause in (newer, older):
+            if clause.words and clause.words[0][0] in "#@" and (clause.subject or clause.lang == "zh"):
+                return True
+        if values and not newer.verb and newer.words.index(values[0]) < len(newer.words) - len(values):
+            return True
+        return set(_LABEL.findall(newer.text)) != set(_LABEL.findall(older.text))
 
     def _is_introduced_alike(self) -> bool:
         """In Oslo, where it was in Rome; not from home."""

@@ -127,6 +127,24 @@ def test_what_is_vital_stays_unless_that_very_thing_is_denied(old: str, new: str
     assert verdict(old, new) != "supersedes"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("In garden bed 3 grow red tulips.", "In garden bed 4 grow red tulips."),
+        ("On Monday I have yoga.", "On Tuesday I have yoga."),
+        ("Server A runs on port 80.", "Server B runs on port 81."),
+        ("My friend lives in Rome.", "My friend lives in Oslo."),
+        ("My sister is 12.", "My sister is 15."),
+        ("I have two dogs.", "I have three dogs."),
+        ("Am Montag habe ich Yoga.", "Am Dienstag habe ich Yoga."),
+        ("三号房是空的。", "四号房是空的。"),
+        ("周一我有瑜伽课。", "周二我有瑜伽课。"),
+    ],
+)
+def test_what_may_be_about_another_one_of_its_kind_puts_nothing_aside(old: str, new: str) -> None:
+    assert verdict(old, new) != "supersedes"
+
+
 def test_a_denied_allergy_is_put_aside() -> None:
     assert verdict("I'm allergic to nuts.", "It turns out I'm not allergic to nuts.") == "supersedes"
     assert verdict("我对花生过敏。", "我对花生不过敏。") == "supersedes"
