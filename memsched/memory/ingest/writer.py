@@ -375,10 +375,11 @@ async def _drafts(
         parts = parts_of(turn.text) if len(turn.text) < _LONG else await asyncio.to_thread(parts_of, turn.text)
         for part, text in enumerate(filter(str.strip, parts)):
             asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
-            drafts.append(_of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked))
+            draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
+            drafts.append(draft)
+            if session:
+                last[session, place] = draft
             await pace.rest()
-        if session:
-            last[session, place] = drafts[-1]
     return drafts
 
 
