@@ -14,7 +14,6 @@ is told to a cube of its own: the first sentence among four lines of small talk,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -25,6 +24,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks import sameness
+from benchmarks.aside import is_aside
 from benchmarks.stand_in import stand_in
 from benchmarks.targets import Results, Target
 from memsched import AsyncMemScheduler, ScheduleMessageItem, Settings
@@ -38,6 +39,7 @@ from memsched.messages import ADD_TASK_LABEL
 
 TARGETS: dict[str, Target] = {}
 CORRECTIONS = "corrections.jsonl"
+SAMENESS = "sameness.jsonl"
 _SMALL_TALK = {
     "en": ["It rained all afternoon.", "Lunch was good.", "That film was quite long.", "See you later then."],
     "de": ["Es hat den ganzen Nachmittag geregnet.", "Das Mittagessen war gut.", "Der Film war lang.", "Bis dann!"],
@@ -48,8 +50,6 @@ _BEGUN = datetime(2026, 3, 2, 9, tzinfo=UTC)
 _LATER = timedelta(days=3)
 _TOP = 3
 _ASKED_FOR = 10
-_ASIDE = 3
-"""One case in so many was kept aside while the rule was made."""
 _MEMORIES = 50
 _PATIENCE = 300.0
 
@@ -70,8 +70,7 @@ class Case:
 
     @property
     def is_aside(self) -> bool:
-        """By a hash of its id: the same cases always."""
-        return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big") % _ASIDE == 0
+        return is_aside(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +95,35 @@ class Sentence:
 
 
 class DecisionsBenchmark:
-    """The rule alone on the two sentences, the product, and the product with a model that answers right.
+    """The rule alone on the two sentences, the product, and the product with a model that answers right; and of pairs
+    that may say the same, what the product keeps.
 
     Args:
-        data: files of cases, and folders that hold one of the name ``corrections.jsonl``.
+        data: files of cases (``sameness.jsonl`` by this name), and folders that hold ``corrections.jsonl`` and that.
         where: "aside" or "tuned" for a part of the cases.
     """
 
-    STEPS: tuple[str, ...] = ("rule", "product", "model")
+    STEPS: tuple[str, ...] = ("rule", "product", "model", "sameness")
 
     def __init__(self, results: Results, data: Sequence[Path] = (), where: str = "") -> None:
         self.results = results
         self.outcomes: dict[str, list[Outcome]] = {}
-        files = [each / CORRECTIONS if each.is_dir() else each for each in data]
-        self.cases = [case for file in files for case in read_cases(file) if _is_asked_for(case, where)]
+        files = [
+            file for each in data for file in ((each / CORRECTIONS, each / SAMENESS) if each.is_dir() else (each,))
+        ]
+        pairs = [file for file in files if file.name == SAMENESS]
+        self.cases = [
+            case for file in files if file not in pairs for case in read_cases(file) if _is_asked_for(case, where)
+        ]
+        self.pairs = [pair for file in pairs for pair in sameness.read_pairs(file) if _is_asked_for(pair, where)]
 
     async def run(self, only: list[str]) -> None:
         for step in only or self.STEPS:
+            if step == "sameness":
+                kept = await sameness.by_product(self.pairs)
+                self.results |= {f"sameness_{name}": value for name, value in sameness.figures(kept).items()}
+                print(f"\n{step}\n\n{sameness.table(kept)}")
+                continue
             if step == "rule":
                 outcomes = [by_rule(case) for case in self.cases]
             elif step == "product":
@@ -129,7 +140,7 @@ def read_cases(file: Path) -> list[Case]:
     return [Case(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _is_asked_for(case: Case, where: str) -> bool:
+def _is_asked_for(case: Case | sameness.Pair, where: str) -> bool:
     return not where or case.is_aside == (where == "aside")
 
 
