@@ -97,6 +97,8 @@ _WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[-'][^\W\d_]+)*|[,\u2014:()\u2
 _ANY_LANGUAGE = (
     (re.compile(r"(?<=\d),(?=\d{3}\b)"), ""),
     (re.compile(r"(?<=\d)(?:st|nd|rd|th)\b"), ""),
+    (re.compile(r"\b(?:as )?it turn(?:s|ed) out,?(?: that)?\b|^turn(?:s|ed) out,?(?: that)?\b", re.IGNORECASE), ""),
+    (re.compile(r"\bes stellt\w* sich heraus, dass\b|\bresulta que\b|\b\u539f\u6765", re.IGNORECASE), ""),
     (re.compile(r"(?<=\w) (?:years? old|years? of age|jahre alt)\b", re.IGNORECASE), ""),
 )
 _SPLIT_CONTRACTIONS = (

@@ -33,6 +33,8 @@ def test_a_claim_is_believed_if_a_turn_says_it(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("said", "claim"),
     [
+        ("It turns out I am not allergic to nuts.", "Ann is not allergic to nuts."),
+        ("Turns out that the shop is closed on Mondays.", "The shop is closed on Mondays."),
         ("I live in Rome and I don't like tea.", "Ann lives in Rome."),
         ("I live in Rome and I don't like tea.", "Ann doesn't like tea."),
         ("I'm vegetarian, I don't eat fish.", "Ann is vegetarian."),
