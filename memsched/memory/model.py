@@ -109,7 +109,8 @@ class Memory(BaseModel):
     @property
     def voice(self) -> str:
         """Whose words it is: only they can correct it."""
-        return self.speaker or self.said_by or f"\0{self.added_by or self.user_id}"
+        by = self.added_by or self.user_id  # two who tell it may call themselves, or know, the same name
+        return f"{by}\0{self.speaker or self.said_by}"
 
     @property
     def order(self) -> tuple[int, int, int]:

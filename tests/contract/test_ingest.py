@@ -187,7 +187,7 @@ async def test_a_correction_wins_in_a_hundred_of_a_hundred_cases(scheduler: Asyn
 
 
 async def test_a_correction_in_the_same_batch_is_told_once(scheduler: AsyncMemScheduler) -> None:
-    older = said("We moved from Hamburg to Rome in May.", 0, item_id="older")
+    older = said("We moved to Rome in May.", 0, item_id="older")
     newer = said("Actually, we moved to Rome in June.", 9, item_id="newer")
     writer = (await scheduler.memory()).writer
 

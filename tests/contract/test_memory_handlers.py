@@ -64,7 +64,7 @@ async def test_an_answer_may_name_memories_that_there_are_not_but_only_in_a_list
 
 async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: AsyncMemScheduler) -> None:
     await tell(scheduler, said("We painted the kitchen walls with bright yellow paint.", 0, item_id="one"))
-    await tell(scheduler, said("We painted the kitchen walls with the bright yellow paint today.", 60, item_id="two"))
+    await tell(scheduler, said("Oh, we painted the kitchen walls with bright yellow paint!", 60, item_id="two"))
     others = [
         "We painted the kitchen walls in bright green.",
         "We did not paint the kitchen walls with yellow.",
@@ -77,13 +77,22 @@ async def test_organizing_merges_what_says_the_same_and_tells_what(scheduler: As
 
     memories = {memory.text: memory for memory in await memories_of(scheduler)}
     old = memories["We painted the kitchen walls with bright yellow paint."]
-    kept = memories["We painted the kitchen walls with the bright yellow paint today."]
+    kept = memories["Oh, we painted the kitchen walls with bright yellow paint!"]
     assert (old.status, old.superseded_by) == ("archived", kept.memory_id)
     assert set(kept.sources) == {"one#0", "two#0"}
     assert all(memories[text].status == "activated" for text in others)
     told = [event for event in events if event.label == "mem_organize"]
     assert [event.metadata for event in told if "Merged" in event.log_content] == [
-        {"kept": kept.memory_id, "merged": [{"memory_id": old.memory_id, "text": old.text}]}
+        {
+            "kept": kept.memory_id,
+            "merged": [
+                {
+                    "memory_id": old.memory_id,
+                    "text": old.text,
+                    "because": "the same words, but for an interjection",
+                }
+            ],
+        }
     ]
     assert any(event.log_content.startswith("Organized: 1 ") for event in told)
     assert old.text not in await found(scheduler, "kitchen walls")

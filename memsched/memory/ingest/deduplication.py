@@ -13,11 +13,8 @@ from memsched.memory.ingest.reading import reading
 from memsched.memory.model import Memory
 
 _INTERJECTION = re.compile(
-    r"^(?:oh|ah|hey|hi|hello|well|wow|yeah|okay|ok|by the way|ach|na ja|naja|also|hallo|oye|bueno|hola|pues)\b[,!. ]+"
+    r"^(?:oh|ah|hey|hi|hello|well|wow|yeah|okay|ok|by the way|ach|na ja|naja|hallo|oye|bueno|hola|pues)\b[,!. ]+"
 )
-_MOVED = re.compile(r"^(?:in|on|at|since|for|every|each|during|this|next|last|im|am|um|seit|jeden|en|desde|cada) ")
-"""How a phrase begins that may stand before or after the rest, and means the same."""
-_MOVED_WORDS = 4
 
 
 def content_hash(speaker: str, text: str, asked: str = "") -> str:
@@ -47,7 +44,7 @@ def why_same(one: Memory, other: Memory) -> str:
     """Why two memories are one: a clause for an event; "" if they are not.
 
     They are of one speaker and kind, and have the same words in the same order; only an interjection before them may
-    differ, and the place of a phrase such as "in spring". Numbers, names, who does what to whom, negations, tense and
+    differ. Numbers, names, who does what to whom, negations, tense and
     signs are in the words, and so in their order.
     """
     if _whose(one) != _whose(other):
@@ -60,21 +57,9 @@ def why_same(one: Memory, other: Memory) -> str:
     first, second = _INTERJECTION.sub("", first), _INTERJECTION.sub("", second)
     if first == second:
         return "the same words, but for an interjection"
-    a, b = first.split(), second.split()
-    if sorted(a) == sorted(b) and (phrase := _moved(a, b) or _moved(b, a)):
-        return f'the same words, with "{phrase}" at another place'
     return ""
 
 
 def _whose(memory: Memory) -> tuple[str, ...]:
     by = memory.added_by or memory.user_id
     return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers
-
-
-def _moved(first: list[str], second: list[str]) -> str:
-    """The phrase that begins one and ends the other."""
-    for length in range(1, min(_MOVED_WORDS, len(first) - 2) + 1):
-        phrase = " ".join(first[:length])
-        if _MOVED.match(f"{phrase} ") and first[length:] + first[:length] == second:
-            return phrase
-    return ""

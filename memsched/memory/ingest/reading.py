@@ -38,6 +38,11 @@ _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』〝〞″", '
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣", "-"))
 _LONG_DASH = re.compile(r"(?<=[^\W\d])\s*[–—―]+\s*(?=[^\W\d])")
 _CODE = re.compile(r"```|\n(?: {2,}|\t)|[;{}]\s*(?:\n|$)")
+_SECRET = re.compile(
+    r"\b(?:password|passwort|kennwort|passphrase|contraseña|clave|token|username|login)\b|\u5bc6\u7801|\u5bc6\u78bc",
+    re.IGNORECASE,
+)
+"""What is typed as it is: its case and marks count."""
 _UNSPACED = r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30ff]"
 _AROUND_UNSPACED = re.compile(rf"(?<={_UNSPACED})\s+|\s+(?={_UNSPACED})")
 _BULLET = re.compile(r"^(?:[-*•·]\s+(?!\d))+")
@@ -50,7 +55,7 @@ _CLOSED_BY_ANY = re.compile(rf"(?:[^\W\d_]{{2}}|[\"')\]]|{_UNSPACED})$")
 _COMMA_BEFORE_AND = re.compile(r",(?= (?:and|or|und|oder|y|o) )")
 _SAID_FIRST = re.compile(rf"^((?:{_any_of('said_first')})(?: [\w'-]+){{1,3}}),(?= )", re.IGNORECASE)
 _WORD = re.compile(r"'?[^\W_]+(?:'[^\W_]+)*")
-_CODE_LIKE = re.compile(r"[^\W\d_]\d|\d[^\W\d_]|[a-zß-ÿ][A-ZÀ-Þ]|\w[/\\@_=]\w|^[/\\@#]")
+_CODE_LIKE = re.compile(r"^-{1,2}[^\W\d_]|\w\(|[^\W\d_]\d|\d[^\W\d_]|[a-zß-ÿ][A-ZÀ-Þ]|\w[/\\@_=]\w|^[/\\@#]")
 _TOKEN = re.compile(r"\S+")
 _IS_OR_HAS = re.compile(rf"\b({_any_of('s_is')})'s\b( (?:{_any_of('s_has')})\b)?")
 _HAS_BEEN = re.compile(r"'s(?= been\b)")
@@ -70,7 +75,7 @@ _LONGEST = 2000
 def reading(text: str) -> str:
     """A text as it is read. Code, and what is indented, is read letter by letter."""
     plain = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
-    if len(plain) > _LONGEST or _CODE.search(plain):
+    if len(plain) > _LONGEST or _CODE.search(plain) or _SECRET.search(plain):
         return "\n".join(line.rstrip() for line in plain.strip("\n").split("\n"))
     return _cased(_signs(plain))
 
@@ -123,7 +128,8 @@ def _cased(text: str) -> str:
 
 def _word_cased(word: str, at: int) -> str:
     small = word.lower()
-    means = small in _CAPITALS_THAT_MEAN and (at > 0 or (len(word) > 1 and word.isupper()))
+    means = small in _CAPITALS_THAT_MEAN and at > 0
+    means = means or (len(word) == 1 and at > 0 and word.isupper() and word != "I")
     return word if means else small
 
 
@@ -176,6 +182,8 @@ def _unspaced_number(written: str) -> str:
             digit = _DIGITS[sign]
         else:
             return written
+    if digit and len(written) > 1 and written[-2] in "百千":
+        return written  # said for short: 150 or 105
     return str(total + (digit or 0))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, stem, words
+from memsched.memory.ingest.certainty import moved_home, only_another_value, only_denies
 from memsched.memory.ingest.chinese import as_words, have_nothing_in_common
 from memsched.memory.ingest.clauses import NOTHING_SAID, Clause, clauses_of, introduced_by
 from memsched.memory.ingest.importance import vital_kind
@@ -23,6 +24,7 @@ from memsched.memory.ingest.subjects import IT, OWN
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
 _LONGEST = 14
 """Content words of a clause that is about one thing."""
+_MOST_PAIRS = 60
 _LEAST_PART = 3
 """Letters of a part of a compound."""
 _NAME = 2
@@ -83,21 +85,33 @@ def revises(newer: Said, older: Said) -> Revision:
     lang = language_of_pair(newer.text, older.text)
     earlier = [each for each in clauses_of(older.text, lang) if each.apart not in NOTHING_SAID]
     later = [each for each in clauses_of(newer.text, lang) if not each.apart]
+    if len(earlier) * len(later) > _MOST_PAIRS:
+        return UNRELATED  # lists, logs: no statement about one thing
     best = UNRELATED
     for one in later:
         for other in earlier:
             if lang == "zh" and have_nothing_in_common(one, other):
                 continue
             revision = _of_clauses(*(as_words(one, other) if lang == "zh" else (one, other)))
+            if revision.verdict == "supersedes" and not _is_certain(one, other):
+                revision = Revision("may_revise", revision.because)
             if revision.weight > best.weight:
                 best = revision
     if best.verdict == "supersedes":
         if len(earlier) > 1 and _states(earlier) > 1:
             return Revision("may_revise", best.because)
         is_vital = vital_kind(older.text) in _VITAL or found("medicine", lang, older.text)
-        if is_vital and not best.because.startswith(("denies", "not ")):
+        if is_vital and not only_denies(newer.text, older.text):
             return Revision("may_revise", best.because)
     return best
+
+
+def _is_certain(newer: Clause, older: Clause) -> bool:
+    if newer.denied:
+        return True
+    if newer.negated != older.negated:
+        return only_denies(newer.text, older.text)
+    return only_another_value(newer.text, older.text) or moved_home(newer.text, older.text)
 
 
 def _states(clauses: Sequence[Clause]) -> int:

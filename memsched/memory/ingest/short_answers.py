@@ -13,6 +13,13 @@ from memsched.memory.model import Memory
 _MOST_WORDS = 5
 _MOST_LETTERS = 10
 """Of a script that puts no spaces between words."""
+_ASKS = re.compile(
+    r"[?\uff1f\u061f]|(?:^|[.!,;]\s+)(?:please )?(?:tell|give|name|say|describe|choose|pick|enter|type)\b"
+    r"|(?:^|[.!,;]\s+)(?:bitte )?(?:sag|nenn|gib|wähl)\w*|(?:^|[.!,;]\s+)(?:dime|di|dame|elige|nombra)\b"
+    r"|\u544a\u8bc9\u6211|\u8bf7\u8bf4|\u8bf7\u9009",
+    re.IGNORECASE,
+)
+"""Asks somewhere in it: "Do you smoke? Be honest.", "Tell me your blood type."."""
 _QUESTION = re.compile(r"[?\uff1f\u061f\u1367\u037e]\W*\Z")
 
 
@@ -33,4 +40,4 @@ def answered_by(before: Memory | None, speaker: str, text: str) -> Memory | None
     """
     if before is None or before.speaker == speaker or not is_short(text):
         return None
-    return before if _QUESTION.search(before.text) else None
+    return before if _QUESTION.search(before.text) or _ASKS.search(before.text) else None

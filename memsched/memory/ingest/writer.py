@@ -7,6 +7,7 @@ the position in it, what is stored is never overwritten, words are counted once 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -373,9 +374,12 @@ async def _drafts(
         session = _session(item_id, turn, len(said))
         place = sessions.get((item_id, session), 0) + number
         parts = parts_of(turn.text) if len(turn.text) < _LONG else await asyncio.to_thread(parts_of, turn.text)
+        whole = hashlib.sha256(turn.text.encode("utf-8", "replace")).hexdigest() if len(parts) > 1 else ""
         for part, text in enumerate(filter(str.strip, parts)):
             asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
             draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
+            if whole:  # equal parts of a text, or of two texts, are no repeats: each text keeps all of its own
+                draft = draft.model_copy(update={"content_hash": content_hash(turn.speaker, text, f"{whole}/{part}")})
             drafts.append(draft)
             if session:
                 last[session, place] = draft

@@ -49,7 +49,8 @@ def test_the_hash_of_a_short_answer_depends_on_the_question() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ("We will renovate the old kitchen in spring.", "In spring we will renovate the old kitchen.", True),
+        ("We will renovate the old kitchen in spring.", "In spring we will renovate the old kitchen.", False),
+        ("Every day I don't smoke.", "I don't smoke every day.", False),
         ("Oh, the garden has a pond.", "The garden has a pond!", True),
         ("The garden has a pond and a hedge", "The garden has a hedge and the pond.", False),
         ("We go from Bonn to Ulm.", "We go from Ulm to Bonn.", False),

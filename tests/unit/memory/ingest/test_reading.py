@@ -37,7 +37,7 @@ def test_only_what_says_the_same_is_read_the_same(case: dict[str, str]) -> None:
         ("千万别说。", "千万别说"),
         ("She's got it.", "she has got it"),
         ("Anna's car", "anna's car"),
-        ("Use `a_b`, not A-1!", "use `a_b`, not a-1!"),
+        ("Use `a_b`, not A-1!", "use `a_b`, not A-1!"),
         ("if x:\n    y()  ", "if x:\n    y()"),
         ("", ""),
         ("...", ""),

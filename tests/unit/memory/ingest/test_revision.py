@@ -132,6 +132,22 @@ def test_what_is_vital_stays_unless_that_very_thing_is_denied(old: str, new: str
     [
         ("In garden bed 3 grow red tulips.", "In garden bed 4 grow red tulips."),
         ("On Monday I have yoga.", "On Tuesday I have yoga."),
+        ("I live in Rome.", "I live in constant fear of spiders."),
+        ("I live in Rome.", "I moved my desk to the window."),
+        ("My boss is Peter.", "My boss is angry now."),
+        ("My phone number is 555-1234.", "My work phone number is 555-9876 now."),
+        ("I play tennis.", "I don't play tennis well."),
+        ("My son is 5.", "My son is 110 cm now."),
+        ("Ich wohne in Rom.", "Ich wohne im dritten Stock."),
+        ("Meine Nummer ist 1234.", "Meine Kundennummer ist 5678."),
+        ("I'm allergic to nuts.", "I'm not just allergic to nuts, I get hives from sesame as well."),
+        ("I take metformin.", "I haven't taken metformin yet."),
+        ("I take warfarin.", "I no longer take warfarin at night."),
+        ("My daughter is allergic to eggs.", "She is not allergic to eggs."),
+        ("I take warfarin.", "I don't have warfarin anymore, need a new prescription."),
+        ("Ich habe Asthma.", "Ich habe kein Asthmaspray mehr."),
+        ("Ich nehme Aspirin.", "Ich nehme nicht nur Aspirin."),
+        ("\u6211\u5403\u963f\u53f8\u5339\u6797\u3002", "\u6211\u4e0d\u80fd\u4e0d\u5403\u963f\u53f8\u5339\u6797\u3002"),
         ("Server A runs on port 80.", "Server B runs on port 81."),
         ("My friend lives in Rome.", "My friend lives in Oslo."),
         ("My sister is 12.", "My sister is 15."),
@@ -141,8 +157,13 @@ def test_what_is_vital_stays_unless_that_very_thing_is_denied(old: str, new: str
         ("周一我有瑜伽课。", "周二我有瑜伽课。"),
     ],
 )
-def test_what_may_be_about_another_one_of_its_kind_puts_nothing_aside(old: str, new: str) -> None:
+def test_what_leaves_room_for_another_meaning_puts_nothing_aside(old: str, new: str) -> None:
     assert verdict(old, new) != "supersedes"
+
+
+def test_a_long_list_is_compared_with_nothing() -> None:
+    text = "I don't like n, " + ", ".join(f"Anna {number}, not Bob {number}" for number in range(200))
+    assert verdict(text, f"Actually, {text} now") == "unrelated"
 
 
 def test_a_denied_allergy_is_put_aside() -> None:
