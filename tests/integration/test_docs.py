@@ -188,6 +188,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "backoff",
         "deadline",
         "durations",
+        "pace",
         "escaping",
         "config_file",
         "env_file",

@@ -245,7 +245,7 @@ class Cubes:
         if access.state in (AccessState.INVITED, AccessState.SHARED):
             log.info(
                 f"a user says what they do with a shared cube: {what}",
-                action=f"cube.{what}",
+                action="cube.accept" if what == "accept" else "cube.decline",
                 user_id=user_id,
                 mem_cube_id=name,
                 owner=access.ref.user_id,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from memsched.lexicon import is_question
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.revision import Revision, may_correct, revises
+from memsched.memory.ingest.revision import Revision, is_marked, may_correct, revises
 from memsched.memory.ingest.supersession import Claim, Supersession
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs
@@ -95,5 +95,6 @@ def may_be_about(newer: Memory, older: Memory) -> bool:
     if newer.sources.keys() & older.sources.keys() or {*newer.derived_from} & {*older.derived_from}:
         return False
     if newer.order == older.order:  # of two in one millisecond, the one that revises the other
-        return revises(older, newer).verdict == "unrelated"
+        back = revises(older, newer).weight
+        return back < revises(newer, older).weight or (is_marked(newer.text) and not is_marked(older.text))
     return older.order < newer.order

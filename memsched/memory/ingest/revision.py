@@ -72,6 +72,12 @@ def may_correct(text: str) -> bool:
     return any(not clause.apart and _could(clause) for clause in clauses_of(text, language_of_pair(text, "")))
 
 
+def is_marked(text: str) -> bool:
+    """Whether a text says that something is otherwise than before, by a word for that: "actually", "now"."""
+    clauses = clauses_of(text, language_of_pair(text, ""))
+    return any(clause.signs & {"admits", "now"} for clause in clauses)
+
+
 def _could(clause: Clause) -> bool:
     return bool(clause.signs or clause.classes or clause.is_one_valued or any(word[0] in "#@" for word in clause.words))
 
