@@ -24,6 +24,8 @@ from memsched.memory.ingest.subjects import IT, OWN
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
 _LONGEST = 14
 """Content words of a clause that is about one thing."""
+_MOST_CHARACTERS = 500
+"""A longer text is about several things: it revises nothing, and is not put aside as a whole."""
 _MOST_PAIRS = 60
 _LEAST_PART = 3
 """Letters of a part of a compound."""
@@ -69,6 +71,8 @@ UNRELATED = Revision("unrelated")
 
 def may_correct(text: str) -> bool:
     """Whether a text may revise anything at all that was said before it, or after it."""
+    if len(text) > _MOST_CHARACTERS:
+        return False
     return any(not clause.apart and _could(clause) for clause in clauses_of(text, language_of_pair(text, "")))
 
 
@@ -87,6 +91,8 @@ def revises(newer: Said, older: Said) -> Revision:
     if not _same_speaker(newer.speaker, older.speaker) or is_question(older.text):
         return UNRELATED
     if newer.speaker == "assistant" or newer.text.strip() == older.text.strip():
+        return UNRELATED
+    if max(len(newer.text), len(older.text)) > _MOST_CHARACTERS:
         return UNRELATED
     lang = language_of_pair(newer.text, older.text)
     earlier = [each for each in clauses_of(older.text, lang) if each.apart not in NOTHING_SAID]
