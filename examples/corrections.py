@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from uuid import uuid4
 
 from memsched import MOS
 from memsched.logs import configure_logs
@@ -41,7 +42,9 @@ TRAPS = [
     ("The key is under the mat.", "Is the key not under the mat anymore?"),
     ("I play the violin.", "My friend said: I don't play the violin anymore."),
 ]
-TURNS, AT_ONCE = 200, 25
+TURNS, CUBE = f"talk-{uuid4()}"
+"""A new one each time: what was undone once is not corrected again by the same words."""
+AT_ONCE = 200, 25
 
 
 def conversation() -> list[dict[str, str]]:
@@ -67,7 +70,7 @@ def small_talk() -> Iterator[dict[str, str]]:
 
 
 def known(mos: MOS) -> dict[str, Memory]:
-    (cube,) = mos.get_all("home")["text_mem"]
+    (cube,) = mos.get_all(CUBE)["text_mem"]
     return {memory.text: memory for memory in cube["memories"]}
 
 
@@ -92,12 +95,12 @@ def main() -> int:
     try:
         said = conversation()
         for at in range(0, len(said), AT_ONCE):
-            mos.add(said[at : at + AT_ONCE], mem_cube_id="home", session_id="talk", wait=True)
+            mos.add(said[at : at + AT_ONCE], mem_cube_id=CUBE, session_id="talk", wait=True)
         print(f"After {len(said)} turns:")
         fine = report(known(mos), undone=False)
         for memory in known(mos).values():
             if memory.superseded_by is not None:
-                mos.restore(memory.memory_id, "home")
+                mos.restore(memory.memory_id, CUBE)
         print("\nAfter every correction was undone:")
         return 0 if report(known(mos), undone=True) and fine else 1
     finally:

@@ -61,6 +61,11 @@ _MOVED_HOME = re.compile(
     r"(?<![\u697c\u53f7\u53f8\u90e8\u5c42])\u4e86)$"
 )
 _AT_ALL = re.compile(r"\b(?:after|at) all\b")
+_I_MEANT = re.compile(
+    r"^\W*(?:(?:sorry|oops|no|perd[o\u00f3]n|entschuldigung|nein)\b\W*)?"
+    r"(?:i meant?|ich meinte?|quer[i\u00ed]a decir|quise decir)\b\W*(?:that |dass |que )?",
+    re.IGNORECASE,
+)
 _LONGEST_VALUE = 4
 _LONGEST_VALUE_UNSPACED = 8
 _NUMBER_UNSPACED = re.compile(r"[0-9零一二两三四五六七八九十百千万点号楼]")
@@ -123,6 +128,7 @@ def _kind(value: Sequence[str]) -> str:
 
 def _said(text: str) -> list[str]:
     """The words without cues, and without what it was before: ", not on Monday"."""
+    text = _I_MEANT.sub("", text)
     text = re.sub(r",? (?:and )?(?:not|nicht|no) [^,.;]{1,40}$", "", text.strip(" .!"))
     found = _WORD.findall(text.replace("\u2019", "'"))
     return [word for word in found if word.casefold() not in _CUES - _KEPT]

@@ -246,7 +246,8 @@ class HybridSearch:
         named = {name for each in ranked[:_BEST] if not each.payload.get("superseded_by") for name in each.revisers}
         unknown = named - {each.memory_id for each in ranked}
         hits = await self._store.hits(ref, sorted(unknown), conditions)
-        return [ScoredHit(hit.memory_id, hit.payload) for hit in hits]
+        shown = {each.payload.get("content_hash") for each in ranked}  # the like of it is here: without_repetitions
+        return [ScoredHit(hit.memory_id, hit.payload) for hit in hits if hit.payload.get("content_hash") not in shown]
 
 
 class _Asked:
