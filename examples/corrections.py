@@ -42,9 +42,9 @@ TRAPS = [
     ("The key is under the mat.", "Is the key not under the mat anymore?"),
     ("I play the violin.", "My friend said: I don't play the violin anymore."),
 ]
-TURNS, CUBE = f"talk-{uuid4()}"
+TURNS, AT_ONCE = 200, 25
+CUBE = f"talk-{uuid4()}"
 """A new one each time: what was undone once is not corrected again by the same words."""
-AT_ONCE = 200, 25
 
 
 def conversation() -> list[dict[str, str]]:
