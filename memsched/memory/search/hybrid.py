@@ -53,7 +53,7 @@ from memsched.memory.store.points import LEXICAL, Ranking
 from memsched.memory.store.store import MemoryStore
 
 _MOST_CANDIDATES = 4_000
-_BEST = 3
+_BEST = 1
 _ROUNDED = 1e-3
 """The store's sums are that much off."""
 _CORRECTED_AGAIN = 5

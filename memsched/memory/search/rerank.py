@@ -113,8 +113,13 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
     return top + ranked[len(top) :]
 
 
+_LINKED_SHARE = 0.45
+"""Of the score of what it may revise: what says something about other things as well has less."""
+
+
 def revisers_first(ranked: Sequence[ScoredHit]) -> list[ScoredHit]:
-    """The newest of what may revise a statement comes directly before it, if it is behind it.
+    """The newest of what may revise a statement comes directly before it, if it is behind it. Not
+    if the question found it, and much less so.
 
     A statement that is among the first three stays there: of what stood before a third one, one goes behind it.
     """
@@ -126,7 +131,7 @@ def revisers_first(ranked: Sequence[ScoredHit]) -> list[ScoredHit]:
         ]
         newest = max(revisers, key=lambda each: each.said_at, default=older)
         place = order.index(older)
-        if order.index(newest) <= place:
+        if order.index(newest) <= place or 0 < newest.score < _LINKED_SHARE * older.score:
             continue
         order.remove(newest)
         order.remove(older)
