@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from support.conditions import until
 from support.crash_points import CRASH_AT, MARK, SIGNAL, STEPS, Nursery, gone
-from support.llm import Asked, FakeLLM, says_json
-from support.memories import Snapshot, conversation, forget_everything, said, snapshot
+from support.llm import Asked, FakeLLM, Reply, fails, says_json
+from support.memories import (
+    Snapshot,
+    conversation,
+    forget_everything,
+    left_of,
+    memories_of,
+    put,
+    said,
+    snapshot,
+    without_working,
+)
 from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
@@ -77,8 +88,17 @@ FACTS = {
 }
 
 
+SECRET = said("My safe at the cabin opens with zyzzogeton.", 0, item_id="s1", user_name="Alice")
+DRY = said("The cabin is dry.", 1, item_id="d1", user_name="Alice")
+
+
 class Row:
-    """One place, in which scenes are played one after another."""
+    """One place, in which scenes are played one after another.
+
+    Attributes:
+        meanwhile: what somebody does between a worker's death and the next worker's turn.
+        ends_well: says how a scene ends in which a worker died; None: as the undisturbed one.
+    """
 
     def __init__(self, folder: Path, nursery: Nursery, scheduler: AsyncMemScheduler, **settings: Any) -> None:
         self.folder = folder
@@ -86,6 +106,8 @@ class Row:
         self.nursery = nursery
         self.environment = {f"MEMSCHED_{name.upper()}": str(value) for name, value in settings.items()}
         self.pids: list[int] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.ends_well: Callable[[Snapshot], Awaitable[None]] | None = None
         folder.mkdir()
 
     def start(self, **more: str) -> int:
@@ -117,6 +139,8 @@ class Row:
     async def _end(self, mark: Path) -> tuple[Snapshot, str]:
         assert await dead_letters(self.scheduler) == []
         outcome = await snapshot(self.scheduler)
+        if self.ends_well and mark.exists():
+            await self.ends_well(outcome)
         self.kill()
         await forget_everything([self.scheduler])
         return outcome, mark.read_text() if mark.exists() else ""
@@ -132,12 +156,22 @@ class Row:
         mark = self.folder / "mark"
         mark.unlink(missing_ok=True)
         crashing = {CRASH_AT: crash_at, MARK: str(mark)}
+        self.environment["MEMSCHED_LLM_API_KEY"] = uuid4().hex  # by which the model knows one scene from another
         pid = 0
+        said: set[str] = set()
         for act in scene:
-            await self.scheduler.submit_messages(act)  # before the worker starts: what comes together is then certain
+            # Before the worker starts: what comes together is then certain. What comes again is put in by somebody who
+            # does not ask whether it is there.
+            await self.scheduler.submit_messages([each for each in act if each.item_id not in said])
+            for each in act:
+                if each.item_id in said:
+                    await put(self.scheduler, each)
+            said |= {each.item_id for each in act}
             pid = pid or self.start(**crashing, **({} if crash_at else {STEPS: str(self.folder / "steps")}))
             await until(lambda: gone(pid) or self._done(), "the act to end", seconds=30)
             if gone(pid):
+                if self.meanwhile:
+                    await self.meanwhile()
                 await self._hand_over()
                 pid = self.start()
                 await until(self._done, "the next worker to go on", seconds=30)
@@ -211,7 +245,7 @@ async def crash_everywhere(
         for place in places:
             outcome, at = await (row.play_with_zombie if zombie else row.play)(scene, place.partition(":")[0])
             died.append(at)
-            assert outcome == undisturbed, f"after a crash before {place}"
+            assert row.ends_well or outcome == undisturbed, f"after a crash before {place}"
 
     await asyncio.gather(*map(go_on, rows))
     missed = died.count("")
@@ -256,6 +290,57 @@ async def test_a_crash_before_any_step_of_mem_read_leaves_no_trace(rows: Callabl
     assert sorted(each["kind"] for each in undisturbed.memories.values()) == ["event", "fact", "turn", "turn"]
     assert undisturbed.words["#"] == 4
     assert "Alice got a puppy called Rex." in [undisturbed.memories[key]["text"] for key, _ in undisturbed.working_set]
+
+
+async def test_a_crash_before_any_step_of_reading_later_leaves_no_trace(rows: Callable[..., list[Row]]) -> None:
+    refused: set[str] = set()
+
+    def once_unavailable(asked: Asked) -> Reply:
+        if (scene := asked.headers["authorization"]) in refused:
+            return says_json(FACTS)
+        refused.add(scene)
+        return fails(503)
+
+    with FakeLLM(once_unavailable) as model:
+        llm = {"llm_model": "fake", "llm_base_url": model.url, "llm_max_retries": 0, "llm_put_off_seconds": 0.1}
+        undisturbed, died = await crash_everywhere(rows(**llm), READ, lambda step: step.startswith("mem_reread"))
+
+    assert len(died) >= 10 // EVERY
+    assert sorted(each["kind"] for each in undisturbed.memories.values()) == ["event", "fact", "turn", "turn"]
+    assert undisturbed.words["#"] == 4
+
+
+async def test_what_is_deleted_between_a_crash_in_add_and_the_next_run_stays_deleted(
+    rows: Callable[..., list[Row]],
+) -> None:
+    places, deletions = rows(), []
+
+    def watch(row: Row) -> None:
+        deleted: list[str] = []
+
+        async def delete() -> None:
+            secrets = [each for each in await memories_of(row.scheduler) if each.text == SECRET.content]
+            for each in secrets:
+                await without_working(row.scheduler).delete(each.memory_id, "home")
+            deleted.extend(each.memory_id for each in secrets)
+
+        async def assert_it_is_gone(outcome: Snapshot) -> None:
+            stays = [] if deleted else [SECRET.content]
+            assert outcome.texts == sorted([DRY.content, *stays])
+            assert outcome.words["#"] == len(outcome.texts)
+            assert not deleted or await left_of(row.scheduler, "zyzzogeton") == []
+            deletions.extend(deleted)
+            deleted.clear()
+
+        row.meanwhile, row.ends_well = delete, assert_it_is_gone
+
+    for row in places:
+        watch(row)
+    # said once, and said again: in either run a worker dies, and if it is stored by then, it is deleted
+    scene = [[SECRET, DRY], [SECRET]]
+    _, died = await crash_everywhere(places, scene, lambda step: step.startswith("add"), most_missed=4)
+
+    assert len(deletions) >= len(died) // 2
 
 
 async def test_a_zombie_that_writes_late_changes_nothing(rows: Callable[..., list[Row]]) -> None:

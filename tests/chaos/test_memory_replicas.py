@@ -15,17 +15,20 @@ from support.memories import (
     Snapshot,
     conversation,
     forget_everything,
+    found,
     idle,
+    left_of,
     memories_of,
     put,
     said,
     snapshot,
     texts_of,
+    without_working,
 )
 from support.outcome import dead_letters
 from support.stories import HOUSE, RENOVATION
 
-from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched import AsyncMemScheduler, CubeForbidden, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import turns_of
 from memsched.tiers.moves import Placement
@@ -176,6 +179,118 @@ async def test_workers_that_are_killed_in_the_middle_leave_everything_where_one_
     assert killed >= len(acts) - 1
     assert await dead_letters(scheduler) == []
     assert await standing(scheduler) == expected
+
+
+@pytest.fixture
+async def crew(memory_place: dict[str, Any], crews: Callable[..., Crew]) -> Crew:
+    """Two worker processes, and a supervisor that starts others for those that are killed."""
+    place = {name: value for name, value in memory_place.items() if name != "redis_url"}
+    crew = crews(memory_place["redis_url"], **{**place, "app": "", "batch_size": 3, "max_crashes": 40})
+    crew.supervise(2)
+    await until(lambda: len(crew.workers()) == 2, "the workers to start")
+    return crew
+
+
+@pytest.mark.long
+async def test_what_is_deleted_while_killed_workers_store_it_once_more_stays_deleted(
+    memory_schedulers: Schedulers, crew: Crew, chance: random.Random
+) -> None:
+    scheduler = memory_schedulers()
+    mos = without_working(scheduler)
+    secrets = [
+        said(text, 20 + number, item_id=f"s{number}", user_name="Alice")
+        for number, text in enumerate(
+            ("My safe opens with zyzzogeton.", "Zyzzogeton is my cousin's ferry.", "I planted a zyzzogeton in May.")
+        )
+    ]
+
+    async def stored() -> list[str]:
+        return [each.memory_id for each in await memories_of(scheduler) if "zyzzogeton" in each.text.lower()]
+
+    await scheduler.submit_messages(TALK[:4])
+    await idle(scheduler)
+    before, killed = await snapshot(scheduler), 0
+    for secret in secrets:
+        # deleted as soon as it is stored: most often before its worker, which dies, has said that it is done
+        await scheduler.submit_messages([secret, said(f"Where is the zyzzogeton of {secret.item_id}?", 50, "query")])
+        (memory_id,) = await until(stored, "it to be stored")
+        killed += crew.kill_one(chance) > 0
+        await mos.delete(memory_id, "home")
+        # and it comes again, from a producer that is not sure
+        await asyncio.gather(*(put(scheduler, secret) for _ in range(3)))
+        await asyncio.sleep(chance.uniform(0, 0.1))
+        killed += crew.kill_one(chance) > 0
+    await idle(scheduler)
+    await asyncio.gather(*(put(scheduler, secret) for secret in secrets))
+    await idle(scheduler)
+
+    assert killed >= len(secrets)
+    assert await dead_letters(scheduler) == []
+    after = await snapshot(scheduler)
+    assert (after.memories, after.words) == (before.memories, before.words)
+    assert not [text for text in await found(scheduler, "zyzzogeton") if "zyzzogeton" in text.lower()]
+    asked = [line for line in await left_of(scheduler, "zyzzogeton") if "where is the zyzzogeton" not in line]
+    assert asked == []
+
+
+@pytest.mark.long
+async def test_an_invitation_that_is_accepted_while_workers_die_counts_from_then_on(
+    memory_schedulers: Schedulers, crew: Crew, chance: random.Random
+) -> None:
+    scheduler = memory_schedulers()
+    mos = without_working(scheduler)
+
+    def by_bob(name: str, number: int) -> ScheduleMessageItem:
+        text = f"Guest {name} {number} sleeps in room {number + 100}."
+        return said(text, number, item_id=f"{name}{number}", user_id="bob", mem_cube_id="alice/home")
+
+    async def refused() -> set[str]:
+        letters = await dead_letters(scheduler)
+        assert all("not accepted yet" in letter.error for letter in letters)
+        return {letter.item_id for letter in letters}
+
+    async def stored() -> list[str]:
+        return sorted(each.text for each in await memories_of(scheduler) if each.text.startswith("Guest"))
+
+    await scheduler.submit_messages(said("My sister Ann is allergic to nuts.", 0, user_name="Alice"))
+    await idle(scheduler)
+    grant = await mos.share_cube_with_user("home", "bob", "write")
+
+    # before he accepted it
+    early = [by_bob("early", number) for number in range(6)]
+    await scheduler.submit_messages(early)
+    killed = crew.kill_one(chance) > 0
+    await idle(scheduler)
+    assert await refused() == {each.item_id for each in early}
+    assert await stored() == []
+    assert (await mos.search("Who is allergic?", "bob"))["text_mem"] == []
+    with pytest.raises(CubeForbidden, match="not accepted yet"):
+        await mos.search("Who is allergic?", "bob", mem_cube_ids=[grant.name])
+
+    # while he does
+    between = [by_bob("between", number) for number in range(20)]
+    for number, each in enumerate(between):
+        await scheduler.submit_messages(each)
+        if number == 10:
+            await mos.accept_cube(grant.name, "bob")
+        if number in (6, 10, 14):
+            killed += crew.kill_one(chance) > 0
+    await idle(scheduler)
+    late = await refused() - {each.item_id for each in early}
+    taken = [each for each in between if each.item_id not in late]
+    assert late <= {each.item_id for each in between[:11]}, "what he says afterwards is taken"
+    assert await stored() == sorted(each.content for each in taken), "each is stored once, or refused"
+
+    # and afterwards
+    await mos.accept_cube(grant.name, "bob")
+    assert killed >= 2
+    assert await mos.list_invitations("bob") == []
+    ((name, results),) = [
+        (each["cube_id"], each["memories"]) for each in (await mos.search("allergic", "bob"))["text_mem"]
+    ]
+    assert name == grant.name
+    assert results[0].memory.text == "My sister Ann is allergic to nuts."
+    print(f"{len(late)} of 20 refused before the acceptance, {len(taken)} taken; {killed} workers killed")
 
 
 async def test_an_answer_that_comes_three_times_to_two_replicas_counts_once(

@@ -11,10 +11,9 @@ from uuid import uuid4
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, says_json
-from support.memories import conversation, found, idle, memories_of, put, said, texts_of
+from support.memories import conversation, found, idle, left_of, memories_of, put, said, texts_of
 
 from memsched import AsyncMemScheduler, AsyncMOS, ScheduleMessageItem
-from memsched.broker.scripting import as_text
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import turns_of
 from memsched.memory.store.store import MemoryStore
@@ -60,31 +59,6 @@ async def one(scheduler: AsyncMemScheduler, text: str) -> str:
     """The id of the memory with this text."""
     (memory_id,) = [each.memory_id for each in await memories_of(scheduler) if text in each.text]
     return memory_id
-
-
-async def all_of_redis(scheduler: AsyncMemScheduler) -> str:
-    """All that stands in Redis, as one text in lower case."""
-    server = await scheduler.server()
-    reads = {
-        "hash": ("HGETALL",),
-        "zset": ("ZRANGE", 0, -1),
-        "stream": ("XRANGE", "-", "+"),
-        "list": ("LRANGE", 0, -1),
-        "set": ("SMEMBERS",),
-        "string": ("GET",),
-    }
-    texts = []
-    for key in await server.execute("KEYS", "*"):
-        command, *more = reads[as_text(await server.execute("TYPE", key))]
-        texts.append(f"{key!r}: {await server.execute(command, key, *more)!r}")
-    return "\n".join(texts).lower()
-
-
-async def left_of(scheduler: AsyncMemScheduler, *words: str) -> list[str]:
-    """Where these words still stand."""
-    redis = (await all_of_redis(scheduler)).splitlines()
-    stored = [repr(each).lower() for each in await memories_of(scheduler)]
-    return [line for line in [*redis, *stored] if any(word in line for word in words)]
 
 
 async def test_no_message_brings_back_what_was_deleted(scheduler: AsyncMemScheduler, mos: AsyncMOS) -> None:

@@ -6,6 +6,7 @@ It listens on a real port, so that processes that a test starts may use its ``ur
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import threading
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+
+from memsched.llm.prompts import EXTRACT
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,24 @@ def says(text: str, **more: Any) -> Reply:
 
 def says_json(value: Any, **more: Any) -> Reply:
     return Reply(json.dumps(value), **more)
+
+
+def reads_facts(asked: Asked) -> Reply:
+    """A good model that is asked to read a conversation: each turn is a fact, in the words of the turn."""
+    (given,) = re.findall(r"<data>\n(.*?)\n</data>", asked.prompt, re.DOTALL)[:1]
+    turns = json.loads(given) if asked.is_reading else []
+    facts = [
+        {
+            "kind": "fact",
+            "text": turn["text"],
+            "quote": turn["text"],
+            "source_turns": [turn["index"]],
+            "importance": 0.5,
+        }
+        for turn in turns
+        if turn["text"]
+    ]
+    return says_json({"memories": facts, "decisions": []})
 
 
 def refuses(words: str = "I cannot help with that.") -> Reply:
@@ -88,6 +109,11 @@ class Asked:
     @property
     def prompt(self) -> str:
         return "\n".join(str(message["content"]) for message in self.body.get("messages", []))
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a conversation is to be read, and nothing else."""
+        return EXTRACT.system in self.prompt
 
 
 Script = Callable[[Asked], Reply]

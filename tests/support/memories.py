@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memsched import AsyncMemScheduler, ScheduleMessageItem
+from memsched import AsyncMemScheduler, AsyncMOS, ScheduleMessageItem
+from memsched.broker.scripting import as_text
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import content_hash
 from memsched.memory.model import Memory
+from memsched.mos.options import MosOptions
 from memsched.policy.strategy import CubeMemory
 from support.outcome import all_finished
 from support.windows import assert_windows_follow_from_texts
@@ -123,6 +125,31 @@ async def found(
 ) -> list[str]:
     """The texts that a search gives, in order."""
     return [result.memory.text for result in await scheduler.retriever.search(query, user, cube, **more)]
+
+
+def without_working(scheduler: AsyncMemScheduler) -> AsyncMOS:
+    """Alice's memory as a user sees it, in a process that leaves all messages to the workers of others."""
+    return AsyncMOS.over(scheduler, MosOptions(user_id="alice", enable_mem_scheduler=False))
+
+
+async def left_of(scheduler: AsyncMemScheduler, *words: str, user: str = "alice", cube: str = "home") -> list[str]:
+    """Where these words (in lower case) still stand: under any of the scheduler's keys, or in the cube's store."""
+    server = await scheduler.server()
+    reads = {
+        "hash": ("HGETALL",),
+        "zset": ("ZRANGE", 0, -1),
+        "stream": ("XRANGE", "-", "+"),
+        "list": ("LRANGE", 0, -1),
+        "set": ("SMEMBERS",),
+        "string": ("GET",),
+    }
+    lines = [repr(each) for each in await memories_of(scheduler, user, cube)]
+    for key in await server.execute("KEYS", f"{scheduler.keys.prefix}:*"):
+        kind = as_text(await server.execute("TYPE", key))
+        if kind != "none":  # gone since, such as a worker's sign of life
+            command, *more = reads[kind]
+            lines.append(f"{key!r}: {await server.execute(command, key, *more)!r}")
+    return [line for line in map(str.lower, lines) if any(word in line for word in words)]
 
 
 async def forget_everything(schedulers: Sequence[AsyncMemScheduler], user: str = "alice", cube: str = "home") -> None:
