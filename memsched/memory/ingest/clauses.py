@@ -26,7 +26,18 @@ from functools import lru_cache
 from typing import Literal
 
 from memsched.lexicon import is_question
-from memsched.memory.ingest.revision_words import TOKEN, classes_in, content, cue_words, found, listed, norm, pattern
+from memsched.memory.ingest.revision_words import (
+    TOKEN,
+    classes_in,
+    content,
+    cue_words,
+    found,
+    has_cues,
+    is_one,
+    listed,
+    norm,
+    pattern,
+)
 from memsched.memory.ingest.subjects import IT, OWN, is_spanish_own, subject_of
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])\s+|(?<=[\u3002\uff01\uff1f\uff1b])|\n+|;\s+")
@@ -123,7 +134,7 @@ def introduced_by(clause: Clause, words: Set[str]) -> str:
         lower = match.group().lower()
         if lower in listed("copulas", clause.lang) or lower.endswith("'s"):
             before = "is"
-        elif not any(pattern(kind, clause.lang).fullmatch(lower) for kind in ("articles", "now", "light", "admits")):
+        elif not any(is_one(kind, clause.lang, lower) for kind in ("articles", "now", "light", "admits")):
             before = lower
     return ""
 
@@ -212,7 +223,7 @@ def _and(lang: str) -> re.Pattern[str]:
 
 def _clause(piece: str, lang: str, apart: str) -> Clause:
     piece, denied = _without_denied(piece, lang)
-    plain = pattern("admits", lang).sub(" ", piece)
+    plain = pattern("admits", lang).sub(" ", piece) if found("admits", lang, piece) else piece
     signs = frozenset(kind for kind in _SIGNS if found(kind, lang, piece if kind == "admits" else plain))
     signs |= {"admits"} if denied else set()
     several = piece
@@ -232,7 +243,8 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
     if lang != "zh":
         words = content(piece, lang)
         subject, verb = subject_of(piece, lang, frozenset(words))
-        cues = frozenset(words) - frozenset(content(cue_words(lang).sub(" ", piece), lang))
+        if has_cues(piece, lang):
+            cues = frozenset(words) - frozenset(content(cue_words(lang).sub(" ", piece), lang))
     return Clause(
         piece,
         lang,
@@ -252,7 +264,7 @@ def _clause(piece: str, lang: str, apart: str) -> Clause:
 
 def _without_denied(piece: str, lang: str) -> tuple[str, str]:
     """A clause without "not tea but", and what that denies."""
-    match = pattern("not_but", lang).search(piece)
+    match = pattern("not_but", lang).search(piece) if found("not_but", lang, piece) else None
     if match is None:
         return piece, ""
     denied = next(each for each in match.groupdict().values() if each)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
+from itertools import islice
 
 from memsched.lexicon import is_question
 from memsched.memory.access.permissions import CubeRef
@@ -17,7 +18,9 @@ from memsched.memory.store.store import MemoryStore
 from memsched.pace import Pace
 
 _LOOKED_AT = 10
+_SEARCHED_AT_ONCE = 8
 _MOMENT = timedelta(milliseconds=1)
+_ARGS = SearchArgs(neighbours=False, candidates=30, include_archived=True)
 
 
 class Corrections:
@@ -39,22 +42,30 @@ class Corrections:
         """
         claims: dict[tuple[str, str], Claim] = {}
         pace = Pace()
-        for newer in added:
+        revisers: list[Memory] = []
+        same: dict[str, list[Memory]] = {}
+        for each in added:
+            same.setdefault(each.content_hash, []).append(each)
+            if may_correct(each.text):
+                revisers.append(each)
             await pace.rest()
-            if may_correct(newer.text):
-                found = await self.earlier(ref, newer)
-                hashes = {each.content_hash for each in found}  # of those that say the same a search gives the newest
-                for older in [*found, *(each for each in added if each.content_hash in hashes)]:
-                    self._claim(claims, older, newer)
-        for older in await self._late(ref, added):
-            for newer in await self._found(ref, older, SearchArgs(since=older.at)):
+        async for newer, found in self._with_words_of(ref, map(_until, revisers)):
+            # Of those that say the same a search gives the newest.
+            also = (each for hash_ in {each.content_hash: None for each in found} for each in same.get(hash_, ()))
+            for older in {each.memory_id: each for each in (*found, *also)}.values():
                 self._claim(claims, older, newer)
+            await pace.rest()
+        async for older, found in self._with_words_of(ref, map(_since, await self._late(ref, added))):
+            for newer in found:
+                if may_correct(newer.text):
+                    self._claim(claims, older, newer)
+            await pace.rest()
         new = [each for each in added if each.derived_from]
         return await self.supersession.settle(ref, list(claims.values()), new) if claims or new else []
 
     async def earlier(self, ref: CubeRef, newer: Memory) -> list[Memory]:
         """What has the words of a memory and was not said after it, the likeliest first."""
-        return await self._found(ref, newer, SearchArgs(until=newer.at + _MOMENT))
+        return [each async for _, found in self._with_words_of(ref, [_until(newer)]) for each in found]
 
     async def _late(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
         """Those of the new memories that come after something that was said later."""
@@ -66,20 +77,33 @@ class Corrections:
         later = [each for each in await self._store.newest(ref, len(added) + 1, since) if each.memory_id not in known]
         return [memory for memory in said if any(memory.at <= each.at for each in later)]
 
-    async def _found(self, ref: CubeRef, memory: Memory, args: SearchArgs) -> list[Memory]:
-        """What has the words of a memory, in the archive too."""
-        args = args.model_copy(update={"neighbours": False, "candidates": 30, "include_archived": True})
-        results = await self._search.search(ref, memory.indexed_text, _LOOKED_AT, "hybrid", args)
-        return [result.memory for result in results if result.memory.memory_id != memory.memory_id]
+    async def _with_words_of(
+        self, ref: CubeRef, asked: Iterable[tuple[Memory, SearchArgs]]
+    ) -> AsyncIterator[tuple[Memory, list[Memory]]]:
+        """Each of these with what has its words, in the archive too."""
+        left = iter(asked)
+        while some := list(islice(left, _SEARCHED_AT_ONCE)):
+            queries = [(memory.indexed_text, args) for memory, args in some]
+            found = await self._search.search_each(ref, queries, _LOOKED_AT)
+            for (memory, _), results in zip(some, found, strict=True):
+                yield memory, [each.memory for each in results if each.memory.memory_id != memory.memory_id]
 
     def _claim(self, claims: dict[tuple[str, str], Claim], older: Memory, newer: Memory) -> None:
-        if not may_correct(newer.text) or not may_be_about(newer, older):
+        if not may_be_about(newer, older):
             return
         revision = revises(newer, older)
         if revision.verdict == "supersedes" and self._only_links:
             revision = Revision("may_revise", revision.because)
         if revision.verdict != "unrelated":
             claims[older.memory_id, newer.memory_id] = Claim(older.memory_id, newer.memory_id, revision)
+
+
+def _until(memory: Memory) -> tuple[Memory, SearchArgs]:
+    return memory, _ARGS.model_copy(update={"until": memory.at + _MOMENT})
+
+
+def _since(memory: Memory) -> tuple[Memory, SearchArgs]:
+    return memory, _ARGS.model_copy(update={"since": memory.at})
 
 
 def may_be_about(newer: Memory, older: Memory) -> bool:

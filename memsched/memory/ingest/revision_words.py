@@ -14,6 +14,7 @@ import Stemmer
 from memsched.lexicon import is_without_spaces
 from memsched.lexicon import words as words_of
 from memsched.memory.content.topic_words import stop_words_by_language
+from memsched.memory.ingest.lookup import Lookup, as_words
 
 _WORDS: dict[str, Any] = json.loads(
     files("memsched.memory.ingest").joinpath("revision_words.json").read_text(encoding="utf-8")
@@ -24,14 +25,42 @@ _STEMMERS = {
     "es": Stemmer.Stemmer("spanish", 0),
 }
 TOKEN = re.compile(r"[#$\u20ac]?\d+(?:[.,:/x\u00d7-]\d+)*\w*%?|[^\W\d_][^\W_]*(?:['\u2019-][^\W_]+)*")
+_NO_PATTERNS = ("comment", "classes", "verbs", "kin", "copulas", "goes_on", "joins", "prepositions", "speaks")
+"""Of what is there, what ``found`` does not look for."""
+_CLASS = "classes/"
 _BLANKED = ("admits", "now", "denies", "once", "light")
 _CUES = ("changed", "ended", "cancelled")
 VERBS_OF = ("reside", "work", "name", "age", "weigh", "drive", "smoke", "alive", "price")
 """Classes that are told by verbs: that they are the same says all that the verb does."""
+_WITH_CUES = frozenset((*_CUES, *(_CLASS + name for name in VERBS_OF)))
 
 
 def found(kind: str, lang: str, text: str) -> bool:
-    return pattern(kind, lang).search(text) is not None
+    """Whether a text has words of a kind."""
+    return pattern(kind, lang).search(text) is not None if lang == "zh" else kind in kinds_in(text, lang)
+
+
+@lru_cache(maxsize=4096)
+def kinds_in(text: str, lang: str) -> frozenset[str]:
+    """The kinds of which a text has words, and the classes ("classes/name"); not of Chinese."""
+    return _lookup(lang).names_in(text)
+
+
+@lru_cache(maxsize=8)
+def _lookup(lang: str) -> Lookup:
+    kinds = {kind: words.get(lang, ()) for kind, words in _WORDS.items() if kind not in _NO_PATTERNS}
+    return Lookup(kinds | {_CLASS + name: words.get(lang, ()) for name, words in _WORDS["classes"].items()})
+
+
+@lru_cache(maxsize=65_536)
+def is_one(kind: str, lang: str, word: str) -> bool:
+    """Whether a word, or whatever it is, is one of a kind."""
+    return pattern(kind, lang).fullmatch(word) is not None
+
+
+@lru_cache(maxsize=65_536)
+def is_of_class(name: str, lang: str, word: str) -> bool:
+    return class_pattern(name, lang).fullmatch(word) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -53,10 +82,9 @@ def class_pattern(name: str, lang: str) -> re.Pattern[str]:
 def _compiled(words_of_it: Sequence[str], lang: str) -> re.Pattern[str]:
     if not words_of_it:
         return re.compile(r"(?!)")
-    longest_first = sorted(words_of_it, key=len, reverse=True)
     if lang == "zh":
-        return re.compile("|".join(longest_first))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)", re.IGNORECASE)
+        return re.compile("|".join(sorted(words_of_it, key=len, reverse=True)))
+    return as_words(words_of_it)
 
 
 @lru_cache(maxsize=8)
@@ -71,9 +99,17 @@ def _fillings(lang: str) -> re.Pattern[str]:
     return _compiled([word for kind in _BLANKED for word in listed(kind, lang)], lang)
 
 
+def has_cues(piece: str, lang: str) -> bool:
+    """Whether ``cue_words`` are in a piece."""
+    return lang == "zh" or not kinds_in(piece, lang).isdisjoint(_WITH_CUES)
+
+
 def blanked(piece: str, lang: str) -> str:
     """Without what only says that it is another way; in Chinese, where no word stands alone, also without cues."""
-    piece = cue_words(lang).sub(" ", piece) if lang == "zh" else piece
+    if lang == "zh":
+        piece = cue_words(lang).sub(" ", piece)
+    elif kinds_in(piece, lang).isdisjoint(_BLANKED):
+        return piece
     return _fillings(lang).sub(" ", piece)
 
 
@@ -89,18 +125,18 @@ def norm(said: str, lang: str, opens: bool) -> str:
     lower = said.lower().replace("\u2019", "'")
     if any(each.isdigit() for each in lower):
         return "#" + lower.strip("#$\u20ac")
-    if pattern("when", lang).fullmatch(lower):
+    if is_one("when", lang, lower):
         return "@" + stemmed(lower, lang)
     if lower in _numbers(lang):
         return "#" + _numbers(lang)[lower]
     if len(said) == 1 and said.isupper() and said != "I" and not opens:
         return said
     bare = lower.removesuffix("'s")
-    if pattern("telling", lang).fullmatch(bare):
+    if is_one("telling", lang, bare):
         return stemmed(bare, lang)
     if len(bare) < 2 or bare in stop_words(lang) or bare in listed("openers", lang) or "'" in bare:
         return ""
-    if pattern("own", lang).fullmatch(lower) or pattern("it", lang).fullmatch(lower):
+    if is_one("own", lang, lower) or is_one("it", lang, lower):
         return ""
     return stemmed(bare, lang)
 
@@ -141,5 +177,8 @@ def _used(text: str) -> tuple[int, ...]:
 
 def classes_in(text: str, lang: str) -> frozenset[str]:
     """The classes of what a text tells."""
-    told = frozenset(name for name in _WORDS["classes"] if class_pattern(name, lang).search(text))
+    if lang == "zh":
+        told = frozenset(name for name in _WORDS["classes"] if class_pattern(name, lang).search(text))
+    else:
+        told = frozenset(kind.removeprefix(_CLASS) for kind in kinds_in(text, lang) if kind.startswith(_CLASS))
     return told - {"reside"} if found("moves_a_thing", lang, text) else told

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from memsched.memory.ingest.revision_words import (
     TOKEN,
-    class_pattern,
+    is_of_class,
+    is_one,
     listed,
     norm,
     pattern,
@@ -35,14 +37,14 @@ def subject_of(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[
         if _is_verb(lower, said, lang, bool(subject), number):
             verb = _verb(lower, after, lang)
             break
-        if pattern("own", lang).fullmatch(lower):
+        if is_one("own", lang, lower):
             subject.append(OWN)
             if lang == "en" and lower not in ("me", "us") and (not after or after[0].lower() != "and"):
                 verb = _verb(
                     (lower.partition("'")[1:][1] and "'" + lower.partition("'")[2]) or "".join(after[:1]), after, lang
                 )
                 break
-        elif pattern("it", lang).fullmatch(lower) and not subject:
+        elif is_one("it", lang, lower) and not subject:
             subject.append(IT)
             if "'" in lower:
                 verb = _verb("'" + lower.partition("'")[2], after, lang)
@@ -61,7 +63,7 @@ def subject_of(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[
 
 
 def _is_pronoun(lower: str, lang: str) -> bool:
-    return any(pattern(kind, lang).fullmatch(lower) is not None for kind in ("own", "it"))
+    return any(is_one(kind, lang, lower) for kind in ("own", "it"))
 
 
 def _verb(lower: str, after: list[str], lang: str) -> str:
@@ -72,29 +74,33 @@ def _verb(lower: str, after: list[str], lang: str) -> str:
 
 def _without_opening(piece: str, lang: str) -> str:
     """Without "well", "it turns out" and the like at its beginning."""
-    opening = re.compile(rf"\W*(?:{pattern('openers', lang).pattern}|{pattern('admits', lang).pattern})", re.IGNORECASE)
-    while (match := opening.match(piece)) and match.end() < len(piece):
+    while (match := _opening(lang).match(piece)) and match.end() < len(piece):
         piece = piece[match.end() :]
     return piece
+
+
+@lru_cache(maxsize=8)
+def _opening(lang: str) -> re.Pattern[str]:
+    return re.compile(rf"\W*(?:{pattern('openers', lang).pattern}|{pattern('admits', lang).pattern})", re.IGNORECASE)
 
 
 def _start(tokens: list[str], lang: str) -> int:
     """Where the subject begins: after a leading "on Monday"."""
     at = 0
     if at < len(tokens) and (
-        tokens[at].lower() in listed("prepositions", lang) or pattern("now", lang).fullmatch(tokens[at].lower())
+        tokens[at].lower() in listed("prepositions", lang) or is_one("now", lang, tokens[at].lower())
     ):
         for number in range(at + 1, len(tokens)):
             lower = tokens[number].lower()
             if lang == "en":
-                if pattern("own", lang).fullmatch(lower) or pattern("it", lang).fullmatch(lower):
+                if is_one("own", lang, lower) or is_one("it", lang, lower):
                     return number
                 if number > at + 1 and (
                     lower in ("my", "our", "the", "his", "her")
-                    or (tokens[number][0].isupper() and not pattern("when", lang).fullmatch(lower))
+                    or (tokens[number][0].isupper() and not is_one("when", lang, lower))
                 ):
                     return number
-            elif number > at + 1 and pattern("articles", lang).fullmatch(lower):
+            elif number > at + 1 and is_one("articles", lang, lower):
                 return number
             elif lower in verbs(lang):
                 return number + 1
@@ -102,7 +108,7 @@ def _start(tokens: list[str], lang: str) -> int:
 
 
 def _is_verb(lower: str, said: str, lang: str, has_noun: bool, number: int) -> bool:
-    if lower in verbs(lang) or any(class_pattern(name, lang).fullmatch(lower) for name in ("reside", "work", "weigh")):
+    if lower in verbs(lang) or any(is_of_class(name, lang, lower) for name in ("reside", "work", "weigh")):
         return lang == "es" or (has_noun if lang == "en" and lower == "work" else number > 0)
     if lang == "de":
         return (
@@ -124,4 +130,4 @@ def is_spanish_own(piece: str) -> bool:
     """Whether it says "I" or "we" by its verb: "vivo", "ahora vivimos", "me mudé"."""
     if _MYSELF.search(piece):
         return True
-    return any(pattern("speaks", "es").fullmatch(word) for word in piece.lower().split()[:4])
+    return any(is_one("speaks", "es", word) for word in piece.lower().split()[:4])

@@ -6,9 +6,10 @@ All parts are in BM25's own units, so that they add up as log odds do (constants
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain, islice
 
 from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem, stems, words
 from memsched.memory.access.permissions import CubeRef
@@ -32,7 +33,7 @@ from memsched.memory.search.constants import (
     VALUE,
     VALUE_OF_KEYWORDS,
 )
-from memsched.memory.search.dates import dates_in
+from memsched.memory.search.dates import Dates, dates_in
 from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
@@ -49,8 +50,9 @@ from memsched.memory.search.window import (
     speaker_names,
 )
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.points import LEXICAL, Ranking
+from memsched.memory.store.points import LEXICAL, Hit, Ranking
 from memsched.memory.store.store import MemoryStore
+from memsched.pace import Pace
 
 _MOST_CANDIDATES = 4_000
 _BEST = 1
@@ -106,23 +108,50 @@ class HybridSearch:
             windows: other ones than those in the store, for whoever asks as of a time before they were complete.
             links: whether what may revise a memory comes before it.
         """
-        args = (args or SearchArgs()).as_of()
         words = list(dict.fromkeys(stems(query)))
         if not words or top_k < 1:
             return []
         if counts is None:
             counts = await self._terms.counts(ref, words)
-        has_windows, own_words = await self._store.has_windows(), self._own_words or not args.neighbours
-        asked = _Asked(ref, query, words, counts, has_windows=has_windows, own_words=own_words, hides=self._own_words)
-        others = windows if windows and has_windows and not own_words else {}
-        candidates = await self._candidates(ref, query, asked, method, args, top_k, others)
-        if not asks_about_asking(query):
-            _keep_back(candidates.values(), frozenset(words), is_keywords=asked.is_keywords)
+        args = (args or SearchArgs()).as_of()
+        prepared = await self._query(ref, query, words, counts, method, args, top_k, windows or {})
+        return await self._results(
+            ref, prepared, await self._rankings.query(ref, prepared.rankings), top_k, links=links
+        )
+
+    async def search_each(
+        self, ref: CubeRef, queries: Sequence[tuple[str, SearchArgs]], top_k: int
+    ) -> list[list[SearchResult]]:
+        """``search`` for each of several queries, with all of them in one call to the store."""
+        words = [list(dict.fromkeys(stems(query))) for query, _ in queries]
+        counts = await self._terms.counts(ref, list(dict.fromkeys(chain.from_iterable(words))))
+        asked = [
+            await self._query(ref, query, theirs, counts, "hybrid", args.as_of(), top_k, {})
+            for (query, args), theirs in zip(queries, words, strict=True)
+            if theirs
+        ]
+        found = iter(await self._rankings.query(ref, [ranking for each in asked for ranking in each.rankings]))
+        pace = Pace()
+        results = []
+        for each in asked:
+            results.append(await self._results(ref, each, list(islice(found, len(each.rankings))), top_k))
+            await pace.rest()
+        there = iter(results)
+        return [next(there) if theirs else [] for theirs in words]
+
+    async def _results(
+        self, ref: CubeRef, query: _Query, found: Sequence[Sequence[Hit]], top_k: int, *, links: bool = True
+    ) -> list[SearchResult]:
+        """The best of what the store found for a query."""
+        args, asked = query.args, query.asked
+        candidates = _candidates(query, found)
+        if not asks_about_asking(query.text):
+            _keep_back(candidates.values(), query.words, is_keywords=asked.is_keywords)
         await self._put_corrections_first(ref, candidates, args)
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
-        if asks_for_several(query):
+        if asks_for_several(query.text):
             ranked = spread_over_places(ranked, top_k)
-        ranked = newer_first(without_repetitions(ranked, top_k), top_k, frozenset(words))
+        ranked = newer_first(without_repetitions(ranked, top_k), top_k, query.words)
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
         if links:
@@ -133,7 +162,7 @@ class HybridSearch:
         ]
         if args.explain:
             told = None if args.at is None else Conditions(until=args.until, include_archived=True)
-            return await self._explained(ref, asked, results, told, around=has_windows and not own_words)
+            return await self._explained(ref, asked, results, told, around=query.around)
         return results
 
     async def _explained(
@@ -164,17 +193,22 @@ class HybridSearch:
             for result, memory in zip(results, memories, strict=True)
         ]
 
-    async def _candidates(
+    async def _query(
         self,
         ref: CubeRef,
         query: str,
-        asked: _Asked,
+        words: Sequence[str],
+        counts: TermCounts,
         method: Method,
         args: SearchArgs,
         top_k: int,
         windows: Windows,
-    ) -> dict[str, ScoredHit]:
-        """All that one call to the store finds, each with its score and the parts of it."""
+    ) -> _Query:
+        """What the store is asked, all in one call."""
+        has_windows, own_words = await self._store.has_windows(), self._own_words or not args.neighbours
+        around = has_windows and not own_words
+        asked = _Asked(ref, query, words, counts, has_windows=has_windows, own_words=own_words, hides=self._own_words)
+        windows = windows if around else {}
         dates = dates_in(query)
         # Of what later words have raised, all may stand before what was best then.
         limit = min(_MOST_CANDIDATES, max(args.candidates, 3 * top_k) + len(windows))
@@ -191,31 +225,9 @@ class HybridSearch:
             vector = await self._embedder.embed_query(query, asked.dense_weights)
             enough = MODEL_CANDIDATES if is_model else HASHING_CANDIDATES
             rankings.append(Ranking(vector, args, max(enough, limit) if method == "dense" else enough))
-        found = await self._rankings.query(ref, rankings)
-        weight = DENSE_OF_A_MODEL if is_model else DENSE_OF_HASHING
-        # What only words found lacks its cosine: with a model it is about that of the last one that has one.
-        last = found[-1][-1].score if by_dense and is_model and found[-1] else 0.0
-        candidates: dict[str, ScoredHit] = {}
-        for ranking, hits in zip(rankings, found, strict=True):
-            for hit in hits:
-                each = candidates.setdefault(hit.memory_id, ScoredHit(hit.memory_id, hit.payload))
-                part = "words" if ranking.using == LEXICAL else "dense"
-                each.parts[part] = hit.score if part == "words" else weight * max(0.0, hit.score)
-        for memory_id in windows.keys() & candidates.keys():
-            each = candidates[memory_id]
-            each.parts["words"] = asked.score(windows[memory_id], each)
-            if not each.parts["words"] and "dense" not in each.parts:
-                del candidates[memory_id]
-        for each in candidates.values():
-            if by_dense:
-                each.parts.setdefault("dense", weight * max(0.0, last))
-            if method == "hybrid" and asked.has_windows:  # in the old form some have no value
-                each.parts["value"] = asked.value * float(each.payload.get("value", 0.0))
-            if method == "hybrid":
-                times = (int(each.payload.get("at", 0)), event_ms(each.payload.get("event_date")))
-                each.parts["time"] = max(dates.score(ms) for ms in times if ms is not None)
-            each.score = sum(each.parts.values())
-        return candidates
+        return _Query(
+            query, frozenset(words), method, args, asked, dates, rankings, windows, by_dense, is_model, around
+        )
 
     async def _put_corrections_first(
         self, ref: CubeRef, candidates: dict[str, ScoredHit], conditions: SearchArgs
@@ -248,6 +260,59 @@ class HybridSearch:
         hits = await self._store.hits(ref, sorted(unknown), conditions)
         shown = {each.payload.get("content_hash") for each in ranked}  # the like of it is here: without_repetitions
         return [ScoredHit(hit.memory_id, hit.payload) for hit in hits if hit.payload.get("content_hash") not in shown]
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A search, as far as it is known before the store answers.
+
+    Args:
+        words: the stems of its words.
+        by_dense: whether the last ranking is by the embedding.
+        is_model: whether that is a model's.
+        around: whether what was said around a memory finds it, too.
+    """
+
+    text: str
+    words: frozenset[str]
+    method: Method
+    args: SearchArgs
+    asked: _Asked
+    dates: Dates
+    rankings: list[Ranking]
+    windows: Windows
+    by_dense: bool
+    is_model: bool
+    around: bool
+
+
+def _candidates(query: _Query, found: Sequence[Sequence[Hit]]) -> dict[str, ScoredHit]:
+    """All that the store found for a query, each with its score and the parts of it."""
+    asked, windows = query.asked, query.windows
+    weight = DENSE_OF_A_MODEL if query.is_model else DENSE_OF_HASHING
+    # What only words found lacks its cosine: with a model it is about that of the last one that has one.
+    last = found[-1][-1].score if query.by_dense and query.is_model and found[-1] else 0.0
+    candidates: dict[str, ScoredHit] = {}
+    for ranking, hits in zip(query.rankings, found, strict=True):
+        for hit in hits:
+            each = candidates.setdefault(hit.memory_id, ScoredHit(hit.memory_id, hit.payload))
+            part = "words" if ranking.using == LEXICAL else "dense"
+            each.parts[part] = hit.score if part == "words" else weight * max(0.0, hit.score)
+    for memory_id in windows.keys() & candidates.keys():
+        each = candidates[memory_id]
+        each.parts["words"] = asked.score(windows[memory_id], each)
+        if not each.parts["words"] and "dense" not in each.parts:
+            del candidates[memory_id]
+    for each in candidates.values():
+        if query.by_dense:
+            each.parts.setdefault("dense", weight * max(0.0, last))
+        if query.method == "hybrid" and asked.has_windows:  # in the old form some have no value
+            each.parts["value"] = asked.value * float(each.payload.get("value", 0.0))
+        if query.method == "hybrid":
+            times = (int(each.payload.get("at", 0)), event_ms(each.payload.get("event_date")))
+            each.parts["time"] = max(query.dates.score(ms) for ms in times if ms is not None)
+        each.score = sum(each.parts.values())
+    return candidates
 
 
 class _Asked:
