@@ -10,7 +10,7 @@ from memsched.lexicon import is_question
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.revision import Revision, is_marked, may_correct, revises
 from memsched.memory.ingest.supersession import Claim, Supersession
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, from_ms
 from memsched.memory.search.arguments import SearchArgs
 from memsched.memory.search.hybrid import HybridSearch
 from memsched.memory.store.conditions import Conditions
@@ -72,10 +72,11 @@ class Corrections:
         said = [memory for memory in added if not is_question(memory.text)]
         if not said:
             return []
-        since = Conditions(since=min(memory.at for memory in said), include_archived=True)
         known = {memory.memory_id for memory in added}
-        later = [each for each in await self._store.newest(ref, len(added) + 1, since) if each.memory_id not in known]
-        return [memory for memory in said if any(memory.at <= each.at for each in later)]
+        since = Conditions(since=min(memory.at for memory in said), include_archived=True)
+        times = await self._store.times(ref, len(added) + 1, since)
+        last = max((at for name, at in times.items() if name not in known), default=None)
+        return [] if last is None else [memory for memory in said if memory.at <= from_ms(last)]
 
     async def _with_words_of(
         self, ref: CubeRef, asked: Iterable[tuple[Memory, SearchArgs]]

@@ -12,7 +12,7 @@ from functools import lru_cache
 _RUN = re.compile(r"\w+")
 _SAME_LETTER = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 """What a pattern that knows no case takes for these letters as well."""
-_BEHIND = re.compile(r"(?:\(\?<[!=][^()]*\))+")
+_BEHIND = re.compile(r"\^?(?:\(\?<[!=][^()]*\))*")
 """What must, or must not, stand before it."""
 _GROUP = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
 _MARK = re.compile(r"(?: |-|,|'|\['\u2019\])(?![?*{])")
@@ -27,7 +27,7 @@ class Lookup:
 
     def __init__(self, patterns: Mapping[str, Sequence[str]]) -> None:
         self._whole: dict[str, set[str]] = {}
-        self._begun: dict[Begin, list[tuple[str, re.Pattern[str]]]] = {}
+        self._begun: dict[Begin, list[tuple[str, str]]] = {}
         self._anywhere: list[tuple[str, re.Pattern[str]]] = []
         for name, ways in patterns.items():
             others: list[str] = []
@@ -36,7 +36,7 @@ class Lookup:
                     self._whole.setdefault(way.lower(), set()).add(name)
                 elif None not in (begins := set(_begins(way))):
                     for begin in filter(None, begins):
-                        self._begun.setdefault(begin, []).append((name, as_words([way])))
+                        self._begun.setdefault(begin, []).append((name, way))
                 else:
                     others.append(way)
             if others:
@@ -49,12 +49,20 @@ class Lookup:
         for run in _RUN.finditer(text):
             names, begun = self._of_word(run[0])
             found |= names
-            for name, pattern in begun:
-                if name not in found and pattern.match(text, run.start()):
+            for name, way in begun:
+                if name not in found and _as_word(way).match(text, run.start()):
                     found.add(name)
         return frozenset(found)
 
-    def _with_word(self, word: str) -> tuple[frozenset[str], tuple[tuple[str, re.Pattern[str]], ...]]:
+    def has_any(self, text: str) -> bool:
+        """Whether any of them is found in a text."""
+        for run in _RUN.finditer(text):
+            names, begun = self._of_word(run[0])
+            if names or any(_as_word(way).match(text, run.start()) for _, way in begun):
+                return True
+        return any(pattern.search(text) for _, pattern in self._anywhere)
+
+    def _with_word(self, word: str) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
         """The names that a word is enough for, and the patterns that may begin with it."""
         plain = word.translate(_SAME_LETTER).lower()
         begins = [(plain, True), *((plain[:end], False) for end in range(1, len(plain) + 1))]
@@ -69,10 +77,16 @@ def as_words(ways: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=4096)
+def _as_word(way: str) -> re.Pattern[str]:
+    """Made when it is needed: most never are."""
+    return as_words([way])
+
+
 def _begins(way: str) -> Iterator[Begin | None]:
     """How a pattern may begin; None: with anything."""
     for each in _alternatives(way):
-        rest = each[ahead.end() :] if (ahead := _BEHIND.match(each)) else each
+        rest = _BEHIND.sub("", each, count=1)
         if group := _GROUP.match(rest):
             end = _closed_at(rest, group.end())
             inside, after = rest[group.end() : end], rest[end + 1 :]

@@ -18,7 +18,7 @@ from memsched.memory.ingest.certainty import moved_home, only_another_value, onl
 from memsched.memory.ingest.chinese import as_words, have_nothing_in_common
 from memsched.memory.ingest.clauses import NOTHING_SAID, Clause, clauses_of, introduced_by
 from memsched.memory.ingest.importance import vital_kind
-from memsched.memory.ingest.revision_words import found, language_of_pair, listed
+from memsched.memory.ingest.revision_words import found, language_of_pair, listed, may_tell
 from memsched.memory.ingest.subjects import IT, OWN
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
@@ -73,7 +73,8 @@ def may_correct(text: str) -> bool:
     """Whether a text may revise anything at all that was said before it, or after it."""
     if len(text) > _MOST_CHARACTERS:
         return False
-    return any(not clause.apart and _could(clause) for clause in clauses_of(text, language_of_pair(text, "")))
+    lang = language_of_pair(text, "")
+    return may_tell(text, lang) and any(not clause.apart and _could(clause) for clause in clauses_of(text, lang))
 
 
 def is_marked(text: str) -> bool:

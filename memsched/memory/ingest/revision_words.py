@@ -30,6 +30,10 @@ _NO_PATTERNS = ("comment", "classes", "verbs", "kin", "copulas", "goes_on", "joi
 _CLASS = "classes/"
 _BLANKED = ("admits", "now", "denies", "once", "light")
 _CUES = ("changed", "ended", "cancelled")
+_TELLING = (*_CUES, "admits", "now", "denies", "not_but", "one_valued", "when", "numbers")
+_AROUND = re.compile(r"\^|\$|\(\?<?[=!][^()]*\)")
+_CUT_OTHERWISE = re.compile('[_"\u201c\u201e\u00ab\u300c\u300e]|(?i:\\b(?:but|sondern|sino)\\b)')
+"""Where a clause is not just a piece of its text."""
 VERBS_OF = ("reside", "work", "name", "age", "weigh", "drive", "smoke", "alive", "price")
 """Classes that are told by verbs: that they are the same says all that the verb does."""
 _WITH_CUES = frozenset((*_CUES, *(_CLASS + name for name in VERBS_OF)))
@@ -50,6 +54,24 @@ def kinds_in(text: str, lang: str) -> frozenset[str]:
 def _lookup(lang: str) -> Lookup:
     kinds = {kind: words.get(lang, ()) for kind, words in _WORDS.items() if kind not in _NO_PATTERNS}
     return Lookup(kinds | {_CLASS + name: words.get(lang, ()) for name, words in _WORDS["classes"].items()})
+
+
+def may_tell(text: str, lang: str) -> bool:
+    """Whether anything in a text may tell a revision, or what can be revised; a closer look may find that nothing does.
+
+    Without it there is no such sign, class or value in any of its clauses (clauses.py), wherever it is cut.
+    """
+    if lang == "zh" or any(map(str.isdigit, text)) or _CUT_OTHERWISE.search(text):
+        return True
+    return _lookup_anywhere(lang).has_any(re.sub(r"[ \t]+", " ", text.replace("\u2019", "'")))
+
+
+@lru_cache(maxsize=8)
+def _lookup_anywhere(lang: str) -> Lookup:
+    """Of what tells something, whatever stands around it."""
+    kinds = {kind: _WORDS[kind].get(lang, ()) for kind in _TELLING}
+    kinds |= {_CLASS + name: words.get(lang, ()) for name, words in _WORDS["classes"].items()}
+    return Lookup({name: [_AROUND.sub("", way) for way in ways] for name, ways in kinds.items()})
 
 
 @lru_cache(maxsize=65_536)
@@ -172,7 +194,12 @@ def language_of_pair(one: str, other: str) -> str:
 def _used(text: str) -> tuple[int, ...]:
     """How many words of a text each language knows."""
     used = words_of(text)
-    return tuple(sum(word in verbs(lang) or word in stop_words(lang) for word in used) for lang in _STEMMERS)
+    return tuple(sum(map(_known(lang).__contains__, used)) for lang in _STEMMERS)
+
+
+@lru_cache(maxsize=8)
+def _known(lang: str) -> frozenset[str]:
+    return verbs(lang) | stop_words(lang)
 
 
 def classes_in(text: str, lang: str) -> frozenset[str]:

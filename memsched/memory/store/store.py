@@ -320,6 +320,16 @@ class MemoryStore:
         )
         return _memories(ref, records)
 
+    async def times(self, ref: CubeRef, limit: int, conditions: Conditions) -> dict[str, int]:
+        """When the memories said last were said, ms since the epoch, by id."""
+        chosen = matching(ref, conditions)
+        order = models.OrderBy(key="at", direction=models.Direction.DESC)
+        fields = [TENANT, *NEEDED]
+        records, _ = await self._call(
+            lambda client, name: client.scroll(name, chosen, limit=limit, order_by=order, with_payload=fields)
+        )
+        return {hit.memory_id: hit.payload["at"] for hit in _hits(ref, records)}
+
     async def scan(
         self, ref: CubeRef, conditions: Conditions | None = None, *, with_vectors: bool = False, after: str = ""
     ) -> AsyncIterator[tuple[Memory, list[float]]]:
