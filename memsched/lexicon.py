@@ -90,14 +90,14 @@ def words(text: str) -> list[str]:
     """The words of a text in order, lower case. Scripts without spaces are cut into overlapping pairs of characters."""
     plain = text.lower().replace("\u2019", "'")
     found = _WORD.findall(plain)
-    if _WITHOUT_SPACES.search(plain) is not None:
+    if is_without_spaces(plain):
         found = [part for word in found for part in _parts(word)]
     return [word[:MAX_WORD_CHARACTERS] for word in found]
 
 
 def is_without_spaces(text: str) -> bool:
     """Whether a text is, at least in part, in a script that puts no spaces between words."""
-    return _WITHOUT_SPACES.search(text) is not None
+    return not text.isascii() and _WITHOUT_SPACES.search(text) is not None
 
 
 def _parts(word: str) -> list[str]:

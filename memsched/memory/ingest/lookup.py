@@ -58,7 +58,7 @@ class Lookup:
         """Whether any of them is found in a text."""
         for run in _RUN.finditer(text):
             names, begun = self._of_word(run[0])
-            if names or any(_as_word(way).match(text, run.start()) for _, way in begun):
+            if names or (begun and _one_of(begun).match(text, run.start())):
                 return True
         return any(pattern.search(text) for _, pattern in self._anywhere)
 
@@ -81,6 +81,11 @@ def as_words(ways: Sequence[str]) -> re.Pattern[str]:
 def _as_word(way: str) -> re.Pattern[str]:
     """Made when it is needed: most never are."""
     return as_words([way])
+
+
+@lru_cache(maxsize=4096)
+def _one_of(begun: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+    return as_words([way for _, way in begun])
 
 
 def _begins(way: str) -> Iterator[Begin | None]:

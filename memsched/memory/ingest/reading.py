@@ -56,6 +56,8 @@ _COMMA_BEFORE_AND = re.compile(r",(?= (?:and|or|und|oder|y|o) )")
 _SAID_FIRST = re.compile(rf"^((?:{_any_of('said_first')})(?: [\w'-]+){{1,3}}),(?= )", re.IGNORECASE)
 _WORD = re.compile(r"'?[^\W_]+(?:'[^\W_]+)*")
 _CODE_LIKE = re.compile(r"^-{1,2}[^\W\d_]|\w\(|[^\W\d_]\d|\d[^\W\d_]|[a-zß-ÿ][A-ZÀ-Þ]|\w[/\\@_=]\w|^[/\\@#]")
+_SIMPLE = re.compile(r"(?:[A-Z]?[a-z]*+(?:[ ,.;:!?'\"]++|$))*+")
+"""Nothing of it is like code; to see that takes less."""
 _TOKEN = re.compile(r"\S+")
 _IS_OR_HAS = re.compile(rf"\b({_any_of('s_is')})'s\b( (?:{_any_of('s_has')})\b)?")
 _HAS_BEEN = re.compile(r"'s(?= been\b)")
@@ -83,16 +85,20 @@ def reading(text: str) -> str:
 def _signs(text: str) -> str:
     """Spaces, marks, quotes and dashes in one way each."""
     plain = _INVISIBLE.sub("", text)
-    plain = _HALF_WIDTH.sub(lambda found: unicodedata.normalize("NFKC", found[0]), plain).translate(_FULL_WIDTH)
-    plain = _LONG_DASH.sub(" - ", plain).translate(_QUOTES).translate(_DASHES)
-    plain = _AROUND_UNSPACED.sub("", " ".join(plain.split()))
+    if plain.isascii():
+        plain = " ".join(plain.split())
+    else:
+        plain = _HALF_WIDTH.sub(lambda found: unicodedata.normalize("NFKC", found[0]), plain).translate(_FULL_WIDTH)
+        plain = _LONG_DASH.sub(" - ", plain).translate(_QUOTES).translate(_DASHES)
+        plain = _AROUND_UNSPACED.sub("", " ".join(plain.split()))
     plain = _EMPHASIS.sub(r"\2", _BULLET.sub("", plain)).lstrip("¡¿")
     plain = _UNIT.sub("", _SPACE_BEFORE_MARK.sub("", plain))
     plain = _COMMA_BEFORE_AND.sub("", _SAID_FIRST.sub(r"\1", plain))
     said, marks = _without_marks(plain)
     if "?" in marks:
         return f"{said}?"
-    return _MARKS_INSIDE.sub(".", said if "!" not in marks or _CLOSED_BY_ANY.search(said[-2:]) else plain)
+    plain = said if "!" not in marks or _CLOSED_BY_ANY.search(said[-2:]) else plain
+    return _MARKS_INSIDE.sub(".", plain) if "." in plain or "!" in plain else plain
 
 
 def _without_marks(text: str) -> tuple[str, str]:
@@ -115,7 +121,7 @@ def _cased(text: str) -> str:
     if shouted or text.islower():
         plain = text.lower()
     else:
-        plain = _TOKEN.sub(keep, text) if _CODE_LIKE.search(text) else text
+        plain = text if _SIMPLE.fullmatch(text) or not _CODE_LIKE.search(text) else _TOKEN.sub(keep, text)
         plain = _WORD.sub(lambda found: _word_cased(found[0], found.start()), plain)
     if "'" in plain:
         plain = _HAS_BEEN.sub(" has", _IS_OR_HAS.sub(lambda found: _is_or_has(*found.groups()), plain))
@@ -159,6 +165,8 @@ def _spelling(word: str) -> str:
 
 def _numbers(text: str) -> str:
     """Numbers up to a thousand, written in words with spaces or hyphens between them, as digits."""
+    if _NUMBER_WORDS.isdisjoint(_RUN.findall(text)):
+        return text
     return _NUMBER.sub(lambda found: str(_value(found[0])), text)
 
 
@@ -201,6 +209,8 @@ def _number_words() -> dict[str, int]:
 
 
 _NUMBERS = _number_words()
+_NUMBER_WORDS = _NUMBERS.keys() | _HUNDREDS.keys()
+_RUN = re.compile(r"\w+")
 _TENS = "|".join(word for word, value in _NUMBERS.items() if value in range(20, 100, 10))
 _UNITS = "|".join(sorted((word for word, value in _NUMBERS.items() if 0 < value < 10), key=len, reverse=True))
 _ANY = "|".join(sorted(_NUMBERS, key=len, reverse=True))

@@ -32,7 +32,8 @@ _BLANKED = ("admits", "now", "denies", "once", "light")
 _CUES = ("changed", "ended", "cancelled")
 _TELLING = (*_CUES, "admits", "now", "denies", "not_but", "one_valued", "when", "numbers")
 _AROUND = re.compile(r"\^|\$|\(\?<?[=!][^()]*\)")
-_CUT_OTHERWISE = re.compile('[_"\u201c\u201e\u00ab\u300c\u300e]|(?i:\\b(?:but|sondern|sino)\\b)')
+_CUT_OTHERWISE = re.compile('[_"\u201c\u201e\u00ab\u300c\u300e]')
+_GO_ON = ("but", "sondern", "sino")
 """Where a clause is not just a piece of its text."""
 VERBS_OF = ("reside", "work", "name", "age", "weigh", "drive", "smoke", "alive", "price")
 """Classes that are told by verbs: that they are the same says all that the verb does."""
@@ -63,7 +64,10 @@ def may_tell(text: str, lang: str) -> bool:
     """
     if lang == "zh" or any(map(str.isdigit, text)) or _CUT_OTHERWISE.search(text):
         return True
-    return _lookup_anywhere(lang).has_any(re.sub(r"[ \t]+", " ", text.replace("\u2019", "'")))
+    plain = text.replace("\u2019", "'")
+    if "  " in plain or "\t" in plain:
+        plain = re.sub(r"[ \t]+", " ", plain)
+    return _lookup_anywhere(lang).has_any(plain)
 
 
 @lru_cache(maxsize=8)
@@ -71,7 +75,7 @@ def _lookup_anywhere(lang: str) -> Lookup:
     """Of what tells something, whatever stands around it."""
     kinds = {kind: _WORDS[kind].get(lang, ()) for kind in _TELLING}
     kinds |= {_CLASS + name: words.get(lang, ()) for name, words in _WORDS["classes"].items()}
-    return Lookup({name: [_AROUND.sub("", way) for way in ways] for name, ways in kinds.items()})
+    return Lookup({"": _GO_ON, **{name: [_AROUND.sub("", way) for way in ways] for name, ways in kinds.items()}})
 
 
 @lru_cache(maxsize=65_536)
