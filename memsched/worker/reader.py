@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from memsched.broker.client import Server
@@ -276,12 +277,17 @@ class Reader:
         """Start what was brought without a detour through the cycle: somebody may wait for it."""
         self._wake()
         if self.on and not task.cancelled() and task.exception() is None:
-            self.collect()
+            with suppress(UnreachableError):  # of other reads: the next turn meets it where it is dealt with
+                self.collect()
             self._dispatcher.start_ready()
 
     def collect(self) -> bool:
-        """Take what the waiting reads brought; whether one of them was answered. Raises UnreachableError."""
+        """Take what the waiting reads brought; whether one of them was answered.
+
+        Raises UnreachableError, for all that broke off at once: each time it is raised, the worker waits for longer.
+        """
         answered = False
+        broken: UnreachableError | None = None
         for group, (task, count) in list(self._waiting.items()):
             if not task.done():
                 continue
@@ -291,14 +297,17 @@ class Reader:
             if (error := task.exception()) is not None:
                 self._unsure.update(group)
                 if isinstance(error, UnreachableError):
-                    raise error
-                self._hot.update(group)  # the next turn meets the error where it is dealt with
+                    broken = error
+                else:
+                    self._hot.update(group)  # the next turn meets the error where it is dealt with
                 continue
             answered = True
             entries = self._weigh(read_streams(task.result(), self._lanes))
             for lane in group:
                 self._learnt(lane, sum(entry.lane is lane for entry in entries) >= count)
             self._on_received(self._within_room(entries))
+        if broken is not None:
+            raise broken
         return answered
 
     def _within_room(self, entries: list[Entry]) -> list[Entry]:

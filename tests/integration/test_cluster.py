@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from support.conditions import until, wait_until
 from support.crew import Crew
 from support.handlers import EFFECT
@@ -87,6 +88,27 @@ async def test_no_lane_waits_for_the_read_of_another(
     await scheduler.wait(timeout=10)
 
     assert sorted(seen) == sorted(2 * labels)
+
+
+async def test_reads_that_break_off_together_are_one_outage(cluster_url: str, schedulers_at: MakeScheduler) -> None:
+    """As when nodes fail over: each outage in a row is waited for longer, and here is one for all lanes."""
+    scheduler = schedulers_at(f"{cluster_url}?socket_timeout=30", prefix="breaks", block_ms=30_000)
+    labels, seen = [f"label-{number}" for number in range(24)], []
+
+    async def handle(batch: list[ScheduleMessageItem]) -> None:
+        seen.extend(item.label for item in batch)
+
+    scheduler.register_handlers(dict.fromkeys(labels, handle))
+    await scheduler.start()
+    nodes = [Redis.from_url(f"redis://{address}") for address in cluster_url.partition("://")[2].split(",")]
+    await until(lambda: sum(node.info("clients")["blocked_clients"] for node in nodes) >= 24, "a read for each lane")
+    for node in nodes:
+        node.client_kill_filter(_type="normal", skipme=True)
+        node.close()
+    await scheduler.submit_messages([message(label=label) for label in labels])
+    await scheduler.wait(timeout=10)
+
+    assert sorted(seen) == sorted(labels)
 
 
 async def test_follow_ups_reach_their_own_lane_through_the_outbox_once(
