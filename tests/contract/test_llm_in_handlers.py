@@ -95,6 +95,7 @@ async def test_what_a_model_cannot_read_now_is_read_later_and_once(
             model, llm_put_off_seconds=0.6, llm_max_retries=0, llm_budget_seconds=0.3, llm_breaker_seconds=0.1
         )
         model.then(reply)
+        await scheduler.pause("mem_reread")
         await scheduler.start()
         await scheduler.submit_messages([TALK])
         await scheduler.wait(user_id="alice", timeout=30)
@@ -103,6 +104,7 @@ async def test_what_a_model_cannot_read_now_is_read_later_and_once(
         waiting = (await scheduler.get_tasks_status())["labels"]["mem_reread"]
         assert (waiting["backlog"], waiting["dead"]) == (1, 0)
         model.release()
+        await scheduler.resume("mem_reread")
         await idle(scheduler)
 
         assert await dead_letters(scheduler) == []

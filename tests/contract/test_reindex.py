@@ -154,7 +154,7 @@ async def all_of(store: MemoryStore, ref: CubeRef = HOME) -> dict[str, Memory]:
     return {memory.memory_id: memory async for memory, _ in store.scan(ref)}
 
 
-@pytest.fixture(params=["in_process", "vector_process"])
+@pytest.fixture(params=["in_process", pytest.param("vector_process", marks=pytest.mark.long)])
 async def place(
     request: pytest.FixtureRequest, settings_at: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Place]:

@@ -132,6 +132,7 @@ def test_the_table_says_which_answers_were_told_and_what_there_is_none_of(file: 
     assert "No such file" in evaluate("no-such-file.json").stderr
 
 
+@pytest.mark.long
 def test_what_is_predicted_is_compared_with_what_made_way_for_it(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     typing = [word for policy in TYPING for word in ("--policy", policy)]
@@ -163,6 +164,7 @@ def test_what_is_predicted_is_compared_with_what_made_way_for_it(file: Path, tmp
     assert places.precision == 50.0
 
 
+@pytest.mark.long
 def test_ways_to_keep_the_block_are_compared_on_what_prompts_have_in_common(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
 

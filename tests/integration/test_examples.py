@@ -164,6 +164,7 @@ def test_checkpoint_restart_stops_and_goes_on_by_hand(tmp_path: Path) -> None:
     assert "All is done: 100 tasks." in said
 
 
+@pytest.mark.long
 def test_what_is_killed_twice_loses_nothing_and_repeats_only_what_was_running(tmp_path: Path) -> None:
     said = run("killed_twice", tmp_path)
 

@@ -268,7 +268,7 @@ async def test_messages_wait_for_an_embedding_model_that_cannot_be_had(
     wrong = {"embedding_model": "openai:small", "embedding_base_url": "http://127.0.0.1:9/v1"}
 
     # given a server that is not there, and a model that is none
-    given = ({**wrong, "embedding_timeout_seconds": 0.3}, {"embedding_model": "nothing"})
+    given = ({**wrong, "embedding_timeout_seconds": 5}, {"embedding_model": "nothing"})
     lines = [
         await _put_off(schedulers_at(f"memory://{uuid.uuid4()}", memory=True, **each), _added("anna")) for each in given
     ]

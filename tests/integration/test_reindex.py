@@ -225,6 +225,7 @@ async def test_a_run_that_was_killed_is_gone_on_with(
     assert list(await collections(after)) == [target]
 
 
+@pytest.mark.long
 async def test_a_run_that_was_killed_after_the_switch_is_brought_to_its_end(
     memory_place: Place, memory_schedulers: Schedulers, model: str
 ) -> None:
@@ -298,6 +299,7 @@ async def test_killed_again_and_again_it_gets_there_and_nobody_is_ever_without_m
     assert list(await collections(new)) == [f"{memory_place['collection']}-2"], said_last
 
 
+@pytest.mark.long
 async def test_it_can_be_forced_and_the_old_collection_kept(memory_place: Place, memory_schedulers: Schedulers) -> None:
     scheduler = memory_schedulers(**QUICK)
     await scheduler.start()
