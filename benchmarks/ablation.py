@@ -119,7 +119,7 @@ class AblationBenchmark:
                         top_k=max(DEPTHS),
                         search_args=row.search_args,
                     )
-                    sources = [set(result.memory.sources.values()) for result in results]
+                    sources = [set(result.item.sources.values()) for result in results]
                     for depth in DEPTHS:
                         told = set[str]().union(*sources[:depth])
                         share = len(question.evidence & told) / len(question.evidence)

@@ -242,7 +242,7 @@ async def _tell(scheduler: AsyncMemScheduler, case: Case, turns: Sequence[Mappin
 
 async def _found(scheduler: AsyncMemScheduler, case: Case) -> list[str]:
     results = await scheduler.retriever.search(case.question, case.id, case.id, top_k=_ASKED_FOR)
-    return [result.memory.text for result in results]
+    return [result.memory for result in results]
 
 
 async def _memories(scheduler: AsyncMemScheduler, case: Case) -> list[Memory]:

@@ -131,7 +131,7 @@ class RecallBenchmark:
             await tell(self.scheduler, user, talk)
             for question in talk.questions:
                 results = await self.scheduler.retriever.search(question.text, user, _CUBE, top_k=max(DEPTHS))
-                sources = [set(result.memory.sources.values()) for result in results]
+                sources = [set(result.item.sources.values()) for result in results]
                 for depth, shares in by_depth.items():
                     told = set[str]().union(*sources[:depth])
                     shares.append(len(question.evidence & told) / len(question.evidence))

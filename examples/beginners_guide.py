@@ -21,7 +21,7 @@ def show(mos: MOS, question: str) -> None:
     print(f"\nWhat is known about: {question}")
     for cube in mos.search(question)["text_mem"]:
         for result in cube["memories"]:
-            print(f"  {result.score:.2f}  {cube['cube_id']}: {result.memory.text}")
+            print(f"  {result.score:.2f}  {cube['cube_id']}: {result.memory}")
 
 
 def main() -> None:
@@ -61,9 +61,9 @@ def main() -> None:
 
         # 5. Correct and delete.
         (found,) = mos.search("I live in Lisbon", top_k=1)["text_mem"][0]["memories"]
-        mos.update(found.memory.memory_id, "I live in Porto since March.", wait=True, timeout=60)
+        mos.update(found.id, "I live in Porto since March.", wait=True, timeout=60)
         show(mos, "In which city do I live now?")
-        mos.delete(found.memory.memory_id)
+        mos.delete(found.id)
 
         # 6. Share: Bob may ask, and not write, once he has accepted. To him the cube is called ada/home.
         grant = mos.share_cube_with_user("home", "bob", "read")

@@ -82,7 +82,7 @@ async def desk_hours(scheduler: AsyncMemScheduler) -> None:
     for question in ASKED:
         found = await scheduler.retriever.search(question, USER, CUBE, top_k=1)
         await say(QUERY_LABEL, question)
-        await say(ANSWER_LABEL, found[0].memory.text)
+        await say(ANSWER_LABEL, found[0].memory)
         print(f"asked: {question}")
     print("\nNear, before the next one asks:")
     for memory in await scheduler.working_set(USER, CUBE):

@@ -55,7 +55,7 @@ async def main() -> None:
                 continue  # `add` says that there is something new: nothing to look for
             found = await scheduler.retriever.search(message.content, USER, CUBE, top_k=3)
             for number, result in enumerate(found, 1):
-                print(f"  {number}. {result.score:.2f}  {result.memory.text}")
+                print(f"  {number}. {result.score:.2f}  {result.memory}")
 
     scheduler.register_handlers({QUERY_LABEL: query, MEM_UPDATE_TASK_LABEL: mem_update})
     await scheduler.start()

@@ -52,7 +52,7 @@ def main() -> None:
                 for memory in mos.get_all(cube, reader)["text_mem"][0]["memories"]:
                     print(f"  {memory.text}")
                 best = mos.search("the number of the plumber", reader)["text_mem"][0]["memories"][0]
-                print(f"{reader} asks for the plumber's number:\n  {best.memory.text}")
+                print(f"{reader} asks for the plumber's number:\n  {best.memory}")
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ def prompt_of(
             of it would be no prefix that a server knows.
     """
     told: dict[str, str] = {}
-    memories = [result.memory for result in found]
-    asked = {result.memory.memory_id: result.asked for result in found}
+    memories = [result.item for result in found]
+    asked = {result.id: result.asked for result in found}
     # What was corrected, or merely asked, answers less: also than what was found after it.
     for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, _answers_nothing(each))):
         told[memory.memory_id] = dated(memory, with_question(memory.indexed_text, asked[memory.memory_id]))

@@ -88,7 +88,7 @@ async def ask_all(
         for question in talk.questions:
             found = await scheduler.retriever.search(question.text, talk.name, CUBE, top_k=CANDIDATES)
             rows = [features_of(result.parts, dense) for result in found]
-            evidence = [question.evidence.intersection(result.memory.sources.values()) for result in found]
+            evidence = [question.evidence.intersection(result.item.sources.values()) for result in found]
             asked.append(Asked(talk.name, np.array(rows), evidence, len(question.evidence)))
             progress(talk.name, 1)
     return asked

@@ -55,7 +55,7 @@ async def _search(
 
 
 def _as_json(result: SearchResult, *, why: bool) -> dict[str, Any]:
-    told = {**result.memory.model_dump(mode="json"), "score": result.score, "parts": result.parts}
+    told = {**result.item.model_dump(mode="json"), "score": result.score, "parts": result.parts}
     return {**told, "found_by": [asdict(each) for each in result.found_by]} if why else told
 
 
@@ -67,7 +67,7 @@ def _print(found: Sequence[SearchResult], *, why: bool) -> None:
     table.add_column("state", no_wrap=True)
     table.add_column("memory", overflow="fold")
     for each in found:
-        memory = each.memory
+        memory = each.item
         state = f"archived: {memory.archived_because or 'merged'}" if memory.status == "archived" else ""
         if memory.superseded_by is not None and not state:
             state = f"corrected by {short_id(memory.superseded_by)}"

@@ -85,7 +85,7 @@ async def _passage(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, k
 
 async def _search(scheduler: AsyncMemScheduler, query: str, user: str) -> list[Found]:
     results = await scheduler.retriever.search(query, user, CUBES[user])
-    return [Found(each.memory.text, each.memory.memory_id) for each in results]
+    return [Found(each.memory, each.id) for each in results]
 
 
 async def _is_refused(scheduler: AsyncMemScheduler) -> bool:

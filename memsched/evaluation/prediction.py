@@ -158,8 +158,8 @@ class _Replay(Teller):
             self._predicted.gains.append(share(typed[TYPED]) - share(near))
             self._predicted.predicted.count(right(typed[PREDICTED]))
             self._predicted.replaced.count(right(set(near) - set(typed[TYPED])))
-        best = max((result.score for result in found), default=0.0) or 1.0
-        self._history.append(Retrieval(to_ms(asked.at), [(each.memory.memory_id, each.score / best) for each in found]))
+        best = max((result.points for result in found), default=0.0) or 1.0
+        self._history.append(Retrieval(to_ms(asked.at), [(each.id, each.points / best) for each in found]))
         await super().ask(asked)
         await self.answer(asked)
 
@@ -175,7 +175,7 @@ class _Replay(Teller):
         self, name: str, near: Sequence[str], found: Sequence[SearchResult], look: Look, asked: Asked
     ) -> list[str]:
         """The memories that one policy would have near."""
-        hits = [each.memory.memory_id for each in found]
+        hits = [each.id for each in found]
         if name == OWN:
             return list(near)
         if name == SEARCH:

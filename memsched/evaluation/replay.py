@@ -96,11 +96,11 @@ async def _ask(scheduler: AsyncMemScheduler, user: str, question: Question, scor
     with scores.timed("search"):
         results = await scheduler.retriever.search(question.text, user, CUBE, top_k=max(DEPTHS))
     services = await scheduler.memory()
-    ref = next((result.memory.ref for result in results), None)
+    ref = next((result.item.ref for result in results), None)
     stored = await services.store.get(ref, [each.memory_id for each in ready]) if ref is not None else {}
     scores.questions += 1
     hit = _share(question, stored.values())
-    found = {depth: _share(question, [each.memory for each in results[:depth]]) for depth in DEPTHS}
+    found = {depth: _share(question, [each.item for each in results[:depth]]) for depth in DEPTHS}
     for category in (ALL, question.category):
         scores.hit[category].append(hit)
         for depth, share in found.items():

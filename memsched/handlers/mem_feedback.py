@@ -129,7 +129,7 @@ async def _choose(
     args = SearchArgs(neighbours=False)
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
     own = f"{id_within(ref, message.user_id, message.item_id)}#{_KEY}"
-    near = [each.memory for each in results if own not in each.memory.sources]
+    near = [each.item for each in results if own not in each.item.sources]
     if services.llm is not None and near:
         try:
             feedback = await correction(services.llm, text, [memory.indexed_text for memory in near])

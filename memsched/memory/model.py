@@ -15,10 +15,12 @@ from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
 
 MemoryKind = Literal["turn", "fact", "preference", "event"]
 MemoryStatus = Literal["activated", "archived"]
+MetadataValue = str | int | float | bool | list[str | int | float | bool]
 ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
 SCHEMA_VERSION = 2
 _LONGEST_ASKED = 300
+_LONGEST_LINE = 80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NAMESPACE = UUID("6b0f86c4-6f0b-4f5e-8f0c-6f6c1f0b7d52")
@@ -54,6 +56,7 @@ class Memory(BaseModel):
         said_by: the speaker of those turns, of a statement whose ``speaker`` is nobody.
         answers: id of the turn right before, by somebody else, that asked what a short answer answers; "" for others.
         content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
+        metadata: what whoever added it gave with it; a search may ask for it (``filter``).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -96,6 +99,19 @@ class Memory(BaseModel):
     content_hash: str = ""
     tags: list[str] = Field(default_factory=list)
     added_by: str = ""
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({short_line(self.text)!r}, at={self.at:%Y-%m-%d}, id={self.memory_id!r})"
+
+    @property
+    def id(self) -> str:
+        return self.memory_id
+
+    @property
+    def memory(self) -> str:
+        """The text, by the name that a search result has for it."""
+        return self.text
 
     @property
     def ref(self) -> CubeRef:
@@ -205,6 +221,12 @@ def with_caption(text: str, caption: str) -> str:
 def with_question(said: str, asked: str) -> str:
     """A short answer as it is read, with the question that it answers."""
     return f"(asked: {' '.join(asked.split())[-_LONGEST_ASKED:]}) {said}" if asked else said
+
+
+def short_line(text: str) -> str:
+    """A text as one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}\u2026"
 
 
 def to_ms(moment: datetime) -> int:

@@ -158,7 +158,7 @@ class Chat:
             max_tokens=max(1, (self._prompt_tokens - estimate_tokens(question.text)) // 2),
             top_k=question.top_k,
         )
-        found = {result.memory.memory_id for result in prompt.found}
+        found = {result.id for result in prompt.found}
         turn.found = [said for memory_id, said in prompt.told.items() if memory_id in found]
         if not found:
             turn.found = [dated(each, each.said) for each in prompt.working_set]

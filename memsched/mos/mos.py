@@ -319,7 +319,7 @@ class AsyncMOS:
         method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
     ) -> MOSSearchResult:
-        """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory.text`` and ``.score``.
+        """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory`` and ``.score``.
 
         Args:
             install_cube_ids: the cubes to look in; default: the user's own, and after them those of others that they

@@ -222,8 +222,8 @@ class WorkingSets:
             if over or (before is not None and before.at > typed.at):
                 return state
             near = {*state.deleting, *(each.memory_id for each in state.working_set[: self._size - slots])}
-            chosen = [each for each in found if each.memory.memory_id not in near][:slots]
-            memories = [WorkingMemory.of(each.memory, each.score, each.parts, sources=["predicted"]) for each in chosen]
+            chosen = [each for each in found if each.id not in near][:slots]
+            memories = [WorkingMemory.of(each.item, each.points, each.parts, sources=["predicted"]) for each in chosen]
             prediction = Prediction(at=typed.at, size=self._size, memories=memories, session_id=typed.session_id)
             others = {name: each for name, each in state.predicted.items() if name != typed.user_id}
             kept = dict([*others.items()][1 - _TYPISTS :])
@@ -304,7 +304,7 @@ class WorkingSets:
                 if known
                 else []
             )
-            return _hits([each for each in found if archived_because(each.memory) in ("", *RESTORABLE)])
+            return _hits([each for each in found if archived_because(each.item) in ("", *RESTORABLE)])
 
         return event.model_copy(update={"hits": await cube.hits(event, search), "seen": seen})
 
@@ -480,6 +480,6 @@ def _with(pinned: Sequence[Chosen], chosen: Sequence[Chosen]) -> list[Chosen]:
 
 
 def _hits(results: Sequence[SearchResult]) -> list[tuple[str, float]]:
-    """The ids of what a search found, with scores scaled to 1 for the best."""
-    best = max((result.score for result in results), default=0.0) or 1.0
-    return [(result.memory.memory_id, round(max(0.0, result.score / best), 6)) for result in results]
+    """The ids of what a search found, with points scaled to 1 for the best."""
+    best = max((result.points for result in results), default=0.0) or 1.0
+    return [(result.id, round(max(0.0, result.points / best), 6)) for result in results]

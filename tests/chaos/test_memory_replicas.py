@@ -289,7 +289,7 @@ async def test_an_invitation_that_is_accepted_while_workers_die_counts_from_then
         (each["cube_id"], each["memories"]) for each in (await mos.search("allergic", "bob"))["text_mem"]
     ]
     assert name == grant.name
-    assert results[0].memory.text == "My sister Ann is allergic to nuts."
+    assert results[0].memory == "My sister Ann is allergic to nuts."
     print(f"{len(late)} of 20 refused before the acceptance, {len(taken)} taken; {killed} workers killed")
 
 
@@ -327,4 +327,4 @@ async def test_the_same_words_in_two_messages_at_once_are_in_the_working_set_onc
     assert sorted(near) == sorted(set(near))
     assert len(near) == 5
     results = await replicas[0].retriever.search("allergic to cats", "alice", "home")
-    assert len({result.memory.text for result in results}) == len(results)
+    assert len({result.memory for result in results}) == len(results)

@@ -179,23 +179,23 @@ async def test_what_may_revise_a_memory_stands_before_it_and_hides_nothing(sched
     await link(scheduler, ROME, moved)
 
     first, second, *_ = await scheduler.retriever.search("Where do I live?", "alice", "home")
-    assert (first.memory.text, second.memory.text) == (moved, ROME)
+    assert (first.memory, second.memory) == (moved, ROME)
     assert first.parts["linked"] > 0
-    assert sum(first.parts.values()) == pytest.approx(first.score)
-    assert second.memory.may_be_revised_by == {first.memory.memory_id: "it may have changed"}
-    assert first.memory.may_revise == {second.memory.memory_id: "it may have changed"}
-    assert not second.memory.superseded_by
+    assert sum(first.parts.values()) == pytest.approx(first.points)
+    assert second.item.may_be_revised_by == {first.id: "it may have changed"}
+    assert first.item.may_revise == {second.id: "it may have changed"}
+    assert not second.item.superseded_by
     await scheduler.submit_messages(said("", 11, "mem_update"))
     await idle(scheduler)
     (rome,) = [each for each in await scheduler.working_set("alice", "home") if each.text == ROME]
-    assert rome.may_be_revised_by == [first.memory.memory_id]
+    assert rome.may_be_revised_by == [first.id]
     assert (
         f"(may be revised by a later statement) {ROME}"
         in (await scheduler.prompt("alice", "home", "Where do I live?")).text
     )
 
     services = await scheduler.memory()
-    await services.deletion.delete(HOME, [first.memory], user_id="alice", name="home")
+    await services.deletion.delete(HOME, [first.item], user_id="alice", name="home")
     assert (await known(scheduler))[ROME].may_be_revised_by == {}
 
 
@@ -218,7 +218,7 @@ async def test_a_search_as_of_a_time_finds_what_held_then(scheduler: AsyncMemSch
         at = (FIRST + timedelta(minutes=minute)).isoformat()
         results = await scheduler.retriever.search("Where do I live?", "alice", "home", search_args={"at": at})
         assert not results[0].parts.get("superseded")
-        return [result.memory.text for result in results]
+        return [result.memory for result in results]
 
     assert await as_of(0) == await as_of(4) == [ROME]
     assert await as_of(5) == [MILAN, ROME]

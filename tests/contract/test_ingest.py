@@ -58,7 +58,7 @@ async def read(scheduler: AsyncMemScheduler, cube: str, *messages: ScheduleMessa
 
 async def texts(scheduler: AsyncMemScheduler, cube: str, query: str, top_k: int = 3) -> list[str]:
     services = await scheduler.memory()
-    return [each.memory.text for each in await services.search.search(CubeRef("alice", cube), query, top_k)]
+    return [each.memory for each in await services.search.search(CubeRef("alice", cube), query, top_k)]
 
 
 async def test_short_facts_survive_beside_facts_that_differ_in_one_word(scheduler: AsyncMemScheduler) -> None:
@@ -229,7 +229,7 @@ async def test_a_picture_is_found_by_its_caption_and_told_from_another_one(sched
     )
     assert (cake.caption, set(cake.sources)) == ("a wedding cake", {"m1#0", "m2#0"})
     assert [each.caption for each in parts] == ["a lighthouse", ""]
-    assert first.memory == dog
+    assert first.item == dog
     assert first.parts["words"] > 0
 
 

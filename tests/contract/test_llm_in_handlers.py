@@ -79,7 +79,7 @@ async def test_without_a_usable_answer_the_local_form_is_used_and_counted(
         }
         assert {memory.kind for memory in memories} == {"turn"}
         (first, *_) = await scheduler.retriever.search("puppy", "alice", "home")
-        assert first.memory.text == "We got a puppy called Rex."
+        assert first.memory == "We got a puppy called Rex."
         llm = (await scheduler.memory()).llm
         assert llm is not None
         assert sum(llm.counters.fallbacks.values()) == 1
@@ -181,7 +181,7 @@ async def test_when_something_happens_is_kept_found_and_told(make: Callable[...,
         dates = {memory.text: memory.event_date for memory in await memories_of(scheduler) if memory.kind == "event"}
         assert dates == {"Alice flies to Lisbon.": "2026-08-04", "Alice got a puppy called Rex.": ""}
         (first, *_) = await scheduler.retriever.search("What does Alice do in August?", "alice", "home")
-        assert first.memory.text == "Alice flies to Lisbon."
+        assert first.memory == "Alice flies to Lisbon."
         assert first.parts["time"] > 0
         prompt = await scheduler.prompt("alice", "home", "What about Lisbon?")
         assert "Alice flies to Lisbon. (when: 2026-08-04)" in prompt.text

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic_core import to_json
 from support.memories import conversation, idle, memories_of, said
 from support.outcome import dead_letters
 
@@ -135,7 +136,7 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
             except UnknownMemory:
                 continue
     dumped = "".join(path.read_text("utf-8") for path in (folder / reader).rglob("*.json*"))
-    return {**{way: repr(each) for way, each in found.items()}, "dump": dumped}
+    return {**{way: to_json(each, fallback=repr).decode() for way, each in found.items()}, "dump": dumped}
 
 
 NO_WAYS_OUT = {
@@ -211,10 +212,10 @@ async def test_a_caption_is_told_to_the_hook_and_does_not_leave_beside_its_text(
     for way, text in (await ways_out(mos, "bob", "alice/home", tmp_path)).items():
         assert "kumquat" not in text, way
     found = await mos.mem_scheduler.retriever.search("note on the cellar", "bob", "alice/home")
-    shown = {each.memory.text: each.memory.caption for each in found}
+    shown = {each.memory: each.item.caption for each in found}
     assert shown["Look at the safe! [picture: a note on the cellar that says ####]"] == ""
     own = await mos.mem_scheduler.retriever.search("note on the cellar", "alice", "home")
-    assert seen["blip_caption"] in {each.memory.caption for each in own}
+    assert seen["blip_caption"] in {each.item.caption for each in own}
     assert "Look at the safe! [picture: a note" in (await mos.prompt("What about the note?", "home", "alice")).text
 
 
@@ -246,7 +247,7 @@ async def test_vetoed_on_every_way_and_the_rest_is_there(mos_with: Callable[...,
     for text in (await ways_out(mos, "alice", "home", tmp_path)).values():
         assert "kumquat" not in text
     found = await mos.mem_scheduler.retriever.search("cellar", "alice", "home")
-    assert PLAIN in [each.memory.text for each in found]
+    assert PLAIN in [each.memory for each in found]
 
 
 async def test_what_is_withheld_from_a_writer_can_be_changed_by_its_owner_only(mos_with: Callable[..., Any]) -> None:

@@ -42,7 +42,7 @@ async def test_it_begins_with_the_block_and_tells_what_was_found_and_what_is_nea
     assert asked.activation == block
     assert asked.text.startswith(block.text)
     assert asked.messages == [{"role": "system", "content": asked.text}, {"role": "user", "content": QUESTION}]
-    assert asked.found[0].memory.text == SAID[0]
+    assert asked.found[0].memory == SAID[0]
     assert next(iter(asked.told.values())).endswith(SAID[0])
     assert set(asked.memory_ids) == {each.memory_id for each in asked.working_set}
     assert asked.enough

@@ -253,7 +253,7 @@ async def test_a_collection_of_an_earlier_version_gets_windows_while_everything_
     async def meanwhile(number: int) -> None:
         await place.store([turn(number)])
         await place.forget(ids[number - 60])
-        assert [each.memory.turn for each in await search.search(HOME, f"Where does guest{number} sleep?", 1)]
+        assert [each.item.turn for each in await search.search(HOME, f"Where does guest{number} sleep?", 1)]
 
     async def busy(copy: CollectionCopy, *given: Any) -> int:
         changes = await copy_changes(copy, *given)

@@ -52,7 +52,7 @@ async def search(scheduler: AsyncMemScheduler, query: str, **more: Any) -> list[
 
 
 async def texts(scheduler: AsyncMemScheduler, query: str, **more: Any) -> list[str]:
-    return [result.memory.text for result in await search(scheduler, query, **more)]
+    return [result.memory for result in await search(scheduler, query, **more)]
 
 
 async def test_scores_fall_and_are_the_sums_of_their_parts(scheduler: AsyncMemScheduler) -> None:
@@ -60,9 +60,9 @@ async def test_scores_fall_and_are_the_sums_of_their_parts(scheduler: AsyncMemSc
 
     results = await search(scheduler, "Did Bob like the fjords of Norway?")
 
-    scores = [result.score for result in results]
+    scores = [result.points for result in results]
     assert scores == sorted(scores, reverse=True)
-    assert all(result.score == pytest.approx(sum(result.parts.values()), abs=1e-6) for result in results)
+    assert all(result.points == pytest.approx(sum(result.parts.values()), abs=1e-6) for result in results)
     assert {"words", "around", "speaker", "value", "no_answer"} == {part for result in results for part in result.parts}
 
 
@@ -75,8 +75,8 @@ async def test_it_says_which_words_found_a_memory_and_from_which_turn(scheduler:
     for each in results:
         told = each.parts.get("words", 0.0) + each.parts.get("around", 0.0)
         assert sum(word.points for word in each.found_by) == pytest.approx(told, abs=2e-3)
-        assert all((word.memory_id == each.memory.memory_id) == (word.ahead == 0) for word in each.found_by)
-    (answer,) = [each for each in results if each.memory.text == "Yes, in the summer of 2019."]
+        assert all((word.memory_id == each.id) == (word.ahead == 0) for word in each.found_by)
+    (answer,) = [each for each in results if each.memory == "Yes, in the summer of 2019."]
     named = {word.word.lower(): (word.ahead, word.text) for word in answer.found_by}
     assert named["norway"] == (1, "Have you ever been to Norway?")
     assert named["fjords"] == (-1, "Did you like the fjords there?")
@@ -99,10 +99,10 @@ async def test_what_was_said_around_a_hit_is_found_with_it(scheduler: AsyncMemSc
     with_neighbours = await search(scheduler, "Has anybody been to Norway?")
     without = await search(scheduler, "Has anybody been to Norway?", search_args={"neighbours": False})
 
-    assert answer in [result.memory.text for result in with_neighbours[:2]]
-    assert all(result.parts["around"] > 0.5 for result in with_neighbours if result.memory.text == answer)
+    assert answer in [result.memory for result in with_neighbours[:2]]
+    assert all(result.parts["around"] > 0.5 for result in with_neighbours if result.memory == answer)
     assert not any("around" in result.parts for result in without)
-    assert all("words" not in result.parts for result in without if result.memory.text == answer)
+    assert all("words" not in result.parts for result in without if result.memory == answer)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_filters_say_what_may_be_found(
 
     found = await search(scheduler, "the garden", search_args={"neighbours": 0.0, **args})
 
-    assert {next(iter(result.memory.sources)).partition("#")[0] for result in found} == expected
+    assert {next(iter(result.item.sources)).partition("#")[0] for result in found} == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_of_the_same_words_in_other_spelling_the_newer_is_shown_alone(sche
 
     results = await search(scheduler, "frozen pond")
 
-    assert [result.memory.text for result in results] == ["The POND is frozen!"]
+    assert [result.memory for result in results] == ["The POND is frozen!"]
     assert len(await memories_of(scheduler)) == 2
 
 
@@ -244,12 +244,12 @@ async def test_a_memory_that_was_corrected_is_behind_what_corrects_it(scheduler:
 
     first, second = await search(scheduler, "Does the aunt live in Hamburg?")
 
-    assert (first.memory.text, second.memory.text) == (
+    assert (first.memory, second.memory) == (
         "Actually, my aunt lives in Bremen.",
         "My aunt lives in Hamburg.",
     )
     assert second.parts["superseded"] < 0 < first.parts["corrects"]
-    assert second.memory.superseded_by == first.memory.memory_id
+    assert second.item.superseded_by == first.id
 
 
 async def test_a_search_that_is_near_enough_is_saved_and_never_after_a_change(
@@ -268,7 +268,7 @@ async def test_a_search_that_is_near_enough_is_saved_and_never_after_a_change(
         counters = services.ranking_cache.counters
 
         def shown(results: list[SearchResult]) -> list[tuple[str, float]]:
-            return [(each.memory.memory_id, pytest.approx(each.score, abs=0.02)) for each in results]
+            return [(each.id, pytest.approx(each.points, abs=0.02)) for each in results]
 
         first = await search(scheduler, question)
         assert shown(await search(scheduler, question)) == shown(first)
@@ -320,8 +320,8 @@ async def test_a_fact_comes_before_the_same_question_and_who_asks_what_was_asked
 
     found = await search(scheduler, question)
 
-    assert found[0].memory.text == fact
-    (same,) = [each for each in found if each.memory.text == question]
+    assert found[0].memory == fact
+    (same,) = [each for each in found if each.memory == question]
     assert same.parts["no_answer"] < 0
-    assert same.score == pytest.approx(sum(same.parts.values()), abs=1e-6)
+    assert same.points == pytest.approx(sum(same.parts.values()), abs=1e-6)
     assert (await texts(scheduler, f"Which question did I ask? {question}"))[0] == question

@@ -64,13 +64,13 @@ async def test_an_answer_is_told_with_its_question_for_as_long_as_that_is_there(
 
     results = await scheduler.retriever.search("colour of the car", "alice", "home")
     (answer,) = [each for each in results if each.asked == "Which colour is the car?"]
-    assert answer.memory.text == "Blue."
+    assert answer.memory == "Blue."
     for query in ("colour of the car", None):
         prompt = await scheduler.prompt("alice", "home", query)
         assert "(asked: Which colour is the car?) Alice: Blue." in prompt.text
 
     services, ref = await scheduler.memory(), CubeRef("alice", "home")
-    (question,) = (await services.store.get(ref, [answer.memory.answers])).values()
+    (question,) = (await services.store.get(ref, [answer.item.answers])).values()
     await services.deletion.delete(ref, [question], user_id="alice", name="home")
 
     prompt = await scheduler.prompt("alice", "home", "colour of the car")

@@ -146,7 +146,7 @@ async def test_with_a_permission_hook_a_memory_is_found_by_its_own_words_only(
 
     for word in ("secret", "cake"):
         assert not await scheduler.retriever.search(word, "alice", "home", method="lexical")
-    assert [each.memory.text for each in await scheduler.retriever.search("candles", "alice", "home")] == [
+    assert [each.memory for each in await scheduler.retriever.search("candles", "alice", "home")] == [
         "I bought candles."
     ]
 
@@ -158,7 +158,7 @@ async def test_own_words_alone_if_it_is_asked_for(services: MemoryServices) -> N
     own = await services.search.search(HOME, "falcon", 10, "lexical", SearchArgs(neighbours=False))
 
     assert len(both) == 2
-    assert [each.memory.text for each in own] == ["Have you seen the falcon?"]
+    assert [each.memory for each in own] == ["Have you seen the falcon?"]
 
 
 async def test_who_names_words_gets_what_has_them_first(services: MemoryServices) -> None:
@@ -167,7 +167,7 @@ async def test_who_names_words_gets_what_has_them_first(services: MemoryServices
 
     found = await services.search.search(HOME, "falcon", 10)
 
-    assert [each.memory.text for each in found] == [each.text for each in talk]
+    assert [each.memory for each in found] == [each.text for each in talk]
 
 
 async def test_the_window_of_a_turn_is_as_wide_as_three_parts_of_a_long_one(services: MemoryServices) -> None:

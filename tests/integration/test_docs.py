@@ -613,7 +613,7 @@ async def _use_memory(scheduler: AsyncMemScheduler) -> None:
     await submit("answer", "You moved to Rome.")
     await submit("mem_organize", "")
     grant = await cubes.share("ada", "home", "bob", Permission.READ, accepted=True)
-    assert [each.memory.text for each in await scheduler.retriever.search("Rome", "bob", grant.name)]
+    assert [each.memory for each in await scheduler.retriever.search("Rome", "bob", grant.name)]
     assert await scheduler.working_set("bob", grant.name)
     assert await cubes.revoke("ada", "home", "bob")
 

@@ -90,7 +90,7 @@ async def test_what_came_in_is_found_and_its_words_are_counted_once(
     assert await services.terms.counts(COPY, words) == await services.terms.counts(HOME, words)
     (best, *_) = await services.search.search(COPY, "What does Max love?", 3)
     (there, *_) = await services.search.search(HOME, "What does Max love?", 3)
-    assert (best.memory.text, best.score, best.parts) == (there.memory.text, there.score, there.parts)
+    assert (best.memory, best.score, best.parts) == (there.memory, there.score, there.parts)
 
 
 async def test_a_dump_in_pieces_counts_each_word_once_and_leaves_none_of_what_is_deleted(

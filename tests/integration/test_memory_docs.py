@@ -147,8 +147,8 @@ async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: 
 
     results = await scope["lately"](scheduler)
 
-    assert [each.memory.text for each in results] == ["The garden needs a new fence."]
-    assert sum(results[0].parts.values()) == pytest.approx(results[0].score)
+    assert [each.memory for each in results] == ["The garden needs a new fence."]
+    assert sum(results[0].parts.values()) == pytest.approx(results[0].points)
 
 
 def test_the_table_of_embedders_names_what_the_setting_understands(tmp_path: Any) -> None:

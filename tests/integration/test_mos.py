@@ -84,8 +84,8 @@ async def test_what_was_added_and_waited_for_is_found_and_in_the_working_set(mos
     assert texts(found) == {"default": ["My dog Max loves peanut butter."]}
     assert found["act_mem"] == found["para_mem"] == []
     (result,) = found["text_mem"][0]["memories"]
-    assert result.memory.session_id == "s"
-    assert any(task in source for source in result.memory.sources)
+    assert result.item.session_id == "s"
+    assert any(task in source for source in result.item.sources)
     assert "My sister Ann is allergic to nuts." in [each.text for each in await mos.working_set()]
 
 
@@ -466,7 +466,7 @@ def test_the_same_without_await(tmp_path: Any) -> None:
         assert mos.register_mem_cube("home") == "home"
         mos.wait(mos.add(PETS), timeout=SECONDS)
         (found,) = mos.search("peanut", top_k=1)["text_mem"][0]["memories"]
-        memory = mos.get(found.memory.memory_id)
+        memory = mos.get(found.id)
         assert memory.text == PETS[0]["content"]
         assert "peanut" in mos.chat("What does Max love?")
         assert "peanut" in "".join(mos.chat_stream("What does Max love?"))

@@ -124,7 +124,7 @@ async def found(
     scheduler: AsyncMemScheduler, query: str, user: str = "alice", cube: str = "home", **more: Any
 ) -> list[str]:
     """The texts that a search gives, in order."""
-    return [result.memory.text for result in await scheduler.retriever.search(query, user, cube, **more)]
+    return [result.memory for result in await scheduler.retriever.search(query, user, cube, **more)]
 
 
 def without_working(scheduler: AsyncMemScheduler) -> AsyncMOS:

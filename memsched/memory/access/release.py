@@ -139,8 +139,8 @@ class Release:
         found = list(results)
         if self._hook is None:
             return found
-        kept = {each.memory_id: each for each in self.memories(reader, purpose, ref, [each.memory for each in found])}
-        return [_with(each, memory=kept[each.memory.memory_id]) for each in found if each.memory.memory_id in kept]
+        kept = {each.memory_id: each for each in self.memories(reader, purpose, ref, [each.item for each in found])}
+        return [_with(each, item=kept[each.id]) for each in found if each.id in kept]
 
     def themes(
         self, reader: str, purpose: Purpose, ref: CubeRef, themes: Iterable[M], memories: Mapping[str, Any]

@@ -87,7 +87,7 @@ class Corrections:
             queries = [(memory.indexed_text, args) for memory, args in some]
             found = await self._search.search_each(ref, queries, _LOOKED_AT)
             for (memory, _), results in zip(some, found, strict=True):
-                yield memory, [each.memory for each in results if each.memory.memory_id != memory.memory_id]
+                yield memory, [each.item for each in results if each.id != memory.memory_id]
 
     def _claim(self, claims: dict[tuple[str, str], Claim], older: Memory, newer: Memory) -> None:
         if not may_be_about(newer, older):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from memsched.errors import MemschedError
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, MetadataValue, short_line
 from memsched.memory.store.conditions import Conditions, with_zone
 from memsched.messages import describe_validation_error
 
@@ -97,20 +97,39 @@ class FoundWord:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One memory that was found.
+    """One memory that was found: ``memory`` is its text, ``item`` all of it.
 
     Args:
-        parts: what its score is made of; they add up to ``score``.
+        points: what it is ranked by, in BM25's units: they compare the results of one search.
+        parts: what ``points`` are made of; they add up to them.
         found_by: with ``explain``, the words, those that give most first; they add up to the parts ``words`` and
             ``around``.
         asked: the question that the memory is a short answer to, if it is one and the question is still there.
     """
 
-    memory: Memory
-    score: float
+    item: Memory
+    points: float
     parts: dict[str, float]
+    score: float = 0.0
     found_by: tuple[FoundWord, ...] = ()
     asked: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.item.memory_id
+
+    @property
+    def memory(self) -> str:
+        """The text."""
+        return self.item.text
+
+    @property
+    def metadata(self) -> dict[str, MetadataValue]:
+        """What was given with it when it was added."""
+        return self.item.metadata
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({short_line(self.memory)!r}, score={self.score:.2f}, id={self.id!r})"
 
 
 def method_named(name: str) -> Method:

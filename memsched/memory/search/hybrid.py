@@ -157,7 +157,7 @@ class HybridSearch:
         if links:
             ranked = revisers_first([*ranked, *await self._revisers(ref, ranked, args)])
         results = [
-            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each))
+            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each), each.score)
             for each in ranked[:top_k]
         ]
         if args.explain:
@@ -180,7 +180,7 @@ class HybridSearch:
             told: what must hold of those that were said around them.
             around: also those that were said around them.
         """
-        memories = [result.memory for result in results]
+        memories = [result.item for result in results]
         there = {each.memory_id: each for each in memories}
         if around:
             hits = await self._store.at_places(ref, places_around(memories, REACH), told)

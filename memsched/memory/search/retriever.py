@@ -102,7 +102,7 @@ class Retriever:
         if ref != own:
             gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
         found = await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
-        there = [_without(each, gone) for each in found if each.memory.memory_id not in gone]
+        there = [_without(each, gone) for each in found if each.id not in gone]
         released = self._release.results(user_id, purpose, ref, there)
         return await self._with_questions(services, ref, user_id, purpose, released, gone)
 
@@ -116,12 +116,12 @@ class Retriever:
         gone: Set[str],
     ) -> list[SearchResult]:
         """Short answers with what they answer, as far as that is there and may leave."""
-        wanted = list(dict.fromkeys(each.memory.answers for each in results if each.memory.answers))
+        wanted = list(dict.fromkeys(each.item.answers for each in results if each.item.answers))
         if not wanted:
             return results
         there = (await services.store.get(ref, [each for each in wanted if each not in gone])).values()
         asked = {each.memory_id: each.text for each in self._release.memories(reader, purpose, ref, there)}
-        return [replace(each, asked=asked.get(each.memory.answers, "")) for each in results]
+        return [replace(each, asked=asked.get(each.item.answers, "")) for each in results]
 
 
 def _without(result: SearchResult, gone: Set[str]) -> SearchResult:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.memories import memory
 
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.search.arguments import METHODS, InvalidSearch, SearchArgs, method_named
+from memsched.memory.search.arguments import METHODS, InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.retriever import whose
 
 
@@ -64,3 +65,15 @@ def test_who_asks_is_said_by_ids_or_by_a_cube() -> None:
     for user, cube in [(None, "home"), ("alice", None), ("", ""), (None, None)]:
         with pytest.raises(InvalidSearch, match="user_id and mem_cube_id"):
             whose(user, cube, None)
+
+
+def test_a_result_is_its_text_with_all_of_the_memory_beside_it_and_reads_as_one_line() -> None:
+    item = memory("I moved to\n\nPorto. " + "It rains. " * 20, memory_id="m1")
+    result = SearchResult(item, 7.25, {"words": 7.25}, 0.8125)
+
+    assert result.memory[:10] == "I moved to"
+    assert (result.id, result.item, result.metadata) == ("m1", item, {})
+    assert (item.id, item.memory) == ("m1", item.text)
+    line = f"'I moved to Porto. {'It rains. ' * 6}I…'"
+    assert repr(result) == f"SearchResult({line}, score=0.81, id='m1')"
+    assert repr(item) == f"Memory({line}, at=2026-01-05, id='m1')"
