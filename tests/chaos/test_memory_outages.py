@@ -92,6 +92,7 @@ async def test_an_outage_in_the_middle_loses_nothing(proxy: Proxy, memory_schedu
     assert (await snapshot(scheduler)).words["guest"] == 4 * COUNT
 
 
+@pytest.mark.long
 async def test_the_vector_process_is_killed_again_and_again_in_the_middle_of_work(
     crews: Callable[..., Crew], memory_place: dict[str, Any], memory_schedulers: Schedulers, tmp_path: Path
 ) -> None:
