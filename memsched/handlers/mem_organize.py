@@ -12,7 +12,6 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import why_same
-from memsched.memory.ingest.supersession import is_refused
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import Hit
@@ -109,7 +108,7 @@ def _same(memory: Memory, near: Sequence[Hit]) -> list[Memory]:
 def _was_parted(one: Memory, other: Memory) -> bool:
     """Whether somebody restored the older one since: then they are two."""
     older, newer = sorted((one, other), key=lambda each: each.order)
-    return is_refused(older, newer)
+    return older.confirmed_at is not None and newer.at <= older.confirmed_at
 
 
 async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory], newest: Memory) -> None:
@@ -119,7 +118,8 @@ async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory]
     for each in older:
         sources.update(each.sources)
         said_again.update(each.said_again | {each.memory_id: to_ms(each.at)})
-    await services.store.add_sources(ref, {newest.memory_id: sources}, {newest.memory_id: said_again})
+    last_said = {newest.memory_id: max(to_ms(each.told) for each in older)}
+    await services.store.add_sources(ref, {newest.memory_id: sources}, {newest.memory_id: said_again}, last_said)
     now = to_ms(datetime.now(UTC))
     value = max(each.importance for each in [*older, newest])
     changes: dict[str, dict[str, Any]] = {

@@ -38,6 +38,7 @@ class Memory(BaseModel):
         sources: where it comes from: ``<item_id>#<position>``, the first as ``id_within`` has it, and the producer's
             own id of that turn, or "". More than one when the same was said again.
         said_again: when the same was said again, ms since the epoch, by the id that it would have had.
+        last_said: when it was said again last, on its own and not in a history that was sent once more.
         importance: value of the content itself, 0 to 1.
         value: what its text and its place in the session say of whether it will be asked for: log odds above the
             least that there are (``text_value``).
@@ -45,6 +46,7 @@ class Memory(BaseModel):
             archived, and for what was merged into another.
         restored_at: when it came back from the archive last, in message time.
         replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
+        correctors: ids of all that correct it, as far as is known, of which ``superseded_by`` is one.
         superseded_because: why that one does.
         may_revise, may_be_revised_by: by id of an earlier or a later memory, why the later one may be what holds now.
             Nothing is hidden by it.
@@ -77,6 +79,7 @@ class Memory(BaseModel):
     updated_at: UtcTime
     sources: dict[str, str] = Field(default_factory=dict)
     said_again: dict[str, int] = Field(default_factory=dict)
+    last_said: UtcTime | None = None
     importance: float = 0.0
     value: float = 0.0
     use_count: int = 0
@@ -88,6 +91,7 @@ class Memory(BaseModel):
     replaces: list[str] = Field(default_factory=list)
     superseded_by: str | None = None
     superseded_because: str = ""
+    correctors: list[str] = Field(default_factory=list)
     may_revise: dict[str, str] = Field(default_factory=dict)
     may_be_revised_by: dict[str, str] = Field(default_factory=dict)
     confirmed_at: UtcTime | None = None
@@ -134,6 +138,19 @@ class Memory(BaseModel):
         return to_ms(self.at), self.turn, self.part
 
     @property
+    def told(self) -> datetime:
+        """When it was said last."""
+        return self.at if self.last_said is None else max(self.at, self.last_said)
+
+    @property
+    def last_order(self) -> tuple[int, int, int]:
+        """``order``, by when it was said last. What a message says again comes before what is new in it: what revises
+        that in the same message is new, too.
+        """
+        last = to_ms(self.told)
+        return self.order if last == to_ms(self.at) else (last, -1, 0)
+
+    @property
     def indexed_text(self) -> str:
         """What is embedded: who said it is part of what can be asked for."""
         told = with_caption(self.text, self.caption)
@@ -175,7 +192,10 @@ class Memory(BaseModel):
             return cls.from_payload(memory_id, {name: payload[name] for name in payload if name not in unreadable})
 
 
-TIMES = ("at", "created_at", "updated_at", "last_used_at", "restored_at", "confirmed_at", "valid_until")
+TIMES = (
+    *("at", "created_at", "updated_at", "last_said"),
+    *("last_used_at", "restored_at", "confirmed_at", "valid_until"),
+)
 _WHOLE = (*TIMES, "turn", "part")
 _ALWAYS = ("at", "created_at", "updated_at")
 _TEXTS = ("text", "user_id", "mem_cube_id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -357,3 +357,138 @@ class TestStatementsAndTurns:
         events = [event for event in await scheduler.get_web_log_messages() if "Corrected" in event.log_content]
         assert len(events) == 2
         assert "somebody said that it is wrong" in events[0].log_content
+
+
+SMOKE, NOT = "I smoke.", "I don't smoke."
+TEA, NO_TEA = "I like tea.", "I don't like tea."
+GOOGLE, META = "I work at Google.", "I now work at Meta."
+IN_MILAN = "I live in Milan."
+
+
+class TestSaidAgain:
+    """Of the statements of one slot the one that was told last stands, also if it is told while it still holds."""
+
+    @staticmethod
+    async def standing(scheduler: AsyncMemScheduler, query: str, cube: str) -> str:
+        first, *_ = await scheduler.retriever.search(query, "alice", cube)
+        assert not first.memory.superseded_by
+        return first.memory.text
+
+    @pytest.mark.parametrize(
+        ("query", "texts"),
+        [
+            ("Do I smoke?", [SMOKE, NOT, SMOKE, NOT]),
+            ("Do I smoke?", [NOT, SMOKE, NOT, SMOKE]),
+            ("Do I like tea?", [TEA, NO_TEA, TEA, NO_TEA]),
+            ("Do I like tea?", [TEA, NO_TEA, TEA]),
+            ("Where do I live?", [ROME, IN_MILAN, ROME, IN_MILAN]),
+            ("Where do I work?", [GOOGLE, META, GOOGLE]),
+            ("Where do I work?", [META, GOOGLE, META]),
+        ],
+    )
+    async def test_in_whatever_order_they_arrive_and_when_they_come_again(
+        self, scheduler: AsyncMemScheduler, query: str, texts: list[str]
+    ) -> None:
+        told = list(enumerate(texts))
+        for number, order in enumerate(
+            (told, told[::-1], told[1:] + told[:1], told[::2] + told[1::2], told[1::2] + told[::2])
+        ):
+            cube = f"cube {number}"
+            messages = [said(text, 5 * place, item_id=str(place), mem_cube_id=cube) for place, text in order]
+            await tell(scheduler, *messages)
+            assert await self.standing(scheduler, query, cube) == texts[-1], order
+            before = [each.model_dump(exclude={"updated_at"}) for each in await memories_of(scheduler, cube=cube)]
+
+            await tell(scheduler, *messages[::-1])
+
+            after = [each.model_dump(exclude={"updated_at"}) for each in await memories_of(scheduler, cube=cube)]
+            assert after == before, order
+
+    async def test_in_one_message_and_in_one_batch_of_messages(self, scheduler: AsyncMemScheduler) -> None:
+        writer, texts = (await scheduler.memory()).writer, [SMOKE, NOT, SMOKE, NOT]
+        await tell(scheduler, said("", 0, chat_history=texts[:2]), said("", 5, chat_history=texts[2:]))
+        batch = [said(text, minute, mem_cube_id="batch") for minute, text in enumerate(texts)]
+        await writer.write_turns(CubeRef("alice", "batch"), {each.item_id: turns_of(each) for each in batch}, "alice")
+
+        for cube in ("home", "batch"):
+            assert await self.standing(scheduler, "Do I smoke?", cube) == NOT
+
+    @pytest.mark.parametrize("minute", [4.0, 9.0])
+    async def test_what_was_restored_holds_until_the_other_is_told_again(
+        self, scheduler: AsyncMemScheduler, minute: float
+    ) -> None:
+        await tell(scheduler, said(ROME, 0), said(IN_MILAN, 3), said(IN_MILAN, 5))
+        supersession = (await scheduler.memory()).corrections.supersession
+        await supersession.restore(HOME, (await known(scheduler))[ROME].memory_id)
+
+        await tell(scheduler, again := said(IN_MILAN, minute), again)
+
+        assert await by(scheduler) == ({ROME: IN_MILAN} if minute > 5 else {})
+        assert (await known(scheduler))[IN_MILAN].replaces == [(await known(scheduler))[ROME].memory_id] * (minute > 5)
+
+    async def test_a_history_that_is_sent_once_more_tells_nothing_again(self, scheduler: AsyncMemScheduler) -> None:
+        turns = [GOOGLE, "Nice job!", "Is it far?", "Not at all.", "Good."]
+        history = [
+            {"role": role, "content": text} for role, text in zip(("user", "assistant") * 3, turns, strict=False)
+        ]
+        await tell(scheduler, said("", 0, chat_history=history[:4]), said(META, 5), said("", 9, chat_history=history))
+
+        assert await by(scheduler) == {GOOGLE: META}
+        await tell(scheduler, said(GOOGLE, 12))
+        assert await self.standing(scheduler, "Where do I work?", "home") == GOOGLE
+
+
+class TestSeveralCorrectors:
+    """What two statements correct holds again when both are gone, and not before."""
+
+    MEAT = "I eat meat."
+    NO_MEAT = ("I don't eat meat.", "I no longer eat meat.")
+
+    async def told(self, scheduler: AsyncMemScheduler, order: Sequence[int] = (0, 1, 2)) -> None:
+        messages = [said(text, 5 * place) for place, text in enumerate((self.MEAT, *self.NO_MEAT))]
+        await tell(scheduler, *(messages[place] for place in order))
+        assert await by(scheduler) == {self.MEAT: self.NO_MEAT[0]}
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+    @pytest.mark.parametrize("first", [0, 1])
+    async def test_deleting_one_leaves_the_other(
+        self, scheduler: AsyncMemScheduler, order: Sequence[int], first: int
+    ) -> None:
+        await self.told(scheduler, order)
+        await fact(scheduler, self.MEAT, "Alice eats meat.")
+        services, one, other = await scheduler.memory(), self.NO_MEAT[first], self.NO_MEAT[1 - first]
+        assert (await by(scheduler))["Alice eats meat."] == self.NO_MEAT[0]
+
+        await services.deletion.delete(HOME, [(await known(scheduler))[one]], user_id="alice", name="home")
+        assert await by(scheduler) == dict.fromkeys([self.MEAT, "Alice eats meat."], other)
+        meat = (await known(scheduler))[self.MEAT]
+        assert (meat.valid_until, meat.superseded_because) == (
+            (await known(scheduler))[other].at,
+            'denies "I eat meat"',
+        )
+
+        await services.deletion.delete(HOME, [(await known(scheduler))[other]], user_id="alice", name="home")
+        assert await by(scheduler) == {}
+        assert (await known(scheduler))[self.MEAT].valid_until is None
+
+    async def test_a_deleted_correction_by_hand_leaves_the_one_before(self, scheduler: AsyncMemScheduler) -> None:
+        await self.told(scheduler)
+        await tell(scheduler, said("My plate is green now.", 20))
+        services, memories = await scheduler.memory(), await known(scheduler)
+        newer = memories["My plate is green now."]
+        await services.corrections.supersession.supersede(HOME, [memories[self.MEAT]], newer, "somebody said so")
+        assert await by(scheduler) == {self.MEAT: newer.text}
+
+        await services.deletion.delete(HOME, [newer], user_id="alice", name="home")
+
+        assert await by(scheduler) == {self.MEAT: self.NO_MEAT[0]}
+
+    async def test_undoing_it_undoes_both(self, scheduler: AsyncMemScheduler) -> None:
+        await self.told(scheduler)
+        await scheduler.restore("alice", "home", (await known(scheduler))[self.MEAT].memory_id)
+        assert await by(scheduler) == {}
+
+        services, memories = await scheduler.memory(), await known(scheduler)
+        await services.deletion.delete(HOME, [memories[self.NO_MEAT[0]]], user_id="alice", name="home")
+        assert await by(scheduler) == {}
+        assert memories[self.MEAT].correctors == []

@@ -68,12 +68,22 @@ async def test_a_cube_comes_back_with_everything_but_its_ids(
     assert (written, imported) == (4, Imported(4, 0))
     assert after.keys() == before.keys()
     assert {each.memory_id for each in after.values()}.isdisjoint(each.memory_id for each in before.values())
-    changed = {"memory_id", "user_id", "mem_cube_id", "updated_at", "added_by", "replaces", "superseded_by"}
+    changed = {
+        "memory_id",
+        "user_id",
+        "mem_cube_id",
+        "updated_at",
+        "added_by",
+        "replaces",
+        "superseded_by",
+        "correctors",
+    }
     for text, memory in before.items():
         assert after[text].model_dump(exclude=changed) == memory.model_dump(exclude=changed)
         assert (after[text].ref, after[text].added_by) == (COPY, "bob")
     assert after[SAID[0]].superseded_by == after["My dog Max loves carrots."].memory_id
     assert after["My dog Max loves carrots."].replaces == [after[SAID[0]].memory_id]
+    assert after[SAID[0]].correctors == [after[SAID[0]].superseded_by]
 
 
 async def test_what_came_in_is_found_and_its_words_are_counted_once(

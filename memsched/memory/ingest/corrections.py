@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence, Set
 from datetime import timedelta
 from itertools import islice
 
@@ -13,12 +13,13 @@ from memsched.memory.ingest.supersession import Claim, Supersession
 from memsched.memory.model import Memory, from_ms
 from memsched.memory.search.arguments import SearchArgs
 from memsched.memory.search.hybrid import HybridSearch
-from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
 from memsched.pace import Pace
 
 _LOOKED_AT = 10
 _SEARCHED_AT_ONCE = 8
+_LATER = 8
+"""Of what was said later, so many are looked at."""
 _MOMENT = timedelta(milliseconds=1)
 _ARGS = SearchArgs(neighbours=False, candidates=30, include_archived=True)
 
@@ -36,47 +37,53 @@ class Corrections:
         self._only_links = only_links
         self.supersession = Supersession(store)
 
-    async def apply(self, ref: CubeRef, added: Sequence[Memory]) -> list[tuple[Memory, Memory]]:
+    async def apply(
+        self,
+        ref: CubeRef,
+        added: Sequence[Memory],
+        again: Sequence[Memory] = (),
+        anew: Set[str] = frozenset(),
+    ) -> list[tuple[Memory, Memory]]:
         """Supersede, or link, what new memories revise, and those of them that others revise: with several workers,
         what was said first may come last. Returns (older, newer) of what is superseded.
+
+        Args:
+            again: memories that were said again.
+            anew: ids of new memories that say what was superseded since.
         """
-        claims: dict[tuple[str, str], Claim] = {}
+        claims = _Claims({*anew, *(each.memory_id for each in again)}, only_links=self._only_links)
         pace = Pace()
-        revisers: list[Memory] = []
-        same: dict[str, list[Memory]] = {}
-        for each in added:
-            same.setdefault(each.content_hash, []).append(each)
-            if may_correct(each.text):
-                revisers.append(each)
+        asked = await self._late(ref, added)
+        for each in (*added, *again):
+            if claims.may_revise(each):
+                asked.append((each, _until(each)))
             await pace.rest()
-        async for newer, found in self._with_words_of(ref, map(_until, revisers)):
-            # Of those that say the same a search gives the newest.
-            also = (each for hash_ in {each.content_hash: None for each in found} for each in same.get(hash_, ()))
-            for older in {each.memory_id: each for each in (*found, *also)}.values():
-                self._claim(claims, older, newer)
-            await pace.rest()
-        async for older, found in self._with_words_of(ref, map(_since, await self._late(ref, added))):
-            for newer in found:
-                if may_correct(newer.text):
-                    self._claim(claims, older, newer)
+        async for one, found in self._with_words_of(ref, asked):
+            for other in found:
+                claims.add(one, other)
             await pace.rest()
         new = [each for each in added if each.derived_from]
-        return await self.supersession.settle(ref, list(claims.values()), new) if claims or new else []
+        if not (claims.found or new or again):
+            return []
+        return await self.supersession.settle(ref, claims.found, new, again)
 
     async def earlier(self, ref: CubeRef, newer: Memory) -> list[Memory]:
         """What has the words of a memory and was not said after it, the likeliest first."""
-        return [each async for _, found in self._with_words_of(ref, [_until(newer)]) for each in found]
+        return [each async for _, found in self._with_words_of(ref, [(newer, _until(newer))]) for each in found]
 
-    async def _late(self, ref: CubeRef, added: Sequence[Memory]) -> list[Memory]:
-        """Those of the new memories that come after something that was said later."""
+    async def _late(self, ref: CubeRef, added: Sequence[Memory]) -> list[tuple[Memory, SearchArgs]]:
+        """Those of the new memories that come after something that was said later, or said again."""
         said = [memory for memory in added if not is_question(memory.text)]
         if not said:
             return []
         known = {memory.memory_id for memory in added}
-        since = Conditions(since=min(memory.at for memory in said), include_archived=True)
-        times = await self._store.times(ref, len(added) + 1, since)
-        last = max((at for name, at in times.items() if name not in known), default=None)
-        return [] if last is None else [memory for memory in said if memory.at <= from_ms(last)]
+        times = await self._store.times(ref, len(added) + _LATER, min(memory.at for memory in said))
+        others = [each for name, each in times.items() if name not in known]
+        if not others:
+            return []
+        last = from_ms(max(told for _, told in others))
+        is_told_again = any(told > at for at, told in others)
+        return [(each, _ARGS if is_told_again else _since(each)) for each in said if each.at <= last]
 
     async def _with_words_of(
         self, ref: CubeRef, asked: Iterable[tuple[Memory, SearchArgs]]
@@ -89,22 +96,51 @@ class Corrections:
             for (memory, _), results in zip(some, found, strict=True):
                 yield memory, [each.item for each in results if each.id != memory.memory_id]
 
-    def _claim(self, claims: dict[tuple[str, str], Claim], older: Memory, newer: Memory) -> None:
-        if not may_be_about(newer, older):
-            return
+
+class _Claims:
+    """What memories do to others.
+
+    Args:
+        meant: ids of those that say again, or anew, what they say: they may revise whatever revised them.
+    """
+
+    def __init__(self, meant: Set[str], *, only_links: bool) -> None:
+        self._meant = meant
+        self._only_links = only_links
+        self._found: dict[tuple[str, str], Claim] = {}
+
+    @property
+    def found(self) -> list[Claim]:
+        return list(self._found.values())
+
+    def may_revise(self, memory: Memory) -> bool:
+        return memory.memory_id in self._meant or memory.last_said is not None or may_correct(memory.text)
+
+    def add(self, one: Memory, other: Memory) -> None:
+        """What the one of two that was said last does to the other one."""
+        for older, newer in ((one, other), (other, one)):
+            if not self.may_revise(newer) or not may_be_about(newer, older):
+                continue
+            revision = self._revision(newer, older)
+            if revision.verdict == "supersedes" and self._only_links:
+                revision = Revision("may_revise", revision.because)
+            if revision.verdict != "unrelated":
+                self._found[older.memory_id, newer.memory_id] = Claim(older.memory_id, newer.memory_id, revision)
+
+    def _revision(self, newer: Memory, older: Memory) -> Revision:
         revision = revises(newer, older)
-        if revision.verdict == "supersedes" and self._only_links:
-            revision = Revision("may_revise", revision.because)
-        if revision.verdict != "unrelated":
-            claims[older.memory_id, newer.memory_id] = Claim(older.memory_id, newer.memory_id, revision)
+        is_said_again = newer.memory_id in self._meant or newer.order < older.order
+        if revision.weight or not is_said_again or not revises(older, newer).weight:
+            return revision
+        return Revision("may_revise", "it was said again since")
 
 
-def _until(memory: Memory) -> tuple[Memory, SearchArgs]:
-    return memory, _ARGS.model_copy(update={"until": memory.at + _MOMENT})
+def _until(memory: Memory) -> SearchArgs:
+    return _ARGS.model_copy(update={"until": memory.told + _MOMENT})
 
 
-def _since(memory: Memory) -> tuple[Memory, SearchArgs]:
-    return memory, _ARGS.model_copy(update={"since": memory.at})
+def _since(memory: Memory) -> SearchArgs:
+    return _ARGS.model_copy(update={"since": memory.at})
 
 
 def may_be_about(newer: Memory, older: Memory) -> bool:
@@ -119,7 +155,7 @@ def may_be_about(newer: Memory, older: Memory) -> bool:
         return False
     if newer.sources.keys() & older.sources.keys() or {*newer.derived_from} & {*older.derived_from}:
         return False
-    if newer.order == older.order:  # of two in one millisecond, the one that revises the other
+    if newer.last_order == older.last_order:  # of two in one millisecond, the one that revises the other
         back = revises(older, newer).weight
         return back < revises(newer, older).weight or (is_marked(newer.text) and not is_marked(older.text))
-    return older.order < newer.order
+    return older.last_order < newer.last_order

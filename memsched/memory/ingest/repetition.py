@@ -7,6 +7,8 @@ said it again; who says it anew, alone and later, means it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from memsched.lexicon import STOP_WORDS, words
 from memsched.memory.ingest.revision import revises
@@ -16,34 +18,60 @@ _ENOUGH_AROUND = 2
 """Turns that stand around it as they did before; or one, with so many words that mean something."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A stored memory that says already what is said.
+
+    Args:
+        of_old: whether nobody says it now: a message, or a history, came once more.
+    """
+
+    memory: Memory
+    of_old: bool = False
+
+    @classmethod
+    def now(cls, memory: Memory | None) -> Repeat | None:
+        return None if memory is None else cls(memory)
+
+    def told_at(self, at: datetime, known: Memory) -> Memory:
+        """The memory as it is when it was said again then."""
+        return known if self.of_old or at <= known.told else known.model_copy(update={"last_said": at})
+
+
 def repeated(
     said: Sequence[Memory], known: Mapping[str, Sequence[Memory]], correctors: Mapping[str, Memory]
-) -> dict[str, Memory]:
-    """By id of what is said in one message, the stored memory that says it already.
+) -> dict[str, Repeat]:
+    """By id of what is said in one message, what says it already.
 
     Args:
         said: in order.
         known: stored memories by content hash, the oldest first; none of them is of ``said``.
         correctors: by id, what supersedes those of them that are superseded.
     """
-    found: dict[str, Memory] = {}
+    found: dict[str, Repeat] = {}
     for place, each in enumerate(said):
         same = known.get(each.content_hash, ())
-        again = [other for other in same if _is_same_event(each, other)]
-        again = again or [other for other in same if other.superseded_by is None]
-        again = again or [other for other in reversed(same) if _is_of_old(said, place, other, known, correctors)]
-        if again:
-            found[each.memory_id] = again[0]
+        active = next((other for other in same if other.superseded_by is None), None)
+        if event := next((other for other in same if _is_same_event(each, other)), None):
+            found[each.memory_id] = Repeat(event, of_old=True)
+        elif active is not None:
+            of_old = _is_of_old(said, place, active, known, correctors)
+            found[each.memory_id] = Repeat(active, of_old=of_old)
+        elif told := [other for other in reversed(same) if _is_of_old(said, place, other, known, correctors)]:
+            found[each.memory_id] = Repeat(told[0], of_old=True)
     return found
 
 
-def is_said_anew(said: Sequence[Memory], first: Memory, again: Memory) -> bool:
-    """Whether one message says something twice, and means it: what was said in between revises it."""
+def is_said_anew(said: Sequence[Memory], repeat: Repeat, again: Memory) -> bool:
+    """Whether it is a statement of its own, because of what its message says in between, or before it."""
+    first = repeat.memory
     places = {each.memory_id: place for place, each in enumerate(said)}
-    if first.memory_id not in places or again.memory_id not in places:
+    if repeat.of_old:
         return False
-    between = said[places[first.memory_id] + 1 : places[again.memory_id]]
-    return any(each.voice == first.voice and revises(each, first).verdict == "supersedes" for each in between)
+    between = said[places.get(first.memory_id, -1) + 1 : places[again.memory_id]]
+    return any(
+        each.voice == first.voice and (revises(each, first).weight or revises(again, each).weight) for each in between
+    )
 
 
 def _is_same_event(each: Memory, other: Memory) -> bool:

@@ -8,7 +8,7 @@ turns that it was taken from share their fate.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -51,30 +51,38 @@ class Supersession:
         self._store = store
 
     async def settle(
-        self, ref: CubeRef, claims: Sequence[Claim], new: Sequence[Memory] = ()
+        self, ref: CubeRef, claims: Sequence[Claim], new: Sequence[Memory] = (), again: Sequence[Memory] = ()
     ) -> list[tuple[Memory, Memory]]:
         """Do what is claimed. Returns (older, newer) of what is superseded by that, also if it was so already.
 
         Args:
             new: statements that were taken from turns. Those of superseded turns are superseded from the start.
+            again: memories that were said again: what may have revised them before does no more.
         """
         changes = _Changes(self._store, ref)
         await changes.load(each for claim in claims for each in (claim.older, claim.newer))
         done = await self._share_birth(changes, new)
+        for each in again:
+            await _outlive(changes, each.memory_id)
         known = [
             (older, newer, claim.revision)
             for claim in claims
             if (older := changes.get(claim.older)) and (newer := changes.get(claim.newer))
         ]
-        for old, new_one, revision in sorted(known, key=lambda each: (each[0].order, each[1].order)):
+        for old, new_one, revision in sorted(known, key=lambda each: (each[0].last_order, each[1].last_order)):
             older, newer = changes[old.memory_id], changes[new_one.memory_id]
-            if is_refused(older, newer):
+            if is_refused(older, newer) or newer.last_order < older.last_order:
                 continue
+            if newer.superseded_by == older.memory_id:
+                await _bring_back(changes, newer)
+            _unlink(changes, newer.memory_id, older.memory_id)
             if revision.verdict == "may_revise":
                 await _link(changes, older, newer, revision.because)
             elif revision.verdict == "supersedes" and await _is_first(changes, older, newer):
                 await _put_aside(changes, older, newer, revision.because)
                 done.append((older.memory_id, newer.memory_id))
+            elif revision.verdict == "supersedes":
+                await _note(changes, older, newer)
         return await self._finish(changes, done)
 
     async def supersede(
@@ -97,6 +105,8 @@ class Supersession:
         await changes.load(each for claim in claims for each in (claim.older, claim.newer))
         for claim in claims:
             _unlink(changes, claim.older, claim.newer)
+            if older := changes.get(claim.older):
+                changes.set(claim.older, correctors=[name for name in older.correctors if name != claim.newer])
         await changes.write()
 
     async def restore(self, ref: CubeRef, memory_id: str) -> list[Restored]:
@@ -110,7 +120,10 @@ class Supersession:
         if memory is None or memory.superseded_by is None:
             return []
         newest = await self._store.newest(ref, 1, _EVERYWHERE)
-        until = max([memory.at, *(each.at for each in newest)])
+        contenders = [*memory.correctors, *memory.may_be_revised_by, memory.superseded_by]
+        await changes.load(contenders)
+        known = [each for name in contenders if (each := changes.get(name))]
+        until = max(each.told for each in (memory, *newest, *known))
         by = await self._with_what_shares_its_fate(changes, memory.superseded_by)
         family = [memory, *await self._kin(changes, memory)]
         restored = []
@@ -121,14 +134,15 @@ class Supersession:
                 for other in list(each.may_be_revised_by):
                     await changes.load([other])
                     _unlink(changes, each.memory_id, other)
-                changes.set(each.memory_id, confirmed_at=until)
+                changes.set(each.memory_id, confirmed_at=until, correctors=[])
         await changes.write()
         return [Restored(changes[each.memory.memory_id], each.by) for each in restored]
 
     async def release(self, ref: CubeRef, going: Sequence[Memory]) -> None:
-        """Memories are about to be deleted: what they superseded holds again, unless what superseded them supersedes
-        it as well; and no link leads to them any more.
+        """Memories are about to be deleted: what they superseded holds again, unless something else corrects it
+        as well, or what superseded them does; and no link leads to them any more.
         """
+        done = []
         gone = {each.memory_id for each in going}
         changes = _Changes(self._store, ref)
         for each in going:
@@ -148,11 +162,11 @@ class Supersession:
                 if older is None or older.superseded_by != each.memory_id or is_merged(older):
                     continue
                 await _bring_back(changes, older)
-                if newer is not None and not is_refused(older, newer):
-                    revision = revises(newer, older)
-                    if revision.verdict == "supersedes":
-                        await _put_aside(changes, changes[name], newer, revision.because)
-        await changes.write()
+                by, because = await _next_corrector(changes, changes[name], gone, newer)
+                if by is not None:
+                    await _put_aside(changes, changes[name], by, because)
+                    done.append((name, by.memory_id))
+        await self._finish(changes, done)
 
     # -- fate ----------------------------------------------------------------------------------------------------
 
@@ -194,7 +208,7 @@ class Supersession:
         by = next((turn for name in newer.derived_from if (turn := changes.get(name))), newer)
         done = []
         for turn in [each for name in fact.derived_from if (each := changes.get(name))]:
-            if turn.memory_id == by.memory_id or not turn.order < by.order or is_refused(turn, by):
+            if turn.memory_id == by.memory_id or not turn.last_order < by.last_order or is_refused(turn, by):
                 continue
             if turn.superseded_by is None and not says_no_more(turn, fact):
                 await _link(changes, turn, by, fact.superseded_because)
@@ -295,8 +309,12 @@ async def _put_aside(changes: _Changes, older: Memory, newer: Memory, because: s
         await _bring_back(changes, older)
     _unlink(changes, older.memory_id, newer.memory_id)
     changes.set(
-        older.memory_id, superseded_by=newer.memory_id, superseded_because=because, valid_until=max(older.at, newer.at)
+        older.memory_id,
+        superseded_by=newer.memory_id,
+        superseded_because=because,
+        valid_until=newer.at if newer.at >= older.told else max(older.told, newer.told),
     )
+    await _note(changes, older, newer)
     by = changes[newer.memory_id]
     changes.set(by.memory_id, replaces=sorted({*by.replaces, older.memory_id}))
     version = older.version
@@ -317,6 +335,48 @@ async def _bring_back(changes: _Changes, older: Memory) -> None:
     changes.set(older.memory_id, superseded_by=None, superseded_because="", valid_until=None)
 
 
+async def _note(changes: _Changes, older: Memory, newer: Memory) -> None:
+    """That this one corrects it, too."""
+    correctors = await _newest(changes, dict.fromkeys([*changes[older.memory_id].correctors, newer.memory_id], ""))
+    changes.set(older.memory_id, correctors=sorted(correctors))
+
+
+async def _next_corrector(
+    changes: _Changes, older: Memory, gone: Set[str], newer: Memory | None
+) -> tuple[Memory | None, str]:
+    """What corrects a memory when its first corrector is gone, and why: the earliest of the others.
+
+    Args:
+        newer: what superseded that one, which may correct it as well.
+    """
+    names = [name for name in older.correctors if name not in gone]
+    await changes.load(names)
+    known = {each.memory_id: revises(each, older) for name in names if (each := changes.get(name))}
+    if newer is not None and (revision := revises(newer, older)).verdict == "supersedes":
+        known[newer.memory_id] = revision
+    others = [changes[name] for name in known if changes[name].last_order > older.last_order]
+    others = [each for each in others if not is_refused(older, each)]
+    first = min(others, key=lambda each: _since_when(each, older), default=None)
+    return first, (first and known[first.memory_id].because) or "this corrects it as well"
+
+
+def _since_when(newer: Memory, older: Memory) -> tuple[int, int, int]:
+    """When it was said first after another one."""
+    return newer.order if newer.order > older.last_order else newer.last_order
+
+
+async def _outlive(changes: _Changes, memory_id: str) -> None:
+    """Part it from what may have revised it before it was said again."""
+    await changes.load([memory_id])
+    memory = changes.get(memory_id)
+    if memory is None:
+        return
+    await changes.load(memory.may_be_revised_by)
+    for name in memory.may_be_revised_by:
+        if (other := changes.get(name)) and other.last_order < memory.last_order:
+            _unlink(changes, memory_id, name)
+
+
 async def _is_first(changes: _Changes, older: Memory, newer: Memory) -> bool:
     """Whether of what supersedes a memory this is the earliest, or is so already."""
     if older.superseded_by in (None, newer.memory_id):
@@ -325,12 +385,12 @@ async def _is_first(changes: _Changes, older: Memory, newer: Memory) -> bool:
     other = changes.get(str(older.superseded_by))
     if other is None:
         return True
-    return newer.order < other.order and revises(other, older).verdict == "supersedes"
+    return _since_when(newer, older) < _since_when(other, older) and revises(other, older).verdict == "supersedes"
 
 
 def is_refused(older: Memory, newer: Memory) -> bool:
     """Whether somebody has said since that the older one holds after all."""
-    return older.confirmed_at is not None and newer.at <= older.confirmed_at
+    return older.confirmed_at is not None and newer.told <= older.confirmed_at
 
 
 async def _link(changes: _Changes, older: Memory, newer: Memory, because: str) -> None:

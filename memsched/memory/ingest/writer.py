@@ -20,7 +20,7 @@ from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash, same_voice
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
-from memsched.memory.ingest.repetition import is_said_anew, repeated
+from memsched.memory.ingest.repetition import Repeat, is_said_anew, repeated
 from memsched.memory.ingest.short_answers import answered_by, is_short
 from memsched.memory.ingest.splitting import parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
@@ -249,12 +249,12 @@ class MemoryWriter:
         everything = [memory for memories in drafts.values() for memory in memories]
         known = await self._with_hashes(ref, everything)
         own = {memory.memory_id for memory in everything}
-        stored = {each.memory_id for same in known.values() for each in same} & own
+        stored = {each.memory_id: each for same in known.values() for each in same if each.memory_id in own}
         before = [each.memory_id for same in known.values() for each in same if each.memory_id not in own]
         deleted = await self._deleted(ref, everything, taken_from, before)
         if emptied not in (None, deleted.emptied):
             return results
-        if left := stored & deleted.memory_ids:  # by a run that died before it looked again
+        if left := stored.keys() & deleted.memory_ids:  # by a run that died before it looked again
             await self._forgetting.forget(ref, sorted(left))
         others = {
             name: [each for each in same if each.memory_id not in own | deleted.memory_ids]
@@ -265,6 +265,7 @@ class MemoryWriter:
         new: list[Memory] = []
         sources: dict[str, dict[str, str]] = {}
         said_again: dict[str, dict[str, int]] = {}
+        again: dict[str, Memory] = {}
         said_now: dict[str, Memory] = {}
         asked_before: dict[str, str] = {}
         for item_id, memories in drafts.items():
@@ -274,14 +275,16 @@ class MemoryWriter:
                     continue
                 answers = asked_before.get(draft.answers, draft.answers)
                 memory = draft if answers == draft.answers else draft.model_copy(update={"answers": answers})
-                same = repeats.get(memory.memory_id) or said_now.get(memory.content_hash)
-                if same is not None and not same_voice(same, memory):
-                    same = None
-                if memory.memory_id in stored or same is None or is_said_anew(memories, same, memory):
+                repeat = repeats.get(memory.memory_id) or Repeat.now(said_now.get(memory.content_hash))
+                if repeat is not None and not same_voice(repeat.memory, memory):
+                    repeat = None
+                if memory.memory_id in stored or repeat is None or is_said_anew(memories, repeat, memory):
                     results[item_id].added.append(memory)
                     new.append(memory)
                     said_now[memory.content_hash] = memory
                 else:
+                    same = repeat.memory
+                    again[same.memory_id] = repeat.told_at(memory.at, again.get(same.memory_id, same))
                     results[item_id].repeated.append((memory.text, same))
                     asked_before[memory.memory_id] = same.memory_id
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
@@ -293,7 +296,8 @@ class MemoryWriter:
         ]
         await self._store.insert(ref, points)
         await self._windows.settle(ref, new, first)
-        await self._store.add_sources(ref, sources, said_again)
+        last_said = {name: to_ms(each.last_said) for name, each in again.items() if each.last_said is not None}
+        await self._store.add_sources(ref, sources, said_again, last_said)
         since = await self._deleted(ref, new, taken_from, sorted(sources))
         if since.emptied != deleted.emptied:
             await self._forgetting.forget(ref, [memory.memory_id for memory in new], counted=False)
@@ -309,7 +313,13 @@ class MemoryWriter:
                 await pace.rest()
         await self._terms.add(ref, counted)
         said_in = {memory.memory_id: result for result in results.values() for memory in result.added}
-        for older, newer in await self._corrections.apply(ref, new):  # both may be new, and of two messages
+        corrected = await self._corrections.apply(
+            ref,
+            [again.pop(each.memory_id, stored.get(each.memory_id, each)) for each in new],
+            again=[each for each in again.values() if each.last_said is not None],
+            anew={each.memory_id for each in new if _was_said_before(each, others.get(each.content_hash, ()))},
+        )
+        for older, newer in corrected:  # both may be new, and of two messages
             if result := said_in.get(newer.memory_id) or said_in.get(older.memory_id):
                 result.corrected.append((older, newer))
         return results
@@ -336,6 +346,11 @@ class MemoryWriter:
             for memory in await self._store.with_hashes(ref, hashes[at : at + _HASHES_PER_CALL]):
                 found.setdefault(memory.content_hash, []).append(memory)
         return found
+
+
+def _was_said_before(memory: Memory, same: Sequence[Memory]) -> bool:
+    """Whether it says anew what was superseded since."""
+    return any(each.superseded_by and each.order < memory.order and same_voice(each, memory) for each in same)
 
 
 def ids_of_turn(ref: CubeRef, name: str, turn: Turn) -> list[str]:

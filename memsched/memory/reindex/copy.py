@@ -292,9 +292,10 @@ def merged(present: Payload, late: Payload) -> dict[str, Any]:
     for name in ("sources", "said_again"):
         if gathered := {**(late.get(name) or {}), **(present.get(name) or {})}:
             values[name] = gathered
-    if replaces := list(dict.fromkeys([*(older.get("replaces") or ()), *(newer.get("replaces") or ())])):
-        values["replaces"] = replaces
-    for name in ("use_count", "last_used_at", "version"):
+    for name in ("replaces", "correctors"):
+        if listed := list(dict.fromkeys([*(older.get(name) or ()), *(newer.get(name) or ())])):
+            values[name] = listed
+    for name in ("use_count", "last_used_at", "last_said", "version"):
         if known := [each[name] for each in (present, late) if each.get(name) is not None]:
             values[name] = max(known)
     return values

@@ -122,7 +122,9 @@ class HybridSearch:
     async def search_each(
         self, ref: CubeRef, queries: Sequence[tuple[str, SearchArgs]], top_k: int
     ) -> list[list[SearchResult]]:
-        """``search`` for each of several queries, with all of them in one call to the store."""
+        """``search`` for each of several queries, with all of them in one call to the store, and with all that say the
+        same.
+        """
         words = [list(dict.fromkeys(stems(query))) for query, _ in queries]
         counts = await self._terms.counts(ref, list(dict.fromkeys(chain.from_iterable(words))))
         asked = [
@@ -134,13 +136,21 @@ class HybridSearch:
         pace = Pace()
         results = []
         for each in asked:
-            results.append(await self._results(ref, each, list(islice(found, len(each.rankings))), top_k))
+            there = list(islice(found, len(each.rankings)))
+            results.append(await self._results(ref, each, there, top_k, repetitions=True))
             await pace.rest()
-        there = iter(results)
-        return [next(there) if theirs else [] for theirs in words]
+        left = iter(results)
+        return [next(left) if theirs else [] for theirs in words]
 
     async def _results(
-        self, ref: CubeRef, query: _Query, found: Sequence[Sequence[Hit]], top_k: int, *, links: bool = True
+        self,
+        ref: CubeRef,
+        query: _Query,
+        found: Sequence[Sequence[Hit]],
+        top_k: int,
+        *,
+        links: bool = True,
+        repetitions: bool = False,
     ) -> list[SearchResult]:
         """The best of what the store found for a query."""
         args, asked = query.args, query.asked
@@ -151,7 +161,7 @@ class HybridSearch:
         ranked = sorted(candidates.values(), key=lambda each: (-each.score, each.memory_id))
         if asks_for_several(query.text):
             ranked = spread_over_places(ranked, top_k)
-        ranked = newer_first(without_repetitions(ranked, top_k), top_k, query.words)
+        ranked = newer_first(ranked if repetitions else without_repetitions(ranked, top_k), top_k, query.words)
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
         if links:
@@ -242,7 +252,7 @@ class HybridSearch:
             if not unknown:
                 break
             hits = await self._store.hits(ref, sorted(unknown), conditions)
-            new = [ScoredHit(hit.memory_id, hit.payload) for hit in hits]
+            new = [_scored(hit, conditions.at) for hit in hits]
             candidates.update((each.memory_id, each) for each in new)
         for each in sorted(
             corrected, key=lambda each: each.said_at
@@ -253,13 +263,13 @@ class HybridSearch:
             if correction is not None and correction.score < before:
                 correction.raise_to(before, "corrects")
 
-    async def _revisers(self, ref: CubeRef, ranked: Sequence[ScoredHit], conditions: Conditions) -> list[ScoredHit]:
+    async def _revisers(self, ref: CubeRef, ranked: Sequence[ScoredHit], conditions: SearchArgs) -> list[ScoredHit]:
         """What may revise the best, and was not found: it may say it in other words than the question."""
         named = {name for each in ranked[:_BEST] if not each.payload.get("superseded_by") for name in each.revisers}
         unknown = named - {each.memory_id for each in ranked}
         hits = await self._store.hits(ref, sorted(unknown), conditions)
         shown = {each.payload.get("content_hash") for each in ranked}  # the like of it is here: without_repetitions
-        return [ScoredHit(hit.memory_id, hit.payload) for hit in hits if hit.payload.get("content_hash") not in shown]
+        return [_scored(hit, conditions.at) for hit in hits if hit.payload.get("content_hash") not in shown]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +296,14 @@ class _Query:
     around: bool
 
 
+def _scored(hit: Hit, at: datetime | None) -> ScoredHit:
+    """A hit as it was at that time: nobody had said it again later."""
+    payload = hit.payload
+    if at is not None and int(payload.get("last_said") or 0) > to_ms(at):
+        payload = {name: value for name, value in payload.items() if name != "last_said"}
+    return ScoredHit(hit.memory_id, payload)
+
+
 def _candidates(query: _Query, found: Sequence[Sequence[Hit]]) -> dict[str, ScoredHit]:
     """All that the store found for a query, each with its score and the parts of it."""
     asked, windows = query.asked, query.windows
@@ -295,7 +313,7 @@ def _candidates(query: _Query, found: Sequence[Sequence[Hit]]) -> dict[str, Scor
     candidates: dict[str, ScoredHit] = {}
     for ranking, hits in zip(query.rankings, found, strict=True):
         for hit in hits:
-            each = candidates.setdefault(hit.memory_id, ScoredHit(hit.memory_id, hit.payload))
+            each = candidates.setdefault(hit.memory_id, _scored(hit, query.args.at))
             part = "words" if ranking.using == LEXICAL else "dense"
             each.parts[part] = hit.score if part == "words" else weight * max(0.0, hit.score)
     for memory_id in windows.keys() & candidates.keys():

@@ -63,8 +63,10 @@ class ScoredHit:
 
     @property
     def said_at(self) -> tuple[int, int]:
-        """When: time in ms, and turn within the session."""
-        return int(self.payload.get("at", 0)), int(self.payload.get("turn", 0))
+        """When it was said last: time in ms, and turn within the session."""
+        at, turn = int(self.payload.get("at", 0)), int(self.payload.get("turn", 0))
+        last = int(self.payload.get("last_said") or at)
+        return (last, -1) if last > at else (at, turn)
 
     def raise_to(self, score: float, why: str) -> None:
         self.parts[why] = self.parts.get(why, 0.0) + score - self.score
@@ -102,6 +104,7 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
                 older in short
                 and older.speaker == newer.speaker
                 and older.said_at < newer.said_at
+                and "superseded" not in newer.parts
                 and _overlap(older.words, newer.words) >= _ABOUT_THE_SAME
                 and older.words & asked <= newer.words
                 and (older.no_answer or not newer.no_answer)

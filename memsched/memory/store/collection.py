@@ -27,8 +27,8 @@ _KEYWORDS = (
     *("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags"),
     "derived_from",
 )
-_INTEGERS = ("turn", "at", "updated_at")
-_INDEXES = 2
+_INTEGERS = ("turn", "at", "updated_at", "last_said")
+_INDEXES = 3
 """Raised whenever a field is added above: then workers add the missing indexes to collections made before."""
 _WINDOWS = 2
 """The first schema with window vectors."""

@@ -15,6 +15,7 @@ from memsched.memory.model import to_ms
 from memsched.memory.store.conditions import Conditions
 
 TENANT = "cube"
+_WHEN = ("at", "last_said")
 _KEYWORDS = ("memory_type", "kind", "session_id", "tags", "speaker")
 
 
@@ -41,6 +42,20 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
     if not conditions.include_archived:
         must.append(equals("status", "activated"))
     return within(ref, *must, *others)
+
+
+def told_since(ms: int) -> models.Filter:
+    """Said, or said again, then or later."""
+    return models.Filter(should=[_field(name, gte=ms) for name in _WHEN])
+
+
+def told_before(ms: int) -> models.Filter:
+    """Said, and not said again, until then."""
+    return models.Filter(must_not=[_field(name, gte=ms) for name in _WHEN])
+
+
+def _field(name: str, gte: int) -> models.FieldCondition:
+    return models.FieldCondition(key=name, range=models.Range(gte=gte))
 
 
 def equals(field: str, value: str) -> models.FieldCondition:

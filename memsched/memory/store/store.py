@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
 
 from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import NEEDED, Memory, is_memory_id, readable
+from memsched.memory.model import NEEDED, Memory, is_memory_id, readable, to_ms
 from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.store.client import (
     close_client,
@@ -28,7 +29,7 @@ from memsched.memory.store.client import (
 from memsched.memory.store.collection import Collection, InUse
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.errors import StoreUnavailable
-from memsched.memory.store.filters import TENANT, among, equals, matching, within
+from memsched.memory.store.filters import TENANT, among, equals, matching, told_before, told_since, within
 from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Ranking, Sparse
 from memsched.pace import Pace
 from memsched.settings import Settings
@@ -123,11 +124,19 @@ class MemoryStore:
         ref: CubeRef,
         sources: Mapping[str, Mapping[str, str]],
         said_again: Mapping[str, Mapping[str, int]] | None = None,
+        last_said: Mapping[str, int] | None = None,
     ) -> None:
         """Add to where memories come from, and to when they were said again, by id. Whoever else adds at the same time
         loses nothing by it.
         """
         operations = [
+            models.SetPayloadOperation(
+                set_payload=models.SetPayload(
+                    payload={"last_said": ms}, filter=within(ref, among([memory_id]), told_before(ms))
+                )
+            )
+            for memory_id, ms in (last_said or {}).items()
+        ] + [
             models.SetPayloadOperation(
                 set_payload=models.SetPayload(payload=dict(added), key=name, filter=within(ref, among([memory_id])))
             )
@@ -320,15 +329,21 @@ class MemoryStore:
         )
         return _memories(ref, records)
 
-    async def times(self, ref: CubeRef, limit: int, conditions: Conditions) -> dict[str, int]:
-        """When the memories said last were said, ms since the epoch, by id."""
-        chosen = matching(ref, conditions)
+    async def times(self, ref: CubeRef, limit: int, since: datetime) -> dict[str, tuple[int, int]]:
+        """When what was said, or said again, since then was said first and last, ms since the epoch, by id.
+
+        Args:
+            limit: those of it that were said first latest.
+        """
+        chosen = within(ref, told_since(to_ms(since)))
         order = models.OrderBy(key="at", direction=models.Direction.DESC)
-        fields = [TENANT, *NEEDED]
+        fields = [TENANT, *NEEDED, "last_said"]
         records, _ = await self._call(
             lambda client, name: client.scroll(name, chosen, limit=limit, order_by=order, with_payload=fields)
         )
-        return {hit.memory_id: hit.payload["at"] for hit in _hits(ref, records)}
+        hits = _hits(ref, records)
+        firsts = {hit.memory_id: int(hit.payload["at"]) for hit in hits}
+        return {hit.memory_id: (at := firsts[hit.memory_id], max(at, hit.payload.get("last_said", at))) for hit in hits}
 
     async def scan(
         self, ref: CubeRef, conditions: Conditions | None = None, *, with_vectors: bool = False, after: str = ""

@@ -39,7 +39,7 @@ _PAGE = 128
 _EVENTS_KEPT = 64
 _LARGEST_PLACE = 2**31 - 1
 _FROM_A_DUMP = "import"
-_IDS = ("replaces", "derived_from")
+_IDS = ("replaces", "correctors", "derived_from")
 _LINKS = ("may_revise", "may_be_revised_by")
 Record = Mapping[str, Any]
 
