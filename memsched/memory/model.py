@@ -38,6 +38,7 @@ class Memory(BaseModel):
         sources: where it comes from: ``<item_id>#<position>``, the first as ``id_within`` has it, and the producer's
             own id of that turn, or "". More than one when the same was said again.
         said_again: when the same was said again, ms since the epoch, by the id that it would have had.
+        asked_again: of a question, the same by the name of the place where it stood then (``place_name``).
         last_said: when it was said again last, on its own and not in a history that was sent once more.
         importance: value of the content itself, 0 to 1.
         value: what its text and its place in the session say of whether it will be asked for: log odds above the
@@ -79,6 +80,7 @@ class Memory(BaseModel):
     updated_at: UtcTime
     sources: dict[str, str] = Field(default_factory=dict)
     said_again: dict[str, int] = Field(default_factory=dict)
+    asked_again: dict[str, int] = Field(default_factory=dict)
     last_said: UtcTime | None = None
     importance: float = 0.0
     value: float = 0.0
@@ -281,6 +283,11 @@ def id_within(ref: CubeRef, user_id: str, item_id: str) -> str:
     if user_id == ref.user_id and "/" not in item_id:
         return item_id
     return f"{escape(user_id)}/{item_id}"
+
+
+def place_name(session_id: str, turn: int) -> str:
+    """What a place in a session is called where a name must be short, and plain."""
+    return str(uuid5(_NAMESPACE, json.dumps([session_id, turn])))
 
 
 def memory_id_for(ref: CubeRef, item_id: str, *position: int | str) -> str:

@@ -371,8 +371,8 @@ class TestSaidAgain:
     @staticmethod
     async def standing(scheduler: AsyncMemScheduler, query: str, cube: str) -> str:
         first, *_ = await scheduler.retriever.search(query, "alice", cube)
-        assert not first.memory.superseded_by
-        return first.memory.text
+        assert not first.item.superseded_by
+        return first.memory
 
     @pytest.mark.parametrize(
         ("query", "texts"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence, Set
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, product
 
 from memsched.lexicon import is_question
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.revision import Revision, is_marked, may_correct, revises
+from memsched.memory.ingest.short_answers import revision
 from memsched.memory.ingest.supersession import Claim, Supersession
 from memsched.memory.model import Memory, from_ms
 from memsched.memory.search.arguments import SearchArgs
@@ -62,6 +63,11 @@ class Corrections:
             for other in found:
                 claims.add(one, other)
             await pace.rest()
+        answers = [each for each in (*added, *again) if each.answers]
+        if answers:
+            others = await self._store.answers_to(ref, sorted({each.answers for each in answers}))
+            for one, other in product(answers, others):
+                claims.add(one, other)
         new = [each for each in added if each.derived_from]
         if not (claims.found or new or again):
             return []
@@ -119,19 +125,20 @@ class _Claims:
     def add(self, one: Memory, other: Memory) -> None:
         """What the one of two that was said last does to the other one."""
         for older, newer in ((one, other), (other, one)):
-            if not self.may_revise(newer) or not may_be_about(newer, older):
+            is_answer = newer.answers != "" and newer.answers == older.answers
+            if not (is_answer or self.may_revise(newer)) or not may_be_about(newer, older):
                 continue
-            revision = self._revision(newer, older)
-            if revision.verdict == "supersedes" and self._only_links:
-                revision = Revision("may_revise", revision.because)
-            if revision.verdict != "unrelated":
-                self._found[older.memory_id, newer.memory_id] = Claim(older.memory_id, newer.memory_id, revision)
+            found = self._revision(newer, older)
+            if found.verdict == "supersedes" and self._only_links:
+                found = Revision("may_revise", found.because)
+            if found.verdict != "unrelated":
+                self._found[older.memory_id, newer.memory_id] = Claim(older.memory_id, newer.memory_id, found)
 
     def _revision(self, newer: Memory, older: Memory) -> Revision:
-        revision = revises(newer, older)
+        found = revision(newer, older)
         is_said_again = newer.memory_id in self._meant or newer.order < older.order
-        if revision.weight or not is_said_again or not revises(older, newer).weight:
-            return revision
+        if found.weight or not is_said_again or not revision(older, newer).weight:
+            return found
         return Revision("may_revise", "it was said again since")
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.derived import is_merged
-from memsched.memory.ingest.revision import Revision, revises
+from memsched.memory.ingest.revision import Revision
+from memsched.memory.ingest.short_answers import revision
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
@@ -69,19 +70,19 @@ class Supersession:
             for claim in claims
             if (older := changes.get(claim.older)) and (newer := changes.get(claim.newer))
         ]
-        for old, new_one, revision in sorted(known, key=lambda each: (each[0].last_order, each[1].last_order)):
+        for old, new_one, claimed in sorted(known, key=lambda each: (each[0].last_order, each[1].last_order)):
             older, newer = changes[old.memory_id], changes[new_one.memory_id]
             if is_refused(older, newer) or newer.last_order < older.last_order:
                 continue
             if newer.superseded_by == older.memory_id:
                 await _bring_back(changes, newer)
             _unlink(changes, newer.memory_id, older.memory_id)
-            if revision.verdict == "may_revise":
-                await _link(changes, older, newer, revision.because)
-            elif revision.verdict == "supersedes" and await _is_first(changes, older, newer):
-                await _put_aside(changes, older, newer, revision.because)
+            if claimed.verdict == "may_revise":
+                await _link(changes, older, newer, claimed.because)
+            elif claimed.verdict == "supersedes" and await _is_first(changes, older, newer):
+                await _put_aside(changes, older, newer, claimed.because)
                 done.append((older.memory_id, newer.memory_id))
-            elif revision.verdict == "supersedes":
+            elif claimed.verdict == "supersedes":
                 await _note(changes, older, newer)
         return await self._finish(changes, done)
 
@@ -351,9 +352,9 @@ async def _next_corrector(
     """
     names = [name for name in older.correctors if name not in gone]
     await changes.load(names)
-    known = {each.memory_id: revises(each, older) for name in names if (each := changes.get(name))}
-    if newer is not None and (revision := revises(newer, older)).verdict == "supersedes":
-        known[newer.memory_id] = revision
+    known = {each.memory_id: revision(each, older) for name in names if (each := changes.get(name))}
+    if newer is not None and (found := revision(newer, older)).verdict == "supersedes":
+        known[newer.memory_id] = found
     others = [changes[name] for name in known if changes[name].last_order > older.last_order]
     others = [each for each in others if not is_refused(older, each)]
     first = min(others, key=lambda each: _since_when(each, older), default=None)
@@ -385,7 +386,7 @@ async def _is_first(changes: _Changes, older: Memory, newer: Memory) -> bool:
     other = changes.get(str(older.superseded_by))
     if other is None:
         return True
-    return _since_when(newer, older) < _since_when(other, older) and revises(other, older).verdict == "supersedes"
+    return _since_when(newer, older) < _since_when(other, older) and revision(other, older).verdict == "supersedes"
 
 
 def is_refused(older: Memory, newer: Memory) -> bool:

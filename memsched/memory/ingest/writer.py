@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from types import MappingProxyType
 
 from memsched.memory.access.permissions import CubeRef
@@ -21,12 +22,12 @@ from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash, same_voice
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.repetition import Repeat, is_said_anew, repeated
-from memsched.memory.ingest.short_answers import answered_by, is_short
+from memsched.memory.ingest.short_answers import answered_by, asks, is_short
 from memsched.memory.ingest.splitting import parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.windows import Windows
-from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, to_ms, with_caption
+from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, place_name, to_ms, with_caption
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
@@ -228,7 +229,13 @@ class MemoryWriter:
         if not wanted:
             return {}
         there = sorted((hit.memory() for hit in await self._store.at_places(ref, wanted, None)), key=_part)
-        return {(each.session_id, each.turn): each for each in there if each.kind == "turn"}
+        found = {(each.session_id, each.turn): each for each in there if each.kind == "turn"}
+        empty = {(session, turn) for session, turns in wanted.items() for turn in turns} - found.keys()
+        named = {place_name(*place): place for place in empty}
+        if named:  # what is asked again has no memory of its own
+            for each in await self._store.asked_again_at(ref, sorted(named)):
+                found.update((named[name], each) for name in each.asked_again.keys() & named)
+        return found
 
     async def _remember(
         self,
@@ -266,6 +273,8 @@ class MemoryWriter:
         sources: dict[str, dict[str, str]] = {}
         said_again: dict[str, dict[str, int]] = {}
         again: dict[str, Memory] = {}
+        asked_again: dict[str, dict[str, int]] = {}
+        asked_anew: dict[str, tuple[str, str]] = {}
         said_now: dict[str, Memory] = {}
         asked_before: dict[str, str] = {}
         for item_id, memories in drafts.items():
@@ -287,6 +296,11 @@ class MemoryWriter:
                     again[same.memory_id] = repeat.told_at(memory.at, again.get(same.memory_id, same))
                     results[item_id].repeated.append((memory.text, same))
                     asked_before[memory.memory_id] = same.memory_id
+                    if memory.session_id and not memory.part and asks(memory.text):
+                        place = place_name(memory.session_id, memory.turn)
+                        asked_again.setdefault(same.memory_id, {})[place] = to_ms(memory.at)
+                    if same.answers != memory.answers != "":
+                        asked_anew[same.memory_id] = same.answers, memory.answers
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
                     said_again.setdefault(same.memory_id, {})[memory.memory_id] = to_ms(memory.at)
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
@@ -297,7 +311,8 @@ class MemoryWriter:
         await self._store.insert(ref, points)
         await self._windows.settle(ref, new, first)
         last_said = {name: to_ms(each.last_said) for name, each in again.items() if each.last_said is not None}
-        await self._store.add_sources(ref, sources, said_again, last_said)
+        await self._store.add_sources(ref, sources, said_again, last_said, asked_again)
+        await self._answer_anew(ref, asked_anew)
         since = await self._deleted(ref, new, taken_from, sorted(sources))
         if since.emptied != deleted.emptied:
             await self._forgetting.forget(ref, [memory.memory_id for memory in new], counted=False)
@@ -323,6 +338,14 @@ class MemoryWriter:
             if result := said_in.get(newer.memory_id) or said_in.get(older.memory_id):
                 result.corrected.append((older, newer))
         return results
+
+    async def _answer_anew(self, ref: CubeRef, asked: Mapping[str, tuple[str, str]]) -> None:
+        """Have short answers, by id, answer another question than one that is not there any more; if that one is."""
+        if not asked:
+            return
+        there = await self._store.get(ref, list(chain.from_iterable(asked.values())))
+        changed = {name: {"answers": new} for name, (old, new) in asked.items() if old not in there and new in there}
+        await self._store.patch(ref, changed)
 
     async def _deleted(
         self,

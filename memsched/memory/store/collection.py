@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 _KEYWORDS = (
     *("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags"),
-    "derived_from",
+    *("derived_from", "answers"),
 )
 _INTEGERS = ("turn", "at", "updated_at", "last_said")
 _INDEXES = 3

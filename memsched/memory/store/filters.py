@@ -46,16 +46,16 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
 
 def told_since(ms: int) -> models.Filter:
     """Said, or said again, then or later."""
-    return models.Filter(should=[_field(name, gte=ms) for name in _WHEN])
+    return models.Filter(should=[at_least(name, ms) for name in _WHEN])
 
 
 def told_before(ms: int) -> models.Filter:
     """Said, and not said again, until then."""
-    return models.Filter(must_not=[_field(name, gte=ms) for name in _WHEN])
+    return models.Filter(must_not=[at_least(name, ms) for name in _WHEN])
 
 
-def _field(name: str, gte: int) -> models.FieldCondition:
-    return models.FieldCondition(key=name, range=models.Range(gte=gte))
+def at_least(field: str, number: int) -> models.FieldCondition:
+    return models.FieldCondition(key=field, range=models.Range(gte=number))
 
 
 def equals(field: str, value: str) -> models.FieldCondition:

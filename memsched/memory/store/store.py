@@ -29,7 +29,7 @@ from memsched.memory.store.client import (
 from memsched.memory.store.collection import Collection, InUse
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.errors import StoreUnavailable
-from memsched.memory.store.filters import TENANT, among, equals, matching, told_before, told_since, within
+from memsched.memory.store.filters import TENANT, among, at_least, equals, matching, told_before, told_since, within
 from memsched.memory.store.points import DENSE, LEXICAL, Hit, Point, Ranking, Sparse
 from memsched.pace import Pace
 from memsched.settings import Settings
@@ -39,7 +39,7 @@ Changed = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
 
 _POINTS_PER_CALL = 128
 _PAGE = 256
-_MARKS = frozenset({"status", "superseded_by", "may_be_revised_by"})
+_MARKS = frozenset({"status", "answers", "superseded_by", "may_be_revised_by"})
 """Payload fields that say whether a memory may be near at all, and what is told beside it."""
 RESOLVE_AFTER_SECONDS = 5.0
 """How long a process caches which collection is behind the alias."""
@@ -125,9 +125,10 @@ class MemoryStore:
         sources: Mapping[str, Mapping[str, str]],
         said_again: Mapping[str, Mapping[str, int]] | None = None,
         last_said: Mapping[str, int] | None = None,
+        asked_again: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
-        """Add to where memories come from, and to when they were said again, by id. Whoever else adds at the same time
-        loses nothing by it.
+        """Add to where memories come from, and to when and where they were said again, by id. Whoever else adds at the
+        same time loses nothing by it.
         """
         operations = [
             models.SetPayloadOperation(
@@ -140,7 +141,11 @@ class MemoryStore:
             models.SetPayloadOperation(
                 set_payload=models.SetPayload(payload=dict(added), key=name, filter=within(ref, among([memory_id])))
             )
-            for name, additions in (("sources", sources), ("said_again", said_again or {}))
+            for name, additions in (
+                ("sources", sources),
+                ("said_again", said_again or {}),
+                ("asked_again", asked_again or {}),
+            )
             for memory_id, added in additions.items()
             if added
         ]
@@ -296,9 +301,23 @@ class MemoryStore:
 
     async def derived_from(self, ref: CubeRef, memory_ids: Sequence[str]) -> list[Memory]:
         """The statements that were taken from one of these turns, archived ones too."""
+        return await self._naming(ref, "derived_from", memory_ids)
+
+    async def answers_to(self, ref: CubeRef, memory_ids: Sequence[str]) -> list[Memory]:
+        """The short answers to these questions, archived ones too."""
+        return await self._naming(ref, "answers", memory_ids)
+
+    async def asked_again_at(self, ref: CubeRef, places: Sequence[str]) -> list[Memory]:
+        """The questions that were asked again at one of these places, by their names."""
+        chosen = within(ref, models.Filter(should=[at_least(f"asked_again.{name}", 0) for name in places]))
+        limit = len(places)
+        records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=limit, with_payload=True))
+        return _memories(ref, records)
+
+    async def _naming(self, ref: CubeRef, field: str, memory_ids: Sequence[str]) -> list[Memory]:
         if not memory_ids:
             return []
-        chosen = within(ref, models.FieldCondition(key="derived_from", match=models.MatchAny(any=list(memory_ids))))
+        chosen = within(ref, models.FieldCondition(key=field, match=models.MatchAny(any=list(memory_ids))))
         found: list[Any] = []
         offset: Any = None
         while True:

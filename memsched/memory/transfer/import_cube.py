@@ -202,6 +202,7 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
             "content_hash": content_hash(said, with_caption(text, caption), answers),  # the question may come later
             "added_by": added_by,
             "said_again": {},  # by ids of the cube that it comes from
+            "asked_again": {},
         }
     )
 
