@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,15 +23,34 @@ from memsched.settings import Settings
 if TYPE_CHECKING:
     from memsched.memory.search.arguments import FoundWord, SearchResult
 
+_OPERATORS = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
+_FILTER = re.compile(r"\s*(?P<name>[^=<>]*[^=<>\s])\s*(?P<operator>>=|<=|=|>|<)\s*(?P<value>.*)", re.DOTALL)
+
 
 def search(
     words: Annotated[list[str], typer.Argument(metavar="WORD...", help="What the memories are about.")],
     user: User,
     cube: Cube,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="So many at most.")] = 10,
+    top: Annotated[int, typer.Option("--top", "-k", min=0, max=1000, metavar="N", help="So many at most.")] = 10,
     at: Annotated[
         datetime | None,
         typer.Option("--at", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="As of this time (UTC): what held then."),
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="With this tag; several: with any of them.")] = None,
+    session: Annotated[
+        list[str] | None, typer.Option("--session", metavar="ID", help="Of this conversation, or of any of several.")
+    ] = None,
+    speaker: Annotated[list[str] | None, typer.Option("--speaker", help="Said by them, in any case.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME=VALUE",
+            help="By metadata: also >, >=, <, <= with a number; =, several times with one name: any of them.",
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", min=0, max=1, metavar="P", help="Only what fits as probably as this.")
     ] = None,
     why: Annotated[bool, typer.Option("--why", help="Say which words found each, and from which turn.")] = False,
     as_json: AsJson = False,
@@ -39,7 +59,17 @@ def search(
 ) -> None:
     """Find memories of a cube and their ids, in the archive too: for `pin`, `archive`, `restore` and `explain`."""
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
-    found = asyncio.run(_search(settings, user, cube, " ".join(words), top, at, why=why))
+    args = {
+        "include_archived": True,
+        "explain": why,
+        "at": at and at.replace(tzinfo=UTC),
+        "tags": tag or [],
+        "session_id": session or [],
+        "speaker": speaker or [],
+        "filter": _filter(given or []),
+        "min_score": min_score or 0.0,
+    }
+    found = asyncio.run(_search(settings, user, cube, " ".join(words), top, args))
     if as_json:
         typer.echo(json.dumps([_as_json(each, why=why) for each in found], ensure_ascii=False))
     else:
@@ -47,11 +77,35 @@ def search(
 
 
 async def _search(
-    settings: Settings, user: str, cube: str, query: str, top: int, at: datetime | None, *, why: bool
+    settings: Settings, user: str, cube: str, query: str, top: int, args: dict[str, Any]
 ) -> list[SearchResult]:
     async with at_cube(settings, user, cube) as scheduler:
-        args = {"include_archived": True, "explain": why, "at": at and at.replace(tzinfo=UTC)}
         return await scheduler.retriever.search(query, user, cube, top_k=top, search_args=args)
+
+
+def _filter(given: Sequence[str]) -> dict[str, Any]:
+    """What ``--filter`` says, as a search has it. A value is JSON (a number, true, "a text"), or else a text."""
+    found: dict[str, Any] = {}
+    for each in given:
+        if (read := _FILTER.fullmatch(each)) is None:
+            raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--filter")
+        name, operator, value = read["name"], read["operator"], _value(read["value"])
+        before = found.setdefault(name, [] if operator == "=" else {})
+        if isinstance(before, list) != (operator == "="):
+            raise typer.BadParameter(f"{name} is asked for by its value and by its size", param_hint="--filter")
+        if isinstance(before, list):
+            before.append(value)
+        else:
+            before[_OPERATORS[operator]] = value
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | bool) else text
 
 
 def _as_json(result: SearchResult, *, why: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.revision import same_subject
 from memsched.memory.ingest.turns import statement_of
 from memsched.memory.ingest.writer import Statement, Written
+from memsched.memory.metadata import metadata_of
 from memsched.memory.model import Memory, clamped, id_within, memory_id_for
 from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import USER_MEMORY_TYPE, ScheduleMessageItem
@@ -70,6 +71,7 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
         speaker=older[0].speaker if older else await services.speaker(ref, message),
         said_by=older[0].said_by if older else "",
         importance=max((memory.importance for memory in older), default=None),
+        metadata=(older[0].metadata if older else {}) | metadata_of(message.info),
     )
     written = await services.writer.write_statements(
         ref, message.item_id, [statement], message.user_id, emptied=cube.emptied

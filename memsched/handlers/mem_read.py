@@ -238,6 +238,7 @@ def _statement(
         },
         importance=float(claim["importance"]),
         tags=[*claim["tags"], *turn.tags],
+        metadata=turn.metadata,
         derived_from=[stored[index].memory_id for index in claim["source_turns"] if index in stored],
         said_by=turn.speaker,
         event_date=str(claim.get("when") or ""),

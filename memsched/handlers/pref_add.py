@@ -39,6 +39,7 @@ async def pref_add(
                 sources={f"{name}#{turn.position}": turn.reference},
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),
                 tags=("preference", *turn.tags),
+                metadata=turn.metadata,
             )
             for turn in said
             for part, text in enumerate(filter(str.strip, parts_of(turn.text)))

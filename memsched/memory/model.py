@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
+from unicodedata import normalize
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.broker.keys import escape
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.metadata import MetadataValue, keywords_of
 from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
 
 MemoryKind = Literal["turn", "fact", "preference", "event"]
 MemoryStatus = Literal["activated", "archived"]
-MetadataValue = str | int | float | bool | list[str | int | float | bool]
 ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
 SCHEMA_VERSION = 2
@@ -153,6 +154,12 @@ class Memory(BaseModel):
         return self.order if last == to_ms(self.at) else (last, -1, 0)
 
     @property
+    def looked_up(self) -> dict[str, Any]:
+        """What only the store's payload has, for filters."""
+        found: dict[str, Any] = {"speaker_folded": folded(self.speaker)} if self.speaker else {}
+        return found | ({"metadata_keywords": keywords_of(self.metadata)} if self.metadata else {})
+
+    @property
     def indexed_text(self) -> str:
         """What is embedded: who said it is part of what can be asked for."""
         told = with_caption(self.text, self.caption)
@@ -172,7 +179,7 @@ class Memory(BaseModel):
         # Always there: filters look at them.
         values |= {"status": self.status, "memory_type": self.memory_type, "kind": self.kind}
         values |= {"session_id": self.session_id, "turn": self.turn, "schema": SCHEMA_VERSION}
-        return values
+        return values | self.looked_up
 
     @classmethod
     def from_payload(cls, memory_id: str, payload: dict[str, Any]) -> Self:
@@ -243,6 +250,11 @@ def with_caption(text: str, caption: str) -> str:
 def with_question(said: str, asked: str) -> str:
     """A short answer as it is read, with the question that it answers."""
     return f"(asked: {' '.join(asked.split())[-_LONGEST_ASKED:]}) {said}" if asked else said
+
+
+def folded(name: str) -> str:
+    """A name, whichever case it is written in."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 def short_line(text: str) -> str:

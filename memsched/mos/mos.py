@@ -20,6 +20,7 @@ from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
 from memsched.memory.ingest.turns import statement_of, turns_of
+from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.transfer.cube_object import GeneralMemCube
@@ -218,6 +219,7 @@ class AsyncMOS:
         timeout: Seconds | None = None,
         user_name: str | None = None,
         info: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, MetadataValue] | None = None,
     ) -> str:
         """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
 
@@ -228,6 +230,8 @@ class AsyncMOS:
             user_name: who says "I".
             info: what the message shall say beside it: ``role`` and ``task`` bind what is remembered
                 (``working_set``).
+            metadata: kept with what is remembered, and given back with it: texts, numbers, true and false, and lists of
+                them, by name. ``search(filter=...)`` asks for it.
         """
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
@@ -241,7 +245,7 @@ class AsyncMOS:
             session_id=session_id or self.session_id,
             user_name=user_name,
             chat_history=None if messages is None or isinstance(messages, str) else list(messages),
-            info=None if info is None else dict(info),
+            info={**(info or {}), "metadata": dict(metadata)} if metadata is not None else info and dict(info),
         )
         if not turns_of(message):
             raise InvalidMessage("there is nothing in it to remember")
@@ -318,6 +322,8 @@ class AsyncMOS:
         mem_cube_ids: Sequence[str] | None = None,
         method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
+        filter: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
     ) -> MOSSearchResult:
         """What fits a query, cube by cube, the best first: ``SearchResult``s, with ``.memory`` and ``.score``.
 
@@ -325,6 +331,8 @@ class AsyncMOS:
             install_cube_ids: the cubes to look in; default: the user's own, and after them those of others that they
                 accepted, MOST_CUBES_SEARCHED in all.
             mem_cube_ids: the same.
+            top_k: of each cube at most so many.
+            filter, min_score: what metadata must be, and the least score: see SearchArgs.
         """
         user = user_id or self.user_id
         views = {view.name: view for view in await (await self._cubes()).cubes_of(user)}
@@ -342,10 +350,11 @@ class AsyncMOS:
                 advice="name the cubes: mem_cube_ids=[...]",
             )
         retriever = self.mem_scheduler.retriever
-        k = top_k or self.options.top_k
+        k = self.options.top_k if top_k is None else top_k
+        args = SearchArgs.of(search_args, filter=filter, min_score=min_score)
 
         async def ask(name: str) -> list[SearchResult]:
-            return await retriever.search(query, user, name, top_k=k, method=method, search_args=search_args)
+            return await retriever.search(query, user, name, top_k=k, method=method, search_args=args)
 
         found = await asyncio.gather(*map(ask, names))
         owners = {name: views[name].ref.user_id if name in views else user for name in names}
@@ -579,7 +588,7 @@ class AsyncMOS:
             session_id or self.session_id,
             history,
             remember_in,
-            top_k or self.options.top_k or self.settings.top_k,
+            next(each for each in (top_k, self.options.top_k, self.settings.top_k) if each is not None),
         )
 
     async def _name_in(self, folder: str | os.PathLike[str]) -> str:

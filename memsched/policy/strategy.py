@@ -7,11 +7,12 @@ package's (entry points of ``memsched.strategies``); ``scheduler.working_set_pol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import with_caption
 from memsched.policy.talk import Answered, TalkEvent
 from memsched.policy.theme import Theme
@@ -34,6 +35,7 @@ class CubeMemory:
         may_be_revised_by: ids of later ones that may say what holds now.
         event_date: when what it tells happened or will happen (``Memory.event_date``).
         answers: the id of the turn that asked what a short answer answers, or "".
+        metadata: what was given with it.
     """
 
     memory_id: str
@@ -58,6 +60,7 @@ class CubeMemory:
     caption: str = ""
     event_date: str = ""
     answers: str = ""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
     @property
     def searched_text(self) -> str:

@@ -301,3 +301,17 @@ def test_an_event_is_still_an_event() -> None:
     assert shown.log_content == "(withheld)"
     assert shown.metadata == [{"memory_id": "m", "text": None, "score": 0.5}]
     assert json.loads(shown.model_dump_json())
+
+
+async def test_metadata_leaves_as_its_texts_may(mos_with: Callable[..., Any], tmp_path: Path) -> None:
+    mos = await mos_with(Redacts)
+    given = {"note": "kumquat", "notes": ["plain", "a kumquat"], "kumquat": True, "year": 2026}
+    await mos.add(memory_content="The gate of the cellar is green.", mem_cube_id="home", metadata=given, wait=True)
+
+    for way, text in (await ways_out(mos, "bob", "alice/home", tmp_path)).items():
+        assert "kumquat" not in text, way
+    gate = "the green gate"
+    (shown,) = await mos.mem_scheduler.retriever.search(gate, "bob", "alice/home", top_k=1)
+    assert shown.metadata == {"note": "####", "notes": ["plain", "a ####"], "year": 2026}
+    (own,) = await mos.mem_scheduler.retriever.search(gate, "alice", "home", top_k=1)
+    assert own.metadata == given

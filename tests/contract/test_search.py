@@ -179,7 +179,7 @@ async def test_what_is_no_filter_is_refused(scheduler: AsyncMemScheduler, args: 
         await search(scheduler, "anything", search_args=args)
 
 
-@pytest.mark.parametrize("top_k", [0, -1, 1001])
+@pytest.mark.parametrize("top_k", [-1, 1001, True])
 async def test_a_number_of_results_that_is_none_is_refused(scheduler: AsyncMemScheduler, top_k: int) -> None:
     with pytest.raises(InvalidSearch, match="top_k"):
         await search(scheduler, "anything", top_k=top_k)
@@ -325,3 +325,57 @@ async def test_a_fact_comes_before_the_same_question_and_who_asks_what_was_asked
     assert same.parts["no_answer"] < 0
     assert same.points == pytest.approx(sum(same.parts.values()), abs=1e-6)
     assert (await texts(scheduler, f"Which question did I ask? {question}"))[0] == question
+
+
+async def test_metadata_comes_back_and_is_asked_for_by_value_list_and_size(scheduler: AsyncMemScheduler) -> None:
+    given = [{"project": "atlas", "year": 2025, "tags": ["a", "b"]}, {"project": "borea", "year": 2026.5, "done": True}]
+    await scheduler.submit_messages(
+        [said("The launch is in May.", n, "add", info={"metadata": each}) for n, each in enumerate(given)]
+    )
+    await idle(scheduler)
+
+    found = await search(scheduler, "launch")
+    assert sorted(str(each.metadata) for each in found) == sorted(map(str, given)), "the same text, twice"
+
+    async def years(wanted: Any) -> list[Any]:
+        results = await search(scheduler, "launch", filter=wanted)
+        return sorted(each.metadata["year"] for each in results)
+
+    assert (
+        await years({"project": "atlas"}) == await years({"tags": ["b", "c"]}) == await years({"year": 2025}) == [2025]
+    )
+    assert await years({"project": ["atlas", "borea"]}) == await years({"year": {"gte": 2025}}) == [2025, 2026.5]
+    assert await years({"year": {"gt": 2025, "lte": 2026.5}}) == await years({"done": True}) == [2026.5]
+    assert (
+        await years({"project": "atlas", "year": 2026.5}) == await years({"done": 1}) == await years({"x": "y"}) == []
+    )
+    with pytest.raises(InvalidSearch, match=r"filter: .*project"):
+        await search(scheduler, "launch", filter={"project": {"like": "a"}})
+
+
+async def test_no_results_are_none_and_speakers_have_no_case(scheduler: AsyncMemScheduler) -> None:
+    await scheduler.submit_messages(conversation(("Ann McKay", "The pond is frozen."), ("Bob", "The pond is deep.")))
+    await idle(scheduler)
+
+    assert await search(scheduler, "pond", top_k=0) == []
+    assert await texts(scheduler, "pond", search_args={"speaker": "ANN mckay"}) == ["The pond is frozen."]
+
+
+async def test_what_does_not_fit_is_left_out_by_its_score(scheduler: AsyncMemScheduler) -> None:
+    facts = (
+        "My sister Ann is allergic to nuts.",
+        "We moved to Porto in May.",
+        "The car is at the garage until Friday.",
+    )
+    await scheduler.submit_messages([said(each, n, "add") for n, each in enumerate(facts)])
+    await idle(scheduler)
+
+    asked = await search(scheduler, "What is Ann allergic to?")
+    assert asked[0].memory == facts[0]
+    assert asked[0].score > 0.9
+    scores = [each.score for each in asked]
+    assert scores == sorted(scores, reverse=True)
+    assert [each.memory for each in await search(scheduler, "What is Ann allergic to?", min_score=0.7)] == [facts[0]]
+    off_topic = "Which garage band played at the wedding of the baker?"
+    assert await search(scheduler, off_topic)
+    assert await search(scheduler, off_topic, min_score=0.7) == []

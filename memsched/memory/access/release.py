@@ -7,13 +7,14 @@ it lets the text through, puts another in its place (redaction), or vetoes the m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
 
 from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory, is_memory_id, with_caption
 from memsched.messages import ScheduleLogForWebItem
 
@@ -33,6 +34,8 @@ class LeavingMemory:
         memory_id: "" for an event's own words, of which nothing else is known but the text.
         text: without the speaker; what is seen on a picture stands behind it: "Look! [picture: a dog]".
         added_by: who sent it to the cube; "" where nobody wrote that down.
+        metadata: what was given with it. Each text in it leaves only as the hook lets it: it is asked about it as about
+            a memory's text.
     """
 
     owner: str
@@ -46,6 +49,7 @@ class LeavingMemory:
     session_id: str = ""
     tags: tuple[str, ...] = ()
     added_by: str = ""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
 class PermissionHook(Protocol):
@@ -102,10 +106,13 @@ class Release:
             text = None if known is None else self._text(reader, purpose, _leaving(ref, known))
             if text is None or known is None:
                 continue
+            changed: dict[str, Any] = {}
+            if "metadata" in _fields_of(each):
+                changed["metadata"] = self._metadata(reader, purpose, _leaving(ref, known))
             if text == _told(known):
-                released.append(_with(each, text=known.text, caption=known.caption))
+                released.append(_with(each, text=known.text, caption=known.caption, **changed))
                 continue
-            changed = {"text": text, "caption": ""}
+            changed |= {"text": text, "caption": ""}
             if "content_hash" in _fields_of(each):
                 changed["content_hash"] = ""  # who guesses the text could tell by it
             released.append(_with(each, **changed))
@@ -223,6 +230,22 @@ class Release:
         said = words(event.log_content) if leaves and not of_theme else None
         return event.model_copy(update={"log_content": said or WITHHELD, "metadata": details(event.metadata)})
 
+    def _metadata(self, reader: str, purpose: Purpose, memory: LeavingMemory) -> dict[str, MetadataValue]:
+        """Those of its texts that may leave, as they may; numbers stay, but not under a name that may not leave."""
+
+        def leaving(value: Any) -> Any:
+            return self._text(reader, purpose, replace(memory, text=value)) if isinstance(value, str) else value
+
+        found: dict[str, MetadataValue] = {}
+        for name, value in memory.metadata.items():
+            if leaving(name) != name:
+                continue
+            if isinstance(value, list):
+                found[name] = [each for each in map(leaving, value) if each is not None]
+            elif (left := leaving(value)) is not None:
+                found[name] = left
+        return found
+
     def _text(self, reader: str, purpose: Purpose, memory: LeavingMemory) -> str | None:
         assert self._hook is not None
         try:
@@ -274,6 +297,7 @@ def _leaving(ref: CubeRef, memory: Any) -> LeavingMemory:
         memory.session_id,
         tuple(memory.tags),
         memory.added_by,
+        memory.metadata,
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 
 from memsched.memory.ingest.reading import reading
+from memsched.memory.metadata import keywords_of
 from memsched.memory.model import Memory
 
 _INTERJECTION = re.compile(
@@ -62,4 +63,5 @@ def why_same(one: Memory, other: Memory) -> str:
 
 def _whose(memory: Memory) -> tuple[str, ...]:
     by = memory.added_by or memory.user_id
-    return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers
+    given = sorted(keywords_of(memory.metadata))
+    return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers, *given

@@ -8,7 +8,7 @@ from itertools import islice
 
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.windows import Windows
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, folded
 from memsched.memory.search.constants import REACH
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.conditions import Conditions
@@ -39,7 +39,7 @@ class Places:
         if memory.session_id:
             self._sessions[memory.ref][memory.session_id].add(memory.turn)
         if memory.speaker:
-            self._speakers[memory.ref].add(memory.speaker)
+            self._speakers[memory.ref].add(folded(memory.speaker))
 
     async def settle(self, tell: Tell | None = None) -> None:
         """Bring the windows there and around up to date. May be called again when it has failed, and goes on."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from memsched.errors import InvalidMessage
 from memsched.memory.context_tags import tags_of
 from memsched.memory.ingest.captions import caption_of
+from memsched.memory.metadata import MetadataValue, metadata_of
 from memsched.memory.model import clamped, with_caption
 from memsched.messages import ScheduleMessageItem
 
@@ -35,6 +36,7 @@ class Turn:
         reference: the producer's own id of it, or "".
         tags: what binds it to a role or a task.
         caption: what is seen on a picture that came with it. Of a picture alone it is the text.
+        metadata: what came with its message.
     """
 
     position: int
@@ -46,6 +48,7 @@ class Turn:
     reference: str
     tags: tuple[str, ...] = ()
     caption: str = ""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
 def turns_of(message: ScheduleMessageItem) -> list[Turn]:
@@ -56,12 +59,13 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
     the epoch; without a zone: UTC), ``session_id`` and ``id``, and captions of pictures (captions.py). Raises
     InvalidMessage if one is something else, or too long.
     """
+    metadata = metadata_of(message.info)
     if not message.chat_history:
         text = as_kept(message.content, "content")
         speaker = message.user_name or ""
         session = message.session_id or ""
         return (
-            [Turn(0, text, speaker, True, clamped(message.timestamp), session, "", tags_of(message.info))]
+            [Turn(0, text, speaker, True, clamped(message.timestamp), session, "", tags_of(message.info), "", metadata)]
             if text
             else []
         )
@@ -74,13 +78,15 @@ def turns_of(message: ScheduleMessageItem) -> list[Turn]:
             fields = entry
         else:
             raise InvalidMessage(f"chat_history[{position}] must be a text or an object, not {type(entry).__name__}")
-        turn = _turn(message, position, fields)
+        turn = _turn(message, position, fields, metadata)
         if turn.text and fields.get("role") not in ("system", "tool"):
             turns.append(turn)
     return turns
 
 
-def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]) -> Turn:
+def _turn(
+    message: ScheduleMessageItem, position: int, fields: Mapping[str, Any], metadata: Mapping[str, MetadataValue]
+) -> Turn:
     where = f"chat_history[{position}]"
     content = next((fields[name] for name in _TEXT_NAMES if fields.get(name) is not None), None)
     caption = caption_of(fields, content)
@@ -96,7 +102,9 @@ def _turn(message: ScheduleMessageItem, position: int, fields: Mapping[str, Any]
     at = message.timestamp if given is None else _time(given, where)
     session = str(fields.get("session_id") or message.session_id or "")
     reference = next((str(fields[each]) for each in _ID_NAMES if fields.get(each) not in (None, "")), "")
-    return Turn(position, text, name, by_user, clamped(at), session, reference, tags_of(message.info), caption)
+    return Turn(
+        position, text, name, by_user, clamped(at), session, reference, tags_of(message.info), caption, metadata
+    )
 
 
 def _text(given: Any, where: str) -> str:

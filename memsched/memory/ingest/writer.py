@@ -27,6 +27,7 @@ from memsched.memory.ingest.splitting import parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.windows import Windows
+from memsched.memory.metadata import MetadataValue, keywords_of
 from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, place_name, to_ms, with_caption
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
@@ -69,6 +70,7 @@ class Statement:
     said_by: str = ""
     event_date: str = ""
     taken_from: Sequence[str] = ()
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -417,7 +419,9 @@ async def _drafts(
             asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
             draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
             if whole:  # equal parts of a text, or of two texts, are no repeats: each text keeps all of its own
-                draft = draft.model_copy(update={"content_hash": content_hash(turn.speaker, text, f"{whole}/{part}")})
+                draft = draft.model_copy(
+                    update={"content_hash": _hash(turn.speaker, text, turn.metadata, f"{whole}/{part}")}
+                )
             drafts.append(draft)
             if session:
                 last[session, place] = draft
@@ -462,9 +466,10 @@ def _of_turn(
         importance=importance(text, about_speaker=about_oneself(text)),
         value=text_value(text, place),
         answers=asked.memory_id if asked else "",
-        content_hash=content_hash(turn.speaker, with_caption(text, caption), asked.text if asked else ""),
+        content_hash=_hash(turn.speaker, with_caption(text, caption), turn.metadata, asked.text if asked else ""),
         tags=[*(["preference"] * is_preference(text)), *turn.tags],
         added_by=added_by,
+        metadata=dict(turn.metadata),
     )
 
 
@@ -486,10 +491,19 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         sources=dict(each.sources) or {f"{item_id}#{each.key}": ""},
         importance=value,
         value=text_value(each.text, each.turn),
-        content_hash=content_hash(f"{each.kind}:{each.speaker}", each.text),
+        content_hash=_hash(f"{each.kind}:{each.speaker}", each.text, each.metadata),
         tags=list(each.tags),
         derived_from=list(each.derived_from),
         said_by=each.said_by,
         event_date=each.event_date,
         added_by=added_by,
+        metadata=dict(each.metadata),
     )
+
+
+def _hash(speaker: str, text: str, metadata: Mapping[str, MetadataValue], asked: str = "") -> str:
+    """What was given other metadata is another memory: who asks for the one must not get, or miss, the other."""
+    said = content_hash(speaker, text, asked)
+    if not metadata:
+        return said
+    return hashlib.sha256("\n".join([said, *sorted(keywords_of(metadata))]).encode("utf-8", "replace")).hexdigest()[:32]

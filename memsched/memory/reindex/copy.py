@@ -31,7 +31,7 @@ _TEXT = ("text", "caption", "speaker")
 """What is embedded, of a payload."""
 _COPIED_FROM = "copied_from"
 """Of a copied payload: the collection that it was copied from."""
-_OURS = ("value", "schema", _COPIED_FROM)
+_OURS = ("value", "schema", "speaker_folded", _COPIED_FROM)
 """What a copy has otherwise than its source."""
 _ALONE = Surroundings(())
 
@@ -231,7 +231,7 @@ class CollectionCopy:
         payload = dict(record.payload or {})
         if (memory := _memory(str(record.id), payload)) is not None:
             value = text_value(memory.text, memory.turn)
-            payload |= {"value": value, "schema": SCHEMA_VERSION, _COPIED_FROM: self.source}
+            payload |= memory.looked_up | {"value": value, "schema": SCHEMA_VERSION, _COPIED_FROM: self.source}
         return payload
 
     async def _payloads(self, ids: Sequence[Any]) -> dict[str, Payload]:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from memsched.errors import MemschedError
-from memsched.memory.model import Memory, MetadataValue, short_line
+from memsched.memory.metadata import MetadataValue
+from memsched.memory.model import Memory, short_line
 from memsched.memory.store.conditions import Conditions, with_zone
 from memsched.messages import describe_validation_error
 
@@ -37,6 +38,7 @@ class SearchArgs(Conditions):
     """``search_args``: conditions on what is found, and how it is ranked.
 
     Attributes:
+        min_score: return only what scores so much at least (``SearchResult.score``): nothing, if nothing fits.
         neighbours: whether a memory is also found by words that were said right before and after it.
         explain: say of each result which words found it, and from which turn (``SearchResult.found_by``).
         diversity: 0 ranks by score alone; towards 1, results that repeat others come later (maximal marginal
@@ -46,6 +48,7 @@ class SearchArgs(Conditions):
         candidates: how many that have the words are looked at, at least.
     """
 
+    min_score: float = Field(default=0.0, ge=0, le=1)
     neighbours: bool = True
     explain: bool = False
     diversity: float = Field(default=0.0, ge=0, le=1)
@@ -62,14 +65,21 @@ class SearchArgs(Conditions):
         return self.model_copy(update={"until": until if self.until is None else min(self.until, until)})
 
     @classmethod
-    def of(cls, given: SearchArgs | Mapping[str, Any] | None) -> SearchArgs:
-        """Raises InvalidSearch, naming what is wrong."""
+    def of(cls, given: SearchArgs | Mapping[str, Any] | None, **more: Any) -> SearchArgs:
+        """Raises InvalidSearch, naming what is wrong.
+
+        Args:
+            more: over what is given; None: not said.
+        """
+        more = {name: value for name, value in more.items() if value is not None}
         if isinstance(given, SearchArgs):
-            return given
+            if not more:
+                return given
+            given = {name: getattr(given, name) for name in given.model_fields_set}
         if given is not None and not isinstance(given, Mapping):
             raise InvalidSearch(f"search_args must be a mapping or SearchArgs, not {type(given).__name__}.")
         try:
-            return cls.model_validate(dict(given or {}))
+            return cls.model_validate({**(given or {}), **more})
         except ValidationError as error:
             unknown = any(problem["type"] == "extra_forbidden" for problem in error.errors())
             known = f" There are {', '.join(sorted(cls.model_fields))}." if unknown else ""
@@ -100,6 +110,8 @@ class SearchResult:
     """One memory that was found: ``memory`` is its text, ``item`` all of it.
 
     Args:
+        score: how probable it is that it fits the question, 0 to 1; what ranks before another one has no less. It
+            compares the results of any searches (memory/search/likelihood.py).
         points: what it is ranked by, in BM25's units: they compare the results of one search.
         parts: what ``points`` are made of; they add up to them.
         found_by: with ``explain``, the words, those that give most first; they add up to the parts ``words`` and

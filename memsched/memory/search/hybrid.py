@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 
 from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem, stems, words
 from memsched.memory.access.permissions import CubeRef
@@ -34,6 +34,7 @@ from memsched.memory.search.constants import (
     VALUE_OF_KEYWORDS,
 )
 from memsched.memory.search.dates import Dates, dates_in
+from memsched.memory.search.likelihood import likelihood
 from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
@@ -166,9 +167,13 @@ class HybridSearch:
             ranked = spread(ranked, top_k, args.diversity)
         if links:
             ranked = revisers_first([*ranked, *await self._revisers(ref, ranked, args)])
+        best = ranked[:top_k]
+        likely = [asked.likelihood(each, is_model=query.is_model) for each in best]
+        likely = [*accumulate(reversed(likely), max)][::-1]  # what ranks before it fits no less
         results = [
-            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each), each.score)
-            for each in ranked[:top_k]
+            SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each), score)
+            for each, score in zip(best, likely, strict=True)
+            if score >= args.min_score
         ]
         if args.explain:
             told = None if args.at is None else Conditions(until=args.until, include_archived=True)
@@ -358,6 +363,7 @@ class _Asked:
         self._words = {stem(word): word for word in reversed(content_words(query))}
         self.is_keywords = names_words_only(query)
         self.has_windows = has_windows
+        self._memories = counts.memories
         only_own = own_words and has_windows
         self.value = VALUE_OF_KEYWORDS if self.is_keywords else VALUE
         self.own = OWN_KEYWORDS if self.is_keywords and has_windows and not own_words else 0.0
@@ -415,6 +421,20 @@ class _Asked:
             if extra:
                 found.append(FoundWord(word, extra, memory.memory_id))
         return tuple(sorted(found, key=lambda by: (-by.points, by.word)))
+
+    def likelihood(self, hit: ScoredHit, *, is_model: bool) -> float:
+        """How probable it is that this is what was asked for, 0 to 1 (likelihood.py)."""
+        among, own = sum(self.idfs.values()), self._own_weights(hit.speaker, hit.searched_text)
+        found = max(0.0, hit.parts.get("words", 0.0) - self._spoken(hit))
+        fits = likelihood(
+            coverage=sum(idf for each, idf in self.idfs.items() if each in own) / among,
+            share=found / (1 + self.own) / among,
+            found=found,
+            in_time=hit.parts.get("time", 0.0) > 0,
+            memories=self._memories,
+            cosine=hit.parts.get("dense", 0.0) / DENSE_OF_A_MODEL if is_model else 0.0,
+        )
+        return fits * NO_ANSWER if "no_answer" in hit.parts else fits
 
     def _own_weights(self, speaker: str, text: str) -> Mapping[str, float]:
         return own_weights(stems(text if self.has_windows or not speaker else f"{speaker}: {text}"))

@@ -67,6 +67,8 @@ class Retriever:
         method: str | None = None,
         search_args: SearchArgs | Mapping[str, Any] | None = None,
         *,
+        filter: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
         purpose: Purpose = "search",
     ) -> list[SearchResult]:
         """Return the memories of a cube that fit a query, best first.
@@ -78,16 +80,19 @@ class Retriever:
             mem_cube_id: their name of the cube.
             mem_cube: an object that has both, instead; default: the scheduler's ``current_mem_cube``.
             method: ``hybrid``, ``dense``, ``lexical``, or one of the original system's names.
+            top_k: at most so many; 0: none.
             search_args: conditions and weights; see SearchArgs.
+            filter, min_score: the same of ``search_args``, over what is there.
             purpose: what for, if there is a permission hook that asks.
         """
         if mem_cube is None and mem_cube_id is None:
             mem_cube = self.mem_cube
         user_id, mem_cube_id = whose(user_id, mem_cube_id, mem_cube)
         chosen = method_named(method or self.method or self._usual_method)
-        args = SearchArgs.of(search_args)
-        if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= 1000):
-            raise InvalidSearch(f"top_k must be a whole number from 1 to 1000, not {top_k!r}.")
+        args = SearchArgs.of(search_args, filter=filter, min_score=min_score)
+        if top_k is not None and (type(top_k) is not int or not 0 <= top_k <= 1000):
+            raise InvalidSearch(f"top_k must be a whole number from 0 to 1000, not {top_k!r}.")
+        limit = self.top_k if top_k is None else top_k
         services = await self._services()
         own, words = CubeRef(user_id, mem_cube_id), stems(query)
         # Nearly always it is the user's own cube: its counts are asked for together with whether it is.
@@ -101,7 +106,7 @@ class Retriever:
         known = counts if ref == own else None
         if ref != own:
             gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
-        found = await services.search.search(ref, query, top_k or self.top_k, chosen, args, known)
+        found = await services.search.search(ref, query, limit, chosen, args, known)
         there = [_without(each, gone) for each in found if each.id not in gone]
         released = self._release.results(user_id, purpose, ref, there)
         return await self._with_questions(services, ref, user_id, purpose, released, gone)

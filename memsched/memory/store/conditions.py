@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from memsched.memory.metadata import Wanted, wanted
 from memsched.memory.model import MemoryKind
 
 
@@ -22,6 +23,9 @@ class Conditions(BaseModel):
 
     Attributes:
         tags: at least one of them.
+        speaker: in any case.
+        filter: by the names of metadata, what their values must be: a value, a list of which it must be one, or bounds
+            (memory/metadata.py).
         since, until: when it was said, aware times, until exclusive.
         include_archived: also memories that were archived because nobody needed them.
     """
@@ -33,6 +37,7 @@ class Conditions(BaseModel):
     session_id: list[str] = Field(default_factory=list)
     tags: list[str] = Field(default_factory=list)
     speaker: list[str] = Field(default_factory=list)
+    filter: dict[str, Wanted] = Field(default_factory=dict)
     since: datetime | None = None
     until: datetime | None = None
     include_archived: bool = False
@@ -42,6 +47,7 @@ class Conditions(BaseModel):
     def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    _filter_is_read = field_validator("filter", mode="before")(wanted)
     _are_aware = field_validator("since", "until")(with_zone)
 
     @model_validator(mode="after")

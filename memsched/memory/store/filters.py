@@ -11,12 +11,13 @@ from typing import Any
 from qdrant_client import models
 
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import to_ms
+from memsched.memory.metadata import Wanted
+from memsched.memory.model import folded, to_ms
 from memsched.memory.store.conditions import Conditions
 
 TENANT = "cube"
 _WHEN = ("at", "last_said")
-_KEYWORDS = ("memory_type", "kind", "session_id", "tags", "speaker")
+_KEYWORDS = ("memory_type", "kind", "session_id", "tags")
 
 
 def within(ref: CubeRef, *conditions: Any) -> models.Filter:
@@ -33,6 +34,9 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
         for key in _KEYWORDS
         if (values := getattr(conditions, key))
     ]
+    if conditions.speaker:
+        must.append(_spoken_by(conditions.speaker))
+    must += [_has(name, wanted) for name, wanted in conditions.filter.items()]
     if conditions.since is not None or conditions.until is not None:
         bounds = models.Range(
             gte=None if conditions.since is None else to_ms(conditions.since),
@@ -42,6 +46,23 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
     if not conditions.include_archived:
         must.append(equals("status", "activated"))
     return within(ref, *must, *others)
+
+
+def _spoken_by(speakers: list[str]) -> models.Filter:
+    """In any case; of memories of before there was ``speaker_folded`` in the given one."""
+    keys = models.MatchAny(any=[folded(each) for each in speakers]), models.MatchAny(any=speakers)
+    should: list[Any] = [
+        models.FieldCondition(key=key, match=match)
+        for key, match in zip(("speaker_folded", "speaker"), keys, strict=True)
+    ]
+    return models.Filter(should=should)
+
+
+def _has(name: str, wanted: Wanted) -> models.FieldCondition:
+    if wanted.any_of:
+        return models.FieldCondition(key="metadata_keywords", match=models.MatchAny(any=list(wanted.any_of)))
+    bounds = models.Range(gte=wanted.at_least, lt=wanted.below)
+    return models.FieldCondition(key=f"metadata.{name}", range=bounds)
 
 
 def told_since(ms: int) -> models.Filter:

@@ -1,0 +1,97 @@
+"""Metadata: what is kept, by what it is found, and which filters are refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from memsched.errors import InvalidMessage
+from memsched.memory.metadata import checked_metadata, keywords_of, metadata_of, wanted
+from memsched.memory.search.arguments import InvalidSearch, SearchArgs
+
+
+def test_metadata_is_kept_as_it_was_given() -> None:
+    given = {"project": "atlas", "year": 2026, "share": 0.5, "done": False, "who": ["Ann", "Bob"], "ключ 1": "да"}
+
+    assert checked_metadata(given) == given
+    assert metadata_of({"metadata": given}) == given
+    assert metadata_of({"role": "nurse"}) == metadata_of(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (["project"], "a mapping"),
+        ({1: "x"}, "a name"),
+        ({"": "x"}, "a name"),
+        ({"n" * 65: "x"}, "a name"),
+        ({"x": None}, r"metadata\.x"),
+        ({"x": {"y": 1}}, r"metadata\.x"),
+        ({"x": [["y"]]}, r"metadata\.x"),
+        ({"x": math.nan}, r"metadata\.x"),
+        ({"x": 2**64}, r"metadata\.x"),
+        ({"x": "y" * 1001}, r"metadata\.x"),
+        ({"x": list(range(65))}, r"metadata\.x"),
+        ({f"x{n}": n for n in range(65)}, "64"),
+    ],
+)
+def test_what_is_no_metadata_is_refused_by_name(given: Any, what: str) -> None:
+    with pytest.raises(InvalidMessage, match=what):
+        metadata_of({"metadata": given})
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("atlas", {"x": "atlas"}),
+        (2, {"x": 2.0}),
+        (True, {"x": [True]}),
+        (["a", "b"], {"x": ["b", "c"]}),
+        ({"eq": "atlas"}, {"x": "atlas"}),
+        ({"$in": [1, 2]}, {"x": 2}),
+    ],
+)
+def test_equal_values_have_equal_keywords(asked: Any, found: dict[str, Any]) -> None:
+    assert set(wanted({"x": asked})["x"].any_of) & set(keywords_of(found))
+    assert not set(wanted({"y": asked})["y"].any_of) & set(keywords_of(found))
+
+
+@pytest.mark.parametrize(("asked", "found"), [(1, True), ("1", 1), ("true", True), ("Atlas", "atlas"), (0, False)])
+def test_values_of_another_type_or_spelling_do_not(asked: Any, found: Any) -> None:
+    assert not set(wanted({"x": asked})["x"].any_of) & set(keywords_of({"x": found}))
+
+
+def test_bounds_are_from_and_below() -> None:
+    (plain,) = wanted({"x": {"gte": 2, "lt": 5}}).values()
+    (other,) = wanted({"x": {"gt": 2, "lte": 5}}).values()
+
+    assert (plain.at_least, plain.below) == (2, 5)
+    assert other.at_least is not None
+    assert other.below is not None
+    assert 2 < other.at_least < 2.000001 < 5 < other.below < 5.000001
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "project=atlas",
+        ["project"],
+        {"x": []},
+        {"x": None},
+        {"x": {}},
+        {"x": {"like": "a%"}},
+        {"x": {"gte": "2026-01-01"}},
+        {"x": {"gte": 1, "in": [1]}},
+        {"x": {"in": 1}},
+        {"x": {"eq": [1]}},
+        {"x": {"gte": 2, "lt": 2}},
+        {"a name": {"gte": 2}},
+        {"x": [["y"]]},
+        {1: 2},
+    ],
+)
+def test_what_is_no_filter_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidSearch, match="filter"):
+        SearchArgs.of({"filter": given})
