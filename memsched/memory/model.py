@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 from unicodedata import normalize
@@ -133,7 +134,7 @@ class Memory(BaseModel):
     def voice(self) -> str:
         """Whose words it is: only they can correct it."""
         by = self.added_by or self.user_id  # two who tell it may call themselves, or know, the same name
-        return f"{by}\0{self.speaker or self.said_by}"
+        return f"{by}\0{as_called(self.speaker or self.said_by)}"
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -261,6 +262,11 @@ def short_line(text: str) -> str:
     """A text as one line, cut where it is long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}\u2026"
+
+
+def as_called(name: str) -> str:
+    """A speaker's name as it is compared: people write it with capitals or without."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def to_ms(moment: datetime) -> int:

@@ -105,6 +105,12 @@ async def test_another_voice_corrects_nothing(scheduler: AsyncMemScheduler) -> N
     assert not any(memory.may_be_revised_by for memory in (await known(scheduler)).values())
 
 
+async def test_a_name_is_the_same_with_capitals_and_without(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said(ROME, 0, user_name="Ana\u0301"), said(MILAN, 5, user_name="an\u00e1"))
+
+    assert await by(scheduler) == {ROME: MILAN}
+
+
 async def test_what_was_restored_stays_so_whatever_comes_again(scheduler: AsyncMemScheduler) -> None:
     talk = [said(ROME, 0, item_id="rome"), said(MILAN, 5, item_id="milan")]
     await scheduler.submit_messages(talk)

@@ -11,7 +11,7 @@ import re
 
 from memsched.memory.ingest.reading import reading
 from memsched.memory.metadata import keywords_of
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, as_called
 
 _INTERJECTION = re.compile(
     r"^(?:oh|ah|hey|hi|hello|well|wow|yeah|okay|ok|by the way|ach|na ja|naja|hallo|oye|bueno|hola|pues)\b[,!. ]+"
@@ -27,7 +27,7 @@ def content_hash(speaker: str, text: str, asked: str = "") -> str:
     said = reading(text) or text.strip()
     if asked:
         said = f"{reading(asked)}\x1f{said}"
-    return hashlib.sha256(f"{speaker.casefold()}\x1f{said}".encode("utf-8", "replace")).hexdigest()[:32]
+    return hashlib.sha256(f"{as_called(speaker)}\x1f{said}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def same_voice(one: Memory, other: Memory) -> bool:
@@ -35,7 +35,7 @@ def same_voice(one: Memory, other: Memory) -> bool:
 
     Statements that an earlier version stored do not say whose they are.
     """
-    if one.voice.casefold() == other.voice.casefold():
+    if one.voice == other.voice:
         return True
     unknown = not (one.speaker or other.speaker) and not (one.said_by and other.said_by) and one.kind != "turn"
     return unknown and (one.added_by or one.user_id) == (other.added_by or other.user_id)
@@ -64,4 +64,5 @@ def why_same(one: Memory, other: Memory) -> str:
 def _whose(memory: Memory) -> tuple[str, ...]:
     by = memory.added_by or memory.user_id
     given = sorted(keywords_of(memory.metadata))
-    return memory.speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers, *given
+    speaker = as_called(memory.speaker)
+    return speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers, *given

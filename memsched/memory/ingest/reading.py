@@ -24,6 +24,7 @@ def _any_of(name: str) -> str:
 
 
 _CAPITALS_THAT_MEAN = frozenset(_LANGUAGE["capitals_that_mean"].split())
+_NAMES_IN_ANY_CASE = frozenset(_LANGUAGE["names_in_any_case"].split())
 _CONTRACTIONS: dict[str, str] = _LANGUAGE["contractions"]
 _IS_STAYS = tuple(word[:-1] for word in _LANGUAGE["is_stays"].split())
 _SPELLINGS: dict[str, str] = _LANGUAGE["spellings"] | {
@@ -113,7 +114,8 @@ def _cased(text: str) -> str:
     kept: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
-        if _CODE_LIKE.search(found[0]) is None:
+        word = found[0].strip(",.;:!?'\"()").lower().removesuffix("'s")
+        if word in _NAMES_IN_ANY_CASE or _CODE_LIKE.search(found[0]) is None:
             return found[0]
         kept.append(found[0])
         return "\x00"

@@ -20,6 +20,7 @@ from memsched.memory.ingest.clauses import NOTHING_SAID, Clause, clauses_of, int
 from memsched.memory.ingest.importance import vital_kind
 from memsched.memory.ingest.revision_words import found, language_of_pair, listed, may_tell
 from memsched.memory.ingest.subjects import IT, OWN
+from memsched.memory.model import as_called
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
 _LONGEST = 14
@@ -133,7 +134,7 @@ def _states(clauses: Sequence[Clause]) -> int:
 
 def _same_speaker(one: str, other: str) -> bool:
     """A user without a name is "" or "user"."""
-    return one == other or {one, other} == {"", "user"}
+    return as_called(one) == as_called(other) or {one, other} == {"", "user"}
 
 
 _YEAR = re.compile(r"#(?:19|20)\d\d")
