@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UnknownUser,
         WaitTimeout,
     )
+    from memsched.history import HistoryEntry
     from memsched.memory.access.permissions import CubeRef, Permission
     from memsched.memory.model import Memory
     from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult
@@ -83,6 +84,7 @@ else:
         "UnknownInvitation UnknownUser WaitTimeout",
         "memsched.memory.transfer.cube_object": "GeneralMemCube GeneralMemCubeConfig",
         "memsched.memory.access.permissions": "CubeRef Permission",
+        "memsched.history": "HistoryEntry",
         "memsched.tiers.explanation": "Explanation",
         "memsched.tiers.hot_state": "WorkingMemory",
         "memsched.tiers.moves": "Move",
@@ -157,6 +159,7 @@ __all__ = [
     "Handler",
     "HandlerContext",
     "HandlerTimeout",
+    "HistoryEntry",
     "InvalidId",
     "InvalidMessage",
     "InvalidSearch",

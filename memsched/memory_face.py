@@ -15,6 +15,7 @@ from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidArgument, InvalidId, UnknownCube, UnknownMemory
+from memsched.history import HistoryEntry, history_of, versions_of
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
@@ -36,6 +37,7 @@ from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.theme import Theme
+from memsched.queue.events import newest_events
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
@@ -282,6 +284,20 @@ class MemoryFace(ABC):
         ref = await services.reading(user_id, mem_cube_id)
         found = await services.explainer.explain(ref, memory_id, user_id)
         return self._released(user_id, ref, found, await services.working_sets.members(ref))
+
+    async def history(self, user_id: str, mem_cube_id: str, memory_id: str) -> list[HistoryEntry]:
+        """All that is known of a memory, oldest first: its versions, and when each was said, said again, corrected,
+        used and moved, and why. Of uses and of the working set, as far back as the event log reaches.
+
+        Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
+        """
+        services = await self.memory()
+        ref = await services.reading(user_id, mem_cube_id)
+        await services.named(user_id, ref, memory_id)
+        versions = list(await versions_of(services, ref, memory_id))
+        command = newest_events(self.keys, self.settings.events_maxlen, versions)
+        events = await services.server.persistently(lambda: services.server.call(command))
+        return await history_of(services, self.release, ref, user_id, memory_id, events)
 
     def _released(
         self, reader: str, ref: CubeRef, found: Explanation, members: Mapping[str, CubeMemory]

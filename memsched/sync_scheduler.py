@@ -92,6 +92,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     activation = blocking(AsyncMemScheduler.activation)
     themes = blocking(AsyncMemScheduler.themes)
     explain = blocking(AsyncMemScheduler.explain)
+    history = blocking(AsyncMemScheduler.history)
     pin = blocking(AsyncMemScheduler.pin)
     unpin = blocking(AsyncMemScheduler.unpin)
     archive = blocking(AsyncMemScheduler.archive)

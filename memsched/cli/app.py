@@ -26,6 +26,7 @@ _COMMANDS = {
     "themes": "memsched.cli.themes:themes",
     "search": "memsched.cli.search:search",
     "explain": "memsched.cli.explain:explain",
+    "history": "memsched.cli.history:history",
     "pin": "memsched.cli.moving:pin",
     "unpin": "memsched.cli.moving:unpin",
     "archive": "memsched.cli.moving:archive",

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
+from memsched.history import HistoryEntry
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
@@ -449,6 +450,13 @@ class AsyncMOS:
         """What stands where in a cube, and of one memory why. See AsyncMemScheduler.explain."""
         user, name = await self._whose(memory_id, mem_cube_id, user_id)
         return await self.mem_scheduler.explain(user, name, memory_id)
+
+    async def history(
+        self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None
+    ) -> list[HistoryEntry]:
+        """All that is known of a memory, oldest first: versions, uses, moves. See AsyncMemScheduler.history."""
+        user, name = await self._whose(memory_id, mem_cube_id, user_id)
+        return await self.mem_scheduler.history(user, name, memory_id)
 
     async def pin(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> bool:
         """Keep a memory in the working set; whether it was not pinned already. See AsyncMemScheduler.pin."""

@@ -56,6 +56,7 @@ class MOS(Blocking[AsyncMOS]):
     activation = blocking(AsyncMOS.activation)
     themes = blocking(AsyncMOS.themes)
     explain = blocking(AsyncMOS.explain)
+    history = blocking(AsyncMOS.history)
     pin = blocking(AsyncMOS.pin)
     unpin = blocking(AsyncMOS.unpin)
     archive = blocking(AsyncMOS.archive)

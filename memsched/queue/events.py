@@ -22,13 +22,19 @@ def append_event(keys: Keys, fields: Sequence[str], *, maxlen: int) -> Command[A
     return Command(("XADD", keys.events, "MAXLEN", "~", maxlen, "*", *fields), lambda reply: reply)
 
 
-def newest_events(keys: Keys, limit: int) -> Command[list[ScheduleLogForWebItem]]:
-    """The newest events, oldest first."""
+def newest_events(keys: Keys, limit: int, about: Sequence[str] = ()) -> Command[list[ScheduleLogForWebItem]]:
+    """The newest events, oldest first.
+
+    Args:
+        about: only of those, the ones that have one of these texts in their details.
+    """
 
     def parse(reply: Any) -> list[ScheduleLogForWebItem]:
         items = []
         for _, fields in reversed(reply or []):
             texts = as_texts(fields)
+            if about and not any(each in text for text in texts for each in about):
+                continue
             with suppress(InvalidMessage):  # a stranger's, or of a form that is not known here: the others are shown
                 items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
         return items

@@ -130,6 +130,7 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
         for way, ask in (
             ("get", lambda memory_id=memory.memory_id: mos.get(memory_id, cube, reader)),
             ("why", lambda memory_id=memory.memory_id: scheduler.explain(reader, cube, memory_id)),
+            ("history", lambda memory_id=memory.memory_id: scheduler.history(reader, cube, memory_id)),
         ):
             try:
                 found[way] = (found.get(way, ""), await ask())
@@ -150,7 +151,19 @@ NO_WAYS_OUT = {
 """What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
 WAYS_OUT = {
     *("activation", "explain", "get_task_status", "get_tasks_status", "get_web_log_messages", "print_tasks_status"),
-    *("read_status", "themes", "working_set", "prompt", "chat", "chat_stream", "dump", "get", "get_all", "search"),
+    *(
+        "read_status",
+        "history",
+        "themes",
+        "working_set",
+        "prompt",
+        "chat",
+        "chat_stream",
+        "dump",
+        "get",
+        "get_all",
+        "search",
+    ),
 }
 """What ``ways_out`` walks."""
 

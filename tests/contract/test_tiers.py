@@ -263,7 +263,7 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: R
         run("search", "mortgage", "--top", "1", "--why"), run("archive", memory.memory_id)
     )
     pinned = await run("pin", short)
-    cube, one = await asyncio.gather(run("explain"), run("explain", "--memory", short))
+    cube, one, past = await asyncio.gather(run("explain"), run("explain", "--memory", short), run("history", short))
 
     assert re.search(rf"^{short} .*mortgage", searched, re.MULTILINE), searched
     assert re.search(r"^ +its own words: mortgage \d", searched, re.MULTILINE), searched
@@ -276,6 +276,8 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: R
     assert "WorkingMemory, pinned, activated" in one
     assert re.search(r"content +-?\d\.\d{3} +[+-]\d", one)
     assert "It is pinned: it stays in the working set" in one
+    assert re.search(rf"{short} +said .*mortgage", past), past
+    assert re.search(rf"{short} +moved .*Archived to Pinned; somebody asked for it", past), past
 
 
 @pytest.mark.long

@@ -1,0 +1,56 @@
+"""What is known of a memory's past: versions, uses, moves, each with why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from support.memories import idle, memories_of, said
+
+from memsched import AsyncMemScheduler
+from memsched.errors import CubeForbidden, UnknownCube, UnknownMemory
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+LISBON, PORTO = "I live in Lisbon.", "I moved to Porto."
+
+
+async def test_a_memory_tells_of_its_versions_uses_and_moves(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:
+    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+    await scheduler.start()
+    for minute, label, text in (
+        (0, "add", LISBON),
+        (1, "add", LISBON),
+        (2, "query", "Where do I live?"),
+        (3, "answer", "You live in Lisbon."),
+        (9, "add", PORTO),
+    ):
+        await scheduler.submit_messages(said(text, minute, label))
+        await idle(scheduler)
+    ids = {each.text: each.memory_id for each in await memories_of(scheduler)}
+    await scheduler.pin("alice", "home", ids[PORTO])
+
+    found = await scheduler.history("alice", "home", ids[LISBON])
+
+    told = [(each.what, each.memory_id, each.other) for each in found if each.what not in ("moved", "used")]
+    assert told == [
+        ("said", ids[LISBON], ""),
+        ("said again", ids[LISBON], ""),
+        ("said", ids[PORTO], ""),
+        ("corrected", ids[LISBON], ids[PORTO]),
+    ]
+    (corrected,) = [each for each in found if each.what == "corrected"]
+    assert corrected.reason
+    moved = [(each.memory_id, each.from_tier, each.to_tier) for each in found if each.what == "moved"]
+    assert (ids[LISBON], "UserMemory", "WorkingMemory") in moved
+    assert (ids[LISBON], "WorkingMemory", "UserMemory") in moved
+    assert (ids[PORTO], "UserMemory", "Pinned") in moved
+    assert all(each.reason for each in found if each.what == "moved")
+    (used,) = [each for each in found if each.what == "used"]
+    assert (used.memory_id, "answer" in used.reason, "\n" in repr(used)) == (ids[LISBON], True, False)
+    assert found == await scheduler.history("alice", "home", ids[PORTO]), "of any version the same"
+
+    with pytest.raises(UnknownMemory):
+        await scheduler.history("alice", "home", str(uuid4()))
+    with pytest.raises((CubeForbidden, UnknownCube)):
+        await scheduler.history("bob", "alice/home", ids[LISBON])
