@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from memsched.errors import InvalidMessage, NewerMessage
+from memsched.json_values import as_json_value
 
 QUERY_TASK_LABEL = QUERY_LABEL = "query"
 ANSWER_TASK_LABEL = ANSWER_LABEL = "answer"
@@ -96,7 +97,8 @@ class ScheduleMessageItem(BaseModel):
     """One conversation event, on its way to the handler of its label.
 
     ``content`` is text; structured input goes to ``info`` (any JSON object) or ``chat_history`` (a list of JSON
-    values). ``mem_cube`` may hold a cube object for handlers in this process; it is never sent.
+    values, or of messages as SDKs have them). ``mem_cube`` may hold a cube object for handlers in this process; it is
+    never sent.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True, extra="forbid")
@@ -117,6 +119,11 @@ class ScheduleMessageItem(BaseModel):
     """After which it is not started any more: it goes to the dead letters as ``expired``."""
     info: dict[str, Any] | None = None
     chat_history: list[Any] | None = None
+
+    @field_validator("chat_history")
+    @classmethod
+    def _as_json_values(cls, given: list[Any] | None, info: ValidationInfo) -> list[Any] | None:
+        return given if given is None or info.context is _ON_THE_WIRE else as_json_value(given)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON has them, without ``mem_cube``."""

@@ -43,7 +43,8 @@ async def parse(
     for message in messages:
         try:
             speaker = await services.speaker(ref, message)
-            turns[message.item_id] = turns_of(message.model_copy(update={"user_name": speaker}))
+            named = message.model_copy(update={"user_name": speaker})
+            turns[message.item_id] = turns_of(named, await services.names_of(message))
         except InvalidMessage as error:
             ctx.fail(message, error)
     return turns

@@ -203,6 +203,10 @@ class MemoryServices:
             return message.user_name or ""
         return await self.cubes.name_of(message.user_id) or message.user_id
 
+    async def names_of(self, message: ScheduleMessageItem) -> list[str]:
+        """How the user of a conversation is known: who has that name in it is the user."""
+        return [await self.cubes.name_of(message.user_id)] if message.chat_history else []
+
     def deleting_command(self, ref: CubeRef) -> Command[set[str]]:
         """To be sent together with others: the ids of memories whose deletion has begun."""
         return self.states.deleting_command(ref)

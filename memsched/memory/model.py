@@ -285,7 +285,7 @@ def event_ms(event_date: Any) -> int | None:
 
 def clamped(moment: datetime) -> datetime:
     """A moment that somebody else's clock tells, but never later than now: what is said has been said."""
-    return min(moment, datetime.now(UTC))
+    return min(moment, datetime.now(moment.tzinfo or UTC))
 
 
 def from_ms(ms: int) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,8 @@ from memsched.llm.errors import LLMError
 from memsched.llm.prompts import Message
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import Permission
+from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
+from memsched.memory.model import with_caption
 from memsched.memory_prompt import MemoryPrompt, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
@@ -50,7 +52,7 @@ class Question:
     user_id: str
     mem_cube_id: str
     session_id: str
-    history: Sequence[Mapping[str, Any]] | None = None
+    history: Iterable[Any] | None = None
     remember_in: str | None = None
     top_k: int = 10
 
@@ -203,7 +205,7 @@ class Chat:
         """The turns before the question that its prompt repeats."""
         if question.history is None:
             return list(self._said.get(_talk_of(question), ()))
-        turns, window = _readable(question.history), 2 * self._options.max_turns_window
+        turns, window = _readable(question.history, question.user_id), 2 * self._options.max_turns_window
         return turns[-window:] if window else []
 
     async def _end(self, turn: _Turn) -> None:
@@ -315,14 +317,19 @@ def _why(error: MemschedError) -> str:
     return f"The language model was of no use ({getattr(error, 'kind', 'unreachable')})."
 
 
-def _readable(history: Sequence[Mapping[str, Any]]) -> list[Message]:
+def _readable(history: Iterable[Any], user_id: str) -> list[Message]:
     """The turns that a model may see as such. Raises InvalidMessage for what is none."""
-    turns: list[Message] = []
-    if isinstance(history, str | bytes | Mapping) or not isinstance(history, Iterable):
-        raise InvalidMessage(f"history must be a list of turns, not {type(history).__name__}")
-    for number, each in enumerate(history):
-        role, content = (each.get("role"), each.get("content")) if isinstance(each, Mapping) else (None, None)
-        if role not in ("user", "assistant") or not isinstance(content, str):
-            raise InvalidMessage(f"history[{number}] must have a role (user or assistant) and content, a text")
-        turns.append({"role": role, "content": content})
-    return turns
+    talk = Talk(datetime.now(UTC), known_as=(user_id,), called="history")
+    reading = read(entries_of(history, talk.called), talk).or_refuse()
+    turns = {turn.position: _as_message(turn) for turn in reading.turns}
+    for each in reading.passed:
+        if each.shown:  # others speak of it
+            turns[each.position] = {"role": "assistant" if each.role == "assistant" else "user", "content": each.shown}
+    return [turns[position] for position in sorted(turns)]
+
+
+def _as_message(turn: Turn) -> Message:
+    told = with_caption(turn.text, turn.caption)
+    if turn.by_assistant:
+        return {"role": "assistant", "content": told}
+    return {"role": "user", "content": told if turn.by_user else f"{turn.speaker}: {told}"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 from uuid import uuid4
@@ -20,7 +20,7 @@ from memsched.history import HistoryEntry
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
-from memsched.memory.ingest.turns import statement_of, turns_of
+from memsched.memory.ingest.turns import entries_of, reading_of, statement_of
 from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
@@ -210,7 +210,7 @@ class AsyncMOS:
 
     async def add(
         self,
-        messages: Sequence[Any] | str | None = None,
+        messages: Iterable[Any] | str | None = None,
         memory_content: str | None = None,
         mem_cube_id: str | None = None,
         user_id: str | None = None,
@@ -222,11 +222,13 @@ class AsyncMOS:
         info: Mapping[str, Any] | None = None,
         metadata: Mapping[str, MetadataValue] | None = None,
     ) -> str:
-        """Have a conversation (``messages``: texts, or ``{"role", "content", ...}``) or one statement remembered.
+        """Have a conversation or one statement remembered.
 
         Returns the task's id. Raises InvalidMessage for what cannot be read, QueueFull, WaitTimeout.
 
         Args:
+            messages: texts, or messages in any form of docs/conversations.md, such as ``{"role", "content"}``; or one
+                of them. If one of them cannot be read, nothing is remembered.
             wait: until it can be found, and the working set knows of it (see ``wait``).
             user_name: who says "I".
             info: what the message shall say beside it: ``role`` and ``task`` bind what is remembered
@@ -245,11 +247,13 @@ class AsyncMOS:
             messages if isinstance(messages, str) else memory_content or "",
             session_id=session_id or self.session_id,
             user_name=user_name,
-            chat_history=None if messages is None or isinstance(messages, str) else list(messages),
+            chat_history=None if messages is None or isinstance(messages, str) else entries_of(messages, "messages"),
             info={**(info or {}), "metadata": dict(metadata)} if metadata is not None else info and dict(info),
         )
-        if not turns_of(message):
-            raise InvalidMessage("there is nothing in it to remember")
+        reading = reading_of(message, called="messages").or_refuse()
+        if not reading.turns:
+            why = ", ".join(dict.fromkeys(each.why for each in reading.passed))
+            raise InvalidMessage(f"there is nothing in it to remember{': ' if why else ''}{why}")
         await (await self._cubes()).resolve(user, name, Permission.WRITE)
         await self._tasks.submit(message)
         if wait:
@@ -486,7 +490,7 @@ class AsyncMOS:
         user_id: str | None = None,
         mem_cube_id: str | None = None,
         session_id: str | None = None,
-        history: Sequence[Mapping[str, Any]] | None = None,
+        history: Iterable[Any] | None = None,
         *,
         remember_in: str | None = None,
         top_k: int | None = None,
@@ -497,7 +501,7 @@ class AsyncMOS:
         nothing, unless ``remember_in`` names a cube of the user's that shall.
 
         Args:
-            history: ``{"role", "content"}``, the turns before; default: those of this session in this process.
+            history: the turns before, as ``add`` takes messages; default: those of this session in this process.
         """
         question = await self._question(query, user_id, mem_cube_id, session_id, history, remember_in, top_k)
         return await self._chat.answer(question)
@@ -508,7 +512,7 @@ class AsyncMOS:
         user_id: str | None = None,
         mem_cube_id: str | None = None,
         session_id: str | None = None,
-        history: Sequence[Mapping[str, Any]] | None = None,
+        history: Iterable[Any] | None = None,
         *,
         remember_in: str | None = None,
         top_k: int | None = None,
@@ -583,7 +587,7 @@ class AsyncMOS:
         user_id: str | None,
         mem_cube_id: str | None,
         session_id: str | None,
-        history: Sequence[Mapping[str, Any]] | None,
+        history: Iterable[Any] | None,
         remember_in: str | None,
         top_k: int | None,
     ) -> Question:

@@ -192,11 +192,11 @@ async def test_a_history_that_is_given_takes_the_place_of_the_sessions(make_mos:
     await mos.chat(QUESTION, history=[{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}])
 
     assert [each["content"] for each in chats(model)[-1].body["messages"][1:]] == ["Hi.", "Hello.", QUESTION]
-    for wrong in ([{"role": "system", "content": "obey"}], [{"role": "user"}], [{}], ["text"]):
+    for wrong in ([{"role": "user"}], [{}], [5], {"role": "user"}):
         with pytest.raises(InvalidMessage, match=r"history\[0\]"):
             await mos.chat(QUESTION, history=wrong)
-    for no_list in ("text", {"role": "user"}, 5):
-        with pytest.raises(InvalidMessage, match="history must be a list of turns"):
+    for no_list in ("text", 5):
+        with pytest.raises(InvalidMessage, match="history must be a list of messages"):
             await mos.chat(QUESTION, history=no_list)  # type: ignore[arg-type]
     with pytest.raises(InvalidMessage, match="empty"):
         await mos.chat(" ")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionMessage
+from pydantic import BaseModel, Field
 from support.messages import message
 
+from memsched import ScheduleMessageItem
 from memsched.errors import InvalidMessage
 from memsched.memory.ingest.captions import MAX_CAPTION_CHARACTERS, plain_caption
-from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS, Turn, turns_of
+from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS, Talk, Turn, entries_of, read, turns_of
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -136,9 +144,8 @@ def test_a_caption_is_one_short_line_that_can_be_stored(text: str) -> None:
         None,
         ["a"],
         {},
-        {"content": None},
         {"content": 5},
-        {"content": {"text": "a"}},
+        {"content": {"a": "text"}},
         {"content": [{"type": "text", "text": 5}]},
         {"content": "a", "timestamp": "yesterday"},
         {"content": "a", "timestamp": 1e30},
@@ -166,3 +173,180 @@ def test_a_text_that_is_too_long_is_refused_by_its_place() -> None:
     with pytest.raises(InvalidMessage, match=r"content has 500,001 characters"):
         turns_of(message(long, timestamp=AT))
     assert turns_of(message(long[1:], timestamp=AT))
+
+
+FORMS = json.loads(Path(__file__).parents[3].joinpath("data", "conversations", "forms.json").read_text())
+TALK = Talk(AT, "Una", ("una", "una-17"), called="messages")
+
+
+@pytest.mark.parametrize("row", FORMS, ids=[row["form"] for row in FORMS])
+def test_each_turn_of_each_form_is_kept_passed_over_or_refused(row: dict[str, Any]) -> None:
+    reading = read(row["messages"], TALK)
+
+    kept = [(turn.position, turn.text, turn.speaker, who(turn)) for turn in reading.turns]
+    assert kept == [(each["turn"], each["text"], each["speaker"], each["who"]) for each in row["kept"]]
+    assert {str(each.position): each.why for each in reading.passed} == row["passed"]
+    assert {str(each.position): each.why for each in reading.refused} == row["refused"]
+    for turn, each in zip(reading.turns, row["kept"], strict=True):
+        assert turn.reference == each.get("reference", turn.reference)
+        assert turn.at == (datetime.fromisoformat(each["at"]) if "at" in each else turn.at)
+
+
+def test_the_documentation_has_a_row_for_each_form() -> None:
+    page = Path(__file__).parents[4].joinpath("docs", "conversations.md").read_text()
+
+    assert [row for row in FORMS if f"\n| {row['form']} |" not in page] == []
+
+
+def who(turn: Turn) -> str:
+    assert not (turn.by_user and turn.by_assistant)
+    return "user" if turn.by_user else "assistant" if turn.by_assistant else "person"
+
+
+TIMES = [
+    ("2024-03-01T10:00:00Z", "2024-03-01T10:00:00+00:00"),
+    ("2024-03-01T10:00:00.250-08:00", "2024-03-01T10:00:00.250-08:00"),
+    ("2024-03-01 10:00", "2024-03-01T10:00:00+00:00"),
+    ("2024-03-01 10:00:00 +0530", "2024-03-01T10:00:00+05:30"),
+    ("2024-03-01T10:00+01", "2024-03-01T10:00:00+01:00"),
+    ("2024/3/1 9:05", "2024-03-01T09:05:00+00:00"),
+    ("2024-03-01", "2024-03-01T00:00:00+00:00"),
+    ("20240301", "2024-03-01T00:00:00+00:00"),
+    ("20240301T100000Z", "2024-03-01T10:00:00+00:00"),
+    ("Fri, 01 Mar 2024 10:00:00 +0100", "2024-03-01T10:00:00+01:00"),
+    ("1 Mar 2024 10:00 PST", "2024-03-01T10:00:00-08:00"),
+    ("Fri, 01 Mar 2024 10:00:00 GMT", "2024-03-01T10:00:00+00:00"),
+    ("Fri, 01 Mar 2024 10:00:00 -0000", "2024-03-01T10:00:00+00:00"),
+    (1711121210, "2024-03-22T15:26:50+00:00"),
+    (1711121210.5, "2024-03-22T15:26:50.500+00:00"),
+    (1711121210456, "2024-03-22T15:26:50.456+00:00"),
+    ("1711121210", "2024-03-22T15:26:50+00:00"),
+    (" 1711121210456 ", "2024-03-22T15:26:50.456+00:00"),
+    ("1711121210.456", "2024-03-22T15:26:50.456+00:00"),
+    (datetime(2024, 3, 1, 10, tzinfo=timezone(timedelta(hours=2))), "2024-03-01T10:00:00+02:00"),
+]
+NO_TIMES = [
+    *(0, 1, 2024, -1711121210, 202403011000, 1e18, 1e30, 1711121210456000, float("nan"), float("inf"), True, False),
+    *("2024", "03/01/2024", "01.03.2024", "2024-13-01", "2024-02-30", "2024-03-01 25:00", "2024-03-01T10:00+99:00"),
+    *("2024-W09-5", "2024-061", "yesterday", "10:00", "2024-03-01 10:00 PM", "2024-03-01T10:00 CET", "nan", "1e9"),
+    *("Thu, 01 Mar 2024 10:00:00 +0000", "Fri, 01 Mar 24 10:00:00 +0000", "0001-01-01T00:00:00+01:00", "-1711121210"),
+    *({"$date": 1711121210456}, [2024, 3, 1], b"2024-03-01", "\u0662\u0660\u0662\u0664-03-01", "202403011000"),
+]
+
+
+@pytest.mark.parametrize(("given", "meant"), TIMES, ids=repr)
+def test_a_time_is_the_one_that_is_meant_in_the_zone_that_it_is_told_in(given: Any, meant: str) -> None:
+    (turn,) = turns({"content": "Hello", "createdAt": given})
+
+    assert turn.at.isoformat() == datetime.fromisoformat(meant).isoformat()
+
+
+@pytest.mark.parametrize("given", NO_TIMES, ids=repr)
+def test_what_may_be_another_time_or_none_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidMessage, match=r"chat_history\[0\].date has a time that is not understood"):
+        turns({"content": "Hello", "date": given})
+
+
+@pytest.mark.parametrize("name", ["timestamp", "create_time", "created_at", "createdAt", "date"])
+def test_the_names_that_a_time_has_and_the_zone_beside_it(name: str) -> None:
+    fields = [
+        {name: "2026-01-01T20:30:00", "timezone": "America/Los_Angeles"},
+        {name: "2026-01-02T04:30:00Z", "tz": "-08:00"},
+        {"date": "2026-01-02", "time": "04:30"},
+    ]
+    said = turns(*({"content": "Hello", **each} for each in fields))
+
+    assert {turn.at for turn in said} == {datetime(2026, 1, 2, 4, 30, tzinfo=UTC)}
+    assert [turn.at.isoformat()[:16] for turn in said] == ["2026-01-01T20:30"] * 2 + ["2026-01-02T04:30"]
+    for wrong in ("Mars/Olympus", "../etc/passwd", 5):
+        with pytest.raises(InvalidMessage, match=r"chat_history\[0\].tz is no time zone"):
+            turns({"content": "Hello", name: "2026-01-01", "tz": wrong})
+
+
+class Speaker(Enum):
+    HUMAN = "human"
+
+
+@dataclass
+class Said:
+    role: Speaker
+    content: str
+    created_at: datetime
+
+
+class Pair(NamedTuple):
+    role: str
+    content: str
+
+
+class Model(BaseModel):
+    type: str = "ai"
+    content: list[dict[str, str]] = Field(default_factory=lambda: [{"type": "text", "text": "Noted."}])
+
+
+OBJECTS = [
+    Said(Speaker.HUMAN, "I live in Oslo.", AT),
+    ChatCompletionMessage(role="assistant", content="Noted."),
+    Pair("user", "I work at a bank."),
+    Model(),
+    SimpleNamespace(role="user", content=("I", "sing.")),
+    MappingProxyType({"role": "user", "content": "I dance."}),
+    ChatCompletionMessage(role="assistant", content=None),
+]
+
+
+def test_messages_may_be_objects_as_sdks_have_them() -> None:
+    item = ScheduleMessageItem.from_wire("add", wire_of(chat_history=(each for each in OBJECTS)), **IDENTITY)
+
+    texts = ["I live in Oslo.", "Noted.", "I work at a bank.", "Noted.", "I\nsing.", "I dance."]
+    assert [turn.text for turn in turns_of(item)] == texts
+    assert [turn.by_assistant for turn in turns_of(item)] == [False, True, False, True, False, False]
+    assert item.chat_history == entries_of(OBJECTS, "messages")
+    assert turns_of(item)[0].at == AT
+
+
+IDENTITY: dict[str, Any] = {"default_id": "m", "default_ms": 0}
+
+
+def wire_of(**fields: Any) -> dict[str, str]:
+    flat = message("", **fields).to_wire()
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+ONE = {"role": "user", "content": "I live in Oslo."}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ONE,
+        Pair("user", "I live in Oslo."),
+        [ONE],
+        (ONE,),
+        iter([ONE]),
+        {"messages": [ONE], "model": "m"},
+        {"id": "c", "conversations": [{"from": "human", "value": "I live in Oslo."}]},
+        {"contents": [{"role": "user", "parts": [{"text": "I live in Oslo."}]}]},
+        {"type": "human", "data": {"content": "I live in Oslo."}},
+    ],
+)
+def test_one_message_or_one_conversation_need_not_be_in_a_list(given: Any) -> None:
+    assert [turn.text for turn in turns(*entries_of(given, "messages"))] == ["I live in Oslo."]
+
+
+@pytest.mark.parametrize("given", [7, b"text", {"title": "Oslo", "topic": "x"}, object(), "text"])
+def test_what_is_no_conversation_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidMessage, match="messages (must be|is neither)"):
+        entries_of(given, "messages")
+
+
+def test_more_turns_than_a_conversation_may_have_are_refused_by_the_limit() -> None:
+    with pytest.raises(InvalidMessage, match="chat_history has 10,001 turns, the limit of one call is 10,000"):
+        turns(*["Hi."] * 10_001)
+    with pytest.raises(InvalidMessage, match=r"chat_history\[0\].content has 1,001 parts, the limit is 1,000"):
+        turns({"content": ["Hi."] * 1_001})
+
+
+def test_all_refused_turns_are_named_as_far_as_a_line_can() -> None:
+    with pytest.raises(InvalidMessage, match=r"chat_history\[0\] .*; chat_history\[2\] .*; and 2 more$"):
+        turns({}, "Hi.", *[{}] * 6)

@@ -1,0 +1,51 @@
+"""The forms that people's conversations have, as data (forms.json): whose words a turn's are, and what its parts are.
+
+Names are compared as readers do: in any case, and without what stands between their words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any, Literal
+from unicodedata import normalize
+
+Role = Literal["user", "assistant", "instruction", "tool"]
+PartKind = Literal["thinking", "tool", "instruction", "refusal", "picture", "audio", "video", "file", "text"]
+
+_DATA: dict[str, Any] = json.loads(files("memsched.memory.ingest.turns").joinpath("forms.json").read_text("utf-8"))
+_ROLES: dict[str, Role] = {name: role for role, names in _DATA["roles"].items() for name in names}
+_PARTS: list[tuple[PartKind, frozenset[str]]] = [(kind, frozenset(words)) for kind, words in _DATA["parts"]]
+"""By the words in the name of a part's type, the first that fits: a "tool_result" is no result of a search for text."""
+FIELDS: dict[str, tuple[str, ...]] = {name: tuple(listed) for name, listed in _DATA["fields"].items()}
+PART_TYPE, PART_TEXT = tuple(_DATA["part_type"]), tuple(_DATA["part_text"])
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_BETWEEN_WORDS = re.compile(r"[\s_.-]+")
+
+
+def same_name(name: str) -> str:
+    """A name as names are compared: case, width and white space mean nothing."""
+    return " ".join(normalize("NFKC", name).casefold().split())
+
+
+def role_of(name: str) -> Role | None:
+    """Whose words a role's are; None for one that is not known, which is another person."""
+    return _ROLES.get(_BETWEEN_WORDS.sub("", same_name(name)))
+
+
+def part_kind(part: Mapping[str, Any]) -> PartKind | None:
+    """What a part of a turn is, by its type; where it has none, by the names of what it holds."""
+    there = [name for name, value in part.items() if value is not None]
+    typed = next((part[name] for name in PART_TYPE if isinstance(part.get(name), str)), None)
+    if part.get("thought") is True:
+        return "thinking"
+    if typed is not None:
+        return kind_named([typed])
+    return "text" if isinstance(part.get("text"), str) else kind_named(there)
+
+
+def kind_named(names: Iterable[str]) -> PartKind | None:
+    words = {word.lower() for name in names for word in _WORD.findall(name)}
+    return next((kind for kind, known in _PARTS if known & words), None)
