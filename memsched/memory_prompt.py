@@ -101,9 +101,9 @@ def _answers_nothing(memory: Memory) -> bool:
 
 
 def dated(memory: Memory | WorkingMemory, said: str) -> str:
-    """With the day, so that a newer statement can be told from an older one; and with what became of it."""
+    """With the speaker's day, so that a newer statement can be told from an older one; and with what became of it."""
     mark = _MAY_BE_REVISED if memory.may_be_revised_by else ""
     if isinstance(memory, Memory) and memory.superseded_by is not None:
         mark = _CORRECTED
-    told = f"{memory.at:%Y-%m-%d} {mark}{said}"
+    told = f"{memory.local_at:%Y-%m-%d} {mark}{said}"
     return f"{told} (when: {memory.event_date})" if memory.event_date else told

@@ -7,8 +7,9 @@ in another language needs to send no more than ``user_id``, ``mem_cube_id`` and 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any
 from uuid import UUID, uuid4, uuid5
 
@@ -21,6 +22,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from memsched.errors import InvalidMessage, NewerMessage
@@ -59,8 +61,11 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """The default of MEMSCHED_MAX_MESSAGE_BYTES. What is much larger blocks the server for everyone while it is copied."""
 MAX_ID_CHARACTERS = 512
 MAX_LABEL_CHARACTERS = 128
+MOST_OFFSET = 24 * 60
+"""Minutes that a zone can be away from UTC."""
 
 _ON_THE_WIRE = "on the wire"
+_OFFSET = re.compile(r":\d{2}(?:\.\d+)?([+-])(\d{2}):?(\d{2})\s*$")
 _ENTRY_NAMESPACE = UUID("9f4c5a6e-57f1-4d0c-9a3e-6d4f0c2b8e11")
 
 
@@ -74,6 +79,27 @@ def _in_utc(moment: datetime, info: ValidationInfo) -> datetime:
         return moment.astimezone(UTC)
     except (OverflowError, OSError, ValueError) as error:  # year 1, year 9999
         raise ValueError(f"no time that can be told in UTC: {error}") from error
+
+
+def in_zone(moment: datetime, utc_offset: int) -> datetime:
+    """A moment as a clock in that zone shows it; where no calendar goes so far, as it is."""
+    try:
+        return moment.astimezone(timezone(timedelta(minutes=utc_offset))) if utc_offset else moment
+    except (OverflowError, ValueError):  # the first day, or the last
+        return moment
+
+
+def utc_offset_of(moment: datetime) -> int:
+    """Minutes."""
+    return (moment.utcoffset() or timedelta()) // timedelta(minutes=1)
+
+
+def _offset_told(given: Any) -> int:
+    """The offset of a time as a producer gives it; 0 where it tells none."""
+    if isinstance(given, str) and (found := _OFFSET.search(given)):
+        minutes = 60 * int(found[2]) + int(found[3])
+        return min(-minutes if found[1] == "-" else minutes, MOST_OFFSET)
+    return utc_offset_of(given) if isinstance(given, datetime) else 0
 
 
 def _now() -> datetime:
@@ -109,6 +135,8 @@ class ScheduleMessageItem(BaseModel):
     label: Label
     content: str
     timestamp: UtcTime = Field(default_factory=_now)
+    utc_offset: int = Field(default=0, ge=-MOST_OFFSET, le=MOST_OFFSET)
+    """Of the zone that the timestamp was told in, in minutes: whoever says "tomorrow" means a day there."""
     mem_cube: Any = Field(default=None, exclude=True, repr=False)
     task_id: str | None = None
     session_id: str | None = None
@@ -119,6 +147,23 @@ class ScheduleMessageItem(BaseModel):
     """After which it is not started any more: it goes to the dead letters as ``expired``."""
     info: dict[str, Any] | None = None
     chat_history: list[Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_the_zone(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "timestamp" in given and "utc_offset" not in given:
+            return {**given, "utc_offset": _offset_told(given["timestamp"])}
+        return given
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "timestamp":
+            super().__setattr__("utc_offset", _offset_told(value))
+
+    @property
+    def local_timestamp(self) -> datetime:
+        """When it happened, by the clock of who tells it."""
+        return in_zone(self.timestamp, self.utc_offset)
 
     @field_validator("chat_history")
     @classmethod
@@ -151,7 +196,7 @@ class ScheduleMessageItem(BaseModel):
             "content",
             self.content,
             "timestamp",
-            self.timestamp.isoformat(),
+            self.local_timestamp.isoformat(),
         ]
         if self.task_id is not None:
             fields += ("task_id", self.task_id)

@@ -98,7 +98,13 @@ def _print_set(out: Console, found: Explanation) -> None:
     table.add_column("memory", overflow="fold")
     for each in found.working_set:
         said = shortened(found.texts.get(each.memory_id, each.text))
-        cells = (short_id(each.memory_id), f"{each.at:%Y-%m-%d}", f"{each.score:.4f}", ", ".join(each.sources), said)
+        cells = (
+            short_id(each.memory_id),
+            f"{each.local_at:%Y-%m-%d}",
+            f"{each.score:.4f}",
+            ", ".join(each.sources),
+            said,
+        )
         table.add_row(*map(as_text, cells))
     if found.working_set:
         out.print(table)

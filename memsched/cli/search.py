@@ -128,7 +128,7 @@ def _print(found: Sequence[SearchResult], *, why: bool) -> None:
         elif memory.may_be_revised_by and not state:
             state = f"may be revised by {', '.join(map(short_id, memory.may_be_revised_by))}"
         said = shortened(with_question(memory.indexed_text, each.asked))
-        row = (short_id(memory.memory_id), f"{memory.at:%Y-%m-%d}", f"{each.score:.2f}", state, said)
+        row = (short_id(memory.memory_id), f"{memory.local_at:%Y-%m-%d}", f"{each.score:.2f}", state, said)
         table.add_row(*map(as_text, row))
         for reason in _reasons(each) if why else ():
             table.add_row("", "", "", "", as_text(reason))

@@ -60,6 +60,7 @@ def follow_up(
         label=label,
         content=content,
         timestamp=message.timestamp,
+        utc_offset=message.utc_offset,
         task_id=message.task_id,
         session_id=message.session_id,
         trace_id=message.trace_id,

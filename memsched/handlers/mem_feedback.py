@@ -67,7 +67,7 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
         text=text,
         kind=older[0].kind if older and older[0].kind != "turn" else "fact",
         about_user=bool(older) and older[0].memory_type == USER_MEMORY_TYPE,
-        at=clamped(message.timestamp),
+        at=clamped(message.local_timestamp),
         speaker=older[0].speaker if older else await services.speaker(ref, message),
         said_by=older[0].said_by if older else "",
         importance=max((memory.importance for memory in older), default=None),

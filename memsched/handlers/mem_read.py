@@ -227,7 +227,7 @@ def _statement(
         text=claim["text"],
         kind=claim["kind"],
         about_user=bool(claim["about_user"]) and turn.by_user,
-        at=kept.at if kept else turn.at,
+        at=kept.local_at if kept else turn.at,
         speaker="",
         session_id=kept.session_id if kept else "",
         turn=kept.turn if kept else 0,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from memsched.broker.keys import escape
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.metadata import MetadataValue, keywords_of
-from memsched.messages import LONG_TERM_MEMORY_TYPE, UtcTime
+from memsched.messages import LONG_TERM_MEMORY_TYPE, MOST_OFFSET, UtcTime, in_zone
 
 MemoryKind = Literal["turn", "fact", "preference", "event"]
 MemoryStatus = Literal["activated", "archived"]
@@ -35,6 +35,7 @@ class Memory(BaseModel):
         user_id, mem_cube_id: the cube's owner and the owner's name of it.
         text: as it was said (kind ``turn``), or the statement that was taken from it.
         caption: what is seen on a picture that came with it.
+        utc_offset: the speaker's zone when it was said, in minutes, or 0: a day that they name is one there.
         turn: place within its session, counted from 0.
         part: place within a turn that was long and split.
         sources: where it comes from: ``<item_id>#<position>``, the first as ``id_within`` has it, and the producer's
@@ -78,6 +79,7 @@ class Memory(BaseModel):
     turn: int = 0
     part: int = 0
     at: UtcTime
+    utc_offset: int = Field(default=0, ge=-MOST_OFFSET, le=MOST_OFFSET)
     created_at: UtcTime
     updated_at: UtcTime
     sources: dict[str, str] = Field(default_factory=dict)
@@ -124,6 +126,11 @@ class Memory(BaseModel):
     @property
     def ref(self) -> CubeRef:
         return CubeRef(self.user_id, self.mem_cube_id)
+
+    @property
+    def local_at(self) -> datetime:
+        """When it was said, by the speaker's own clock."""
+        return in_zone(self.at, self.utc_offset)
 
     @property
     def valid_from(self) -> datetime:
@@ -206,7 +213,7 @@ TIMES = (
     *("at", "created_at", "updated_at", "last_said"),
     *("last_used_at", "restored_at", "confirmed_at", "valid_until"),
 )
-_WHOLE = (*TIMES, "turn", "part")
+_WHOLE = (*TIMES, "turn", "part", "utc_offset")
 _ALWAYS = ("at", "created_at", "updated_at")
 _TEXTS = ("text", "user_id", "mem_cube_id")
 NEEDED = (*_TEXTS, *_ALWAYS)

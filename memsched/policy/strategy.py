@@ -35,6 +35,7 @@ class CubeMemory:
         may_be_revised_by: ids of later ones that may say what holds now.
         event_date: when what it tells happened or will happen (``Memory.event_date``).
         answers: the id of the turn that asked what a short answer answers, or "".
+        utc_offset: the speaker's zone when it was said, in minutes.
         metadata: what was given with it.
     """
 
@@ -60,6 +61,7 @@ class CubeMemory:
     caption: str = ""
     event_date: str = ""
     answers: str = ""
+    utc_offset: int = 0
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
     @property

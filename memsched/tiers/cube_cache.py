@@ -463,6 +463,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         caption=memory.caption,
         event_date=memory.event_date,
         answers=memory.answers,
+        utc_offset=memory.utc_offset,
         metadata=memory.metadata,
     )
 

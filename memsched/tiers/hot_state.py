@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,7 +28,7 @@ from memsched.memory.model import Memory, with_caption, with_question
 from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
 from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.tombstones import TOMBSTONES_KEPT
-from memsched.messages import UtcTime, describe_validation_error
+from memsched.messages import UtcTime, describe_validation_error, in_zone
 from memsched.policy.block import Member
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import ANSWERS_KEPT, ANSWERS_PAIRED, Answered, TalkEvent
@@ -71,6 +72,7 @@ class WorkingMemory(BaseModel):
         sources: why it is here: "value", "reserved" (it must never be forgotten), what else a strategy says.
         may_be_revised_by: ids of later memories that may say what holds now.
         event_date: when what it tells happened or will happen (``Memory.event_date``).
+        utc_offset: the speaker's zone at that time, in minutes.
         answers: the id of the turn that asked what a short answer answers, or "".
         asked: that turn's text, where it is read; it is never stored.
         cube: the user's name of the cube it comes from, in a set of several (``working_set(role=...)``).
@@ -85,6 +87,7 @@ class WorkingMemory(BaseModel):
     memory_type: str
     kind: str
     at: UtcTime
+    utc_offset: int = 0
     score: float
     parts: dict[str, float] = Field(default_factory=dict)
     theme: str = ""
@@ -114,6 +117,7 @@ class WorkingMemory(BaseModel):
             memory_type=memory.memory_type,
             kind=memory.kind,
             at=memory.at,
+            utc_offset=memory.utc_offset,
             score=round(score, _DIGITS),
             parts={name: round(value, _DIGITS) for name, value in parts.items()},
             theme=theme,
@@ -123,6 +127,11 @@ class WorkingMemory(BaseModel):
             answers=memory.answers,
             cube=cube,
         )
+
+    @property
+    def local_at(self) -> datetime:
+        """As ``Memory.local_at``."""
+        return in_zone(self.at, self.utc_offset)
 
     @property
     def said(self) -> str:

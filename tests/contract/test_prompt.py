@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -108,3 +109,21 @@ async def test_it_is_for_who_may_read_the_cube_and_says_what_it_cannot_take(make
         await scheduler.prompt("alice", "home", 5)
     assert callable(MemScheduler.prompt)
     assert callable(AsyncMOS.prompt)
+
+
+async def test_what_was_said_is_dated_by_the_speakers_own_clock(make: Callable[..., Any]) -> None:
+    scheduler = await make()
+    evening = datetime(2026, 3, 2, 20, 30, tzinfo=timezone(timedelta(hours=-8)))
+    talk = [{"role": "user", "content": "My dentist appointment is tomorrow.", "timestamp": evening.isoformat()}]
+    alone = "My haircut appointment is tomorrow."
+    await scheduler.submit_messages([said("", chat_history=talk), said(alone, timestamp=evening)])
+    await idle(scheduler)
+
+    asked = await scheduler.prompt("alice", "home", "Which appointment is on 3 March 2026?")
+    near = await scheduler.working_set("alice", "home")
+    found = await scheduler.retriever.search("appointment on 2 March 2026", "alice", "home")
+
+    assert all(f"2026-03-02 {text}" in asked.text for text in (talk[0]["content"], alone))
+    assert {each.local_at.isoformat() for each in near if "appointment" in each.text} == {evening.isoformat()}
+    items = [each.item for each in found if "appointment" in each.item.text]
+    assert {(item.at, item.utc_offset) for item in items} == {(evening.astimezone(UTC), -8 * 60)}

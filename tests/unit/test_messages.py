@@ -254,3 +254,18 @@ def test_every_event_comes_back_as_it_was_sent(content: str, metadata: Any) -> N
     came = ScheduleLogForWebItem.from_wire(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     assert json.loads(came.model_dump_json()) == json.loads(sent.model_dump_json())
+
+
+def test_a_time_keeps_the_zone_that_it_was_told_in() -> None:
+    evening = datetime(2026, 3, 2, 20, 30, tzinfo=timezone(timedelta(hours=-8)))
+    flat = message(timestamp=evening).to_wire()
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+
+    read = ScheduleMessageItem.from_wire("add", fields, default_id="m", default_ms=0)
+
+    assert fields["timestamp"] == "2026-03-02T20:30:00-08:00"
+    assert (read.timestamp, read.timestamp.tzinfo) == (evening, UTC)
+    assert read.local_timestamp.isoformat() == evening.isoformat()
+    assert ScheduleMessageItem.from_dict(read.to_dict()) == read
+    read.timestamp = evening.astimezone(UTC)
+    assert read.utc_offset == 0

@@ -28,12 +28,20 @@ from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.windows import Windows
 from memsched.memory.metadata import MetadataValue, keywords_of
-from memsched.memory.model import Memory, MemoryKind, id_within, memory_id_for, place_name, to_ms, with_caption
+from memsched.memory.model import (
+    Memory,
+    MemoryKind,
+    id_within,
+    memory_id_for,
+    place_name,
+    to_ms,
+    with_caption,
+)
 from memsched.memory.search.term_statistics import TermStatistics, terms_of
 from memsched.memory.store.points import Point
 from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Deleted, Tombstones
-from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE
+from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, utc_offset_of
 from memsched.pace import Pace
 
 _HASHES_PER_CALL = 100
@@ -460,6 +468,7 @@ def _of_turn(
         turn=place,
         part=part,
         at=turn.at,
+        utc_offset=utc_offset_of(turn.at),
         created_at=now,
         updated_at=now,
         sources={f"{item_id}#{turn.position}": turn.reference},
@@ -486,6 +495,7 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         session_id=each.session_id,
         turn=each.turn,
         at=each.at,
+        utc_offset=utc_offset_of(each.at),
         created_at=now,
         updated_at=now,
         sources=dict(each.sources) or {f"{item_id}#{each.key}": ""},

@@ -57,6 +57,7 @@ from memsched.pace import Pace
 
 _MOST_CANDIDATES = 4_000
 _BEST = 1
+_MINUTE_MS = 60_000
 _ROUNDED = 1e-3
 """The store's sums are that much off."""
 _CORRECTED_AGAIN = 5
@@ -332,7 +333,8 @@ def _candidates(query: _Query, found: Sequence[Sequence[Hit]]) -> dict[str, Scor
         if query.method == "hybrid" and asked.has_windows:  # in the old form some have no value
             each.parts["value"] = asked.value * float(each.payload.get("value", 0.0))
         if query.method == "hybrid":
-            times = (int(each.payload.get("at", 0)), event_ms(each.payload.get("event_date")))
+            local = int(each.payload.get("at", 0)) + int(each.payload.get("utc_offset", 0)) * _MINUTE_MS
+            times = (local, event_ms(each.payload.get("event_date")))
             each.parts["time"] = max(query.dates.score(ms) for ms in times if ms is not None)
         each.score = sum(each.parts.values())
     return candidates

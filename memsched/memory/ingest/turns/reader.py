@@ -174,7 +174,7 @@ def turns_of(message: ScheduleMessageItem, known_as: Iterable[str] = ()) -> list
 def reading_of(message: ScheduleMessageItem, known_as: Iterable[str] = (), *, called: str = "chat_history") -> Reading:
     """What became of each turn in ``chat_history``, or of ``content`` as one of the user's."""
     talk = Talk(
-        message.timestamp,
+        message.local_timestamp,
         message.user_name or "",
         (message.user_id, *known_as),
         message.session_id or "",
