@@ -19,6 +19,7 @@ from memsched.memory.ingest.turns import turns_of
 from memsched.memory.ingest.writer import Statement
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import InvalidSearch
+from memsched.memory.search.hybrid import HybridSearch
 from memsched.messages import ScheduleMessageItem
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -103,6 +104,25 @@ async def test_another_voice_corrects_nothing(scheduler: AsyncMemScheduler) -> N
 
     assert await by(scheduler) == {}
     assert not any(memory.may_be_revised_by for memory in (await known(scheduler)).values())
+
+
+async def test_a_part_of_a_long_text_corrects_nothing_and_is_not_looked_at(
+    scheduler: AsyncMemScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Any] = []
+    search_each = HybridSearch.search_each
+
+    async def searching(self: HybridSearch, ref: CubeRef, queries: Any, top_k: int) -> Any:
+        searched.extend(queries)
+        return await search_each(self, ref, queries, top_k)
+
+    monkeypatch.setattr(HybridSearch, "search_each", searching)
+    report = "\n\n".join(f"Chapter {number}. {'It was a long day. ' * 25}" for number in range(20))
+
+    await tell(scheduler, said(ROME, 0), said(f"{report}\n\n{MILAN}", 5), said("I live in Oslo.", 9))
+
+    assert await by(scheduler) == {ROME: "I live in Oslo."}
+    assert len(searched) == 2  # for the two short ones
 
 
 async def test_a_name_is_the_same_with_capitals_and_without(scheduler: AsyncMemScheduler) -> None:

@@ -185,6 +185,11 @@ async def test_a_number_of_results_that_is_none_is_refused(scheduler: AsyncMemSc
         await search(scheduler, "anything", top_k=top_k)
 
 
+async def test_a_query_that_is_too_long_is_refused(scheduler: AsyncMemScheduler) -> None:
+    with pytest.raises(InvalidSearch, match="query has 100,001 characters, the limit is 100,000"):
+        await search(scheduler, "x" * 100_001)
+
+
 @pytest.mark.parametrize("query", ["", "   ", "?!", "\x00", "\ud83d", "x" * 100_000])
 async def test_any_text_may_be_asked_for(scheduler: AsyncMemScheduler, query: str) -> None:
     await tell(scheduler, said("The pond is frozen."))

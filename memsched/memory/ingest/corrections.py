@@ -54,8 +54,9 @@ class Corrections:
         """
         claims = _Claims({*anew, *(each.memory_id for each in again)}, only_links=self._only_links)
         pace = Pace()
-        asked = await self._late(ref, added)
-        for each in (*added, *again):
+        statements = [*_whole(added), *_whole(again)]
+        asked = await self._late(ref, _whole(added), {each.memory_id for each in added})
+        for each in statements:
             if claims.may_revise(each):
                 asked.append((each, _until(each)))
             await pace.rest()
@@ -63,7 +64,7 @@ class Corrections:
             for other in found:
                 claims.add(one, other)
             await pace.rest()
-        answers = [each for each in (*added, *again) if each.answers]
+        answers = [each for each in statements if each.answers]
         if answers:
             others = await self._store.answers_to(ref, sorted({each.answers for each in answers}))
             for one, other in product(answers, others):
@@ -77,13 +78,18 @@ class Corrections:
         """What has the words of a memory and was not said after it, the likeliest first."""
         return [each async for _, found in self._with_words_of(ref, [(newer, _until(newer))]) for each in found]
 
-    async def _late(self, ref: CubeRef, added: Sequence[Memory]) -> list[tuple[Memory, SearchArgs]]:
-        """Those of the new memories that come after something that was said later, or said again."""
-        said = [memory for memory in added if not is_question(memory.text)]
+    async def _late(
+        self, ref: CubeRef, statements: Sequence[Memory], known: Set[str]
+    ) -> list[tuple[Memory, SearchArgs]]:
+        """Those of the new statements that come after something that was said later, or said again.
+
+        Args:
+            known: ids of all that is new.
+        """
+        said = [memory for memory in statements if not is_question(memory.text)]
         if not said:
             return []
-        known = {memory.memory_id for memory in added}
-        times = await self._store.times(ref, len(added) + _LATER, min(memory.at for memory in said))
+        times = await self._store.times(ref, len(known) + _LATER, min(memory.at for memory in said))
         others = [each for name, each in times.items() if name not in known]
         if not others:
             return []
@@ -101,6 +107,12 @@ class Corrections:
             found = await self._search.search_each(ref, queries, _LOOKED_AT)
             for (memory, _), results in zip(some, found, strict=True):
                 yield memory, [each.item for each in results if each.id != memory.memory_id]
+
+
+def _whole(memories: Sequence[Memory]) -> list[Memory]:
+    """Those that are no parts of a long text: that is about several things."""
+    long = {source for each in memories if each.part for source in each.sources}
+    return [each for each in memories if not each.part and long.isdisjoint(each.sources)]
 
 
 class _Claims:
@@ -156,7 +168,7 @@ def may_be_about(newer: Memory, older: Memory) -> bool:
     It is of the same voice, and not of the same turn. What people say is compared with what they said, and what was
     taken from their turns with what was taken from others.
     """
-    if newer.memory_id == older.memory_id or newer.voice != older.voice:
+    if newer.memory_id == older.memory_id or newer.voice != older.voice or newer.part or older.part:
         return False
     if bool(newer.derived_from) != bool(older.derived_from):
         return False

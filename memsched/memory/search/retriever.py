@@ -36,6 +36,10 @@ class Services(Protocol):
     def deleting_command(self, ref: CubeRef) -> Command[set[str]]: ...
 
 
+MAX_QUERY_CHARACTERS = 100_000
+"""To read so many takes a tenth of a second."""
+
+
 class Retriever:
     """Finds memories in the cubes that a user may read.
 
@@ -92,6 +96,8 @@ class Retriever:
         args = SearchArgs.of(search_args, filter=filter, min_score=min_score)
         if top_k is not None and (type(top_k) is not int or not 0 <= top_k <= 1000):
             raise InvalidSearch(f"top_k must be a whole number from 0 to 1000, not {top_k!r}.")
+        if len(query) > MAX_QUERY_CHARACTERS:
+            raise InvalidSearch(f"query has {len(query):,} characters, the limit is {MAX_QUERY_CHARACTERS:,}.")
         limit = self.top_k if top_k is None else top_k
         services = await self._services()
         own, words = CubeRef(user_id, mem_cube_id), stems(query)

@@ -37,7 +37,7 @@ from memsched.settings import Settings
 T = TypeVar("T")
 Changed = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
 
-_POINTS_PER_CALL = 128
+_POINTS_PER_CALL = 64
 _PAGE = 256
 _MARKS = frozenset({"status", "answers", "superseded_by", "may_be_revised_by"})
 """Payload fields that say whether a memory may be near at all, and what is told beside it."""
