@@ -37,6 +37,7 @@ BENCHMARKS = {
     "recall": "RecallBenchmark",
     "ablation": "AblationBenchmark",
     "decisions": "DecisionsBenchmark",
+    "imports": "ImportsBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 WITH_DATA = ("recall", "ablation", "decisions")

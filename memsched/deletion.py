@@ -12,6 +12,7 @@ from memsched.broker.scripting import Command, as_text, as_texts
 from memsched.errors import InvalidMessage
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.derived import going_with
+from memsched.memory.import_journal import ImportJournal
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.model import Memory
 from memsched.memory.search.term_statistics import TermStatistics
@@ -53,6 +54,7 @@ class Deletion:
         store: MemoryStore,
         terms: TermStatistics,
         turn_places: TurnPlaces,
+        imports: ImportJournal,
         states: HotStates,
         working_sets: WorkingSets,
     ) -> None:
@@ -62,6 +64,7 @@ class Deletion:
         self._store = store
         self._terms = terms
         self._turn_places = turn_places
+        self._imports = imports
         self._states = states
         self._working_sets = working_sets
 
@@ -107,6 +110,7 @@ class Deletion:
         await self._store.delete(ref)  # also what cannot be read
         await self._terms.reset(ref)
         await self._turn_places.forget(ref)
+        await self._imports.forget(ref)
         await forget_events(self._server, self._keys, ref, frozenset(ids), None)
         await self._end(ref)
         await self._states.forget_uses(ref)

@@ -89,6 +89,8 @@ class CubeKeys:
     """hash: the places reserved in the cube's sessions lately."""
     tombstones: str
     """zset: the ids of memories that were deleted for good, by time."""
+    imported: str
+    """hash: by conversation of an export, what of it was brought in."""
 
 
 class Keys:
@@ -139,7 +141,7 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        names = ("hot", "applied", "talk", "terms", "changes", "places", "tombstones")
+        names = ("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "imported")
         return CubeKeys(*(f"{tag}:{name}" for name in names))
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:

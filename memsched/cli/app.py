@@ -23,6 +23,7 @@ _COMMANDS = {
     "clear": "memsched.cli.clear:clear",
     "live": "memsched.cli.live:live",
     "config": "memsched.cli.config:config",
+    "import": "memsched.cli.import_file:import_file",
     "themes": "memsched.cli.themes:themes",
     "search": "memsched.cli.search:search",
     "explain": "memsched.cli.explain:explain",

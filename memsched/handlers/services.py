@@ -20,6 +20,7 @@ from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Release
 from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.forgetting import Forgetting
+from memsched.memory.import_journal import ImportJournal
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.writer import MemoryWriter
@@ -166,6 +167,7 @@ class MemoryServices:
             self.store,
             self.terms,
             self.turn_places,
+            ImportJournal(self.server, self._keys),
             self.states,
             self.working_sets,
         )

@@ -1,0 +1,351 @@
+"""Brings conversations of other programs into a cube: each message once, however often it is done or interrupted.
+
+A conversation is a session. Its messages go to the queue in windows, as ``add``. What a window holds is its idempotency
+key (``item_id``), so that one that was handed over right before a crash is a duplicate afterwards; and a journal on the
+server says which messages were handed over. So the same file changes nothing, and a later one of the same talks brings
+what is new in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from pydantic import ValidationError
+
+from memsched.errors import InvalidMessage, QueueFull
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.exports.conversation import Conversation
+from memsched.memory.exports.read import BrokenExport
+from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
+from memsched.memory.ingest.turns import Turn, turns_of
+from memsched.memory.tombstones import Tombstones
+from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
+from memsched.queue.status import count_unfinished
+from memsched.queue.workers import WorkerInfo
+from memsched.scheduler import AsyncMemScheduler
+
+MOST_WAITING = 256
+"""Unfinished messages of the user: beyond that the file is not read on. So what waits is bounded, whatever its size."""
+_WINDOW_MESSAGES = 50
+_WINDOW_CHARACTERS = 256 * 1024
+_BATCH_CONVERSATIONS, _BATCH_MESSAGES = 32, 2_000
+_POLL_SECONDS = 0.1
+_LOOK_EVERY_SECONDS = 5.0
+_BINARY_FROM, _BINARY_KEPT = 2_000, 64
+"""Characters: the content of a picture is cut to what says its kind."""
+_BINARY_NAMES = ("url", "data", "b64_json", "file_data", "image_url", "bytes")
+_NAMESPACE = UUID("3b9df7a5-6a0b-4b0e-8d4a-52a3b2d0c6f1")
+
+
+@dataclass(slots=True)
+class Judged:
+    """What of one conversation is kept.
+
+    Args:
+        kept: new messages, by digest.
+        known: how many were brought in before.
+        passed: how many say nothing, by what they are.
+        refused: what cannot be read, and why.
+        speakers: of the kept ones; "user" is the user.
+    """
+
+    conversation: Conversation
+    kept: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    known: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    began: datetime | None = None
+    ended: datetime | None = None
+    speakers: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What an import has done so far.
+
+    Args:
+        conversations: those of which something was kept, now or before; ``new`` those with something new.
+        waiting: messages of the user that are handed over and not settled.
+        dead: messages that became dead letters since it began.
+    """
+
+    conversations: int = 0
+    new: int = 0
+    kept: int = 0
+    known: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    empty: int = 0
+    waiting: int = 0
+    dead: int = 0
+
+    def add(self, judged: Judged) -> None:
+        self.kept += len(judged.kept)
+        self.known += judged.known
+        self.passed += judged.passed
+        self.refused += len(judged.refused)
+        if not judged.conversation.piece:
+            self.conversations += bool(judged.kept or judged.known)
+            self.new += bool(judged.kept)
+            self.empty += not (judged.kept or judged.known or judged.refused)
+
+
+def judge(found: Conversation, user_id: str, mem_cube_id: str, known: Set[str] = frozenset()) -> Judged:
+    """What the reader of turns makes of a conversation, without the messages that are known."""
+    judged = Judged(found, passed=Counter(found.passed))
+    if found.refused:
+        judged.refused.append(found.refused)
+        return judged
+    digests = _digests(found.messages)
+    new = [number for number, digest in enumerate(digests) if digest not in known]
+    judged.known = len(digests) - len(new)
+    turns: dict[int, Turn] = {}
+    for number in new:
+        try:
+            said = turns_of(_add(user_id, mem_cube_id, found, [found.messages[number]]))
+        except InvalidMessage as error:
+            judged.refused.append(f"message {number + 1}: {error.reason.removeprefix('chat_history[0] ')}")
+            continue
+        if said:
+            turns[number] = said[0]
+        else:
+            judged.passed["nothing said"] += 1
+    judged.kept = {digests[number]: found.messages[number] for number in turns}
+    at = sorted(turn.at for turn in turns.values())
+    judged.began, judged.ended = (at[0], at[-1]) if at else (None, None)
+    judged.speakers = list(dict.fromkeys("user" if turn.by_user else turn.speaker for turn in turns.values()))
+    return judged
+
+
+class Importer:
+    """Brings conversations in, and sees to it that somebody settles them: live workers, or else this process.
+
+    Args:
+        totals: is kept up to date.
+        tell: called whenever it may have changed.
+    """
+
+    def __init__(
+        self,
+        scheduler: AsyncMemScheduler,
+        user_id: str,
+        mem_cube_id: str,
+        totals: Totals,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._user_id, self._mem_cube_id = user_id, mem_cube_id
+        self._totals, self._tell = totals, tell
+        self.paused = False
+        """Somebody has paused the label ``add``: what was handed over waits for ``memsched resume add``."""
+        self._dead_before: int | None = None
+        self._looked_at = -_LOOK_EVERY_SECONDS
+
+    async def bring(self, conversations: Iterator[Conversation], done: Callable[[Judged], None]) -> None:
+        """Hand over what is new in them; at most MOST_WAITING messages of the user are unfinished meanwhile.
+
+        Raises BrokenExport, after what stands before; CubeForbidden, UnknownCube, InvalidId and ServerUnreachable.
+
+        Args:
+            done: called with each conversation when its new messages are handed over.
+        """
+        server, keys = await self._scheduler.server(), self._scheduler.keys
+        cubes = Cubes(server, keys, self._scheduler.settings)
+        ref = await cubes.resolve(self._user_id, self._mem_cube_id, Permission.WRITE)
+        emptied = await Tombstones(server, keys).emptied(ref)
+        journal = ImportJournal(server, keys)
+        for batch in _batches(conversations):
+            names = [self._name(ref, emptied, each) for each in batch]
+            known = dict(zip(names, await journal.known(ref, names), strict=True))
+            results: dict[int, Judged] = {}
+            windows: list[_Window] = []
+            for number, (name, found) in enumerate(zip(names, batch, strict=True)):
+                results[number] = judge(found, self._user_id, self._mem_cube_id, known[name])
+                known[name] |= results[number].kept.keys()
+                windows += self._windows(name, results[number])
+                await asyncio.sleep(0)  # handlers may run in this process
+            for window, why in await self._hand_over(windows):
+                window.refuse(why)
+                known[window.name] -= window.digests
+            await journal.write(ref, {window.name: known[window.name] for window in windows})
+            for result in results.values():
+                self._totals.add(result)
+                done(result)
+            await self._until_waiting(MOST_WAITING)
+
+    async def settle(self) -> None:
+        """Until all that the user has handed over is remembered; not while the label is paused, which takes longer."""
+        await self._until_waiting(0)
+        await self._look_at_workers()
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _name(self, ref: CubeRef, emptied: int, found: Conversation) -> str:
+        """What a conversation is called in the journal; after the cube was emptied, it is another one."""
+        told = [self._user_id, ref.user_id, ref.mem_cube_id, emptied, found.key, found.piece]
+        return str(uuid5(_NAMESPACE, json.dumps(told)))
+
+    def _windows(self, name: str, result: Judged) -> Iterator[_Window]:
+        window: dict[str, Mapping[str, Any]] = {}
+        size = 0
+        for digest, message in result.kept.items():
+            light = _light(message)
+            characters = len(json.dumps(light))
+            if window and (len(window) == _WINDOW_MESSAGES or size + characters > _WINDOW_CHARACTERS):
+                yield self._window(name, result, window)
+                window, size = {}, 0
+            window[digest] = light
+            size += characters
+        if window:
+            yield self._window(name, result, window)
+
+    def _window(self, name: str, result: Judged, window: Mapping[str, Mapping[str, Any]]) -> _Window:
+        item_id = f"import-{uuid5(_NAMESPACE, name + ''.join(window))}"
+        message = _add(self._user_id, self._mem_cube_id, result.conversation, list(window.values()), item_id)
+        return _Window(name, result, message, frozenset(window))
+
+    async def _hand_over(self, windows: Sequence[_Window]) -> list[tuple[_Window, str]]:
+        """Submit them, and wait while the queue is full. Returns those that cannot be submitted at all, and why."""
+        refused: list[tuple[_Window, str]] = []
+        most = self._scheduler.settings.max_message_bytes
+        left = [window.message for window in windows]
+        while left:
+            await self._look_at_workers(now=False)
+            try:
+                await self._scheduler.submit_messages(left)
+                break
+            except QueueFull as full:
+                there = {each.item_id for each in full.results if each.accepted}
+                left = [each for each in left if each.item_id not in there]
+                await asyncio.sleep(full.retry_after)
+            except InvalidMessage:  # nothing was submitted
+                for window in windows:
+                    if why := _unsendable(window.message, most):
+                        refused.append((window, why))
+                        left.remove(window.message)
+        return refused
+
+    async def _until_waiting(self, most: int) -> None:
+        server, keys = await self._scheduler.server(), self._scheduler.keys
+        while True:
+            self._totals.waiting = await server.persistently(
+                lambda: count_unfinished(server, keys, self._user_id, NOT_WAITED_FOR)
+            )
+            self._tell()
+            if self._totals.waiting <= most or (self.paused and not most):
+                return
+            await self._look_at_workers(now=False)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _look_at_workers(self, *, now: bool = True) -> None:
+        """Every few seconds: whether anybody takes what is handed over. If not, this process begins to."""
+        if not now and time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        status = await self._scheduler.read_status()
+        self.paused = ADD_TASK_LABEL in status.paused
+        dead = sum(counts.dead for counts in status.labels.values())
+        self._dead_before = dead if self._dead_before is None else self._dead_before
+        self._totals.dead = max(0, dead - self._dead_before)
+        if not self._scheduler.running and self._scheduler.settings.memory and not any(map(_takes_add, status.workers)):
+            await self._scheduler.start()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Messages of a conversation that go to the queue as one."""
+
+    name: str
+    result: Judged
+    message: ScheduleMessageItem
+    digests: frozenset[str]
+
+    def refuse(self, why: str) -> None:
+        self.result.refused.append(why)
+        for digest in self.digests:
+            del self.result.kept[digest]
+
+
+def _takes_add(worker: WorkerInfo) -> bool:
+    return worker.alive and ADD_TASK_LABEL in worker.about.get("labels", "").split(",")
+
+
+def _unsendable(message: ScheduleMessageItem, most: int) -> str:
+    try:
+        message.to_wire(most)
+    except InvalidMessage as error:
+        return error.reason
+    return ""
+
+
+def _batches(conversations: Iterator[Conversation]) -> Iterator[list[Conversation]]:
+    """A few at a time; where the file is broken, first what stands before."""
+    batch: list[Conversation] = []
+    messages = 0
+    try:
+        for each in conversations:
+            batch.append(each)
+            messages += len(each.messages)
+            if len(batch) == _BATCH_CONVERSATIONS or messages >= _BATCH_MESSAGES:
+                yield batch
+                batch, messages = [], 0
+    except BrokenExport:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+def _add(
+    user_id: str, mem_cube_id: str, found: Conversation, messages: list[Any], item_id: str = "judged"
+) -> ScheduleMessageItem:
+    try:
+        return ScheduleMessageItem(
+            item_id=item_id,
+            user_id=user_id,
+            mem_cube_id=mem_cube_id,
+            label=ADD_TASK_LABEL,
+            content="",
+            session_id=found.key,
+            timestamp=found.began or datetime.now(UTC),
+            chat_history=messages,
+        )
+    except ValidationError as error:
+        raise InvalidMessage(describe_validation_error(error)) from error
+
+
+def _digests(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What tells each message from the others of its conversation, and is the same in every export of it.
+
+    Of one with an id, its id and what it says; of others everything, and how often the same came before.
+    """
+    seen: Counter[str] = Counter()
+    digests = []
+    for each in messages:
+        said = [each["id"], each.get("content"), each.get("text")] if each.get("id") else [each]
+        told = json.dumps(said, sort_keys=True, default=str)
+        seen[told] += 1
+        whole = hashlib.sha256(f"{told}{seen[told]}".encode()).hexdigest()
+        digests.append(whole[:DIGEST_CHARACTERS])
+    return digests
+
+
+def _light(value: Any, name: str = "") -> Any:
+    """A message without the contents of pictures and files, which nobody reads here."""
+    if isinstance(value, Mapping):
+        return {key: _light(each, str(key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_light(each, name) for each in value]
+    is_binary = isinstance(value, str) and name in _BINARY_NAMES and len(value) > _BINARY_FROM and " " not in value
+    return value[:_BINARY_KEPT] if is_binary else value

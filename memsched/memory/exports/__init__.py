@@ -1,0 +1,1 @@
+"""What other programs wrote down of talks: their exports, as conversations."""

@@ -1,0 +1,62 @@
+"""Conversations that are a list of messages: what programs dump that speak to models, and what models are taught with.
+
+Their messages go to the reader of turns as they are; here is only where the list stands and how it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from memsched.memory.exports.conversation import Conversation, Unreadable, described
+
+LISTS = ("messages", "conversations", "conversation", "contents", "history", "turns", "dialogue", "chat")
+"""Under what names a conversation's object has its messages."""
+_SPEAKERS = ("role", "from", "sender", "speaker", "author", "type", "id")
+_SAID = ("content", "text", "value", "parts", "message", "data", "kwargs", "tool_calls", "function_call")
+_LANGCHAIN_TYPES = ("human", "ai", "system", "tool", "function", "chat", "constructor")
+
+
+def form_of(message: Any) -> str:
+    """In which form a message is: openai (Anthropic's too), langchain, sharegpt or gemini; "" if it is none."""
+    if not isinstance(message, Mapping):
+        return ""
+    if "from" in message and "value" in message:
+        return "sharegpt"
+    if "parts" in message:
+        return "gemini"
+    if str(message.get("type", "")).lower() in _LANGCHAIN_TYPES and "role" not in message:
+        return "langchain"
+    named = any(name in message for name in _SPEAKERS[:-1])
+    return "openai" if named and ("role" in message or any(name in message for name in _SAID)) else ""
+
+
+def messages_in(value: Any) -> list[Any] | None:
+    """The list of messages in a conversation's object, or that it is; None if it has none."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, Mapping):
+        return None
+    chunked = value.get("chunkedPrompt")  # as Google's AI Studio saves a talk
+    if isinstance(chunked, Mapping) and isinstance(chunked.get("chunks"), list):
+        return [
+            _of_chunk(each) for each in chunked["chunks"] if isinstance(each, Mapping) and not each.get("isThought")
+        ]
+    return next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
+
+
+def message_list(value: Any) -> list[Conversation]:
+    """Raises Unreadable."""
+    messages = messages_in(value)
+    if messages is None:
+        raise Unreadable("it has no list of messages")
+    odd = next((n for n, each in enumerate(messages, start=1) if not isinstance(each, (str, Mapping))), None)
+    if odd is not None:
+        raise Unreadable(f"message {odd} is neither an object nor a text")
+    about = described(value) if isinstance(value, Mapping) else {"key": ""}
+    entries = [each if isinstance(each, Mapping) else {"content": each} for each in messages]
+    return [Conversation(**about, messages=entries)]
+
+
+def _of_chunk(chunk: Mapping[str, Any]) -> dict[str, Any]:
+    return {"role": chunk.get("role"), "parts": chunk.get("parts") or [{"text": chunk.get("text") or ""}]}
