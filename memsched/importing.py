@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -30,6 +32,7 @@ from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
 from memsched.memory.ingest.turns import Turn, turns_of
 from memsched.memory.tombstones import Tombstones
 from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
+from memsched.queue.handover import hand_over
 from memsched.queue.status import count_unfinished
 from memsched.queue.workers import WorkerInfo
 from memsched.scheduler import AsyncMemScheduler
@@ -252,13 +255,17 @@ class Importer:
         if not now and time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
             return
         self._looked_at = time.monotonic()
-        status = await self._scheduler.read_status()
+        scheduler, status = self._scheduler, await self._scheduler.read_status()
         self.paused = ADD_TASK_LABEL in status.paused
         dead = sum(counts.dead for counts in status.labels.values())
         self._dead_before = dead if self._dead_before is None else self._dead_before
         self._totals.dead = max(0, dead - self._dead_before)
-        if not self._scheduler.running and self._scheduler.settings.memory and not any(map(_takes_add, status.workers)):
-            await self._scheduler.start()
+        if scheduler.settings.redis_url.startswith("embedded://"):  # all of them are on this machine
+            for worker in filter(_is_gone, status.workers):
+                await hand_over(await scheduler.server(), scheduler.keys, scheduler.settings, worker.worker_id)
+        taken = any(_takes_add(worker) and not _is_gone(worker) for worker in status.workers)
+        if not scheduler.running and scheduler.settings.memory and not taken:
+            await scheduler.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +285,20 @@ class _Window:
 
 def _takes_add(worker: WorkerInfo) -> bool:
     return worker.alive and ADD_TASK_LABEL in worker.about.get("labels", "").split(",")
+
+
+def _is_gone(worker: WorkerInfo) -> bool:
+    """Whether it was a process here that has ended without a word: it was killed."""
+    pid = worker.about.get("pid", "")
+    if worker.about.get("host") != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _unsendable(message: ScheduleMessageItem, most: int) -> str:

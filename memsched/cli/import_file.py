@@ -66,7 +66,7 @@ def import_file(
         if not as_json:
             report.print(f"would be kept: {report.counted()}")
     else:
-        settings = tool_settings(redis_url=redis_url, prefix=prefix, log_level="warning")
+        settings = tool_settings(redis_url=redis_url, prefix=prefix, log_level="error")
         began = time.monotonic()
         with _progress(file, report) as bar:
             try:

@@ -23,9 +23,7 @@ from memsched.broker.keys import Keys
 from memsched.deadline import Deadline
 from memsched.errors import CannotStart, MemschedError, UnreachableError
 from memsched.logs import get_logger
-from memsched.queue.lanes import known_lanes
-from memsched.queue.leases import Leases
-from memsched.queue.workers import WorkerRegistry
+from memsched.queue.handover import hand_over
 from memsched.settings import Settings
 from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.worker import new_worker_id
@@ -255,16 +253,8 @@ class Supervisor:
         """Make what a dead worker held claimable at once. While the server is gone, its min idle does the same."""
         server = self._server
         assert server is not None
-
-        async def attempt() -> int:
-            await WorkerRegistry(server, self._keys, self._settings.worker_ttl_seconds).declare_dead(worker_id)
-            leases = Leases(self._keys, worker_id)
-            lanes = await known_lanes(server, self._keys)
-            replies = await server.run([leases.handover(lane) for lane in lanes]) if lanes else []
-            return sum(reply for reply in replies if isinstance(reply, int))
-
         try:
-            count = await server.persistently(attempt)
+            count = await hand_over(server, self._keys, self._settings, worker_id)
         except (MemschedError, UnreachableError) as error:
             log.error(
                 "messages of a dead worker are not handed over; they are claimed after their min idle",
