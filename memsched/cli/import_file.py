@@ -36,9 +36,7 @@ _SPEAKERS_TOLD = 4
 
 
 def import_file(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", exists=True, help="JSON, JSON lines, or the zip or folder of an export.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSON lines, or the zip or folder of an export.")],
     user: User,
     cube: Cube,
     form: Annotated[

@@ -19,7 +19,8 @@ from memsched.deadline import Deadline
 from memsched.durations import seconds_or_none
 from memsched.errors import InvalidMessage
 from memsched.escaping import plain
-from memsched.messages import ScheduleMessageItem, describe_validation_error
+from memsched.memory.exports.pasted import refuse_export
+from memsched.messages import ADD_TASK_LABEL, ScheduleMessageItem, describe_validation_error
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 from memsched.task_status import TaskState
@@ -57,6 +58,8 @@ def submit(
     if content == "-" and stdin_was_closed():
         raise typer.BadParameter("standard input is closed.", param_hint="CONTENT")
     text = sys.stdin.read() if content == "-" else content
+    if label == ADD_TASK_LABEL:
+        refuse_export(text, "content")
     message = _message(
         item_id=item_id,
         user_id=user,

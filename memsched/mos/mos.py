@@ -221,6 +221,7 @@ class AsyncMOS:
         user_name: str | None = None,
         info: Mapping[str, Any] | None = None,
         metadata: Mapping[str, MetadataValue] | None = None,
+        doc_path: str | os.PathLike[str] | None = None,
     ) -> str:
         """Have a conversation or one statement remembered.
 
@@ -235,7 +236,13 @@ class AsyncMOS:
                 (``working_set``).
             metadata: kept with what is remembered, and given back with it: texts, numbers, true and false, and lists of
                 them, by name. ``search(filter=...)`` asks for it.
+            doc_path: refused: files are not read here.
         """
+        if doc_path is not None:
+            raise InvalidMessage(
+                "doc_path: files are not read here; `memsched import FILE` remembers the conversations of an export, "
+                "and a text goes in as messages or memory_content"
+            )
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
         user = user_id or self.user_id

@@ -37,7 +37,7 @@ _HEAD_BYTES = 64 * 1024
 _MEMBER = re.compile(r"(?:.*/)?conversations(?:[-_]\d+)?\.json")
 """What ChatGPT and Claude call the file in their zip; ChatGPT cuts a large one in several."""
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-_WRAPPERS = ("conversations", "data", "items", "chats", "threads", "results")
+WRAPPERS = ("conversations", "data", "items", "chats", "threads", "results")
 """Under what names a file's one object has its conversations."""
 _SPACE = b" \t\r\n"
 _ZIP = b"PK\x03\x04"
@@ -310,7 +310,7 @@ def _wrapped(member: Member) -> str:
                 if inside and (prefix, event) == (f"{inside}.item", "start_array"):
                     return f"{inside}.item"
                 if not prefix and event == "map_key":
-                    inside = value if value in _WRAPPERS else ""
+                    inside = value if value in WRAPPERS else ""
                 if not prefix and event == "end_map":
                     return ""
         except ijson.JSONError:
