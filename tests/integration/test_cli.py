@@ -608,3 +608,45 @@ def test_durations_are_short() -> None:
     seconds = (0.04, 12.9, 200, 7500, 273_600)
 
     assert [duration(length) for length in seconds] == ["0.0s", "12s", "3m20s", "2h05m", "3d4h"]
+
+
+# -- import ------------------------------------------------------------------------------------------------------
+
+EXPORTS = ROOT / "tests" / "data" / "exports"
+
+
+def test_an_import_s_dry_run_says_what_would_be_kept_and_writes_nothing(here: Run, real_redis: RedisServer) -> None:
+    result = here("import", str(EXPORTS / "chatgpt.json"), "-u", "alice", "-c", "home", "--dry-run", COLUMNS="200")
+
+    (oslo,) = [line for line in result.stdout.splitlines() if line.startswith("Moving to Oslo")]
+    assert "1 call of a tool" in oslo
+    assert oslo.endswith("2024-03-09 16:00  2024-03-09 16:01  user, assistant")
+    assert "refused: conversation 3 “Broken”: its mapping is no object" in result.stdout
+    assert result.returncode == 1, "something is refused"
+    assert real_redis.client.dbsize() == 0
+
+
+def test_an_import_s_dry_run_in_json_has_a_line_for_each_conversation(here: Run) -> None:
+    result = here("import", str(EXPORTS / "claude.json"), "-u", "alice", "-c", "home", "--dry-run", "--json")
+
+    first, _ = map(json.loads, result.stdout.splitlines())
+    assert result.returncode == 0
+    assert (first["session_id"], first["title"], first["kept"]) == ("c-1", "Tea", 3)
+    assert first["from"] == "2024-05-01T10:00:01+00:00"
+
+
+def test_a_file_that_cannot_be_imported_is_one_line(here: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text('[{"id": "a", "messages": []},\n {"id": }]')
+    for name, said in (("broken.json", "broken.json, line 2, byte 39: parse error"), ("none.json", "No such file")):
+        result = here("import", str(tmp_path / name), "-u", "alice", "-c", "home", "--dry-run")
+
+        assert said in one_line(result)
+        assert result.returncode == 1
+
+
+def test_the_text_of_an_export_is_no_message(here: Run) -> None:
+    text = (EXPORTS / "chatgpt.json").read_text()
+
+    result = here("submit", text, "--label", "add", "-u", "alice", "-c", "home")
+
+    assert "`memsched import FILE` remembers its conversations" in one_line(result)

@@ -199,7 +199,7 @@ class _Reading:
 
     def __init__(self, file: IO[bytes], name: str, advance: Advance) -> None:
         self._file, self._name, self._advance = file, name, advance
-        self._ahead = b""
+        self._ahead = self._recent = b""
         self.byte = 0
         self.line = 1
         self._value_began = 0
@@ -234,7 +234,18 @@ class _Reading:
                 self._value_began = self.byte
                 yield "", value
         except ijson.JSONError as error:
+            self._go_back_to(error)
             raise self.broken(_told(error)) from error
+
+    def _go_back_to(self, error: ijson.JSONError) -> None:
+        """To where the parser stopped, in what was read last: it shows the text before that place, above an arrow."""
+        lines = str(error).splitlines()
+        before = lines[1][: lines[2].find("^")].strip().encode() if len(lines) > 2 else b""
+        shown = self._recent.replace(b"\n", b" ").rfind(before) if before else -1
+        if shown >= 0:
+            after = self._recent[shown + len(before) :]
+            self.byte -= len(after)
+            self.line -= after.count(b"\n")
 
     def _lines(self) -> Iterator[tuple[str, Any]]:
         source = io.BufferedReader(_Ahead(self._ahead, self._file))
@@ -267,6 +278,7 @@ class _Reading:
     def _passed(self, piece: bytes) -> None:
         self.byte += len(piece)
         self.line += piece.count(b"\n")
+        self._recent = (self._recent + piece)[-2 * _AT_ONCE :]
         self._advance(len(piece))
 
 

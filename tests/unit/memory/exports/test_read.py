@@ -294,7 +294,11 @@ def test_a_zip_without_conversations_says_what_is_in_it(tmp_path: Path) -> None:
 # -- what is broken ----------------------------------------------------------------------------------------------
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "in the middle": (b'[\n{"id": "one", "messages": []},\n{"id": }]', "line 3, byte .*unallowed token"),
+    "in the middle": (b'[\n{"id": "one", "messages": []},\n{"id": }]', "line 3, byte 41: .*unallowed token"),
+    "long before the end": (
+        b'[{"id": "one", "messages": []},\n{"id": }' + b',\n{"a": 1}' * 300 + b"]",
+        "line 2, byte 40: .*unallowed token",
+    ),
     "cut off": (b'[{"id": "one", "messages": []}, {"id": "tw', "line 1, byte 42: .*premature EOF"),
     "no comma": (b'[{"id": "one", "messages": []} {"id": 2}]', "after array element"),
     "no number": (b'[{"id": "one", "messages": []}, {"id": NaN}]', "invalid char.*NaN"),
