@@ -16,8 +16,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -29,7 +29,8 @@ from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.read import BrokenExport
 from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
-from memsched.memory.ingest.turns import Turn, turns_of
+from memsched.memory.ingest.turns import Turn, reading_of
+from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.tombstones import Tombstones
 from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
 from memsched.queue.handover import hand_over
@@ -42,6 +43,7 @@ MOST_WAITING = 256
 _WINDOW_MESSAGES = 50
 _WINDOW_CHARACTERS = 256 * 1024
 _BATCH_CONVERSATIONS, _BATCH_MESSAGES = 32, 2_000
+_READ_TOGETHER = 1_000
 _POLL_SECONDS = 0.1
 _LOOK_EVERY_SECONDS = 5.0
 _BINARY_FROM, _BINARY_KEPT = 2_000, 64
@@ -109,23 +111,28 @@ def judge(found: Conversation, user_id: str, mem_cube_id: str, known: Set[str] =
     if found.refused:
         judged.refused.append(found.refused)
         return judged
+    try:
+        began = moment_of(found.began, "the conversation")
+    except InvalidMessage as error:
+        judged.refused.append(error.reason)
+        return judged
+    judged.conversation = replace(found, began=began)
     digests = _digests(found.messages)
     new = [number for number, digest in enumerate(digests) if digest not in known]
     judged.known = len(digests) - len(new)
     turns: dict[int, Turn] = {}
-    for number in new:
-        try:
-            said = turns_of(_add(user_id, mem_cube_id, found, [found.messages[number]]))
-        except InvalidMessage as error:
-            judged.refused.append(f"message {number + 1}: {error.reason.removeprefix('chat_history[0] ')}")
-            continue
-        if said:
-            turns[number] = said[0]
-        else:
-            judged.passed["nothing said"] += 1
+    for at in range(0, len(new), _READ_TOGETHER):
+        numbers = new[at : at + _READ_TOGETHER]
+        said = [found.messages[number] for number in numbers]
+        reading = reading_of(_add(user_id, mem_cube_id, judged.conversation, said), called="message")
+        turns |= {numbers[turn.position]: turn for turn in reading.turns}
+        judged.passed.update(each.why for each in reading.passed)
+        for each in reading.refused:
+            why = each.why.removeprefix(f"message[{each.position}]")
+            judged.refused.append(f"message {numbers[each.position] + 1}{why}")
     judged.kept = {digests[number]: found.messages[number] for number in turns}
-    at = sorted(turn.at for turn in turns.values())
-    judged.began, judged.ended = (at[0], at[-1]) if at else (None, None)
+    times = sorted(turn.at for turn in turns.values())
+    judged.began, judged.ended = (times[0], times[-1]) if times else (None, None)
     judged.speakers = list(dict.fromkeys("user" if turn.by_user else turn.speaker for turn in turns.values()))
     return judged
 
@@ -339,7 +346,7 @@ def _add(
             label=ADD_TASK_LABEL,
             content="",
             session_id=found.key,
-            timestamp=found.began or datetime.now(UTC),
+            timestamp=found.began,
             chat_history=messages,
         )
     except ValidationError as error:

@@ -16,6 +16,7 @@ from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.exports.pasted import refuse_export
 from memsched.memory.ingest.turns import Turn, turns_of
 from memsched.messages import MEM_READ_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -42,6 +43,8 @@ async def parse(
     turns: dict[str, list[Turn]] = {}
     for message in messages:
         try:
+            if not message.chat_history:
+                refuse_export(message.content, "content")
             speaker = await services.speaker(ref, message)
             named = message.model_copy(update={"user_name": speaker})
             turns[message.item_id] = turns_of(named, await services.names_of(message))

@@ -20,6 +20,7 @@ from memsched.history import HistoryEntry
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
+from memsched.memory.exports.pasted import refuse_export
 from memsched.memory.ingest.turns import entries_of, reading_of, statement_of
 from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory
@@ -245,6 +246,8 @@ class AsyncMOS:
             )
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
+        if isinstance(said := messages if memory_content is None else memory_content, str):
+            refuse_export(said, "messages" if memory_content is None else "memory_content")
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
         message = _message(

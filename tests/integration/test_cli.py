@@ -619,7 +619,7 @@ def test_an_import_s_dry_run_says_what_would_be_kept_and_writes_nothing(here: Ru
     result = here("import", str(EXPORTS / "chatgpt.json"), "-u", "alice", "-c", "home", "--dry-run", COLUMNS="200")
 
     (oslo,) = [line for line in result.stdout.splitlines() if line.startswith("Moving to Oslo")]
-    assert "1 call of a tool" in oslo
+    assert "2 a tool's call or result" in oslo
     assert oslo.endswith("2024-03-09 16:00  2024-03-09 16:01  user, assistant")
     assert "refused: conversation 3 “Broken”: its mapping is no object" in result.stdout
     assert result.returncode == 1, "something is refused"

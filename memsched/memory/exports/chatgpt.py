@@ -6,24 +6,13 @@ message of the one that is shown.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
 
-_NOT_SAID = {
-    "code": "code for a tool",
-    "execution_output": "output of a tool",
-    "tether_browsing_display": "output of a tool",
-    "tether_quote": "output of a tool",
-    "system_error": "error of a tool",
-    "thoughts": "thoughts of the model",
-    "reasoning_recap": "thoughts of the model",
-    "user_editable_context": "instructions",
-    "model_editable_context": "instructions",
-}
-"""By content_type: what stands in the tree and was said by nobody to anybody."""
+_READ = ("author", "content", "recipient", "channel", "metadata")
+_HIDDEN = "is_visually_hidden_from_conversation"
 
 
 def is_chatgpt(value: Any) -> bool:
@@ -32,10 +21,8 @@ def is_chatgpt(value: Any) -> bool:
 
 def chatgpt(value: Mapping[str, Any]) -> list[Conversation]:
     """Raises Unreadable."""
-    about = described(value)
     if value.get("is_do_not_remember") is True:
-        return [Conversation(**about, passed=Counter({"marked not to be remembered": 1}))]
-    passed: Counter[str] = Counter()
+        return [Conversation(**described(value), passed={"marked not to be remembered": 1})]
     messages: list[dict[str, Any]] = []
     at: Any = None
     for node_id, node in _branch(value["mapping"], value.get("current_node")):
@@ -43,14 +30,16 @@ def chatgpt(value: Mapping[str, Any]) -> list[Conversation]:
         if not isinstance(message, Mapping):
             continue  # the root, and what was deleted
         at = message.get("create_time") or at
-        if why := _not_said(message):
-            passed[why] += 1
-            continue
-        author = message.get("author")
-        role = author.get("role") if isinstance(author, Mapping) else None
-        entry = {"role": role, "content": _content(message.get("content")), "id": str(message.get("id") or node_id)}
-        messages.append(entry if at is None else {**entry, "timestamp": at})
-    return [Conversation(**about, messages=messages, passed=passed)]
+        messages.append(_message(message, node_id, at))
+    return [Conversation(**described(value), messages=messages)]
+
+
+def _message(given: Mapping[str, Any], node_id: str, at: Any) -> dict[str, Any]:
+    """What the reader of turns looks at: all else is long, and about the program."""
+    message = {name: given[name] for name in _READ if name in given} | {"id": given.get("id") or node_id}
+    if isinstance(about := message.get("metadata"), Mapping):
+        message["metadata"] = {_HIDDEN: True} if about.get(_HIDDEN) is True else {}
+    return message if at is None else {**message, "create_time": at}
 
 
 def _branch(nodes: Any, current: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -77,36 +66,3 @@ def _newest_leaf(nodes: Mapping[str, Any]) -> str | None:
 
     leaves = [each for each, node in nodes.items() if isinstance(node, Mapping) and not node.get("children")]
     return max(leaves, key=said_at, default=None)
-
-
-def _not_said(message: Mapping[str, Any]) -> str:
-    about = message.get("metadata")
-    if isinstance(about, Mapping) and about.get("is_visually_hidden_from_conversation"):
-        return "hidden"
-    content = message.get("content")
-    kind = content.get("content_type") if isinstance(content, Mapping) else None
-    if message.get("recipient") not in (None, "all"):
-        return "call of a tool"
-    return _NOT_SAID.get(kind, "") if isinstance(kind, str) else ""
-
-
-def _content(content: Any) -> str | list[dict[str, Any]]:
-    """The text; with what is no text among it, the parts, of which only texts keep what they hold."""
-    if not isinstance(content, Mapping):
-        return content if isinstance(content, str) else ""
-    parts = content.get("parts")
-    if not isinstance(parts, list):
-        text = content.get("text")
-        return text if isinstance(text, str) else ""
-    if all(isinstance(part, str) for part in parts):
-        return "\n".join(parts)
-    return [_part(part) for part in parts if part is not None]
-
-
-def _part(part: Any) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    kind = str(part.get("content_type") or "") if isinstance(part, Mapping) else ""
-    if isinstance(part, Mapping) and isinstance(part.get("text"), str):  # what was said into a microphone
-        return {"type": "text", "text": part["text"]}
-    return {"type": next((each for each in ("image", "audio", "video") if each in kind), "file")}

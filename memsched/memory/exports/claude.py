@@ -7,7 +7,8 @@ from typing import Any
 
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
 
-_ROLES = {"human": "user"}
+_READ = ("uuid", "sender", "text", "content", "created_at")
+"""Not its attachments: what stands in a file was not said."""
 
 
 def is_claude(value: Any) -> bool:
@@ -19,7 +20,8 @@ def claude(value: Mapping[str, Any]) -> list[Conversation]:
     given = value["chat_messages"]
     if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
         raise Unreadable("its chat_messages are no list of messages")
-    messages = [_message(each) for each in _branch(given, value.get("current_leaf_message_uuid"))]
+    branch = _branch(given, value.get("current_leaf_message_uuid"))
+    messages = [{name: each[name] for name in _READ if name in each} for each in branch]
     return [Conversation(**described(value), messages=messages)]
 
 
@@ -31,13 +33,3 @@ def _branch(given: list[Mapping[str, Any]], leaf: Any) -> list[Mapping[str, Any]
         branch.append(by_id.pop(leaf))
         leaf = branch[-1].get("parent_message_uuid")
     return branch[::-1] or given
-
-
-def _message(given: Mapping[str, Any]) -> dict[str, Any]:
-    sender = given.get("sender")
-    content = given.get("content") or given.get("text") or ""
-    if files := [{"type": "file"} for name in ("attachments", "files") for _ in given.get(name) or ()]:
-        content = [*([{"type": "text", "text": content}] if isinstance(content, str) else content), *files]
-    entry = {"role": _ROLES.get(sender, sender) if isinstance(sender, str) else sender, "content": content}
-    at = given.get("created_at")
-    return {**entry, **({"id": given["uuid"]} if given.get("uuid") else {}), **({"timestamp": at} if at else {})}

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
+from memsched.memory.ingest.turns.forms import FIELDS, role_of
 
-LISTS = ("messages", "conversations", "conversation", "contents", "history", "turns", "dialogue", "chat")
-"""Under what names a conversation's object has its messages."""
-_SPEAKERS = ("role", "from", "sender", "speaker", "author", "type", "id")
-_SAID = ("content", "text", "value", "parts", "message", "data", "kwargs", "tool_calls", "function_call")
-_LANGCHAIN_TYPES = ("human", "ai", "system", "tool", "function", "chat", "constructor")
+_SPEAKERS = ("role", "from", "sender", "speaker", "author")
+_TYPES = ("chat", "constructor")
+"""Of LangChain, beside those that are roles."""
 
 
 def form_of(message: Any) -> str:
@@ -25,10 +24,10 @@ def form_of(message: Any) -> str:
         return "sharegpt"
     if "parts" in message:
         return "gemini"
-    if str(message.get("type", "")).lower() in _LANGCHAIN_TYPES and "role" not in message:
+    kind = message.get("type")
+    if isinstance(kind, str) and (role_of(kind) or kind in _TYPES) and "role" not in message:
         return "langchain"
-    named = any(name in message for name in _SPEAKERS[:-1])
-    return "openai" if named and ("role" in message or any(name in message for name in _SAID)) else ""
+    return "openai" if any(message.get(name) for name in _SPEAKERS) else ""
 
 
 def messages_in(value: Any) -> list[Any] | None:
@@ -42,7 +41,7 @@ def messages_in(value: Any) -> list[Any] | None:
         return [
             _of_chunk(each) for each in chunked["chunks"] if isinstance(each, Mapping) and not each.get("isThought")
         ]
-    return next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
+    return next((value[name] for name in FIELDS["messages"] if isinstance(value.get(name), list)), None)
 
 
 def message_list(value: Any) -> list[Conversation]:

@@ -25,7 +25,7 @@ import ijson
 from memsched.errors import MemschedError
 from memsched.memory.exports.conversation import KEY_NAMES, Conversation
 from memsched.memory.exports.formats import Format, conversations_of, format_of
-from memsched.memory.exports.message_lists import form_of
+from memsched.memory.exports.message_lists import form_of, messages_in
 
 MAX_CONVERSATION_BYTES = 256 * 1024 * 1024
 """Of one conversation in a file, as JSON."""
@@ -123,7 +123,7 @@ def conversations_in(
     for member in members_of(path):
         with _read(member, advance) as file:
             for found in _conversations(file, member, wanted, count):
-                yield found if found.began else replace(found, began=member.written)
+                yield found if found.began is not None else replace(found, began=member.written)
 
 
 class _Count:
@@ -153,7 +153,7 @@ def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count
     for where, value in file.values(member, wanted):
         if isinstance(value, Conversation):  # a line that is broken
             yield replace(value, where=where)
-        elif format_of(value) is None and form_of(value):
+        elif messages_in(value) is None and format_of(value) is None and form_of(value):
             if not together and not key:
                 key = count.named(Conversation("", messages=[value])).key
             together.append(value)

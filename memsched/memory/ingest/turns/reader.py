@@ -15,7 +15,6 @@ from typing import Any
 from memsched.errors import InvalidMessage
 from memsched.json_values import as_json_value, fields_of
 from memsched.memory.context_tags import tags_of
-from memsched.memory.exports.pasted import refuse_export
 from memsched.memory.ingest.captions import caption_of
 from memsched.memory.ingest.turns.forms import (
     FIELDS,
@@ -173,10 +172,7 @@ def turns_of(message: ScheduleMessageItem, known_as: Iterable[str] = ()) -> list
 
 
 def reading_of(message: ScheduleMessageItem, known_as: Iterable[str] = (), *, called: str = "chat_history") -> Reading:
-    """What became of each turn in ``chat_history``, or of ``content`` as one of the user's.
-
-    Raises InvalidMessage if ``content`` is the text of an export.
-    """
+    """What became of each turn in ``chat_history``, or of ``content`` as one of the user's."""
     talk = Talk(
         message.local_timestamp,
         message.user_name or "",
@@ -188,7 +184,6 @@ def reading_of(message: ScheduleMessageItem, known_as: Iterable[str] = (), *, ca
     )
     if message.chat_history:
         return read(message.chat_history, talk)
-    refuse_export(message.content, CONTENT)
     return read([message.content], replace(talk, called=CONTENT))
 
 
