@@ -14,7 +14,7 @@ from memsched.logs import get_logger
 
 log = get_logger(__name__)
 
-_BY_NAME = ("temperature", "response_format", "stream_options")
+_BY_NAME = ("temperature", "response_format", "stream_options", "top_p", "top_k")
 """Left out when the server's complaint names them."""
 _ANYWAY = ("response_format", "stream_options")
 """Left out after any other 400 too: servers that do not know them complain in words of their own."""

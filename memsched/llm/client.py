@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -19,11 +19,12 @@ from memsched.llm.endpoint import Endpoint
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
 from memsched.llm.metrics import Counters
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
-from memsched.llm.responses import TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
+from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
 from memsched.settings import Settings
+from memsched.thinking import Thinking, ThinkingFilter
 
 log = get_logger(__name__)
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -37,6 +38,7 @@ class _Request:
         body: what it asks, in OpenAI's words.
         unsupported: parameters of the body that the server does not take.
         needs_text: whether the model must say something.
+        thinking: what becomes of what it thinks.
     """
 
     task: str
@@ -45,6 +47,7 @@ class _Request:
     unsupported: frozenset[str]
     retries: int = 0
     needs_text: bool = True
+    thinking: Thinking = "hide"
 
     @property
     def prompt_tokens(self) -> int:
@@ -74,6 +77,8 @@ class LLM:
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
         self._max_retries = settings.llm_max_retries
         self._capabilities = Capabilities()
+        self._thinks_first: bool | None = None
+        """Whether its answers begin with thinking that has no beginning; None: it gave no answer yet."""
 
     @classmethod
     def from_settings(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self | None:
@@ -97,13 +102,18 @@ class LLM:
         max_tokens: int | None = None,
         temperature: float = 0.0,
         task: str = "complete",
+        sampling: Mapping[str, Any] | None = None,
+        thinking: Thinking = "hide",
     ) -> str:
         """Return the model's answer: text that is not empty.
 
         Args:
             task: for the counters, from a small fixed set.
+            sampling: more of the request: ``top_p`` and the like.
         """
         request = self._request(task, messages, budget_seconds, max_tokens, temperature)
+        request.body |= sampling or {}
+        request.thinking = thinking
         with self._counted(task):
             return (await self._ask(request)).text
 
@@ -166,14 +176,20 @@ class LLM:
         max_tokens: int | None = None,
         temperature: float = 0.0,
         task: str = "stream",
+        sampling: Mapping[str, Any] | None = None,
+        thinking: Thinking = "hide",
     ) -> AsyncGenerator[str, None]:
         """Yield the model's answer in pieces. An error after the first piece means that the answer broke off.
+
+        Thinking that has no beginning cannot be told from an answer until it ends: it is given, unless ``thinking`` is
+        "hold" or an earlier answer of this model began so.
 
         The reader's own time between two pieces is not taken from the budget.
         Close it (``contextlib.aclosing``) when you do not read it to its end: it holds one of the slots.
         """
         request = self._request(task, messages, budget_seconds, max_tokens, temperature)
-        request.body["stream_options"] = {"include_usage": True}
+        request.body |= {"stream_options": {"include_usage": True}, **(sampling or {})}
+        request.thinking = thinking
         with self._counted(task):
             begun = False
             while True:
@@ -231,8 +247,12 @@ class LLM:
         body = self._capabilities.adapt(request.body, request.unsupported)
         with self.breaker.call() as call, self._judged(call):
             async with asyncio.timeout(request.deadline.left):
-                answer = read_answer(await self._client.chat(body), needs_text=request.needs_text)
+                read = await self._client.chat(body)
+            shows = request.thinking == "show"
+            answer = read_answer(read, needs_text=request.needs_text, shows_thinking=shows)
             call.succeeded()
+        if request.needs_text:
+            self._thinks_first = answer.unopened
         self._capabilities.learn(request.unsupported)
         self._count(request, answer)
         return answer
@@ -242,7 +262,9 @@ class LLM:
         body = self._capabilities.adapt(request.body, request.unsupported)
         texts: list[str] = []
         tokens: Tokens | None = None
-        finish = ""
+        finish, ended = "", False
+        holds = request.thinking == "hold" and self._thinks_first is not False
+        thinking = ThinkingFilter(holds=holds or self._thinks_first is True)
         with self.breaker.call() as call, self._judged(call):
             try:
                 async with contextlib.aclosing(self._client.stream_chat(body)) as chunks:
@@ -252,15 +274,23 @@ class LLM:
                             chunk = await anext(chunks, None)
                         if chunk is None:
                             break
+                        if chunk is END:
+                            ended = True
+                            continue
                         piece = read_piece(chunk)
                         tokens, finish = piece.tokens or tokens, piece.finish or finish
                         if piece.text:
                             texts.append(piece.text)
-                            yield piece.text
-                if not finish:
+                            said = thinking.feed(piece.text)
+                            if said := piece.text if request.thinking == "show" else said:
+                                yield said
+                if not finish and not ended:
                     broken = f"{self._endpoint.address} ended the answer in the middle."
                     raise ServerError(broken, kind="unreachable")
-                check_empty("".join(texts), finish)
+                check_empty(thinking.parted.said, finish)
+                self._thinks_first = thinking.parted.unopened
+                if (rest := thinking.end()) and request.thinking != "show":
+                    yield rest
             except GeneratorExit:
                 if texts:  # nobody wants the rest, but there was an answer
                     call.succeeded()

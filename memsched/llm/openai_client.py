@@ -5,13 +5,17 @@ The only module that imports this library, which takes most of a second: import 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import openai
-from openai import AsyncOpenAI, OpenAIError, Timeout
+from openai import AsyncOpenAI, AsyncStream, OpenAIError, Timeout
+from openai.types.chat import ChatCompletionChunk
 
 from memsched.llm.endpoint import Endpoint
+from memsched.llm.responses import END
 from memsched.llm.server_errors import ServerError, status_error
 from memsched.logs import get_logger
 
@@ -22,18 +26,51 @@ _NO_KEY = "none"
 """Servers on one's own machine want no key; the library sends one in any case."""
 
 
+_STATUS_OF_WORDS = (
+    ("rate_limit", HTTPStatus.TOO_MANY_REQUESTS),
+    ("quota", HTTPStatus.TOO_MANY_REQUESTS),
+    ("overloaded", HTTPStatus.SERVICE_UNAVAILABLE),
+    ("unauthor", HTTPStatus.UNAUTHORIZED),
+    ("authentication", HTTPStatus.UNAUTHORIZED),
+    ("api_key", HTTPStatus.UNAUTHORIZED),
+    ("permission", HTTPStatus.FORBIDDEN),
+    ("not_found", HTTPStatus.NOT_FOUND),
+    ("invalid", HTTPStatus.BAD_REQUEST),
+    ("bad_request", HTTPStatus.BAD_REQUEST),
+    ("badrequest", HTTPStatus.BAD_REQUEST),
+    ("context_length", HTTPStatus.BAD_REQUEST),
+)
+"""What the code or the type of an error says that has no status."""
+
+
+class _Stream(AsyncStream[ChatCompletionChunk]):
+    """The library's stream, which also knows whether the server said that it is at its end."""
+
+    ended = False
+
+    async def _iter_events(self) -> AsyncIterator[Any]:
+        async for event in super()._iter_events():
+            self.ended = self.ended or event.data.startswith("[DONE]")
+            yield event
+
+
 class OpenAIClient:
     """A connection pool to one server. Every request raises ServerError, and nothing of the library's.
 
     It retries nothing by itself, and limits only the time to connect: deadline and backoff are the caller's.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> None:
+        """Args:
+        headers: sent with every request, beside the library's own.
+        """
         self._endpoint = endpoint
         # A call is limited as a whole by its deadline; the library's own limit would be on each silence.
         timeout = Timeout(None, connect=_CONNECT_SECONDS)
         key = endpoint.key or _NO_KEY
-        self._client = AsyncOpenAI(api_key=key, base_url=endpoint.url, max_retries=0, timeout=timeout)
+        self._client = AsyncOpenAI(
+            api_key=key, base_url=endpoint.url, max_retries=0, timeout=timeout, default_headers=headers
+        )
         # Where the library imports the rest of itself: not within the first request's time.
         self._completions = self._client.chat.completions
         self._embeddings = self._client.embeddings
@@ -41,20 +78,38 @@ class OpenAIClient:
 
     async def chat(self, request: Mapping[str, Any]) -> bytes:
         """Return the body of the answer to a chat completion."""
-        return await self._post(self._completions.with_raw_response.create, request)
+        known = {name: request[name] for name in ("model", "messages")}
+        # What the library does not know of goes through too: servers know parameters of their own.
+        rest = {name: value for name, value in request.items() if name not in known}
+        return await self._post(self._completions.with_raw_response.create, {**known, "extra_body": rest})
 
     async def embed(self, request: Mapping[str, Any]) -> bytes:
         """Return the body of the answer to a request for embeddings."""
         return await self._post(self._embeddings.with_raw_response.create, request)
 
     async def stream_chat(self, request: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """Yield the chunks of a streamed chat completion, as the library has them. Close it (``aclosing``)."""
+        """Yield the chunks of a streamed chat completion, as the library has them, and END. Close it (``aclosing``).
+
+        Without END it broke off, unless a chunk said why it ended.
+        """
         failure: ServerError | None = None
-        stream: Any = None
+        stream: _Stream | None = None
         try:
-            stream = await self._completions.create(**request, stream=True)
+            stream = await self._client.post(
+                "/chat/completions",
+                body={**request, "stream": True},
+                cast_to=ChatCompletionChunk,
+                stream=True,
+                stream_cls=_Stream,
+            )
+            if "application/json" in stream.response.headers.get("content-type", ""):
+                yield await self._whole(stream)  # by a server that streams nothing
+                yield END
+                return
             async for chunk in stream:
                 yield chunk
+            if stream.ended:
+                yield END
         except (OpenAIError, RuntimeError, ValueError) as error:
             failure = self._failure(error)
         finally:
@@ -62,6 +117,16 @@ class OpenAIClient:
                 await stream.close()
         if failure is not None:
             raise failure
+
+    async def _whole(self, stream: _Stream) -> Any:
+        try:
+            body = await stream.response.aread()
+        except Exception as error:  # of the library's transport, which shows no classes of its own
+            raise self._failure(openai.APIConnectionError(request=stream.response.request)) from error
+        told = _told_error(body)
+        if told is not None:
+            raise self._error_within(told)
+        return json.loads(body)
 
     async def aclose(self) -> None:
         """Requests that are running end with a ServerError, and so do later ones."""
@@ -75,7 +140,10 @@ class OpenAIClient:
             failure = self._failure(error)
         else:
             body: bytes = response.http_response.content
-            return body
+            told = _told_error(body)
+            if told is None:
+                return body
+            failure = self._error_within(told)
         # Out of the handler: the library's exception, with the request and all it holds, shall not travel with ours.
         raise failure
 
@@ -98,6 +166,8 @@ class OpenAIClient:
         if isinstance(error, openai.APIResponseValidationError | ValueError):
             reason = f"{self._endpoint.address} did not send what such a server sends. Check {base_url}."
             return ServerError(reason, kind="invalid_answer")
+        if isinstance(error, openai.APIError):
+            return self._error_within(error.body)
         if isinstance(error, OpenAIError):
             reason = f"{self._endpoint.address} reported an error while it answered."
             return ServerError(reason, kind="server_error", complaint=self._complaint(error))
@@ -105,7 +175,19 @@ class OpenAIClient:
             return ServerError("This client was closed.", kind="closed")
         raise error
 
-    def _complaint(self, error: OpenAIError) -> str:
+    def _error_within(self, told: Any) -> ServerError:
+        """What an error means that came with status 200, from a gateway or in a stream: as if its own status came."""
+        given: Mapping[str, Any] = told if isinstance(told, Mapping) else {"message": told}
+        codes = [str(given.get(name) or "").casefold() for name in ("code", "status", "type")]
+        status = next((int(code) for code in codes if code.isdecimal() and 400 <= int(code) < 600), None)
+        if status is None:
+            named = (status for word, status in _STATUS_OF_WORDS if any(word in code for code in codes))
+            status = next(named, HTTPStatus.INTERNAL_SERVER_ERROR)
+        code = next((code for code in codes if code and not code.isdecimal()), "")
+        complaint = self._complaint(json.dumps(given, default=str))
+        return status_error(self._endpoint, status, headers={}, code=code, complaint=complaint)
+
+    def _complaint(self, error: OpenAIError | str) -> str:
         """What the server said. Also to the debug log, which may hold texts, but never the key."""
         said = self._endpoint.without_key(f"{error} {getattr(error, 'body', '')}")
         log.debug(
@@ -114,3 +196,20 @@ class OpenAIClient:
             complaint=said[:2000],
         )
         return said
+
+
+def _told_error(body: bytes) -> Any:
+    """The error that an answer with status 200 holds instead of an answer; None: none."""
+    if b"error" not in body:
+        return None
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(answer, dict):
+        return None
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    if answer.get("object") == "error":
+        return answer
+    return answer.get("error") or (first.get("error") if first.get("finish_reason") == "error" else None) or None

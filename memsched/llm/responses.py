@@ -1,4 +1,9 @@
-"""The responses of chat completions, read without trusting the server: whole answers and pieces of a stream."""
+"""The responses of chat completions, read without trusting the server: whole answers and pieces of a stream.
+
+An answer is a text, or a list of parts, of which those that are text count. What a model thought stands in fields of
+its own (``reasoning_content``, ``reasoning``), in parts of its own, or in the text (``memsched.thinking``): it is no
+part of the answer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,10 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from memsched.llm.errors import LLMInvalidAnswer, LLMRefused
 from memsched.llm.server_errors import ServerError
+from memsched.thinking import parted
 
+END = object()
+"""After the last chunk of a stream whose server said that it is at its end."""
 TRUNCATED = "length"
 _FILTERED = "content_filter"
 _CHECK = "Check MEMSCHED_LLM_BASE_URL."
@@ -33,7 +41,8 @@ class Answer:
     """A whole answer.
 
     Args:
-        text: never empty, unless it was of no interest.
+        text: what is said; never empty, unless it was of no interest.
+        unopened: thinking stood before it that had an end, and no beginning.
         tokens: None: the server did not count them.
         finish: why it ended.
     """
@@ -41,6 +50,7 @@ class Answer:
     text: str
     tokens: Tokens | None
     finish: str
+    unopened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Piece:
     """A piece of a stream.
 
     Args:
+        text: as it came, thinking included.
         tokens: in the one that tells them.
         finish: set in the last one that has text.
     """
@@ -57,15 +68,30 @@ class Piece:
     finish: str
 
 
+_TEXT_PARTS = ("text", "output_text")
+
+
 def _text_or_none(value: object) -> object:
     return value if isinstance(value, str) else None
+
+
+def _content(value: object) -> object:
+    """A text, or the text of a list of parts."""
+    parts = [value] if isinstance(value, dict) else value
+    if not isinstance(parts, list):
+        return _text_or_none(value)
+    texts = [
+        each.get("text") if isinstance(each, dict) and each.get("type", "text") in _TEXT_PARTS else _text_or_none(each)
+        for each in parts
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 
 
 class _Message(BaseModel):
-    content: _Text = None
+    content: Annotated[str | None, BeforeValidator(_content)] = None
     refusal: _Text = None
 
 
@@ -113,11 +139,14 @@ class _Completion(BaseModel):
         return None if self.usage is None else self.usage.tokens
 
 
-def read_answer(body: bytes, *, needs_text: bool = True) -> Answer:
+def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = False) -> Answer:
     """Return what the body of a 200 answer says.
 
     Raises ServerError when it is no chat completion; LLMRefused and LLMInvalidAnswer when the server works, but the
     model said nothing, and its text is needed.
+
+    Args:
+        shows_thinking: leave in the text what is thinking.
     """
     try:
         completion = _Completion.model_validate_json(body)
@@ -129,10 +158,11 @@ def read_answer(body: bytes, *, needs_text: bool = True) -> Answer:
     message = (choice.message if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
     text = message.content or ""
+    found = parted(text)
     if needs_text:
         _check_refusal(message, finish)
-        check_empty(text, finish)
-    return Answer(text, completion.tokens, finish)
+        check_empty(found.said, finish)
+    return Answer(text if shows_thinking else found.said, completion.tokens, finish, found.unopened)
 
 
 def read_piece(chunk: Any) -> Piece:
@@ -144,7 +174,7 @@ def read_piece(chunk: Any) -> Piece:
     if completion is None:
         raise ServerError(f"The server did not stream a chat completion. {_CHECK}", kind="invalid_answer")
     choice = completion.choices[0] if completion.choices else None
-    delta = (choice.delta if choice else None) or _Message()
+    delta = (choice.delta or choice.message if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
     _check_refusal(delta, finish)
     return Piece(delta.content or "", completion.tokens, finish)

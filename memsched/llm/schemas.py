@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -16,6 +17,8 @@ MAX_INDICES = 1000
 MAX_SOURCES = 10
 """Turns that one memory may be from."""
 _MAX_TAGS = 8
+_DEEPEST = 2
+"""Objects around a list that are looked into."""
 _TAG = re.compile(r"[^\W_][\w-]*(?: [\w-]+){0,2}")
 _DATE = re.compile(r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?)?")
 
@@ -86,6 +89,36 @@ class ExtractedMemory(_Sent):
     tags: Annotated[list[str], BeforeValidator(_tags)] = []
 
 
+def _items(sent: Any, name: str, is_item: Callable[[object], bool], depth: int = 0) -> Any:
+    """The list ``name`` in what a model sent: of ``{name: [...]}``, the list alone, one item alone, several such objects
+    one after the other (JSON lines), or any of these within another object. What is none of them stays as it is.
+    """
+    if is_item(sent):
+        return [sent]
+    if isinstance(sent, list):
+        parts = [_items(each, name, is_item, depth + 1) if isinstance(each, dict) else [each] for each in sent]
+        return [item for part in parts for item in (part if isinstance(part, list) else [part])]
+    if not isinstance(sent, dict):
+        return sent
+    if name in sent:
+        named = sent[name]
+        return [named] if is_item(named) or isinstance(named, dict) else named
+    for value in sent.values() if depth < _DEEPEST else ():
+        inner = _items(value, name, is_item, depth + 1) if isinstance(value, dict | list) else value
+        if isinstance(inner, list) and any(map(is_item, inner)):
+            return inner
+    return sent
+
+
+def _salvage(sent: Any, name: str, is_item: Callable[[object], bool], most: int) -> Any:
+    """``{name: [...]}`` with the items that are well formed, or, if none is, with all of them."""
+    claimed = _items(sent, name, is_item)
+    if not isinstance(claimed, list):
+        return sent
+    claimed = claimed[:most]
+    return {name: [each for each in claimed if is_item(each)] or claimed}
+
+
 class Extraction(_Sent):
     """``{"memories": [...]}``. One that is malformed does not spoil the others, unless all are."""
 
@@ -94,13 +127,7 @@ class Extraction(_Sent):
     @model_validator(mode="before")
     @classmethod
     def _salvaged(cls, sent: Any) -> Any:
-        if isinstance(sent, list):
-            sent = {"memories": sent}
-        if not isinstance(sent, dict) or not isinstance(sent.get("memories"), list):
-            return sent
-        claimed = sent["memories"][:MAX_MEMORIES]
-        good = [memory for memory in claimed if _is_memory(memory)]
-        return {"memories": good or claimed}
+        return _salvage(sent, "memories", _is_memory, MAX_MEMORIES)
 
 
 def _is_memory(sent: object) -> bool:
@@ -111,6 +138,10 @@ def _is_memory(sent: object) -> bool:
     return True
 
 
+def _is_index(sent: object) -> bool:
+    return (isinstance(sent, int) and not isinstance(sent, bool)) or (isinstance(sent, str) and sent.isdecimal())
+
+
 class Ranking(_Sent):
     """``{"order": [...]}``: indices, the best first."""
 
@@ -119,7 +150,7 @@ class Ranking(_Sent):
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, sent: Any) -> Any:
-        return {"order": sent} if isinstance(sent, list) else sent
+        return _salvage(sent, "order", _is_index, MAX_INDICES)
 
 
 class Used(_Sent):
@@ -130,7 +161,7 @@ class Used(_Sent):
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, sent: Any) -> Any:
-        return {"used": sent} if isinstance(sent, list) else sent
+        return _salvage(sent, "used", _is_index, MAX_INDICES)
 
 
 class Feedback(_Sent):
@@ -162,10 +193,7 @@ class Decisions(_Sent):
     @model_validator(mode="before")
     @classmethod
     def _salvaged(cls, sent: Any) -> Any:
-        if not isinstance(sent, dict) or not isinstance(sent.get("decisions"), list):
-            return sent
-        claimed = sent["decisions"][:MAX_INDICES]
-        return {"decisions": [each for each in claimed if _is_decision(each)] or claimed}
+        return _salvage(sent, "decisions", _is_decision, MAX_INDICES)
 
 
 def _is_decision(sent: object) -> bool:

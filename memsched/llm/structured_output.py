@@ -1,4 +1,6 @@
-"""Structured output: JSON as language models write it, with a preface, in a fence, cut off, with a comma too many."""
+"""Structured output: JSON as language models write it: with a preface, in a fence, cut off, with a comma too many, line
+by line, or within another object.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def parse_json(text: str, schema: type[Schema]) -> Schema:
     if len(text) > MAX_CHARACTERS:
         raise LLMInvalidAnswer(f"The answer is longer than {MAX_CHARACTERS} characters.")
     problem = ""
-    for candidate in _candidates(text.rpartition("</think>")[2]):
+    for candidate in _candidates(text):
         try:
             return schema.model_validate(candidate)
         except ValidationError as error:
@@ -42,11 +44,28 @@ def _candidates(text: str) -> Iterator[Any]:
             yield json.loads(part)
         except (ValueError, RecursionError):
             continue
+    several = list(_one_after_another(text))
+    if len(several) > 1:
+        yield several
+        yield from several
     repaired = _repaired(text)
     if isinstance(repaired, dict | list):
         yield repaired
-    if isinstance(repaired, list):
-        yield from (value for value in repaired if isinstance(value, dict))
+    values = repaired if isinstance(repaired, list) else repaired.values() if isinstance(repaired, dict) else ()
+    yield from (value for value in values if isinstance(value, dict))
+
+
+def _one_after_another(text: str) -> Iterator[dict[str, Any]]:
+    """The objects that stand in a text one after the other, as in JSON lines."""
+    decoder = json.JSONDecoder()
+    at = text.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return
+        yield value
+        at = text.find("{", end)
 
 
 def _repaired(text: str) -> Any:

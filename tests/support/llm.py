@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -25,17 +25,20 @@ from memsched.llm.prompts import EXTRACT
 class Reply:
     """How one request is answered.
 
-    text: the model's words. pieces: how many a streamed answer comes in. raw: a body of its own instead of a chat
+    text: the model's words; parts: in a list of parts instead. thought: in a field of its own. pieces: how many a streamed answer comes in. raw: a body of its own instead of a chat
     completion. hold: not before the server is released (or the caller hangs up). delay_seconds: before the answer, and
     before every piece of a stream. break_after: pieces of a stream after which the connection breaks. drop: the
-    connection is closed without an answer.
+    connection is closed without an answer. done: a stream says [DONE].
     """
 
     text: str = ""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     raw: bytes | None = None
-    finish: str = "stop"
+    finish: str | None = "stop"
+    done: bool = True
+    thought: str = ""
+    parts: Sequence[Any] = ()
     refusal: str | None = None
     usage: Mapping[str, Any] | None = None
     pieces: int = 3
@@ -231,7 +234,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         body = reply.raw
         if body is None:
-            message = {"role": "assistant", "content": reply.text or None, "refusal": reply.refusal}
+            content = list(reply.parts) or reply.text or None
+            message = {"role": "assistant", "content": content, "refusal": reply.refusal}
+            message |= {"reasoning_content": reply.thought} if reply.thought else {}
             choice = {"index": 0, "message": message, "finish_reason": reply.finish}
             body = json.dumps({**_ENVELOPE, "choices": [choice], "usage": reply.usage}).encode()
         self.send_response(reply.status)
@@ -248,6 +253,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         size = max(1, -(-len(reply.text) // reply.pieces))
         texts = [reply.text[at : at + size] for at in range(0, len(reply.text), size)]
+        if reply.thought:
+            self._event({"choices": [{"index": 0, "delta": {"reasoning": reply.thought}, "finish_reason": None}]})
+        if reply.parts:
+            self._event({"choices": [{"index": 0, "delta": {"content": list(reply.parts)}, "finish_reason": None}]})
         for count, text in enumerate(texts):
             if count == reply.break_after:
                 self.connection.shutdown(socket.SHUT_RDWR)
@@ -261,7 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._event({"choices": [last]})
         if usage:
             self._event({"choices": [], "usage": reply.usage})
-        self._chunk(b"data: [DONE]\n\n")
+        if reply.done:
+            self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
     def _event(self, value: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,12 +14,13 @@ import pytest
 import structlog
 from pydantic import BaseModel
 from support.conditions import until
-from support.llm import FakeLLM, drops, fails, hangs, refuses, rubbish, says, says_json
+from support.llm import FakeLLM, Reply, drops, fails, hangs, refuses, rubbish, says, says_json
 
 from memsched.errors import SettingsError
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMRefused, LLMTimeout, LLMUnavailable
 from memsched.llm.prompts import Message
+from memsched.llm.schemas import Extraction
 from memsched.settings import Settings
 
 KEY = "sk-very-secret-1234567890"
@@ -249,6 +251,34 @@ async def test_json_is_understood_as_models_write_it(llm: LLM, server: FakeLLM, 
     assert server.asked[0].body["response_format"] == {"type": "json_object"}
 
 
+FACT = {"kind": "fact", "text": "A", "quote": "a", "source_turns": [0]}
+OTHER = {**FACT, "text": "B"}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (json.dumps(FACT), 1),
+        (json.dumps({"memories": FACT}), 1),
+        (json.dumps([FACT, OTHER]), 2),
+        (f"{json.dumps(FACT)}\n{json.dumps(OTHER)}", 2),
+        ("".join(f"{json.dumps({'memories': [each]})}\n" for each in (FACT, OTHER)), 2),
+        (f"```jsonl\n{json.dumps(FACT)}\n{json.dumps(OTHER)}\n```", 2),
+        (json.dumps({"result": {"memories": [FACT, OTHER]}}), 2),
+        (json.dumps({"data": [FACT, OTHER, {"kind": "rumour"}]}), 2),
+        (json.dumps([{"memories": [FACT]}, {"memories": [OTHER]}]), 2),
+        (json.dumps({"memories": []}), 0),
+    ],
+)
+async def test_a_list_is_read_at_the_first_try_in_whatever_it_stands(
+    llm: LLM, server: FakeLLM, text: str, count: int
+) -> None:
+    server.always = says(text)
+
+    assert len((await llm.complete_json(JSON, Extraction)).memories) == count
+    assert len(server.asked) == 1
+
+
 async def test_an_answer_that_does_not_fit_is_shown_to_the_model_once(llm: LLM, server: FakeLLM) -> None:
     server.then(says_json({"name": "red"}), says_json({"name": "red", "strength": 3}))
 
@@ -409,6 +439,98 @@ async def test_a_slow_reader_is_not_cut_off(llm: LLM, server: FakeLLM) -> None:
         await asyncio.sleep(0.06)
 
     assert got == "one two three"
+
+
+@pytest.mark.parametrize("ending", [{"finish": None}, {"done": False}])
+async def test_a_stream_that_says_in_any_way_that_it_is_at_its_end_is_whole(
+    llm: LLM, server: FakeLLM, ending: dict[str, Any]
+) -> None:
+    server.always = says("one two three", **ending)
+
+    assert "".join(await read(llm)) == "one two three"
+
+
+async def test_a_stream_that_ends_without_saying_so_broke_off(llm: LLM, server: FakeLLM) -> None:
+    server.always = says("one two three", finish=None, done=False)
+
+    with pytest.raises(LLMUnavailable):
+        await read(llm)
+
+
+async def test_a_server_that_streams_nothing_answers_in_one_piece(llm: LLM, server: FakeLLM) -> None:
+    body = {"choices": [{"message": {"content": "one two"}, "finish_reason": "stop"}]}
+    server.always = Reply(raw=json.dumps(body).encode())
+
+    assert await read(llm) == ["one two"]
+
+
+@pytest.mark.parametrize(
+    ("within", "status", "error"),
+    [
+        ({"error": {"message": "no", "code": 429}}, "429", LLMUnavailable),
+        ({"error": {"message": "no", "code": "rate_limit_exceeded"}}, "429", LLMUnavailable),
+        ({"error": "the model is loading"}, "500", LLMUnavailable),
+        ({"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}, "400", LLMRefused),
+        ({"error": {"message": "no", "type": "authentication_error"}, "choices": []}, "401", LLMUnavailable),
+        ({"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "x"}}]}, "502", LLMUnavailable),
+    ],
+)
+async def test_an_error_within_a_200_is_that_error(
+    llm_at: Callable[..., LLM], server: FakeLLM, within: dict[str, Any], status: str, error: type[LLMError]
+) -> None:
+    llm = llm_at(server.url, llm_max_retries=0)
+    server.always = Reply(raw=json.dumps(within).encode())
+
+    for call in (llm.complete(HELLO), read(llm)):
+        with pytest.raises(error, match=status):
+            await call
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "He is hard to please."}]},
+    {"type": "text", "text": "You live "},
+    "in Rome.",
+    {"type": "image_url", "image_url": {"url": "x"}},
+]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        says("", parts=PARTS),
+        says("You live in Rome.", thought="He is hard to please."),
+        says("<think>\nHe is hard to please.\n</think>\n\nYou live in Rome.", pieces=40),
+    ],
+)
+async def test_what_a_model_thinks_is_no_part_of_its_answer(llm: LLM, server: FakeLLM, reply: Reply) -> None:
+    server.always = reply
+
+    assert await llm.complete(HELLO) == "You live in Rome."
+    assert "".join(await read(llm)) == "You live in Rome."
+
+
+async def test_a_model_that_only_thinks_says_nothing(llm: LLM, server: FakeLLM) -> None:
+    server.always = says("<think>\nHe is hard", finish="length")
+
+    for call in (llm.complete(HELLO), read(llm)):
+        with pytest.raises(LLMInvalidAnswer, match="used up max_tokens"):
+            await call
+
+
+async def test_thinking_without_a_beginning_is_kept_back_where_it_is_expected(
+    llm_at: Callable[..., LLM], server: FakeLLM
+) -> None:
+    text = "He is hard to please.\n</think>\n\nYou live in Rome."
+    server.always = says(text, pieces=20)
+    asked, unasked = llm_at(server.url), llm_at(server.url)
+
+    assert "".join(await read(asked, thinking="hold")) == "You live in Rome."
+    assert "".join(await read(unasked)) == text, "nothing told that it would think"
+    assert "".join(await read(unasked)) == "You live in Rome.", "its answer before did"
+    assert "".join(await read(unasked, thinking="show")) == text
+    server.always = says("one two three")
+    assert await read(unasked) == ["one two three"]
+    assert len(await read(unasked)) == 3
 
 
 # Concurrency and cancellation

@@ -1,0 +1,73 @@
+"""Thinking in an answer: whole, unclosed, begun before the text, cut anywhere; and marks that are spoken about."""
+
+from __future__ import annotations
+
+import pytest
+
+from memsched.thinking import ThinkingFilter, parted, without_thinking
+
+THINKS = [
+    ("<think>\nHard to please.\n</think>\n\nYou live in Rome.", "You live in Rome."),
+    ("<think></think>You live in Rome.", "You live in Rome."),
+    ("\n<THINK>short</THINK> You live in Rome.", "You live in Rome."),
+    ("<thinking>a\nb</thinking>\n<think>c</think>\nyou live in Rome", "you live in Rome"),
+    ('<think>maybe {"name": "blue"}?</think>{"name": "red"}', '{"name": "red"}'),
+    ("[THINK]Let me see.[/THINK]Rome, 5 > 3.", "Rome, 5 > 3."),
+    ("\u25c1think\u25b7Hm.\u25c1/think\u25b7\u7f57\u9a6c\u3002", "\u7f57\u9a6c\u3002"),
+    ("<think>\nIt goes on and on, and never", ""),
+    ("<think>Okay, so", ""),
+    ("<think>\nThe mark </think> ends it", "ends it"),
+]
+UNOPENED = [
+    ("Hard to please.\n</think>\n\nYou live in Rome.", "You live in Rome."),
+    ("Hard to please.</think>You live in Rome.", "You live in Rome."),
+    ("Hard to please.\n\n</think> You live in Rome.", "You live in Rome."),
+    ("One. The `</think>` mark is near.\n</think>\nYou live in Rome.", "You live in Rome."),
+]
+SPOKEN_ABOUT = [
+    "You live in Rome.",
+    "<b>Rome</b>, 5 > 3.",
+    "A model writes <think> before it answers, and </think> after that.",
+    "<think> and </think> are the marks of thinking.",
+    "<think> opens a thought.",
+    "The mark `</think>` ends it.",
+    "It ends with </think>",
+    'Write "</think>" then.',
+    "As in:\n```\nthoughts\n</think>\nanswer\n```\nThat is all.",
+    "Like this:\n<think>\na thought\n</think>\nand then the answer.",
+    "",
+]
+
+
+@pytest.mark.parametrize(("text", "said"), [*THINKS, *UNOPENED, *((text, text) for text in SPOKEN_ABOUT)])
+def test_what_is_said_is_what_is_left(text: str, said: str) -> None:
+    assert without_thinking(text) == said
+    assert parted(text).unopened == (text in dict(UNOPENED))
+
+
+def streamed(text: str, size: int, *, holds: bool) -> str:
+    thinking = ThinkingFilter(holds=holds)
+    pieces = [thinking.feed(text[at : at + size]) for at in range(0, len(text), size)]
+    return "".join([*pieces, thinking.end()])
+
+
+@pytest.mark.parametrize(("text", "said"), [*THINKS, *UNOPENED, *((text, text) for text in SPOKEN_ABOUT)])
+def test_it_is_the_same_however_the_answer_is_cut(text: str, said: str) -> None:
+    for size in range(1, len(text) + 1):
+        assert streamed(text, size, holds=True) == said, size
+        if (text, said) not in UNOPENED:
+            assert streamed(text, size, holds=False) == said, size
+
+
+def test_an_answer_without_thinking_is_not_kept_back() -> None:
+    thinking = ThinkingFilter(holds=False)
+
+    assert [thinking.feed("You"), thinking.feed(" live"), thinking.end()] == ["You", " live", ""]
+
+
+def test_a_long_thought_takes_no_time() -> None:
+    thinking = ThinkingFilter(holds=True)
+
+    given = [thinking.feed(piece) for piece in ["<think>", *["so "] * 20_000, "</think>", "Rome"]]
+
+    assert "".join(given) + thinking.end() == "Rome"
