@@ -19,18 +19,18 @@ YAML_NAMES = {
     "working_mem_monitor_capacity": "working_set_size",
     "act_mem_update_interval": "activation_interval_seconds",
 }
-# The original polls (consume_interval_seconds): memsched blocks instead, so there is nothing to set.
-_IGNORED = frozenset(
-    {
-        "consume_interval_seconds",
-        "top_n",
-        "activation_mem_size",
-        "enable_activation_memory",
-        "act_mem_dump_path",
-        "activation_mem_monitor_capacity",
-        "auth_config_path",
-    }
-)
+_BLOCK = "what stands in the activation block has limits of its own (MEMSCHED_ACTIVATION_MAX_MEMBERS)"
+SO_ANYWAY = {
+    "consume_interval_seconds": "memsched waits at the server instead of polling, and takes a message when it comes",
+    "top_n": "the working set has MEMSCHED_WORKING_SET_SIZE places, all of which prompts have",
+    "activation_mem_size": _BLOCK,
+    "activation_mem_monitor_capacity": _BLOCK,
+    "enable_activation_memory": "the activation block stands at the head of every prompt",
+    "act_mem_dump_path": "the activation block is a text on the queue's server, and needs no file",
+    "auth_config_path": "where the servers are is said by MEMSCHED_REDIS_URL and MEMSCHED_QDRANT_URL",
+    "model_schema": "it names a class of the original",
+}
+"""Keys that change nothing here, and why."""
 _ONE_BY_ONE, _USE_REDIS = "enable_parallel_dispatch", "use_redis_queue"
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -81,7 +81,7 @@ def scheduler_settings(
             values[key] = value
         elif key == _USE_REDIS:
             values["redis_url"] = url_for_switch(key, str(value), problems)
-        elif key != _ONE_BY_ONE and key not in _IGNORED:
+        elif key != _ONE_BY_ONE and key not in SO_ANYWAY:
             problems.append(unknown_key(key, {*YAML_NAMES, *known, _ONE_BY_ONE, _USE_REDIS}, place, section))
     if not config.get(_ONE_BY_ONE, True):  # whatever the number of threads, before or after it in the file
         values["concurrency"] = 1

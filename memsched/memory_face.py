@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid5
 
@@ -23,7 +24,7 @@ from memsched.memory.access.release import CubeMemories, Purpose, Release, named
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.retriever import Retriever
-from memsched.memory.store.errors import StoreUnavailable
+from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused, StoreUnavailable
 from memsched.memory_prompt import MemoryPrompt, prompt_of
 from memsched.messages import (
     PREDICT_TASK_LABEL,
@@ -53,8 +54,15 @@ log = get_logger(__name__)
 
 Value = TypeVar("Value")
 
-NOT_ANSWERED = (StoreUnavailable, EmbeddedServerError, EmbeddingError)
-"""What is raised when the vector store, or the embedding model, gives no answer."""
+NOT_ANSWERED = (
+    StoreUnavailable,
+    StoreRefused,
+    EmbedderMismatch,
+    SchemaTooNew,
+    EmbeddedServerError,
+    EmbeddingError,
+)
+"""What is raised when the vector store, or the embedding model, gives no answer that can be used."""
 
 _PRELOADED_EVERY_SECONDS = 60
 _PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
@@ -245,7 +253,7 @@ class MemoryFace(ABC):
         with suppress(*NOT_ANSWERED):  # only a permission hook asks the store
             block = await self.activation(user_id, mem_cube_id)
             near = await self.working_set(user_id, mem_cube_id, session_id, purpose="prompt")
-        return prompt_of(block, near, found, query, max_tokens)
+        return prompt_of(block, near, found, query, max_tokens, datetime.now().astimezone().date())
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]

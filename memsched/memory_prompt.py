@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from memsched.lexicon import estimate_tokens
 from memsched.llm.prompts import Message, chat_messages
@@ -61,12 +62,13 @@ def prompt_of(
     found: Sequence[SearchResult],
     query: str | None,
     max_tokens: int | None,
+    today: date,
 ) -> MemoryPrompt:
     """The prompt made of these: the block; what was found, the best first; then what else is in the set.
 
     Args:
         max_tokens: of the text, estimated; the last of what it tells is left out for it, and at last the block: a part
-            of it would be no prefix that a server knows.
+                of it would be no prefix that a server knows.
     """
     told: dict[str, str] = {}
     memories = [result.item for result in found]
@@ -81,7 +83,7 @@ def prompt_of(
 
     def prompt(block: ActivationBlock, count: int) -> MemoryPrompt:
         some = dict(list(told.items())[:count])
-        messages = chat_messages(query, list(some.values()), block=block.text)
+        messages = chat_messages(query, list(some.values()), block=block.text, today=today)
         enough = near.issuperset(each.memory_id for each in memories[:_BEST])
         return MemoryPrompt(block, working_set, found, enough, some, messages)
 

@@ -5,6 +5,7 @@ A setting ``name`` is the environment variable ``MEMSCHED_NAME`` (or the same li
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -256,6 +257,14 @@ class Settings(BaseSettings):
     embedding_batch: int = Field(64, ge=1, le=2048, description="Texts in one call of the model.")
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Seconds that one call of the model may take.")
 
+    chunk_tokens: int = Field(
+        250,
+        ge=50,
+        le=100_000,
+        description="A longer text becomes several memories, of so many tokens at most; four characters count as one. "
+        "A change is for what is added from then on.",
+    )
+
     # Memory: search and working set
     top_k: int = Field(10, ge=1, le=1000, description="Memories that a search returns when it is not told how many.")
     search_method: Literal["hybrid", "dense", "lexical"] = Field(
@@ -347,6 +356,27 @@ class Settings(BaseSettings):
     )
     llm_base_url: str = Field("", description="That server, with its `/v1`. Empty: OpenAI's.")
     llm_api_key: SecretStr = Field(SecretStr(""), description="Key of that server.")
+    llm_extra_body: dict[str, Any] = Field(
+        {},
+        description='What else each request to it says, a JSON object: `{"top_p": 0.8}`. It wins over what memsched '
+        "says itself.",
+    )
+    llm_headers: SecretStr = Field(
+        SecretStr(""), description="HTTP headers that it wants beside the key, a JSON object of texts."
+    )
+    reader_model: str = Field(
+        "", description="The model that reads conversations and corrections. Empty: `MEMSCHED_LLM_MODEL` does."
+    )
+    reader_base_url: str = Field("", description="Its server, with its `/v1`. Empty: the other model's.")
+    reader_api_key: SecretStr = Field(
+        SecretStr(""), description="Key of that server. Empty: the other model's, if it is the same server."
+    )
+    reader_extra_body: dict[str, Any] = Field(
+        {}, description="As `MEMSCHED_LLM_EXTRA_BODY`, for `MEMSCHED_READER_MODEL`."
+    )
+    reader_headers: SecretStr = Field(
+        SecretStr(""), description="As `MEMSCHED_LLM_HEADERS`, for `MEMSCHED_READER_MODEL`."
+    )
     llm_budget_seconds: float = Field(
         20.0,
         gt=0,
@@ -404,6 +434,24 @@ class Settings(BaseSettings):
             if name.startswith(PREFIX)
         }
         return init_settings, InitSettingsSource(settings_cls, found)
+
+    @field_validator("llm_extra_body", "reader_extra_body", mode="before")
+    @classmethod
+    def _json_object(cls, value: Any) -> Any:
+        try:
+            found = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError('must be a JSON object, as {"top_p": 0.8}')
+        return found
+
+    @field_validator("llm_headers", "reader_headers", mode="before")
+    @classmethod
+    def _json_headers(cls, value: Any) -> Any:
+        text = json.dumps(value) if isinstance(value, Mapping) else value
+        _ = headers_in(text.get_secret_value() if isinstance(text, SecretStr) else text)
+        return text
 
     @field_validator("log_level", "log_format", "search_method", "activation_warm", mode="before")
     @classmethod
@@ -534,10 +582,21 @@ class Settings(BaseSettings):
             PREFIX + name.upper(): str(value) if isinstance(value, SecretStr) else value
             for name, value in self.model_dump().items()
         }
-        for name in ("qdrant_url", "llm_base_url", "embedding_base_url"):
+        for name in ("qdrant_url", "llm_base_url", "reader_base_url", "embedding_base_url"):
             values[PREFIX + name.upper()] = masked(getattr(self, name))
         values[f"{PREFIX}REDIS_URL"] = masked(self.redis_url)
         return values
+
+
+def headers_in(text: object) -> dict[str, str]:
+    """The HTTP headers in a JSON object. Raises ValueError, which quotes none."""
+    try:
+        found = json.loads(text) if isinstance(text, str) and text.strip() else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) and value.isascii() for value in found.values()):
+        raise ValueError('must be a JSON object of texts, as {"X-Team": "memory"}')
+    return found
 
 
 _SHOWN_OPTIONS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from textwrap import fill
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import SecretStr
@@ -94,7 +94,7 @@ def meaning(field: FieldInfo) -> str:
 
 
 def _limits(field: FieldInfo) -> str:
-    if choices := get_args(field.annotation):
+    if get_origin(field.annotation) is Literal and (choices := get_args(field.annotation)):
         return f"One of {', '.join(f'`{choice}`' for choice in choices)}."
     said = {"gt": "Above", "ge": "At least", "lt": "below", "le": "at most"}
     bounds = {sign: getattr(limit, sign) for limit in field.metadata for sign in said if hasattr(limit, sign)}

@@ -28,7 +28,7 @@ async def add(
     """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
     turns = await parse(services, cube.ref, messages, ctx)
     await store(services, cube, messages, turns, ctx)
-    if services.llm is not None:
+    if services.reader is not None:
         ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
 
 

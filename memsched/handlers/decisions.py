@@ -25,7 +25,7 @@ _MOST_PAIRS = 40
 
 async def ask(services: MemoryServices, ref: CubeRef, said: Sequence[Memory]) -> Decided:
     """What the model says of these turns and what they may be about, in one call. [] where it fails."""
-    assert services.llm is not None
+    assert services.reader is not None
     offered: list[tuple[Memory, list[Memory]]] = []
     left = _MOST_PAIRS
     for newer in sorted(said, key=lambda each: (not each.may_revise, each.order)):
@@ -37,9 +37,9 @@ async def ask(services: MemoryServices, ref: CubeRef, said: Sequence[Memory]) ->
     if not offered:
         return []
     try:
-        found = await decisions(services.llm, [(new.text, [each.text for each in old]) for new, old in offered])
+        found = await decisions(services.reader, [(new.text, [each.text for each in old]) for new, old in offered])
     except LLMError as error:
-        services.llm.counters.fell_back("revise", error)
+        services.reader.counters.fell_back("revise", error)
         return []
     return [
         [offered[each.new][0].memory_id, offered[each.new][1][each.earlier].memory_id, each.relation, each.quote]

@@ -132,13 +132,13 @@ async def _choose(
     results = await services.search.search(ref, text, _LOOKED_AT, "hybrid", args)
     own = f"{id_within(ref, message.user_id, message.item_id)}#{_KEY}"
     near = [each.item for each in results if own not in each.item.sources]
-    if services.llm is not None and near:
+    if services.reader is not None and near:
         try:
-            feedback = await correction(services.llm, text, [memory.indexed_text for memory in near])
+            feedback = await correction(services.reader, text, [memory.indexed_text for memory in near])
             older = [] if feedback.corrected is None else [near[feedback.corrected]]
             return older, feedback.text or text
         except LLMError as error:
-            services.llm.counters.fell_back("correction", error)
+            services.reader.counters.fell_back("correction", error)
     fits = [(same_subject(text, memory.text), memory) for memory in near]
     best = max((fit for fit, _ in fits), default=0.0)
     if best < _CORRECTS_FROM:

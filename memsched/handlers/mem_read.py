@@ -18,7 +18,7 @@ from memsched.logs import get_logger
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import Turn
-from memsched.memory.ingest.writer import Statement, Written, ids_of_turn
+from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import Memory, id_within, with_caption
 from memsched.messages import MEM_REREAD_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
@@ -39,7 +39,7 @@ async def mem_read(
     unread = [message for message in messages if not _read_for(message)]
     if new := {message.item_id: turns[message.item_id] for message in unread if message.item_id in turns}:
         await store(services, cube, unread, new, ctx)
-    if services.llm is None:
+    if services.reader is None:
         return
     await _read(services, cube, messages, turns, ctx)
 
@@ -51,7 +51,7 @@ async def mem_reread(
 
     Where no model is configured any more there is nothing left to do.
     """
-    if services.llm is None:
+    if services.reader is None:
         return
     turns = await parse(services, cube.ref, messages, ctx)
     there = {
@@ -134,7 +134,8 @@ async def _decided(
     """What a message corrects, as the model decides; from the checkpoint, if it was asked before."""
     decided = (ctx.resume or {}).get(_DECIDED) if message.item_id in (ctx.resume or {}) else None
     if decided is None:
-        own = {each for turn in turns[message.item_id] for each in ids_of_turn(ref, _name(ref, message), turn)}
+        name = _name(ref, message)
+        own = {each for turn in turns[message.item_id] for each in services.writer.ids_of_turn(ref, name, turn)}
         stored = await _stored(services, ref, message, turns[message.item_id])
         async with services.extracting:
             decided = await ask(services, ref, [each for each in stored.values() if each.memory_id in own])
@@ -153,7 +154,7 @@ async def _write(
     ref, name = cube.ref, _name(cube.ref, message)
     stored = await _stored(services, ref, message, turns)
     statements = [
-        _statement(ref, name, number, claim, turns, stored)
+        _statement(services, ref, name, number, claim, turns, stored)
         for number, claim in enumerate(claims)
         if message.label != MEM_REREAD_TASK_LABEL or stored.keys() >= set(claim["source_turns"])
     ]
@@ -166,7 +167,7 @@ async def _not_deleted(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, turns: list[Turn]
 ) -> list[Turn]:
     """The turns; those that were deleted since they were stored without what they said."""
-    ids = [ids_of_turn(ref, _name(ref, message), turn) for turn in turns]
+    ids = [services.writer.ids_of_turn(ref, _name(ref, message), turn) for turn in turns]
     deleted = (await services.tombstones.among(ref, [each for theirs in ids for each in theirs])).memory_ids
     return [
         replace(turn, text="", caption="") if deleted.intersection(theirs) else turn
@@ -194,15 +195,15 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
 
     Raises LLMError when it may do better later.
     """
-    assert services.llm is not None
+    assert services.reader is not None
     sources = [
         SourceTurn(turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat(), turn.by_user)
         for turn in turns
     ]
     try:
-        extracted = await extract(services.llm, sources)
+        extracted = await extract(services.reader, sources)
     except LLMError as error:
-        services.llm.counters.fell_back("extract", error)
+        services.reader.counters.fell_back("extract", error)
         if may_help_later(error):
             raise
         log.warning(
@@ -217,7 +218,13 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
 
 
 def _statement(
-    ref: CubeRef, name: str, number: int, claim: dict[str, Any], turns: list[Turn], stored: dict[int, Memory]
+    services: MemoryServices,
+    ref: CubeRef,
+    name: str,
+    number: int,
+    claim: dict[str, Any],
+    turns: list[Turn],
+    stored: dict[int, Memory],
 ) -> Statement:
     source = next((index for index in claim["source_turns"] if index < len(turns)), 0)
     turn = turns[source]
@@ -246,6 +253,6 @@ def _statement(
             memory_id
             for index in claim["source_turns"]
             if index < len(turns)
-            for memory_id in ids_of_turn(ref, name, turns[index])
+            for memory_id in services.writer.ids_of_turn(ref, name, turns[index])
         ],
     )

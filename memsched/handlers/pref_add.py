@@ -8,7 +8,6 @@ from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.ingest.importance import importance, is_preference
-from memsched.memory.ingest.splitting import parts_of
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import id_within
 from memsched.messages import ScheduleMessageItem
@@ -42,7 +41,7 @@ async def pref_add(
                 metadata=turn.metadata,
             )
             for turn in said
-            for part, text in enumerate(filter(str.strip, parts_of(turn.text)))
+            for part, text in enumerate(filter(str.strip, services.writer.parts_of(turn)))
         ]
         written[message.item_id] = await services.writer.write_statements(
             cube.ref, message.item_id, statements, message.user_id, emptied=cube.emptied

@@ -22,6 +22,7 @@ from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.forgetting import Forgetting
 from memsched.memory.import_journal import ImportJournal
 from memsched.memory.ingest.corrections import Corrections
+from memsched.memory.ingest.splitting import CHARACTERS_PER_TOKEN
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.model import Memory
@@ -54,7 +55,7 @@ class MemoryServices:
 
     ``open`` makes it. Its parts: ``cubes`` and ``release`` (who may), ``writer`` and ``corrections`` (ingest),
     ``store``, ``terms`` (word counts), ``search``, ``states``, ``working_sets`` and ``placements``, ``moving`` and
-    ``deletion`` (what people ask for), ``explainer``, ``embedder``, and ``llm``.
+    ``deletion`` (what people ask for), ``explainer``, ``embedder``, ``llm`` and ``reader``.
     """
 
     def __init__(
@@ -71,6 +72,9 @@ class MemoryServices:
         self.cubes = Cubes(server, keys, settings)
         self.embedder = embedder_from(settings)
         self.llm = LLM.from_settings(settings)
+        self.reader = LLM.reader_from_settings(settings) or self.llm
+        """The model that reads conversations and corrections."""
+        self._looking: asyncio.Task[None] | None = None
         self.extracting = asyncio.Semaphore(max(1, settings.llm_concurrency - 1))
         """Conversations that the model reads at once: one place is left for whoever waits for an answer. The budget of
         one that waits for its turn has not begun.
@@ -107,6 +111,8 @@ class MemoryServices:
         try:
             await services.embedder.prepare()
             services._assemble()
+            if services._models:
+                services._looking = asyncio.create_task(services._look_for_models())
         except BaseException:
             await services._close_models()
             raise
@@ -122,7 +128,7 @@ class MemoryServices:
         own_words = self.release.asks
         self.search = HybridSearch(self.store, self.embedder, self.terms, self.ranking_cache, own_words=own_words)
         exact = HybridSearch(self.store, self.embedder, self.terms, own_words=own_words)
-        self.corrections = Corrections(self.store, exact, only_links=self.llm is not None)
+        self.corrections = Corrections(self.store, exact, only_links=self.reader is not None)
         self.forgetting = Forgetting(self.store, self.terms)
         self.writer = MemoryWriter(
             self.store,
@@ -132,6 +138,7 @@ class MemoryServices:
             self.corrections,
             self.tombstones,
             self.forgetting,
+            self.settings.chunk_tokens * CHARACTERS_PER_TOKEN,
         )
         cubes = CubeCaches(self.store, feed)
         self.working_sets = WorkingSets(
@@ -248,8 +255,19 @@ class MemoryServices:
         try:
             await self.embedder.aclose()
         finally:
-            if self.llm is not None:
-                await self.llm.aclose()
+            if self._looking is not None:
+                self._looking.cancel()
+            for model in self._models:
+                await model.aclose()
+
+    @property
+    def _models(self) -> list[LLM]:
+        """Each once."""
+        return list({id(model): model for model in (self.llm, self.reader) if model is not None}.values())
+
+    async def _look_for_models(self) -> None:
+        for model in self._models:
+            await model.look_for_model()
 
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
         """The model's order of the set, if it answers in time; the present one otherwise."""

@@ -15,7 +15,7 @@ from memsched.deadline import Deadline
 from memsched.lexicon import estimate_tokens
 from memsched.llm.capabilities import Capabilities
 from memsched.llm.circuit_breaker import Call, CircuitBreaker
-from memsched.llm.endpoint import Endpoint
+from memsched.llm.endpoint import Endpoint, Purpose
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
 from memsched.llm.metrics import Counters
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
@@ -23,7 +23,7 @@ from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, 
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
-from memsched.settings import Settings
+from memsched.settings import Settings, headers_in
 from memsched.thinking import Thinking, ThinkingFilter
 
 log = get_logger(__name__)
@@ -54,6 +54,22 @@ class _Request:
         return estimate_tokens("".join(message["content"] for message in self.body["messages"]))
 
 
+_LOOK_SECONDS = 5.0
+_MODELS_SHOWN = 20
+
+
+def _configured(settings: Settings, purpose: Purpose) -> tuple[Endpoint, dict[str, Any], dict[str, str]]:
+    """Where a model is, and what else each request to it says, as body and as headers. Raises SettingsError."""
+    url, key = settings.llm_base_url, settings.llm_api_key
+    if purpose == "llm":
+        endpoint = Endpoint.checked("llm", url, key, settings.llm_model)
+        return endpoint, settings.llm_extra_body, headers_in(settings.llm_headers.get_secret_value())
+    same = settings.reader_base_url in ("", url)
+    key = settings.reader_api_key if settings.reader_api_key.get_secret_value() or not same else key
+    endpoint = Endpoint.checked(purpose, settings.reader_base_url or url, key, settings.reader_model)
+    return endpoint, settings.reader_extra_body, headers_in(settings.reader_headers.get_secret_value())
+
+
 class LLM:
     """A language model. Every method raises LLMError, and nothing else, when the model is of no use.
 
@@ -64,16 +80,18 @@ class LLM:
         clock: seconds, monotonic, for the circuit breaker.
     """
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, purpose: Purpose = "llm", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         # Not above: it imports the openai library, for which only those wait who configured a model.
         from memsched.llm.openai_client import OpenAIClient
 
-        self.model = settings.llm_model
+        self._endpoint, self._extra_body, headers = _configured(settings, purpose)
+        self.model = self._endpoint.model
         self.budget_seconds = settings.llm_budget_seconds
         self.breaker = CircuitBreaker(settings.llm_breaker_failures, settings.llm_breaker_seconds, clock)
         self.counters = Counters(settings.llm_input_price, settings.llm_output_price)
-        self._endpoint = Endpoint.checked("llm", settings.llm_base_url, settings.llm_api_key, self.model)
-        self._client = OpenAIClient(self._endpoint)
+        self._client = OpenAIClient(self._endpoint, headers)
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
         self._max_retries = settings.llm_max_retries
         self._capabilities = Capabilities()
@@ -84,6 +102,40 @@ class LLM:
     def from_settings(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self | None:
         """None when no model is configured. Raises SettingsError. Takes most of a second: call it at the start."""
         return cls(settings, clock=clock) if settings.llm_model else None
+
+    @classmethod
+    def reader_from_settings(cls, settings: Settings) -> Self | None:
+        """The model that reads, if it is one of its own. As ``from_settings``."""
+        return cls(settings, "reader") if settings.reader_model else None
+
+    async def look_for_model(self) -> None:
+        """Ask the server which models it has, and tell in the log if this one is not among them, or it cannot be asked.
+
+        Nothing else comes of it: the server may come later, and not every server names all that it has.
+        """
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                models = await self._client.models()
+        except (TimeoutError, ServerError) as error:
+            kind = error.kind if isinstance(error, ServerError) else "timeout"
+            if kind in ("unreachable", "timeout", "misconfigured") and not self._client.closed:
+                log.warning(
+                    "the language model's server does not answer now; it is asked again when it is needed",
+                    action="llm.not_there",
+                    server=self._endpoint.address,
+                    kind=kind,
+                    error=str(error),
+                )
+            return
+        if {self.model, f"{self.model}:latest"}.isdisjoint(models):
+            log.warning(
+                "the language model's server does not name the model that is set",
+                action="llm.model_not_there",
+                server=self._endpoint.address,
+                model=self.model,
+                known=sorted(models)[:_MODELS_SHOWN],
+                advice=f"Check {self._endpoint.variable('model')}; Ollama loads a model with: ollama pull {self.model}",
+            )
 
     @property
     def is_private(self) -> bool:
@@ -124,6 +176,7 @@ class LLM:
         """
         beginning: list[Message] = [{"role": "system", "content": prefix}, {"role": "user", "content": "."}]
         request = self._request("warm", beginning, None, 1, 0.0)
+        request.body["max_tokens"] = 1
         request.needs_text, request.retries = False, self._max_retries
         with self._counted("warm"):
             await self._ask(request)
@@ -368,6 +421,7 @@ class LLM:
         body: dict[str, Any] = {"model": self.model, "messages": _plain(messages), "temperature": temperature}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
+        body |= self._extra_body
         deadline = Deadline(self.budget_seconds if budget is None else budget)
         return _Request(task, body, deadline, self._capabilities.unsupported)
 

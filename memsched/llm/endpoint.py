@@ -12,25 +12,26 @@ from pydantic import SecretStr
 from memsched.errors import SettingsError
 from memsched.settings import PREFIX, masked
 
+Purpose = Literal["llm", "reader", "embedding"]
 _PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan")
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One of the settings' two endpoints.
+    """One of the settings' three endpoints.
 
     Args:
         purpose: what the names of its settings, and its log actions, begin with.
     """
 
-    purpose: Literal["llm", "embedding"]
+    purpose: Purpose
     url: str
     key: str = field(repr=False)
     model: str
 
     @classmethod
-    def checked(cls, purpose: Literal["llm", "embedding"], url: str, key: SecretStr, model: str) -> Self:
+    def checked(cls, purpose: Purpose, url: str, key: SecretStr, model: str) -> Self:
         """Return the endpoint; an empty URL is OpenAI's. Raises SettingsError; no message holds the key."""
         endpoint = cls(purpose, url or _OPENAI_URL, key.get_secret_value().strip(), model)
         problems = []

@@ -87,6 +87,14 @@ class OpenAIClient:
         """Return the body of the answer to a request for embeddings."""
         return await self._post(self._embeddings.with_raw_response.create, request)
 
+    async def models(self) -> list[str]:
+        """Return the models that the server names."""
+        body = await self._post(self._client.models.with_raw_response.list, {})
+        try:
+            return [str(each["id"]) for each in json.loads(body)["data"]]
+        except (ValueError, KeyError, TypeError):
+            raise ServerError("The server named no models.", kind="invalid_answer") from None
+
     async def stream_chat(self, request: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield the chunks of a streamed chat completion, as the library has them, and END. Close it (``aclosing``).
 
@@ -192,7 +200,7 @@ class OpenAIClient:
         said = self._endpoint.without_key(f"{error} {getattr(error, 'body', '')}")
         log.debug(
             "the model's server complained",
-            action="llm.complaint" if self._endpoint.purpose == "llm" else "embedding.complaint",
+            action="embedding.complaint" if self._endpoint.purpose == "embedding" else "llm.complaint",
             complaint=said[:2000],
         )
         return said

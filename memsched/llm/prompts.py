@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from string import Template
 from typing import Literal, TypedDict
 
@@ -185,7 +186,7 @@ the earlier one, "relation": "...", "quote": "..."}}]}}""",
 
 CHAT = Prompt(
     name="chat",
-    version=2,
+    version=3,
     system=f"""You are a helpful assistant who remembers earlier conversations with this person.
 
 {DATA_RULE}
@@ -202,16 +203,21 @@ question does not mention it. Speak of them naturally: no numbers of memories, n
 )
 
 
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
 def chat_messages(
-    question: str | None, memories: Sequence[str], history: Sequence[Message] = (), *, block: str = ""
+    question: str | None, memories: Sequence[str], history: Sequence[Message] = (), *, block: str = "", today: date
 ) -> list[Message]:
     """Return a turn of a chat that knows these memories; without a question, what comes before one.
 
     The activation block comes first, byte for byte: a prefix cache would have to know whatever stood before it as well.
+    What day it is stands behind all that is the same on another day.
     Question and history are of the person who talks to the model, who may well tell it what to do; so they are no data.
     """
     (system,) = CHAT.messages(memories=numbered(memories))
-    head: Message = {"role": "system", "content": block + system["content"]}
+    day = f"Today is {_DAYS[today.weekday()]}, {today:%Y-%m-%d}."
+    head: Message = {"role": "system", "content": f"{block}{system['content']}\n\n{day}"}
     asked: list[Message] = [] if question is None else [{"role": "user", "content": question}]
     return [head, *history, *asked]
 

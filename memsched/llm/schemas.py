@@ -90,8 +90,8 @@ class ExtractedMemory(_Sent):
 
 
 def _items(sent: Any, name: str, is_item: Callable[[object], bool], depth: int = 0) -> Any:
-    """The list ``name`` in what a model sent: of ``{name: [...]}``, the list alone, one item alone, several such objects
-    one after the other (JSON lines), or any of these within another object. What is none of them stays as it is.
+    """The list ``name`` in what a model sent: of ``{name: [...]}``, the list alone, one item alone, several such
+    objects one after the other (JSON lines), or any of these within another object. What is none stays as it is.
     """
     if is_item(sent):
         return [sent]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -11,17 +12,21 @@ from typing import Any
 
 from memsched.errors import InvalidMessage, MemschedError
 from memsched.lexicon import estimate_tokens
+from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.prompts import Message
 from memsched.logs import get_logger
+from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import Permission
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
 from memsched.memory.model import with_caption
+from memsched.memory_face import NOT_ANSWERED
 from memsched.memory_prompt import MemoryPrompt, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
 from memsched.scheduler import AsyncMemScheduler
+from memsched.thinking import Thinking, without_thinking
 
 log = get_logger(__name__)
 
@@ -64,8 +69,9 @@ class _Turn:
     Args:
         history: the turns before it.
         prompt: what a model is told.
+        llm: the model that answers.
         found: what search found, for people.
-        answer: what a model wrote, all of it; else empty.
+        answer: what a model said, all of it, without what it thought; else empty.
     """
 
     question: Question
@@ -74,6 +80,7 @@ class _Turn:
     may_write: bool
     remember_in: str | None
     prompt: MemoryPrompt
+    llm: LLM | None
     found: list[str] = field(default_factory=list)
     answer: str = ""
 
@@ -85,6 +92,7 @@ class Chat:
         self._scheduler = scheduler
         self._options = options
         self._said: OrderedDict[tuple[str, str, str], list[Message]] = OrderedDict()
+        self._own_llm: LLM | None = None
 
     def clear(self, user_id: str) -> None:
         """Forget the recent turns of all of a user's sessions. What was remembered stays in the cubes."""
@@ -101,26 +109,20 @@ class Chat:
     async def stream(self, question: Question) -> AsyncGenerator[str, None]:
         """The same in pieces. An answer that breaks off says so at its end, and is not remembered."""
         turn = await self._begin(question)
-        services = await self._scheduler.memory()
         pieces: list[str] = []
         try:
-            if services.llm is None:
+            if turn.llm is None:
                 yield _in_plain_words(NO_MODEL, turn.found)
                 return
             try:
-                asked = services.llm.stream(
-                    self._prompt(turn),
-                    temperature=self._options.temperature,
-                    max_tokens=self._options.max_tokens,
-                    task="chat",
-                )
+                asked = turn.llm.stream(self._prompt(turn), task="chat", thinking=self._thinking, **self._asking())
                 async with contextlib.aclosing(asked):
                     async for piece in asked:
                         pieces.append(piece)
                         yield piece
-                turn.answer = "".join(pieces)
+                turn.answer = without_thinking("".join(pieces))
             except LLMError as error:
-                self._fell_back(services.llm.counters, error)
+                self._fell_back(turn.llm.counters, error)
                 why = _why(error)
                 yield f"\n[The answer breaks off here. {why}]" if pieces else _in_plain_words(why, turn.found)
         finally:
@@ -134,20 +136,41 @@ class Chat:
             raise InvalidMessage("the question is empty")
         self._refuse_too_long(question)
         history = self._history(question)
-        services = await self._scheduler.memory()
+        llm = await self._model()
+        cubes = Cubes(await self._scheduler.server(), self._scheduler.keys, self._scheduler.settings)
         user, name, target = question.user_id, question.mem_cube_id, question.remember_in
-        may_write = (await services.cubes.view(user, name, Permission.READ)).permission.allows(Permission.WRITE)
+        may_write = (await cubes.view(user, name, Permission.READ)).permission.allows(Permission.WRITE)
         if target is None:
             target = name if may_write else None
         elif target != name or not may_write:
-            await services.cubes.resolve(user, target, Permission.WRITE)  # to name it oneself is no permission
-        nothing = prompt_of(ActivationBlock.of([]), [], [], question.text, None)
-        turn = _Turn(question, history, datetime.now(UTC), may_write, target, nothing)
+            await cubes.resolve(user, target, Permission.WRITE)  # to name it oneself is no permission
+        nothing = prompt_of(ActivationBlock.of([]), [], [], question.text, None, datetime.now().astimezone().date())
+        turn = _Turn(question, history, datetime.now(UTC), may_write, target, nothing, llm)
         if self._options.enable_textual_memory:
             asked = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
             await self._submit([asked], "the working set does not follow this question")
             await self._gather(turn)
         return turn
+
+    async def _model(self) -> LLM | None:
+        """The model, also where the rest of memory cannot be opened now: it can still be talked to."""
+        try:
+            return (await self._scheduler.memory()).llm
+        except NOT_ANSWERED as error:
+            log.warning(
+                "memory cannot be opened now; the chat goes on without what it would find",
+                action="mos.chat_without_memory",
+                error=str(error),
+            )
+        if self._own_llm is None:
+            self._own_llm = await asyncio.to_thread(LLM.from_settings, self._scheduler.settings)
+        return self._own_llm
+
+    async def aclose(self) -> None:
+        """Close what was opened for an outage."""
+        model, self._own_llm = self._own_llm, None
+        if model is not None:
+            await model.aclose()
 
     async def _gather(self, turn: _Turn) -> None:
         """The prompt; and for people, what search found, or else what is near."""
@@ -166,20 +189,28 @@ class Chat:
             turn.found = [dated(each, each.said) for each in prompt.working_set]
 
     async def _complete(self, turn: _Turn) -> str:
-        services = await self._scheduler.memory()
-        if services.llm is None:
+        if turn.llm is None:
             return _in_plain_words(NO_MODEL, turn.found)
         try:
-            turn.answer = await services.llm.complete(
-                self._prompt(turn),
-                temperature=self._options.temperature,
-                max_tokens=self._options.max_tokens,
-                task="chat",
-            )
+            text = await turn.llm.complete(self._prompt(turn), task="chat", thinking=self._thinking, **self._asking())
         except LLMError as error:
-            self._fell_back(services.llm.counters, error)
+            self._fell_back(turn.llm.counters, error)
             return _in_plain_words(_why(error), turn.found)
-        return turn.answer
+        turn.answer = without_thinking(text)
+        return text
+
+    @property
+    def _thinking(self) -> Thinking:
+        """What becomes of a model's thinking in the answer; memory and later prompts never have it."""
+        asked = self._options.remove_think_prefix
+        return "hide" if asked is None else "hold" if asked else "show"
+
+    def _asking(self) -> dict[str, Any]:
+        """How the model is asked."""
+        options = self._options
+        more = {} if options.top_p is None else {"top_p": options.top_p}
+        sampling = {**options.request, **more}
+        return {"temperature": options.temperature, "max_tokens": options.max_tokens, "sampling": sampling}
 
     @property
     def _prompt_tokens(self) -> int:

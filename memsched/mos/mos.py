@@ -121,7 +121,10 @@ class AsyncMOS:
 
     async def stop(self, grace_seconds: Seconds | None = None) -> None:
         """Let running handlers end and close all connections. What is unfinished waits for the next start."""
-        await self.mem_scheduler.stop(grace_seconds)
+        try:
+            await self.mem_scheduler.stop(grace_seconds)
+        finally:
+            await self._chat.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -576,7 +579,8 @@ class AsyncMOS:
         return await self.mem_scheduler.memory()
 
     async def _cubes(self) -> Cubes:
-        return (await self._services()).cubes
+        await self.start()
+        return Cubes(await self.mem_scheduler.server(), self.mem_scheduler.keys, self.settings)
 
     async def _whose(self, memory_id: str | None, mem_cube_id: str | None, user_id: str | None) -> tuple[str, str]:
         """The user and their name of the cube: the one that has the memory, where none is named."""

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from memsched.config_file import read_yaml, scheduler_settings, unknown_key
+from memsched.config_file import SO_ANYWAY, read_yaml, scheduler_settings, unknown_key
 from memsched.errors import SettingsError
 from memsched.logs import get_logger
 from memsched.messages import Id
+from memsched.mos.model_sections import Found, read_chat_model, read_mem_reader
 from memsched.settings import Settings
 
 log = get_logger(__name__)
@@ -32,6 +33,11 @@ class MosOptions(BaseModel):
         max_turns_window: questions and answers of a session that the next prompt repeats.
         temperature: of the chat model.
         max_tokens: of the chat model; None: its own limit.
+        top_p: of the chat model; None: its own.
+        request: what else a chat's request to the model says, in the server's words: ``{"seed": 1}``.
+        remove_think_prefix: what becomes of a model's thinking in an answer. None: it is left out; of thinking that has
+            an end and no beginning, only from the second streamed answer on. True: of the first too, which then comes
+            in one piece. False: the answer has it. Neither memory nor later prompts ever do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,36 +50,24 @@ class MosOptions(BaseModel):
     max_turns_window: int = Field(default=20, ge=0, le=1000)
     temperature: float = Field(default=0.0, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    request: dict[str, Any] = Field(default_factory=dict)
+    remove_think_prefix: bool | None = None
 
 
-_SECTIONS = ("mem_scheduler", "chat_model")
-_MEAN_NOTHING_HERE = frozenset(
-    {
-        "mem_reader",
-        "user_manager",
-        "enable_activation_memory",
-        "enable_parametric_memory",
-        "enable_preference_memory",
-        "PRO_MODE",
-    }
-)
-_OF_THE_CHAT_MODEL = {"model_name_or_path": "llm_model", "api_key": "llm_api_key", "api_base": "llm_base_url"}
-_CHAT_OPTIONS = ("temperature", "max_tokens")
-_CHAT_IGNORED = frozenset(
-    {
-        "remove_think_prefix",
-        "top_p",
-        "top_k",
-        "extra_body",
-        "extra",
-        "default_headers",
-        "headers",
-        "model_schema",
-        "enable_thinking",
-        "do_sample",
-    }
-)
-_OPENAI = "openai"
+_SECTIONS = ("mem_scheduler", "chat_model", "mem_reader")
+_SCHEDULERS = ("general_scheduler", "optimized_scheduler")
+_SO_ANYWAY = {
+    "user_manager": "users and cubes are kept on the queue's server",
+    "enable_activation_memory": "the activation block stands at the head of every prompt",
+    "enable_preference_memory": "preferences are always remembered",
+    "model_schema": "it names a class of the original",
+}
+_NOT_HERE = {
+    "enable_parametric_memory": "memsched trains no model",
+    "PRO_MODE": "memsched does not take questions apart",
+}
+"""What may only be false."""
 
 
 def read_config(config: Config, given: Mapping[str, Any]) -> tuple[Settings, MosOptions]:
@@ -124,55 +118,34 @@ class _Reader:
 
     def __init__(self, place: str, document: Mapping[Any, Any]) -> None:
         self.place = place
-        self.settings: dict[str, Any] = {}
-        self.options: dict[str, Any] = {}
-        self._problems: list[str] = []
-        self._left_out: list[str] = []
+        found = Found(place)
+        self.settings, self.options = found.settings, found.options
         for key, value in document.items():
             if key in MosOptions.model_fields:
-                self.options[key] = value
+                found.options[key] = value
             elif key in Settings.model_fields:
-                self.settings[key] = value
-            elif key in _MEAN_NOTHING_HERE:
-                self._left_out.append(key)
+                found.settings[key] = value
+            elif key in _SO_ANYWAY:
+                found.so_anyway[key] = _SO_ANYWAY[key]
+            elif key in _NOT_HERE:
+                if value:
+                    found.refuse(key, f"{_NOT_HERE[key]}; write false")
             elif key not in _SECTIONS:
                 known = {*MosOptions.model_fields, *Settings.model_fields, *_SECTIONS}
-                self._problems.append(unknown_key(key, known, place))
-        self._chat_model(document.get("chat_model"))
-        scheduler = self._section("mem_scheduler", document.get("mem_scheduler"))
-        self.settings |= scheduler_settings(
-            scheduler, Settings.model_fields, self._problems, place=place, section="mem_scheduler.config"
-        )
-        if self._problems:
-            raise SettingsError(self._problems)
-        if self._left_out:
-            log.info("keys that mean nothing here were left out", action="mos.keys_left_out", keys=self._left_out)
-
-    def _section(self, name: str, section: Any) -> Mapping[Any, Any]:
-        """The ``config`` of ``{backend: ..., config: {...}}``; null is as if it were not there."""
-        config = {} if section is None else section.get("config", {}) if isinstance(section, Mapping) else None
-        if isinstance(config, Mapping):
-            return config
-        self._problems.append(f"{self.place}: expected {name}: {{backend: ..., config: {{...}}}}.")
-        return {}
-
-    def _chat_model(self, section: Any) -> None:
-        config = self._section("chat_model", section)
+                found.problems.append(unknown_key(key, known, place))
+        read_chat_model(document.get("chat_model"), found)
+        read_mem_reader(document.get("mem_reader"), found)
+        scheduler = found.config_of("mem_scheduler", document.get("mem_scheduler"))
+        section = document.get("mem_scheduler")
         backend = section.get("backend") if isinstance(section, Mapping) else None
-        if backend not in (None, _OPENAI):
-            self._problems.append(
-                f"{self.place}: chat_model.backend {backend!r} cannot be used here. Any server that speaks OpenAI's "
-                "protocol can (vLLM, Ollama, ...), with backend: openai and its address as api_base; without "
-                "chat_model, chat answers with what it remembers."
-            )
-            return
-        for key, value in config.items():
-            if key in _OF_THE_CHAT_MODEL:
-                self.settings[_OF_THE_CHAT_MODEL[key]] = value
-            elif key in _CHAT_OPTIONS:
-                self.options[key] = value
-            elif key in _CHAT_IGNORED:
-                self._left_out.append(f"chat_model.config.{key}")
-            else:
-                known = {*_OF_THE_CHAT_MODEL, *_CHAT_OPTIONS}
-                self._problems.append(unknown_key(key, known, self.place, "chat_model.config"))
+        if backend not in (None, *_SCHEDULERS):
+            found.refuse("mem_scheduler.backend", f"{backend!r} is not here; write {_SCHEDULERS[0]}")
+        section = "mem_scheduler.config"
+        found.settings |= scheduler_settings(
+            scheduler, Settings.model_fields, found.problems, place=place, section=section
+        )
+        found.so_anyway |= {f"{section}.{key}": SO_ANYWAY[key] for key in scheduler if key in SO_ANYWAY}
+        if found.problems:
+            raise SettingsError(found.problems)
+        if found.so_anyway:
+            log.info("keys that change nothing here", action="mos.keys_without_effect", keys=found.so_anyway)

@@ -25,10 +25,11 @@ from memsched.llm.prompts import EXTRACT
 class Reply:
     """How one request is answered.
 
-    text: the model's words; parts: in a list of parts instead. thought: in a field of its own. pieces: how many a streamed answer comes in. raw: a body of its own instead of a chat
-    completion. hold: not before the server is released (or the caller hangs up). delay_seconds: before the answer, and
-    before every piece of a stream. break_after: pieces of a stream after which the connection breaks. drop: the
-    connection is closed without an answer. done: a stream says [DONE].
+    text: the model's words; parts: in a list of parts instead. thought: in a field of its own. pieces: how many a
+    streamed answer comes in. raw: a body of its own instead of a chat completion. hold: not before the server is
+    released (or the caller hangs up). delay_seconds: before the answer, and before every piece of a stream.
+    break_after: pieces of a stream after which the connection breaks. drop: the connection is closed without an
+    answer. done: a stream says [DONE].
     """
 
     text: str = ""

@@ -264,7 +264,8 @@ def test_shown_settings_hold_every_variable_and_no_password() -> None:
     assert "hunter2" not in str(shown)
 
 
-_KEYS = ["qdrant_api_key", "embedding_api_key", "llm_api_key"]
+_KEYS = ["qdrant_api_key", "embedding_api_key", "llm_api_key", "reader_api_key"]
+_HEADERS = ["llm_headers", "reader_headers"]
 
 
 @pytest.mark.parametrize("name", _KEYS)
@@ -287,8 +288,27 @@ def test_a_key_that_is_not_set_is_shown_as_empty(name: str) -> None:
 def test_every_setting_that_is_called_a_key_is_secret() -> None:
     secret = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
 
-    assert secret == _KEYS
-    assert [name for name in Settings.model_fields if name.endswith(("key", "password", "secret"))] == secret
+    assert sorted(secret) == sorted([*_KEYS, *_HEADERS])
+    named = ("key", "password", "secret", "headers")
+    assert [name for name in Settings.model_fields if name.endswith(named)] == secret
+
+
+@pytest.mark.parametrize("name", _HEADERS)
+def test_headers_are_json_and_shown_no_more_than_keys(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MEMSCHED_{name.upper()}", '{"X-Team": "hunter2"}')
+
+    assert set(Settings.load().shown()[f"MEMSCHED_{name.upper()}"]) == {"*"}
+    assert Settings.load(**{name: {"X-Team": "hunter2"}}) == Settings.load()
+    told = problems_of(**{name: '{"X-Team": 7, "Y": "hunter2"}'})
+    assert "must be a JSON object of texts" in told
+    assert "hunter2" not in told
+
+
+def test_what_else_a_request_says_is_a_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_LLM_EXTRA_BODY", '{"top_p": 0.8}')
+
+    assert Settings.load().llm_extra_body == {"top_p": 0.8}
+    assert "MEMSCHED_LLM_EXTRA_BODY: must be a JSON object" in problems_of(llm_extra_body="[1]")
 
 
 def test_a_key_that_cannot_be_used_is_not_repeated_in_the_error() -> None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import regex
 
+CHARACTERS_PER_TOKEN = 4
+"""As MEMSCHED_CHUNK_TOKENS counts them: about so many, in English."""
 MAX_TEXT_CHARACTERS = 1000
 """A longer utterance becomes several memories: one memory is about one thing."""
 

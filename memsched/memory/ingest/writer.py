@@ -23,7 +23,7 @@ from memsched.memory.ingest.deduplication import content_hash, same_voice
 from memsched.memory.ingest.importance import about_oneself, importance, is_preference
 from memsched.memory.ingest.repetition import Repeat, is_said_anew, repeated
 from memsched.memory.ingest.short_answers import answered_by, asks, is_short
-from memsched.memory.ingest.splitting import parts_of
+from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS, parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.ingest.windows import Windows
@@ -111,8 +111,13 @@ class MemoryWriter:
         corrections: Corrections,
         tombstones: Tombstones,
         forgetting: Forgetting,
+        part_characters: int = MAX_TEXT_CHARACTERS,
     ) -> None:
+        """Args:
+        part_characters: a longer text becomes several memories.
+        """
         self._store = store
+        self._part_characters = part_characters
         self._tombstones = tombstones
         self._forgetting = forgetting
         self._places = places
@@ -136,14 +141,15 @@ class MemoryWriter:
         sessions = await self._first_places(ref, turns)
         before = await self._said_before(ref, turns, sessions)
         drafts = {
-            item_id: await _drafts(ref, item_id, said, sessions, added_by, before) for item_id, said in turns.items()
+            item_id: await self._drafts(ref, item_id, said, sessions, added_by, before)
+            for item_id, said in turns.items()
         }
         written = await self._remember(ref, drafts, emptied=emptied)
         return {item_id: written[ids[item_id]] for item_id in messages}
 
     async def stored(self, ref: CubeRef, item_id: str, said: Sequence[Turn], added_by: str = "") -> dict[int, Memory]:
         """The memories of a message's turns, by the turn's number; of one that was said before, what says it."""
-        drafts = await _drafts(ref, id_within(ref, added_by or ref.user_id, item_id), said, {}, added_by)
+        drafts = await self._drafts(ref, id_within(ref, added_by or ref.user_id, item_id), said, {}, added_by)
         numbers = {f"#{turn.position}": number for number, turn in enumerate(said)}
         found: dict[int, Memory] = {}
         own = await self._store.get(ref, [each.memory_id for each in drafts])
@@ -187,15 +193,27 @@ class MemoryWriter:
         for item_id, said in messages.items():
             name = id_within(ref, added_by or ref.user_id, item_id)
             for turn in said:
-                ids += ids_of_turn(ref, name, turn)
+                ids += self.ids_of_turn(ref, name, turn)
                 ids += (
                     memory_id_for(ref, name, f"preference/{turn.position}/{part}")
-                    for part in range(len(parts_of(turn.text)))
+                    for part in range(len(self.parts_of(turn)))
                 )
             ids.append(memory_id_for(ref, name, "feedback"))
             ids += (memory_id_for(ref, name, f"model/{number}") for number in range(_CLAIMS_LOOKED_FOR))
         if left := await self._store.get(ref, ids):
             await self._forgetting.forget(ref, sorted(left))
+
+    def parts_of(self, turn: Turn) -> list[str]:
+        """The texts of the memories that a turn becomes."""
+        return parts_of(turn.text, self._part_characters)
+
+    def ids_of_turn(self, ref: CubeRef, name: str, turn: Turn) -> list[str]:
+        """The ids of the memories that a turn becomes.
+
+        Args:
+            name: what its message is called within the cube (``id_within``).
+        """
+        return [memory_id_for(ref, name, turn.position, part) for part in range(len(self.parts_of(turn)))]
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -246,6 +264,43 @@ class MemoryWriter:
             for each in await self._store.asked_again_at(ref, sorted(named)):
                 found.update((named[name], each) for name in each.asked_again.keys() & named)
         return found
+
+    async def _drafts(
+        self,
+        ref: CubeRef,
+        item_id: str,
+        said: Sequence[Turn],
+        sessions: Mapping[tuple[str, str], int],
+        added_by: str,
+        before: Mapping[tuple[str, int], Memory] = MappingProxyType({}),
+    ) -> list[Memory]:
+        """The memories that a message's turns become.
+
+        Args:
+            sessions: by message and session, the first turn's place.
+            before: by session and place, what was said before the message.
+        """
+        now = datetime.now(UTC)
+        drafts = []
+        last = dict(before)
+        pace = Pace()
+        for number, turn in enumerate(said):
+            session = _session(item_id, turn, len(said))
+            place = sessions.get((item_id, session), 0) + number
+            parts = self.parts_of(turn) if len(turn.text) < _LONG else await asyncio.to_thread(self.parts_of, turn)
+            whole = hashlib.sha256(turn.text.encode("utf-8", "replace")).hexdigest() if len(parts) > 1 else ""
+            for part, text in enumerate(filter(str.strip, parts)):
+                asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
+                draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
+                if whole:  # equal parts of a text, or of two texts, are no repeats: each text keeps all of its own
+                    draft = draft.model_copy(
+                        update={"content_hash": _hash(turn.speaker, text, turn.metadata, f"{whole}/{part}")}
+                    )
+                drafts.append(draft)
+                if session:
+                    last[session, place] = draft
+                await pace.rest()
+        return drafts
 
     async def _remember(
         self,
@@ -386,55 +441,9 @@ def _was_said_before(memory: Memory, same: Sequence[Memory]) -> bool:
     return any(each.superseded_by and each.order < memory.order and same_voice(each, memory) for each in same)
 
 
-def ids_of_turn(ref: CubeRef, name: str, turn: Turn) -> list[str]:
-    """The ids of the memories that a turn becomes.
-
-    Args:
-        name: what its message is called within the cube (``id_within``).
-    """
-    return [memory_id_for(ref, name, turn.position, part) for part in range(len(parts_of(turn.text)))]
-
-
 def _session(item_id: str, turn: Turn, of: int) -> str:
     """Its session; a conversation that came without one is a session of its own."""
     return turn.session_id or (item_id if of > 1 else "")
-
-
-async def _drafts(
-    ref: CubeRef,
-    item_id: str,
-    said: Sequence[Turn],
-    sessions: Mapping[tuple[str, str], int],
-    added_by: str,
-    before: Mapping[tuple[str, int], Memory] = MappingProxyType({}),
-) -> list[Memory]:
-    """The memories that a message's turns become.
-
-    Args:
-        sessions: by message and session, the first turn's place.
-        before: by session and place, what was said before the message.
-    """
-    now = datetime.now(UTC)
-    drafts = []
-    last = dict(before)
-    pace = Pace()
-    for number, turn in enumerate(said):
-        session = _session(item_id, turn, len(said))
-        place = sessions.get((item_id, session), 0) + number
-        parts = parts_of(turn.text) if len(turn.text) < _LONG else await asyncio.to_thread(parts_of, turn.text)
-        whole = hashlib.sha256(turn.text.encode("utf-8", "replace")).hexdigest() if len(parts) > 1 else ""
-        for part, text in enumerate(filter(str.strip, parts)):
-            asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
-            draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
-            if whole:  # equal parts of a text, or of two texts, are no repeats: each text keeps all of its own
-                draft = draft.model_copy(
-                    update={"content_hash": _hash(turn.speaker, text, turn.metadata, f"{whole}/{part}")}
-                )
-            drafts.append(draft)
-            if session:
-                last[session, place] = draft
-            await pace.rest()
-    return drafts
 
 
 def _part(memory: Memory) -> int:

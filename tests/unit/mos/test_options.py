@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from memsched import MOS, Settings
 from memsched.errors import SettingsError
@@ -56,6 +57,84 @@ def test_a_file_of_the_originals_shape_is_understood(tmp_path: Path) -> None:
     assert (options.temperature, options.max_tokens) == (0.1, 4096)
     assert options.enable_mem_scheduler
     assert options.session_id
+
+
+_GUIDE = Path(__file__).parents[2] / "data" / "original_mos.yaml"
+"""A configuration as the original's beginner's guide has it, with every key that its models know."""
+_LINES = _GUIDE.read_text(encoding="utf-8").splitlines()
+_SAYING_SOMETHING = [at for at, line in enumerate(_LINES) if line.split(":", 1)[1].strip()]
+
+
+def _changed(line: str) -> str:
+    """The line with another value of the same kind."""
+    key, value = line.split(": ", 1)
+    if value in ("true", "false"):
+        return f"{key}: {'false' if value == 'true' else 'true'}"
+    if value.startswith("{"):
+        return f'{key}: {{"other": "value"}}'
+    if value.isdigit():
+        return f"{key}: {int(value) + 1}"
+    return f"{key}: {float(value) / 2:g}" if value.replace(".", "").isdigit() else f'{key}: "other-{value[1:]}'
+
+
+@pytest.mark.parametrize("at", _SAYING_SOMETHING, ids=[f"{at}:{_LINES[at].strip()}" for at in _SAYING_SOMETHING])
+def test_every_line_of_the_guides_file_is_in_effect_or_refused_or_told_by_name(at: int, tmp_path: Path) -> None:
+    changed = tmp_path / "mos.yaml"
+    changed.write_text("\n".join([*_LINES[:at], _changed(_LINES[at]), *_LINES[at + 1 :]]), encoding="utf-8")
+    key = _LINES[at].split(":")[0].strip()
+
+    with capture_logs() as logged:
+        whole = read_config(_GUIDE, {})
+        try:
+            found = read_config(changed, {})
+        except SettingsError as refused:
+            assert key in str(refused), "it is refused by name"
+            return
+    (told,) = [line["keys"] for line in logged if line["action"] == "mos.keys_without_effect"][:1]
+
+    assert found != whole or any(name.rpartition(".")[2] == key and why for name, why in told.items())
+
+
+def test_the_guides_file_means_what_it_says() -> None:
+    settings, options = read_config(_GUIDE, {"redis_url": "memory://"})
+
+    assert (settings.llm_model, settings.llm_base_url) == ("qwen3:1.7b", "http://model-server:11434/v1")
+    assert settings.llm_extra_body == {"keep_alive": "5m", "reasoning_effort": "none"}
+    assert settings.llm_headers.get_secret_value() == '{"X-Team": "memory"}'
+    assert settings.llm_budget_seconds == 45
+    assert (options.temperature, options.max_tokens, options.top_p) == (0.1, 4096, 0.8)
+    assert (options.request, options.remove_think_prefix) == ({"top_k": 20}, True)
+    assert (settings.reader_model, settings.reader_base_url) == ("qwen3:0.6b", "http://localhost:8088/v1")
+    assert settings.reader_extra_body == {
+        "temperature": 0.8,
+        "max_tokens": 1024,
+        "top_p": 0.9,
+        "top_k": 50,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+    assert settings.embedding_model == "openai:nomic-embed-text:latest"
+    assert (settings.embedding_base_url, settings.embedding_dimensions) == ("http://localhost:11434/v1", 768)
+    assert settings.chunk_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("backend", "url"),
+    [
+        ("openai", ""),
+        ("ollama", "http://localhost:11434/v1"),
+        ("vllm", "http://localhost:8088/v1"),
+        ("deepseek", "https://api.deepseek.com/v1"),
+        ("qwen", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
+    ],
+)
+def test_backends_are_addresses(backend: str, url: str) -> None:
+    config = {"chat_model": {"backend": backend, "config": {"model_name_or_path": "m"}}}
+    config |= {"mem_reader": {"config": {"llm": {"backend": backend, "config": {"model_name_or_path": "r"}}}}}
+
+    settings, _ = read_config(config, {})
+
+    assert (settings.llm_model, settings.llm_base_url) == ("m", url)
+    assert (settings.reader_model, settings.reader_base_url) == ("r", url)
 
 
 def test_a_mapping_means_the_same_as_a_file(tmp_path: Path) -> None:
@@ -118,7 +197,26 @@ def test_the_scheduler_may_be_told_to_work_one_by_one_and_where_its_queue_is() -
         ({"enable_mem_schedular": True}, "did you mean enable_mem_scheduler?"),
         ({"mem_scheduler": {"config": {"topk": 1}}}, "unknown key 'mem_scheduler.config.topk'; did you mean top_k?"),
         ({"chat_model": {"config": {"model": "x"}}}, "unknown key 'chat_model.config.model'"),
-        ({"chat_model": {"backend": "huggingface", "config": {}}}, "chat_model.backend 'huggingface' cannot be used"),
+        (
+            {"chat_model": {"backend": "huggingface", "config": {"model_name_or_path": "Qwen/Qwen3-1.7B"}}},
+            "write instead: chat_model: {backend: vllm, config: {model_name_or_path: Qwen/Qwen3-1.7B, api_base: "
+            "http://localhost:8088/v1}}",
+        ),
+        (
+            {"mem_reader": {"config": {"llm": {"backend": "huggingface", "config": {}}}}},
+            "mem_reader.config.llm.backend 'huggingface' cannot be used here",
+        ),
+        ({"chat_model": {"backend": "bedrock", "config": {}}}, "it may be openai, ollama, vllm, deepseek, qwen"),
+        ({"chat_model": {"config": {"do_sample": True}}}, "chat_model.config.do_sample: only a model in this process"),
+        ({"chat_model": {"backend": "deepseek", "config": {"enable_thinking": True}}}, "deepseek-reasoner thinks"),
+        ({"chat_model": {"config": {"extra_body": 7}}}, "chat_model.config.extra_body: it must be a mapping"),
+        ({"mem_reader": {"backend": "strategy"}}, "mem_reader.backend: 'strategy' is not here; write simple_struct"),
+        (
+            {"mem_reader": {"config": {"embedder": {"backend": "sentence_transformer", "config": {}}}}},
+            "write instead embedding_model: fastembed:",
+        ),
+        ({"mem_scheduler": {"backend": "other", "config": {}}}, "mem_scheduler.backend: 'other' is not here"),
+        ({"enable_parametric_memory": True}, "enable_parametric_memory: memsched trains no model; write false"),
         ({"chat_model": "gpt"}, "expected chat_model: {backend: ..., config: {...}}"),
         ({"mem_scheduler": {"config": [1]}}, "expected mem_scheduler: {backend: ..., config: {...}}"),
         ({"top_k": "many"}, "top_k: input should be a valid integer"),
