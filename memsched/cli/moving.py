@@ -33,8 +33,8 @@ def archive(memories: Memories, user: User, cube: Cube, redis_url: RedisUrl = No
 
 
 def restore(memories: Memories, user: User, cube: Cube, redis_url: RedisUrl = None, prefix: Prefix = None) -> None:
-    """Bring memories back from the archive."""
-    _each("restore", memories, user, cube, redis_url, prefix, "is back", "was not archived")
+    """Bring memories back from the archive, and from under what corrects them: that correction is undone for good."""
+    _each("restore", memories, user, cube, redis_url, prefix, "is back", "was neither archived nor corrected")
 
 
 def _each(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.conditions import until
-from support.memories import cube_memory
+from support.memories import cube_memory, without_working
 from support.pages import MEMORY, OPERATIONS, POLICY, blocks, named, section, sources, table
 
 from memsched import (
@@ -31,6 +31,7 @@ from memsched.memory.model import to_ms
 from memsched.memory.search import bm25 as lexical
 from memsched.memory.search import constants
 from memsched.memory.search.arguments import METHODS, SearchArgs
+from memsched.mos.mos import MOST_CUBES_SEARCHED
 from memsched.policy import ranking
 from memsched.policy.strategy import Candidate, CubeMemory, CubeState
 from memsched.policy.talk import ANSWERS_KEPT, TalkEvent
@@ -276,3 +277,19 @@ async def test_messages_wait_for_an_embedding_model_that_cannot_be_had(
     assert "MEMSCHED_EMBEDDING_BASE_URL" in lines[0]["error"]
     assert "MEMSCHED_EMBEDDING_MODEL" in lines[1]["error"]
     assert [line["delay_seconds"] for line in lines] == [2.0, 30.0]
+
+
+async def test_the_example_of_sharing_finds_what_is_in_the_cube_of_another(schedulers_at: Any) -> None:
+    (code,) = blocks(MEMORY, "python", "## Sharing a cube")
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    scheduler: AsyncMemScheduler = schedulers_at(f"memory://{uuid.uuid4()}", memory=True)
+    await scheduler.start()
+    mos = without_working(scheduler)
+    await mos.add("The key is under the mat.", mem_cube_id="home", user_id="alice", wait=True)
+
+    (found,) = (await scope["shared"](mos))["text_mem"]
+
+    assert (found["cube_id"], found["owner_id"]) == ("alice/home", "alice")
+    assert [each.memory for each in found["memories"]] == ["The key is under the mat."]
+    assert str(MOST_CUBES_SEARCHED) in section(MEMORY, "## Sharing a cube")
