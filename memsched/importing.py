@@ -23,7 +23,7 @@ from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
-from memsched.errors import InvalidMessage, QueueFull
+from memsched.errors import InvalidMessage, QueueFull, SettingsError
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.exports.conversation import Conversation
@@ -164,7 +164,8 @@ class Importer:
     async def bring(self, conversations: Iterator[Conversation], done: Callable[[Judged], None]) -> None:
         """Hand over what is new in them; at most MOST_WAITING messages of the user are unfinished meanwhile.
 
-        Raises BrokenExport, after what stands before; CubeForbidden, UnknownCube, InvalidId and ServerUnreachable.
+        While the label is paused, that is where it ends. Raises BrokenExport, after what stands before; CubeForbidden,
+        UnknownCube, InvalidId and ServerUnreachable; where nobody would remember it, SettingsError or StoreUnavailable.
 
         Args:
             done: called with each conversation when its new messages are handed over.
@@ -192,6 +193,8 @@ class Importer:
                 self._totals.add(result)
                 done(result)
             await self._until_waiting(MOST_WAITING)
+            if self._totals.waiting > MOST_WAITING:  # and the label is paused
+                return
 
     async def settle(self) -> None:
         """Until all that the user has handed over is remembered; not while the label is paused, which takes longer."""
@@ -252,7 +255,7 @@ class Importer:
                 lambda: count_unfinished(server, keys, self._user_id, NOT_WAITED_FOR)
             )
             self._tell()
-            if self._totals.waiting <= most or (self.paused and not most):
+            if self._totals.waiting <= most or self.paused:
                 return
             await self._look_at_workers(now=False)
             await asyncio.sleep(_POLL_SECONDS)
@@ -271,8 +274,13 @@ class Importer:
             for worker in filter(_is_gone, status.workers):
                 await hand_over(await scheduler.server(), scheduler.keys, scheduler.settings, worker.worker_id)
         taken = any(_takes_add(worker) and not _is_gone(worker) for worker in status.workers)
-        if not scheduler.running and scheduler.settings.memory and not taken:
-            await scheduler.start()
+        if scheduler.running or taken:
+            return
+        if not scheduler.settings.memory:
+            raise SettingsError(["MEMSCHED_MEMORY is false, and no worker takes messages with the label add."])
+        services = await scheduler.memory()
+        await services.store.count(await services.reading(self._user_id, self._mem_cube_id))  # it answers, or raises
+        await scheduler.start()
 
 
 @dataclass(frozen=True, slots=True)

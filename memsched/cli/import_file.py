@@ -79,7 +79,7 @@ def import_file(
             report.print(f"{report.counted()}\n{report.settled(time.monotonic() - began)}")
     if report.broken is not None:
         complain(f"{plain(str(report.broken))} What stands before it was read.")
-    if report.broken is not None or report.totals.refused or report.totals.dead:
+    if report.broken is not None or report.totals.refused or report.totals.dead or report.paused:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -140,7 +140,7 @@ class _Report:
             *([f"{told.conversations - told.new:,} of them without anything new"] if told.known else []),
             *([f"{told.empty:,} more with nothing to keep"] if told.empty else []),
         ]
-        kinds = ", ".join(f"{count:,} {what}" for what, count in told.passed.most_common())
+        kinds = ", ".join(f"{count:,} \u00d7 {what}" for what, count in told.passed.most_common())
         turns = [
             f"{told.kept:,} turns",
             *([f"{told.known:,} known already"] if told.known else []),
@@ -154,7 +154,9 @@ class _Report:
         if told.dead:
             return f"{told.dead:,} messages became dead letters meanwhile: memsched dead list"
         if self.paused:
-            return f"{told.waiting:,} messages wait: the label add is paused (memsched resume add)"
+            return (
+                f"{told.waiting:,} messages wait: the label add is paused; resume it, and give the same command again"
+            )
         if told.waiting:
             return f"{told.waiting:,} messages wait for workers: memsched status"
         return f"all of it is remembered, after {duration(seconds)}"
@@ -206,7 +208,7 @@ def _print_table(rows: list[Judged]) -> None:
     for each in rows:
         began, ended = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (each.began, each.ended))
         speakers = [*each.speakers[:_SPEAKERS_TOLD], *(["\u2026"] if len(each.speakers) > _SPEAKERS_TOLD else [])]
-        passed = ", ".join(f"{count} {what}" for what, count in each.passed.most_common())
+        passed = ", ".join(f"{count} \u00d7 {what}" for what, count in each.passed.most_common())
         refused = len(each.refused) or ""
         row = (_title(each), len(each.kept), passed, refused, began, ended, ", ".join(speakers))
         table.add_row(*map(as_text, row))

@@ -619,7 +619,7 @@ def test_an_import_s_dry_run_says_what_would_be_kept_and_writes_nothing(here: Ru
     result = here("import", str(EXPORTS / "chatgpt.json"), "-u", "alice", "-c", "home", "--dry-run", COLUMNS="200")
 
     (oslo,) = [line for line in result.stdout.splitlines() if line.startswith("Moving to Oslo")]
-    assert "2 a tool's call or result" in oslo
+    assert "2 × a tool's call or result" in oslo
     assert oslo.endswith("2024-03-09 16:00  2024-03-09 16:01  user, assistant")
     assert "refused: conversation 3 “Broken”: its mapping is no object" in result.stdout
     assert result.returncode == 1, "something is refused"
@@ -650,3 +650,13 @@ def test_the_text_of_an_export_is_no_message(here: Run) -> None:
     result = here("submit", text, "--label", "add", "-u", "alice", "-c", "home")
 
     assert "`memsched import FILE` remembers its conversations" in one_line(result)
+
+
+def test_an_import_without_workers_and_without_a_store_hands_nothing_over(run: Run, real_redis: RedisServer) -> None:
+    words = ("import", str(EXPORTS / "claude.json"), "-u", "alice", "-c", "home")
+
+    result = run(*words, MEMSCHED_QDRANT_URL="http://127.0.0.1:9")
+
+    assert "The vector store" in one_line(result)
+    assert result.returncode == 1
+    assert not real_redis.client.exists("memsched:{add}:stream")

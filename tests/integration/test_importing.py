@@ -12,12 +12,13 @@ from uuid import uuid4
 import pytest
 from support.processes import ROOT
 
-from memsched import AsyncMOS
-from memsched.errors import CubeForbidden
+from memsched import AsyncMemScheduler, AsyncMOS, importing
+from memsched.errors import CubeForbidden, SettingsError
 from memsched.importing import Importer, Judged, Totals, _light, judge
 from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.read import conversations_in
 from memsched.mos.mos import MOSSearchResult
+from memsched.queue.workers import WorkerRegistry
 
 pytestmark = pytest.mark.timeout(60)
 DATA = ROOT / "tests" / "data" / "exports"
@@ -152,6 +153,33 @@ async def test_while_the_label_is_paused_nothing_is_waited_for(mos: AsyncMOS) ->
 
     assert importer.paused
     assert totals.waiting == 1
+
+
+async def test_live_workers_are_left_to_it_and_without_them_it_is_done_here(
+    mos: AsyncMOS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_LOOK_EVERY_SECONDS", 0.02)
+    scheduler, totals = mos.mem_scheduler, Totals()
+    registry = WorkerRegistry(await scheduler.server(), scheduler.keys, scheduler.settings.worker_ttl_seconds)
+    await registry.register("another", {"labels": "add,query", "host": "elsewhere", "pid": "1"})
+    importer = Importer(scheduler, "alice", "home", totals)
+
+    await importer.bring(iter([chat("c", SKI)]), lambda _: None)
+    assert (scheduler.running, totals.waiting) == (False, 1)
+
+    await registry.remove("another")
+    await importer.settle()
+    assert (scheduler.running, totals.waiting) == (True, 0)
+    assert len(await told(mos)) == 2
+
+
+async def test_without_workers_and_memory_there_is_nobody_to_do_it() -> None:
+    scheduler = AsyncMemScheduler(redis_url=f"memory://{uuid4()}", memory=False)
+
+    with pytest.raises(SettingsError, match="no worker takes messages with the label add"):
+        await Importer(scheduler, "alice", "home", Totals()).bring(iter([chat("c", SKI)]), lambda _: None)
+
+    await scheduler.stop()
 
 
 async def test_who_may_not_write_to_a_cube_brings_nothing_in(mos: AsyncMOS) -> None:
