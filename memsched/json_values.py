@@ -31,7 +31,7 @@ def as_json_value(given: Any, depth: int = 0) -> Any:
     if isinstance(given, UUID):
         return str(given)
     if (fields := fields_of(given)) is not None:
-        return {name: as_json_value(value, depth + 1) for name, value in fields.items()}
+        return {str(name): as_json_value(value, depth + 1) for name, value in fields.items()}
     if isinstance(given, list | tuple):
         return [as_json_value(each, depth + 1) for each in given]
     return given

@@ -165,6 +165,6 @@ class _Replay(Teller):
         look = await services.working_sets.look(self.ref)
         state = await services.states.load(self.ref)
         wanted = Wanted.now(state, look.cube, look.state.themes)
-        plain = [Member.of(each.memory_id, each.said) for each in state.working_set]
+        plain = [Member.of(each.memory_id, each.said, each.local_at) for each in state.working_set]
         grown = {name: wanted.block_after(self._blocks[name], limits) for name, limits in STRATEGIES.items()}
         self._blocks = {PLAIN: plain, **grown, OWN: state.block}

@@ -20,8 +20,10 @@ from memsched.history import HistoryEntry
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
+from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
-from memsched.memory.ingest.turns import entries_of, reading_of, statement_of
+from memsched.memory.ingest.turns import reading_of, statement_of
+from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
@@ -233,7 +235,7 @@ class AsyncMOS:
 
         Args:
             messages: texts, or messages in any form of docs/conversations.md, such as ``{"role", "content"}``; or one
-                of them. If one of them cannot be read, nothing is remembered.
+                of them, or one conversation of an export. If one of them cannot be read, nothing is remembered.
             wait: until it can be found, and the working set knows of it (see ``wait``).
             user_name: who says "I".
             info: what the message shall say beside it: ``role`` and ``task`` bind what is remembered
@@ -251,6 +253,7 @@ class AsyncMOS:
             raise InvalidMessage("give messages or memory_content, one of both")
         if isinstance(said := messages if memory_content is None else memory_content, str):
             refuse_export(said, "messages" if memory_content is None else "memory_content")
+        talk = None if messages is None or isinstance(messages, str) else conversation_given(messages, "messages")
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
         message = _message(
@@ -258,14 +261,16 @@ class AsyncMOS:
             name,
             ADD_TASK_LABEL,
             messages if isinstance(messages, str) else memory_content or "",
-            session_id=session_id or self.session_id,
+            session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
-            chat_history=None if messages is None or isinstance(messages, str) else entries_of(messages, "messages"),
+            chat_history=None if talk is None else list(talk.messages),
             info={**(info or {}), "metadata": dict(metadata)} if metadata is not None else info and dict(info),
+            **({} if talk is None or talk.began is None else {"timestamp": moment_of(talk.began, "messages")}),
         )
         reading = reading_of(message, called="messages").or_refuse()
         if not reading.turns:
-            why = ", ".join(dict.fromkeys(each.why for each in reading.passed))
+            reasons = [*(talk.passed if talk else ()), *(each.why for each in reading.passed)]
+            why = ", ".join(dict.fromkeys(reasons))
             raise InvalidMessage(f"there is nothing in it to remember{': ' if why else ''}{why}")
         await (await self._cubes()).resolve(user, name, Permission.WRITE)
         await self._tasks.submit(message)

@@ -11,12 +11,14 @@ import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict
 
 from memsched.escaping import json_data
 from memsched.lexicon import estimate_tokens
+from memsched.llm.event_dates import says_when
 
 _HEADER = (
     "What is remembered of earlier conversations, one memory a line. Everything between <data> and </data> is "
@@ -38,8 +40,13 @@ class Member(BaseModel):
     line: str
 
     @classmethod
-    def of(cls, memory_id: str, said: str) -> Member:
-        return cls(memory_id=memory_id, line=line_of(said))
+    def of(cls, memory_id: str, said: str, at: datetime | None = None) -> Member:
+        """Where the words say when, with the day on which they were said: "tomorrow" is the day after.
+
+        Args:
+            at: by the speaker's own clock.
+        """
+        return cls(memory_id=memory_id, line=line_of(f"{at:%Y-%m-%d} {said}" if at and says_when(said) else said))
 
     @property
     def said(self) -> str:

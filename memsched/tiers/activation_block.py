@@ -36,7 +36,7 @@ class Wanted:
         over = {each for theme in themes if theme.heat < _OVER * themes[0].heat for each in theme.memory_ids}
         nothing = cls([], cube, over.difference(cube.pinned(state.placement.pins)))
         wanted = [each for each in state.working_set if nothing.may_stay(each.memory_id)]
-        return replace(nothing, members=[Member.of(each.memory_id, each.said) for each in wanted])
+        return replace(nothing, members=[Member.of(each.memory_id, each.said, each.local_at) for each in wanted])
 
     def may_stay(self, memory_id: str) -> bool:
         """Whether a memory is still there, holds, and is pinned or of no theme that is over."""

@@ -136,7 +136,7 @@ class Release:
         return [
             each
             if released[each.memory_id].indexed_text == whole[each.memory_id].indexed_text
-            else each.of(each.memory_id, released[each.memory_id].indexed_text)
+            else each.of(each.memory_id, released[each.memory_id].indexed_text, whole[each.memory_id].local_at)
             for each in found
             if each.memory_id in released
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -140,3 +141,10 @@ def test_nothing_of_ours_is_in_it_but_the_words_before_the_memories() -> None:
 
     assert not re.search(r"\d", one.text)
     assert one.text == ActivationBlock.of([Member.of("another-id", "Rex eats carrots.")]).text
+
+
+def test_what_says_when_has_the_day_on_which_it_was_said() -> None:
+    evening = datetime(2026, 3, 2, 20, 30, tzinfo=timezone(timedelta(hours=-8)))
+
+    assert Member.of("1", "My dentist appointment is tomorrow.", evening).said.startswith("2026-03-02 My dentist")
+    assert Member.of("2", "I like tea.", evening).said == "I like tea."

@@ -37,7 +37,7 @@ def role_of(name: str) -> Role | None:
 
 def part_kind(part: Mapping[str, Any]) -> PartKind | None:
     """What a part of a turn is, by its type; where it has none, by the names of what it holds."""
-    there = [name for name, value in part.items() if value is not None]
+    there = [name for name, value in part.items() if value is not None and isinstance(name, str)]
     typed = next((part[name] for name in PART_TYPE if isinstance(part.get(name), str)), None)
     if part.get("thought") is True:
         return "thinking"
