@@ -197,7 +197,9 @@ async def _extract(services: MemoryServices, turns: list[Turn]) -> list[dict[str
     """
     assert services.reader is not None
     sources = [
-        SourceTurn(turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat(), turn.by_user)
+        SourceTurn(
+            turn.speaker, with_caption(turn.text, turn.caption), turn.at.isoformat(), turn.by_user, turn.by_assistant
+        )
         for turn in turns
     ]
     try:

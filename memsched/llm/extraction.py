@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from memsched.deadline import Deadline
@@ -36,12 +36,14 @@ class SourceTurn:
     Args:
         at: when it was said, ISO 8601, or empty.
         by_user: whether the user said it, not an assistant or somebody else.
+        by_assistant: whether an assistant said it, whatever it is called; one without a name is known by its role.
     """
 
     speaker: str
     text: str
     at: str = ""
     by_user: bool = True
+    by_assistant: bool = False
 
 
 async def extract(
@@ -81,6 +83,7 @@ async def extract(
         texts,
         speakers=speakers,
         by_user=[turn.by_user for turn in turns],
+        assistants=[index for index, turn in enumerate(turns) if turn.by_assistant],
         rejected=rejected,
     )
     llm.counters.rejections.update(rejected)
@@ -108,41 +111,50 @@ def verified(
     *,
     speakers: Sequence[str] = (),
     by_user: Sequence[bool] = (),
+    assistants: Collection[int] = (),
     rejected: Counter[str] | None = None,
 ) -> list[ExtractedMemory]:
-    """Return the memories that their source turns support, in order; each text once.
+    """Return the memories that their source turns support, in order; each text once. The turn that proves it comes
+    first among a memory's source turns: whose it is, is about whom it can be.
 
     Args:
         turns: the texts, by index.
         speakers: who said them, by index, or empty.
         by_user: whether the user said them, by index; empty: all of them.
+        assistants: the indices of those that an assistant said, beside the speakers that are called so.
         rejected: counts the others by reason (turns, quote, duplicate, empty, or one of entailment's).
     """
     kept: dict[str, ExtractedMemory] = {}
     for memory in extraction.memories:
-        reason = _doubt(memory, turns, speakers, by_user)
+        proof, reason = _proof(memory, turns, speakers, by_user, assistants)
         if reason is None and normalised(memory.text) in kept:
             reason = "duplicate"
         if reason is None:
             if memory.when and not any(says_when(turns[index]) for index in memory.source_turns):
                 memory = memory.model_copy(update={"when": None})  # noqa: PLW2901 -- nobody said when
-            kept[normalised(memory.text)] = memory
+            others = [index for index in memory.source_turns if index != proof]
+            kept[normalised(memory.text)] = memory.model_copy(update={"source_turns": [proof, *others]})
         elif rejected is not None:
             rejected[reason] += 1
     return list(kept.values())
 
 
-def _doubt(
-    memory: ExtractedMemory, turns: Sequence[str], speakers: Sequence[str], by_user: Sequence[bool]
-) -> str | None:
+def _proof(
+    memory: ExtractedMemory,
+    turns: Sequence[str],
+    speakers: Sequence[str],
+    by_user: Sequence[bool],
+    assistants: Collection[int],
+) -> tuple[int, str | None]:
+    """The turn that says it; and why none does, or None."""
     if not all(0 <= index < len(turns) for index in memory.source_turns):
-        return "turns"
+        return -1, "turns"
     doubt: str | None = "quote"
     for index in memory.source_turns:
         if quoted_in(memory.quote, [turns[index]]):
             speaker = speakers[index] if index < len(speakers) else ""
             own = by_user[index] if index < len(by_user) else speaker not in _ASSISTANTS
-            said = SaidTurn(turns[index], speaker, own, speaker in _ASSISTANTS)
+            said = SaidTurn(turns[index], speaker, own, speaker in _ASSISTANTS or index in assistants)
             if (doubt := doubt_about(memory.text, said)) is None:
-                return None
-    return doubt
+                return index, None
+    return -1, doubt

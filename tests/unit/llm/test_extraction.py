@@ -284,3 +284,21 @@ def test_a_not_neither_vanishes_nor_appears(turn: str, quote: str, text: str) ->
 )
 def test_a_not_of_another_clause_does_no_harm(turn: str, quote: str, text: str) -> None:
     assert reason_against(text, turn, quote) is None
+
+
+def test_who_said_it_is_told_by_the_turn_that_proves_it() -> None:
+    turns = ["Hello.", "I love sports.", "I live on a ship."]
+    claims = [
+        memory("Bob loves sports.", "I love sports", (0, 1)),
+        memory("Max lives on a ship.", "I live on a ship", (0, 2)),
+    ]
+
+    kept = verified(
+        Extraction(memories=[ExtractedMemory(**each) for each in claims]),
+        turns,
+        speakers=["Ann", "Bob", "Max"],
+        by_user=[True, False, False],
+        assistants=[2],
+    )
+
+    assert [(each.text, each.source_turns) for each in kept] == [("Bob loves sports.", [1, 0])]
