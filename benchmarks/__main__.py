@@ -1,5 +1,6 @@
 """``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what
-search finds (recall), what each part of it gives (ablation), and what is decided about memories (decisions).
+search finds (recall), what each part of it gives (ablation), what is decided about memories (decisions), and small
+cubes in several languages (languages).
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ BENCHMARKS = {
     "ablation": "AblationBenchmark",
     "decisions": "DecisionsBenchmark",
     "imports": "ImportsBenchmark",
+    "languages": "LanguagesBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
-WITH_DATA = ("recall", "ablation", "decisions")
+WITH_DATA = ("recall", "ablation", "decisions", "languages")
 
 
 def main() -> None:
@@ -55,7 +57,7 @@ def main() -> None:
         nargs="+",
         help="for recall and ablation: conversations in the form of LoCoMo, stories; for decisions: cases",
     )
-    parser.add_argument("--where", choices=["aside", "tuned"], help="for decisions: only this part of the cases")
+    parser.add_argument("--where", choices=["aside", "tuned"], help="for decisions and languages: only this part")
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
     module = import_module(f"benchmarks.{arguments.what}")
@@ -64,8 +66,8 @@ def main() -> None:
         parser.error(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(benchmark.STEPS)}")
     if arguments.data and arguments.what not in WITH_DATA:
         parser.error(f"--data is for {' and '.join(WITH_DATA)}")
-    if arguments.where and arguments.what != "decisions":
-        parser.error("--where is for decisions")
+    if arguments.where and arguments.what not in ("decisions", "languages"):
+        parser.error("--where is for decisions and languages")
     data = {"data": arguments.data} if arguments.data else {}
     data |= {"where": arguments.where} if arguments.where else {}
     results: Results = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from zlib import crc32
 
@@ -39,15 +39,20 @@ class TermCounts:
 
     Args:
         names: those of these stems that are a speaker's name.
+        vocabulary: of all stems of the cube that are counted, where somebody asked for them.
     """
 
     memories: int
     by_stem: Mapping[str, int]
     names: frozenset[str] = frozenset()
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
 
-    def idf(self, stemmed: str) -> float:
-        """ln(1 + (N - n + 0.5) / (n + 0.5)); positive for every n, also when the counts are behind."""
-        among = min(self.by_stem.get(stemmed, 0), self.memories)
+    def idf(self, *stemmed: str) -> float:
+        """ln(1 + (N - n + 0.5) / (n + 0.5)); positive for every n, also when the counts are behind. Of several stems
+        that stand for one word n is at most the sum of theirs.
+        """
+        known = self.vocabulary or self.by_stem
+        among = min(sum(known.get(each, 0) for each in stemmed), self.memories)
         return math.log(1 + (self.memories - among + 0.5) / (among + 0.5))
 
     def idfs(self, stemmed: Iterable[str]) -> dict[str, float]:

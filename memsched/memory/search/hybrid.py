@@ -50,6 +50,7 @@ from memsched.memory.search.window import (
     sparse_of,
     speaker_names,
 )
+from memsched.memory.search.wording import asked_for
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import LEXICAL, Hit, Ranking
 from memsched.memory.store.store import MemoryStore
@@ -364,6 +365,7 @@ class _Asked:
     ) -> None:
         self._words = {stem(word): word for word in reversed(content_words(query))}
         self.is_keywords = names_words_only(query)
+        things = asked_for(query, counts.vocabulary) if counts.vocabulary and not self.is_keywords else []
         self.has_windows = has_windows
         self._memories = counts.memories
         only_own = own_words and has_windows
@@ -371,8 +373,19 @@ class _Asked:
         self.own = OWN_KEYWORDS if self.is_keywords and has_windows and not own_words else 0.0
         # Without windows, who said it is a word of its own.
         self.names = counts.names.intersection(words) if has_windows else frozenset()
-        self.idfs = counts.idfs(each for each in words if each not in self.names) or counts.idfs(words)
-        self.has_unknown = any(not counts.by_stem.get(each) for each in self.idfs)
+        self._things = [
+            (each.share * counts.idf(*each.stems), each.stems) for each in things if self.names.isdisjoint(each.stems)
+        ]
+        if self._things:
+            known = counts.vocabulary.keys()
+            self.idfs = _weights(self._things)
+            self.has_unknown = any(known.isdisjoint(named) for _, named in self._things)
+            for thing in things:
+                self._words = dict.fromkeys(thing.stems, thing.word) | self._words
+        else:
+            self.idfs = counts.idfs(each for each in words if each not in self.names) or counts.idfs(words)
+            self.has_unknown = any(not counts.by_stem.get(each) for each in self.idfs)
+            self._things = [(idf, {each: 1.0}) for each, idf in self.idfs.items()]
         # Where not all may be read, how rare a word is must not show in what it does not stand in.
         self.dense_weights = {**dict.fromkeys(words, 0.0), **(dict.fromkeys(self.idfs, 1.0) if hides else self.idfs)}
         self.vector = sparse_of(
@@ -426,10 +439,14 @@ class _Asked:
 
     def likelihood(self, hit: ScoredHit, *, is_model: bool) -> float:
         """How probable it is that this is what was asked for, 0 to 1 (likelihood.py)."""
-        among, own = sum(self.idfs.values()), self._own_weights(hit.speaker, hit.searched_text)
+        among, own = sum(idf for idf, _ in self._things), self._own_weights(hit.speaker, hit.searched_text)
         found = max(0.0, hit.parts.get("words", 0.0) - self._spoken(hit))
         fits = likelihood(
-            coverage=sum(idf for each, idf in self.idfs.items() if each in own) / among,
+            coverage=sum(
+                idf * max((share for each, share in named.items() if each in own), default=0.0)
+                for idf, named in self._things
+            )
+            / among,
             share=found / (1 + self.own) / among,
             found=found,
             in_time=hit.parts.get("time", 0.0) > 0,
@@ -447,6 +464,15 @@ class _Asked:
 
     def _spoken(self, hit: ScoredHit) -> float:
         return SPEAKER * len(self.names.intersection(names_of(hit.speaker, hit.searched_text)))
+
+
+def _weights(things: Iterable[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
+    """How much each stem counts: for each thing it may be, that thing's weight and its share of it."""
+    found: dict[str, float] = {}
+    for idf, named in things:
+        for each, share in named.items():
+            found[each] = found.get(each, 0.0) + share * idf
+    return found
 
 
 def _keep_back(candidates: Iterable[ScoredHit], asked: Set[str], *, is_keywords: bool) -> None:

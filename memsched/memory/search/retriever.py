@@ -14,6 +14,7 @@ from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Purpose, Release
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.term_statistics import TermStatistics
+from memsched.memory.search.wording import ENGLISH, asked_in
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
@@ -101,18 +102,20 @@ class Retriever:
         limit = self.top_k if top_k is None else top_k
         services = await self._services()
         own, words = CubeRef(user_id, mem_cube_id), stems(query)
+        # Who asks in another language than English is answered in the cube's own words (wording.py).
+        counts_of = services.terms.counts_command if asked_in(query) == ENGLISH else services.terms.vocabulary_command
         # Nearly always it is the user's own cube: its counts are asked for together with whether it is.
         commands: list[Command[Any]] = [
             services.cubes.resolve_command(user_id, mem_cube_id),
-            services.terms.counts_command(own, words),
+            counts_of(own, words),
             services.deleting_command(own),
         ]
         access, counts, gone = map(answered, await services.server.persistently(lambda: services.server.run(commands)))
         ref = await services.cubes.admit(access, Permission.READ)
-        known = counts if ref == own else None
         if ref != own:
+            counts = await services.server.persistently(lambda: services.server.call(counts_of(ref, words)))
             gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
-        found = await services.search.search(ref, query, limit, chosen, args, known)
+        found = await services.search.search(ref, query, limit, chosen, args, counts)
         there = [_without(each, gone) for each in found if each.id not in gone]
         released = self._release.results(user_id, purpose, ref, there)
         return await self._with_questions(services, ref, user_id, purpose, released, gone)

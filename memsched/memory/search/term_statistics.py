@@ -12,7 +12,7 @@ from typing import Any
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
-from memsched.broker.scripting import Command, as_int, script
+from memsched.broker.scripting import Command, as_int, as_texts, script
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.search.bm25 import TermCounts
@@ -63,6 +63,19 @@ class TermStatistics:
 
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).terms
         return Command(("HMGET", key, MEMORIES, *asked, *(SPEAKER + stem for stem in asked)), parse)
+
+    def vocabulary_command(self, ref: CubeRef, stems: Sequence[str]) -> Command[TermCounts]:
+        """As ``counts_command``, with the counts of all stems that the cube keeps."""
+
+        def parse(reply: Any) -> TermCounts:
+            values = as_texts(reply)
+            every = {name: int(count) for name, count in zip(values[::2], values[1::2], strict=True)}
+            names = frozenset(stem for stem in stems if every.get(SPEAKER + stem, 0) > 0)
+            vocabulary = {name: count for name, count in every.items() if name[0] not in (MEMORIES, SPEAKER)}
+            asked = {stem: every.get(stem, 0) for stem in stems}
+            return TermCounts(every.get(MEMORIES, 0), asked, names, vocabulary)
+
+        return Command(("HGETALL", self._keys.cube(ref.user_id, ref.mem_cube_id).terms), parse)
 
     async def counts(self, ref: CubeRef, stems: Sequence[str]) -> TermCounts:
         return await self._server.persistently(lambda: self._server.call(self.counts_command(ref, stems)))
