@@ -67,19 +67,7 @@ class LanguagesBenchmark:
             await self.scheduler.stop()
 
     async def _measure(self, language: str, cubes: Sequence[dict[str, Any]]) -> None:
-        for cube in cubes:
-            messages = [
-                ScheduleMessageItem(
-                    user_id=cube["id"],
-                    mem_cube_id=_CUBE,
-                    label=ADD_TASK_LABEL,
-                    content=each["text"],
-                    timestamp=_BEGAN + timedelta(minutes=10 * number),
-                )
-                for number, each in enumerate(cube["told"])
-            ]
-            await self.scheduler.submit_messages(messages)
-            await self.scheduler.wait(user_id=cube["id"], timeout=_PATIENCE)
+        await tell_facts(self.scheduler, cubes)
         found: dict[str, list[bool]] = defaultdict(list)
         for number, cube in enumerate(cubes):
             for each in cube["told"]:
@@ -102,6 +90,23 @@ class LanguagesBenchmark:
     async def _found(self, question: str, user_id: str) -> list[tuple[str, float]]:
         results = await self.scheduler.retriever.search(question, user_id, _CUBE, top_k=_AMONG)
         return [(result.memory, result.score) for result in results]
+
+
+async def tell_facts(scheduler: AsyncMemScheduler, cubes: Sequence[dict[str, Any]]) -> None:
+    """Each cube's facts, a message each, to a user of its id, and wait until they are remembered."""
+    for cube in cubes:
+        messages = [
+            ScheduleMessageItem(
+                user_id=cube["id"],
+                mem_cube_id=_CUBE,
+                label=ADD_TASK_LABEL,
+                content=each["text"],
+                timestamp=_BEGAN + timedelta(minutes=10 * number),
+            )
+            for number, each in enumerate(cube["told"])
+        ]
+        await scheduler.submit_messages(messages)
+        await scheduler.wait(user_id=cube["id"], timeout=_PATIENCE)
 
 
 def markdown(results: Results) -> str:

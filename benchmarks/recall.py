@@ -111,7 +111,7 @@ class RecallBenchmark:
         """Each talk cut into stretches; each question asked where all of its evidence is. The same with turns in any
         order, and with keywords.
         """
-        stretches = [stretch for talk in self._talks for stretch in _stretches(talk)]
+        stretches = [stretch for talk in self._talks for stretch in stretches_of(talk)]
         yield "short", stretches
         yield "short_shuffled", [_shuffled(stretch) for stretch in stretches]
         yield "short_keywords", [_with_keywords(stretch) for stretch in stretches]
@@ -203,7 +203,7 @@ def _named(talk: Conversation, turn: Utterance) -> Utterance:
     return replace(turn, reference=f"{talk.name} {turn.reference}")
 
 
-def _stretches(talk: Conversation) -> Iterator[Conversation]:
+def stretches_of(talk: Conversation) -> Iterator[Conversation]:
     """A talk cut into stretches of 10 to 75 turns, with the questions whose evidence is all in one."""
     chosen = random.Random(f"{_SEED} {talk.name}")
     left = [(session, turn) for session in talk.sessions for turn in session.turns]
