@@ -34,6 +34,8 @@ _RUNS = re.compile(
 _IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _LEAST_STEM, _LEAST_PART, _LEAST_MORE = 5, 4, 3
 """Letters: of a stem that another one may begin with, of a part of a compound, and of what is beside it."""
+_MOST_PAIRS = 64
+"""That have one character: a more frequent one tells little, and each pair costs the store time."""
 SAME, ALIKE, PART, SYNONYM = 1.0, 0.7, 0.5, 0.7
 PAIR_WITH_FUNCTION, CHARACTER = 0.5, 0.35
 """Of a pair whose one character means nothing by itself, and of another pair with a character of the question."""
@@ -167,6 +169,8 @@ def _characters(language: str, query: str, vocabulary: Iterable[str]) -> list[As
                 found.setdefault(pair, Asked(pair, {pair: SAME}, PAIR_WITH_FUNCTION if empty else 1.0))
         for character in run:
             if _IDEOGRAPH.match(character) and character not in function:
+                if len(having.get(character, ())) > _MOST_PAIRS:
+                    continue
                 pairs = dict.fromkeys(having.get(character, ()), SAME)
                 found.setdefault(character, Asked(character, {character: SAME, **pairs}, CHARACTER))
     for word, others in _synonyms_of_characters(language).items():
