@@ -31,6 +31,7 @@ from memsched.memory.exports.read import BrokenExport
 from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
 from memsched.memory.ingest.turns import Turn, reading_of
 from memsched.memory.ingest.turns.times import moment_of
+from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.tombstones import Tombstones
 from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
 from memsched.queue.handover import hand_over
@@ -46,9 +47,6 @@ _BATCH_CONVERSATIONS, _BATCH_MESSAGES = 32, 2_000
 _READ_TOGETHER = 1_000
 _POLL_SECONDS = 0.1
 _LOOK_EVERY_SECONDS = 5.0
-_BINARY_FROM, _BINARY_KEPT = 2_000, 64
-"""Characters: the content of a picture is cut to what says its kind."""
-_BINARY_NAMES = ("url", "data", "b64_json", "file_data", "image_url", "bytes")
 _NAMESPACE = UUID("3b9df7a5-6a0b-4b0e-8d4a-52a3b2d0c6f1")
 
 
@@ -212,7 +210,7 @@ class Importer:
         window: dict[str, Mapping[str, Any]] = {}
         size = 0
         for digest, message in result.kept.items():
-            light = _light(message)
+            light = without_files(message)
             characters = len(json.dumps(light))
             if window and (len(window) == _WINDOW_MESSAGES or size + characters > _WINDOW_CHARACTERS):
                 yield self._window(name, result, window)
@@ -375,13 +373,3 @@ def _digests(messages: Sequence[Mapping[str, Any]]) -> list[str]:
         whole = hashlib.sha256(f"{told}{seen[told]}".encode()).hexdigest()
         digests.append(whole[:DIGEST_CHARACTERS])
     return digests
-
-
-def _light(value: Any, name: str = "") -> Any:
-    """A message without the contents of pictures and files, which nobody reads here."""
-    if isinstance(value, Mapping):
-        return {key: _light(each, str(key)) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_light(each, name) for each in value]
-    is_binary = isinstance(value, str) and name in _BINARY_NAMES and len(value) > _BINARY_FROM and " " not in value
-    return value[:_BINARY_KEPT] if is_binary else value

@@ -24,6 +24,7 @@ from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
 from memsched.memory.ingest.turns import reading_of, statement_of
 from memsched.memory.ingest.turns.times import moment_of
+from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
@@ -263,7 +264,7 @@ class AsyncMOS:
             messages if isinstance(messages, str) else memory_content or "",
             session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
-            chat_history=None if talk is None else list(talk.messages),
+            chat_history=None if talk is None else [without_files(each) for each in talk.messages],
             info={**(info or {}), "metadata": dict(metadata)} if metadata is not None else info and dict(info),
             **({} if talk is None or talk.began is None else {"timestamp": moment_of(talk.began, "messages")}),
         )

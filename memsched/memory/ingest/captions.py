@@ -23,7 +23,7 @@ def caption_of(turn: Mapping[str, Any], content: Any) -> str:
     """
     found = [*_texts(turn, _NAMES)]
     for part in content if isinstance(content, list | tuple) else ():
-        if isinstance(part, Mapping) and part.get("type") in _PICTURES:
+        if isinstance(part, Mapping) and str(part.get("type")) in _PICTURES:
             found += _texts(part, _IN_A_PART)
             for name in sorted(_PICTURES):
                 if isinstance(picture := part.get(name), Mapping):

@@ -52,6 +52,10 @@ def said_at(fields: Mapping[str, Any], where: str) -> datetime | None:
     for name in FIELDS["time"]:
         if fields.get(name) not in (None, ""):
             return moment_of(fields[name], f"{where}.{name}", zone)
+    parts = fields.get("parts")
+    for number, part in enumerate(parts if isinstance(parts, list | tuple) else ()):  # as PydanticAI has them
+        if isinstance(part, Mapping) and part.get("timestamp") not in (None, ""):
+            return moment_of(part["timestamp"], f"{where}.parts[{number}].timestamp", zone)
     return None
 
 
@@ -67,9 +71,11 @@ def moment_of(given: Any, where: str, zone: tzinfo | None = None) -> datetime:
         moment.astimezone(UTC)
         return in_fixed_zone(moment)
     except (ValueError, OverflowError) as error:
-        told = f" {given[:40]!r}" if isinstance(given, str) else f" {given!r}" if isinstance(given, int | float) else ""
+        told = type(given).__name__
+        if isinstance(given, str | int | float):
+            told = repr(given[:40] if isinstance(given, str) else given)
         why = f" ({error})" if str(error) in _REASONS else ""
-        raise InvalidMessage(f"{where} has a time that is not understood:{told}{why}; {_KNOWN}") from error
+        raise InvalidMessage(f"{where} has a time that is not understood: {told}{why}; {_KNOWN}") from error
 
 
 def in_fixed_zone(moment: datetime) -> datetime:
@@ -87,7 +93,7 @@ def _moment(given: Any, zone: tzinfo) -> datetime:
         return given if given.tzinfo is not None else given.astimezone()
     if isinstance(given, date):
         return datetime(given.year, given.month, given.day, tzinfo=zone)
-    if isinstance(given, int | float) and not isinstance(given, bool):
+    if _is_number(given):
         return _from_number(given)
     if not isinstance(given, str):
         raise ValueError
@@ -98,6 +104,10 @@ def _moment(given: Any, zone: tzinfo) -> datetime:
     if _NUMBER.fullmatch(text):
         return _from_number(float(text))
     raise ValueError
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
 
 
 def _from_number(number: float) -> datetime:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _MEDIA = {"image": "picture", "audio": "audio", "video": "video"}
 _URL = r"data:(?:(?P<{0}>\w+)/[\w.+-]+(?:;[\w.+-]+(?:=[^\s;,]*)?)*|(?:;[\w.+-]+(?:=[^\s;,]*)?)*;base64),[^\s\"'()<>]*"
@@ -15,6 +17,10 @@ _DATA = re.compile(
 _ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _SHORTEST = 200
 """Characters without a space that no person writes."""
+_FILE_FROM, _FILE_KEPT = 2_000, 64
+"""Characters: of a file, what says its kind is kept."""
+_DEEPEST = 50
+_FILE_NAMES = ("url", "data", "b64_json", "file_data", "image_url", "bytes")
 _RUN = re.compile(rf"(?<![\w+/=-])[\w+/-]{{{_SHORTEST},}}={{0,2}}(?![\w+/=-])", re.ASCII)
 _LINES = re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/]{60,76}\r?\n){3,}[A-Za-z0-9+/]{0,76}={0,2}(?![\w+/=-])", re.ASCII)
 _IN_AN_ADDRESS = re.compile(r"://\S*\Z")
@@ -41,6 +47,17 @@ def without_data(text: str) -> str:
         return text
     text = _LINES.sub(lambda found: placeholder("data") if _is_base64(found[0]) else found[0], text)
     return _RUN.sub(_unless_address, text)
+
+
+def without_files(value: Any, name: str = "", depth: int = 0) -> Any:
+    """A message as it is, without the bytes of pictures and files, which nobody reads: it has to travel."""
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        return {key: without_files(each, str(key), depth + 1) for key, each in value.items()}
+    if isinstance(value, list) and depth < _DEEPEST:
+        return [without_files(each, name, depth + 1) for each in value]
+    if not isinstance(value, str) or len(value) < _FILE_FROM:
+        return value
+    return value[:_FILE_KEPT] if name in _FILE_NAMES and " " not in value else without_data(value)
 
 
 def is_markup_alone(text: str) -> bool:

@@ -21,6 +21,8 @@ from memsched import ScheduleMessageItem
 from memsched.errors import InvalidMessage
 from memsched.memory.ingest.captions import MAX_CAPTION_CHARACTERS, plain_caption
 from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS, Talk, Turn, entries_of, read, turns_of
+from memsched.memory.ingest.turns.forms import FIELDS
+from memsched.memory.ingest.turns.wordless import without_files
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -350,3 +352,39 @@ def test_more_turns_than_a_conversation_may_have_are_refused_by_the_limit() -> N
 def test_all_refused_turns_are_named_as_far_as_a_line_can() -> None:
     with pytest.raises(InvalidMessage, match=r"chat_history\[0\] .*; chat_history\[2\] .*; and 2 more$"):
         turns({}, "Hi.", *[{}] * 6)
+
+
+NAMES = sorted({name for names in FIELDS.values() for name in names} | {"metadata", "channel", "recipient", "caption"})
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["user", "ai", "text", "image"])
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6) | VALUES, max_size=4))
+def test_whatever_is_given_each_turn_has_one_answer(entries: list[Any]) -> None:
+    reading = read(entries, TALK)
+
+    answers = [each.position for each in (*reading.turns, *reading.passed, *reading.refused)]
+    assert sorted(answers) == list(range(len(entries)))
+    assert all(turn.text.strip() and turn.at.tzinfo for turn in reading.turns)
+    assert all(each.why.startswith(f"messages[{each.position}]") for each in reading.refused)
+
+
+def test_the_bytes_of_files_do_not_travel() -> None:
+    photo = "data:image/png;base64," + "aB3/" * 1_000
+    parts = [{"type": "image_url", "image_url": {"url": photo}}, {"type": "text", "text": "Hi."}]
+    given = [{"role": "user", "content": parts}, {"role": "user", "content": f"See {photo} there."}]
+
+    light = without_files(given)
+
+    assert len(json.dumps(light)) < 500
+    assert turns(*light) == turns(*given)
+    assert [turn.text for turn in turns(*given)] == ["Hi.", "See [picture] there."]
+    assert without_files({"text": "word " * 1_000}) == {"text": "word " * 1_000}
