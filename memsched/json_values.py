@@ -47,7 +47,7 @@ def fields_of(given: Any) -> Mapping[Any, Any] | None:
         if callable(dump := getattr(given, name, None)):
             try:
                 fields = dump(**options)
-            except TypeError:  # another one's method of that name
+            except (TypeError, ValueError):  # another one's method of that name; what its model cannot tell
                 continue
             if isinstance(fields, Mapping):
                 return fields

@@ -115,15 +115,19 @@ async def test_what_was_said_is_dated_by_the_speakers_own_clock(make: Callable[.
     scheduler = await make()
     evening = datetime(2026, 3, 2, 20, 30, tzinfo=timezone(timedelta(hours=-8)))
     talk = [{"role": "user", "content": "My dentist appointment is tomorrow.", "timestamp": evening.isoformat()}]
-    alone = "My haircut appointment is tomorrow."
-    await scheduler.submit_messages([said("", chat_history=talk), said(alone, timestamp=evening)])
+    alone, before = "My haircut appointment is tomorrow.", "We booked the harbour tour."
+    told_before = said(before, timestamp=evening.replace(2026, 2, 28))
+    messages = said("", chat_history=talk), said(alone, timestamp=evening), told_before
+    await scheduler.submit_messages(messages)
     await idle(scheduler)
 
     asked = await scheduler.prompt("alice", "home", "Which appointment is on 3 March 2026?")
     near = await scheduler.working_set("alice", "home")
     found = await scheduler.retriever.search("appointment on 2 March 2026", "alice", "home")
+    (tour, *_) = await scheduler.retriever.search("harbour tour in February 2026", "alice", "home")
 
     assert all(f"2026-03-02 {text}" in asked.text for text in (talk[0]["content"], alone))
     assert {each.local_at.isoformat() for each in near if "appointment" in each.text} == {evening.isoformat()}
     items = [each.item for each in found if "appointment" in each.item.text]
     assert {(item.at, item.utc_offset) for item in items} == {(evening.astimezone(UTC), -8 * 60)}
+    assert (tour.memory, tour.parts["time"] > 0) == (before, True)
