@@ -14,9 +14,10 @@ from support.processes import ROOT
 
 from memsched import AsyncMemScheduler, AsyncMOS, importing
 from memsched.errors import CubeForbidden, SettingsError
-from memsched.importing import Importer, Judged, Totals, _light, judge
+from memsched.importing import Importer, Judged, Totals, judge
 from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.read import conversations_in
+from memsched.memory.ingest.turns.wordless import without_files
 from memsched.mos.mos import MOSSearchResult
 from memsched.queue.workers import WorkerRegistry
 
@@ -224,4 +225,4 @@ def test_of_a_picture_only_what_is_said_with_it_travels() -> None:
 
     (_, dog) = (judge(each, "alice", "home") for each in pictures)
 
-    assert len(json.dumps(_light(list(dog.kept.values())))) < 400
+    assert len(json.dumps(without_files(list(dog.kept.values())))) < 400
