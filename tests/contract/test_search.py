@@ -377,10 +377,10 @@ async def test_what_does_not_fit_is_left_out_by_its_score(scheduler: AsyncMemSch
 
     asked = await search(scheduler, "What is Ann allergic to?")
     assert asked[0].memory == facts[0]
-    assert asked[0].score > 0.9
+    assert asked[0].score > 0.7
     scores = [each.score for each in asked]
     assert scores == sorted(scores, reverse=True)
-    assert [each.memory for each in await search(scheduler, "What is Ann allergic to?", min_score=0.7)] == [facts[0]]
+    assert [each.memory for each in await search(scheduler, "What is Ann allergic to?", min_score=0.5)] == [facts[0]]
     off_topic = "Which garage band played at the wedding of the baker?"
     assert await search(scheduler, off_topic)
-    assert await search(scheduler, off_topic, min_score=0.7) == []
+    assert await search(scheduler, off_topic, min_score=0.5) == []
