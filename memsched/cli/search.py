@@ -109,7 +109,12 @@ def _value(text: str) -> Any:
 
 
 def _as_json(result: SearchResult, *, why: bool) -> dict[str, Any]:
-    told = {**result.item.model_dump(mode="json"), "score": result.score, "parts": result.parts}
+    told = {
+        **result.item.model_dump(mode="json"),
+        "score": result.score,
+        "points": result.points,
+        "parts": result.parts,
+    }
     return {**told, "found_by": [asdict(each) for each in result.found_by]} if why else told
 
 

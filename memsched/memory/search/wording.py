@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -87,25 +87,31 @@ def _words(language: str, query: str, vocabulary: Iterable[str]) -> list[Asked]:
     named = [word for word in dict.fromkeys(words(query)) if word not in function]
     if not named:
         return []
-    known = [(each, _folded_stem(language, each)) for each in vocabulary if each.isalpha()]
     by_stem: dict[str, list[str]] = defaultdict(list)
-    for each, folded in known:
-        by_stem[folded].append(each)
+    for each in vocabulary:
+        if each.isalpha():
+            by_stem[_folded_stem(language, each)].append(each)
     synonyms = _synonyms(language)
     found = []
     for word in named:
         asked = _folded_stem(language, word)
-        counts: dict[str, float] = {}
-        for other in synonyms.get(asked, ()):
-            counts.update(dict.fromkeys(by_stem.get(other, ()), SYNONYM))
-        if not word.isdigit():
-            for each, folded in known:
-                if (how := _alike(language, asked, folded)) > counts.get(each, 0.0):
-                    counts[each] = how
+        alike = {other: SYNONYM for other in synonyms.get(asked, ()) if other in by_stem}
+        for other in _near(asked, by_stem):
+            alike[other] = max(alike.get(other, 0.0), _alike(language, asked, other))
+        counts = {each: share for other, share in alike.items() if share for each in by_stem[other]}
         counts.update(dict.fromkeys(by_stem.get(asked, ()), SAME))
         counts[stem(word)] = SAME
         found.append(Asked(word, counts))
     return found
+
+
+def _near(asked: str, known: Mapping[str, Any]) -> Iterator[str]:
+    """The known stems that have this one in them, and those that it begins or ends with."""
+    if len(asked) < _LEAST_PART or not asked.isalpha():
+        return
+    yield from (each for each in known if asked in each)
+    for letters in range(_LEAST_PART, len(asked)):
+        yield from (each for each in (asked[:letters], asked[-letters:]) if each in known)
 
 
 def _alike(language: str, asked: str, other: str) -> float:
