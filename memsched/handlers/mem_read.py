@@ -8,6 +8,7 @@ from typing import Any
 
 from memsched.handlers.add import parse, store
 from memsched.handlers.decisions import act_on, ask
+from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.put_off import may_help_later, put_off
@@ -86,6 +87,7 @@ async def _read(
         ):
             written.setdefault(message.item_id, Written()).corrected += corrected
     await log_written(services, cube.ref, messages, written, ctx)
+    embed_later(messages, written, ctx)
     for message in messages:
         # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.
         if _read_for(message) and message.item_id in written:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memsched.handlers.activation_update import keep_warm
+from memsched.handlers.embed_later import embed_again
 from memsched.handlers.follow_ups import upkeep_after
 from memsched.handlers.memory_events import event, shown, sizes_of
 from memsched.handlers.services import MemoryServices
@@ -28,6 +29,7 @@ async def mem_update(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """One pass for all messages. ``content`` is a question; it is always searched for."""
+    await embed_again(services, cube.ref, messages, ctx)
     named = {id_within(cube.ref, message.user_id, message.item_id): message for message in messages}
     events = [
         TalkEvent(event_id=name, at=to_ms(clamped(message.timestamp)), text=text, thread=thread_of(message))

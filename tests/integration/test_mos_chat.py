@@ -13,7 +13,8 @@ from support.llm import FakeLLM, fails, says, says_json
 from memsched import MOS, AsyncMOS
 from memsched.errors import CubeForbidden, InvalidMessage
 from memsched.lexicon import estimate_tokens
-from memsched.memory.store.errors import StoreUnavailable
+from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.store.errors import EmbedderMismatch, StoreRefused, StoreUnavailable
 from memsched.mos.chat import NO_MODEL
 
 pytestmark = pytest.mark.timeout(60)
@@ -201,6 +202,69 @@ async def test_a_history_that_is_given_takes_the_place_of_the_sessions(make_mos:
     with pytest.raises(InvalidMessage, match="empty"):
         await mos.chat(" ")
     assert len(chats(model)) == 2
+
+
+async def test_a_history_may_be_the_list_of_a_front_end(make_mos: MakeMos, model: FakeLLM) -> None:
+    mos = await told(make_mos(model))
+
+    await mos.chat(
+        QUESTION,
+        history=[
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Hi."}, {"type": "image_url", "image_url": "u"}]},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "weather"}}]},
+            {"role": "tool", "tool_call_id": "1", "content": "{}"},
+            {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHello."},
+            {"role": "user", "name": "Bob", "content": "Hi, Ada!"},
+        ],
+    )
+
+    assert chats(model)[-1].body["messages"][1:] == [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Bob: Hi, Ada!"},
+        {"role": "user", "content": QUESTION},
+    ]
+
+
+async def test_the_thinking_of_a_model_is_in_no_answer_memory_or_next_prompt(make_mos: MakeMos, model: FakeLLM) -> None:
+    thought = "He is hard to please."
+    mos = await told(make_mos(model, remove_think_prefix=True))
+    model.always = says(f"{thought}\n</think>\n\nPeanut butter.", pieces=20)
+    shows = make_mos(model, remove_think_prefix=False, session_id="shown")
+
+    answers = ["".join([piece async for piece in mos.chat_stream(QUESTION)]), await mos.chat(QUESTION)]
+    shown = await shows.chat(QUESTION, mem_cube_id="home")
+    await shows.chat(QUESTION, mem_cube_id="home")
+
+    assert answers == ["Peanut butter."] * 2
+    assert thought in shown
+    assert not any(thought in asked.prompt for asked in chats(model))
+    assert not any(thought in text for text in await remembered(mos))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailable("http://x", "gone"),
+        StoreRefused("no"),
+        EmbedderMismatch("memsched", "a", "b"),
+        EmbeddingError("no", temporary=True),
+    ],
+)
+async def test_a_chat_goes_on_in_every_outage_alike(
+    make_mos: MakeMos, model: FakeLLM, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    mos = await told(make_mos(model))
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(mos.mem_scheduler.retriever, "search", away)
+    assert await mos.chat(QUESTION) == "Max loves peanut butter, but mind Ann."
+    assert ALLERGIC in chats(model)[-1].prompt
+    monkeypatch.setattr(mos.mem_scheduler, "memory", away)
+    assert await mos.chat(QUESTION) == "Max loves peanut butter, but mind Ann."
 
 
 async def test_what_the_model_reads_in_a_conversation_is_there_when_the_task_is_done(

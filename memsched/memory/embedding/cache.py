@@ -122,7 +122,8 @@ class EmbeddingCache:
         self._forget(call)
         if not call.task.cancelled() and call.task.exception() is None and not self._closed:
             for key, vector in zip(call.keys, call.task.result(), strict=True):
-                self._keep(key, vector)
+                if any(vector):  # no vector is asked for again
+                    self._keep(key, vector)
 
     def _forget(self, call: _Call) -> None:
         for key in call.keys:

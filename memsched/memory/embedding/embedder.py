@@ -37,6 +37,11 @@ class Embedder(Protocol):
         """Known after ``prepare``."""
         ...
 
+    @property
+    def may_embed_later(self) -> bool:
+        """Whether a text that got no vector may get one another time."""
+        ...
+
     async def prepare(self) -> None:
         """Load the model, or ask its server. Raises EmbeddingError, and SettingsError when there is no such model."""
 

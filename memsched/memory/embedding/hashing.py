@@ -24,6 +24,7 @@ _GRAMS_WEIGHT = 0.6
 class HashingEmbedder:
     """Deterministic on every machine and in every process."""
 
+    may_embed_later = False
     name = "hashing-1"
     dimensions = DIMENSIONS
 

@@ -9,15 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from memsched.errors import SettingsError
 from memsched.logs import get_logger
 from memsched.memory.embedding.embedder import EmbeddingError
-from memsched.memory.embedding.vectors import as_lists, unit_rows
+from memsched.memory.embedding.vectors import NotFinite, as_lists, unit_rows
 from memsched.settings import Settings
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
 
+_TRIED = ["memory"]
+"""Of this every model in order makes a vector."""
 MODEL_THREADS = min(4, os.cpu_count() or 1)
 """Threads of a model's arithmetic: a worker has other things to do, and may have neighbours."""
 
@@ -43,6 +47,8 @@ class LocalModel(Protocol):
 
 class LocalEmbedder:
     """The Embedder of a LocalModel. A query waits for one batch of documents at most per caller before it."""
+
+    may_embed_later = False
 
     def __init__(self, model: LocalModel, settings: Settings) -> None:
         self._model = model
@@ -99,7 +105,7 @@ class LocalEmbedder:
             temporary = isinstance(error, (OSError, MemoryError))
             failure = f"The model cannot be loaded ({type(error).__name__})."
             raise EmbeddingError(failure, temporary=temporary) from error
-        self._embed_loaded(self._model.documents, ["memory"])
+        self._embed_loaded(self._model.documents, _TRIED)
         self._loaded = True
         log.info(
             "embedding model loaded",
@@ -122,7 +128,13 @@ class LocalEmbedder:
             # Which exceptions a model's library knows is not told; their messages may hold the texts.
             failure = f"{self._model.name} failed with {type(error).__name__}."
             raise EmbeddingError(failure, temporary=isinstance(error, MemoryError)) from error
-        rows = unit_rows(rows)
+        try:
+            rows = unit_rows(rows)
+        except NotFinite:
+            if list(texts) == _TRIED:
+                raise
+            self._embed_loaded(model, _TRIED)  # when this has no vector either, it is not for the texts
+            rows = np.zeros((len(texts), self._model.dimensions), dtype=np.float32)
         wanted = (len(texts), self._model.dimensions)
         if rows.shape != wanted:
             raise EmbeddingError(f"{self._model.name} gave {rows.shape} numbers instead of {wanted}.", temporary=False)

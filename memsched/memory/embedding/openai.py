@@ -19,7 +19,7 @@ from memsched.llm.server_errors import NOT_ACCEPTED, ServerError
 from memsched.logs import get_logger
 from memsched.memory.embedding.cache import EmbeddingCache
 from memsched.memory.embedding.embedder import EmbeddingError, truncate
-from memsched.memory.embedding.vectors import as_lists, unit_rows
+from memsched.memory.embedding.vectors import NotFinite, as_lists, unit_rows
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class _Refused(EmbeddingError):
 
 class OpenAIEmbedder:
     """An Embedder. Each call, with its retries, has embedding_timeout_seconds from when it is its turn."""
+
+    may_embed_later = True
 
     def __init__(self, settings: Settings, model: str) -> None:
         self._settings = settings
@@ -116,23 +118,26 @@ class OpenAIEmbedder:
         return [row.tobytes() for row in rows]
 
     async def _embed_apart(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """Halves of a batch that was refused, and halves of these: what becomes of a text depends on it alone."""
+        """Halves of a batch that was refused, and halves of these: what becomes of a text depends on it alone.
+
+        The server answers another text, so nothing is tried twice.
+        """
         if len(texts) == 1:
             return [await self._embed_refused(texts[0])]
         rows: list[NDArray[Any]] = []
         for half in (texts[: len(texts) // 2], texts[len(texts) // 2 :]):
             try:
-                rows.extend(await self._ask(half))
+                rows.extend(await self._ask(half, retries=0))
             except _Refused:
                 rows += await self._embed_apart(half)
         return rows
 
     async def _embed_refused(self, text: str) -> NDArray[Any]:
-        """Of a text that was refused alone: once more, for what comes of it stays; then its beginning; then zeros."""
+        """Of a text that was refused alone: once more; then its beginning; then zeros."""
         length = len(text.encode())
         for limit in (length, *(limit for limit in _SHORTER_BYTES if limit < length)):
             try:
-                row: NDArray[Any] = (await self._ask([truncate(text, limit)]))[0]
+                row: NDArray[Any] = (await self._ask([truncate(text, limit)], retries=0))[0]
             except _Refused:
                 continue
             else:
@@ -153,19 +158,24 @@ class OpenAIEmbedder:
         )
         return np.zeros(self.dimensions, dtype=np.float32)
 
-    async def _ask(self, texts: Sequence[str]) -> NDArray[Any]:
-        """[texts, dimensions] of float32, of length 1. Retries what may succeed, while there is time."""
+    async def _ask(self, texts: Sequence[str], retries: int = _MAX_RETRIES) -> NDArray[Any]:
+        """[texts, dimensions] of float32, of length 1. Retries what may succeed, while there is time.
+
+        Raises _Refused where it may be for one of the texts.
+        """
         client = self._client  # opened on nobody's time
         deadline = Deadline(self._settings.embedding_timeout_seconds)
         request: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         if self._settings.embedding_dimensions:
             request["dimensions"] = self._settings.embedding_dimensions
-        retries = 0
+        tries = 0
         while True:
             try:
                 async with asyncio.timeout(deadline.left):
                     body = await client.embed(request)
                 return self._checked(body, len(texts))
+            except NotFinite as error:
+                raise _Refused(str(error), temporary=False) from error
             except TimeoutError:
                 failure = None
             except ServerError as error:
@@ -173,9 +183,9 @@ class OpenAIEmbedder:
             if failure is None:
                 limit = f"{deadline.seconds:g} s (MEMSCHED_EMBEDDING_TIMEOUT_SECONDS)"
                 raise EmbeddingError(f"{self._endpoint.address} did not answer within {limit}.", temporary=True)
-            delay = failure.delay(retries)
+            delay = failure.delay(tries)
             retriable = failure.retriable and not _is_refusal(failure)
-            if not retriable or delay >= deadline.left or retries == _MAX_RETRIES:
+            if not retriable or delay >= deadline.left or tries == retries:
                 raise self._error(failure)
             log.info(
                 "a call of the embedding model failed; it is repeated",
@@ -185,14 +195,15 @@ class OpenAIEmbedder:
                 delay_seconds=round(delay, 3),
             )
             await asyncio.sleep(delay)
-            retries += 1
+            tries += 1
 
     def _error(self, failure: ServerError) -> EmbeddingError:
         if _is_refusal(failure):
             dimensions = self._settings.embedding_dimensions
             advice = f" Can {self._model} give {dimensions} dimensions (MEMSCHED_EMBEDDING_DIMENSIONS)?"
             return _Refused(f"{failure.reason}{advice if dimensions else ''}", temporary=False)
-        return EmbeddingError(failure.reason, temporary=failure.retriable, retry_after=failure.retry_after)
+        kind = _Refused if failure.status == HTTPStatus.INTERNAL_SERVER_ERROR else EmbeddingError
+        return kind(failure.reason, temporary=failure.retriable, retry_after=failure.retry_after)
 
     def _checked(self, body: bytes, count: int) -> NDArray[Any]:
         rows = unit_rows(_read(body, count))

@@ -13,22 +13,28 @@ _DECIMALS = 7
 """float32 has no more to say of a number below 1, and seven digits make half the JSON of seventeen."""
 
 
-def unit_rows(rows: Any) -> NDArray[Any]:
-    """Return the rows as float32, each of length 1; a row of zeros stays one.
+class NotFinite(EmbeddingError):
+    """The embedding model did not give vectors."""
 
-    Raises EmbeddingError when they are not rows of as many finite numbers each.
+
+def unit_rows(rows: Any) -> NDArray[Any]:
+    """Return the rows as float32, each of length 1; a row of zeros stays one, and one that is not finite becomes one.
+
+    Raises EmbeddingError when they are not rows of as many numbers each, NotFinite when no row is finite.
 
     Args:
         rows: [texts, dimensions].
     """
     try:
-        matrix = np.asarray(rows, dtype=np.float64)
+        matrix = np.array(rows, dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise EmbeddingError("It gave something else than vectors of numbers.", temporary=False) from error
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise EmbeddingError("It gave vectors of different or no dimensions.", temporary=False)
-    if not np.isfinite(matrix).all():
-        raise EmbeddingError("It gave a vector that is not finite.", temporary=False)
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.any():
+        raise NotFinite("It gave a vector that is not finite.", temporary=False)
+    matrix[~finite] = 0
     # Divided by the largest first: the squares of very large or small numbers would be infinite or zero.
     largest = np.abs(matrix).max(axis=1, keepdims=True)
     matrix = matrix / np.where(largest == 0, 1, largest)

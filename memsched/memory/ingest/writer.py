@@ -89,11 +89,13 @@ class Written:
         added: new memories (a second run of the message names them again).
         repeated: (text, the memory that says it already).
         corrected: (older memory, the newer one that corrects it).
+        without_vector: the ids of those for which the embedding model gave no vector, and may give one later.
     """
 
     added: list[Memory] = field(default_factory=list)
     repeated: list[tuple[str, Memory]] = field(default_factory=list)
     corrected: list[tuple[Memory, Memory]] = field(default_factory=list)
+    without_vector: list[str] = field(default_factory=list)
 
 
 class MemoryWriter:
@@ -374,6 +376,9 @@ class MemoryWriter:
             Point(memory, vector, first.vectors[memory.memory_id]) for memory, vector in zip(new, vectors, strict=True)
         ]
         await self._store.insert(ref, points)
+        bare = {each.memory.memory_id for each in points if self._embedder.may_embed_later and not any(each.dense)}
+        for written in results.values():
+            written.without_vector += [each.memory_id for each in written.added if each.memory_id in bare]
         await self._windows.settle(ref, new, first)
         last_said = {name: to_ms(each.last_said) for name, each in again.items() if each.last_said is not None}
         await self._store.add_sources(ref, sources, said_again, last_said, asked_again)

@@ -210,10 +210,17 @@ class MemoryStore:
 
     async def set_words(self, ref: CubeRef, vectors: Mapping[str, Sparse]) -> None:
         """Replace the sparse vectors of memories that are there, by id. What is not there any more is left alone."""
+        await self._set_vectors({memory_id: {LEXICAL: _vector(vector)} for memory_id, vector in vectors.items()})
+
+    async def set_dense(self, vectors: Mapping[str, Sequence[float]]) -> None:
+        """Replace the dense vectors of memories that are there, by id. What is not there any more is left alone."""
+        await self._set_vectors({memory_id: {DENSE: list(vector)} for memory_id, vector in vectors.items()})
+
+    async def _set_vectors(self, vectors: Mapping[str, dict[str, Any]]) -> None:
         changes = list(vectors.items())
         for at in range(0, len(changes), _POINTS_PER_CALL):
             points = [
-                models.PointVectors(id=memory_id, vector={LEXICAL: _vector(vector)})
+                models.PointVectors(id=memory_id, vector=vector)
                 for memory_id, vector in changes[at : at + _POINTS_PER_CALL]
             ]
             await self._call(lambda client, name, points=points: update_vectors(client, name, points))  # type: ignore[misc]

@@ -32,6 +32,7 @@ from memsched.memory.ingest.turns.wordless import NO_WORDS, is_markup_alone, pla
 from memsched.memory.metadata import MetadataValue, metadata_of
 from memsched.memory.model import clamped, with_caption
 from memsched.messages import MAX_ID_CHARACTERS, ScheduleMessageItem
+from memsched.thinking import without_thinking
 
 MAX_UTTERANCE_CHARACTERS = 500_000
 """A longer utterance is refused: whoever remembers a book sends its chapters."""
@@ -264,6 +265,10 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
     if why := _not_said(fields, role):
         return Passed(position, why, role)
     said = _said(fields, where)
+    if role == "assistant" and said.text:
+        said.text = without_thinking(said.text)
+        if not said.text.strip():
+            return Passed(position, _WHY["thinking"], role)
     caption, shown = caption_of(fields, fields.get("content")), ""
     text = as_kept(without_data(_unicode(said.text, where)), where)
     if text != said.text and _PLACEHOLDERS.fullmatch(text):

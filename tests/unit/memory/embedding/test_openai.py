@@ -178,9 +178,6 @@ WRONG: dict[str, tuple[Callable[[EmbeddingsServer, dict[str, Any]], Any], str]] 
         "1 dimensions instead of 8",
     ),
     "empty": (changed(lambda rows: [row.update(embedding=[]) for row in rows]), "no dimensions"),
-    "not a number": (changed(lambda rows: rows[0].update(embedding=[math.nan] * 8)), "not finite"),
-    "infinite": (changed(lambda rows: rows[0].update(embedding=[math.inf] * 8)), "not finite"),
-    "nulls": (changed(lambda rows: rows[0].update(embedding=[None] * 8)), "not finite|numbers"),
     "words": (changed(lambda rows: rows[0].update(embedding=["x"] * 8)), "vectors of numbers"),
     "no embedding": (changed(lambda rows: rows[0].pop("embedding")), "did not send embeddings"),
     "no list": (lambda server, body: {"data": "none"}, "did not send embeddings"),
@@ -254,6 +251,50 @@ async def test_a_text_that_is_too_long_for_the_model_does_not_fail_the_others(
     assert long == pytest.approx(unit(vector_of(("x " * 1000), 8)), abs=1e-6)
     (line,) = [line for line in lines if line["action"] == "embedding.shortened"]
     assert (line["bytes"], line["used"]) == (3999, 2000)
+    await embedder.aclose()
+
+
+@pytest.mark.parametrize("how", [math.nan, math.inf, None, 500])
+async def test_a_text_without_a_vector_costs_the_others_nothing_and_may_get_one_later(
+    server: EmbeddingsServer, how: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.llm.server_errors._BACKOFF_SECONDS", 0.001)
+    embedder = embedder_at(server, embedding_dimensions=8)
+
+    def reply(body: dict[str, Any]) -> Reply:
+        answer = server.vectors(body)
+        for row in answer["data"]:
+            if body["input"][row["index"]] == "zebra":
+                row["embedding"] = [how] * 8
+                if how == 500:
+                    return 500, {"error": {"message": "unsupported value: NaN"}}
+        return 200, answer
+
+    server.next_replies = [reply] * 99
+
+    cat, zebra, nuts = await embedder.embed_documents(["cat", "zebra", "nuts"])
+
+    assert (cat, nuts) == tuple(pytest.approx(unit(vector_of(text, 8)), abs=1e-6) for text in ("cat", "nuts"))
+    assert zebra == [0.0] * 8
+    assert await embedder.embed_query("zebra") == [0.0] * 8
+    server.next_replies.clear()
+    assert any(await embedder.embed_query("zebra")), "no vector is not kept"
+    assert embedder.may_embed_later
+    await embedder.aclose()
+
+
+async def test_a_server_that_has_no_vector_for_anything_is_out_of_order(
+    server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.llm.server_errors._BACKOFF_SECONDS", 0.001)
+    embedder = embedder_at(server, embedding_dimensions=8)
+    server.next_replies = [(500, {"error": {"message": "no"}})] * 99
+
+    with pytest.raises(EmbeddingError) as caught:
+        await embedder.embed_documents(["cat", "nuts"])
+
+    assert caught.value.temporary
+    assert len(server.asked) <= 8
     await embedder.aclose()
 
 
