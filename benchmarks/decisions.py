@@ -9,7 +9,9 @@ is told to a cube of its own: the first sentence among four lines of small talk,
 - *seen*: a ``supersedes`` whose first sentence is superseded, or below the later one in the search for the question.
 - *lost*: one of the two is in no memory.
 
-    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule|product|model]
+Pairs that may say the same are in sameness.py, claims of a model in claims.py.
+
+    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule|product|model|sameness|claims]
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks import sameness
+from benchmarks import claims, sameness
 from benchmarks.aside import is_aside
 from benchmarks.stand_in import stand_in
 from benchmarks.targets import Results, Target
@@ -40,6 +42,8 @@ from memsched.messages import ADD_TASK_LABEL
 TARGETS: dict[str, Target] = {}
 CORRECTIONS = "corrections.jsonl"
 SAMENESS = "sameness.jsonl"
+CLAIMS = "claims.jsonl"
+_NAMED = (CORRECTIONS, SAMENESS, CLAIMS)
 _SMALL_TALK = {
     "en": ["It rained all afternoon.", "Lunch was good.", "That film was quite long.", "See you later then."],
     "de": ["Es hat den ganzen Nachmittag geregnet.", "Das Mittagessen war gut.", "Der Film war lang.", "Bis dann!"],
@@ -96,26 +100,30 @@ class Sentence:
 
 class DecisionsBenchmark:
     """The rule alone on the two sentences, the product, and the product with a model that answers right; and of pairs
-    that may say the same, what the product keeps.
+    that may say the same, what the product keeps; and which of a model's claims it believes.
 
     Args:
-        data: files of cases (``sameness.jsonl`` by this name), and folders that hold ``corrections.jsonl`` and that.
+        data: files of cases (``sameness.jsonl`` and ``claims.jsonl`` by these names), and folders that hold some of
+            them and ``corrections.jsonl``.
         where: "aside" or "tuned" for a part of the cases.
     """
 
-    STEPS: tuple[str, ...] = ("rule", "product", "model", "sameness")
+    STEPS: tuple[str, ...] = ("rule", "product", "model", "sameness", "claims")
 
     def __init__(self, results: Results, data: Sequence[Path] = (), where: str = "") -> None:
         self.results = results
         self.outcomes: dict[str, list[Outcome]] = {}
         files = [
-            file for each in data for file in ((each / CORRECTIONS, each / SAMENESS) if each.is_dir() else (each,))
+            file
+            for each in data
+            for file in ([each / name for name in _NAMED if (each / name).exists()] if each.is_dir() else [each])
         ]
         pairs = [file for file in files if file.name == SAMENESS]
-        self.cases = [
-            case for file in files if file not in pairs for case in read_cases(file) if _is_asked_for(case, where)
-        ]
+        claimed = [file for file in files if file.name == CLAIMS]
+        others = [file for file in files if file not in pairs and file not in claimed]
+        self.cases = [case for file in others for case in read_cases(file) if _is_asked_for(case, where)]
         self.pairs = [pair for file in pairs for pair in sameness.read_pairs(file) if _is_asked_for(pair, where)]
+        self.claims = [each for file in claimed for each in claims.read_claims(file) if _is_asked_for(each, where)]
 
     async def run(self, only: list[str]) -> None:
         for step in only or self.STEPS:
@@ -123,6 +131,11 @@ class DecisionsBenchmark:
                 kept = await sameness.by_product(self.pairs)
                 self.results |= {f"sameness_{name}": value for name, value in sameness.figures(kept).items()}
                 print(f"\n{step}\n\n{sameness.table(kept)}")
+                continue
+            if step == "claims":
+                believed = [claims.judged(each) for each in self.claims]
+                self.results |= {f"claims_{name}": value for name, value in claims.figures(believed).items()}
+                print(f"\n{step}\n\n{claims.table(believed)}")
                 continue
             if step == "rule":
                 outcomes = [by_rule(case) for case in self.cases]
@@ -140,7 +153,7 @@ def read_cases(file: Path) -> list[Case]:
     return [Case(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _is_asked_for(case: Case | sameness.Pair, where: str) -> bool:
+def _is_asked_for(case: Case | sameness.Pair | claims.Claim, where: str) -> bool:
     return not where or case.is_aside == (where == "aside")
 
 

@@ -32,10 +32,12 @@ class Parted:
 
     Args:
         said: what is not thinking; "" where it ended before anything was said.
+        thinks: whether the rest is thinking.
         unopened: its thinking had an end, and no beginning.
     """
 
     said: str
+    thinks: bool = False
     unopened: bool = False
 
 
@@ -50,8 +52,8 @@ def parted(text: str) -> Parted:
     if at == 0 and (end := _unopened_end(text)) is not None:
         at, unopened = end, True
     if at is None:
-        return Parted("")
-    return Parted(text[at:].lstrip() if at else text, unopened)
+        return Parted("", thinks=True)
+    return Parted(text[at:].lstrip() if at else text, at > 0, unopened)
 
 
 class ThinkingFilter:

@@ -5,12 +5,14 @@ By commas, conjunctions and word lists (entailment_words.py), in English, German
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Literal
 
 import Stemmer
@@ -92,6 +94,17 @@ _QUOTED = re.compile(
     r"[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300e]([^\"\u201c\u201d\u201e\u00ab\u00bb\u300d\u300f]*)"
     r"[\"\u201c\u201d\u00bb\u00ab\u300d\u300f]"
 )
+_WORDS = json.loads(Path(__file__).with_name("quoted_words.json").read_text(encoding="utf-8"))
+_GIVES_A_TEXT = re.compile(
+    rf"(?im)^(?:[^:\uff1a\n]*\b(?:{_WORDS['en']}|{_WORDS['de']}|{_WORDS['es']})\b[^:\uff1a\n]*"
+    rf"|[^:\uff1a\n]*(?:{_WORDS['zh']})[^:\uff1a\n]*)[:\uff1a](?=\s|[^\x00-\x7f])"
+)
+_WORKS_ON_WHAT_STANDS_BEFORE = re.compile(
+    rf"(?i)[^.!?\u3002\n]*(?:{_WORDS['this_into']})[^.!?\u3002\n]*[.!?\u3002]?\s*$"
+)
+_WORKS_AS = re.compile(r"\b(?:works? as|arbeitet als|trabaja (?:como|de))\b", re.IGNORECASE)
+_IS: dict[Language, str] = {"en": "is", "de": "ist", "es": "es"}
+"""Whose work something is, is that."""
 _SENTENCE = re.compile(r"[^.!?;\u2026\n]*(?:\.(?=\w)[^.!?;\u2026\n]*)*[.!?;\u2026\n]*")
 _WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[-'][^\W\d_]+)*|[,\u2014:()\u2013]|\s-\s")
 _ANY_LANGUAGE = (
@@ -105,6 +118,7 @@ _SPLIT_CONTRACTIONS = (
     (re.compile(r"\b(ca|wo|sha)n't\b", re.IGNORECASE), r"\1n not"),
     (re.compile(r"n't\b|\b(?<=[a-z])nt\b(?<=dont|esnt|idnt)", re.IGNORECASE), " not"),
     (re.compile(r"\bcannot\b", re.IGNORECASE), "can not"),
+    (re.compile(r"\bcan not (?:stand|bear)\b", re.IGNORECASE), "dislike"),
     (re.compile(r"(?<=\w)'(m|re|ve|ll)\b", re.IGNORECASE), r" \1"),
     (re.compile(r"\b(he|she|it|that|who|there|here)'s\b", re.IGNORECASE), r"\1 is"),
     (re.compile(r"\b(i|we|you|he|she|they)'d\b", re.IGNORECASE), r"\1 would"),
@@ -139,7 +153,11 @@ def _of_others(language: Language) -> frozenset[str]:
 
 
 def without_quotations(text: str) -> str:
-    """Without what is quoted from others; a title or a single word stays."""
+    """Without what is quoted from others, or given to be worked on; a title or a single word stays."""
+    if (mark := _GIVES_A_TEXT.search(text)) is not None:
+        text = text[: mark.end()]
+    if (mark := _WORKS_ON_WHAT_STANDS_BEFORE.search(text)) is not None:
+        text = text[mark.start() :]
 
     def kept(match: re.Match[str]) -> str:
         is_short = len(match[1]) < 4 if is_without_spaces(match[1]) else len(match[1].split()) < 3
@@ -157,7 +175,7 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
     """
     plain = unicodedata.normalize("NFKC", text)
     plain = plain.replace("\u2019", "'").replace("\u2018", "'").replace("\u02bc", "'")
-    plain = plain if claimed else without_quotations(plain)
+    plain = _WORKS_AS.sub(_IS[language], plain) if claimed else without_quotations(plain)
     for pattern, replacement in (*_ANY_LANGUAGE, *(_SPLIT_CONTRACTIONS if language == "en" else ())):
         plain = pattern.sub(replacement, plain)
     known = {word.casefold() for name in names for word in _WORD.findall(name)}

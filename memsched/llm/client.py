@@ -24,7 +24,7 @@ from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
 from memsched.settings import Settings, headers_in
-from memsched.thinking import Thinking, ThinkingFilter
+from memsched.thinking import Parted, Thinking, ThinkingFilter
 
 log = get_logger(__name__)
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -55,6 +55,8 @@ class _Request:
 
 
 _LOOK_SECONDS = 5.0
+_PLAIN_ANSWERS = 3
+"""So many in a row without thinking, and the next one is taken for one without."""
 _MODELS_SHOWN = 20
 
 
@@ -68,6 +70,27 @@ def _configured(settings: Settings, purpose: Purpose) -> tuple[Endpoint, dict[st
     key = settings.reader_api_key if settings.reader_api_key.get_secret_value() or not same else key
     endpoint = Endpoint.checked(purpose, settings.reader_base_url or url, key, settings.reader_model)
     return endpoint, settings.reader_extra_body, headers_in(settings.reader_headers.get_secret_value())
+
+
+@dataclass(slots=True)
+class _Habits:
+    """How a model's latest answers began.
+
+    Args:
+        plain: so many in a row were without thinking.
+        unopened: whether one had thinking with an end and no beginning, since there were many plain ones.
+    """
+
+    plain: int = 0
+    unopened: bool = False
+
+    def learn(self, answer: Parted) -> None:
+        self.plain = 0 if answer.thinks else self.plain + 1
+        self.unopened = answer.unopened or (self.unopened and self.plain < _PLAIN_ANSWERS)
+
+    def holds(self, thinking: Thinking) -> bool:
+        """Whether an answer may begin with such thinking, so that nothing of it can be given before its end."""
+        return self.unopened or (thinking == "hold" and self.plain < _PLAIN_ANSWERS)
 
 
 class LLM:
@@ -95,8 +118,7 @@ class LLM:
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
         self._max_retries = settings.llm_max_retries
         self._capabilities = Capabilities()
-        self._thinks_first: bool | None = None
-        """Whether its answers begin with thinking that has no beginning; None: it gave no answer yet."""
+        self._habits = _Habits()
 
     @classmethod
     def from_settings(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self | None:
@@ -304,8 +326,8 @@ class LLM:
             shows = request.thinking == "show"
             answer = read_answer(read, needs_text=request.needs_text, shows_thinking=shows)
             call.succeeded()
-        if request.needs_text:
-            self._thinks_first = answer.unopened
+        if request.needs_text and "response_format" not in request.body:  # in JSON mode many do not think
+            self._habits.learn(answer.parted)
         self._capabilities.learn(request.unsupported)
         self._count(request, answer)
         return answer
@@ -316,8 +338,7 @@ class LLM:
         texts: list[str] = []
         tokens: Tokens | None = None
         finish, ended = "", False
-        holds = request.thinking == "hold" and self._thinks_first is not False
-        thinking = ThinkingFilter(holds=holds or self._thinks_first is True)
+        thinking = ThinkingFilter(holds=self._habits.holds(request.thinking))
         with self.breaker.call() as call, self._judged(call):
             try:
                 async with contextlib.aclosing(self._client.stream_chat(body)) as chunks:
@@ -341,7 +362,7 @@ class LLM:
                     broken = f"{self._endpoint.address} ended the answer in the middle."
                     raise ServerError(broken, kind="unreachable")
                 check_empty(thinking.parted.said, finish)
-                self._thinks_first = thinking.parted.unopened
+                self._habits.learn(thinking.parted)
                 if (rest := thinking.end()) and request.thinking != "show":
                     yield rest
             except GeneratorExit:

@@ -15,7 +15,16 @@ from typing import Literal
 from memsched.lexicon import is_without_spaces
 from memsched.llm.clauses import SPEAKER, Clause, Language, Role, Token, clauses_of, language_of
 from memsched.llm.entailment_chinese import doubt_in_chinese
-from memsched.llm.entailment_words import ARTICLES, LIGHT_WORDS, OTHER_PRONOUNS, USER_WORDS, Marker
+from memsched.llm.entailment_words import (
+    ARTICLES,
+    LIGHT_WORDS,
+    OPPOSITES,
+    OTHER_PRONOUNS,
+    OWN_GROUPS,
+    USER_WORDS,
+    WE,
+    Marker,
+)
 
 Doubt = Literal["empty", "name", "question", "negation", "supposed", "subject", "order", "number", "words", "speaker"]
 _MATCHED_FOR_ONE_MISSING = 3
@@ -168,6 +177,8 @@ def _doubt_about_clause(
         return "question"
     if doubt := _doubt_about_markers(claim, clause):
         return doubt
+    if _says_the_opposite(claim.clause, clause):
+        return "negation"
     missing = [token for token in wanted if not _has(clause, token) and not _elsewhere(token, clause)]
     if any(token.number or token.capital for token in missing):
         return "number" if any(token.number for token in missing) else "words"
@@ -185,6 +196,14 @@ def _elsewhere(token: Token, clause: Clause) -> bool:
     before = clause.follows
     has_pronoun = any(each.word.casefold() in OTHER_PRONOUNS for each in clause.tokens)
     return has_pronoun and before is not None and not token.number and _has(before, token)
+
+
+def _says_the_opposite(claim: Clause, clause: Clause) -> bool:
+    claimed, said = ({token.word.casefold() for token in each.tokens} for each in (claim, clause))
+    return any(
+        (one in claimed - said and other in said - claimed) or (other in claimed - said and one in said - claimed)
+        for one, other in OPPOSITES
+    )
 
 
 def _doubt_about_markers(claim: _Claim, clause: Clause) -> Doubt | None:
@@ -259,11 +278,15 @@ def _doubt_about_subject(
     claim: _Claim, subject: Sequence[Token], clause: Clause, turn: SaidTurn, language: Language
 ) -> Doubt | None:
     roles = [token.role for token in claim.subject if token.role]
+    if Role.OWNER in roles and any(token.word.casefold() in WE for token in clause.tokens):
+        subject = [token for token in subject if token.word.casefold() not in OWN_GROUPS]
     everywhere = [token.role for token in claim.clause.tokens if token.role]
     about_user = any(token.word.casefold().removesuffix("'s") in USER_WORDS for token in claim.clause.tokens)
     if about_user and not turn.by_user:
         return "speaker"
     own = [token.role for token in clause.tokens if token.role]
+    if any(_owns_another(token, claim, clause) for token in subject):
+        return "subject"
     if not _owners_fit(claim, clause):
         return "subject"
     if not subject and roles:
@@ -283,6 +306,15 @@ def _doubt_about_subject(
         if not subject:
             return "subject"
     return None
+
+
+def _owns_another(token: Token, claim: _Claim, clause: Clause) -> bool:
+    """Whether somebody whom the claim is about only owns what the clause is about: "my cousin's wife"."""
+    at = _find(clause, token)
+    if at is None or not clause.tokens[at].word.endswith("'s") or token.word.endswith("'s"):
+        return False
+    owned = next((each for each in clause.tokens[at + 1 :] if each.content), None)
+    return owned is not None and not any(_same(owned, each) for each in claim.clause.tokens)
 
 
 def _owners_fit(claim: _Claim, clause: Clause) -> bool:

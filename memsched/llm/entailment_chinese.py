@@ -25,6 +25,12 @@ _SPEAKER_SIGN = "\ue000"
 """Stands for the one who speaks, in a claim and in what was said."""
 
 
+_TIME_FIRST = re.compile(
+    r"^\s*((?:(?:这|下|上|每)?(?:周|星期|礼拜)[一二三四五六日天末]|[今明昨后前每]天|[今明去前]年|[早晚]上|[上下中]午|平时|现在"
+    rf"|[\d一二三四五六七八九十]+[年月日号点]|的|和|到|从)+){_SPEAKER_SIGN}"
+)
+
+
 def chinese_number(written: str) -> str:
     """A numeral as digits: 两千三 is 2300."""
     total = section = digit = 0
@@ -72,6 +78,7 @@ def _doubt_about_chinese(
 ) -> ChineseDoubt | None:
     claim = unicodedata.normalize("NFKC", claim)
     said = re.sub("我们?|咱们?", _SPEAKER_SIGN, part)
+    said = _TIME_FIRST.sub(rf"{_SPEAKER_SIGN}\1", said)
     wanted, has = _signs(claim), _signs(said)
     implied = "我" in sentence or not re.search("[他她它你]", said)
     if _SPEAKER_SIGN in wanted and _SPEAKER_SIGN not in has and implied:
@@ -82,6 +89,8 @@ def _doubt_about_chinese(
     if has.startswith(_SPEAKER_SIGN) and _SPEAKER_SIGN not in wanted and not wanted.startswith(has[1:3]):
         return "subject"
     if set(re.findall(r"\d+", in_digits(claim))) - set(re.findall(r"\d+", in_digits(part))):
+        return "number"
+    if not _counts_fit(in_digits(claim), in_digits(part)):
         return "number"
     if asks:
         return "question"
@@ -94,6 +103,21 @@ def _doubt_about_chinese(
     if owned and owned[1] in _KIN and f"{owned[1]}" not in claim:
         return "subject"
     return None
+
+
+def _counts_fit(claim: str, part: str) -> bool:
+    """Whether each number counts the same thing on both sides, where the clause has several."""
+    said = [(match[0], _counted(part[match.end() :])) for match in re.finditer(r"\d+", part)]
+    if len(said) < 2:
+        return True
+    return all(
+        not (thing := _counted(claim[match.end() :])) or (match[0], thing) in said
+        for match in re.finditer(r"\d+", claim)
+    )
+
+
+def _counted(after: str) -> str:
+    return next((sign for sign in after if sign.isalnum() and sign not in CHINESE_FUNCTION_SIGNS), "")
 
 
 _KIN = frozenset(

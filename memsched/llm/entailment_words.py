@@ -41,7 +41,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         ),
         Marker.CONDITION: _any(
             """
-            if suppose supposing imagine unless whether pretend wish wishes hypothetically otherwise
+            if suppose supposing imagine unless whether pretend pretends pretended pretending wish wishes hypothetically
+            otherwise
             """
         ),
         Marker.UNSURE: _any(
@@ -73,7 +74,9 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.NEGATION: _any("nicht kein* nie niemals niemand* nichts nirgends ohne weder noch_nie"),
         Marker.ALMOST: _any("fast beinahe kaum"),
         Marker.FORMERLY: _any("früher frühere* ehemals ehemalig* damals nicht_mehr kein*_mehr einst"),
-        Marker.CONDITION: _any("wenn falls angenommen hätte* würde* wäre* stell_dir wünschte ob sofern"),
+        Marker.CONDITION: _any(
+            "wenn falls angenommen hätte* würde* wäre* stell_dir wünschte ob sofern tat_so tue_so tut_so vorgegeben"
+        ),
         Marker.UNSURE: _any(
             """
             vielleicht eventuell möglicherweise wahrscheinlich könnte* sollte* soll sollen möchte* will wollen
@@ -99,7 +102,7 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.NEGATION: _any("no nunca jamás nadie nada sin tampoco ningún ninguna ninguno ni ne pas jamais"),
         Marker.ALMOST: _any("casi apenas por_poco"),
         Marker.FORMERLY: _any("antes solía antiguamente ya_no anteriormente ex"),
-        Marker.CONDITION: _any("si ojalá supón imagina supongamos imaginémonos"),
+        Marker.CONDITION: _any("si ojalá supón fingí finge fingió fingir fingiendo imagina supongamos imaginémonos"),
         Marker.UNSURE: _any(
             """
             quizá quizás tal_vez podría* puede_que a_lo_mejor quiero quiere quería quisiera espero espera debería*
@@ -123,6 +126,24 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
     },
 }
 
+OPPOSITES = (
+    ("up", "down"),
+    ("before", "after"),
+    ("older", "younger"),
+    ("more", "less"),
+    ("with", "without"),
+    ("over", "under"),
+    ("first", "last"),
+    ("vor", "nach"),
+    ("mit", "ohne"),
+    ("mehr", "weniger"),
+    ("antes", "después"),
+    ("con", "sin"),
+    ("más", "menos"),
+    ("mayor", "menor"),
+)
+"""Of two such words a claim has the one that was said."""
+
 CHINESE_NO_MARKERS = (
     "不错",
     "差不多",
@@ -145,7 +166,7 @@ CHINESE_MARKERS: dict[Marker, re.Pattern[str]] = {
     Marker.NEGATION: re.compile("没有|不是|[不没未别无]"),
     Marker.ALMOST: re.compile("差一?点|几乎|险些"),
     Marker.FORMERLY: re.compile("以前|曾经|从前|过去|不再|原来|曾"),
-    Marker.CONDITION: re.compile("如果|要是|假如|倘若|假设|若是|除非|万一"),
+    Marker.CONDITION: re.compile("如果|要是|假如|假装|装作|倘若|假设|若是|除非|万一"),
     Marker.REPORTED: re.compile("听说|据说|认为|觉得|以为|梦见|梦到|传言|说"),
     Marker.ENDED: re.compile("戒|停止|取消|拒绝|忘了|放弃|退掉"),
     Marker.EXCEPT: re.compile("除了|除"),
@@ -256,6 +277,9 @@ OBJECT_PRONOUNS = {
     "es": frozenset(("me", "nos", "mí")),
     "zh": frozenset[str](),
 }
+WE = frozenset(("we", "wir", "nosotros", "nosotras"))
+OWN_GROUPS = frozenset("team family familie mannschaft equipo familia".split())
+"""Of whom somebody says "we": the user's family."""
 POSSESSIVES = {
     "en": frozenset(("my", "our", "mine", "ours")),
     "de": frozenset("mein meine meinen meinem meiner meines unser unsere unserem unseren unserer".split()),

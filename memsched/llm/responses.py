@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from memsched.llm.errors import LLMInvalidAnswer, LLMRefused
 from memsched.llm.server_errors import ServerError
-from memsched.thinking import parted
+from memsched.thinking import Parted, parted
 
 END = object()
 """After the last chunk of a stream whose server said that it is at its end."""
@@ -42,7 +42,7 @@ class Answer:
 
     Args:
         text: what is said; never empty, unless it was of no interest.
-        unopened: thinking stood before it that had an end, and no beginning.
+        parted: with the thinking that stood before it.
         tokens: None: the server did not count them.
         finish: why it ended.
     """
@@ -50,7 +50,7 @@ class Answer:
     text: str
     tokens: Tokens | None
     finish: str
-    unopened: bool = False
+    parted: Parted = Parted("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
     if needs_text:
         _check_refusal(message, finish)
         check_empty(found.said, finish)
-    return Answer(text if shows_thinking else found.said, completion.tokens, finish, found.unopened)
+    return Answer(text if shows_thinking else found.said, completion.tokens, finish, found)
 
 
 def read_piece(chunk: Any) -> Piece:

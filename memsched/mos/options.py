@@ -36,8 +36,9 @@ class MosOptions(BaseModel):
         top_p: of the chat model; None: its own.
         request: what else a chat's request to the model says, in the server's words: ``{"seed": 1}``.
         remove_think_prefix: what becomes of a model's thinking in an answer. None: it is left out; of thinking that has
-            an end and no beginning, only from the second streamed answer on. True: of the first too, which then comes
-            in one piece. False: the answer has it. Neither memory nor later prompts ever do.
+            an end and no beginning, only from the second streamed answer on. True: of every answer, which comes in one
+            piece then, until three in a row were without thinking. False: the answer has it. Neither memory nor later
+            prompts ever do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

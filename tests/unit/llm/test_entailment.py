@@ -30,6 +30,17 @@ def test_a_claim_is_believed_if_a_turn_says_it(case: dict[str, Any]) -> None:
     assert (None in doubts(case)) == (case["label"] == "supported"), case
 
 
+def test_few_claims_are_judged_wrongly_that_were_written_before_the_rule() -> None:
+    """Cases of many forms in four languages; ``python -m benchmarks decisions`` tells them by form and language."""
+    more = [json.loads(line) for line in _FILE.with_name("claims_more.jsonl").read_text(encoding="utf-8").splitlines()]
+    wrong = {"supported": 0, "unsupported": 0}
+    for case in more:
+        wrong[case["label"]] += (None in doubts(case)) != (case["label"] == "supported")
+
+    assert wrong["supported"] <= 0.1 * sum(case["label"] == "supported" for case in more)
+    assert wrong["unsupported"] <= 0.1 * sum(case["label"] == "unsupported" for case in more)
+
+
 @pytest.mark.parametrize(
     ("said", "claim"),
     [
@@ -62,6 +73,10 @@ def test_a_not_about_something_else_and_other_small_differences_do_no_harm(said:
         ("Do you like jazz?", "The user likes jazz.", "question"),
         ("Ich esse keine Nüsse.", "Der Nutzer isst Nüsse.", "negation"),
         ("My boss says I am lazy.", "The user is lazy.", "supposed"),
+        ("Please translate: I live in a tower.", "The user lives in a tower.", "words"),
+        ("I live in a tower. Can you translate this into French?", "The user lives in a tower.", "words"),
+        ("I pretended to like the soup.", "The user likes the soup.", "supposed"),
+        ("The rent went up to 900 euros.", "The rent went down to 900 euros.", "negation"),
     ],
 )
 def test_why_a_claim_is_doubted(said: str, claim: str, doubt: str) -> None:
