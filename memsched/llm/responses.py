@@ -19,6 +19,7 @@ from memsched.thinking import Parted, parted
 END = object()
 """After the last chunk of a stream whose server said that it is at its end."""
 TRUNCATED = "length"
+_NOTHING = Parted("")
 _FILTERED = "content_filter"
 _CHECK = "Check MEMSCHED_LLM_BASE_URL."
 
@@ -50,7 +51,7 @@ class Answer:
     text: str
     tokens: Tokens | None
     finish: str
-    parted: Parted = Parted("")
+    parted: Parted = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,14 @@ def test_content_alone_is_one_utterance_of_the_user() -> None:
     assert turns_of(message("  \n")) == []
 
 
+def test_what_a_model_thought_is_no_part_of_what_it_said() -> None:
+    (said,) = turns({"role": "assistant", "content": "<think>\nHard to please.\n</think>\n\nHello."})
+
+    assert said.text == "Hello."
+    assert turns({"role": "assistant", "content": "<think>\nHard to"}) == []
+    assert turns({"role": "user", "content": "<think>Is that a tag?</think>"})[0].text.startswith("<think>")
+
+
 def test_a_conversation_has_speakers_times_sessions_and_ids() -> None:
     one, two, three = turns(
         {"role": "user", "content": "Hello", "timestamp": "2026-01-05T10:00:00+01:00", "id": 7},
