@@ -42,8 +42,8 @@ from memsched.messages import ADD_TASK_LABEL
 TARGETS: dict[str, Target] = {}
 CORRECTIONS = "corrections.jsonl"
 SAMENESS = "sameness.jsonl"
-CLAIMS = "claims.jsonl"
-_NAMED = (CORRECTIONS, SAMENESS, CLAIMS)
+CLAIMS = ("claims.jsonl", "claims_more.jsonl")
+_NAMED = (CORRECTIONS, SAMENESS, *CLAIMS)
 _SMALL_TALK = {
     "en": ["It rained all afternoon.", "Lunch was good.", "That film was quite long.", "See you later then."],
     "de": ["Es hat den ganzen Nachmittag geregnet.", "Das Mittagessen war gut.", "Der Film war lang.", "Bis dann!"],
@@ -119,7 +119,7 @@ class DecisionsBenchmark:
             for file in ([each / name for name in _NAMED if (each / name).exists()] if each.is_dir() else [each])
         ]
         pairs = [file for file in files if file.name == SAMENESS]
-        claimed = [file for file in files if file.name == CLAIMS]
+        claimed = [file for file in files if file.name in CLAIMS]
         others = [file for file in files if file not in pairs and file not in claimed]
         self.cases = [case for file in others for case in read_cases(file) if _is_asked_for(case, where)]
         self.pairs = [pair for file in pairs for pair in sameness.read_pairs(file) if _is_asked_for(pair, where)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from support.conditions import until
 from support.memories import FIRST, conversation, found, idle, memories_of, put, said, snapshot, texts_of
 from support.outcome import dead_letters
 
@@ -57,6 +58,38 @@ async def test_an_answer_may_name_memories_that_there_are_not_but_only_in_a_list
     assert {(letter.reason, sum(letter.attempts.values())) for letter in letters} == {("rejected", 0)}
     assert all("memory_ids" in letter.error for letter in letters)
     assert (await memories_of(scheduler))[0].use_count == 1
+
+
+# -- mem_update --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_got_no_vector_is_kept_beside_the_others_and_embedded_later(
+    scheduler: AsyncMemScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.handlers.embed_later._FIRST_SECONDS", 0.2)
+    services = await scheduler.memory()
+    embed, tries = services.embedder.embed_documents, []
+
+    async def embed_documents(texts: Sequence[str]) -> list[list[float]]:
+        tries.extend(text for text in texts if "zebra" in text)
+        vectors = await embed(texts)
+        missing = "zebra" if len(tries) < 3 else "no text"
+        return [[0.0] * len(each) if missing in text else each for text, each in zip(texts, vectors, strict=True)]
+
+    monkeypatch.setattr(services.embedder, "embed_documents", embed_documents)
+    monkeypatch.setattr(type(services.embedder), "may_embed_later", True)
+
+    await tell(scheduler, said("My cat is called Tom.", 0), said("I saw a zebra today.", 1))
+
+    kept = {memory.text: memory for memory in await memories_of(scheduler)}
+    assert set(kept) == {"My cat is called Tom.", "I saw a zebra today."}
+    zebra, ref = kept["I saw a zebra today."], kept["I saw a zebra today."].ref
+
+    async def has_vector() -> bool:
+        return any((await services.store.vectors(ref, [zebra.memory_id]))[zebra.memory_id][0])
+
+    await until(has_vector, "it to be embedded")
+    assert len(tries) == 3
 
 
 # -- mem_organize ----------------------------------------------------------------------------------------------------
