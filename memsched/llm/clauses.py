@@ -103,6 +103,8 @@ _WORKS_ON_WHAT_STANDS_BEFORE = re.compile(
     rf"(?i)[^.!?\u3002\n]*(?:{_WORDS['this_into']})[^.!?\u3002\n]*[.!?\u3002]?\s*$"
 )
 _WORKS_AS = re.compile(r"\b(?:works? as|arbeitet als|trabaja (?:como|de))\b", re.IGNORECASE)
+_OF_ONES_OWN = re.compile(r"\bthe ([a-z]+) of (the user's [a-z]+)\b", re.IGNORECASE)
+"""The wife of the user's cousin is the user's cousin's wife."""
 _IS: dict[Language, str] = {"en": "is", "de": "ist", "es": "es"}
 """Whose work something is, is that."""
 _SENTENCE = re.compile(r"[^.!?;\u2026\n]*(?:\.(?=\w)[^.!?;\u2026\n]*)*[.!?;\u2026\n]*")
@@ -166,6 +168,11 @@ def without_quotations(text: str) -> str:
     return _QUOTED.sub(kept, text)
 
 
+def _as_claimed(text: str, language: Language) -> str:
+    """A claim in the words that are compared."""
+    return _OF_ONES_OWN.sub(r"\2's \1", _WORKS_AS.sub(_IS[language], text))
+
+
 def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: bool = False) -> Iterator[Clause]:
     """The clauses of a text.
 
@@ -175,7 +182,7 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
     """
     plain = unicodedata.normalize("NFKC", text)
     plain = plain.replace("\u2019", "'").replace("\u2018", "'").replace("\u02bc", "'")
-    plain = _WORKS_AS.sub(_IS[language], plain) if claimed else without_quotations(plain)
+    plain = _as_claimed(plain, language) if claimed else without_quotations(plain)
     for pattern, replacement in (*_ANY_LANGUAGE, *(_SPLIT_CONTRACTIONS if language == "en" else ())):
         plain = pattern.sub(replacement, plain)
     known = {word.casefold() for name in names for word in _WORD.findall(name)}
@@ -228,7 +235,8 @@ def _complete(clause: Clause, before: Clause) -> None:
     bare = not any(token.role for token in clause.tokens) and sum(token.content for token in clause.tokens) <= 2
     if bare and Marker.NEGATION in before.markers:
         at = next((at for at, token in enumerate(before.tokens) if token.negation), 0)
-        clause.tokens = [*before.tokens[:at], *clause.tokens]
+        verb = next((token for token in before.tokens[at + 1 :] if token.content), None)
+        clause.tokens = [*before.tokens[:at], *([verb] if verb is not None else []), *clause.tokens]
 
 
 def _markers(words: Sequence[str], language: Language) -> set[Marker]:

@@ -290,12 +290,14 @@ def _doubt_about_subject(
     if not _owners_fit(claim, clause):
         return "subject"
     if not subject and roles:
-        return None if _speaker_is_subject(claim, clause, language) else "subject"
+        return None if _speaker_is_subject(claim, clause, language) or _speaker_has(claim, clause) else "subject"
     if subject and not all(_has(clause, token) for token in subject):
         # "My sister flies"; "we met Eve, and she sings"
         before = clause.follows
         goes_on = (_is_headless(claim, clause) and not clause.begins) or _begins_with_other(clause)
         if before is None or not goes_on or not all(_has(before, token) or _has(clause, token) for token in subject):
+            return "subject"
+        if _is_other_thing(clause, before) and Marker.NEGATION not in claim.clause.markers:
             return "subject"
         return None
     if Role.SUBJECT in own and not everywhere:
@@ -306,6 +308,27 @@ def _doubt_about_subject(
         if not subject:
             return "subject"
     return None
+
+
+def _speaker_has(claim: _Claim, clause: Clause) -> bool:
+    """Whether a claim says that somebody has what they call theirs: "our dog Bruno"."""
+    words = [token.word.casefold() for token in claim.clause.tokens]
+    thing = next((token for token in claim.predicate if token.content), None)
+    if thing is None or not _HAS.intersection(words[:3]):
+        return False
+    at = _find(clause, thing)
+    return bool(at) and clause.tokens[at - 1].role is Role.OWNER  # type: ignore[operator]
+
+
+_HAS = frozenset(("has", "owns", "hat", "besitzt", "tiene"))
+
+
+def _is_other_thing(clause: Clause, before: Clause) -> bool:
+    """Whether "it" is not what was denied before: "it isn't the knee, it's the hip"."""
+    it = ("it", "es")
+    return Marker.NEGATION in before.markers and all(
+        each.tokens and each.tokens[0].word.casefold() in it for each in (clause, before)
+    )
 
 
 def _owns_another(token: Token, claim: _Claim, clause: Clause) -> bool:

@@ -61,21 +61,22 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
     told = re.sub(by if by_user else "|".join(map(re.escape, names)) or r"(?!)", _SPEAKER_SIGN, claim)
     if "用户" in told:
         return "speaker"
-    last: ChineseDoubt | None = "words"
+    found: list[tuple[int, ChineseDoubt | None]] = []
     for sentence in _CHINESE_SENTENCE.findall(unicodedata.normalize("NFKC", without_quotations(text))):
         asks = sentence.rstrip().endswith("?") or re.search(r"吗\W*$", sentence) is not None
         conditions = _chinese_markers(sentence) & {Marker.CONDITION}
         for part in _CHINESE_CLAUSE.split(sentence):
-            doubt = _doubt_about_chinese(told, part, asks, conditions, sentence)
-            if doubt is None:
-                return None
-            last = doubt if doubt != "words" else last
-    return last
+            doubt, extra = _doubt_about_chinese(told, part, asks, conditions, sentence)
+            if doubt != "words":
+                found.append((extra, doubt))
+    # The clause that says least beside it is the one that it is about.
+    return min(found, key=lambda each: each[0])[1] if found else "words"
 
 
 def _doubt_about_chinese(
     claim: str, part: str, asks: bool, conditions: set[Marker], sentence: str
-) -> ChineseDoubt | None:
+) -> tuple[ChineseDoubt | None, int]:
+    """Why a clause does not say it, and how many signs it has beside what is claimed."""
     claim = unicodedata.normalize("NFKC", claim)
     said = re.sub("我们?|咱们?", _SPEAKER_SIGN, part)
     said = _TIME_FIRST.sub(rf"{_SPEAKER_SIGN}\1", said)
@@ -84,25 +85,28 @@ def _doubt_about_chinese(
     if _SPEAKER_SIGN in wanted and _SPEAKER_SIGN not in has and implied:
         has = _SPEAKER_SIGN + has
     common = _longest_common(wanted, has)
+    extra = len(has) - len(common)
     if len(common) < _SHARE * len(wanted) or (_SPEAKER_SIGN in wanted and _SPEAKER_SIGN not in common):
-        return "words"
+        return "words", extra
     if has.startswith(_SPEAKER_SIGN) and _SPEAKER_SIGN not in wanted and not wanted.startswith(has[1:3]):
-        return "subject"
+        return "subject", extra
     if set(re.findall(r"\d+", in_digits(claim))) - set(re.findall(r"\d+", in_digits(part))):
-        return "number"
+        return "number", extra
     if not _counts_fit(in_digits(claim), in_digits(part)):
-        return "number"
+        return "number", extra
     if asks:
-        return "question"
+        return "question", extra
     says, found = _chinese_markers(claim), _chinese_markers(part) | conditions
     if Marker.NEGATION in says ^ found or Marker.ALMOST in says ^ found or Marker.ENDED in says ^ found:
-        return "negation"
+        return "negation", extra
     if (found - says) & _WEAKENING:
-        return "supposed"
+        return "supposed", extra
+    if any(each[1] in _KIN and each[1] in claim and each[2] not in claim for each in _OF_WHOM.finditer(part)):
+        return "subject", extra
     owned = re.search(f"{_SPEAKER_SIGN}的?([^{_SPEAKER_SIGN}]{{1,2}})", part.replace("我", _SPEAKER_SIGN))
     if owned and owned[1] in _KIN and f"{owned[1]}" not in claim:
-        return "subject"
-    return None
+        return "subject", extra
+    return None, extra
 
 
 def _counts_fit(claim: str, part: str) -> bool:
@@ -120,6 +124,7 @@ def _counted(after: str) -> str:
     return next((sign for sign in after if sign.isalnum() and sign not in CHINESE_FUNCTION_SIGNS), "")
 
 
+_OF_WHOM = re.compile("(?=(..)的(..))")
 _KIN = frozenset(
     """
     姐姐 哥哥 妹妹 弟弟 妈妈 爸爸 女儿 儿子 老公 老婆 丈夫 妻子 朋友 同事 奶奶 爷爷 外婆 母亲 父亲 男友 女友

@@ -49,8 +49,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             """
             maybe perhaps might may could would(?!_rather) should possibly probably presumably guess guesses hope
             hopes hoping want wants wanted wanting plan plans planning planned intend intends dream dreams dreamt
-            dreamed considering consider considers thinking wonder wonders wondering likely unsure joking kidding try
-            trying tempted
+            about_to was_going_to were_going_to dreamed considering consider considers thinking wonder wonders wondering
+            likely unsure joking kidding try trying tempted
             """
         ),
         Marker.REPORTED: _any(
