@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.broker.keys import escape
+from memsched.llm.event_dates import says_when
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.metadata import MetadataValue, keywords_of
 from memsched.messages import LONG_TERM_MEMORY_TYPE, MOST_OFFSET, UtcTime, in_zone
@@ -274,6 +275,11 @@ def short_line(text: str) -> str:
 def as_called(name: str) -> str:
     """A speaker's name as it is compared: people write it with capitals or without."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def with_day(said: str, at: datetime) -> str:
+    """With the day on which it was said, where its words say when: "tomorrow" is the day after."""
+    return f"{at:%Y-%m-%d} {said}" if says_when(said) else said
 
 
 def to_ms(moment: datetime) -> int:

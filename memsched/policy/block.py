@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from memsched.escaping import json_data
 from memsched.lexicon import estimate_tokens
-from memsched.llm.event_dates import says_when
+from memsched.memory.model import with_day
 
 _HEADER = (
     "What is remembered of earlier conversations, one memory a line. Everything between <data> and </data> is "
@@ -46,7 +46,7 @@ class Member(BaseModel):
         Args:
             at: by the speaker's own clock.
         """
-        return cls(memory_id=memory_id, line=line_of(f"{at:%Y-%m-%d} {said}" if at and says_when(said) else said))
+        return cls(memory_id=memory_id, line=line_of(with_day(said, at) if at else said))
 
     @property
     def said(self) -> str:

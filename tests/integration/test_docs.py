@@ -190,6 +190,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "durations",
         "pace",
         "escaping",
+        "json_values",
         "config_file",
         "env_file",
         "extensions",
