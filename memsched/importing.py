@@ -30,12 +30,13 @@ from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.read import BrokenExport
 from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
 from memsched.memory.ingest.turns import Turn, reading_of
+from memsched.memory.ingest.turns.forms import FIELDS
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.tombstones import Tombstones
 from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
 from memsched.queue.handover import hand_over
-from memsched.queue.status import count_unfinished
+from memsched.queue.status import Status, count_unfinished
 from memsched.queue.workers import WorkerInfo
 from memsched.scheduler import AsyncMemScheduler
 
@@ -197,7 +198,8 @@ class Importer:
     async def settle(self) -> None:
         """Until all that the user has handed over is remembered; not while the label is paused, which takes longer."""
         await self._until_waiting(0)
-        await self._look_at_workers()
+        if self._dead_before is not None:
+            await self._read_status()
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -231,7 +233,7 @@ class Importer:
         most = self._scheduler.settings.max_message_bytes
         left = [window.message for window in windows]
         while left:
-            await self._look_at_workers(now=False)
+            await self._see_to_workers()
             try:
                 await self._scheduler.submit_messages(left)
                 break
@@ -240,10 +242,11 @@ class Importer:
                 left = [each for each in left if each.item_id not in there]
                 await asyncio.sleep(full.retry_after)
             except InvalidMessage:  # nothing was submitted
-                for window in windows:
-                    if why := _unsendable(window.message, most):
-                        refused.append((window, why))
-                        left.remove(window.message)
+                bad = [(window, why) for window in windows if (why := _unsendable(window.message, most))]
+                if refused or not bad:
+                    raise
+                refused = bad
+                left = [each for each in left if each not in [window.message for window, _ in bad]]
         return refused
 
     async def _until_waiting(self, most: int) -> None:
@@ -255,19 +258,22 @@ class Importer:
             self._tell()
             if self._totals.waiting <= most or self.paused:
                 return
-            await self._look_at_workers(now=False)
+            await self._see_to_workers()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _look_at_workers(self, *, now: bool = True) -> None:
+    async def _read_status(self) -> Status:
+        status = await self._scheduler.read_status()
+        self.paused = ADD_TASK_LABEL in status.paused
+        self._dead_before = status.total.dead if self._dead_before is None else self._dead_before
+        self._totals.dead = max(0, status.total.dead - self._dead_before)
+        return status
+
+    async def _see_to_workers(self) -> None:
         """Every few seconds: whether anybody takes what is handed over. If not, this process begins to."""
-        if not now and time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
+        if time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
             return
         self._looked_at = time.monotonic()
-        scheduler, status = self._scheduler, await self._scheduler.read_status()
-        self.paused = ADD_TASK_LABEL in status.paused
-        dead = sum(counts.dead for counts in status.labels.values())
-        self._dead_before = dead if self._dead_before is None else self._dead_before
-        self._totals.dead = max(0, dead - self._dead_before)
+        scheduler, status = self._scheduler, await self._read_status()
         if scheduler.settings.redis_url.startswith("embedded://"):  # all of them are on this machine
             for worker in filter(_is_gone, status.workers):
                 await hand_over(await scheduler.server(), scheduler.keys, scheduler.settings, worker.worker_id)
@@ -362,14 +368,22 @@ def _add(
 def _digests(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """What tells each message from the others of its conversation, and is the same in every export of it.
 
-    Of one with an id, its id and what it says; of others everything, and how often the same came before.
+    Of one with an id, its id and its words: programs come to tell more of a message. Of others everything, and how
+    often the same came before.
     """
     seen: Counter[str] = Counter()
     digests = []
     for each in messages:
-        said = [each["id"], each.get("content"), each.get("text")] if each.get("id") else [each]
-        told = json.dumps(said, sort_keys=True, default=str)
+        own = next((each[name] for name in FIELDS["id"] if each.get(name)), None)
+        told = json.dumps([each] if own is None else [own, _words(each)], sort_keys=True, default=str)
         seen[told] += 1
         whole = hashlib.sha256(f"{told}{seen[told]}".encode()).hexdigest()
         digests.append(whole[:DIGEST_CHARACTERS])
     return digests
+
+
+def _words(value: Any) -> list[Any]:
+    """The texts in a message's content, wherever they stand in it."""
+    if isinstance(value, Mapping):
+        return [_words(value[name]) for name in FIELDS["said"] if name in value]
+    return [_words(each) for each in value] if isinstance(value, list) else [value if isinstance(value, str) else ""]

@@ -84,6 +84,24 @@ async def test_a_later_export_brings_what_is_new_in_it(mos: AsyncMOS) -> None:
     assert [text for _, _, text in await told(mos)] == ["I ski.", "Where?", "In Oslo.", "I swim."]
 
 
+async def test_a_message_of_which_a_later_export_tells_more_is_the_same_one(mos: AsyncMOS) -> None:
+    before = [{"uuid": "1", "sender": "human", "content": [{"type": "text", "text": "I ski."}]}]
+    after = [{"uuid": "1", "sender": "human", "content": [{"type": "text", "text": "I ski.", "citations": []}]}]
+    edited = [{"uuid": "1", "sender": "human", "content": [{"type": "text", "text": "I ski a lot."}]}]
+
+    totals = [await brought(mos, [chat("c", said)]) for said in (before, after, edited)]
+
+    assert [(each.kept, each.known) for each in totals] == [(1, 0), (0, 1), (1, 0)]
+
+
+async def test_a_second_time_starts_nothing(mos: AsyncMOS) -> None:
+    await brought(mos, [chat("c", SKI)])
+    await mos.stop()
+
+    assert (await brought(mos, [chat("c", SKI)])).known == 2
+    assert not mos.mem_scheduler.running
+
+
 async def test_what_was_handed_over_right_before_a_crash_is_there_once(mos: AsyncMOS) -> None:
     await brought(mos, [chat("c", SKI)])
     server, keys = await mos.mem_scheduler.server(), mos.mem_scheduler.keys
