@@ -9,9 +9,10 @@ is told to a cube of its own: the first sentence among four lines of small talk,
 - *seen*: a ``supersedes`` whose first sentence is superseded, or below the later one in the search for the question.
 - *lost*: one of the two is in no memory.
 
-Pairs that may say the same are in sameness.py, claims of a model in claims.py.
+Pairs that may say the same are in sameness.py, claims of a model in claims.py, what counts (vital statements,
+preferences, secrets) in counts.py.
 
-    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule|product|model|sameness|claims]
+    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule|product|model|sameness|claims|vital|...]
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks import claims, sameness
+from benchmarks import claims, counts, sameness
 from benchmarks.aside import is_aside
 from benchmarks.stand_in import stand_in
 from benchmarks.targets import Results, Target
@@ -108,25 +109,34 @@ class DecisionsBenchmark:
         where: "aside" or "tuned" for a part of the cases.
     """
 
-    STEPS: tuple[str, ...] = ("rule", "product", "model", "sameness", "claims")
+    STEPS: tuple[str, ...] = ("rule", "product", "model", "sameness", "claims", *counts.ANSWERS)
 
     def __init__(self, results: Results, data: Sequence[Path] = (), where: str = "") -> None:
         self.results = results
         self.outcomes: dict[str, list[Outcome]] = {}
+        named = (*_NAMED, *(f"{name}.jsonl" for name in counts.ANSWERS))
         files = [
             file
             for each in data
-            for file in ([each / name for name in _NAMED if (each / name).exists()] if each.is_dir() else [each])
+            for file in ([each / name for name in named if (each / name).exists()] if each.is_dir() else [each])
         ]
         pairs = [file for file in files if file.name == SAMENESS]
         claimed = [file for file in files if file.name in CLAIMS]
-        others = [file for file in files if file not in pairs and file not in claimed]
+        counted = {file.stem: counts.read_cases(file) for file in files if file.stem in counts.ANSWERS}
+        self.counted = {
+            name: [case for case in counted.get(name, ()) if _is_asked_for(case, where)] for name in counts.ANSWERS
+        }
+        others = [file for file in files if file not in (*pairs, *claimed) and file.stem not in counts.ANSWERS]
         self.cases = [case for file in others for case in read_cases(file) if _is_asked_for(case, where)]
         self.pairs = [pair for file in pairs for pair in sameness.read_pairs(file) if _is_asked_for(pair, where)]
         self.claims = [each for file in claimed for each in claims.read_claims(file) if _is_asked_for(each, where)]
 
     async def run(self, only: list[str]) -> None:
         for step in only or self.STEPS:
+            if step in counts.ANSWERS:
+                self.results |= counts.figures(step, self.counted[step])
+                print(f"\n{step}\n\n{counts.table(step, self.counted[step])}")
+                continue
             if step == "sameness":
                 kept = await sameness.by_product(self.pairs)
                 self.results |= {f"sameness_{name}": value for name, value in sameness.figures(kept).items()}
@@ -153,7 +163,7 @@ def read_cases(file: Path) -> list[Case]:
     return [Case(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _is_asked_for(case: Case | sameness.Pair | claims.Claim, where: str) -> bool:
+def _is_asked_for(case: Case | sameness.Pair | claims.Claim | counts.Case, where: str) -> bool:
     return not where or case.is_aside == (where == "aside")
 
 

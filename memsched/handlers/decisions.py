@@ -12,9 +12,9 @@ from memsched.lexicon import is_question
 from memsched.llm.errors import LLMError
 from memsched.llm.judge import decisions
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.ingest.importance import vital_kind
 from memsched.memory.ingest.revision import Revision, revises
 from memsched.memory.ingest.supersession import Claim
+from memsched.memory.ingest.vital import vital_kind
 from memsched.memory.model import Memory
 
 Decided = list[list[str]]
@@ -84,7 +84,7 @@ async def _earlier(services: MemoryServices, ref: CubeRef, newer: Memory) -> lis
 
 def _may_be_put_aside(newer: Memory, older: Memory) -> bool:
     """Never an allergy, an illness or a medicine by what does not deny that very thing."""
-    return not vital_kind(older.text) or revises(newer, older).verdict == "supersedes"
+    return not vital_kind(older.text, older.speaker) or revises(newer, older).verdict == "supersedes"
 
 
 async def _pairs(services: MemoryServices, ref: CubeRef, newer: Memory, older: Memory) -> list[Claim]:

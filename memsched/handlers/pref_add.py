@@ -7,7 +7,8 @@ from memsched.handlers.follow_ups import update_after
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
-from memsched.memory.ingest.importance import importance, is_preference
+from memsched.memory.ingest.importance import importance
+from memsched.memory.ingest.preferences import is_preference
 from memsched.memory.ingest.writer import Statement, Written
 from memsched.memory.model import id_within
 from memsched.messages import ScheduleMessageItem

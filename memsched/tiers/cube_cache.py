@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.content.content_value import Content, content_of, content_value
-from memsched.memory.ingest.importance import vital_kind
+from memsched.memory.ingest.vital import vital_kind
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.bm25 import TermCounts
 from memsched.memory.search.constants import REACH
@@ -451,7 +451,8 @@ def _entry_of(memory: Memory) -> CubeMemory:
         turn=memory.turn,
         part=memory.part,
         importance=memory.importance,
-        vital=vital_kind(memory.text) or ("other" if memory.importance >= VITAL_IMPORTANCE else ""),
+        vital=vital_kind(memory.text, memory.speaker or memory.said_by)
+        or ("other" if memory.importance >= VITAL_IMPORTANCE else ""),
         available=memory.status == "activated" and memory.superseded_by is None,
         content_hash=memory.content_hash,
         archived=archived_because(memory),

@@ -91,17 +91,24 @@ class Clause:
 
 
 @lru_cache(maxsize=4096)
-def clauses_of(text: str, lang: str) -> tuple[Clause, ...]:
-    """The clauses of a text, those that state nothing too (they say why in ``apart``)."""
+def sentences_of(text: str, lang: str) -> tuple[tuple[str, str], ...]:
+    """The sentences of a text without what they quote, and why of each nothing is stated, as ``Clause.apart``."""
     plain = re.sub(r"[ \t]+", " ", text.replace("\u2019", "'"))
     whole = "untold" if found("untold", lang, plain) else ""
+    sentences = []
+    for sentence in _SENTENCE.split(plain):
+        if sentence.strip():
+            said, quoted = _unquoted(sentence, lang)
+            sentences.append((said, whole or _mood(said, quoted, lang)))
+    return tuple(sentences)
+
+
+@lru_cache(maxsize=4096)
+def clauses_of(text: str, lang: str) -> tuple[Clause, ...]:
+    """The clauses of a text, those that state nothing too (they say why in ``apart``)."""
     clauses: list[Clause] = []
     admits = False
-    for sentence in _SENTENCE.split(plain):
-        if not sentence.strip():
-            continue
-        said, quoted = _unquoted(sentence, lang)
-        apart = whole or _mood(said, quoted, lang)
+    for said, apart in sentences_of(text, lang):
         before: Clause | None = None
         told_before = clauses[-1] if clauses else None
         if apart in NOTHING_SAID:

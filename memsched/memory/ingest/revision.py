@@ -17,9 +17,9 @@ from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, s
 from memsched.memory.ingest.certainty import moved_home, only_another_value, only_denies
 from memsched.memory.ingest.chinese import as_words, have_nothing_in_common
 from memsched.memory.ingest.clauses import NOTHING_SAID, Clause, clauses_of, introduced_by
-from memsched.memory.ingest.importance import vital_kind
 from memsched.memory.ingest.revision_words import found, language_of_pair, listed, may_tell
 from memsched.memory.ingest.subjects import IT, OWN
+from memsched.memory.ingest.vital import vital_kind
 from memsched.memory.model import as_called
 
 Verdict = Literal["supersedes", "may_revise", "unrelated"]
@@ -114,7 +114,7 @@ def revises(newer: Said, older: Said) -> Revision:
     if best.verdict == "supersedes":
         if len(earlier) > 1 and _states(earlier) > 1:
             return Revision("may_revise", best.because)
-        is_vital = vital_kind(older.text) in _VITAL or found("medicine", lang, older.text)
+        is_vital = vital_kind(older.text, older.speaker) in _VITAL or found("medicine", lang, older.text)
         if is_vital and not only_denies(newer.text, older.text):
             return Revision("may_revise", best.because)
     return best

@@ -20,7 +20,8 @@ from memsched.memory.embedding.embedder import Embedder
 from memsched.memory.forgetting import Forgetting
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.deduplication import content_hash, same_voice
-from memsched.memory.ingest.importance import about_oneself, importance, is_preference
+from memsched.memory.ingest.importance import about_oneself, importance
+from memsched.memory.ingest.preferences import is_preference
 from memsched.memory.ingest.repetition import Repeat, is_said_anew, repeated
 from memsched.memory.ingest.short_answers import answered_by, asks, is_short
 from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS, parts_of
@@ -486,18 +487,22 @@ def _of_turn(
         created_at=now,
         updated_at=now,
         sources={f"{item_id}#{turn.position}": turn.reference},
-        importance=importance(text, about_speaker=about_oneself(text)),
+        importance=importance(text, about_speaker=about_oneself(text), speaker=turn.speaker),
         value=text_value(text, place),
         answers=asked.memory_id if asked else "",
         content_hash=_hash(turn.speaker, with_caption(text, caption), turn.metadata, asked.text if asked else ""),
-        tags=[*(["preference"] * is_preference(text)), *turn.tags],
+        tags=[*(["preference"] * (turn.by_user and is_preference(text))), *turn.tags],
         added_by=added_by,
         metadata=dict(turn.metadata),
     )
 
 
 def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, added_by: str) -> Memory:
-    value = importance(each.text, about_speaker=each.about_user) if each.importance is None else each.importance
+    value = (
+        importance(each.text, about_speaker=each.about_user, speaker=each.speaker or each.said_by)
+        if each.importance is None
+        else each.importance
+    )
     return Memory(
         memory_id=memory_id_for(ref, item_id, each.key),
         user_id=ref.user_id,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memsched.memory.ingest.importance import about_oneself, importance, is_preference, vital_kind
+from memsched.memory.ingest.importance import about_oneself, importance
+from memsched.memory.ingest.preferences import is_preference
+from memsched.memory.ingest.vital import vital_kind
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_lasting_statements_of_speakers_about_themselves(text: str, *, own: bool
     ("text", "preference"),
     [
         ("I prefer tea.", True),
-        ("She can't stand cats", True),
+        ("She can't stand cats", False),
         ("My favourite colour is red", True),
         ("Do you like tea?", False),
         ("It is likely to rain", False),
@@ -84,3 +87,25 @@ def test_what_must_never_be_forgotten_is_told_from_the_rest_in_every_language(la
 )
 def test_what_is_denied_or_asked_is_not_vital_but_what_stands_beside_it_is(text: str, kind: str) -> None:
     assert vital_kind(text) == kind
+
+
+DECISIONS = Path(__file__).parents[3] / "data" / "decisions"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "missed", "taken"), [("vital", "vital", 0.1, 0.03), ("preference", "own", 0.1, 0.03)]
+)
+def test_what_counts_is_what_is_said_of_their_own(name: str, label: str, missed: float, taken: float) -> None:
+    lines = (DECISIONS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [json.loads(line) for line in lines]
+    found = {each["id"] for each in cases if _counts(name, each["text"], each["speaker"])}
+
+    own = {each["id"] for each in cases if each["label"] == label}
+    assert len(own - found) <= missed * len(own), sorted(own - found)
+    assert len(found - own) <= taken * len(cases), sorted(found - own)
+
+
+def _counts(name: str, text: str, speaker: str) -> bool:
+    if name == "vital":
+        return importance(text, about_speaker=False, speaker=speaker) >= 0.8
+    return speaker == "user" and is_preference(text)
