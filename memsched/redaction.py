@@ -1,9 +1,9 @@
 """Redaction: keys, tokens, passwords and card numbers in what people say are replaced before anything is done with it.
 
-No scanner's library is used: detect-secrets, the best kept, tells whether a line of code holds a secret and not where it
-ends, knows of a private key its first line, takes no card numbers, and needs an HTTP client to verify what it finds. Its
-shapes of tokens are in ``redaction_rules.json``, with what talk needs: passwords that are named, addresses with a password,
-whole key blocks, and card numbers by their issuer and check digit (ISO/IEC 7812).
+No scanner's library is used: detect-secrets, the best kept, tells whether a line of code holds a secret and not where
+it ends, knows of a private key its first line, takes no card numbers, and needs an HTTP client to verify what it finds.
+Its shapes of tokens are in ``redaction_rules.json``, with what talk needs: passwords that are named, addresses with a
+password, whole key blocks, and card numbers by their issuer and check digit (ISO/IEC 7812).
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def redacted(text: str, how: Secrets = "mask") -> str:
         return text
     plain = mask(text)
     return "" if how == "drop" and plain != text else plain
+
+
+def asked(text: str, how: Secrets) -> str:
+    """A question without its secrets: it is answered where what holds one is dropped, too."""
+    return redacted(text, "keep" if how == "keep" else "mask")
 
 
 def mask(text: str) -> str:
@@ -135,15 +140,22 @@ _IDS = frozenset(("memory_id", "memory_ids", "read_for", "id", "message_id", "se
 
 def redacted_message(message: ScheduleMessageItem, how: Secrets) -> ScheduleMessageItem:
     """A message whose texts hold no secrets; the same object if there is none."""
-    if how == "keep":
-        return message
-    changes: dict[str, Any] = {}
-    for name in ("content", "user_name", "info", "chat_history"):
-        given = getattr(message, name)
-        kept = _redacted_value(given, how)
-        if kept is not given:
-            changes[name] = kept
+    changes = _redacted_fields(message, how)
     return message.model_copy(update=changes) if changes else message
+
+
+def redact(message: ScheduleMessageItem, how: Secrets) -> None:
+    """The same of a message that is known by its identity."""
+    for name, value in _redacted_fields(message, how).items():
+        setattr(message, name, value)
+
+
+def _redacted_fields(message: ScheduleMessageItem, how: Secrets) -> dict[str, Any]:
+    if how == "keep":
+        return {}
+    given = {name: getattr(message, name) for name in ("content", "user_name", "info", "chat_history")}
+    kept = {name: _redacted_value(value, how) for name, value in given.items()}
+    return {name: value for name, value in kept.items() if value is not given[name]}
 
 
 def _redacted_value(given: Any, how: Secrets) -> Any:

@@ -81,7 +81,11 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         self.memos_message_queue = AsyncMessageQueue(self)
         self.release = Release.by(self.settings.permissions)
         self.retriever = Retriever(
-            self.memory, top_k=self.settings.top_k, method=self.settings.search_method, release=self.release
+            self.memory,
+            top_k=self.settings.top_k,
+            method=self.settings.search_method,
+            release=self.release,
+            secrets=self.settings.secrets,
         )
         self._server: Server | None = None
         self._producer: Producer | None = None

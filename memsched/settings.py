@@ -244,6 +244,13 @@ class Settings(BaseSettings):
         "a dead letter, and only known users can be shared with.",
     )
 
+    secrets: Literal["keep", "mask", "drop"] = Field(
+        "mask",
+        description="What becomes of keys, tokens, passwords and card numbers that somebody says: `mask` puts what "
+        "stands for it in its place, before anything is stored, indexed, logged or sent to a model; `drop` keeps "
+        "nothing of such a text; `keep` keeps it as it is. docs/memory.md#secrets.",
+    )
+
     # Memory: embedding
     embedding_model: str = Field(
         "hashing",

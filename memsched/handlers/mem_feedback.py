@@ -55,6 +55,8 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
     if action not in _ACTIONS:
         raise InvalidMessage(f"info.action must be one of {', '.join(_ACTIONS)}, not {action!r}")
     named = await _named(services, ref, message.user_id, info)
+    if action == "correct" and named is not None:
+        named = await _what_it_is_now(services, ref, named)
     if action != "correct":
         if named is None:
             raise InvalidMessage(f"info.action {action} needs info.memory_id")
@@ -70,6 +72,9 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
         at=clamped(message.local_timestamp),
         speaker=older[0].speaker if older else await services.speaker(ref, message),
         said_by=older[0].said_by if older else "",
+        session_id=older[0].session_id if older else message.session_id or "",
+        turn=older[0].turn if older else 0,
+        tags=older[0].tags if older else (),
         importance=max((memory.importance for memory in older), default=None),
         metadata=(older[0].metadata if older else {}) | metadata_of(message.info),
     )
@@ -96,6 +101,18 @@ async def _named(services: MemoryServices, ref: CubeRef, user_id: str, info: dic
         return await services.named(user_id, ref, memory_id)
     except UnknownMemory as error:
         raise InvalidMessage(f"the cube has no memory {shown(str(memory_id))!r}") from error
+
+
+async def _what_it_is_now(services: MemoryServices, ref: CubeRef, memory: Memory) -> Memory:
+    """What stands in the place of a memory that was corrected: whoever holds its id means that."""
+    seen = {memory.memory_id}
+    while memory.superseded_by and memory.superseded_by not in seen:
+        seen.add(memory.superseded_by)
+        newer = (await services.store.get(ref, [memory.superseded_by])).get(memory.superseded_by)
+        if newer is None:
+            break
+        memory = newer
+    return memory
 
 
 async def _what_it_corrects(

@@ -26,6 +26,7 @@ from memsched.messages import (
     QUERY_TASK_LABEL,
     ScheduleMessageItem,
 )
+from memsched.redaction import redact
 from memsched.task_status import TaskPriorityLevel
 from memsched.worker.context import HandlerContext
 from memsched.worker.handlers import Handler, Orchestrator
@@ -78,4 +79,6 @@ class MemoryHandler:
     services: LazyServices
 
     async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+        for message in messages:  # of producers that are not memsched's
+            redact(message, self.services.settings.secrets)
         await handle(await self.services.function(self.label), self.services, self.needs, messages, ctx)

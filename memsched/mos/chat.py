@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from memsched.memory_prompt import MemoryPrompt, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
+from memsched.redaction import asked
 from memsched.scheduler import AsyncMemScheduler
 from memsched.thinking import Thinking, without_thinking
 
@@ -115,9 +116,9 @@ class Chat:
                 yield _in_plain_words(NO_MODEL, turn.found)
                 return
             try:
-                asked = turn.llm.stream(self._prompt(turn), task="chat", thinking=self._thinking, **self._asking())
-                async with contextlib.aclosing(asked):
-                    async for piece in asked:
+                streamed = turn.llm.stream(self._prompt(turn), task="chat", thinking=self._thinking, **self._asking())
+                async with contextlib.aclosing(streamed):
+                    async for piece in streamed:
                         pieces.append(piece)
                         yield piece
                 turn.answer = without_thinking("".join(pieces))
@@ -134,6 +135,8 @@ class Chat:
         """Check what the user may, tell the scheduler what is asked, and gather what is known."""
         if not question.text.strip():
             raise InvalidMessage("the question is empty")
+        secrets = self._scheduler.settings.secrets
+        question = replace(question, text=asked(question.text, secrets))
         self._refuse_too_long(question)
         history = self._history(question)
         llm = await self._model()
@@ -147,8 +150,8 @@ class Chat:
         nothing = prompt_of(ActivationBlock.of([]), [], [], question.text, None, datetime.now().astimezone().date())
         turn = _Turn(question, history, datetime.now(UTC), may_write, target, nothing, llm)
         if self._options.enable_textual_memory:
-            asked = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
-            await self._submit([asked], "the working set does not follow this question")
+            query = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
+            await self._submit([query], "the working set does not follow this question")
             await self._gather(turn)
         return turn
 
@@ -236,7 +239,12 @@ class Chat:
         """The turns before the question that its prompt repeats."""
         if question.history is None:
             return list(self._said.get(_talk_of(question), ()))
-        turns, window = _readable(question.history, question.user_id), 2 * self._options.max_turns_window
+        secrets = self._scheduler.settings.secrets
+        turns: list[Message] = [
+            {"role": each["role"], "content": asked(each["content"], secrets)}
+            for each in _readable(question.history, question.user_id)
+        ]
+        window = 2 * self._options.max_turns_window
         return turns[-window:] if window else []
 
     async def _end(self, turn: _Turn) -> None:
@@ -247,7 +255,7 @@ class Chat:
         question = turn.question
         said: list[Message] = [{"role": "user", "content": question.text}]
         if turn.answer:
-            said.append({"role": "assistant", "content": turn.answer})
+            said.append({"role": "assistant", "content": asked(turn.answer, self._scheduler.settings.secrets)})
         self._keep(question, [_shortened(each, self._prompt_tokens) for each in said])
         if not self._options.enable_textual_memory:
             return

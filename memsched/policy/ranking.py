@@ -18,13 +18,18 @@ however many there are, the allergy stays.
 """
 RESERVED_PLACES = 4
 """In all."""
+ASSISTANTS_SHARE = 6
+"""The assistant's own sentences have one place in so many: an article that it read out, or a long list of its advice, is
+in the talk's history, and pushes out nothing that people said.
+"""
 
 
 def in_places(ranked: Sequence[Candidate], size: int) -> list[tuple[Candidate, bool]]:
     """The first ``size`` of the candidates, in their order, but for the reserved places; and whether it has such a one.
 
     The first of each kind have places, then the second of each, and so on while there are some left: who has two
-    allergies and keeps no diet is served as well. Together they are no more than half of the set.
+    allergies and keeps no diet is served as well. Together they are no more than half of the set. Of what the assistant
+    said only the first few are among the others, also where places stay empty.
     """
     turns: list[tuple[int, int]] = []
     of_kind = Counter[str]()
@@ -33,7 +38,9 @@ def in_places(ranked: Sequence[Candidate], size: int) -> list[tuple[Candidate, b
             turns.append((of_kind[kind], place))
             of_kind[kind] += 1
     reserved = {place for _, place in sorted(turns)[: min(RESERVED_PLACES, size // 2)]}
-    others = [place for place in range(len(ranked)) if place not in reserved][: size - len(reserved)]
+    assistants = [place for place, each in enumerate(ranked) if each.memory.speaker == "assistant"]
+    left_out = reserved.union(assistants[max(1, size // ASSISTANTS_SHARE) :])
+    others = [place for place in range(len(ranked)) if place not in left_out][: size - len(reserved)]
     return [(ranked[place], place in reserved) for place in sorted([*reserved, *others])]
 
 

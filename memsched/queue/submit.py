@@ -13,6 +13,7 @@ from memsched.errors import QueueFull
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.follow_ups import FollowUp
 from memsched.queue.lanes import register_lanes, register_lanes_command
+from memsched.redaction import redacted_message
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 
@@ -45,8 +46,9 @@ class Producer:
         Args:
             delay_ms: how long the messages wait before they may run.
         """
+        how = self._settings.secrets if self._settings.memory else "keep"
         numbered = [
-            (number, message, message.to_wire(self._settings.max_message_bytes))
+            (number, message, redacted_message(message, how).to_wire(self._settings.max_message_bytes))
             for number, message in enumerate(messages)
         ]
         outcomes = await self._submit(numbered, delay_ms, self._settings.max_backlog)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.memories import conversation, idle, memories_of, said
+from support.memories import conversation, idle, memories_of, put, said
 
 from memsched import AsyncMemScheduler
 from memsched.memory.access.permissions import CubeRef
@@ -317,3 +317,35 @@ async def test_a_message_that_comes_again_makes_no_second_memory(scheduler: Asyn
     await read(scheduler, "home", talk, talk)
 
     assert {memory.memory_id: memory for memory in await memories_of(scheduler)} == before
+
+
+async def test_a_correction_by_an_id_takes_the_place_of_what_the_id_stands_for_now(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    await put(scheduler, said("I love green tea.", session_id="s1"))
+    await idle(scheduler)
+    (first,) = await memories_of(scheduler)
+
+    for minute, text in enumerate(("I love black tea.", "I love white tea."), 1):
+        await put(scheduler, said(text, minute, "mem_feedback", info={"memory_id": first.memory_id}))
+        await idle(scheduler)
+
+    (now,) = [each for each in await memories_of(scheduler) if each.superseded_by is None]
+    assert now.text == "I love white tea."
+    assert (now.session_id, now.tags, now.voice) == ("s1", first.tags, first.voice)
+
+
+@pytest.mark.parametrize(("how", "kept"), [("mask", ["Pay with [card number]."]), ("drop", [])])
+async def test_a_secret_is_nowhere(schedulers_at: Callable[..., AsyncMemScheduler], how: str, kept: list[str]) -> None:
+    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True, secrets=how)
+    await scheduler.start()
+    card = "4242" * 4
+
+    await put(scheduler, said(f"Pay with {card}."))
+    await idle(scheduler)
+
+    assert [each.text for each in await memories_of(scheduler)] == kept
+    server = await scheduler.server()
+    for key in await server.execute("KEYS", "*"):
+        if b":stream" in key:
+            assert card not in str(await server.execute("XRANGE", key, "-", "+"))

@@ -15,6 +15,7 @@ from memsched.memory.access.release import Purpose, Release
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.wording import ENGLISH, asked_in
+from memsched.redaction import Secrets, asked
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
@@ -49,12 +50,20 @@ class Retriever:
         top_k: memories that a search returns when it is not told how many.
         method: how it ranks when it is not told.
         release: the permission hook.
+        secrets: whether those in a query are replaced before a model sees it.
     """
 
     def __init__(
-        self, services: Callable[[], Awaitable[Services]], *, top_k: int, method: str, release: Release | None = None
+        self,
+        services: Callable[[], Awaitable[Services]],
+        *,
+        top_k: int,
+        method: str,
+        release: Release | None = None,
+        secrets: Secrets = "mask",
     ) -> None:
         self._services = services
+        self._secrets = secrets
         self._release = release or Release()
         self.top_k = top_k
         self.method: str | None = method
@@ -100,6 +109,7 @@ class Retriever:
         if len(query) > MAX_QUERY_CHARACTERS:
             raise InvalidSearch(f"query has {len(query):,} characters, the limit is {MAX_QUERY_CHARACTERS:,}.")
         limit = self.top_k if top_k is None else top_k
+        query = asked(query, self._secrets)
         services = await self._services()
         own, words = CubeRef(user_id, mem_cube_id), stems(query)
         # Who asks in another language than English is answered in the cube's own words (wording.py).

@@ -33,12 +33,15 @@ from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Tombstones
 from memsched.memory.transfer.cube_object import GeneralMemCube, Standing
 from memsched.messages import describe_validation_error
+from memsched.redaction import Secrets, redacted
+from memsched.settings import Settings
 
 _PAGE = 128
 """As many as are stored in one call."""
 _EVENTS_KEPT = 64
 _LARGEST_PLACE = 2**31 - 1
 _FROM_A_DUMP = "import"
+_TEXTS = ("text", "memory", "caption", "speaker", "said_by")
 _IDS = ("replaces", "correctors", "derived_from")
 _LINKS = ("may_revise", "may_be_revised_by")
 Record = Mapping[str, Any]
@@ -49,6 +52,8 @@ class Services(Protocol):
 
     @property
     def store(self) -> MemoryStore: ...
+    @property
+    def settings(self) -> Settings: ...
     @property
     def embedder(self) -> Embedder: ...
     @property
@@ -99,6 +104,7 @@ async def import_cube(
     added = present = number = 0
     now = datetime.now(UTC)
     while page := await asyncio.to_thread(lambda: list(islice(reading, _PAGE))):
+        page = _redacted(page, services.settings.secrets)
         there = await _still_there(services.store, ref, page)
         deleted = await _deleted(services.tombstones, ref, page, bring_back)
         memories = []
@@ -112,6 +118,19 @@ async def import_cube(
     await places.settle()  # once for all: a dump is in no order
     await services.stand(ref, await _standing_here(services.store, ref, cube.standing))
     return Imported(added, present)
+
+
+def _redacted(page: Sequence[Record], how: Secrets) -> list[Record]:
+    """The records without the secrets in their texts; without those that hold one, where such texts are dropped."""
+    kept: list[Record] = []
+    for record in page:
+        texts = {name: each for name in _TEXTS if isinstance(each := record.get(name), str)}
+        plain = {name: redacted(each, how) for name, each in texts.items()}
+        if plain == texts:
+            kept.append(record)
+        elif how == "mask":
+            kept.append({**record, **plain})
+    return kept
 
 
 async def _standing_here(store: MemoryStore, ref: CubeRef, standing: Standing) -> Standing:

@@ -95,3 +95,13 @@ def test_under_no_strategy_deadlines_push_out_an_allergy(name: str) -> None:
 
     assert {each.memory.memory_id: each.source for each in chosen}["nuts"] == "reserved"
     assert len(chosen) == 20
+
+
+def test_what_the_assistant_read_out_leaves_the_places_to_what_people_said() -> None:
+    article = [candidate(f"article {number}", 0.9, speaker="assistant") for number in range(30)]
+    said = [candidate(f"said {number}", 0.1) for number in range(6)]
+
+    chosen = choose([*article, *said], 20)
+
+    assert len([name for name in chosen if name.startswith("article")]) == 3
+    assert len(chosen) == 9
