@@ -19,8 +19,8 @@ however many there are, the allergy stays.
 RESERVED_PLACES = 4
 """In all."""
 ASSISTANTS_SHARE = 6
-"""The assistant's own sentences have one place in so many: an article that it read out, or a long list of its advice, is
-in the talk's history, and pushes out nothing that people said.
+"""The assistant's own sentences have one place in so many: an article that it read out, or a list of its advice, pushes
+out nothing that people said.
 """
 
 

@@ -504,12 +504,12 @@ def test_a_relative_folder_in_a_deleted_working_directory_is_refused(
 
 
 def test_no_password_of_a_url_is_shown() -> None:
-    settings = Settings(redis_url="redis://:secret@db:6379/0?sentinel_password=secret")
+    settings = Settings(redis_url="redis://:hidden@db:6379/0?sentinel_password=hidden")
 
-    assert "secret" not in repr(settings) + str(settings)
+    assert "hidden" not in repr(settings) + str(settings)
     with pytest.raises(ValidationError) as caught:
-        Settings(redis_url="http://:secret@db")
-    assert "secret" not in str(caught.value)
+        Settings(redis_url="http://:hidden@db")
+    assert "hidden" not in str(caught.value)
     with pytest.raises(SettingsError) as refused:
-        Settings.load(redis_url="http://:secret@db")
+        Settings.load(redis_url="http://:hidden@db")
     assert refused.value.__cause__ is None
