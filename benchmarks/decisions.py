@@ -12,7 +12,7 @@ is told to a cube of its own: the first sentence among four lines of small talk,
 Pairs that may say the same are in sameness.py, claims of a model in claims.py, what counts (vital statements,
 preferences, secrets) in counts.py.
 
-    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only rule|product|model|sameness|claims|vital|...]
+    python -m benchmarks decisions --data FILE [--where aside|tuned] [--only STEP,STEP]
 """
 
 from __future__ import annotations
