@@ -210,6 +210,8 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
                     clause = Clause(tokens, _markers(part, language), asks, previous, not clauses, joined)
                     if joined and previous is not None and not claimed:
                         _complete(clause, previous)
+                    if language == "de" and clauses and _is_infinitive(part, tokens):
+                        clause.markers |= clauses[-1].markers  # "Ich habe aufgehört, Fleisch zu essen"
                     clauses.append(clause)
                     previous, joined = clause, False
                 joined = joined or word in CONJUNCTIONS[language]
@@ -228,6 +230,11 @@ def _goes_on(tokens: Sequence[Token], part: Sequence[str], language: Language) -
     if part[0].casefold() in FREE_PREPOSITIONS[language]:
         return True
     return language != "de" and len(content) == len(tokens) and all(token.capital for token in content)
+
+
+def _is_infinitive(part: Sequence[str], tokens: Sequence[Token]) -> bool:
+    """Whether a German part is what somebody stops, tries or forgets to do."""
+    return len(part) > 1 and part[-2].casefold() == "zu" and not any(token.role is Role.SUBJECT for token in tokens)
 
 
 def _complete(clause: Clause, before: Clause) -> None:

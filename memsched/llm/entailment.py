@@ -373,7 +373,7 @@ def _speaker_is_subject(claim: _Claim, clause: Clause, language: Language) -> bo
     own = [token.role for token in clause.tokens if token.role]
     if Role.SUBJECT in own:
         return True
-    if language == "es" and not any(token.thing and _before_verb(clause, at) for at, token in enumerate(clause.tokens)):
+    if language == "es" and not _names_who(clause) and not _goes_on_about_another(clause):
         return True
     if Role.OBJECT in own and language in ("es",):
         return True
@@ -387,8 +387,19 @@ def _speaker_is_subject(claim: _Claim, clause: Clause, language: Language) -> bo
     )
 
 
-def _before_verb(clause: Clause, at: int) -> bool:
-    return at <= 1
+def _names_who(clause: Clause) -> bool:
+    """Whether a Spanish clause names somebody before its verb."""
+    return any(token.thing for token in clause.tokens[:2])
+
+
+def _goes_on_about_another(clause: Clause) -> bool:
+    """Whether a Spanish clause says more of whom the one before names: "mi perro se llama Toby y tiene cinco"."""
+    first = clause.tokens[0].word.casefold() if clause.tokens else ""
+    speaks_of_oneself = first.endswith(("o", "é")) or first in _OF_ONESELF
+    return clause.joined and clause.follows is not None and _names_who(clause.follows) and not speaks_of_oneself
+
+
+_OF_ONESELF = frozenset(("soy", "estoy", "voy", "doy", "he", "me", "no", "nunca", "también"))
 
 
 def _is_headless(claim: _Claim, clause: Clause) -> bool:
