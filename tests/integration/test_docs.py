@@ -193,6 +193,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "json_values",
         "config_file",
         "env_file",
+        "thinking",
         "extensions",
         "version",
     }
