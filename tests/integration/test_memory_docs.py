@@ -131,9 +131,9 @@ def test_workers_can_be_given_that_policy_as_the_page_says(tmp_path: Path, monke
 
 
 async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: Any) -> None:
-    (code,) = blocks(MEMORY, "python", "## Search")
     scope: dict[str, Any] = {}
-    exec(code, scope)
+    for code in blocks(MEMORY, "python", "## Search"):
+        exec(code, scope)
     scheduler: AsyncMemScheduler = schedulers_at(f"memory://{uuid.uuid4()}", memory=True)
     await scheduler.start()
     said = [
@@ -150,6 +150,7 @@ async def test_the_example_of_search_finds_what_anna_said_lately(schedulers_at: 
 
     assert [each.memory for each in results] == ["The garden needs a new fence."]
     assert sum(results[0].parts.values()) == pytest.approx(results[0].points)
+    assert await scope["answer_or_nothing"](scheduler) == [], "nothing fits"
 
 
 def test_the_table_of_embedders_names_what_the_setting_understands(tmp_path: Any) -> None:
