@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from memsched.errors import InvalidMessage
 from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up, update_after
+from memsched.handlers.forget import forget_as_asked, without_requests
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -27,8 +28,10 @@ async def add(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
-    turns = await parse(services, cube.ref, messages, ctx)
+    everything = await _parsed(services, cube.ref, messages, ctx)
+    turns = without_requests(everything)
     await store(services, cube, messages, turns, ctx)
+    await forget_as_asked(services, cube.ref, messages, everything, ctx)
     if services.reader is not None:
         ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
 
@@ -36,11 +39,17 @@ async def add(
 async def parse(
     services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> dict[str, list[Turn]]:
-    """The turns by message id, parsed once per message handled.
+    """The turns by message id, parsed once per message handled, but for requests to forget something.
 
     A follow-up carries the conversation as it came and parses it anew: what a turn is may have changed with the version
     of the worker that takes it. A message whose utterances cannot be read is given up; its neighbours are not.
     """
+    return without_requests(await _parsed(services, ref, messages, ctx))
+
+
+async def _parsed(
+    services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {}
     for message in messages:
         try:

@@ -349,3 +349,17 @@ async def test_a_secret_is_nowhere(schedulers_at: Callable[..., AsyncMemSchedule
     for key in await server.execute("KEYS", "*"):
         if b":stream" in key:
             assert card not in str(await server.execute("XRANGE", key, "-", "+"))
+
+
+async def test_what_is_to_be_forgotten_is_archived_and_told_and_comes_back(scheduler: AsyncMemScheduler) -> None:
+    await put(scheduler, said("I like jazz."))
+    await put(scheduler, said("I like old trains.", 1))
+    await idle(scheduler)
+
+    await put(scheduler, said("Please forget that I like jazz.", 2))
+    await idle(scheduler)
+
+    (jazz,) = [each for each in await memories_of(scheduler) if each.status == "archived"]
+    assert (jazz.text, jazz.archived_because) == ("I like jazz.", "asked")
+    assert len(await memories_of(scheduler)) == 2
+    assert await scheduler.restore("alice", "home", jazz.memory_id)
