@@ -250,7 +250,7 @@ def test_all_commands_that_the_code_sends_are_in_the_list_of_rights() -> None:
     )
     in_python = re.findall(r'\(\s*"([A-Z]{3,})", ?"?([A-Z]*)', code)
     in_python += [(name, "") for name in re.findall(r'(?:execute\(|Command\(\()"([A-Z]+)"', code) if name != "XGROUP"]
-    options = {"block", "maxlen", "nx", "seconds", "nfc", "nfkc"}
+    options = {"block", "maxlen", "nx", "seconds", "nfc", "nfd", "nfkc"}
     used = {f"xgroup|{second.lower()}" if name == "XGROUP" else name.lower() for name, second in in_scripts + in_python}
     assert used - options <= allowed
     assert {"xadd", "multi", "smembers", "xgroup|create", "xgroup|delconsumer"} <= used, "the commands were found"
