@@ -1,4 +1,4 @@
-"""Filters on payload fields and ids, from JSON to the engine's objects: must and should of match, range and has_id."""
+"""Filters on payload fields and ids, from JSON to the engine's objects: must, should and must_not of match, range and has_id."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from memsched.embedded.vectors.validation import Json, as_object, bad_request, r
 def parse_filter(given: Any) -> edge.Filter | None:
     if given is None:
         return None
-    given = as_object(given, "filter", "must", "should")
-    return edge.Filter(must=_conditions(given.get("must")), should=_conditions(given.get("should")))
+    clauses = "must", "should", "must_not"
+    given = as_object(given, "filter", *clauses)
+    return edge.Filter(**{clause: _conditions(given.get(clause)) for clause in clauses})
 
 
 def _conditions(given: Any) -> list[Any] | None:

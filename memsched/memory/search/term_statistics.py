@@ -57,7 +57,7 @@ class TermStatistics:
         asked = list(dict.fromkeys(stems))
 
         def parse(reply: Any) -> TermCounts:
-            values = [int(value or 0) for value in reply]
+            values = [max(0, int(value or 0)) for value in reply]
             names = frozenset(stem for stem, said in zip(asked, values[1 + len(asked) :], strict=True) if said)
             return TermCounts(values[0], dict(zip(asked, values[1 : 1 + len(asked)], strict=True)), names)
 
@@ -69,7 +69,7 @@ class TermStatistics:
 
         def parse(reply: Any) -> TermCounts:
             values = as_texts(reply)
-            every = {name: int(count) for name, count in zip(values[::2], values[1::2], strict=True)}
+            every = {name: int(count) for name, count in zip(values[::2], values[1::2], strict=True) if int(count) > 0}
             names = frozenset(stem for stem in stems if every.get(SPEAKER + stem, 0) > 0)
             vocabulary = {name: count for name, count in every.items() if name[0] not in (MEMORIES, SPEAKER)}
             asked = {stem: every.get(stem, 0) for stem in stems}

@@ -8,17 +8,20 @@
 -- ARGV[4]  how many stems are kept: of more, of a few taken at random the rarest go
 -- ARGV[5+] per message: its mark, number of pairs, then pairs of stem and count; a count may be negative
 --
--- A word that no memory has any more is not kept.
+-- A word that no memory has any more is not kept. Below 0 is what was deleted before whoever stored it had it counted;
+-- in a cube of which not all stems are kept, it may as well be one that was dropped.
 -- Returns how many messages were counted; those that were counted before are skipped.
 
 local counted = 0
+local full = redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4])
 local at = 5
 while at <= #ARGV do
   local pairs_here = tonumber(ARGV[at + 1])
   if redis.call('ZADD', KEYS[2], 'NX', ARGV[1], ARGV[at]) == 1 then
     counted = counted + 1
     for place = at + 2, at + 2 * pairs_here, 2 do
-      if redis.call('HINCRBY', KEYS[1], ARGV[place], ARGV[place + 1]) <= 0 then
+      local count = redis.call('HINCRBY', KEYS[1], ARGV[place], ARGV[place + 1])
+      if count == 0 or (count < 0 and full) then
         redis.call('HDEL', KEYS[1], ARGV[place])
       end
     end
