@@ -39,6 +39,17 @@ async def test_a_message_that_comes_again_counts_once_and_its_neighbours_count(t
     assert await terms.counts(HOME, ["nut"]) == TermCounts(2, {"nut": 2})
 
 
+async def test_what_was_deleted_before_it_was_counted_counts_for_nothing(terms: TermStatistics) -> None:
+    await terms.remove(HOME, {"memory": ["nut"]})
+    before = await terms.counts(HOME, ["nut"])
+    await terms.add(HOME, {"m1": [["nut"]]})
+    after = await terms.counts(HOME, ["nut"])
+    await terms.add(HOME, {"m2": [["nut"]]})
+
+    assert before == after == TermCounts(0, {"nut": 0})
+    assert await terms.counts(HOME, ["nut"]) == TermCounts(1, {"nut": 1})
+
+
 async def test_cubes_count_for_themselves(terms: TermStatistics) -> None:
     await terms.add(HOME, {"same id": [["nut"]]})
     await terms.add(OTHER, {"same id": [["cat"]]})
