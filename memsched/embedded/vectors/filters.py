@@ -1,4 +1,4 @@
-"""Filters on payload fields and ids, from JSON to the engine's objects: must, should and must_not of match, range and has_id."""
+"""Filters on payload fields and ids, from JSON to the engine's objects. Of conditions: match, range and has_id."""
 
 from __future__ import annotations
 
