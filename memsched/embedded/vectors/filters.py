@@ -13,9 +13,9 @@ from memsched.embedded.vectors.validation import Json, as_object, bad_request, r
 def parse_filter(given: Any) -> edge.Filter | None:
     if given is None:
         return None
-    clauses = "must", "should", "must_not"
-    given = as_object(given, "filter", *clauses)
-    return edge.Filter(**{clause: _conditions(given.get(clause)) for clause in clauses})
+    given = as_object(given, "filter", "must", "should", "must_not")
+    must, should, must_not = (_conditions(given.get(clause)) for clause in ("must", "should", "must_not"))
+    return edge.Filter(must=must, should=should, must_not=must_not)
 
 
 def _conditions(given: Any) -> list[Any] | None:
