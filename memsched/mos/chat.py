@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from memsched.llm.prompts import Message
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import Permission
+from memsched.memory.ingest.forget_requests import forget_request, names
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
 from memsched.memory.model import with_caption
 from memsched.memory_face import NOT_ANSWERED
@@ -100,6 +101,13 @@ class Chat:
         for key in [key for key in self._said if key[0] == user_id]:
             del self._said[key]
 
+    def forget(self, mem_cube_id: str, texts: Sequence[str] | None = None) -> None:
+        """Forget, of the recent turns about a cube, those that say one of these texts, with what they answer or what
+        answers them; None: all of them. What was deleted is not told again by the session's own copy.
+        """
+        for key in [key for key in self._said if key[2].rpartition("/")[2] == mem_cube_id]:
+            self._said[key] = [] if texts is None else _without(self._said[key], lambda said: _says(said, texts))
+
     async def answer(self, question: Question) -> str:
         """The model's answer, or what is remembered about the question."""
         turn = await self._begin(question)
@@ -138,6 +146,8 @@ class Chat:
         secrets = self._scheduler.settings.secrets
         question = replace(question, text=asked(question.text, secrets))
         self._refuse_too_long(question)
+        if (request := forget_request(question.text)) is not None and (kept := self._said.get(_talk_of(question))):
+            self._said[_talk_of(question)] = _without(kept, lambda said: names(request, said))
         history = self._history(question)
         llm = await self._model()
         cubes = Cubes(await self._scheduler.server(), self._scheduler.keys, self._scheduler.settings)
@@ -312,6 +322,20 @@ class Chat:
         log.warning(
             "the model did not help; the chat tells what is remembered", action="mos.chat_local_form", error=str(error)
         )
+
+
+def _without(turns: Sequence[Message], is_forgotten: Callable[[str], bool]) -> list[Message]:
+    """The turns but for those that are to be forgotten; a question and its answer stand and fall together."""
+    talks: list[list[Message]] = []
+    for turn in turns:
+        if turn["role"] == "user" or not talks:
+            talks.append([])
+        talks[-1].append(turn)
+    return [turn for talk in talks if not any(is_forgotten(each["content"]) for each in talk) for turn in talk]
+
+
+def _says(said: str, texts: Sequence[str]) -> bool:
+    return any(text and text in said for text in texts)
 
 
 def _newest(history: Sequence[Message], tokens: int) -> list[Message]:

@@ -312,6 +312,7 @@ class AsyncMOS:
         user, services = user_id or self.user_id, await self._services()
         found = await find_memory(services, user, memory_id, mem_cube_id, Permission.WRITE)
         await services.deletion.delete(found.ref, [found.memory], user_id=user, name=found.name)
+        self._chat.forget(found.ref.mem_cube_id, [found.memory.text])
 
     async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
         """Delete all memories of a cube for good; returns how many. Only its owner may."""
@@ -319,7 +320,9 @@ class AsyncMOS:
         ref = await services.cubes.resolve(user, mem_cube_id, Permission.WRITE)
         if ref.user_id != user:
             raise CubeForbidden(user, mem_cube_id, f"only its owner {ref.user_id!r} may delete all of it")
-        return await services.deletion.delete_all(ref, user_id=user, name=mem_cube_id)
+        deleted = await services.deletion.delete_all(ref, user_id=user, name=mem_cube_id)
+        self._chat.forget(ref.mem_cube_id)
+        return deleted
 
     async def wait(
         self, task_id: str | None = None, *, user_id: str | None = None, timeout: Seconds | None = None
