@@ -93,6 +93,23 @@ def wanted(given: Any) -> dict[str, Wanted]:
     return {name: value if isinstance(value, Wanted) else _wanted(name, value) for name, value in given.items()}
 
 
+def fits(metadata: Mapping[str, MetadataValue], asked: Mapping[str, Wanted]) -> bool:
+    """Whether metadata is what a filter asks for."""
+    return all(_fits(name, metadata[name], rule) if name in metadata else False for name, rule in asked.items())
+
+
+def _fits(name: str, value: MetadataValue, rule: Wanted) -> bool:
+    values = value if isinstance(value, list) else [value]
+    if rule.any_of:
+        return any(_keyword(name, each) in rule.any_of for each in values)
+    numbers = [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
+    lowest, highest = (
+        -math.inf if rule.at_least is None else rule.at_least,
+        math.inf if rule.below is None else rule.below,
+    )
+    return any(lowest <= each < highest for each in numbers)
+
+
 def _wanted(name: Any, value: Any) -> Wanted:
     where = _named(name, "filter")
     if not isinstance(value, Mapping):

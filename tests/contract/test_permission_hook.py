@@ -328,3 +328,11 @@ async def test_metadata_leaves_as_its_texts_may(mos_with: Callable[..., Any], tm
     assert shown.metadata == {"note": "####", "notes": ["plain", "a ####"], "year": 2026}
     (own,) = await mos.mem_scheduler.retriever.search(gate, "alice", "home", top_k=1)
     assert own.metadata == given
+    search = mos.mem_scheduler.retriever.search
+    for asked, found in (
+        ({"note": "kumquat"}, []),
+        ({"kumquat": True}, []),
+        ({"notes": "plain", "year": 2026}, [shown]),
+    ):
+        assert await search(gate, "bob", "alice/home", filter=asked) == found
+        assert [each.id for each in await search(gate, "alice", "home", filter=asked)] == [own.id]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memsched.errors import InvalidMessage
-from memsched.memory.metadata import checked_metadata, keywords_of, metadata_of, wanted
+from memsched.memory.metadata import checked_metadata, fits, keywords_of, metadata_of, wanted
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs
 
 
@@ -95,3 +95,28 @@ def test_bounds_are_from_and_below() -> None:
 def test_what_is_no_filter_is_refused(given: Any) -> None:
     with pytest.raises(InvalidSearch, match="filter"):
         SearchArgs.of({"filter": given})
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, True),
+        ({"project": "atlas"}, True),
+        ({"project": ["orion", "atlas"], "year": 2026.0}, True),
+        ({"project": "Atlas"}, False),
+        ({"other": "atlas"}, False),
+        ({"labels": "b"}, True),
+        ({"labels": "c"}, False),
+        ({"year": {"gte": 2026, "lt": 2027}}, True),
+        ({"year": {"gt": 2026}}, False),
+        ({"year": {"lte": 2025.5}}, False),
+        ({"open": True}, True),
+        ({"open": 1}, False),
+        ({"open": {"gte": 0}}, False),
+        ({"project": {"gte": 0}}, False),
+    ],
+)
+def test_what_is_there_is_looked_at_as_the_store_looks_at_it(asked: dict[str, Any], found: bool) -> None:
+    metadata = checked_metadata({"project": "atlas", "labels": ["a", "b"], "year": 2026, "open": True})
+
+    assert fits(metadata, wanted(asked)) is found
