@@ -191,6 +191,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "pace",
         "escaping",
         "json_values",
+        "redaction",
         "config_file",
         "env_file",
         "thinking",

@@ -217,7 +217,7 @@ def test_the_queue_calls_the_methods_of_a_subclass() -> None:
 
 
 def test_the_config_has_the_originals_names_and_ours() -> None:
-    given = {"redis_url": "redis://:secret@db/0", "concurrency": 1, "query_window": 7}
+    given = {"redis_url": "redis://:hidden@db/0", "concurrency": 1, "query_window": 7}
     config = AsyncMemScheduler(**given).config
 
     assert (config.thread_pool_max_workers, config.concurrency, config["context_window_size"]) == (1, 1, 7)
@@ -225,7 +225,7 @@ def test_the_config_has_the_originals_names_and_ours() -> None:
     assert config.get("no_such", "default") == "default"
     assert (config.enable_parallel_dispatch, config.use_redis_queue, "top_k" in config) == (False, True, True)
     assert not SchedulerConfig(Settings(redis_url="memory://")).use_redis_queue
-    assert "secret" not in repr(config)
+    assert "hidden" not in repr(config)
     with pytest.raises(AttributeError, match="no_such"):
         _ = config.no_such
 
