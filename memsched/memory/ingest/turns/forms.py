@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any, Literal
 from unicodedata import normalize
@@ -20,6 +20,9 @@ _ROLES: dict[str, Role] = {name: role for role, names in _DATA["roles"].items() 
 _PARTS: list[tuple[PartKind, frozenset[str]]] = [(kind, frozenset(words)) for kind, words in _DATA["parts"]]
 """By the words in the name of a part's type, the first that fits: a "tool_result" is no result of a search for text."""
 FIELDS: dict[str, tuple[str, ...]] = {name: tuple(listed) for name, listed in _DATA["fields"].items()}
+TIMES = {name: frozenset(words) for name, words in _DATA["times"].items()}
+"""The words of names that a time of a message has, and of those that are of something else."""
+_AS_ROLES: dict[str, Role] = {name: role for role, names in _DATA["names_as_roles"].items() for name in names}
 PART_TYPE, PART_TEXT = tuple(_DATA["part_type"]), tuple(_DATA["part_text"])
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _BETWEEN_WORDS = re.compile(r"[\s_.-]+")
@@ -28,6 +31,42 @@ _BETWEEN_WORDS = re.compile(r"[\s_.-]+")
 def same_name(name: str) -> str:
     """A name as names are compared: case, width and white space mean nothing."""
     return " ".join(normalize("NFKC", name).casefold().split())
+
+
+def spelled(name: str) -> str:
+    """A field's name as such names are compared: senderName, sender_name and Sender-Name are one."""
+    return _BETWEEN_WORDS.sub("", name).casefold()
+
+
+_RANKS = {
+    table: {spelled(name): rank for rank, name in reversed([*enumerate(names)])} for table, names in FIELDS.items()
+}
+
+
+def named(fields: Mapping[Any, Any], *tables: str) -> Iterator[tuple[str, Any]]:
+    """The fields that have a name of the tables and are not empty, as the tables are ordered."""
+    for table in tables:
+        ranks = _RANKS[table]
+        there = [
+            (ranks[spelled(name)], name)
+            for name, value in fields.items()
+            if isinstance(name, str) and not is_empty(value) and spelled(name) in ranks
+        ]
+        yield from ((name, fields[name]) for _, name in sorted(there))
+
+
+def is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)
+
+
+def words_of(name: str) -> set[str]:
+    """The words of a name in small letters: of created_at as of createdAt."""
+    return {word.lower() for word in _WORD.findall(name)}
+
+
+def role_of_name(name: str) -> Role | None:
+    """Whose words those of a speaker are who is called like a role. A person may be called Ai or Bing."""
+    return _AS_ROLES.get(same_name(name))
 
 
 def role_of(name: str) -> Role | None:
@@ -47,5 +86,5 @@ def part_kind(part: Mapping[str, Any]) -> PartKind | None:
 
 
 def kind_named(names: Iterable[str]) -> PartKind | None:
-    words = {word.lower() for name in names for word in _WORD.findall(name)}
+    words = {word for name in names for word in words_of(name)}
     return next((kind for kind, known in _PARTS if known & words), None)

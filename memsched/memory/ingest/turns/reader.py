@@ -22,10 +22,15 @@ from memsched.memory.ingest.turns.forms import (
     PART_TYPE,
     PartKind,
     Role,
+    is_empty,
     kind_named,
+    named,
     part_kind,
     role_of,
+    role_of_name,
     same_name,
+    spelled,
+    words_of,
 )
 from memsched.memory.ingest.turns.times import in_fixed_zone, said_at
 from memsched.memory.ingest.turns.wordless import NO_WORDS, is_markup_alone, placeholder, without_data
@@ -65,6 +70,11 @@ _WHY: Mapping[PartKind, str] = {
     "video": "a video without words",
     "file": "a file",
 }
+UNKNOWN = "unknown"
+"""What somebody is called of whom a message says only that they are its sender: an account that was deleted."""
+_SENDERS = frozenset(map(spelled, FIELDS["sender"]))
+_ROLE_FIELDS = frozenset(map(spelled, FIELDS["role"]))
+_SENDER_WORDS = {"sender", "speaker", "author", "nick", "nickname"}
 CONTENT = "content"
 """What the one turn of a message without a list is called."""
 NOTHING_SAID = "nothing is said"
@@ -198,7 +208,7 @@ def entries_of(given: Any, called: str) -> list[Any]:
         if isinstance(given, str | bytes) or not isinstance(given, Iterable):
             raise InvalidMessage(f"{called} must be a list of messages, not {type(given).__name__}")
         return [as_json_value(each) for each in given]
-    if any(fields.get(name) is not None for name in ("role", *FIELDS["said"], *FIELDS["call"])):
+    if fields.get("role") is not None or any(True for _ in named(fields, "said", "call")):
         return [fields]
     if found := _messages_in(fields):
         return list(fields[found])
@@ -318,12 +328,17 @@ def _unwrapped(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _speaker(fields: Mapping[str, Any], where: str, talk: Talk) -> tuple[Role | None, str, bool]:
     """Whose words they are, the speaker's name, and whether it is the user. None: another person's."""
     given = _role_given(fields, where)
-    role, name = role_of(given), _name(fields, where)
+    role = role_of(given)
+    name = _name(fields, where, given)
     if not given and not name:
+        if any(isinstance(each, str) and spelled(each) in _SENDERS for each in fields):
+            return None, UNKNOWN, False
         return "user", talk.user_name, True
     own = talk.is_user(name or given)
-    if not given or role == "user":
-        role = "user" if own or not name else role_of(name)
+    if not given:
+        role = "user" if own else role_of_name(name)
+    elif role == "user" and name and not own:
+        role = called if (called := role_of_name(name)) in ("user", "assistant") else None
     elif role is None and own and not name:
         role = "user"  # called by their name where others are by their role
     if role == "user":
@@ -334,28 +349,49 @@ def _speaker(fields: Mapping[str, Any], where: str, talk: Talk) -> tuple[Role | 
 
 
 def _role_given(fields: Mapping[str, Any], where: str) -> str:
-    for name in FIELDS["role"]:
-        value = fields.get(name)
-        if isinstance(value, Mapping):
-            value = value.get("role")
-        if value in (None, ""):
+    for name, given in named(fields, "role"):
+        value = given.get("role") if isinstance(given, Mapping) else given
+        if is_empty(value):
             continue
-        if name == "role":
-            return _line(value, f"{where}.role")
-        if isinstance(value, str) and role_of(value):
+        if spelled(name) == "role":
+            return _line(value, f"{where}.{name}")
+        if isinstance(value, str) and (role_of_name(value) if _may_be_called(name, value) else role_of(value)):
             return value
     return ""
 
 
-def _name(fields: Mapping[str, Any], where: str) -> str:
-    for name in FIELDS["name"]:
-        value = fields.get(name)
-        if isinstance(value, Mapping):
-            value = next((value[each] for each in FIELDS["name"] if isinstance(value.get(each), str)), None)
-        if value in (None, "") or (name in FIELDS["role"] and isinstance(value, str) and role_of(value)):
+def _may_be_called(field: str, value: str) -> bool:
+    """Whether it may be somebody's name: as the sender of a message, Ai is a person, and ai is none."""
+    return spelled(field) in _SENDERS and not value.islower()
+
+
+def _name(fields: Mapping[str, Any], where: str, role: str) -> str:
+    """What the sender is called; "" if none is told, or only by their role."""
+    tables = ("name",) if role else ("name", "name_without_role")
+    for name, given in named(fields, *tables):
+        value = given
+        if isinstance(given, Mapping):
+            value = _inner_name(given)
+            if not value and given and "role" not in given:
+                told = ", ".join(map(str, given))[:80]
+                raise InvalidMessage(f"{where}.{name} tells no name that is known: it has {told}")
+        if is_empty(value) or (spelled(name) in _ROLE_FIELDS and value == role):
             continue
         if line := _line(value, f"{where}.{name}"):
             return line
+    if role:
+        return ""
+    for name, value in fields.items():  # a sender by a name that no table has
+        if isinstance(name, str) and isinstance(value, str) and value and words_of(name) & _SENDER_WORDS:
+            return _line(value, f"{where}.{name}")
+    return ""
+
+
+def _inner_name(sender: Mapping[Any, Any], depth: int = 0) -> str | int:
+    for _, given in named(sender, "name", "inner_name"):
+        value = _inner_name(given, depth + 1) if isinstance(given, Mapping) and depth < _DEEPEST else given
+        if isinstance(value, str | int) and value:
+            return value
     return ""
 
 
@@ -397,13 +433,9 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
 
 def _said(fields: Mapping[str, Any], where: str) -> _Said:
     said = _Said()
-    for name in FIELDS["said"]:
-        given = fields.get(name)
-        if given is None:
-            continue
-        if name == "audio":
-            given = {**given, "type": name} if isinstance(given, Mapping) else {"type": name}
-        if text := "\n".join(_texts(given, f"{where}.{name}", said)):
+    for name, given in named(fields, "said"):
+        recording = {**(given if isinstance(given, Mapping) else {}), "type": "audio"}
+        if text := "\n".join(_texts(recording if name == "audio" else given, f"{where}.{name}", said)):
             said.text = text
             break
     return said
@@ -459,7 +491,7 @@ def _nothing(
         return Passed(position, _WHY.get(kind, NOTHING_SAID), role, placeholder(kind) if kind in _SHOWN else "")
     if any(fields.get(name) for name in FIELDS["call"]):
         return Passed(position, _WHY["tool"], role)
-    if any(name in fields for name in FIELDS["said"]):
+    if any(name in fields for name in (*FIELDS["said"], *FIELDS["call"])):
         return Passed(position, NOTHING_SAID, role)
     if _messages_in(fields) or "mapping" in fields:
         raise InvalidMessage(f"{where} is a whole conversation: give its messages, one conversation at a time")

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from memsched.errors import InvalidMessage
-from memsched.memory.ingest.turns.forms import FIELDS
+from memsched.memory.ingest.turns.forms import FIELDS, TIMES, named, spelled, words_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECONDS, _LAST_SECONDS = 315_532_800, 4_102_444_800
@@ -46,12 +46,19 @@ _KNOWN = "write it as 2026-01-02T03:04:05+01:00, or in seconds or milliseconds s
 def said_at(fields: Mapping[str, Any], where: str) -> datetime | None:
     """The time that a turn's fields tell; None if they tell none. Raises InvalidMessage."""
     zone = _zone_in(fields, where)
-    day, clock = fields.get("date"), fields.get("time")
+    plain = {spelled(name): value for name, value in fields.items() if isinstance(name, str)}
+    day, clock = plain.get("date"), plain.get("time")
     if isinstance(day, str) and isinstance(clock, str) and _ONLY_DAY.fullmatch(day) and _ONLY_CLOCK.fullmatch(clock):
         return moment_of(f"{day} {clock}", f"{where}.time", zone)
-    for name in FIELDS["time"]:
-        if fields.get(name) not in (None, ""):
-            return moment_of(fields[name], f"{where}.{name}", zone)
+    for name, given in named(fields, "time"):
+        return moment_of(given, f"{where}.{name}", zone)
+    for name, given in fields.items():
+        words = words_of(name) if isinstance(name, str) and isinstance(given, str | int | float) else set()
+        if words & TIMES["words"] and not words & TIMES["of_other_things"]:
+            try:
+                return moment_of(given, f"{where}.{name}", zone)
+            except InvalidMessage:  # the name of a duration, a flag, a place
+                continue
     parts = fields.get("parts")
     for number, part in enumerate(parts if isinstance(parts, list | tuple) else ()):  # as PydanticAI has them
         if isinstance(part, Mapping) and part.get("timestamp") not in (None, ""):

@@ -273,6 +273,97 @@ def test_the_names_that_a_time_has_and_the_zone_beside_it(name: str) -> None:
             turns({"content": "Hello", name: "2026-01-01", "tz": wrong})
 
 
+SENDERS = [
+    *(
+        ({name: "Bob"}, "Bob")
+        for name in ("Speaker", "Name", "nick", "nickname", "senderName", "sender_id", "FromName")
+    ),
+    *(({name: "Ai"}, "Ai") for name in ("speaker", "name", "from", "author", "sender_name")),
+    *(
+        ({name: {inner: "Bob"}}, "Bob")
+        for name in ("from", "author")
+        for inner in ("first_name", "displayName", "login")
+    ),
+    ({"source": "weather_agent", "type": "TextMessage"}, "weather_agent"),
+    ({"from": {"user": {"displayName": "Bob", "id": "7"}}}, "Bob"),
+    ({"from": None, "from_id": "user5"}, "user5"),
+    ({"from": None}, "unknown"),
+    ({"speaker": "Bing"}, "Bing"),
+    ({"message_author": "Bob"}, "Bob"),
+    *(({"role": "user", "name": name}, name) for name in ("System", "Tool", "Bing")),
+    *(({"role": "user", name: "Bob"}, "Bob") for name in ("sender", "displayName", "sender_id")),
+]
+
+
+@pytest.mark.parametrize(("fields", "speaker"), SENDERS, ids=repr)
+def test_only_the_user_is_the_user(fields: dict[str, Any], speaker: str) -> None:
+    (turn,) = turns({"content": "I am another.", **fields})
+
+    assert (turn.speaker, who(turn)) == (speaker, "person")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"source": "user"},
+        {"sender": "human"},
+        {"Speaker": "alice"},
+        {"sender_name": "Alice"},
+        {"from": {"user": {"displayName": "Alice"}}},
+        {"role": "user", "source": "web", "agent": "x", "user_id": "42", "name": None, "sender": None},
+        {"Role": "user"},
+        {"author": {"role": "user", "name": None, "metadata": {}}},
+    ],
+    ids=repr,
+)
+def test_the_user_is_known_by_role_and_by_name(fields: dict[str, Any]) -> None:
+    assert [who(turn) for turn in turns({"content": "I am I.", **fields})] == ["user"]
+
+
+def test_a_sender_that_tells_no_name_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match=r"chat_history\[0\].from tells no name that is known: it has team"):
+        turns({"from": {"team": 7.5}, "content": "Hello"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ts",
+        "Timestamp",
+        "sentAt",
+        "createdDateTime",
+        "inserted_at",
+        "createdTimestamp",
+        "message_time",
+        "sent",
+        "Posted-At",
+    ],
+)
+def test_a_time_of_a_message_is_known_by_its_name(name: str) -> None:
+    fields = [{name: "1711121210.0002"}, {name: "2024-03-22T15:26:50.0002Z"}]
+
+    said = turns(*({"content": "Hello", **each} for each in fields))
+
+    assert {turn.at for turn in said} == {datetime(2024, 3, 22, 15, 26, 50, 200, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"edited_timestamp": "2024-03-22T15:26:50Z", "update_time": 1711121210, "thread_ts": "1711121210.0002"},
+        {
+            "response_time": 0.35,
+            "sent": True,
+            "time_zone_name": "x",
+            "birth_date": "1990-01-01",
+            "lastReadAt": 1711121210,
+        },
+    ],
+)
+def test_times_of_other_things_are_not_when_it_was_said(fields: dict[str, Any]) -> None:
+    assert [turn.at for turn in turns({"content": "Hello", **fields})] == [AT]
+
+
 class Speaker(Enum):
     HUMAN = "human"
 
