@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from memsched.errors import InvalidMessage, QueueFull, SettingsError
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.memory.exports.conversation import Conversation
+from memsched.memory.exports.conversation import Conversation, told_of
 from memsched.memory.exports.read import BrokenExport
 from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
 from memsched.memory.ingest.turns import Turn, reading_of
@@ -368,22 +368,16 @@ def _add(
 def _digests(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """What tells each message from the others of its conversation, and is the same in every export of it.
 
-    Of one with an id, its id and its words: programs come to tell more of a message. Of others everything, and how
-    often the same came before.
+    What is told of it, and how often the same came before; and its id, where no other has it.
     """
+    own = [next((each[name] for name in FIELDS["id"] if each.get(name)), None) for each in messages]
+    ids = Counter(each for each in own if isinstance(each, str))
     seen: Counter[str] = Counter()
     digests = []
-    for each in messages:
-        own = next((each[name] for name in FIELDS["id"] if each.get(name)), None)
-        told = json.dumps([each] if own is None else [own, _words(each)], sort_keys=True, default=str)
+    for each, given in zip(messages, own, strict=True):
+        unique = isinstance(given, str) and ids[given] == 1
+        told = json.dumps([given if unique else None, *told_of(each)], sort_keys=True, default=str)
         seen[told] += 1
         whole = hashlib.sha256(f"{told}{seen[told]}".encode()).hexdigest()
         digests.append(whole[:DIGEST_CHARACTERS])
     return digests
-
-
-def _words(value: Any) -> list[Any]:
-    """The texts in a message's content, wherever they stand in it."""
-    if isinstance(value, Mapping):
-        return [_words(value[name]) for name in FIELDS["said"] if name in value]
-    return [_words(each) for each in value] if isinstance(value, list) else [value if isinstance(value, str) else ""]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from memsched.memory.exports.branches import shown
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
 
 _READ = ("author", "content", "recipient", "channel", "metadata")
@@ -46,23 +47,12 @@ def _branch(nodes: Any, current: Any) -> list[tuple[str, Mapping[str, Any]]]:
     """The nodes from the root to the current one, without those that are missing."""
     if not isinstance(nodes, Mapping):
         raise Unreadable("its mapping is no object")
-    node_id = current if current in nodes else _newest_leaf(nodes)
-    branch: list[tuple[str, Mapping[str, Any]]] = []
-    seen = set()
-    while isinstance(node_id, str) and node_id not in seen and isinstance(node := nodes.get(node_id), Mapping):
-        seen.add(node_id)
-        branch.append((node_id, node))
-        node_id = node.get("parent")
-    return branch[::-1]
+    there = {name: node for name, node in nodes.items() if isinstance(node, Mapping)}
+    parents = {name: there[name].get("parent") for name in sorted(there, key=lambda name: _said_at(there[name]))}
+    return [(name, there[name]) for name in shown(parents, current)]
 
 
-def _newest_leaf(nodes: Mapping[str, Any]) -> str | None:
-    """Where an export names no current node: the last message that was said, of those that nothing follows."""
-
-    def said_at(node_id: str) -> float:
-        message = nodes[node_id].get("message")
-        at = message.get("create_time") if isinstance(message, Mapping) else None
-        return at if isinstance(at, (int, float)) else 0.0
-
-    leaves = [each for each, node in nodes.items() if isinstance(node, Mapping) and not node.get("children")]
-    return max(leaves, key=said_at, default=None)
+def _said_at(node: Mapping[str, Any]) -> float:
+    message = node.get("message")
+    at = message.get("create_time") if isinstance(message, Mapping) else None
+    return at if isinstance(at, (int, float)) else 0.0

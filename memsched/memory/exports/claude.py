@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from memsched.memory.exports.branches import shown
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
 
 _READ = ("uuid", "sender", "text", "content", "created_at")
@@ -26,10 +27,10 @@ def claude(value: Mapping[str, Any]) -> list[Conversation]:
 
 
 def _branch(given: list[Mapping[str, Any]], leaf: Any) -> list[Mapping[str, Any]]:
-    """The messages before the one that is shown last, and that one; all of them, where none is named."""
-    by_id = {each.get("uuid"): each for each in given}
-    branch = []
-    while leaf in by_id:
-        branch.append(by_id.pop(leaf))
-        leaf = branch[-1].get("parent_message_uuid")
-    return branch[::-1] or given
+    """The messages before the one that is shown last, and that one; all of them, where they cannot be told apart."""
+    by_id = {each["uuid"]: each for each in given if isinstance(each.get("uuid"), str)}
+    if not isinstance(leaf, str) or leaf not in by_id or len(by_id) < len(given):
+        return given
+    return [
+        by_id[each] for each in shown({name: each.get("parent_message_uuid") for name, each in by_id.items()}, leaf)
+    ]

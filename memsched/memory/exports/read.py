@@ -23,9 +23,10 @@ from typing import IO, Any
 import ijson
 
 from memsched.errors import MemschedError
-from memsched.memory.exports.conversation import KEY_NAMES, Conversation
+from memsched.memory.exports.conversation import KEY_NAMES, Conversation, is_id, told_of
 from memsched.memory.exports.formats import Format, conversations_of, format_of
 from memsched.memory.exports.message_lists import form_of, messages_in
+from memsched.memory.ingest.turns.forms import FIELDS, role_of
 
 MAX_CONVERSATION_BYTES = 256 * 1024 * 1024
 """Of one conversation in a file, as JSON."""
@@ -33,6 +34,8 @@ _MESSAGES_TOGETHER = 1000
 """Of a file that is one list of messages, without end: so many are looked at as one piece."""
 _AT_ONCE = 1024
 """Bytes that the parser gets: what it says to be wrong is among them."""
+_DEEPEST = 100
+"""Values within values of one conversation: no program has so many, and what looks at them goes into each."""
 _HEAD_BYTES = 64 * 1024
 _MEMBER = re.compile(r"(?:.*/)?conversations(?:[-_]\d+)?\.json")
 """What ChatGPT and Claude call the file in their zip; ChatGPT cuts a large one in several."""
@@ -131,20 +134,24 @@ class _Count:
 
     def __init__(self) -> None:
         self.conversations = 0
-        self.keys: Counter[str] = Counter()
         self.pieces: Counter[str] = Counter()
 
     def named(self, found: Conversation) -> Conversation:
-        """With a key: what the conversation begins with, where it has no id; and a number, where that was there before.
+        """With a key: what the conversation begins with, where it has no id.
 
-        So the same file, and one in which talks go on, give the same ones.
+        So the same file, one in other order, and one in which talks go on, give the same ones. Talks that begin with
+        the same words at the same time are one session.
         """
         if found.key:
             return found
-        begin = json.dumps([found.title, *found.messages[:2]], sort_keys=True, default=str)
-        key = hashlib.sha256(begin.encode()).hexdigest()[:20]
-        self.keys[key] += 1
-        return replace(found, key=key if self.keys[key] == 1 else f"{key}-{self.keys[key]}")
+        first = next((each for each in found.messages if not _instructs(each)), {})
+        begin = json.dumps([found.title, found.began, told_of(first)], sort_keys=True, default=str)
+        return replace(found, key=hashlib.sha256(begin.encode()).hexdigest()[:20])
+
+
+def _instructs(message: Mapping[str, Any]) -> bool:
+    """Whether it is an instruction: many talks with a model begin with the same one."""
+    return any(isinstance(name := message.get(each), str) and role_of(name) == "instruction" for each in FIELDS["role"])
 
 
 def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count) -> Iterator[Conversation]:
@@ -153,6 +160,10 @@ def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count
     for where, value in file.values(member, wanted):
         if isinstance(value, Conversation):  # a line that is broken
             yield replace(value, where=where)
+        elif _is_deeper(value, _DEEPEST):
+            count.conversations += 1
+            place = where or f"conversation {count.conversations:,}"
+            yield Conversation("", refused=f"it is nested more than {_DEEPEST} deep", where=place)
         elif messages_in(value) is None and format_of(value) is None and form_of(value):
             if not together and not key:
                 key = count.named(Conversation("", messages=[value])).key
@@ -173,8 +184,8 @@ def _grouped(messages: Iterable[Mapping[str, Any]], key: str, where: str, count:
     """Messages by the conversation that they name, in the order of the file."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for each in messages:
-        named = next((each[name] for name in KEY_NAMES if name not in ("id", "uuid") and each.get(name)), key)
-        groups.setdefault(str(named), []).append(each)
+        ids = (each.get(name) for name in KEY_NAMES if name not in ("id", "uuid"))
+        groups.setdefault(str(next(filter(is_id, ids), key)), []).append(each)
     for name, said in groups.items():
         (whole,) = conversations_of(said)
         count.pieces[name] += 1
@@ -280,6 +291,16 @@ class _Reading:
         self.line += piece.count(b"\n")
         self._recent = (self._recent + piece)[-2 * _AT_ONCE :]
         self._advance(len(piece))
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(most):
+        within = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [each for values in within for each in values if isinstance(each, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 class _Ahead(io.RawIOBase):

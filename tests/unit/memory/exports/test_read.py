@@ -112,8 +112,7 @@ def test_a_tree_that_leads_round_in_a_circle_or_to_nowhere_ends(write: Write) ->
 
     circle, nowhere = conversations_in(write([{"mapping": nodes, "current_node": name} for name in ("a", "c")]))
 
-    assert list(circle.messages) == []
-    assert said(nowhere) == ["I ski."]
+    assert said(circle) == said(nowhere) == ["I ski."]
 
 
 def test_claude_s_messages_have_their_times_and_what_is_shown_last_is_a_branch(write: Write) -> None:
@@ -133,6 +132,48 @@ def test_claude_s_messages_have_their_times_and_what_is_shown_last_is_a_branch(w
     ]
     (found,) = conversations_in(write([{"uuid": "c", "chat_messages": messages, "current_leaf_message_uuid": "3"}]))
     assert said(found) == ["I ski.", "Since when?"]
+
+
+TEXTS = ("I am Ann.", "I ski.", "I live in Oslo.")
+LINKS: dict[str, list[dict[str, Any]]] = {
+    "no ids": [{}, {}, {}],
+    "an id that is null": [{"uuid": "1"}, {"uuid": None}, {"uuid": "3"}],
+    "an id twice": [{"uuid": "1"}, {"uuid": "1"}, {"uuid": "3"}],
+    "no links": [{"uuid": "1"}, {"uuid": "2"}, {"uuid": "3"}],
+    "a gap": [{"uuid": "1"}, {"uuid": "2", "parent_message_uuid": "1"}, {"uuid": "3", "parent_message_uuid": "gone"}],
+    "a root that is not there": [
+        {"uuid": "1", "parent_message_uuid": "0000"},
+        {"uuid": "2", "parent_message_uuid": "1"},
+        {"uuid": "3", "parent_message_uuid": "2"},
+    ],
+}
+
+
+@pytest.mark.parametrize("how", LINKS)
+@pytest.mark.parametrize("leaf", ["3", "4", None, ["3"]], ids=str)
+def test_nothing_is_lost_where_links_are_missing(write: Write, how: str, leaf: Any) -> None:
+    messages = [{"sender": "human", "text": text, **link} for text, link in zip(TEXTS, LINKS[how], strict=True)]
+    claude = {"uuid": "c", "chat_messages": messages, "current_leaf_message_uuid": leaf}
+    nodes = {
+        str(number): {
+            "parent": link.get("parent_message_uuid"),
+            "message": {"author": {"role": "user"}, "content": {"content_type": "text", "parts": [text]}},
+        }
+        for number, (text, link) in enumerate(zip(TEXTS, LINKS[how], strict=True), start=1)
+    }
+    chatgpt = {"id": "g", "mapping": nodes, "current_node": leaf}
+
+    assert [said(each) for each in conversations_in(write([claude, chatgpt]))] == [list(TEXTS), list(TEXTS)]
+
+
+def test_an_edited_first_message_is_not_shown(write: Write) -> None:
+    messages = [
+        {"uuid": name, "sender": "human", "text": text, "parent_message_uuid": before}
+        for name, text, before in (("1", "I am An.", "0000"), ("2", "I am Ann.", "0000"), ("3", "I ski.", "2"))
+    ]
+    (found,) = conversations_in(write([{"uuid": "c", "chat_messages": messages, "current_leaf_message_uuid": "3"}]))
+
+    assert said(found) == ["I am Ann.", "I ski."]
 
 
 def test_a_session_of_locomo_has_the_time_when_it_began() -> None:
@@ -226,8 +267,25 @@ def test_a_conversation_without_an_id_is_known_again_when_it_goes_on(write: Writ
     (before,) = conversations_in(write([first]))
     after, other = conversations_in(write([more, first]))
 
-    assert before.key == after.key
-    assert other.key == f"{before.key}-2", "one that begins in the same way is another one"
+    assert before.key == after.key == other.key
+
+
+@pytest.mark.parametrize("name", [0, 1, "0"])
+def test_every_number_is_an_id(write: Write, name: Any) -> None:
+    assert [each.key for each in conversations_in(write([CHAT | {"id": name}]))] == [str(name)]
+
+
+def test_talks_without_ids_keep_their_keys_in_any_order(write: Write) -> None:
+    rules = {"role": "system", "content": "You are kind."}
+    talks = [
+        [rules, {"role": "user", "content": text, "created_at": at}]
+        for text, at in (("Hi", 1700000000), ("Hi", 1700000900), ("Ho", 1700000000))
+    ]
+
+    keys = [each.key for each in conversations_in(write(talks))]
+
+    assert [each.key for each in conversations_in(write(talks[::-1]))] == keys[::-1]
+    assert len(set(keys)) == 3
 
 
 def test_without_a_time_of_its_own_a_conversation_has_that_of_the_file(write: Write) -> None:
