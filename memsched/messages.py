@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from memsched.errors import InvalidMessage, NewerMessage
-from memsched.json_values import as_json_value
+from memsched.json_values import as_json_value, place_of_no_json
 
 QUERY_TASK_LABEL = QUERY_LABEL = "query"
 ANSWER_TASK_LABEL = ANSWER_LABEL = "answer"
@@ -214,7 +214,10 @@ class ScheduleMessageItem(BaseModel):
             if self.chat_history is not None:
                 fields += ("chat_history", _as_json(self.chat_history))
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidMessage(f"info and chat_history must be JSON ({error}); item_id={self.item_id}") from error
+            place = place_of_no_json(self.info, "info") or place_of_no_json(self.chat_history, "chat_history")
+            raise InvalidMessage(
+                f"info and chat_history must be JSON ({place or error}); item_id={self.item_id}"
+            ) from error
         try:
             size = len("".join(fields).encode())
         except UnicodeEncodeError as error:  # half a surrogate pair, as JSON gives it for \ud800, is no character

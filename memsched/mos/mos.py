@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
 from memsched.history import HistoryEntry
+from memsched.json_values import as_json_value
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
@@ -250,6 +251,8 @@ class AsyncMOS:
                 "doc_path: files are not read here; `memsched import FILE` remembers the conversations of an export, "
                 "and a text goes in as messages or memory_content"
             )
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise InvalidMessage(f"metadata must be a mapping of names to values, not {type(metadata).__name__}")
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
         if isinstance(said := messages if memory_content is None else memory_content, str):
@@ -265,7 +268,9 @@ class AsyncMOS:
             session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
             chat_history=None if talk is None else [without_files(each) for each in talk.messages],
-            info={**(info or {}), "metadata": dict(metadata)} if metadata is not None else info and dict(info),
+            info={**(info or {}), "metadata": as_json_value(dict(metadata))}
+            if metadata is not None
+            else info and dict(info),
             **({} if talk is None or talk.began is None else {"timestamp": moment_of(talk.began, "messages")}),
         )
         reading = reading_of(message, called="messages").or_refuse()

@@ -17,7 +17,10 @@ def conversation_given(given: Any, called: str) -> Conversation:
     Args:
         called: what the caller calls it.
     """
-    fields = as_json_value(fields_of(given))
+    try:
+        fields = as_json_value(fields_of(given))
+    except InvalidMessage as error:
+        raise InvalidMessage(f"{called}: {error.reason}") from error
     if fields is None or format_of(fields) is None:
         return Conversation("", messages=entries_of(given, called))
     found = conversations_of(fields)

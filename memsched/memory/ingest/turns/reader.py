@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from memsched.errors import InvalidMessage
-from memsched.json_values import as_json_value, fields_of
+from memsched.json_values import as_json_value, fields_of, place_of_no_json
 from memsched.memory.context_tags import tags_of
 from memsched.memory.ingest.captions import caption_of
 from memsched.memory.ingest.turns.forms import (
@@ -74,6 +74,7 @@ UNKNOWN = "unknown"
 """What somebody is called of whom a message says only that they are its sender: an account that was deleted."""
 _SENDERS = frozenset(map(spelled, FIELDS["sender"]))
 _ROLE_FIELDS = frozenset(map(spelled, FIELDS["role"]))
+_READ = frozenset(map(spelled, (*(name for names in FIELDS.values() for name in names), *PART_TYPE, *PART_TEXT)))
 _SENDER_WORDS = {"sender", "speaker", "author", "nick", "nickname"}
 CONTENT = "content"
 """What the one turn of a message without a list is called."""
@@ -203,11 +204,13 @@ def entries_of(given: Any, called: str) -> list[Any]:
 
     Messages may be objects of SDKs. Raises InvalidMessage.
     """
-    fields = as_json_value(fields_of(given))
+    if isinstance(given, tuple) and _is_short(given):
+        given = [given]
+    fields = _json_value(fields_of(given), called)
     if fields is None:
         if isinstance(given, str | bytes) or not isinstance(given, Iterable):
             raise InvalidMessage(f"{called} must be a list of messages, not {type(given).__name__}")
-        return [as_json_value(each) for each in given]
+        return [_json_value(each, f"{called}[{number}]") for number, each in enumerate(given)]
     if fields.get("role") is not None or any(True for _ in named(fields, "said", "call")):
         return [fields]
     if found := _messages_in(fields):
@@ -217,6 +220,36 @@ def entries_of(given: Any, called: str) -> list[Any]:
     raise InvalidMessage(
         f"{called} is neither a message nor a list of them: it has {', '.join(map(str, fields))[:200]}"
     )
+
+
+def _json_value(given: Any, where: str) -> Any:
+    """A message as JSON has it, without the fields that it does not have, where nobody reads them."""
+    try:
+        return _without_unread(as_json_value(given))
+    except InvalidMessage as error:
+        raise InvalidMessage(f"{where}: {error.reason}") from error
+
+
+def _without_unread(value: Any) -> Any:
+    if not place_of_no_json(value, ""):
+        return value
+    if isinstance(value, list):
+        return [_without_unread(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: kept
+        for name, each in value.items()
+        if not place_of_no_json(kept := _without_unread(each), "") or spelled(name) in _READ
+    }
+
+
+def _is_short(entry: Any) -> bool:
+    """LangChain's short form of a message: ("human", "I like tea")."""
+    if not isinstance(entry, list | tuple) or len(entry) != 2:
+        return False
+    role, content = entry
+    return isinstance(role, str) and role_of(role) is not None and isinstance(content, str | list)
 
 
 def _messages_in(fields: Mapping[str, Any]) -> str:
@@ -266,6 +299,8 @@ def statement_of(text: str, where: str) -> str:
 def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passed:
     if isinstance(entry, str):
         entry = {"content": entry}
+    if _is_short(entry):
+        entry = dict(zip(("role", CONTENT), entry, strict=True))
     if not isinstance(entry, Mapping):
         raise InvalidMessage(f"{where} must be a text or an object, not {type(entry).__name__}")
     fields = _unwrapped(entry)
@@ -424,8 +459,10 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
         if fields.get("recipient") not in (None, "", "all"):
             return _WHY["tool"]
         return _WHY["thinking"] if fields.get("channel") in ("analysis", "commentary") else ""
-    unnamed = all(fields.get(name) in (None, "") for name in (*FIELDS["role"], *FIELDS["name"]) if name != "type")
-    if unnamed and isinstance(kind := fields.get("type"), str) and not role_of(kind):
+    named_or_said = any(name != "type" for name, _ in named(fields, "role", "name"))
+    if named_or_said:  # a call has a name, too, but it says nothing
+        named_or_said = not is_empty(fields.get("role")) or any(True for _ in named(fields, "said"))
+    if not named_or_said and isinstance(kind := fields.get("type"), str) and not role_of(kind):
         found = kind_named([kind])
         return _WHY[found] if found in ("thinking", "tool", "instruction") else ""
     return ""

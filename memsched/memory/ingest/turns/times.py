@@ -81,6 +81,8 @@ def moment_of(given: Any, where: str, zone: tzinfo | None = None) -> datetime:
         told = type(given).__name__
         if isinstance(given, str | int | float):
             told = repr(given[:40] if isinstance(given, str) else given)
+        elif isinstance(given, Mapping | list):
+            told = repr(given)[:80]
         why = f" ({error})" if str(error) in _REASONS else ""
         raise InvalidMessage(f"{where} has a time that is not understood: {told}{why}; {_KNOWN}") from error
 

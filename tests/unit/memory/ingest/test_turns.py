@@ -9,7 +9,9 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -439,6 +441,78 @@ def test_one_message_or_one_conversation_need_not_be_in_a_list(given: Any) -> No
 def test_what_is_no_conversation_is_refused(given: Any) -> None:
     with pytest.raises(InvalidMessage, match="messages (must be|is neither)"):
         entries_of(given, "messages")
+
+
+class Broken:
+    content = "Hello"
+
+    @property
+    def role(self) -> str:
+        raise RuntimeError("no role here")
+
+
+class BrokenModel:
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        raise KeyError("field")
+
+
+@pytest.mark.parametrize("broken", [Broken(), BrokenModel()], ids=repr)
+def test_an_object_that_cannot_be_read_is_refused_by_its_place(broken: Any) -> None:
+    with pytest.raises(InvalidMessage, match=rf"messages\[1\]: {type(broken).__name__} cannot be read: "):
+        entries_of(["Hello", broken], "messages")
+
+
+def test_an_object_has_the_attributes_that_are_really_there() -> None:
+    mocked = entries_of([MagicMock(role="user", content="Hello")], "messages")
+
+    assert mocked == [{"role": "user", "content": "Hello"}]
+    with pytest.raises(InvalidMessage, match="must be a text or an object"):
+        turns(*entries_of([MagicMock()], "messages"))
+
+
+def test_a_field_that_nobody_reads_does_not_refuse_a_message() -> None:
+    extra = {"x": {1}, "y": b"b", "z": float("nan"), "w": [object()], "v": {"deep": float("inf"), "kept": 1}}
+
+    (entry,) = entries_of([{"role": "user", "content": "Hello", **extra, "ref": np.float32(0.5)}], "messages")
+
+    assert entry == {"role": "user", "content": "Hello", "v": {"kept": 1}, "ref": 0.5}
+    (turn,) = turns(*entries_of([{"content": "Hi", "timestamp": np.int64(1711121210), "id": np.int64(7)}], "messages"))
+    assert (turn.at.year, turn.reference) == (2024, "7")
+
+
+def test_what_is_no_json_is_named_by_its_place() -> None:
+    with pytest.raises(InvalidMessage, match=r"must be JSON \(chat_history\[1\].content\[0\] is bytes\)"):
+        wire_of(chat_history=["Hello", {"content": [b"bytes"]}])
+    with pytest.raises(InvalidMessage, match=r"must be JSON \(info.a is nan\)"):
+        wire_of(info={"a": float("nan")})
+    with pytest.raises(InvalidMessage, match=r"not understood: \{'\$date': 5\}"):
+        turns({"content": "Hello", "date": {"$date": 5}})
+
+
+CALLS = ["mcp_call", "custom_tool_call", "custom_tool_call_output", "mcp_approval_request", "compaction"]
+CALLS += ["item_reference", "shell_call", "shell_call_output", "reasoning", "apply_patch_call", "mcp_list_tools"]
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_items_between_the_messages_are_passed_over(kind: str) -> None:
+    item = {"type": kind, "id": "x", "name": "send", "arguments": "{}", "output": "y", "encrypted_content": "z"}
+
+    reading = read([item, {"role": "assistant", "tool_calls": []}], TALK)
+
+    assert [each.position for each in reading.passed] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "by"),
+    [
+        (("human", "I like tea."), "I like tea.", "user"),
+        (("ai", [{"type": "text", "text": "Noted."}]), "Noted.", "assistant"),
+        ({"role": "user", "content": [{"guardContent": {"text": {"text": "Hi."}}}]}, "Hi.", "user"),
+        ({"role": "user", "content": [{"type": "media", "data": "x"}, {"type": "text", "text": "Hi."}]}, "Hi.", "user"),
+    ],
+)
+def test_short_and_guarded_forms(given: Any, text: str, by: str) -> None:
+    assert [(turn.text, who(turn)) for turn in turns(*entries_of([given], "messages"))] == [(text, by)]
 
 
 def test_more_turns_than_a_conversation_may_have_are_refused_by_the_limit() -> None:
