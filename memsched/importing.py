@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from memsched.errors import InvalidMessage, QueueFull, SettingsError
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.memory.exports.conversation import Conversation, told_of
+from memsched.memory.exports.conversation import Conversation, time_of, told_of
 from memsched.memory.exports.read import BrokenExport
 from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
 from memsched.memory.ingest.turns import Turn, reading_of
@@ -110,15 +110,19 @@ def judge(found: Conversation, user_id: str, mem_cube_id: str, known: Set[str] =
     if found.refused:
         judged.refused.append(found.refused)
         return judged
+    not_understood = ""
     try:
-        began = moment_of(found.began, "the conversation")
+        judged.conversation = replace(found, began=moment_of(found.began, "the conversation"))
     except InvalidMessage as error:
-        judged.refused.append(error.reason)
-        return judged
-    judged.conversation = replace(found, began=began)
+        not_understood = error.reason
+        judged.conversation = replace(found, began=datetime.now(UTC))  # for what has a time of its own
     digests = _digests(found.messages)
     new = [number for number, digest in enumerate(digests) if digest not in known]
     judged.known = len(digests) - len(new)
+    if not_understood:
+        untimed = [number for number in new if time_of(found.messages[number]) is None]
+        judged.refused += [f"message {number + 1}: {not_understood}" for number in untimed]
+        new = sorted({*new} - {*untimed})
     turns: dict[int, Turn] = {}
     for at in range(0, len(new), _READ_TOGETHER):
         numbers = new[at : at + _READ_TOGETHER]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def langchain(text: str) -> dict[str, Any]:
     return {"lc": 1, "type": "constructor", "id": ["langchain", "HumanMessage"], "kwargs": {"content": text}}
 
 
-MESSAGES = {
+MESSAGES: dict[str, Callable[[str], dict[str, Any]]] = {
     "a class as id": langchain,
     "parts": lambda text: {"id": "m1", "role": "user", "parts": [{"type": "text", "text": text}]},
     "a value": lambda text: {"id": "m1", "from": "human", "value": text},
@@ -51,7 +51,24 @@ def test_what_is_said_tells_messages_apart(form: str) -> None:
     assert (again.known, len(again.kept)) == (2, 1)
 
 
-ODD = (None, "", "odd", 0, 1, -1, True, [], ["x"], {}, {"a": 1}, [[]], "\ud83d")
+ODD: tuple[Any, ...] = (
+    None,
+    "",
+    "odd",
+    0,
+    1,
+    -1,
+    True,
+    10**30,
+    float("nan"),
+    float("inf"),
+    [],
+    ["x"],
+    {},
+    {"a": 1},
+    [[]],
+    "\ud83d",
+)
 
 
 def changed(value: Any) -> Iterator[Any]:
@@ -75,3 +92,14 @@ def test_no_odd_value_ends_an_import(tmp_path: Path, name: str) -> None:
     judged = [judge(found, "ann", "home") for found in conversations_in(file)]
 
     assert judged
+
+
+def test_a_time_that_is_not_understood_refuses_only_what_has_none_of_its_own() -> None:
+    timed = {"role": "user", "content": "I ski.", "timestamp": "2024-03-01T10:00:00Z"}
+    untimed = {"role": "user", "content": "I swim."}
+
+    judged = judge(Conversation("c", began="March 5", messages=[untimed, timed]), "ann", "home")
+
+    assert list(judged.kept.values()) == [timed]
+    assert len(judged.refused) == 1
+    assert judged.refused[0].startswith("message 1: the conversation has a time that is not understood: 'March 5'")

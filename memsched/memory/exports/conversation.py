@@ -64,9 +64,14 @@ def told_of(message: Mapping[str, Any]) -> list[Any]:
 
     Programs come to tell more of a message. Of one in which no words are found, everything.
     """
-    about = [_first_of(message, FIELDS[name]) for name in ("role", "name", "time")]
+    about = [_first_of(message, FIELDS[name]) for name in ("role", "name")]
     words = _words(message)
-    return [*about, words] if _any_text(words) else [message]
+    return [*about, time_of(message), words] if _any_text(words) else [message]
+
+
+def time_of(message: Mapping[str, Any]) -> Any:
+    """Its own, as the export writes it."""
+    return _first_of(message, FIELDS["time"])
 
 
 def _first_of(message: Mapping[str, Any], names: Sequence[str]) -> Any:

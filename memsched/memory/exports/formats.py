@@ -34,6 +34,18 @@ _PROGRAMS: tuple[tuple[Format, Callable[[Any], bool], Callable[[Any], list[Conve
     (Format.LOCOMO, is_locomo, locomo),
 )
 """Programs with a form of their own. All others have lists of messages, and a message says by its names whose it is."""
+_WITH_A_FORM = frozenset(name for name, _, _ in _PROGRAMS)
+_FORMS = {
+    Format.CHATGPT: "an object with mapping",
+    Format.ANTHROPIC: "an object with chat_messages, or messages of role and content",
+    Format.LOCOMO: "an object with conversation, which has session_1",
+    Format.OPENAI: "messages of role and content",
+    Format.LANGCHAIN: "messages of type and content or data",
+    Format.SHAREGPT: "messages of from and value",
+    Format.GEMINI: "messages of role and parts",
+}
+"""What a conversation of each has."""
+_OTHERWISE = "bring it as lines of JSON with role (or name), content and timestamp (docs/import.md)"
 
 
 def format_of(value: Any) -> Format | None:
@@ -50,10 +62,12 @@ def conversations_of(value: Any, wanted: Format = Format.AUTO) -> list[Conversat
     """The conversations that a value of a file is: one, or the sessions of one. Unreadable is ``refused`` in it."""
     try:
         found = format_of(value)
-        if found is None and wanted in ANY and not messages_in(value) == []:
-            raise Unreadable("it is no conversation in any form that is known")
         if wanted not in ANY and found not in (None, wanted) and not _is_alike(wanted, found):
-            raise Unreadable(f"it is no conversation of {wanted}; it looks like {found}")
+            raise Unreadable(f"it is no conversation of {wanted}, {_FORMS[wanted]}; it looks like {found}")
+        if found is None and wanted not in ANY and (messages_in(value) != [] or wanted in _WITH_A_FORM):
+            raise Unreadable(f"it is no conversation of {wanted}, {_FORMS[wanted]}")
+        if found is None and messages_in(value) != []:
+            raise Unreadable(f"it is no conversation in any form that is known; {_OTHERWISE}")
         read = next((read for name, _, read in _PROGRAMS if name == found), message_list)
         return read(value)
     except Unreadable as error:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ from memsched.errors import MemschedError
 from memsched.memory.exports.conversation import KEY_NAMES, Conversation, is_id, told_of
 from memsched.memory.exports.formats import Format, conversations_of, format_of
 from memsched.memory.exports.message_lists import form_of, messages_in
+from memsched.memory.exports.numbers import PlainNumbers
 from memsched.memory.ingest.turns.forms import FIELDS, role_of
 
 MAX_CONVERSATION_BYTES = 256 * 1024 * 1024
@@ -71,6 +73,8 @@ class Member:
 
 def members_of(path: Path) -> list[Member]:
     """The files with conversations, in order. Raises BrokenExport and OSError."""
+    if str(path) == "-":
+        raise BrokenExport("-", "standard input is not read, because a file is looked at twice: write it to a file")
     if path.is_dir():
         return _chosen(path, {each.name: _plain(each) for each in sorted(path.iterdir()) if each.is_file()})
     with path.open("rb") as file:
@@ -169,7 +173,7 @@ def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count
                 key = count.named(Conversation("", messages=[value])).key
             together.append(value)
             if len(together) == _MESSAGES_TOGETHER:
-                yield from _grouped(together, key, where, count)
+                yield from _grouped(together, key, where, count, wanted)
                 together = []
         else:
             count.conversations += 1
@@ -177,17 +181,19 @@ def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count
             for found in conversations_of(value, wanted):
                 yield replace(count.named(found), where=place)
     if together:
-        yield from _grouped(together, key, where, count)
+        yield from _grouped(together, key, where, count, wanted)
 
 
-def _grouped(messages: Iterable[Mapping[str, Any]], key: str, where: str, count: _Count) -> Iterator[Conversation]:
+def _grouped(
+    messages: Iterable[Mapping[str, Any]], key: str, where: str, count: _Count, wanted: Format
+) -> Iterator[Conversation]:
     """Messages by the conversation that they name, in the order of the file."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for each in messages:
         ids = (each.get(name) for name in KEY_NAMES if name not in ("id", "uuid"))
         groups.setdefault(str(next(filter(is_id, ids), key)), []).append(each)
     for name, said in groups.items():
-        (whole,) = conversations_of(said)
+        (whole,) = conversations_of(said, wanted)
         count.pieces[name] += 1
         place = f"up to {where}" if where else "messages without a conversation"
         yield replace(whole, key=name, where=place, piece=count.pieces[name] - 1)
@@ -215,10 +221,8 @@ class _Reading:
         self.line = 1
         self._value_began = 0
 
-    def read(self, size: int = -1) -> bytes:
+    def _piece(self) -> bytes:
         """At most ``_AT_ONCE`` bytes. Raises BrokenExport where one value is too long."""
-        if not size:  # the parser asks so whether there are bytes or characters
-            return b""
         piece, self._ahead = self._ahead[:_AT_ONCE], self._ahead[_AT_ONCE:]
         piece = piece or self._file.read(_AT_ONCE)
         self._passed(piece)
@@ -241,7 +245,8 @@ class _Reading:
             raise self.broken("it is no JSON, which begins with [ or {")
         prefix = "item" if first == b"[" else _wrapped(member)
         try:
-            for value in ijson.items(self, prefix, multiple_values=True, use_float=True, buf_size=_AT_ONCE):
+            source = PlainNumbers(self._piece)
+            for value in ijson.items(source, prefix, multiple_values=True, use_float=True, buf_size=_AT_ONCE):
                 self._value_began = self.byte
                 yield "", value
         except ijson.JSONError as error:
@@ -271,7 +276,7 @@ class _Reading:
             if not line.strip(_SPACE):
                 continue
             try:
-                yield where, next(ijson.items(io.BytesIO(line), "", use_float=True))
+                yield where, next(ijson.items(PlainNumbers(io.BytesIO(line).read), "", use_float=True))
             except (ijson.JSONError, StopIteration) as error:
                 yield where, Conversation("", refused=f"it is no JSON: {_told(error)}")
 
@@ -337,7 +342,9 @@ def _wrapped(member: Member) -> str:
     with member.opened() as file:
         inside = ""
         try:
-            for prefix, event, value in ijson.parse(file, multiple_values=True):
+            head = file.read(_HEAD_BYTES).removeprefix(_BOM)
+            source = PlainNumbers(partial(io.BufferedReader(_Ahead(head, file)).read, _HEAD_BYTES))
+            for prefix, event, value in ijson.parse(source, multiple_values=True):
                 if inside and (prefix, event) == (f"{inside}.item", "map_key"):
                     return "" if value in ("from", "value", "role", "parts", "content") else f"{inside}.item"
                 if inside and (prefix, event) == (f"{inside}.item", "start_array"):

@@ -107,7 +107,9 @@ def test_what_is_marked_not_to_be_remembered_is_passed_over(write: Write) -> Non
 
 
 def test_a_tree_that_leads_round_in_a_circle_or_to_nowhere_ends(write: Write) -> None:
-    nodes = {name: {"id": name, "parent": parent, "message": None} for name, parent in (("a", "b"), ("b", "a"))}
+    nodes: dict[str, Any] = {
+        name: {"id": name, "parent": parent, "message": None} for name, parent in (("a", "b"), ("b", "a"))
+    }
     nodes["c"] = {"id": "c", "parent": "gone", "message": {"author": {"role": "user"}, "content": "I ski."}}
 
     circle, nowhere = conversations_in(write([{"mapping": nodes, "current_node": name} for name in ("a", "c")]))
@@ -196,6 +198,7 @@ SHAPES: dict[str, Any] = {
     "an object around lists": {"data": [CHAT["messages"], OTHER["messages"]]},
     "lines": b"\n".join(json.dumps(each).encode() for each in (CHAT, OTHER)),
     "objects over several lines": b"\n".join(json.dumps(each, indent=1).encode() for each in (CHAT, OTHER)),
+    "an object after a byte order mark": b"\xef\xbb\xbf" + json.dumps({"conversations": [CHAT, OTHER]}).encode(),
     "with a byte order mark": b"\xef\xbb\xbf" + json.dumps([CHAT, OTHER], indent=2).encode(),
 }
 
@@ -333,6 +336,26 @@ def test_a_zip_without_conversations_says_what_is_in_it(tmp_path: Path) -> None:
         list(conversations_in(tmp_path / "photos.zip"))
 
 
+@pytest.mark.parametrize("name", ["file.json", "file.jsonl"])
+@pytest.mark.parametrize("before", range(0, 1_100, 100))
+def test_numbers_that_are_none_end_no_file(write: Write, name: str, before: int) -> None:
+    text = 'NaN, \\"Infinity, ' * before + str(10**30)
+    odd = [float("nan"), float("inf"), float("-inf"), 10**4_000, -(10**30), {"a": float("nan")}, float("nan")]
+    chat = CHAT | {
+        "messages": [{"role": "user", "content": text, "odd": odd, "id": 2**62}, {"role": "user", "content": "-1e999"}]
+    }
+    content = (
+        json.dumps([chat, OTHER] if name == "file.json" else chat).replace(": 4611", ': 1e999, "x": 4611').encode()
+    )
+
+    found = next(conversations_in(write(content, name)))
+
+    assert not found.refused
+    assert [each["content"] for each in found.messages] == [text, "-1e999"]
+    assert found.messages[0]["odd"][:3] == [None, None, None]
+    assert (found.messages[0]["id"], found.messages[0]["x"]) == ("1e999", 2**62)
+
+
 # -- what is broken ----------------------------------------------------------------------------------------------
 
 BROKEN: dict[str, tuple[bytes, str]] = {
@@ -343,7 +366,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     ),
     "cut off": (b'[{"id": "one", "messages": []}, {"id": "tw', "line 1, byte 42: .*premature EOF"),
     "no comma": (b'[{"id": "one", "messages": []} {"id": 2}]', "after array element"),
-    "no number": (b'[{"id": "one", "messages": []}, {"id": NaN}]', "invalid char.*NaN"),
+    "no number": (b'[{"id": "one", "messages": []}, {"id": NoN}]', "invalid char.*NoN"),
     "no UTF-8": (b'[{"id": "one", "messages": []}, {"id": "\xff"}]', "invalid bytes in UTF8"),
 }
 
@@ -357,6 +380,11 @@ def test_a_broken_file_says_where_after_what_stands_before(write: Write, how: st
         found.extend(conversations_in(write(content)))
 
     assert [each.key for each in found] == ["one"]
+
+
+def test_standard_input_is_refused_in_a_sentence() -> None:
+    with pytest.raises(BrokenExport, match="standard input is not read"):
+        list(conversations_in(Path("-")))
 
 
 USELESS: dict[str, tuple[bytes, str]] = {
@@ -391,8 +419,13 @@ def test_a_zip_with_a_password_says_so(tmp_path: Path) -> None:
     [
         ({"colour": "red"}, Format.AUTO, "no conversation in any form"),
         ("a text", Format.AUTO, "no conversation in any form"),
-        (CHAT, Format.CHATGPT, "no conversation of chatgpt; it looks like openai"),
-        ({"messages": [1]}, Format.OPENAI, "message 1 is neither"),
+        ({"messages": [{"sender_name": "Ann", "content": "I ski."}]}, Format.AUTO, "with role (or name), content and"),
+        ({"type": "message", "user": "U1", "text": "I ski."}, Format.AUTO, "with role (or name), content and"),
+        (CHAT, Format.CHATGPT, "no conversation of chatgpt, an object with mapping; it looks like openai"),
+        ({"messages": [{"sender_name": "Ann"}]}, Format.CHATGPT, "no conversation of chatgpt, an object with mapping"),
+        ({"messages": []}, Format.CHATGPT, "no conversation of chatgpt, an object with mapping"),
+        ({"messages": [{"sender_name": "Ann"}]}, Format.OPENAI, "no conversation of openai, messages of role and"),
+        ({"messages": [*CHAT["messages"], 1]}, Format.OPENAI, "message 3 is neither"),
         ({"chat_messages": "none"}, Format.ANTHROPIC, "no list of messages"),
         ({"conversation": {"session_1": [], "session_1_date_time": "noon"}}, Format.LOCOMO, "no time as in"),
     ],
