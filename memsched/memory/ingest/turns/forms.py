@@ -22,6 +22,8 @@ _PARTS: list[tuple[PartKind, frozenset[str]]] = [(kind, frozenset(words)) for ki
 FIELDS: dict[str, tuple[str, ...]] = {name: tuple(listed) for name, listed in _DATA["fields"].items()}
 TIMES = {name: frozenset(words) for name, words in _DATA["times"].items()}
 """The words of names that a time of a message has, and of those that are of something else."""
+TAGS = tuple(_DATA["tags"])
+_RUNS = frozenset(_DATA["runs"])
 _AS_ROLES: dict[str, Role] = {name: role for role, names in _DATA["names_as_roles"].items() for name in names}
 PART_TYPE, PART_TEXT = tuple(_DATA["part_type"]), tuple(_DATA["part_text"])
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -83,6 +85,11 @@ def part_kind(part: Mapping[str, Any]) -> PartKind | None:
     if typed is not None:
         return kind_named([typed])
     return "text" if isinstance(part.get("text"), str) else kind_named(there)
+
+
+def is_run(part: Any) -> bool:
+    """A piece of a text with a look of its own, as Telegram has them: {"type": "bold", "text": "tea"}."""
+    return isinstance(part, Mapping) and part.get("type") in _RUNS and isinstance(part.get("text"), str)
 
 
 def kind_named(names: Iterable[str]) -> PartKind | None:

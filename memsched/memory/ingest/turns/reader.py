@@ -23,6 +23,7 @@ from memsched.memory.ingest.turns.forms import (
     PartKind,
     Role,
     is_empty,
+    is_run,
     kind_named,
     named,
     part_kind,
@@ -471,11 +472,20 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
 def _said(fields: Mapping[str, Any], where: str) -> _Said:
     said = _Said()
     for name, given in named(fields, "said"):
+        if said.text and spelled(name) != "parts":
+            continue
         recording = {**(given if isinstance(given, Mapping) else {}), "type": "audio"}
-        if text := "\n".join(_texts(recording if name == "audio" else given, f"{where}.{name}", said)):
-            said.text = text
-            break
+        text = "\n".join(_texts(recording if name == "audio" else given, f"{where}.{name}", said))
+        said.text = _both(said.text, text)
     return said
+
+
+def _both(one: str, other: str) -> str:
+    """Two texts of a turn, which often are the same in two forms; what differs is kept."""
+    first, second = "".join(one.split()), "".join(other.split())
+    if second in first:
+        return one
+    return other if first in second else f"{one}\n{other}"
 
 
 def _texts(given: Any, where: str, said: _Said, depth: int = 0) -> list[str]:
@@ -488,6 +498,10 @@ def _texts(given: Any, where: str, said: _Said, depth: int = 0) -> list[str]:
         raise InvalidMessage(f"{where} is no text, and no list of parts: {type(given).__name__}")
     if len(given) > MAX_PARTS:
         raise InvalidMessage(f"{where} has {len(given):,} parts, the limit is {MAX_PARTS:,}")
+    if any(map(is_run, given)) and all(isinstance(part, str) or is_run(part) for part in given):
+        code = not any(isinstance(part, str) or part["type"] != "code" for part in given)
+        if not code:  # a model's code has no words around it
+            return ["".join(part if isinstance(part, str) else part["text"] for part in given)]
     found = []
     for number, part in enumerate(given):
         if isinstance(part, str | Mapping):

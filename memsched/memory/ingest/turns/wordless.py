@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
+
+from memsched.memory.ingest.turns.forms import TAGS
 
 _MEDIA = {"image": "picture", "audio": "audio", "video": "video"}
 _URL = r"data:(?:(?P<{0}>\w+)/[\w.+-]+(?:;[\w.+-]+(?:=[^\s;,]*)?)*|(?:;[\w.+-]+(?:=[^\s;,]*)?)*;base64),[^\s\"'()<>]*"
@@ -24,11 +27,20 @@ _FILE_NAMES = ("url", "data", "b64_json", "file_data", "image_url", "bytes")
 _RUN = re.compile(rf"(?<![\w+/=-])[\w+/-]{{{_SHORTEST},}}={{0,2}}(?![\w+/=-])", re.ASCII)
 _LINES = re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/]{60,76}\r?\n){3,}[A-Za-z0-9+/]{0,76}={0,2}(?![\w+/=-])", re.ASCII)
 _IN_AN_ADDRESS = re.compile(r"://\S*\Z")
-_LOOKED_BACK = 2_000
+_LOOKED_BACK = _LOOKED_AT = 2_000
+_LONG_CONTENT = 40
+"""Characters of a data URL that is no base64."""
+_BETWEEN = re.compile(r"[/_-]")
+_LONGEST_PART, _ALIKE = 50, 0.8
+"""Of a path: characters between two of its slashes, and the share of neighbours that a word has."""
 _BLOCKS = (("<!--", "-->"), ("<script", "</script"), ("<style", "</style"), ("<svg", "</svg"))
-_MARKUP = re.compile(r"<[a-z/!?][^<>]*>|&(?:#\w+|\w+);|!?\[\s*\]\([^()\n]*\)", re.IGNORECASE)
-_MARKDOWN = re.compile(r"[\s|:*_=~`#>-]*")
-"""Rules, fences, empty tables and lists."""
+_MARKUP = re.compile(
+    rf"<(?:{'|'.join(TAGS)})(?:[\s/][^<>]*)?>|</[a-z][\w:-]*\s*>|<[!?][^<>]*>|&(?:#\w+|\w+);|!?\[\s*\]\([^()\n]*\)",
+    re.IGNORECASE,
+)
+"""The tags of HTML; <Berlin> and <https://example.org> are words."""
+_MARKDOWN = re.compile(r"([*_=~`#>-])(?:[^\S\n]*+\1){2,}|\|[|:\s-]*+|[-*>#|\s]{0,8}")
+"""A line: a rule, a fence, an empty row, item or heading. A face such as -_- is none."""
 _SIGNS = 3
 """So many are markup; fewer may be an answer."""
 NO_WORDS = "markup without words"
@@ -67,7 +79,9 @@ def is_markup_alone(text: str) -> bool:
     left = _MARKUP.sub(" ", _without_blocks(text)) if "<" in text or "&" in text or "](" in text else text
     if left is text and len("".join(text.split())) < _SIGNS:
         return False
-    return _MARKDOWN.fullmatch(left) is not None
+    if left is not text and any("".join(one or other).strip() for one, other in _ALT.findall(text)):
+        return False  # what a picture shows
+    return all(_MARKDOWN.fullmatch(line.strip()) for line in left.splitlines())
 
 
 def _without_blocks(text: str) -> str:
@@ -83,6 +97,8 @@ def _without_blocks(text: str) -> str:
 
 
 def _named(found: re.Match[str]) -> str:
+    if found["shown"] is None and found["tagged"] is None and not _is_data_url(found[0], found["bare"] or ""):
+        return found[0]
     alt = found["alt"] or ""
     if named := _ALT.search(f"{found['fields'] or ''} {found['others'] or ''}"):
         alt = named[1] or named[2] or ""
@@ -93,7 +109,26 @@ def _named(found: re.Match[str]) -> str:
 def _unless_address(found: re.Match[str]) -> str:
     """A long path of an address has the letters of base64, too."""
     before = found.string[max(0, found.start() - _LOOKED_BACK) : found.start()]
-    return found[0] if _IN_AN_ADDRESS.search(before) or not _is_base64(found[0]) else placeholder("data")
+    named = _IN_AN_ADDRESS.search(before) or _is_path(found[0]) or not _is_base64(found[0])
+    return found[0] if named else placeholder("data")
+
+
+def _is_data_url(url: str, kind: str) -> bool:
+    """Of one that stands within a sentence: somebody may write of data:users/names,addresses."""
+    head, _, content = url.partition(",")
+    if kind.lower() in _MEDIA or head.lower().endswith(";base64"):
+        return True
+    return bool(kind) and "%" in content and len(content) >= _LONG_CONTENT
+
+
+def _is_path(run: str) -> bool:
+    """The parts of a path are words: letters of one kind side by side, where bytes have any beside any."""
+    run = run[:_LOOKED_AT]
+    if len(_BETWEEN.findall(run)) * _LONGEST_PART < len(run):
+        return False
+    pairs = [pair for part in _BETWEEN.split(run) for pair in pairwise(part)]
+    alike = sum(one.isalpha() == other.isalpha() and (one.isupper() or not other.isupper()) for one, other in pairs)
+    return alike >= _ALIKE * len(pairs)
 
 
 def _is_base64(run: str) -> bool:

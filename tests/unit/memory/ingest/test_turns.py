@@ -275,6 +275,60 @@ def test_the_names_that_a_time_has_and_the_zone_beside_it(name: str) -> None:
             turns({"content": "Hello", name: "2026-01-01", "tz": wrong})
 
 
+WORDS = [
+    *("<https://example.org/me>", "<bob@example.org>", "<Berlin>", "<@U123>", "-_-", ">_<", "=_=", "___foo", "<3 <3"),
+    *("<img src='http://x/y.png' alt='my cat Tom'>", "We store data:users/names,addresses in Oslo", "data:text/a,b"),
+    "see /home/alice/" + "Documents2024/" * 20 + "file.txt",
+    "My-Long-Title-Of-2024/" * 20,
+]
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_words_that_look_like_markup_or_bytes_are_kept_to_the_letter(text: str) -> None:
+    assert [turn.text for turn in turns(text)] == [text]
+
+
+@pytest.mark.parametrize(
+    "text", ["| | |\n|---|:-:|", "***", "- - -", "> >\n>", "<p></p><BR>", "<b class='x'></b>", "```\n```"]
+)
+def test_markup_alone_is_no_words(text: str) -> None:
+    assert turns(text) == []
+
+
+@pytest.mark.parametrize(
+    "head", ["data:text/plain;base64,SGVsbG8=", "data:image/gif,xyz", "data:text/html," + "%3Cp%3E" * 9]
+)
+def test_a_data_url_within_a_sentence_is_a_file(head: str) -> None:
+    (turn,) = turns(f"See {head} there.")
+
+    assert turn.text in ("See [file] there.", "See [picture] there.")
+
+
+RUNS = ["code", "link", "bold", "mention", "text_link", "phone", "hashtag"]
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_rich_text_is_joined_as_it_was(kind: str) -> None:
+    rich = ["My wifi password is ", {"type": kind, "text": "trout-77"}, " ok"]
+
+    assert [turn.text for turn in turns({"text": rich})] == ["My wifi password is trout-77 ok"]
+
+
+@pytest.mark.parametrize(
+    ("content", "parts", "text"),
+    [
+        ("summary", ["I live in Oslo"], "summary\nI live in Oslo"),
+        ("I live\nin Oslo", ["I live", "in Oslo"], "I live\nin Oslo"),
+        ("", ["I live in Oslo"], "I live in Oslo"),
+        ("I live", ["I live in Oslo"], "I live in Oslo"),
+    ],
+)
+def test_content_and_parts_that_differ_are_both_kept(content: str, parts: list[str], text: str) -> None:
+    fields = {"content": content, "parts": [{"type": "text", "text": part} for part in parts]}
+
+    assert [turn.text for turn in turns({"role": "user", **fields})] == [text]
+
+
 SENDERS = [
     *(
         ({name: "Bob"}, "Bob")
