@@ -128,7 +128,7 @@ def _is_path(run: str) -> bool:
         return False
     pairs = [pair for part in _BETWEEN.split(run) for pair in pairwise(part)]
     alike = sum(one.isalpha() == other.isalpha() and (one.isupper() or not other.isupper()) for one, other in pairs)
-    return alike >= _ALIKE * len(pairs)
+    return bool(alike >= _ALIKE * len(pairs))
 
 
 def _is_base64(run: str) -> bool:
