@@ -35,6 +35,7 @@ from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.tombstones import Tombstones
 from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
+from memsched.queue.dead_letters import DeadFilter, DeadLetters
 from memsched.queue.handover import hand_over
 from memsched.queue.status import Status, count_unfinished
 from memsched.queue.workers import WorkerInfo
@@ -48,6 +49,7 @@ _BATCH_CONVERSATIONS, _BATCH_MESSAGES = 32, 2_000
 _READ_TOGETHER = 1_000
 _POLL_SECONDS = 0.1
 _LOOK_EVERY_SECONDS = 5.0
+_ITEM_PREFIX = "import-"
 _NAMESPACE = UUID("3b9df7a5-6a0b-4b0e-8d4a-52a3b2d0c6f1")
 
 
@@ -80,7 +82,7 @@ class Totals:
     Args:
         conversations: those of which something was kept, now or before; ``new`` those with something new.
         waiting: messages of the user that are handed over and not settled.
-        dead: messages that became dead letters since it began.
+        dead: messages of this import, or of earlier ones into the cube, that are dead letters.
     """
 
     conversations: int = 0
@@ -161,7 +163,6 @@ class Importer:
         self._totals, self._tell = totals, tell
         self.paused = False
         """Somebody has paused the label ``add``: what was handed over waits for ``memsched resume add``."""
-        self._dead_before: int | None = None
         self._looked_at = -_LOOK_EVERY_SECONDS
 
     async def bring(self, conversations: Iterator[Conversation], done: Callable[[Judged], None]) -> None:
@@ -202,8 +203,13 @@ class Importer:
     async def settle(self) -> None:
         """Until all that the user has handed over is remembered; not while the label is paused, which takes longer."""
         await self._until_waiting(0)
-        if self._dead_before is not None:
+        if self._looked_at >= 0:
             await self._read_status()
+        letters = DeadLetters(await self._scheduler.server(), self._scheduler.keys)
+        which = DeadFilter(label=ADD_TASK_LABEL, user_id=self._user_id)
+        self._totals.dead = 0
+        async for each in letters.letters(which):
+            self._totals.dead += each.mem_cube_id == self._mem_cube_id and each.item_id.startswith(_ITEM_PREFIX)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -227,7 +233,7 @@ class Importer:
             yield self._window(name, result, window)
 
     def _window(self, name: str, result: Judged, window: Mapping[str, Mapping[str, Any]]) -> _Window:
-        item_id = f"import-{uuid5(_NAMESPACE, name + ''.join(window))}"
+        item_id = f"{_ITEM_PREFIX}{uuid5(_NAMESPACE, name + ''.join(window))}"
         message = _add(self._user_id, self._mem_cube_id, result.conversation, list(window.values()), item_id)
         return _Window(name, result, message, frozenset(window))
 
@@ -268,8 +274,6 @@ class Importer:
     async def _read_status(self) -> Status:
         status = await self._scheduler.read_status()
         self.paused = ADD_TASK_LABEL in status.paused
-        self._dead_before = status.total.dead if self._dead_before is None else self._dead_before
-        self._totals.dead = max(0, status.total.dead - self._dead_before)
         return status
 
     async def _see_to_workers(self) -> None:

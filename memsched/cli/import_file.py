@@ -152,7 +152,10 @@ class _Report:
     def settled(self, seconds: float) -> str:
         told = self.totals
         if told.dead:
-            return f"{told.dead:,} messages became dead letters meanwhile: memsched dead list"
+            return (
+                f"{told.dead:,} messages of imports into this cube are dead letters, and not remembered: memsched dead "
+                "list --label add says why; memsched dead redrive --label add tries them again"
+            )
         if self.paused:
             return (
                 f"{told.waiting:,} messages wait: the label add is paused; resume it, and give the same command again"

@@ -12,13 +12,14 @@ from uuid import uuid4
 import pytest
 from support.processes import ROOT
 
-from memsched import AsyncMemScheduler, AsyncMOS, importing
+from memsched import AsyncMemScheduler, AsyncMOS, ScheduleMessageItem, importing
 from memsched.errors import CubeForbidden, SettingsError
 from memsched.importing import Importer, Judged, Totals, judge
 from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.read import conversations_in
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.mos.mos import MOSSearchResult
+from memsched.queue.dead_letters import DeadFilter, DeadLetters
 from memsched.queue.workers import WorkerRegistry
 
 pytestmark = pytest.mark.timeout(60)
@@ -100,6 +101,20 @@ async def test_a_second_time_starts_nothing(mos: AsyncMOS) -> None:
 
     assert (await brought(mos, [chat("c", SKI)])).known == 2
     assert not mos.mem_scheduler.running
+
+
+async def test_what_was_given_up_is_told_each_time_until_it_is_brought_in(mos: AsyncMOS) -> None:
+    async def fail(messages: list[ScheduleMessageItem]) -> None:
+        raise ValueError("not today")
+
+    mos.register_handlers({"add": fail})
+
+    assert (await brought(mos, [chat("c", SKI)])).dead == 1
+    again = await brought(mos, [chat("c", SKI)])
+    assert (again.known, again.dead) == (2, 1)
+    letters = DeadLetters(await mos.mem_scheduler.server(), mos.mem_scheduler.keys)
+    await letters.purge(DeadFilter(label="add"))
+    assert (await brought(mos, [chat("c", SKI)])).dead == 0
 
 
 async def test_what_was_handed_over_right_before_a_crash_is_there_once(mos: AsyncMOS) -> None:
@@ -235,7 +250,7 @@ def test_what_cannot_be_read_of_a_conversation_is_refused_by_its_place_and_the_r
     assert judged.known == 2
     assert judged.refused[0].startswith("message 3.content[0] is no part that is known: 'hologram'")
     assert judged.refused[1].startswith("message 4.timestamp has a time that is not understood: 'soon'")
-    assert timeless.refused[0].startswith("the conversation has a time that is not understood: 'soon'")
+    assert timeless.refused[0].startswith("message 1: the conversation has a time that is not understood: 'soon'")
 
 
 def test_of_a_picture_only_what_is_said_with_it_travels() -> None:
