@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memsched.errors import InvalidMessage
+from memsched.json_values import as_json_value
 
 MetadataValue = str | int | float | bool | list[str | int | float | bool]
 
@@ -61,6 +62,15 @@ def checked_metadata(given: Any) -> dict[str, MetadataValue]:
         else:
             found[name] = _single(value, where)
     return found
+
+
+def metadata_given(given: Any) -> dict[str, MetadataValue]:
+    """Metadata as a program gives it, with numbers of numpy and the like. Raises InvalidMessage."""
+    plain = {name: as_json_value(value) for name, value in given.items()} if isinstance(given, Mapping) else given
+    try:
+        return checked_metadata(plain)
+    except ValueError as error:
+        raise InvalidMessage(str(error)) from error
 
 
 def metadata_of(info: Mapping[str, Any] | None) -> dict[str, MetadataValue]:

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
 from memsched.history import HistoryEntry
-from memsched.json_values import as_json_value
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
@@ -26,7 +25,7 @@ from memsched.memory.exports.pasted import refuse_export
 from memsched.memory.ingest.turns import reading_of, statement_of
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
-from memsched.memory.metadata import MetadataValue
+from memsched.memory.metadata import MetadataValue, metadata_given
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.transfer.cube_object import GeneralMemCube
@@ -251,8 +250,6 @@ class AsyncMOS:
                 "doc_path: files are not read here; `memsched import FILE` remembers the conversations of an export, "
                 "and a text goes in as messages or memory_content"
             )
-        if metadata is not None and not isinstance(metadata, Mapping):
-            raise InvalidMessage(f"metadata must be a mapping of names to values, not {type(metadata).__name__}")
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
         if isinstance(said := messages if memory_content is None else memory_content, str):
@@ -268,7 +265,7 @@ class AsyncMOS:
             session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
             chat_history=None if talk is None else [without_files(each) for each in talk.messages],
-            info={**(info or {}), "metadata": as_json_value(dict(metadata))}
+            info={**(info or {}), "metadata": metadata_given(metadata)}
             if metadata is not None
             else info and dict(info),
             **({} if talk is None or talk.began is None else {"timestamp": moment_of(talk.began, "messages")}),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from memsched.errors import InvalidMessage
-from memsched.memory.metadata import checked_metadata, fits, keywords_of, metadata_of, wanted
+from memsched.memory.metadata import checked_metadata, fits, keywords_of, metadata_given, metadata_of, wanted
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs
 
 
@@ -17,6 +18,10 @@ def test_metadata_is_kept_as_it_was_given() -> None:
 
     assert checked_metadata(given) == given
     assert metadata_of({"metadata": given}) == given
+    assert metadata_given({"year": np.int64(2026), "who": {"Ann"}}) == {"year": 2026, "who": ["Ann"]}
+    for wrong in ("text", ["project"], {1: "x"}):
+        with pytest.raises(InvalidMessage, match="metadata must|a name"):
+            metadata_given(wrong)
     assert metadata_of({"role": "nurse"}) == metadata_of(None) == {}
 
 
