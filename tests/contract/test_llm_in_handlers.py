@@ -98,7 +98,7 @@ async def test_what_a_model_cannot_read_now_is_read_later_and_once(
         await scheduler.pause("mem_reread")
         await scheduler.start()
         await scheduler.submit_messages([TALK])
-        await scheduler.wait(user_id="alice", timeout=30)
+        await all_finished(scheduler, "mem_read")
 
         assert {memory.kind for memory in await memories_of(scheduler)} == {"turn"}
         waiting = (await scheduler.get_tasks_status())["labels"]["mem_reread"]

@@ -63,7 +63,7 @@ def mos(make_mos: MakeMos) -> AsyncMOS:
 def texts(result: MOSSearchResult) -> dict[str, list[str]]:
     """By cube, of what search or get_all gives."""
     return {
-        cube["cube_id"]: [getattr(each, "memory", each).text for each in cube["memories"]]
+        cube["cube_id"]: [each.memory for each in cube["memories"]]
         for cube in result["text_mem"]
     }
 
