@@ -62,10 +62,7 @@ def mos(make_mos: MakeMos) -> AsyncMOS:
 
 def texts(result: MOSSearchResult) -> dict[str, list[str]]:
     """By cube, of what search or get_all gives."""
-    return {
-        cube["cube_id"]: [each.memory for each in cube["memories"]]
-        for cube in result["text_mem"]
-    }
+    return {cube["cube_id"]: [each.memory for each in cube["memories"]] for cube in result["text_mem"]}
 
 
 async def id_of(mos: AsyncMOS, text: str, **more: Any) -> str:
