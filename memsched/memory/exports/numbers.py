@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 
-_UNUSUAL = re.compile(rb"(?:\A|(?<=[\[:,\s]))-?(?:NaN|Infinity|\d{19}|\d+(?:\.\d+)?[eE][-+]?\d{3})")
+_NUMBER = rb"\s*+-?+[NI\d](?:aN|nfinity|\d{18}|[\d.]*+[eE][-+]?\d{3})"
+_UNUSUAL, _UNUSUAL_FIRST = re.compile(rb"[:,\[]" + _NUMBER), re.compile(_NUMBER)
 """What may be one: few pieces of a file have any, and only they are looked at closely."""
 _PART = re.compile(rb'"(?:[^"\\]|\\.)*+(?P<end>"|\\?\Z)|[-+.\w]++', re.DOTALL)
 """A text, which may not end in this piece, or what stands outside of texts."""
 _NONE = re.compile(rb"-?(?:NaN|Infinity)")
 _LARGE = re.compile(rb"-?\d{19,}(?:\.\d+)?(?:[eE][-+]?\d+)?|-?\d+(?:\.\d+)?[eE][-+]?\d{3,}")
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
-_LAST = re.compile(rb"[-+.\w]*+\Z")
+_IN_NUMBERS = b"-+._" + string.digits.encode() + string.ascii_letters.encode()
 _LONGEST = 64 * 1024
 """Of a number; of a longer one the parser says that it is none."""
 
@@ -43,14 +45,15 @@ class PlainNumbers:
 
     def _mended(self, text: bytes, *, last: bool) -> bytes:
         self._held = b""
-        if _UNUSUAL.search(text):
+        if _UNUSUAL_FIRST.match(text) or _UNUSUAL.search(text):
             opened = b'"' if self._within else b""
             self._within = False
             return _PART.sub(lambda part: self._part(part, last), opened + text)[len(opened) :]
         bare = _ESCAPED.sub(b"", text) if b"\\" in text else text
         self._within ^= bool(bare.count(b'"') % 2)
         if not last:
-            self._held = bare[-1:] if bare.endswith(b"\\") else b"" if self._within else _LAST.findall(text[-40:])[0]
+            begun = bare[len(bare.rstrip(b"\\" if self._within else _IN_NUMBERS)) :]
+            self._held = begun if len(begun) < _LONGEST else b""
         return text[: len(text) - len(self._held)]
 
     def _part(self, part: re.Match[bytes], last: bool) -> bytes:

@@ -89,7 +89,9 @@ def part_kind(part: Mapping[str, Any]) -> PartKind | None:
 
 def is_run(part: Any) -> bool:
     """A piece of a text with a look of its own, as Telegram has them: {"type": "bold", "text": "tea"}."""
-    return isinstance(part, Mapping) and part.get("type") in _RUNS and isinstance(part.get("text"), str)
+    if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+        return False
+    return isinstance(kind := part.get("type"), str) and kind in _RUNS
 
 
 def kind_named(names: Iterable[str]) -> PartKind | None:
