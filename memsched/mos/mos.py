@@ -361,7 +361,8 @@ class AsyncMOS:
                 accepted, MOST_CUBES_SEARCHED in all.
             mem_cube_ids: the same.
             top_k: of each cube at most so many.
-            filter, min_score: what metadata must be, and the least score: see SearchArgs.
+            filter: what the metadata must be; over what is in ``search_args``.
+            min_score: results score so much at least; over what is in ``search_args``.
         """
         user = user_id or self.user_id
         views = {view.name: view for view in await (await self._cubes()).cubes_of(user)}

@@ -97,7 +97,8 @@ class Retriever:
             method: ``hybrid``, ``dense``, ``lexical``, or one of the original system's names.
             top_k: at most so many; 0: none.
             search_args: conditions and weights; see SearchArgs.
-            filter, min_score: the same of ``search_args``, over what is there.
+            filter: what the metadata must be; over what is in ``search_args``.
+            min_score: results score so much at least; over what is in ``search_args``.
             purpose: what for, if there is a permission hook that asks.
         """
         if mem_cube is None and mem_cube_id is None:
