@@ -510,7 +510,7 @@ class BrokenModel:
         raise KeyError("field")
 
 
-@pytest.mark.parametrize("broken", [Broken(), BrokenModel()], ids=repr)
+@pytest.mark.parametrize("broken", [Broken(), BrokenModel()], ids=["object", "model"])
 def test_an_object_that_cannot_be_read_is_refused_by_its_place(broken: Any) -> None:
     with pytest.raises(InvalidMessage, match=rf"messages\[1\]: {type(broken).__name__} cannot be read: "):
         entries_of(["Hello", broken], "messages")
