@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(90)
     ("label", "supervised"),
     [
         pytest.param("task", True, id="task-supervised"),
-        pytest.param("threaded", False, id="threaded-alone"),
+        pytest.param("threaded", False, id="threaded-alone", marks=pytest.mark.long),
         pytest.param("task", False, id="task-alone", marks=pytest.mark.long),
         pytest.param("threaded", True, id="threaded-supervised", marks=pytest.mark.long),
     ],

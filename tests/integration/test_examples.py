@@ -132,6 +132,7 @@ def test_preferences_stay(tmp_path: Path) -> None:
     assert re.search(r"nothing needed it for 13\d days \(more than 90\)", moved)
 
 
+@pytest.mark.long
 def test_checkpoint_restart_plays_both_acts(tmp_path: Path) -> None:
     said = run("checkpoint_restart", tmp_path)
 

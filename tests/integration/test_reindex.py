@@ -144,6 +144,7 @@ async def _waiting(scheduler: AsyncMemScheduler) -> bool:
     return (await scheduler.read_status()).total.delayed == 1
 
 
+@pytest.mark.long
 async def test_what_changes_meanwhile_is_copied(memory_place: Place, memory_schedulers: Schedulers, model: str) -> None:
     scheduler = memory_schedulers(**QUICK)
     await scheduler.start()

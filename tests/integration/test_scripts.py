@@ -154,6 +154,7 @@ def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[st
         end(process)
 
 
+@pytest.mark.long
 def test_the_messages_of_a_killed_worker_are_shown_as_orphaned_until_another_takes_them(
     environment: dict[str, str], real_redis: RedisServer, worker: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
