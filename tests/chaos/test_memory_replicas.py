@@ -79,6 +79,7 @@ async def replicas(memory_schedulers: Schedulers) -> list[AsyncMemScheduler]:
     return two
 
 
+@pytest.mark.long
 async def test_two_replicas_and_three_deliveries_in_any_order_end_like_one_worker(
     memory_schedulers: Schedulers, memory_place: dict[str, Any], replicas: list[AsyncMemScheduler]
 ) -> None:

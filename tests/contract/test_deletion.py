@@ -78,6 +78,7 @@ def dies_before(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStore, "_call", counted(MemoryStore._call))
 
 
+@pytest.mark.long
 async def test_whoever_dies_over_a_deletion_leaves_it_undone_or_done_for_whoever_reads(
     scheduler: AsyncMemScheduler, memory_schedulers: Callable[..., AsyncMemScheduler], monkeypatch: pytest.MonkeyPatch
 ) -> None:

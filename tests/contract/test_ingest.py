@@ -61,6 +61,7 @@ async def texts(scheduler: AsyncMemScheduler, cube: str, query: str, top_k: int 
     return [each.memory for each in await services.search.search(CubeRef("alice", cube), query, top_k)]
 
 
+@pytest.mark.long
 async def test_short_facts_survive_beside_facts_that_differ_in_one_word(scheduler: AsyncMemScheduler) -> None:
     fact = st.builds(
         lambda form, who, what: form.format(who=who, what=what),

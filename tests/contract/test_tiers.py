@@ -254,6 +254,7 @@ def run(memory_place: dict[str, Any]) -> Run:
     return printed
 
 
+@pytest.mark.long
 async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: Run) -> None:
     await tell(scheduler, *(on(day, text) for day, text in HOUSE["en"]))
     memory = next(each for each in await memories_of(scheduler) if "mortgage" in each.text)

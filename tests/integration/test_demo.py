@@ -136,6 +136,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int,
 
 @needs_a_server
 @needs_vectors
+@pytest.mark.long
 def test_a_killed_demo_leaves_no_process_behind(folder: Path) -> None:
     process = begin(folder)
 

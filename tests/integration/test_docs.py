@@ -701,6 +701,7 @@ async def test_the_test_of_a_handler_that_the_page_writes_passes(tmp_path: Path)
     assert "1 passed" in said
 
 
+@pytest.mark.long
 async def test_the_commands_of_the_page_about_handlers_run_a_worker_and_messages(tmp_path: Path) -> None:
     (commands,) = blocks(HANDLERS, "sh", "## Run workers")
     worker, *submits = [shlex.split(line) for line in commands.strip().splitlines()]

@@ -74,6 +74,7 @@ def test_pet_conversation(tmp_path: Path) -> None:
         assert len(found) == 3
 
 
+@pytest.mark.long
 def test_beginners_guide_also_on_what_an_earlier_run_left(tmp_path: Path) -> None:
     for _ in range(2):
         said = run("beginners_guide", tmp_path)
@@ -103,6 +104,7 @@ def test_beginners_guide_also_on_what_an_earlier_run_left(tmp_path: Path) -> Non
         ),
     ],
 )
+@pytest.mark.long
 def test_house_to_renovation(tmp_path: Path, language: str, wanted: tuple[str, ...], over: tuple[str, ...]) -> None:
     said = run("house_to_renovation", tmp_path, "--language", language)
 

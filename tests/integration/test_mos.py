@@ -86,6 +86,7 @@ async def test_what_was_added_and_waited_for_is_found_and_in_the_working_set(mos
     assert "My sister Ann is allergic to nuts." in [each.text for each in await mos.working_set()]
 
 
+@pytest.mark.long
 async def test_every_task_of_a_burst_can_be_waited_for(mos: AsyncMOS) -> None:
     tasks = [await mos.add(memory_content=f"I have visited city number {number}.") for number in range(40)]
 

@@ -98,6 +98,7 @@ async def collections(scheduler: AsyncMemScheduler) -> dict[str, Any]:
     return {name: (await client.get_collection(name)).config.metadata for name in names}
 
 
+@pytest.mark.long
 async def test_after_a_change_of_the_model_all_is_found_again(
     memory_place: Place, memory_schedulers: Schedulers, model: str
 ) -> None:

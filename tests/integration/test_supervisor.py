@@ -174,6 +174,7 @@ def no_program_is_left() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_program_is_left")
+@pytest.mark.long
 def test_programs_of_a_handler_end_with_its_worker(supervise: Callable[..., Member], real_redis: RedisServer) -> None:
     supervisor = supervise()
     submit(real_redis, "PROGRAM")
