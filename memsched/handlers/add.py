@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from memsched.errors import InvalidMessage
 from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up, update_after
-from memsched.handlers.forget import forget_as_asked, without_requests
+from memsched.handlers.forget import forget_as_asked, requests_among, without_requests
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -29,9 +29,9 @@ async def add(
 ) -> None:
     """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
     everything = await _parsed(services, cube.ref, messages, ctx)
-    turns = without_requests(everything)
+    requests, turns = await requests_among(services, cube.ref, messages, everything)
     await store(services, cube, messages, turns, ctx)
-    await forget_as_asked(services, cube.ref, messages, everything, ctx)
+    await forget_as_asked(services, cube.ref, requests, ctx)
     if services.reader is not None:
         ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
 

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.memories import conversation, idle, memories_of, put, said
 
-from memsched import AsyncMemScheduler
+from memsched import AsyncMemScheduler, AsyncMOS
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS
 from memsched.memory.ingest.turns import turns_of
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleMessageItem
+from memsched.mos.options import MosOptions
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 SLOWLY = settings(
@@ -364,3 +365,36 @@ async def test_what_is_to_be_forgotten_is_archived_and_told_and_comes_back(sched
     assert (jazz.text, jazz.archived_because) == ("I like jazz.", "asked")
     assert len(await memories_of(scheduler)) == 2
     assert await scheduler.restore("alice", "home", jazz.memory_id)
+
+
+async def test_a_request_that_names_nothing_remembered_is_remembered_as_any_turn(scheduler: AsyncMemScheduler) -> None:
+    await put(scheduler, said("My mother lives in Shanghai."))
+    await put(scheduler, said("Forget that I live in Shanghai.", 1))
+    await put(scheduler, said("Forget that noise!", 2))
+    talk = ("Alice", "I smoke."), ("Alice", "Please forget that I smoke."), ("Alice", "My dog is called Max.")
+    for _ in range(2):
+        await put(scheduler, conversation(*talk, minute=3, item_id="talk"))
+        await idle(scheduler)
+
+    status = {each.text: each.status for each in await memories_of(scheduler)}
+    assert status == {
+        "My mother lives in Shanghai.": "activated",
+        "Forget that I live in Shanghai.": "activated",
+        "Forget that noise!": "activated",
+        "I smoke.": "archived",
+        "My dog is called Max.": "activated",
+    }
+
+
+async def test_what_another_said_in_a_shared_cube_is_not_forgotten_for_them(scheduler: AsyncMemScheduler) -> None:
+    await put(scheduler, said("My garden has roses."))
+    await idle(scheduler)
+    mos = AsyncMOS.over(scheduler, MosOptions())
+    await mos.share_cube_with_user("home", "bob", permission="write", user_id="alice")
+    await mos.accept_cube("alice/home", "bob")
+    for text in ("My garden has tulips.", "Forget everything about my garden"):
+        await put(scheduler, said(text, user_id="bob", mem_cube_id="alice/home"))
+        await idle(scheduler)
+
+    status = {each.text: each.status for each in await memories_of(scheduler)}
+    assert status == {"My garden has roses.": "activated", "My garden has tulips.": "archived"}

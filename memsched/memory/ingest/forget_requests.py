@@ -1,7 +1,7 @@
 """Requests to forget: "Please forget that I like jazz", in the languages of ``forget_words.json``, and what they name.
 
 What is named is told by words: of a statement, all content words of the request and little else; of "everything about",
-all of them. A request that names nothing ("forget it") is none.
+all of them. A request that names nothing ("forget it") is none, and neither is what says something else as well.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from memsched.lexicon import is_negated, is_without_spaces, words
 from memsched.memory.ingest.revision_words import content, language_of_pair
 
 _WORDS: dict[str, Any] = json.loads(files(__package__).joinpath("forget_words.json").read_text(encoding="utf-8"))
-_LEAST_SHARE = 0.6
+_LEAST_SHARE = 0.75
 """Of the content words of what is forgotten, so many are in the request: a memory that says more than that stays."""
 _LONGEST = 300
+_GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\n])\\s*\\w")
+"""Another clause follows."""
+_ENDS = " .,!?\u3002\uff01\uff1f\uff0c"
 _PARTICLES = re.compile("[\u6211\u4f60\u7684\u4e86\u662f\u5f88\u8fc7\u5440\u5427\u5462\uff0c\u3002\uff01\\s]")
 
 
@@ -36,16 +39,16 @@ class ForgetRequest:
 @lru_cache(maxsize=4096)
 def forget_request(text: str) -> ForgetRequest | None:
     """The request that a text is, if it is one and no more."""
-    plain = text.strip().rstrip(".!\u3002\uff01 ")
+    plain = text.strip().rstrip(_ENDS)
     if len(plain) > _LONGEST:
         return None
     lang = language_of_pair(plain, "")
     for each in dict.fromkeys((lang, *(() if lang == "zh" else ("en", "de", "es")))):
         for kind in ("about", "that"):
             match = _pattern(kind, each).fullmatch(plain)
-            what = next((found for found in match.groupdict().values() if found), "") if match else ""
-            if what and not _no_thing(each).fullmatch(what.strip()):
-                return ForgetRequest(what.strip(" ,.\u3002"), each, kind == "about")
+            what = next((found for found in match.groupdict().values() if found), "").strip(_ENDS) if match else ""
+            if what and not _no_thing(each).fullmatch(what) and not _GOES_ON.search(what):
+                return ForgetRequest(what, each, kind == "about")
     return None
 
 
@@ -72,7 +75,8 @@ def _content(text: str, lang: str) -> frozenset[str]:
 
 @lru_cache(maxsize=16)
 def _pattern(kind: str, lang: str) -> re.Pattern[str]:
-    return re.compile(rf"{_WORDS['begin'][lang]}(?:{_WORDS[kind][lang]})", re.IGNORECASE)
+    begin, end = _WORDS["begin"][lang], _WORDS["end"][lang]
+    return re.compile(rf"{begin}(?:{_WORDS[kind][lang]})(?:{end})?", re.IGNORECASE)
 
 
 @lru_cache(maxsize=8)

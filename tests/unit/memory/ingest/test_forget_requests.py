@@ -21,8 +21,11 @@ MEMORIES = [
     ("request_", "meant"),
     [
         ("Please forget that I like jazz.", [0]),
-        ("Can you forget that my sister likes opera?", []),
+        ("Can you forget that my sister likes opera?", [3]),
         ("forget everything about opera", [3]),
+        ("Can you please forget that I like jazz?", [0]),
+        ("Forget that I like jazz, please", [0]),
+        ("Kannst du bitte vergessen, dass ich Jazz mag?", [4]),
         ("Bitte vergiss, dass ich Jazz mag.", [4]),
         ("Por favor, olvida que me gusta el jazz.", [5]),
         ("\u8bf7\u5fd8\u8bb0\u6211\u559c\u6b22\u7235\u58eb\u4e50\u3002", [6]),
@@ -44,6 +47,24 @@ def test_only_what_is_named_is_meant(request_: str, meant: list[int]) -> None:
         "No olvides que soy alérgica.",
         "\u522b\u5fd8\u4e86\u6211\u5bf9\u82b1\u751f\u8fc7\u654f\u3002",
         "I like jazz.",
+        # to give up, to have forgotten, to edit
+        "You can forget about the garden this year, too dry",
+        "Forget about it, really",
+        "Forget about work on weekends",
+        "Delete that email I drafted to Tom",
+        "remove everything about Kubernetes from this draft",
+        "Vergiss: Milch kaufen",
+        "Vergiss \u00fcber dem Reden das Essen nicht",
+        "Borra de la lista la leche",
+        "\u5fd8\u4e86\u544a\u8bc9\u4f60\u6211\u5bf9\u82b1\u751f\u8fc7\u654f",
+        "\u5fd8\u8bb0\u5403\u836f\u4e86",
+        "\u5fd8\u8bb0\u5bc6\u7801\u600e\u4e48\u529e",
+        "\u5220\u6389\u7b2c\u4e09\u884c",
+        # what says something else as well
+        "Please forget that the meeting is on Monday, it is on Tuesday",
+        "Forget that I have a headache, let's go on: my dog is called Max",
+        "forget that. My birthday is May 3.",
+        "Forget that I like tea; I love coffee.",
     ],
 )
 def test_what_is_no_such_request(text: str) -> None:
