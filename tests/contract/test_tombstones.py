@@ -11,11 +11,12 @@ from uuid import uuid4
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, says_json
-from support.memories import conversation, found, idle, left_of, memories_of, put, said, texts_of
+from support.memories import conversation, found, idle, left_of, memories_of, put, said, snapshot, texts_of
 
 from memsched import AsyncMemScheduler, AsyncMOS, ScheduleMessageItem
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.turns import turns_of
+from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Deleted
 from memsched.mos.options import MosOptions
@@ -138,6 +139,30 @@ async def test_what_is_said_while_the_same_is_being_deleted_is_kept(
     (kept,) = await memories_of(scheduler)
     assert kept.memory_id != first
     assert await found(scheduler, "quixotic") == [SECRET]
+
+
+@pytest.mark.parametrize("deliveries", [1, 3])
+async def test_what_was_deleted_before_it_was_counted_leaves_the_counts_as_they_were(
+    scheduler: AsyncMemScheduler, mos: AsyncMOS, monkeypatch: pytest.MonkeyPatch, deliveries: int
+) -> None:
+    await told(scheduler, said("The safe of the bank is open."))
+    before = (await snapshot(scheduler)).words
+    message = conversation(("Alice", SECRET), ("Alice", "My safe is old."), minute=5, item_id="talk")
+    writer, turns = (await scheduler.memory()).writer, {message.item_id: turns_of(message)}
+
+    async def dies(*_: Any) -> None:
+        raise ConnectionAbortedError
+
+    with pytest.MonkeyPatch.context() as patch:  # stored, and not counted
+        patch.setattr(TermStatistics, "add", dies)
+        with pytest.raises(ConnectionAbortedError):
+            await writer.write_turns(HOME, turns)
+    await mos.delete(await one(scheduler, SECRET), "home")
+    for _ in range(deliveries):
+        await writer.write_turns(HOME, turns)
+    await mos.delete(await one(scheduler, "My safe is old."), "home")
+
+    assert (await snapshot(scheduler)).words == before
 
 
 async def test_a_run_that_died_over_it_leaves_nothing_when_it_comes_again(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -330,7 +330,7 @@ class MemoryWriter:
         if emptied not in (None, deleted.emptied):
             return results
         if left := stored.keys() & deleted.memory_ids:  # by a run that died before it looked again
-            await self._forgetting.forget(ref, sorted(left))
+            await self._take_back(ref, left, drafts, mark)
         others = {
             name: [each for each in same if each.memory_id not in own | deleted.memory_ids]
             for name, same in known.items()
@@ -389,7 +389,7 @@ class MemoryWriter:
             await self._forgetting.forget(ref, [memory.memory_id for memory in new], counted=False)
             return {item_id: Written() for item_id in drafts}
         if since.memory_ids:  # deleted while this ran; what was taken for a repeat of it is none
-            await self._forgetting.forget(ref, [each.memory_id for each in new if each.memory_id in since.memory_ids])
+            await self._take_back(ref, since.memory_ids.intersection(each.memory_id for each in new), drafts, mark)
             return await self._remember(ref, drafts, mark, emptied=deleted.emptied, taken_from=taken_from)
         pace = Pace()
         counted: dict[str, list[list[str]]] = {}
@@ -397,6 +397,13 @@ class MemoryWriter:
             for memory in written.added:
                 counted.setdefault(item_id + mark, []).append(terms_of(memory))
                 await pace.rest()
+        gone = {each.memory_id: (item_id, each) for item_id, said in drafts.items() for each in said}
+        _, forgotten = await self._terms.applied(ref, (), deleted.memory_ids & gone.keys())
+        for (
+            memory_id
+        ) in forgotten:  # deleted after it was stored, and counted no more before it was counted: it evens out
+            item_id, memory = gone[memory_id]
+            counted.setdefault(item_id + mark, []).append(terms_of(memory))
         await self._terms.add(ref, counted)
         said_in = {memory.memory_id: result for result in results.values() for memory in result.added}
         corrected = await self._corrections.apply(
@@ -417,6 +424,16 @@ class MemoryWriter:
         there = await self._store.get(ref, list(chain.from_iterable(asked.values())))
         changed = {name: {"answers": new} for name, (old, new) in asked.items() if old not in there and new in there}
         await self._store.patch(ref, changed)
+
+    async def _take_back(
+        self, ref: CubeRef, memory_ids: Collection[str], drafts: Mapping[str, Sequence[Memory]], mark: str
+    ) -> None:
+        """Forget what was stored of a message though it had been deleted; of the counts if the message is in them."""
+        counted, _ = await self._terms.applied(ref, [item_id + mark for item_id in drafts], ())
+        for item_id, said in drafts.items():
+            theirs = [each.memory_id for each in said if each.memory_id in memory_ids]
+            if theirs:
+                await self._forgetting.forget(ref, theirs, counted=item_id + mark in counted)
 
     async def _deleted(
         self,

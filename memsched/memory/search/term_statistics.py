@@ -88,6 +88,19 @@ class TermStatistics:
         """
         await self._count(ref, {_COUNTED + item_id: texts for item_id, texts in documents.items()}, 1)
 
+    async def applied(
+        self, ref: CubeRef, message_ids: Iterable[str], memory_ids: Iterable[str]
+    ) -> tuple[set[str], set[str]]:
+        """Which of these messages were counted, and which of these memories are counted no more."""
+        key, messages, memories = self._keys.cube(ref.user_id, ref.mem_cube_id).applied, [*message_ids], [*memory_ids]
+        marks = [*(_COUNTED + each for each in messages), *(_FORGOTTEN + each for each in memories)]
+        if not marks:
+            return set(), set()
+        scores = await self._server.persistently(lambda: self._server.execute("ZMSCORE", key, *marks))
+        found = [score is not None for score in scores]
+        counted = {each for each, there in zip(messages, found, strict=False) if there}
+        return counted, {each for each, there in zip(memories, found[len(messages) :], strict=True) if there}
+
     async def settle(self, ref: CubeRef, message_id: str, memory_ids: Iterable[str]) -> None:
         """What was counted under this id is stored now, under ids that may have been deleted before: forget the marks.
 
