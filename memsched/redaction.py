@@ -30,14 +30,20 @@ _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=])(?=\S*[A-Z])(?=\S*[g-z])(?=\S*\d)[
 """Only beside the id of an access key."""
 _VALUE = r"[\"'`\u201c\u201e]?([^\s\"'`\u201c\u201d\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]{6,})"
 _NAMED = {
-    kind: re.compile(rf"(?<![A-Za-z]){words}{_RULES['joins']}{_VALUE}", re.IGNORECASE)
+    kind: re.compile(rf"{_RULES['before'][kind]}{words}{_RULES['joins']}{_VALUE}", re.IGNORECASE)
     for kind, words in _RULES["named"].items()
 }
+_IN_COMMANDS = re.compile(_RULES["commands"])
+_PATH = re.compile(r"/.+|[\w.-]+(?:/[\w.-]+)+|\w+(?:-[A-Za-z]{2,}){2,}")
+"""A path, or words with hyphens."""
+_CODE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+[(\[]|(?:/[\w.-]+)+/?$")
+"""What a program puts there: ``os.environ[``; or a path."""
 _NO_VALUE = re.compile(_RULES["no_value"], re.IGNORECASE)
 _ORDER = re.compile(rf"(?<![A-Za-z]){_RULES['orders']}", re.IGNORECASE)
 _CARD = re.compile(
-    r"(?<![A-Za-z0-9_./+-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}|\d{13,19})"
-    r"(?![A-Za-z0-9_]|[ .-]?\d)"
+    r"(?<![A-Za-z0-9_./+-])"
+    r"(?:\d{4}([ \u00a0-]{1,2})\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ \u00a0-])\d{6}\2\d{4,5}|\d{13,19})"
+    r"(?![A-Za-z0-9_]|[.-]\d| \d(?!\d?\s*[/ -]\s*\d\d))"  # but for its expiry: 12/27
 )
 _ISSUERS = (
     (re.compile(r"4"), (13, 16, 19)),
@@ -50,8 +56,8 @@ _ISSUERS = (
 _IBAN_BEFORE = re.compile(r"[A-Z]{2}\d{2} (?:[A-Z0-9]{4} )*$")
 _HEX_OR_UUID = re.compile(r"[0-9a-f]{6,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _MAY_BE = re.compile(
-    r"\d{4}|://|-----BEGIN|[a-zA-Z\d]{2}[_-][A-Za-z0-9]|[A-Z0-9]{12}|eyJ|hvs\.|pass|pwd|\bpw\b|kennwort|contrase|clave|key|"
-    r"schl\u00fcssel|token|secret|\u5bc6|\u4ee4|\u53e3\u4ee4",
+    r"\d{4}|://|authorization|-u |--user|-----BEGIN|[a-zA-Z\d]{2}[_-][A-Za-z0-9]|[A-Z0-9]{12}|eyJ|hvs\.|dp\.|atlasv1|"
+    r"pass|pwd|\bpw\b|kennwort|contrase|clave|key|schl\u00fcssel|token|secret|\u5bc6|\u4ee4|\u53e3\u4ee4",
     re.IGNORECASE,
 )
 """Without any of these there is none: most texts are not looked at closer."""
@@ -79,6 +85,7 @@ def mask(text: str) -> str:
     text = _TOKEN.sub("[token]", text)
     if has_key_id:
         text = _AWS_SECRET.sub("[token]", text)
+    text = _IN_COMMANDS.sub(_without_named("[password]", _is_in_command), text)
     text = _NAMED["password"].sub(_without_named("[password]", _is_password), text)
     text = _NAMED["token"].sub(_without_named("[token]", _is_token), text)
     return _CARD.sub(_without_card, text)
@@ -101,7 +108,7 @@ def _without_named(instead: str, is_one: Callable[[str], bool]) -> Callable[[re.
 
 def _is_password(value: str) -> bool:
     """Whether nobody would write this word but as a password: with digits or marks in it."""
-    if _NO_VALUE.fullmatch(value) or "://" in value:
+    if _NO_VALUE.fullmatch(value) or "://" in value or _CODE.match(value):
         return False
     digits, letters = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     marks = any(not each.isalnum() and each not in "-'/.\u2019" for each in value)
@@ -109,8 +116,18 @@ def _is_password(value: str) -> bool:
     return (digits and letters) or (marks and letters) or (digits and value.isdigit()) or inner_capital
 
 
+def _is_in_command(value: str) -> bool:
+    return not _NO_VALUE.fullmatch(value)
+
+
 def _is_token(value: str) -> bool:
-    if len(value) < _LEAST_TOKEN or _NO_VALUE.fullmatch(value) or "://" in value or "[" in value:
+    if (
+        len(value) < _LEAST_TOKEN
+        or _NO_VALUE.fullmatch(value)
+        or "://" in value
+        or "[" in value
+        or _PATH.fullmatch(value)
+    ):
         return False
     if _HEX_OR_UUID.fullmatch(value) and "-" in value:
         return False
