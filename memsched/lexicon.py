@@ -44,14 +44,6 @@ arent wasnt werent hasnt havent hadnt shouldnt 不 没 沒 未 非 無 无
 )
 """Beside what ends with "n't", which ``is_negation`` knows as well."""
 
-NEGATING_VERBS = frozenset(
-    """
-dislike dislikes disliked hate hates hated avoid avoids avoided refuse refuses refused stop stops stopped quit quits
-lack lacks lacked unable decline declines declined
-""".split()
-)
-"""Another way to say "does not": "I don't like it" may become "dislikes it"."""
-
 STOP_WORDS = frozenset(
     """
 a an and are as at be been but by did do does for from had has have he her hers him his how i if in into is it its me my
