@@ -1,0 +1,26 @@
+"""llama.cpp's own server (``llama-server``): a few slots, each with the cache of what it computed last."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from memsched.llm.servers.base import CacheHint, Dialect
+
+
+class LlamaCpp(Dialect):
+    """The longest prefix that a slot holds is used, to the token.
+
+    It does not tell adapters apart in its caches, and a request that names none may go on where an adapter began. So
+    each names its adapter or none, and the salt line, with which each prompt begins, is another for each adapter.
+    """
+
+    name = "llama_cpp"
+    sends = "the head of the prompt, for one token; cache_prompt, lora (one adapter or []), id_slot where one is saved"
+    proof = ("timings.cache_n", "usage.prompt_tokens_details.cached_tokens")
+    slots = True
+    adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
+
+    def fields(self, hint: CacheHint) -> dict[str, Any]:
+        lora = [] if hint.adapter is None else [{"id": int(hint.adapter), "scale": 1.0}]
+        slot = {} if hint.slot is None else {"id_slot": hint.slot}
+        return {"cache_prompt": True, "lora": lora, **slot}

@@ -1,0 +1,14 @@
+"""Ollama, which runs llama.cpp or an engine of its own, and tells nothing of its cache."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from memsched.llm.servers.base import Dialect
+
+
+class Ollama(Dialect):
+    """An adapter is a model of its own there."""
+
+    name = "ollama"
+    adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "by_model"

@@ -1,0 +1,18 @@
+"""SGLang: a tree of all prefixes, to the token, apart by adapter and by salt."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from memsched.llm.servers.base import CacheHint, Dialect
+
+
+class Sglang(Dialect):
+    """What it had is told if it runs with ``--enable-cache-report`` and had any; else it is unknown."""
+
+    name = "sglang"
+    sends = "the head of the prompt, for one token; cache_salt, lora_path (the adapter or null)"
+    adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
+
+    def fields(self, hint: CacheHint) -> dict[str, Any]:
+        return {"cache_salt": hint.salt, "lora_path": hint.adapter}
