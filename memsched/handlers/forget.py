@@ -48,17 +48,16 @@ async def requests_among(
     """
     requests: list[Request] = []
     others: dict[str, list[Turn]] = {}
-    for message in messages:
-        if message.item_id not in turns:
-            continue
-        kept = others.setdefault(message.item_id, [])
-        for turn in turns[message.item_id]:
+    once = {message.item_id: message for message in messages}  # delivered twice, it may be there twice
+    for key, said in turns.items():
+        message, kept = once[key], others.setdefault(key, [])
+        for turn in said:
             asked = _request(turn)
             if asked is None:
                 kept.append(turn)
                 continue
             named = await _named(services, ref, message, turn, asked)
-            if named or named_among(asked, [each.text for said in others.values() for each in said if each.by_user]):
+            if named or named_among(asked, [each.text for before in others.values() for each in before if each.by_user]):
                 requests.append(Request(message, turn, asked, tuple(named)))
             else:
                 kept.append(turn)
