@@ -57,7 +57,8 @@ async def requests_among(
                 kept.append(turn)
                 continue
             named = await _named(services, ref, message, turn, asked)
-            if named or named_among(asked, [each.text for before in others.values() for each in before if each.by_user]):
+            here = [each.text for before in others.values() for each in before if each.by_user]
+            if named or named_among(asked, here):
                 requests.append(Request(message, turn, asked, tuple(named)))
             else:
                 kept.append(turn)
