@@ -81,11 +81,13 @@ def _content(value: object) -> object:
     parts = [value] if isinstance(value, dict) else value
     if not isinstance(parts, list):
         return _text_or_none(value)
-    texts = [
-        each.get("text") if isinstance(each, dict) and each.get("type", "text") in _TEXT_PARTS else _text_or_none(each)
-        for each in parts
-    ]
+    texts = [each.get("text") if _is_text_part(each) else _text_or_none(each) for each in parts]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _is_text_part(part: object) -> bool:
+    """Whether a part is text that is said. Gemini marks what is thought."""
+    return isinstance(part, dict) and part.get("type", "text") in _TEXT_PARTS and part.get("thought") is not True
 
 
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]

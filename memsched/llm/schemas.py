@@ -101,7 +101,7 @@ def _items(sent: Any, name: str, is_item: Callable[[object], bool], depth: int =
     if not isinstance(sent, dict):
         return sent
     if name in sent:
-        named = sent[name]
+        named = [] if sent[name] in (None, "", {}) else sent[name]
         return [named] if is_item(named) or isinstance(named, dict) else named
     for value in sent.values() if depth < _DEEPEST else ():
         inner = _items(value, name, is_item, depth + 1) if isinstance(value, dict | list) else value
