@@ -66,7 +66,9 @@ def test_other_schemas_are_found_as_well() -> None:
     assert parse_json(json.dumps(call('{"corrected": 0, "text": "x"}')), Feedback).text == "x"
 
 
-@pytest.mark.parametrize("nothing", ["", "null", "Sorry.", '{"memories": "none"}', "[" * 5000, "x" * (MAX_CHARACTERS + 1)])
+@pytest.mark.parametrize(
+    "nothing", ["", "null", "Sorry.", '{"memories": "none"}', "[" * 5000, "x" * (MAX_CHARACTERS + 1)]
+)
 def test_what_is_none_is_refused(nothing: str) -> None:
     with pytest.raises(LLMInvalidAnswer):
         parse_json(nothing, Extraction)
