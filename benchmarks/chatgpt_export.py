@@ -21,7 +21,7 @@ from uuid import UUID
 from benchmarks.talk import Talk
 
 _BEGIN = 1_672_531_200.0  # 2023-01-01
-_BETWEEN_CONVERSATIONS = 6 * 3600.0
+_HOURS_BETWEEN = 6.0
 _MOST_EXCHANGES = 12
 
 
@@ -38,19 +38,21 @@ class ChatGptExport:
 
     Args:
         exchanges: questions with their answers in a conversation, at most.
+        hours: from the beginning of a conversation to that of the next.
     """
 
-    def __init__(self, seed: int = 1, exchanges: int = _MOST_EXCHANGES) -> None:
+    def __init__(self, seed: int = 1, exchanges: int = _MOST_EXCHANGES, hours: float = _HOURS_BETWEEN) -> None:
         self._random = random.Random(seed)
         self._talk = Talk(seed)
         self._exchanges = exchanges
+        self._between = 3600.0 * hours
 
     def conversations(self, count: int) -> Iterator[Made]:
         for number in range(count):
             yield self._conversation(number)
 
     def _conversation(self, number: int) -> Made:
-        at = _BEGIN + _BETWEEN_CONVERSATIONS * number
+        began = at = _BEGIN + self._between * number
         tree = _Tree(self._id)
         made = Made({})
         root = tree.add(None, None)
@@ -66,7 +68,7 @@ class ChatGptExport:
         conversation_id = self._id()
         made.value = {
             "title": self._talk.sentence(2),
-            "create_time": _BEGIN + _BETWEEN_CONVERSATIONS * number,
+            "create_time": began,
             "update_time": at,
             "mapping": tree.nodes,
             "moderation_results": [],
@@ -149,12 +151,12 @@ class _Tree:
         return node_id
 
 
-def write_export(file: Path, conversations: int, seed: int = 1) -> int:
+def write_export(file: Path, conversations: int, seed: int = 1, hours: float = _HOURS_BETWEEN) -> int:
     """Returns how many turns an import is to keep."""
     kept = 0
     with file.open("w", encoding="utf-8") as out:
         out.write("[")
-        for number, made in enumerate(ChatGptExport(seed).conversations(conversations)):
+        for number, made in enumerate(ChatGptExport(seed, hours=hours).conversations(conversations)):
             out.write((", " if number else "") + json.dumps(made.value, ensure_ascii=False))
             kept += len(made.kept)
         out.write("]")
@@ -166,8 +168,11 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--conversations", type=int, default=2_000, metavar="N", help="default %(default)s")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--hours", type=float, default=_HOURS_BETWEEN, metavar="N", help="from one to the next, default %(default)s"
+    )
     given = parser.parse_args()
-    print(f"{write_export(given.file, given.conversations, given.seed):,} turns to be kept")
+    print(f"{write_export(given.file, given.conversations, given.seed, given.hours):,} turns to be kept")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.exports.conversation import Conversation, time_of, told_of
 from memsched.memory.exports.read import BrokenExport
 from memsched.memory.import_journal import DIGEST_CHARACTERS, ImportJournal
-from memsched.memory.ingest.turns import Turn, reading_of
+from memsched.memory.ingest.turns import Turn, reading_of, with_time
 from memsched.memory.ingest.turns.forms import FIELDS
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
@@ -222,7 +222,7 @@ class Importer:
         window: dict[str, Mapping[str, Any]] = {}
         size = 0
         for digest, message in result.kept.items():
-            light = without_files(message)
+            light = with_time(without_files(message), result.conversation.began)
             characters = len(json.dumps(light))
             if window and (len(window) == _WINDOW_MESSAGES or size + characters > _WINDOW_CHARACTERS):
                 yield self._window(name, result, window)
@@ -234,7 +234,8 @@ class Importer:
 
     def _window(self, name: str, result: Judged, window: Mapping[str, Mapping[str, Any]]) -> _Window:
         item_id = f"{_ITEM_PREFIX}{uuid5(_NAMESPACE, name + ''.join(window))}"
-        message = _add(self._user_id, self._mem_cube_id, result.conversation, list(window.values()), item_id)
+        told = replace(result.conversation, began=datetime.now(UTC))  # from now on it can be needed
+        message = _add(self._user_id, self._mem_cube_id, told, list(window.values()), item_id)
         return _Window(name, result, message, frozenset(window))
 
     async def _hand_over(self, windows: Sequence[_Window]) -> list[tuple[_Window, str]]:

@@ -294,8 +294,8 @@ class Settings(BaseSettings):
     archive_after_days: float = Field(
         365.0,
         ge=0,
-        description="Days, by the messages' own times, after which a memory is archived that nothing told, used or "
-        "asked for; 0: never.",
+        description="Days, by the messages' own times, after which a memory is archived that nothing told, brought in, "
+        "used or asked for; 0: never.",
     )
     transitions: str = Field(
         "standard",

@@ -239,6 +239,7 @@ def _statement(
         kind=claim["kind"],
         about_user=bool(claim["about_user"]) and turn.by_user,
         at=kept.local_at if kept else turn.at,
+        ingested_at=turn.ingested_at,
         speaker="",
         session_id=kept.session_id if kept else "",
         turn=kept.turn if kept else 0,

@@ -35,6 +35,7 @@ async def pref_add(
                 kind="preference",
                 about_user=True,
                 at=turn.at,
+                ingested_at=turn.ingested_at,
                 speaker=turn.speaker,
                 sources={f"{name}#{turn.position}": turn.reference},
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),

@@ -50,6 +50,8 @@ class Memory(BaseModel):
         archived_because: nothing needed it for long, there were too many, or somebody asked; "" for what is not
             archived, and for what was merged into another.
         restored_at: when it came back from the archive last, in message time.
+        ingested_at: when it was told to the cube (ingestion time), as its message has it, if it was said before (event
+            time): what is brought in from elsewhere. None: when it was said.
         replaces, superseded_by: ids of the memories that it corrects, and of the one that corrects it.
         correctors: ids of all that correct it, as far as is known, of which ``superseded_by`` is one.
         superseded_because: why that one does.
@@ -94,6 +96,7 @@ class Memory(BaseModel):
     status: MemoryStatus = "activated"
     archived_because: ArchivedBecause = ""
     restored_at: UtcTime | None = None
+    ingested_at: UtcTime | None = None
     version: int = 1
     replaces: list[str] = Field(default_factory=list)
     superseded_by: str | None = None
@@ -212,7 +215,7 @@ class Memory(BaseModel):
 
 TIMES = (
     *("at", "created_at", "updated_at", "last_said"),
-    *("last_used_at", "restored_at", "confirmed_at", "valid_until"),
+    *("last_used_at", "restored_at", "ingested_at", "confirmed_at", "valid_until"),
 )
 _WHOLE = (*TIMES, "turn", "part", "utc_offset")
 _ALWAYS = ("at", "created_at", "updated_at")

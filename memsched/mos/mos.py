@@ -22,7 +22,7 @@ from memsched.memory.access.cubes import Cubes, CubeView, Grant
 from memsched.memory.access.permissions import Permission
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
-from memsched.memory.ingest.turns import reading_of, statement_of
+from memsched.memory.ingest.turns import reading_of, statement_of, with_time
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
@@ -255,6 +255,10 @@ class AsyncMOS:
         if isinstance(said := messages if memory_content is None else memory_content, str):
             refuse_export(said, "messages" if memory_content is None else "memory_content")
         talk = None if messages is None or isinstance(messages, str) else conversation_given(messages, "messages")
+        history = [] if talk is None else [without_files(each) for each in talk.messages]
+        if talk is not None and talk.began is not None:
+            began = moment_of(talk.began, "messages")
+            history = [with_time(each, began) for each in history]
         user = user_id or self.user_id
         name = await self._cube_name(user, mem_cube_id)
         message = _message(
@@ -264,11 +268,10 @@ class AsyncMOS:
             messages if isinstance(messages, str) else memory_content or "",
             session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
-            chat_history=None if talk is None else [without_files(each) for each in talk.messages],
+            chat_history=history if talk else None,
             info={**(info or {}), "metadata": metadata_given(metadata)}
             if metadata is not None
             else info and dict(info),
-            **({} if talk is None or talk.began is None else {"timestamp": moment_of(talk.began, "messages")}),
         )
         reading = reading_of(message, called="messages").or_refuse()
         if not reading.turns:

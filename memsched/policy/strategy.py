@@ -31,6 +31,7 @@ class CubeMemory:
         available: whether it may be in the set: neither archived nor superseded.
         archived: why it is archived: ``cold``, ``capacity``, ``asked`` or ``merged``; "" if it is not.
         restored_at: when it came back from the archive last.
+        ingested_at: when it was told to the cube, if it was said before (``Memory.ingested_at``).
         superseded_by: the id of the memory that corrects it, or "".
         may_be_revised_by: ids of later ones that may say what holds now.
         event_date: when what it tells happened or will happen (``Memory.event_date``).
@@ -54,6 +55,7 @@ class CubeMemory:
     content_hash: str
     archived: str = ""
     restored_at: datetime | None = None
+    ingested_at: datetime | None = None
     superseded_by: str = ""
     may_be_revised_by: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -138,7 +138,7 @@ class StandardTransitions:
         least_heat: heat from which it may be activated, in memories; below ``cold_heat`` it is given up.
         least_told: memories that make a theme worth it.
         stay_days: that it stays activated at least.
-        archive_after_days: without being told, used or asked for, after which a memory is archived; 0: never.
+        archive_after_days: in which nothing told, brought in, used or asked for it, and a memory is archived; 0: never.
         capacity: memories beside the archive; of more, the least valuable are archived.
         spared_days: after being told, used, asked for or restored, in which capacity takes any other memory first.
     """
@@ -212,10 +212,15 @@ class StandardTransitions:
         return found
 
     def _cold(self, standing: Standing, told: int) -> str:
-        days = (told - standing.needed) / DAY_MS
+        days = (told - self._since(standing)) / DAY_MS
         if not self.archive_after_days or days <= self.archive_after_days:
             return ""
         return f"nothing needed it for {days:.0f} days (more than {self.archive_after_days:g})"
+
+    def _since(self, standing: Standing) -> int:
+        """Since when nothing needed it. What is brought in from elsewhere could not be needed before it was here."""
+        ingested_at = standing.memory.ingested_at
+        return standing.needed if ingested_at is None else max(standing.needed, to_ms(ingested_at))
 
     def outlook(self, standing: Standing, now: int) -> str:
         if standing.archived:
@@ -231,9 +236,9 @@ class StandardTransitions:
         over = f"or when the cube has more than {self.capacity:,} memories and it is one of the least valuable"
         if not self.archive_after_days:
             return f"It is archived by hand, {over}.{theme}"
-        until = standing.needed + self.archive_after_days * DAY_MS
+        until = self._since(standing) + self.archive_after_days * DAY_MS
         day = from_ms(int(until)).date().isoformat()
-        why = f"{self.archive_after_days:g} days after it was told, used or asked for"
+        why = f"{self.archive_after_days:g} days after it was told, brought in, used or asked for"
         return f"It is archived if nothing needs it until {day} ({why}) and more is told then, {over}.{theme}"
 
 

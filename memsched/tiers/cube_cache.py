@@ -457,6 +457,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         content_hash=memory.content_hash,
         archived=archived_because(memory),
         restored_at=memory.restored_at,
+        ingested_at=memory.ingested_at,
         superseded_by=memory.superseded_by or "",
         may_be_revised_by=tuple(memory.may_be_revised_by),
         tags=tuple(memory.tags),

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.memories import found, idle, memories_of, said, texts_of
+from support.memories import found, idle, memories_of, said, texts_of, without_working
 from support.processes import clean_environment
 from support.stories import HOUSE, RENOVATION
 
+from benchmarks.chatgpt_export import ChatGptExport
 from memsched import (
     AsyncMemScheduler,
     CubeForbidden,
@@ -25,7 +26,9 @@ from memsched import (
     TooManyPins,
     UnknownMemory,
 )
+from memsched.importing import Importer, Totals
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.exports.conversation import Conversation
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -112,6 +115,32 @@ async def test_a_cube_at_rest_is_left_as_it_is_whatever_the_clock_says(scheduler
     await tell(scheduler, on(-3000, COLD), on(-2999, "The cat sleeps on the sofa."))
 
     assert {status for status, _ in (await statuses(scheduler)).values()} == {"activated"}
+
+
+async def test_what_is_imported_of_three_years_is_found_and_told_whatever_is_told_next(
+    memory_schedulers: Callable[..., AsyncMemScheduler],
+) -> None:
+    scheduler = memory_schedulers()
+    frame = "My bicycle has the frame number 4711."
+    first = Conversation("first", began="2021-01-04T10:00:00Z", messages=[{"role": "user", "content": frame}])
+    others = [
+        Conversation(each.value["id"], began=each.value["create_time"], messages=messages)
+        for each in ChatGptExport(exchanges=1, hours=30 * 24).conversations(36)
+        if (messages := [{"role": "user", "content": text} for text in each.kept])
+    ]
+    totals = Totals()
+    importer = Importer(scheduler, "alice", "home", totals)
+
+    await importer.bring(iter([first, *others]), lambda _: None)
+    await importer.settle()
+    await tell(scheduler, said("The cat sleeps on the sofa.", timestamp=datetime.now(UTC)))
+
+    memories = await memories_of(scheduler)
+    assert totals.kept + 1 == len(memories) == 74
+    assert {each.status for each in memories} == {"activated"}
+    assert min(each.at for each in memories) == datetime(2021, 1, 4, 10, tzinfo=UTC)
+    assert (await found(scheduler, "Which frame number has my bicycle?"))[0] == frame
+    assert frame in await without_working(scheduler).chat("Which frame number has my bicycle?", mem_cube_id="home")
 
 
 async def test_of_too_many_the_least_valuable_are_archived_and_none_is_deleted(

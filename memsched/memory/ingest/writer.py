@@ -69,6 +69,7 @@ class Statement:
     kind: MemoryKind
     about_user: bool
     at: datetime
+    ingested_at: datetime | None = None
     speaker: str = ""
     session_id: str = ""
     turn: int = 0
@@ -500,6 +501,7 @@ def _of_turn(
         turn=place,
         part=part,
         at=turn.at,
+        ingested_at=turn.ingested_at,
         utc_offset=utc_offset_of(turn.at),
         created_at=now,
         updated_at=now,
@@ -531,6 +533,7 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         session_id=each.session_id,
         turn=each.turn,
         at=each.at,
+        ingested_at=each.ingested_at,
         utc_offset=utc_offset_of(each.at),
         created_at=now,
         updated_at=now,

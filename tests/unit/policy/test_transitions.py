@@ -9,7 +9,7 @@ import pytest
 from support import stories
 from support.memories import FIRST, cube_memory
 
-from memsched.memory.model import to_ms
+from memsched.memory.model import from_ms, to_ms
 from memsched.policy.themes import CubeThemes, Told
 from memsched.policy.transitions import DAY_MS, StandardTransitions, Standing, ThemeHistory, ThemeLook
 
@@ -104,6 +104,17 @@ def test_nothing_goes_cold_by_a_question_alone() -> None:
     """Somebody asks about a conversation of years ago: all of it is as it was when it ended."""
     assert archived(RULES, standing("old", 1500), standing("last", 1200)) == {}
     assert archived(RULES, standing("old", 1500), standing("last", 1100)) == {"old": "cold"}
+
+
+def test_what_was_brought_in_later_than_it_was_said_goes_cold_a_year_after_that() -> None:
+    def brought(days_ago: float, said_days_ago: float) -> Standing:
+        there = standing("old", said_days_ago)
+        return replace(there, memory=replace(there.memory, ingested_at=from_ms(int(NOW - days_ago * DAY_MS))))
+
+    assert archived(RULES, brought(364, 2000), standing("last", 0)) == {}
+    assert archived(RULES, brought(366, 2000), standing("last", 0)) == {"old": "cold"}
+    assert archived(RULES, brought(366, 300), standing("last", 0)) == {}
+    assert "until 2028-10-01" in RULES.outlook(brought(365, 2000), NOW)
 
 
 def test_what_is_needed_again_is_no_longer_to_be_archived() -> None:

@@ -19,6 +19,7 @@ from memsched.memory.ingest.turns.reader import (
     reading_of,
     statement_of,
     turns_of,
+    with_time,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "reading_of",
     "statement_of",
     "turns_of",
+    "with_time",
 ]

@@ -93,6 +93,7 @@ class Turn:
         position: its place in the message, which never changes when the message runs again.
         by_user: whether the user said it themselves (not the assistant, not somebody else in the conversation).
         at: in the speaker's own zone, where it is known.
+        ingested_at: when its message was sent, if the turn tells an earlier time.
         reference: the producer's own id of it, or "".
         tags: what binds it to a role or a task.
         caption: what is seen on a picture that came with it. Of a picture alone it is the text.
@@ -111,6 +112,7 @@ class Turn:
     caption: str = ""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     by_assistant: bool = False
+    ingested_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Talk:
     """What is known of a conversation beside its turns.
 
     Args:
-        at: when a turn was said that tells no time.
+        at: when its message was sent; a turn that tells no time was said then.
         user_name: what the user is called, or "".
         known_as: other names of the user: who has one of them is the user.
         called: what the caller calls the list of turns.
@@ -221,6 +223,15 @@ def entries_of(given: Any, called: str) -> list[Any]:
     raise InvalidMessage(
         f"{called} is neither a message nor a list of them: it has {', '.join(map(str, fields))[:200]}"
     )
+
+
+def with_time(message: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
+    """The same message, with this time if it tells none."""
+    try:
+        tells = said_at(_unwrapped(message), "")
+    except InvalidMessage:  # who reads it refuses it
+        return message
+    return message if tells is not None else {**message, "timestamp": at.isoformat()}
 
 
 def _json_value(given: Any, where: str) -> Any:
@@ -325,19 +336,21 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
         text, caption = with_caption("", caption), ""
     if not text:
         return _nothing(fields, position, where, role, said, shown)
-    at = said_at(fields, where)
+    told, sent = said_at(fields, where), in_fixed_zone(clamped(talk.at))
+    at = sent if told is None else in_fixed_zone(clamped(told))
     return Turn(
         position,
         text,
         speaker,
         by_user,
-        in_fixed_zone(clamped(talk.at if at is None else at)),
+        at,
         _id(fields, ("session_id",), where) or talk.session_id,
         _id(fields, FIELDS["id"], where),
         talk.tags,
         caption,
         talk.metadata,
         by_assistant=role == "assistant",
+        ingested_at=sent if sent > at else None,
     )
 
 
