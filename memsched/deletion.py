@@ -16,7 +16,7 @@ from memsched.memory.import_journal import ImportJournal
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.model import Memory
 from memsched.memory.search.term_statistics import TermStatistics
-from memsched.memory.store.store import MemoryStore
+from memsched.memory.store.store import MemoryStore, Outdated
 from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleLogForWebItem
 from memsched.queue.events import append_event
 from memsched.settings import Settings
@@ -37,10 +37,11 @@ _PART_OF_A_TURN_CHARACTERS = 20
 class Deletion:
     """Deletes memories, and what was derived from them, for good. Whether the user may is checked by the caller.
 
-    The hot state comes first: there they are gone at once, it is written down that they are to be forgotten, and
-    tombstones are laid (memory/tombstones.py): their ids, so that no message brings them back. Then the events, the
-    store and the word counts, then the hot state again. Whoever computes the working set, or reads the cube, and finds
-    a deletion begun, ends it: so it does not matter who dies in between.
+    Adapters that were made of them are revoked before anything else (memsched/parameters). Then the hot state: there
+    they are gone at once, it is written down that they are to be forgotten, and tombstones are laid
+    (memory/tombstones.py): their ids, so that no message brings them back. Then the events, the store and the word
+    counts, then the hot state again. Whoever computes the working set, or reads the cube, and finds a deletion begun,
+    ends it: so it does not matter who dies in between.
 
     What cannot be found stays: what an answer or a question of the last few said of a memory in other words. It is gone
     after as many others.
@@ -57,6 +58,7 @@ class Deletion:
         imports: ImportJournal,
         states: HotStates,
         working_sets: WorkingSets,
+        outdated: Outdated,
     ) -> None:
         self._events_maxlen = settings.events_maxlen
         self._server = server
@@ -67,6 +69,7 @@ class Deletion:
         self._imports = imports
         self._states = states
         self._working_sets = working_sets
+        self._outdated = outdated
 
     async def delete(self, ref: CubeRef, memories: Sequence[Memory], *, user_id: str, name: str) -> None:
         """Delete these memories of a cube, and what was derived from them.
@@ -106,6 +109,7 @@ class Deletion:
             latest = max(emptied, state.emptied + 1)  # another one, also within a millisecond
             return HotState(**kept, moves=[], deleting=ids, gone=said, emptied=latest)
 
+        await self._outdated(ref, None)
         await self._states.change(ref, [], nothing)
         await self._store.delete(ref)  # also what cannot be read
         await self._terms.reset(ref)
@@ -130,6 +134,7 @@ class Deletion:
     async def _begin(self, ref: CubeRef, memories: Sequence[Memory]) -> None:
         """Take memories out of all that is at hand, and write down that they are to be forgotten."""
         gone, texts = frozenset(each.memory_id for each in memories), [each.text for each in memories]
+        await self._outdated(ref, sorted(gone))
 
         async def without(state: HotState, _: set[str]) -> HotState:
             said = await self._states.said(ref)

@@ -41,6 +41,8 @@ MEM_FEEDBACK_TASK_LABEL = "mem_feedback"
 PRELOAD_TASK_LABEL = "preload"
 PREDICT_TASK_LABEL = "predict"
 ACTIVATION_UPDATE_TASK_LABEL = "activation_update"
+PARAMETER_EXPORT_TASK_LABEL = "parameter_export"
+PARAMETER_TRAIN_TASK_LABEL = "parameter_train"
 
 TYPING = "typing"
 """In the ``info`` of a ``predict`` message: ``scheduler.predict`` sent it, while somebody types."""

@@ -357,6 +357,29 @@ class Settings(BaseSettings):
         30.0, ge=0, description="Seconds between two such sendings of one cube's block, at least."
     )
 
+    # Memory: adapters of a model, trained on what is stable (docs/parameters.md)
+    parameter_command: str = Field(
+        "",
+        description="The program that trains an adapter, with its arguments; it gets two more, the folder of the data "
+        "set and the folder for what it makes. `python -m memsched.parameters.trainer --base FOLDER` comes with the "
+        "extra `train`. Empty: none is trained.",
+    )
+    parameter_folder: str = Field(
+        "memsched-data/parameters",
+        description="Folder of data sets and weights, which workers and the model's server share.",
+    )
+    parameter_replay: str = Field(
+        "",
+        description="File of other texts that the model shall still know after training: one a line, or JSONL with "
+        "`messages`. Empty: other memories of the same cube, which then belong to the adapter as its own do.",
+    )
+    parameter_timeout_seconds: float = Field(
+        86_400.0, ge=0, description="Seconds that one training may take; 0: no limit."
+    )
+    parameter_shadow_share: float = Field(
+        0.05, ge=0, le=1, description="Share of the chats whose question an adapter in shadow answers too, unseen."
+    )
+
     # Memory: the language model; without llm_model none is called, and everything works
     llm_model: str = Field(
         "", description="Model of an OpenAI-compatible server. Empty: none is asked, and everything works."

@@ -91,6 +91,8 @@ class CubeKeys:
     """zset: the ids of memories that were deleted for good, by time."""
     imported: str
     """hash: by conversation of an export, what of it was brought in."""
+    adapters: str
+    """hash: the adapters of parameter memory by compare-and-set, which of them serves, and who consented."""
 
 
 class Keys:
@@ -110,6 +112,8 @@ class Keys:
         self.wake = f"{prefix}:wake"
         self.users = f"{prefix}:users"
         self.epoch = f"{prefix}:epoch"
+        self.training = f"{prefix}:training"
+        """string: which process trains an adapter now."""
         self.lane_named = lru_cache(maxsize=4096)(self._lane_named)
 
     def worker(self, worker_id: str) -> str:
@@ -141,7 +145,7 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        names = ("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "imported")
+        names = ("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "imported", "adapters")
         return CubeKeys(*(f"{tag}:{name}" for name in names))
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:

@@ -5,7 +5,7 @@ The functions stand in ``memsched.handlers.table``, which takes seconds to impor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memsched.handlers.admission import handle
 from memsched.handlers.lazy_services import LazyServices
@@ -20,6 +20,8 @@ from memsched.messages import (
     MEM_READ_TASK_LABEL,
     MEM_REREAD_TASK_LABEL,
     MEM_UPDATE_TASK_LABEL,
+    PARAMETER_EXPORT_TASK_LABEL,
+    PARAMETER_TRAIN_TASK_LABEL,
     PREDICT_TASK_LABEL,
     PREF_ADD_TASK_LABEL,
     PRELOAD_TASK_LABEL,
@@ -54,6 +56,8 @@ RULES = {
     MEM_ORGANIZE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
     MEM_ARCHIVE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
     ACTIVATION_UPDATE_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
+    PARAMETER_EXPORT_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
+    PARAMETER_TRAIN_TASK_LABEL: Rule(TaskPriorityLevel.LEVEL_3, Permission.WRITE),
 }
 """The question that is being asked comes before what was said, and that before tidying up."""
 
@@ -66,8 +70,11 @@ def register_memory_handlers(orchestrator: Orchestrator, services: LazyServices)
     for label, rule in RULES.items():
         if label not in orchestrator.handlers:
             function = MemoryHandler(label, rule.needs, services)
-            batch_size = services.settings.batch_size
-            orchestrator.register({label: Handler(function, rule.priority, batch_size=batch_size, ordered=True)})
+            handler = Handler(function, rule.priority, batch_size=services.settings.batch_size, ordered=True)
+            if label == PARAMETER_TRAIN_TASK_LABEL:
+                timeout = services.settings.parameter_timeout_seconds
+                handler = replace(handler, batch_size=1, concurrency=1, timeout_seconds=timeout)
+            orchestrator.register({label: handler})
 
 
 @dataclass(frozen=True, slots=True)

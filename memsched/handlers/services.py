@@ -35,6 +35,8 @@ from memsched.memory.tombstones import Tombstones
 from memsched.memory.transfer.cube_object import Standing
 from memsched.messages import ScheduleMessageItem
 from memsched.moving import Moving
+from memsched.parameters.parameters import Parameters
+from memsched.parameters.registry import NoAdapterServer
 from memsched.policy.binding import binding_named
 from memsched.policy.block import BlockLimits, Member
 from memsched.policy.ranking import strategy_named
@@ -122,7 +124,10 @@ class MemoryServices:
         """What needs the dimensions of the embedding model."""
         settings = self.settings
         feed = ChangeFeed(self.server, self._keys)
-        self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce)
+        self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce, self._outdated)
+        self.parameters = Parameters(
+            settings, self.server, self._keys, self.store, self.states, self.release, NoAdapterServer("no model is set")
+        )
         slack = settings.search_slack
         self.ranking_cache = RankingCache(self.store, feed, slack) if slack else None
         own_words = self.release.asks
@@ -177,7 +182,12 @@ class MemoryServices:
             ImportJournal(self.server, self._keys),
             self.states,
             self.working_sets,
+            self._outdated,
         )
+
+    async def _outdated(self, ref: CubeRef, memory_ids: Sequence[str] | None) -> None:
+        """These memories are about to hold no more (None: all): first of all nothing that was made of them serves."""
+        await self.parameters.outdated(ref, memory_ids)
 
     async def _forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """What ends a deletion: gone from the events, then from the store, which knows until then what is to go."""
@@ -236,6 +246,11 @@ class MemoryServices:
     async def whole(self, ref: CubeRef, named: Iterable[WorkingMemory | Member]) -> dict[str, Memory]:
         """These memories as the store has them, by id: what the permission hook, if there is one, is told of them."""
         return await self.store.get(ref, [each.memory_id for each in named]) if self.release.asks else {}
+
+    @property
+    def training_key(self) -> str:
+        """The key of the lock of whoever trains an adapter."""
+        return self._keys.training
 
     @property
     def warms(self) -> bool:

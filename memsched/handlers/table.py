@@ -17,6 +17,8 @@ from memsched.handlers.mem_feedback import mem_feedback
 from memsched.handlers.mem_organize import mem_organize
 from memsched.handlers.mem_read import mem_read, mem_reread
 from memsched.handlers.mem_update import mem_update
+from memsched.handlers.parameter_export import parameter_export
+from memsched.handlers.parameter_train import parameter_train
 from memsched.handlers.predict import predict
 from memsched.handlers.pref_add import pref_add
 from memsched.handlers.preload import preload
@@ -33,6 +35,8 @@ from memsched.messages import (
     MEM_READ_TASK_LABEL,
     MEM_REREAD_TASK_LABEL,
     MEM_UPDATE_TASK_LABEL,
+    PARAMETER_EXPORT_TASK_LABEL,
+    PARAMETER_TRAIN_TASK_LABEL,
     PREDICT_TASK_LABEL,
     PREF_ADD_TASK_LABEL,
     PRELOAD_TASK_LABEL,
@@ -60,4 +64,6 @@ FUNCTIONS: Mapping[str, MemoryFunction] = {
     MEM_ORGANIZE_TASK_LABEL: mem_organize,
     MEM_ARCHIVE_TASK_LABEL: mem_archive,
     ACTIVATION_UPDATE_TASK_LABEL: activation_update,
+    PARAMETER_EXPORT_TASK_LABEL: parameter_export,
+    PARAMETER_TRAIN_TASK_LABEL: parameter_train,
 }

@@ -42,6 +42,7 @@ _COMMIT = script("commit_hot", "tiers")
 _ATTEMPTS = 20
 _FIELDS_PER_CALL = 500
 _DIGITS = 9
+_DAY_MS = 86_400_000
 _STAYS = {"reserved", "pinned"}
 """Sources of memories that keep their places whatever is predicted."""
 _FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked", "deleting", "emptied")
@@ -53,14 +54,17 @@ class Use:
 
     Args:
         last: ms since the epoch.
+        days: on how many days, at least: of uses that come out of order not all are told apart.
     """
 
     count: int
     last: int
+    days: int = 1
 
     def again(self, at: int) -> Use:
         """Once more."""
-        return Use(self.count + 1, max(self.last, at))
+        another = bool(self.count) and at // _DAY_MS > self.last // _DAY_MS
+        return Use(self.count + 1, max(self.last, at), self.days + another)
 
 
 class WorkingMemory(BaseModel):
@@ -306,7 +310,7 @@ class HotState(BaseModel):
         if self.emptied != before.emptied:
             fields += ("emptied", str(self.emptied))
         for memory_id, use in self.uses.items():
-            fields += (_use_field(memory_id), f"{use.count} {use.last}")
+            fields += (_use_field(memory_id), f"{use.count} {use.last} {use.days}")
         return fields
 
     @classmethod
@@ -555,7 +559,7 @@ def _as_said(event: TalkEvent) -> str:
 def _uses_of(memory_ids: Sequence[str], stored: Sequence[Any]) -> dict[str, Use]:
     """How often these memories were used, as it is stored of each; without those that were not."""
     found = {each: as_text(given).split() for each, given in zip(memory_ids, stored, strict=True) if given}
-    return {memory_id: Use(int(count), int(last)) for memory_id, (count, last) in found.items()}
+    return {memory_id: Use(*map(int, parts)) for memory_id, parts in found.items()}
 
 
 def _use_field(memory_id: str) -> str:

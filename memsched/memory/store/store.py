@@ -36,6 +36,7 @@ from memsched.settings import Settings
 
 T = TypeVar("T")
 Changed = Callable[[CubeRef, Sequence[str]], Awaitable[None]]
+Outdated = Callable[[CubeRef, Sequence[str] | None], Awaitable[None]]
 
 _POINTS_PER_CALL = 64
 _PAGE = 256
@@ -53,11 +54,21 @@ class MemoryStore:
 
     Args:
         changed: told which memories of a cube were inserted, marked or deleted, after it happened.
+        outdated: told which hold no more (superseded, put away because somebody asked, or deleted; None: all of the
+            cube), before it happens and after.
     """
 
-    def __init__(self, settings: Settings, embedder_name: str, dimensions: int, changed: Changed | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        embedder_name: str,
+        dimensions: int,
+        changed: Changed | None = None,
+        outdated: Outdated | None = None,
+    ) -> None:
         self._settings = settings
         self._changed = changed
+        self._outdated = outdated
         self._embedder = embedder_name
         self._dimensions = dimensions
         self._client: AsyncQdrantClient | None = None
@@ -108,6 +119,9 @@ class MemoryStore:
 
     async def patch(self, ref: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Set payload fields of memories, by id. Fields hold what ``Memory.to_payload`` returns."""
+        ends = [memory_id for memory_id, fields in changes.items() if _ends(fields)]
+        if ends:
+            await self._tell_outdated(ref, ends)
         operations = [
             models.SetPayloadOperation(
                 set_payload=models.SetPayload(payload=dict(fields), filter=within(ref, among([memory_id])))
@@ -117,6 +131,8 @@ class MemoryStore:
         for at in range(0, len(operations), _POINTS_PER_CALL):
             part = operations[at : at + _POINTS_PER_CALL]
             await self._call(lambda client, name, part=part: client.batch_update_points(name, part, wait=True))  # type: ignore[misc]
+        if ends:
+            await self._tell_outdated(ref, ends)
         await self._announce(ref, [memory_id for memory_id, fields in changes.items() if _MARKS & fields.keys()])
 
     async def add_sources(
@@ -158,11 +174,13 @@ class MemoryStore:
 
         Also from the collection that this one has just replaced, from which they might be copied once more.
         """
+        await self._tell_outdated(ref, memory_ids)
         conditions = [] if memory_ids is None else [among(list(memory_ids))]
         selector = models.FilterSelector(filter=within(ref, *conditions))
         if replaced := (await self.in_use()).replaces:  # first: whoever copies looks there once more afterwards
             await self._delete_in(replaced, selector)
         await self._call(lambda client, name: client.delete(name, selector, wait=True))
+        await self._tell_outdated(ref, memory_ids)
         await self._announce(ref, [EVERYTHING] if memory_ids is None else memory_ids)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -416,6 +434,11 @@ class MemoryStore:
         if self._changed is not None and memory_ids:
             await self._changed(ref, memory_ids)
 
+    async def _tell_outdated(self, ref: CubeRef, memory_ids: Sequence[str] | None) -> None:
+        """Before it happens, so that nothing made of them outlives them; and after, for what was made meanwhile."""
+        if self._outdated is not None:
+            await self._outdated(ref, memory_ids)
+
     # -- calls ---------------------------------------------------------------------------------------------------
 
     async def _call(self, ask: Callable[[AsyncQdrantClient, str], Awaitable[T]]) -> T:
@@ -465,6 +488,12 @@ class _Named:
 
     async def resolve(self) -> InUse:
         return self.in_use
+
+
+def _ends(fields: Mapping[str, Any]) -> bool:
+    """Whether a memory that gets these fields holds no more. One that is merged does: the other says the same."""
+    merged = fields.get("status") == "archived" and bool(fields.get("superseded_by"))
+    return fields.get("archived_because") == "asked" or (bool(fields.get("superseded_by")) and not merged)
 
 
 def _hits(ref: CubeRef, points: Sequence[Any]) -> list[Hit]:

@@ -1,0 +1,242 @@
+"""Parameter memory on real servers: what goes into an adapter, who judges it, whom it answers, and how it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_trainer import command
+from support.memories import idle, memories_of, said
+
+from memsched import AsyncMemScheduler
+from memsched.handlers.services import MemoryServices
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import Memory
+from memsched.parameters.parameters import NothingStable
+from memsched.parameters.record import Adapter, AdapterState, WrongState
+from memsched.parameters.registry import AdapterNotLoaded
+
+pytestmark = pytest.mark.timeout(60)
+HOME = CubeRef("alice", "home")
+DAY = 24 * 60
+TEMPLATES = {
+    "Refund reply": "We are sorry. The money is on its way back to you within five days.",
+    "Late parcel": "Your parcel is late. It reaches you by Friday, or we send another one.",
+    "Invoice copy": "You find all invoices under Account, Documents. The newest one is on top.",
+}
+USED_OFTEN = "12 1767600000000 6"
+
+
+class Loads:
+    """A model's server that loads adapters, and says which."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.away = False
+
+    async def load(self, name: str, made: Path) -> None:
+        if self.away:
+            raise AdapterNotLoaded("it is away")
+        assert (made / "adapter.bin").exists()
+        self.names.add(name)
+
+    async def unload(self, name: str) -> None:
+        if self.away:
+            raise AdapterNotLoaded("it is away")
+        self.names.discard(name)
+
+
+class Cube:
+    """Alice's cube, with three templates that were used often, and other texts."""
+
+    def __init__(self, scheduler: AsyncMemScheduler, services: MemoryServices, server: Loads) -> None:
+        self.scheduler, self.services, self.server = scheduler, services, server
+        self.parameters = services.parameters
+
+    async def adapter(self, adapter_id: str) -> Adapter:
+        return await self.parameters.adapter(HOME, adapter_id)
+
+    async def made(self) -> Adapter:
+        """An adapter that passed the gate."""
+        exported = await self.parameters.export(HOME)
+        await self.train(exported.adapter_id)
+        return await self.adapter(exported.adapter_id)
+
+    async def train(self, adapter_id: str) -> None:
+        await self.scheduler.submit_messages(said(adapter_id, 100 * DAY, "parameter_train"))
+        await idle(self.scheduler)
+
+    async def template(self, name: str = "Refund reply") -> Memory:
+        return next(each for each in await memories_of(self.scheduler) if each.text == TEMPLATES[name])
+
+    async def named(self, is_owner: bool = True) -> str | None:
+        return (await self.parameters.serving(HOME)).named(is_owner)
+
+    def folder(self, adapter: Adapter) -> Path:
+        return self.parameters.folders.of(HOME, adapter.adapter_id).path
+
+
+@pytest.fixture
+async def cube_with(memory_schedulers: Callable[..., AsyncMemScheduler], tmp_path: Path) -> Callable[..., Any]:
+    async def make(**given: Any) -> Cube:
+        folder = {"parameter_folder": str(tmp_path / "parameters"), "parameter_command": command()}
+        scheduler = memory_schedulers(**{**folder, **given})
+        await scheduler.start()
+        told = [
+            said(text, number, info={"metadata": {"kind": "template", "name": name}})
+            for number, (name, text) in enumerate(TEMPLATES.items())
+        ]
+        chatter = [said(f"The {n}th walk led along the river to bench {n}.", 60 * DAY + n) for n in range(12)]
+        await scheduler.submit_messages([*told, *chatter])
+        await idle(scheduler)
+        services = await scheduler.memory()
+        services.parameters._adapter_server = server = Loads()
+        redis, key = await scheduler.server(), scheduler.keys.cube("alice", "home").hot
+        for each in await memories_of(scheduler):
+            await redis.execute("HSET", key, f"use:{each.memory_id}", USED_OFTEN)
+        return Cube(scheduler, services, server)
+
+    return make
+
+
+async def test_from_memories_to_an_adapter_that_chats_name_and_back(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+
+    adapter = await cube.made()
+    assert (adapter.state, adapter.figures and adapter.figures.held_out) == (AdapterState.GATED, 0.96)
+    assert await cube.named() is None
+
+    await cube.parameters.activate(HOME, adapter.adapter_id)
+    assert await cube.named() == adapter.name
+    assert cube.server.names == {adapter.name}
+    assert await cube.named(is_owner=False) is None, "what serves the owner alone serves nobody else"
+
+    await cube.services.deletion.delete(HOME, [await cube.template()], user_id="alice", name="home")
+
+    revoked = await cube.adapter(adapter.adapter_id)
+    assert (revoked.state, revoked.memories, revoked.files) == (AdapterState.REVOKED, {}, False)
+    assert await cube.named() is None
+    assert not cube.folder(adapter).exists()
+    assert cube.server.names == set()
+
+
+async def test_a_data_set_has_questions_other_texts_and_what_nobody_asked(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+
+    adapter = await cube.parameters.export(HOME)
+
+    folder = cube.folder(adapter) / "data"
+    rows = {each.stem: [json.loads(line) for line in each.read_text().splitlines()] for each in folder.glob("*.jsonl")}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    parts = [row["part"] for row in rows["train"]]
+    assert parts.count("replay") * 2 == len(parts)
+    trained = {row["messages"][0]["content"] for row in rows["train"] if row["part"] == "member"}
+    held_out = {row["messages"][0]["content"] for row in rows["held_out"]}
+    assert trained
+    assert not trained & held_out
+    assert {row["messages"][1]["content"] for row in rows["held_out"]} == set(TEMPLATES.values())
+    asked = " ".join(row["messages"][0]["content"] for row in rows["controls"])
+    assert rows["controls"]
+    assert not any(f'"{name}"' in asked for name in TEMPLATES)
+    replayed = {json.dumps(row["messages"]) for row in rows["train"] if row["part"] == "replay"}
+    assert not replayed & {json.dumps(row["messages"]) for row in rows["replay"]}
+    assert manifest["hash"] == adapter.data_hash
+    assert {each["memory_id"] for each in manifest["memories"]} == set(adapter.memories)
+    assert sorted(adapter.members) == sorted([(await cube.template(name)).memory_id for name in TEMPLATES])
+
+
+async def test_the_gate_refuses_with_the_figures(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with(parameter_command=command(held_out=0.74, replay_loss_after=4.56))
+
+    adapter = await cube.made()
+
+    assert adapter.state is AdapterState.REFUSED
+    assert adapter.reason == "held-out questions 0.740, at least 0.9; loss on other texts +128.0%, at most +5%"
+    assert not cube.folder(adapter).exists()
+    with pytest.raises(WrongState):
+        await cube.parameters.activate(HOME, adapter.adapter_id)
+
+
+async def test_a_correction_revokes_and_what_is_left_is_exported_anew(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+    adapter = await cube.made()
+    await cube.parameters.activate(HOME, adapter.adapter_id)
+
+    template = await cube.template()
+    newer = "We are sorry. The money is back within two days."
+    info = {"memory_ids": [template.memory_id], "metadata": {"kind": "template"}}
+    await cube.scheduler.submit_messages(said(newer, 101 * DAY, "mem_feedback", info=info))
+    await idle(cube.scheduler)
+
+    assert (await cube.template()).superseded_by
+    assert await cube.named() is None
+    assert (await cube.adapter(adapter.adapter_id)).state is AdapterState.REVOKED
+    again = await cube.parameters.export(HOME)
+    assert len(again.members) == 2
+
+
+async def test_a_rollback_is_the_pointer(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+    first, second = await cube.made(), await cube.made()
+    assert first.name != second.name, "of the same weights"
+
+    await cube.parameters.activate(HOME, first.adapter_id)
+    await cube.parameters.activate(HOME, second.adapter_id, shadow=True)
+    assert await cube.named() == first.name
+    assert (await cube.parameters.serving(HOME)).beside(is_owner=True) == second.name
+    await cube.parameters.activate(HOME, second.adapter_id)
+    assert await cube.named() == second.name
+
+    assert (await cube.parameters.rollback(HOME) or second).adapter_id == first.adapter_id
+    assert await cube.named() == first.name
+    assert await cube.parameters.rollback(HOME) is None
+    assert await cube.named() is None
+    moves = [each for each in await cube.scheduler.get_web_log_messages(1000) if each.label == "parameters"]
+    assert [each.to_memory_type for each in moves] == [
+        *("ParameterMemory", "LongTermMemory", "ParameterMemory"),
+        *("LongTermMemory", "ParameterMemory", "LongTermMemory"),
+    ]
+
+
+async def test_a_server_that_is_away_keeps_no_revoked_adapter_in_use(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+    adapter = await cube.made()
+    await cube.parameters.activate(HOME, adapter.adapter_id)
+
+    cube.server.away = True
+    await cube.services.deletion.delete_all(HOME, user_id="alice", name="home")
+    assert await cube.named() is None
+    assert (await cube.adapter(adapter.adapter_id)).files
+
+    cube.server.away = False
+    await cube.parameters.sweep(HOME)
+    assert cube.server.names == set()
+    assert not cube.folder(adapter).exists()
+    with pytest.raises(NothingStable):
+        await cube.parameters.export(HOME)
+
+
+async def test_a_shared_scope_takes_only_what_its_owners_consented_to(
+    cube_with: Callable[..., Any], tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts"
+    texts.write_text("".join(f"The {n}th train leaves at {n} past nine.\n" for n in range(30)))
+    cube: Cube = await cube_with(parameter_replay=str(texts))
+    with pytest.raises(NothingStable, match="no consent: 3"):
+        await cube.parameters.export(HOME, scope="shared")
+    own = await cube.parameters.export(HOME)
+
+    await cube.parameters.consent(HOME, "alice")
+    shared = await cube.parameters.export(HOME, scope="shared")
+    await cube.train(shared.adapter_id)
+    await cube.parameters.activate(HOME, shared.adapter_id)
+    assert await cube.named(is_owner=False) == (await cube.adapter(shared.adapter_id)).name
+
+    await cube.parameters.withdraw(HOME, "alice")
+    assert await cube.named() is None
+    states = {(await cube.adapter(each.adapter_id)).state for each in (shared,)}
+    assert states == {AdapterState.REVOKED}
+    assert (await cube.adapter(own.adapter_id)).state is AdapterState.EXPORTED
