@@ -111,6 +111,10 @@ class EmbeddedServerError(MemschedError):
     """The embedded server cannot be started."""
 
 
+class EmbeddedServerNotReady(EmbeddedServerError):
+    """The embedded server does not answer yet; it is being started, and the next call waits for the rest."""
+
+
 class LeaseLost(MemschedError):
     """This message now belongs to another worker; what this one does with it no longer counts."""
 

@@ -1,1 +1,1 @@
-"""Servers that memsched starts itself on one machine, for `embedded://FOLDER`: Redis, and Qdrant's engine."""
+"""Servers that memsched starts itself on one machine, for `embedded://FOLDER`: Redis, Qdrant's engine, llama.cpp's."""

@@ -25,7 +25,7 @@ from memsched.backoff import poll_pauses
 from memsched.deadline import Deadline
 from memsched.embedded import watchdog
 from memsched.embedded.watchdog import Readiness
-from memsched.errors import EmbeddedServerError
+from memsched.errors import EmbeddedServerError, EmbeddedServerNotReady
 
 MAX_SOCKET_PATH_BYTES = 103  # macOS takes 103, Linux 107
 PROBE_SECONDS = 1.0  # a busy server is asked again until the caller's time is over
@@ -45,6 +45,14 @@ class Program:
     binary: str
     version: str
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def module_program(module: str, *arguments: str, version: str) -> Program:
+    """A module of this package as a program, run by this interpreter."""
+    package = str(Path(__file__).parents[2])  # may be a source folder that is nowhere on the path
+    path = ":".join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    return Program(command, binary=module, version=version, environment={"PYTHONPATH": path})
 
 
 class ServerKind(Protocol):
@@ -290,7 +298,7 @@ class SharedServer:
             f"{reason}.{advice}{_tail_of(log, os.path.join(self.folder, watchdog.LOG_FILE))}"
         )
 
-    def _timed_out(self, answer: Readiness) -> EmbeddedServerError:
+    def _timed_out(self, answer: Readiness) -> EmbeddedServerNotReady:
         socket_path = str(watchdog.read_state(self.folder).get("socket", ""))
         if answer is Readiness.LOADING:
             advice = "It is still loading its data; call again, or give it more time."
@@ -301,7 +309,7 @@ class SharedServer:
             )
         else:
             advice = "Call again, or see its log."
-        return EmbeddedServerError(f"The {self._name} was not ready in time. {advice}{_log_of(self.folder)}")
+        return EmbeddedServerNotReady(f"The {self._name} was not ready in time. {advice}{_log_of(self.folder)}")
 
 
 def _first_line(pipe: int, deadline: Deadline) -> bytes | None:

@@ -7,13 +7,11 @@ an ordinary AsyncQdrantClient, over a unix socket.
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from memsched.embedded.shared_server import NoProgram, Program, shared_server
+from memsched.embedded.shared_server import NoProgram, Program, module_program, shared_server
 
 SUBFOLDER = "vectors"
 NEEDED = ("qdrant_edge", "uvicorn", "httptools")
@@ -35,15 +33,8 @@ class _Vectors:
                 f"Not installed: {', '.join(missing)}. Set MEMSCHED_QDRANT_URL=http://..., or "
                 f"pip install 'memsched[embedded]'."
             )
-        module = "memsched.embedded.vectors"
-        package = str(Path(__file__).parents[2])  # may be a source folder that is nowhere on the path
-        path = ":".join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-        return Program(
-            [sys.executable, "-P", "-m", module, folder, socket_path],
-            binary=module,
-            version=f"qdrant-edge {version('qdrant-edge-py')}",
-            environment={"PYTHONPATH": path},
-        )
+        version_of = f"qdrant-edge {version('qdrant-edge-py')}"
+        return module_program("memsched.embedded.vectors", folder, socket_path, version=version_of)
 
     def advice(self, folder: str, log: str, state: dict[str, Any], program: Program) -> str:
         return ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 import sys
 import time
 
 import uvicorn
 
+from memsched.embedded.unix_listener import listen
 from memsched.embedded.vectors.catalogue import Catalogue, CatalogueError
 from memsched.embedded.vectors.routes import App
 from memsched.logs import get_logger
@@ -40,15 +39,6 @@ async def housekeeping(app: App) -> None:
                 collection.unflushed = True
                 log.error("not written to disk", action="vectors.not_flushed", name=collection.name, error=str(error))
             await asyncio.sleep(0)
-
-
-def listen(path: str) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    os.chmod(path, 0o700)
-    return listener
 
 
 async def serve(app: App, socket_path: str) -> None:
