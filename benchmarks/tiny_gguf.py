@@ -136,37 +136,46 @@ def _weights(random: Any, size: tuple[int, ...]) -> Any:
 # The file, as https://github.com/ggml-org/ggml/blob/master/docs/gguf.md describes it (version 3).
 
 
-class _Bytes(bytearray):
+class _Bytes:
+    """Bytes as they are being written."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
     def number(self, form: str, value: float) -> Self:
-        self += struct.pack(f"<{form}", value)
+        self.data += struct.pack(f"<{form}", value)
         return self
 
     def text(self, value: str) -> Self:
         data = value.encode()
         self.number("Q", len(data))
-        self += data
+        self.data += data
         return self
 
+    def tensor(self, value: Any) -> Self:
+        self.data += np.ascontiguousarray(value, np.float32).tobytes()
+        return self.pad()
+
     def pad(self) -> Self:
-        self += bytes(-len(self) % _ALIGNMENT)
+        self.data += bytes(-len(self.data) % _ALIGNMENT)
         return self
 
 
 def _file(facts: Mapping[str, Any], tensors: Mapping[str, Any]) -> bytes:
-    head = _Bytes(b"GGUF").number("I", 3).number("Q", len(tensors)).number("Q", len(facts))
+    head, body = _Bytes(), _Bytes()
+    head.data += b"GGUF"
+    head.number("I", 3).number("Q", len(tensors)).number("Q", len(facts))
     for name, value in facts.items():
         kind = _kind(value)
         head.text(name).number("I", kind)
         _add_value(head, kind, value)
-    data = _Bytes()
     for name, value in tensors.items():
         head.text(name).number("I", value.ndim)
         for size in reversed(value.shape):
             head.number("Q", size)
-        head.number("I", 0).number("Q", len(data))
-        data += np.ascontiguousarray(value, np.float32).tobytes()
-        data.pad()
-    return bytes(head.pad() + data)
+        head.number("I", 0).number("Q", len(body.data))
+        body.tensor(value)
+    return bytes(head.pad().data + body.data)
 
 
 def _kind(value: Any) -> int:

@@ -382,9 +382,15 @@ class Settings(BaseSettings):
 
     # Memory: the language model; without llm_model none is called, and everything works
     llm_model: str = Field(
-        "", description="Model of an OpenAI-compatible server. Empty: none is asked, and everything works."
+        "",
+        description="Model of an OpenAI-compatible server; of `embedded://FOLDER`, a GGUF file in that folder, or its "
+        "whole path. Empty: none is asked, and everything works.",
     )
-    llm_base_url: str = Field("", description="That server, with its `/v1`. Empty: OpenAI's.")
+    llm_base_url: str = Field(
+        "",
+        description="That server, with its `/v1`, or `embedded://FOLDER`: llama.cpp's as a server of our own, with the "
+        "extra `local`. Empty: OpenAI's.",
+    )
     llm_api_key: SecretStr = Field(SecretStr(""), description="Key of that server.")
     llm_extra_body: dict[str, Any] = Field(
         {},

@@ -24,7 +24,6 @@ from typing import Any
 
 from memsched.backoff import poll_pauses
 from memsched.deadline import Deadline
-from memsched.embedded import watchdog
 from memsched.embedded.shared_server import NoProgram, Program, SharedServer, module_program, shared_server
 from memsched.errors import EmbeddedServerError
 
@@ -82,10 +81,6 @@ class _Models:
         self._slots = slots
 
     def program(self, remembered: str | None, chosen: str, folder: str, socket_path: str) -> Program:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise NoProgram(
-                "Not installed: xllamacpp. Set MEMSCHED_LLM_BASE_URL=http://..., or pip install 'memsched[local]'."
-            )
         _check(self._model)
         _choose_endpoint(Path(folder))
         for each in (SLOTS, ADAPTERS):
@@ -119,6 +114,11 @@ def ensure_model_server(
     place = _place(folder, model)
     _shared(place, _Models(_file(folder, model), context, slots)).ensure(timeout_seconds)
     return _server_in(place)
+
+
+def check_model(folder: str | Path, model: str) -> None:
+    """Raises NoProgram when the server cannot start: llama.cpp is not installed, or this is no model for it."""
+    _check(_file(folder, model))
 
 
 def model_server(folder: str | Path, model: str) -> ModelServer:
@@ -179,7 +179,11 @@ def _place(folder: str | Path, model: str) -> Path:
 
 
 def _check(model: Path) -> None:
-    """Raises NoProgram when this cannot be a model: what llama.cpp says of it is not for everybody."""
+    """Raises NoProgram when there is no llama.cpp, or this is no model for it."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise NoProgram(
+            "Not installed: xllamacpp. Set MEMSCHED_LLM_BASE_URL=http://..., or pip install 'memsched[local]'."
+        )
     advice = "MEMSCHED_LLM_MODEL is the name of a GGUF file in the folder of MEMSCHED_LLM_BASE_URL, or its whole path."
     try:
         with model.open("rb") as file:

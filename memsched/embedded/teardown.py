@@ -12,6 +12,7 @@ from pathlib import Path
 from memsched.backoff import poll_pauses
 from memsched.deadline import Deadline
 from memsched.embedded import watchdog
+from memsched.embedded.model_server import places_of_models
 from memsched.embedded.vector_server import SUBFOLDER
 
 _PATIENCE_SECONDS = 15.0
@@ -24,7 +25,7 @@ def end_servers(folder: Path) -> None:
     at, not by signals: a process number that is read from somewhere may be another process's by then.
     """
     deadline = Deadline(_PATIENCE_SECONDS)
-    places = [str(place) for place in (folder / SUBFOLDER, folder) if place.is_dir()]
+    places = [str(place) for place in (*places_of_models(folder), folder / SUBFOLDER, folder) if place.is_dir()]
     with contextlib.ExitStack() as told:
         for place in places:
             told.enter_context(_shared(place, watchdog.STOP_LOCK, deadline))

@@ -17,6 +17,7 @@ from memsched.llm.capabilities import Capabilities
 from memsched.llm.circuit_breaker import Call, CircuitBreaker
 from memsched.llm.endpoint import Endpoint, Purpose
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
+from memsched.llm.local import LocalServer
 from memsched.llm.metrics import Counters
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
 from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
@@ -114,7 +115,7 @@ class LLM:
         self.budget_seconds = settings.llm_budget_seconds
         self.breaker = CircuitBreaker(settings.llm_breaker_failures, settings.llm_breaker_seconds, clock)
         self.counters = Counters(settings.llm_input_price, settings.llm_output_price)
-        self._client = OpenAIClient(self._endpoint, headers)
+        self._client = OpenAIClient(self._endpoint, headers, LocalServer.of(settings, purpose))
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
         self._max_retries = settings.llm_max_retries
         self._capabilities = Capabilities()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from pathlib import PurePath
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from memsched.settings import PREFIX, masked
 
 Purpose = Literal["llm", "reader", "embedding"]
 _PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan")
+EMBEDDED = "embedded://"
+"""What the URL of a server of our own begins with."""
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
@@ -34,14 +37,21 @@ class Endpoint:
     def checked(cls, purpose: Purpose, url: str, key: SecretStr, model: str) -> Self:
         """Return the endpoint; an empty URL is OpenAI's. Raises SettingsError; no message holds the key."""
         endpoint = cls(purpose, url or _OPENAI_URL, key.get_secret_value().strip(), model)
+        if endpoint.is_embedded:
+            return replace(endpoint, model=PurePath(model).name)
         problems = []
         if not _is_web_address(endpoint.url):
-            problems.append(f"{endpoint.variable('base_url')}: must be http://HOST:PORT/v1 or https://HOST/v1.")
+            problems.append(f"{endpoint.variable('base_url')}: {_expected(purpose)}.")
         if not (endpoint.key.isascii() and endpoint.key.isprintable()) or " " in endpoint.key:
             problems.append(f"{endpoint.variable('api_key')}: has characters that no key has.")
         if problems:
             raise SettingsError(problems)
         return endpoint
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the server is one of our own, which serves one file."""
+        return self.url.startswith(EMBEDDED) and self.purpose != "embedding"
 
     @property
     def address(self) -> str:
@@ -51,6 +61,8 @@ class Endpoint:
     @property
     def is_private(self) -> bool:
         """Whether the server is on this machine, or in a private network by its address or its name."""
+        if self.is_embedded:
+            return True
         host = urlsplit(self.url).hostname or ""
         try:
             return ip_address(host).is_private
@@ -63,6 +75,11 @@ class Endpoint:
 
     def without_key(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
+
+
+def _expected(purpose: Purpose) -> str:
+    web = "must be http://HOST:PORT/v1 or https://HOST/v1"
+    return web if purpose == "embedding" else f"{web}, or embedded://FOLDER"
 
 
 def _is_web_address(url: str) -> bool:

@@ -14,7 +14,9 @@ import openai
 from openai import AsyncOpenAI, AsyncStream, OpenAIError, Timeout
 from openai.types.chat import ChatCompletionChunk
 
+from memsched.errors import EmbeddedServerError, EmbeddedServerNotReady
 from memsched.llm.endpoint import Endpoint
+from memsched.llm.local import LocalServer
 from memsched.llm.responses import END
 from memsched.llm.server_errors import ServerError, status_error
 from memsched.logs import get_logger
@@ -22,6 +24,8 @@ from memsched.logs import get_logger
 log = get_logger(__name__)
 
 _CONNECT_SECONDS = 5.0
+_ELSEWHERE = "http://127.0.0.1:9/v1"
+"""Where nobody is: the URL of a server of our own until it runs."""
 _NO_KEY = "none"
 """Servers on one's own machine want no key; the library sends one in any case."""
 
@@ -60,16 +64,24 @@ class OpenAIClient:
     It retries nothing by itself, and limits only the time to connect: deadline and backoff are the caller's.
     """
 
-    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, headers: Mapping[str, str] | None = None, local: LocalServer | None = None
+    ) -> None:
         """Args:
         headers: sent with every request, beside the library's own.
+        local: the server, when it is one of our own.
         """
         self._endpoint = endpoint
+        self._local = local
         # A call is limited as a whole by its deadline; the library's own limit would be on each silence.
         timeout = Timeout(None, connect=_CONNECT_SECONDS)
         key = endpoint.key or _NO_KEY
         self._client = AsyncOpenAI(
-            api_key=key, base_url=endpoint.url, max_retries=0, timeout=timeout, default_headers=headers
+            api_key=key,
+            base_url=_ELSEWHERE if local else endpoint.url,
+            max_retries=0,
+            timeout=timeout,
+            default_headers=headers,
         )
         # Where the library imports the rest of itself: not within the first request's time.
         self._completions = self._client.chat.completions
@@ -102,6 +114,7 @@ class OpenAIClient:
         """
         failure: ServerError | None = None
         stream: _Stream | None = None
+        await self._find()
         try:
             stream = await self._client.post(
                 "/chat/completions",
@@ -140,8 +153,24 @@ class OpenAIClient:
         """Requests that are running end with a ServerError, and so do later ones."""
         self.closed = True
         await self._client.close()
+        if self._local is not None:
+            await self._local.release()
+
+    async def _find(self) -> None:
+        """Have a server of our own run, wherever it is."""
+        if self._local is None or self._local.server is not None or self.closed:
+            return
+        try:
+            server = await self._local.ensure()
+        except EmbeddedServerNotReady as error:
+            raise ServerError(str(error), kind="unreachable") from None
+        except EmbeddedServerError as error:
+            raise ServerError(str(error), kind="misconfigured") from None
+        self._client.base_url = f"{server.url}/v1"
+        self._client.api_key = server.key
 
     async def _post(self, create: Callable[..., Awaitable[Any]], request: Mapping[str, Any]) -> bytes:
+        await self._find()
         try:
             response = await create(**request)
         except (OpenAIError, RuntimeError) as error:
@@ -167,6 +196,8 @@ class OpenAIClient:
                 complaint=self._complaint(error),
             )
         if isinstance(error, openai.APIConnectionError):
+            if self._local is not None:
+                self._local.lose()
             cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
             reason = f"{self._endpoint.address}: {cause}. Check {base_url}, and that the server runs."
             return ServerError(reason, kind="unreachable")

@@ -163,7 +163,7 @@ ALLOWED = {
     "broker": {"embedded"},
     "queue": {"broker"},
     "worker": {"queue", "broker"},
-    "llm": set(),
+    "llm": {"embedded"},
     "embedded": set(),
     "memory": {"embedded", "llm", "broker"},
     "policy": {"memory"},
