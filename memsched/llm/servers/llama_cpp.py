@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from memsched.llm.servers.base import CacheHint, Dialect
+
+
+NO_ADAPTER: Sequence[Mapping[str, Any]] = [{"id": 0, "scale": 0.0}]
+"""How a request names none. An empty list counts as not said: then it goes on where the slot's last adapter began (tried:
+22 of 80 answers were wrong, and none with this). A server without adapters takes it too.
+"""
 
 
 class LlamaCpp(Dialect):
@@ -15,12 +22,12 @@ class LlamaCpp(Dialect):
     """
 
     name = "llama_cpp"
-    sends = "the head of the prompt, for one token; cache_prompt, lora (one adapter or []), id_slot where one is saved"
+    sends = "the head of the prompt, for one token; cache_prompt, lora (an adapter, or number 0 with none of its weight), id_slot where one is saved"
     proof = ("timings.cache_n", "usage.prompt_tokens_details.cached_tokens")
     slots = True
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
 
     def fields(self, hint: CacheHint) -> dict[str, Any]:
-        lora = [] if hint.adapter is None else [{"id": int(hint.adapter), "scale": 1.0}]
+        lora = NO_ADAPTER if hint.adapter is None else [{"id": int(hint.adapter), "scale": 1.0}]
         slot = {} if hint.slot is None else {"id_slot": hint.slot}
         return {"cache_prompt": True, "lora": lora, **slot}

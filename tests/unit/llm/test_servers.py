@@ -23,7 +23,7 @@ CHAT: dict[str, Any] = {
     ("name", "fields"),
     [
         ("generic", {}),
-        ("llama_cpp", {"cache_prompt": True, "lora": []}),
+        ("llama_cpp", {"cache_prompt": True, "lora": [{"id": 0, "scale": 0.0}]}),
         ("vllm", {"cache_salt": "a-salt"}),
         ("sglang", {"cache_salt": "a-salt", "lora_path": None}),
         ("openai", {"prompt_cache_key": "a-key"}),
