@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from memsched.llm.servers.base import CacheHint, Dialect
 
-
 NO_ADAPTER: Sequence[Mapping[str, Any]] = [{"id": 0, "scale": 0.0}]
-"""How a request names none. An empty list counts as not said: then it goes on where the slot's last adapter began (tried:
-22 of 80 answers were wrong, and none with this). A server without adapters takes it too.
+"""How a request names none. An empty list counts as not said: then it goes on where the last adapter of its slot did.
+Of 80 answers 22 were wrong with it, and none with this. A server without adapters takes this too.
 """
 
 
@@ -22,7 +21,10 @@ class LlamaCpp(Dialect):
     """
 
     name = "llama_cpp"
-    sends = "the head of the prompt, for one token; cache_prompt, lora (an adapter, or number 0 with none of its weight), id_slot where one is saved"
+    sends = (
+        "the head of the prompt, for one token; cache_prompt, lora (one adapter, or the first without weight), id_slot "
+        "where one is saved"
+    )
     proof = ("timings.cache_n", "usage.prompt_tokens_details.cached_tokens")
     slots = True
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
