@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
+from memsched.memory.ingest.turns.answers import is_answer
 from memsched.memory.ingest.turns.forms import FIELDS, role_of
 
 _SPEAKERS = ("role", "from", "sender", "speaker", "author")
@@ -20,6 +21,8 @@ def form_of(message: Any) -> str:
     """In which form a message is: openai (Anthropic's too), langchain, sharegpt or gemini; "" if it is none."""
     if not isinstance(message, Mapping):
         return ""
+    if is_answer(message):
+        return "gemini" if "candidates" in message else "openai"
     if "from" in message and "value" in message:
         return "sharegpt"
     if "parts" in message:

@@ -16,6 +16,7 @@ from memsched.errors import InvalidMessage
 from memsched.json_values import as_json_value, fields_of, place_of_no_json
 from memsched.memory.context_tags import tags_of
 from memsched.memory.ingest.captions import caption_of
+from memsched.memory.ingest.turns.answers import is_answer, message_of
 from memsched.memory.ingest.turns.forms import (
     FIELDS,
     PART_TEXT,
@@ -214,7 +215,7 @@ def entries_of(given: Any, called: str) -> list[Any]:
         if isinstance(given, str | bytes) or not isinstance(given, Iterable):
             raise InvalidMessage(f"{called} must be a list of messages, not {type(given).__name__}")
         return [_json_value(each, f"{called}[{number}]") for number, each in enumerate(given)]
-    if fields.get("role") is not None or any(True for _ in named(fields, "said", "call")):
+    if is_answer(fields) or fields.get("role") is not None or any(True for _ in named(fields, "said", "call")):
         return [fields]
     if found := _messages_in(fields):
         return list(fields[found])
@@ -315,7 +316,7 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
         entry = dict(zip(("role", CONTENT), entry, strict=True))
     if not isinstance(entry, Mapping):
         raise InvalidMessage(f"{where} must be a text or an object, not {type(entry).__name__}")
-    fields = _unwrapped(entry)
+    fields = _unwrapped(message_of(entry, where) if is_answer(entry) else entry)
     role, speaker, by_user = _speaker(fields, where, talk)
     if role == "instruction" or role == "tool":
         return Passed(position, _WHY[role], role)

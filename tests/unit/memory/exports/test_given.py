@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from memsched.errors import InvalidMessage
+from memsched.memory.exports.formats import conversations_of
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.ingest.turns import Talk, read
 from memsched.memory.ingest.turns.times import moment_of
@@ -52,3 +55,29 @@ def test_a_conversation_of_chatgpt_is_its_current_branch_with_its_id_and_times()
 def test_what_is_no_conversation_or_several_is_refused(given: Any) -> None:
     with pytest.raises(InvalidMessage, match="^A message cannot be understood. messages "):
         conversation_given(given, "messages")
+
+
+ANSWER = {"id": "a", "created": 1711121210, "choices": [{"message": {"role": "assistant", "content": "Noted."}}]}
+
+
+class Completion(BaseModel):
+    """As an SDK gives an answer."""
+
+    choices: list[dict[str, Any]]
+
+
+@pytest.mark.parametrize("answer", [ANSWER, Completion(choices=ANSWER["choices"])], ids=["object", "model"])
+@pytest.mark.parametrize("before", [[], ["I live in Oslo."]])
+def test_a_whole_answer_is_a_turn_by_the_assistant(answer: Any, before: list[str]) -> None:
+    talk = conversation_given([*before, answer] if before else answer, "messages")
+
+    *_, turn = read(talk.messages, Talk(datetime.now(UTC))).or_refuse().turns
+
+    assert (turn.text, turn.by_assistant) == ("Noted.", True)
+
+
+def test_a_list_that_ends_with_an_answer_is_a_conversation_of_an_export() -> None:
+    (found,) = conversations_of([ANSWER, {"role": "user", "content": "I live in Oslo."}])
+
+    assert not found.refused
+    assert len(found.messages) == 2
