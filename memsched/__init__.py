@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         ScheduleMessageItem,
     )
     from memsched.mos.mos import AsyncMOS
+    from memsched.mos.options import MOSConfig
     from memsched.mos.sync import MOS
     from memsched.policy.block import ActivationBlock
     from memsched.policy.strategy import Candidate, Chosen, CubeState, WorkingSetPolicy
@@ -97,6 +98,7 @@ else:
         "memsched.policy.transitions": "StandardTransitions TransitionRules",
         "memsched.memory.store.errors": "EmbedderMismatch StoreRefused StoreUnavailable",
         "memsched.mos.mos": "AsyncMOS",
+        "memsched.mos.options": "MOSConfig",
         "memsched.mos.sync": "MOS",
         "memsched.queue.status": "TaskStatus",
         "memsched.scheduler": "AsyncMemScheduler",
@@ -168,6 +170,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidSearch",
     "LeaseLost",
+    "MOSConfig",
     "MemScheduler",
     "Memory",
     "MemoryPinned",

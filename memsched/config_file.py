@@ -31,16 +31,44 @@ SO_ANYWAY = {
     "model_schema": "it names a class of the original",
 }
 """Keys that change nothing here, and why."""
+_MERGED = "tag:yaml.org,2002:merge"
+"""The key <<, which may be there several times."""
 _ONE_BY_ONE, _USE_REDIS = "enable_parallel_dispatch", "use_redis_queue"
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values; a key that a mapping has twice is refused, where YAML's own loader takes the last one."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The node of one mapping. Raises MarkedYAMLError for a key that it has already."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, Any], int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGED:
+                continue
+            if first := lines.get((key.tag, key.value)):
+                twice = f"the key {key.value!r} is there already, in line {first}; keep one of the two"
+                raise yaml.MarkedYAMLError(problem=twice, problem_mark=key.start_mark)
+            lines[key.tag, key.value] = line
+        return node
+
+
 def read_yaml(path: str | os.PathLike[str]) -> Any:
     """The document in a YAML file. Raises SettingsError for a file that cannot be read."""
+    name = os.fspath(path)
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError([f"{os.fspath(path)}: {error}"]) from error
+        text = Path(path).read_text(encoding="utf-8")
+        # JSON is YAML, unless tabs indent it: within its texts there are none.
+        return yaml.load(text.replace("\t", " ") if name.endswith(".json") else text, Loader=_Loader)  # noqa: S506
+    except OSError as error:
+        raise SettingsError([f"{name}: it cannot be read: {error.strerror or error}."]) from error
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise SettingsError([f"{name}: {place}{error.problem or error}."]) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise SettingsError([f"{name}: it is no YAML: {error}"]) from error
 
 
 def scheduler_file(path: str | os.PathLike[str], settings: Iterable[str]) -> dict[str, Any]:

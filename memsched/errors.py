@@ -202,9 +202,9 @@ class HandlersStuck(MemschedError):
 class WaitTimeout(MemschedError):
     """Not everything was finished in time."""
 
-    def __init__(self, unfinished: int, seconds: float) -> None:
+    def __init__(self, unfinished: int, seconds: float, *, advice: str = "") -> None:
         self.unfinished = unfinished
-        super().__init__(f"{unfinished} unfinished after {seconds:g} s.")
+        super().__init__(f"{unfinished} unfinished after {seconds:g} s. {advice}".rstrip())
 
 
 class MessagesLost(MemschedError):
@@ -265,9 +265,9 @@ class UnknownCube(MemschedError):
 class UnknownMemory(MemschedError):
     """There is no such memory in the cubes that the user sees."""
 
-    def __init__(self, memory_id: str) -> None:
+    def __init__(self, memory_id: str, *, advice: str = "") -> None:
         self.memory_id = memory_id
-        super().__init__(f"memory_id={str(memory_id)[:64]!r}.")
+        super().__init__(f"memory_id={str(memory_id)[:64]!r}. {advice}".rstrip())
 
 
 class TooManyPins(MemschedError):

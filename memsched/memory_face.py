@@ -22,6 +22,7 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import CubeMemories, Purpose, Release, named_in
 from memsched.memory.embedding.embedder import EmbeddingError
+from memsched.memory.model import expect_memory_id
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.retriever import Retriever
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused, StoreUnavailable
@@ -288,8 +289,7 @@ class MemoryFace(ABC):
         Args:
             memory_id: also where this memory stands, what its value is made of, and what would make it move.
         """
-        services = await self.memory()
-        ref = await services.reading(user_id, mem_cube_id)
+        services, ref = await self._cube_of(user_id, mem_cube_id, memory_id)
         found = await services.explainer.explain(ref, memory_id, user_id)
         return self._released(user_id, ref, found, await services.working_sets.members(ref))
 
@@ -299,8 +299,7 @@ class MemoryFace(ABC):
 
         Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
         """
-        services = await self.memory()
-        ref = await services.reading(user_id, mem_cube_id)
+        services, ref = await self._cube_of(user_id, mem_cube_id, memory_id)
         await services.named(user_id, ref, memory_id)
         versions = list(await versions_of(services, ref, memory_id))
         command = newest_events(self.keys, self.settings.events_maxlen, versions)
@@ -400,7 +399,14 @@ class MemoryFace(ABC):
 
     async def _moving(self, user_id: str, mem_cube_id: str, memory_id: str) -> tuple[Moving, CubeRef]:
         """What moves this memory by hand, if the user may. Raises CubeForbidden, UnknownCube or UnknownMemory."""
-        services = await self.memory()
-        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        services, ref = await self._cube_of(user_id, mem_cube_id, memory_id)
         await services.named(user_id, ref, memory_id)
+        await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
         return services.moving, ref
+
+    async def _cube_of(self, user_id: str, mem_cube_id: str, memory_id: str | None) -> tuple[MemoryServices, CubeRef]:
+        """The cube of a memory, to be read: which makes none of a name that is unknown."""
+        if memory_id is not None:
+            expect_memory_id(memory_id, (user_id, mem_cube_id), "last: user_id, mem_cube_id, memory_id")
+        services = await self.memory()
+        return services, await services.reading(user_id, mem_cube_id)

@@ -21,7 +21,6 @@ from memsched.errors import (
     OtherEventLoop,
     SchedulerStopped,
     ServerRefused,
-    WaitTimeout,
     WorkerFailed,
 )
 from memsched.handlers.lazy_services import LazyServices
@@ -45,6 +44,7 @@ from memsched.queue.submit import Producer
 from memsched.queue.tasks import cancel_task, find_tasks
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
+from memsched.waiting import Waiting
 from memsched.worker.handlers import HandlerEntry, Orchestrator
 from memsched.worker.middleware import Middleware
 from memsched.worker.worker import Worker
@@ -311,15 +311,17 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         since messages were submitted here that are not known to be finished.
         """
         deadline = Deadline(seconds_or_none("timeout", timeout))
+        waiting = Waiting(self, deadline.seconds)
         stops = self._stops
         pauses = poll_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         submits = self._submits
         while unfinished := await self._unfinished(user_id):
             pause = next(pauses)
             if pause > deadline.left:
-                raise WaitTimeout(unfinished, deadline.seconds or 0.0)
+                raise await waiting.timed_out(unfinished)
             if self._has_failed():
                 raise WorkerFailed(f"{unfinished} unfinished; call start() for another one.")
+            await waiting.look()
             await asyncio.sleep(pause)
             if self._stops != stops:
                 raise SchedulerStopped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 from unicodedata import normalize
@@ -12,6 +13,7 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memsched.broker.keys import escape
+from memsched.errors import UnknownMemory
 from memsched.llm.event_dates import says_when
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.metadata import MetadataValue, keywords_of
@@ -252,6 +254,16 @@ def is_memory_id(text: Any) -> bool:
         return bool(str(UUID(text)) == text)
     except (ValueError, TypeError, AttributeError):
         return False
+
+
+def expect_memory_id(given: Any, others: Iterable[Any], place: str) -> None:
+    """Raises UnknownMemory where another argument has the id of a memory, and the one that should has none.
+
+    Args:
+        place: where it belongs.
+    """
+    if not is_memory_id(given) and any(map(is_memory_id, others)):
+        raise UnknownMemory(given, advice=f"The memory's id comes {place}.")
 
 
 def with_caption(text: str, caption: str) -> str:

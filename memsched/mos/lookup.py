@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from memsched.errors import MemschedError, UnknownMemory
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, expect_memory_id
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
 
 DEFAULT_CUBE = "default"
 """The cube of a user who has none, where none is named."""
+
+
+FIRST = "first, before mem_cube_id and user_id"
+"""Where the id of a memory stands in calls of a MOS."""
 
 
 class CubeNotSaid(MemschedError):
@@ -51,6 +55,7 @@ async def find_memory(
     Args:
         need: what the user wants to do with it; who may not even read is told of no memory.
     """
+    expect_memory_id(memory_id, (user_id, mem_cube_id), FIRST)
     names = [mem_cube_id] if mem_cube_id is not None else []
     if mem_cube_id is None:
         names = [view.name for view in await services.cubes.cubes_of(user_id)]

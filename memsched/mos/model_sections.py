@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from memsched.config_file import unknown_key
+from memsched.errors import SettingsError
+from memsched.settings import Settings
 
 BACKENDS = {
     "openai": "",
@@ -37,6 +39,7 @@ _REFUSED = {
     "trust_remote_code": "memsched runs no code of a model",
     "extra_params": "an embedding model is asked for vectors, and for embedding_dims",
 }
+_NAMELESS = "it names no model; write its name, or leave the section out"
 _MODELS_IN_THIS_PROCESS = ("huggingface", "huggingface_singleton", "hf")
 
 
@@ -47,6 +50,7 @@ class Found:
     Args:
         place: where it was read, for people.
         so_anyway: keys that change nothing, with the reason.
+        models: for each model that has a section, its setting, and the key that names it.
     """
 
     place: str
@@ -54,6 +58,7 @@ class Found:
     options: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     so_anyway: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, key: str, why: str) -> None:
         self.problems.append(f"{self.place}: {key}: {why}.")
@@ -69,6 +74,15 @@ class Found:
                 if key not in ("backend", "config"):
                     self.problems.append(unknown_key(key, ("backend", "config"), self.place, name))
         return config
+
+
+def check_models(settings: Settings, found: Found) -> None:
+    """Raises SettingsError for a section of a model that nothing names: neither the section, nor the environment."""
+    for setting, key in found.models.items():
+        if not getattr(settings, setting):
+            found.refuse(key, _NAMELESS)
+    if found.problems:
+        raise SettingsError(found.problems)
 
 
 def read_chat_model(section: Any, found: Found) -> None:
@@ -91,7 +105,7 @@ def read_chat_model(section: Any, found: Found) -> None:
             found.settings["llm_max_retries"] = value
         else:
             _read_key(name, "llm", key, value, backend, body, found)
-    _place("llm", backend, config, body, found)
+    _place(name, "llm", backend, config, body, found)
     if request:
         found.options["request"] = request
 
@@ -129,7 +143,7 @@ def _read_reader(section: Any, found: Found) -> None:
             found.refuse(f"{name}.{key}", "it is one for all models; give it in chat_model.config")
         else:
             _read_key(name, "reader", key, value, backend, body, found)
-    _place("reader", backend, config, body, found)
+    _place(name, "reader", backend, config, body, found)
 
 
 def _backend(name: str, section: Any, config: Mapping[Any, Any], found: Found) -> str | None:
@@ -199,7 +213,8 @@ def _without_effect(section: str, key: Any, found: Found, known: tuple[str, ...]
         found.problems.append(unknown_key(key, known, found.place, section))
 
 
-def _place(prefix: str, backend: str, config: Mapping[Any, Any], body: dict[str, Any], found: Found) -> None:
+def _place(name: str, prefix: str, backend: str, config: Mapping[Any, Any], body: dict[str, Any], found: Found) -> None:
+    found.models[f"{prefix}_model"] = f"{name}.config.model_name_or_path"
     if model := config.get("model_name_or_path"):
         found.settings[f"{prefix}_model"] = model
     if url := address(backend, config.get("api_base")):
@@ -237,6 +252,8 @@ def _read_embedder(section: Any, found: Found) -> None:
             "OpenAI's protocol",
         )
         return
+    if not model:
+        found.refuse(f"{name}.config.model_name_or_path", _NAMELESS)
     for key, value in config.items():
         if key == "model_name_or_path":
             found.settings["embedding_model"] = f"openai:{value}"

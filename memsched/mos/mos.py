@@ -26,7 +26,7 @@ from memsched.memory.ingest.turns import reading_of, statement_of, with_time
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, expect_memory_id
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.memory.transfer.dump_folder import MANIFEST
@@ -39,7 +39,7 @@ from memsched.messages import (
     describe_validation_error,
 )
 from memsched.mos.chat import Chat, Question
-from memsched.mos.lookup import cube_meant, find_memory
+from memsched.mos.lookup import FIRST, cube_meant, find_memory
 from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
 from memsched.policy.block import ActivationBlock
@@ -188,7 +188,8 @@ class AsyncMOS:
         """Invite another user to see a cube of the user's own (``read``), or to write to it (``write``).
 
         They call it ``<owner>/<cube>`` (``grant.name``), and have it once they accept it (``accept_cube``). Sharing it
-        again changes the permission, also of who has accepted it already (``grant.accepted``).
+        again changes the permission, also of who has accepted it already (``grant.accepted``). Where nobody of that id
+        is known yet, ``grant.known`` is False, and the log says so: the invitation waits for them.
         """
         cubes = await self._cubes()
         return await cubes.share(user_id or self.user_id, cube_id, target_user_id, Permission(permission))
@@ -600,6 +601,8 @@ class AsyncMOS:
     async def _whose(self, memory_id: str | None, mem_cube_id: str | None, user_id: str | None) -> tuple[str, str]:
         """The user and their name of the cube: the one that has the memory, where none is named."""
         user = user_id or self.user_id
+        if memory_id is not None:
+            expect_memory_id(memory_id, (mem_cube_id, user_id), FIRST)
         if mem_cube_id is not None:
             await self.start()
             return user, mem_cube_id

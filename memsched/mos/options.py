@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,12 +13,23 @@ from memsched.config_file import SO_ANYWAY, read_yaml, scheduler_settings, unkno
 from memsched.errors import SettingsError
 from memsched.logs import get_logger
 from memsched.messages import Id
-from memsched.mos.model_sections import Found, read_chat_model, read_mem_reader
+from memsched.mos.model_sections import Found, check_models, read_chat_model, read_mem_reader
 from memsched.settings import Settings
 
 log = get_logger(__name__)
 
 Config = Settings | str | os.PathLike[str] | Mapping[str, Any] | None
+
+
+class MOSConfig(dict[str, Any]):
+    """A configuration as the original's scripts make one: a mapping, which MOS reads."""
+
+    @classmethod
+    def from_yaml_file(cls, path: str | os.PathLike[str]) -> Self:
+        """What a YAML file says, or a JSON file. Raises SettingsError."""
+        return cls(_document(path))
+
+    from_json_file = from_yaml_file
 
 
 class MosOptions(BaseModel):
@@ -88,7 +99,9 @@ def read_config(config: Config, given: Mapping[str, Any]) -> tuple[Settings, Mos
         reader = _Reader("config", config)
     else:
         reader = _Reader(os.fspath(config), _document(config))
-    return Settings.load(**reader.settings | values), _options(reader.options | options, reader.place)
+    settings = Settings.load(**reader.settings | values)
+    check_models(settings, reader.found)
+    return settings, _options(reader.options | options, reader.place)
 
 
 def _document(path: str | os.PathLike[str]) -> Mapping[Any, Any]:
@@ -112,14 +125,14 @@ def _options(values: Mapping[str, Any], place: str) -> MosOptions:
 
 
 class _Reader:
-    """Reads one configuration: ``settings`` and ``options`` are the values in it.
+    """Reads one configuration: ``found`` is what it says, ``settings`` and ``options`` the values in it.
 
     Raises SettingsError for all that is wrong with it together.
     """
 
     def __init__(self, place: str, document: Mapping[Any, Any]) -> None:
         self.place = place
-        found = Found(place)
+        self.found = found = Found(place)
         self.settings, self.options = found.settings, found.options
         for key, value in document.items():
             if key in MosOptions.model_fields:

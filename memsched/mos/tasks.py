@@ -8,11 +8,12 @@ from collections import OrderedDict
 from memsched.backoff import poll_pauses
 from memsched.deadline import Deadline
 from memsched.durations import Seconds, seconds_or_none
-from memsched.errors import MemschedError, WaitTimeout
+from memsched.errors import MemschedError
 from memsched.handlers.follow_ups import follow_up
 from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import TaskState
+from memsched.waiting import Waiting
 
 _KNOWN = 10_000
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
@@ -52,16 +53,17 @@ class Tasks:
         if message is None:
             raise UnknownTask(task_id)
         deadline = Deadline(seconds_or_none("timeout", timeout))
-        await self._done(message, deadline)
+        waiting = Waiting(self._scheduler, deadline.seconds)
+        await self._done(message, deadline, waiting)
         reading = follow_up(message, MEM_READ_TASK_LABEL, "")
-        if await self._done(reading, deadline):
-            await self._done(follow_up(reading, MEM_UPDATE_TASK_LABEL, ""), deadline)
-        if not await self._done(follow_up(message, MEM_UPDATE_TASK_LABEL, ""), deadline):
+        if await self._done(reading, deadline, waiting):
+            await self._done(follow_up(reading, MEM_UPDATE_TASK_LABEL, ""), deadline, waiting)
+        if not await self._done(follow_up(message, MEM_UPDATE_TASK_LABEL, ""), deadline, waiting):
             # It was handled together with other messages of the cube, and one of those led on for all of them.
             left = None if timeout is None else deadline.left
             await self._scheduler.wait(user_id=message.user_id, timeout=left)
 
-    async def _done(self, message: ScheduleMessageItem, deadline: Deadline) -> bool:
+    async def _done(self, message: ScheduleMessageItem, deadline: Deadline, waiting: Waiting) -> bool:
         """Wait for one message; False if there is none of its id."""
         pauses = poll_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
@@ -72,5 +74,6 @@ class Tasks:
                 raise TaskFailed(message.item_id, status.error)
             pause = next(pauses)
             if pause > deadline.left:
-                raise WaitTimeout(1, deadline.seconds or 0.0)
+                raise await waiting.timed_out(1)
+            await waiting.look()
             await asyncio.sleep(pause)

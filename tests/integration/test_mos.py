@@ -9,12 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 from support.conditions import until
 
 from memsched import MOS, AsyncMOS, ScheduleMessageItem
 from memsched.errors import (
     CubeExists,
     CubeForbidden,
+    InvalidArgument,
     InvalidId,
     InvalidMessage,
     UnknownCube,
@@ -225,14 +227,44 @@ async def test_without_automatic_registration_users_and_cubes_are_made_by_hand(m
 async def test_without_workers_it_only_submits_and_another_process_remembers(make_mos: MakeMos) -> None:
     front = make_mos(enable_mem_scheduler=False)
     task = await front.add(memory_content="I like rain.")
-    with pytest.raises(WaitTimeout):
-        await front.wait(task, timeout=0.1)
+    for awaited in ({"task_id": task}, {}, {"user_id": "alice"}):
+        with pytest.raises(WaitTimeout, match=r"No worker is running: start one \(memsched worker\)"):
+            await front.wait(**awaited, timeout=0.1)
 
     worker = make_mos()
     await worker.start()
     await front.wait(task, timeout=SECONDS)
 
     assert texts(await front.search("rain")) == {"default": ["I like rain."]}
+
+
+async def test_whoever_waits_for_nobody_is_told_while_they_wait(
+    make_mos: MakeMos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.waiting._AFTER_SECONDS", 0.0)
+    front = make_mos(enable_mem_scheduler=False)
+    task = await front.add(memory_content="I like rain.")
+
+    with capture_logs() as logs:
+        for awaited in ({"task_id": task}, {}):
+            with pytest.raises(WaitTimeout):
+                await front.wait(**awaited, timeout=0.1)
+
+    assert [each["action"] for each in logs] == ["wait.no_worker"] * 2
+
+
+async def test_a_cube_is_shared_with_whom_nobody_knows_only_with_a_word_about_it(mos: AsyncMOS) -> None:
+    await mos.register_mem_cube("home")
+    await mos.create_user("bob")
+
+    with capture_logs() as logs:
+        known = await mos.share_cube_with_user("home", "bob")
+        unknown = await mos.share_cube_with_user("home", "bbo")
+    with pytest.raises(InvalidArgument, match="permission='admin': it is one of read, write"):
+        await mos.share_cube_with_user("home", "bob", "admin")
+
+    assert (known.known, unknown.known) == (True, False)
+    assert [each["with_user"] for each in logs if each["action"] == "cube.shared_with_unknown"] == ["bbo"]
 
 
 async def test_a_task_that_was_given_up_says_why(make_mos: MakeMos) -> None:
@@ -334,6 +366,22 @@ async def test_a_memory_is_pinned_archived_and_explained_without_naming_its_cube
     assert "A fine treat!" not in texts(await mos.get_all("home"))["home"]
     assert await mos.restore(memory_id)
     assert (await mos.explain()).sizes["archived"] == 0
+
+
+@pytest.mark.parametrize("name", ["pin", "unpin", "archive", "restore", "history", "explain", "get", "delete"])
+async def test_arguments_in_another_order_are_told_so_and_change_nothing(mos: AsyncMOS, name: str) -> None:
+    memory_id = str(uuid4())
+
+    for given in (("alice", "home", memory_id), ("alice", memory_id, "home"), ("home", memory_id)):
+        with pytest.raises(UnknownMemory, match=r"The memory's id comes first, before mem_cube_id and user_id\."):
+            await getattr(mos, name)(*given)
+    if hasattr(mos.mem_scheduler, name):
+        with pytest.raises(UnknownMemory, match=r"The memory's id comes last: user_id, mem_cube_id, memory_id\."):
+            await getattr(mos.mem_scheduler, name)(memory_id, "home", "alice")
+        with pytest.raises(UnknownMemory):
+            await getattr(mos.mem_scheduler, name)("nobody", "home", memory_id)
+
+    assert await mos.list_users() == []
 
 
 async def test_a_memory_of_others_is_not_known_whoever_has_its_id(mos: AsyncMOS) -> None:

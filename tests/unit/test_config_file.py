@@ -95,6 +95,11 @@ def test_a_file_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         ("", "expected mem_scheduler"),
         ("a: [", "config.yaml"),
         ("concurrency: none", "MEMSCHED_CONCURRENCY"),
+        ("top_k: 3\nprefix: a\n'top_k': 5", "config.yaml: line 3: the key 'top_k' is there already, in line 1"),
+        (
+            "mem_scheduler:\n  config:\n    top_k: 3\n    top_k: 3",
+            "line 4: the key 'top_k' is there already, in line 3",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_with_the_reason(text: str, said: str) -> None:
@@ -104,6 +109,12 @@ def test_a_bad_file_is_refused_with_the_reason(text: str, said: str) -> None:
     assert said in str(refused.value)
 
 
+def test_keys_that_are_merged_may_be_there_once_more() -> None:
+    text = "x-base: &base {top_k: 3, prefix: a}\nmem_scheduler: {config: {<<: *base, top_k: 5}}"
+
+    assert from_yaml(text).top_k == 5
+
+
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"nowhere\.yaml"):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: it cannot be read: No such file or directory\.$"):
         Settings.from_yaml("nowhere.yaml")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from memsched.broker.client import Server, answered
@@ -62,12 +62,16 @@ class CubeView:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One user with whom a cube is shared, and their name of it; they have it once they have ``accepted``."""
+    """One user with whom a cube is shared, and their name of it; they have it once they have ``accepted``.
+
+    known: whether there is a user of that id yet. Otherwise the invitation waits for one.
+    """
 
     user_id: str
     name: str
     permission: Permission
     accepted: bool = False
+    known: bool = field(default=True, compare=False)
 
 
 class Cubes:
@@ -180,17 +184,16 @@ class Cubes:
         permission = Permission(permission)
         if with_user == owner:
             raise CubeExists(owner, mem_cube_id, "it is the user's own")
-        if not self._auto:
-            (known,) = await self._run([Command(("HEXISTS", self._keys.users, escape(with_user)), as_int)])
-            if not known:
-                raise UnknownUser(with_user)
+        is_known = Command(("HEXISTS", self._keys.users, escape(with_user)), as_int)
+        if not self._auto and not (await self._run([is_known]))[0]:
+            raise UnknownUser(with_user)
         grants, grantee = self._keys.user_grants(owner, mem_cube_id), escape(with_user)
         command = _GRANT.command(
             [self._keys.user_cubes(owner), grants, self._keys.user(owner)],
             [escape(mem_cube_id), grantee, permission, "" if name is None else escape(name), escape(usual)],
             as_texts,
         )
-        ((outcome, *details),) = await self._run([command])
+        (outcome, *details), known = await self._run([command, is_known])
         if outcome == "not own":
             raise _not_owner(owner, mem_cube_id, details[0])
         if outcome == "named":
@@ -214,7 +217,16 @@ class Cubes:
             permission=permission.value,
             accepted=received == AccessState.SHARED,
         )
-        return Grant(with_user, unescape(local), permission, received == AccessState.SHARED)
+        if not known:
+            log.warning(
+                "a cube is shared with somebody whom nobody knows yet: the invitation waits until they come",
+                action="cube.shared_with_unknown",
+                user_id=owner,
+                mem_cube_id=mem_cube_id,
+                with_user=with_user,
+                advice="if that is no user of yours, take it back (revoke_cube_from_user)",
+            )
+        return Grant(with_user, unescape(local), permission, received == AccessState.SHARED, bool(known))
 
     async def accept(self, user_id: str, name: str) -> CubeView:
         """Take a cube that somebody shares with the user; once more changes nothing. Raises UnknownInvitation."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Self
 
 from memsched.broker.keys import escape, unescape
-from memsched.errors import CubeForbidden
+from memsched.errors import CubeForbidden, InvalidArgument
 
 
 class Permission(StrEnum):
@@ -18,6 +18,10 @@ class Permission(StrEnum):
 
     READ = "read"
     WRITE = "write"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self:
+        raise InvalidArgument("permission", value, f"it is one of {', '.join(cls)}")
 
     def allows(self, need: Permission) -> bool:
         return self is Permission.WRITE or need is Permission.READ

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from memsched import MOS, Settings
+from memsched import MOS, MOSConfig, Settings
 from memsched.errors import SettingsError
 from memsched.mos.options import MosOptions, read_config
 
@@ -146,6 +146,16 @@ def test_a_mapping_means_the_same_as_a_file(tmp_path: Path) -> None:
     assert read_config(yaml.safe_load(ORIGINAL), given) == read_config(str(tmp_path / "mos.yaml"), given)
 
 
+@pytest.mark.parametrize("tab", ["", "\t"])
+def test_a_configuration_as_the_originals_scripts_make_one_is_read(tab: str, tmp_path: Path) -> None:
+    (tmp_path / "mos.json").write_text(f'{{\n{tab}"user_id": "ada",\n{tab}"top_k": 3\n}}')
+
+    for made in (MOSConfig.from_json_file(tmp_path / "mos.json"), MOSConfig(user_id="ada", top_k=3)):
+        _, options = read_config(made, {})
+
+        assert (options.user_id, options.top_k) == ("ada", 3)
+
+
 def test_single_values_win_over_the_file_and_the_file_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMSCHED_TOP_K", "77")
     monkeypatch.setenv("MEMSCHED_LLM_MODEL", "from-the-environment")
@@ -217,6 +227,15 @@ def test_the_scheduler_may_be_told_to_work_one_by_one_and_where_its_queue_is() -
         ),
         ({"mem_scheduler": {"backend": "other", "config": {}}}, "mem_scheduler.backend: 'other' is not here"),
         ({"enable_parametric_memory": True}, "enable_parametric_memory: memsched trains no model; write false"),
+        ({"chat_model": {"backend": "openai"}}, "config: chat_model.config.model_name_or_path: it names no model"),
+        (
+            {"mem_reader": {"config": {"llm": {"config": {"api_base": "http://localhost:1/v1"}}}}},
+            "mem_reader.config.llm.config.model_name_or_path: it names no model",
+        ),
+        (
+            {"mem_reader": {"config": {"embedder": {"backend": "ollama", "config": {}}}}},
+            "mem_reader.config.embedder.config.model_name_or_path: it names no model",
+        ),
         ({"chat_model": "gpt"}, "expected chat_model: {backend: ..., config: {...}}"),
         ({"mem_scheduler": {"config": [1]}}, "expected mem_scheduler: {backend: ..., config: {...}}"),
         ({"top_k": "many"}, "top_k: input should be a valid integer"),
@@ -232,6 +251,14 @@ def test_what_is_wrong_is_named_with_what_was_probably_meant(config: dict[str, A
         read_config(config, {})
 
     assert said in str(refused.value)
+
+
+def test_the_environment_may_name_the_model_of_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSCHED_LLM_MODEL", "small")
+
+    settings, options = read_config({"chat_model": {"config": {"temperature": 0.5}}}, {})
+
+    assert (settings.llm_model, options.temperature) == ("small", 0.5)
 
 
 def test_all_mistakes_are_told_at_once_and_no_value_of_the_chat_model_is_repeated() -> None:
