@@ -37,13 +37,14 @@ from memsched.messages import (
 )
 from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock
+from memsched.policy.salt import passing_salt
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.theme import Theme
 from memsched.queue.events import newest_events
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
-from memsched.tiers.hot_state import HotStates, WorkingMemory
+from memsched.tiers.hot_state import NOTHING_SENT, HotStates, Sent, WorkingMemory
 from memsched.tiers.moves import Move
 
 if TYPE_CHECKING:
@@ -200,15 +201,21 @@ class MemoryFace(ABC):
         await self.submit_messages(message, delay=self.settings.predict_delay_ms / 1000)
 
     async def activation(self, user_id: str, mem_cube_id: str) -> ActivationBlock:
-        """The text that goes first in the prompts about this cube, byte for byte; one round trip.
+        """The text at the head of the prompts about this cube, byte for byte; one round trip.
 
-        It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it. Raises
-        CubeForbidden or UnknownCube.
+        It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it:
+        ``block.head(instructions)`` is what a prompt begins with. Raises CubeForbidden or UnknownCube.
         """
-        ref, members = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+        block, _ = await self._head(user_id, mem_cube_id)
+        return block
+
+    async def _head(self, user_id: str, mem_cube_id: str) -> tuple[ActivationBlock, Sent]:
+        """The block that the user may read, and what of the cube a model's server was sent last."""
+        ref, head = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
         services = await self.memory() if self.release.asks else None
-        whole = await services.whole(ref, members) if services else {}
-        return ActivationBlock.of(self.release.members(user_id, ref, members, whole))
+        whole = await services.whole(ref, head.members) if services else {}
+        members = self.release.members(user_id, ref, head.members, whole)
+        return ActivationBlock.of(members, head.salt), head.sent
 
     async def prompt(
         self,
@@ -220,8 +227,8 @@ class MemoryFace(ABC):
         *,
         top_k: int | None = None,
     ) -> MemoryPrompt:
-        """What goes before a model call about this cube: the activation block first, byte for byte, then what search
-        finds for the query, then the rest of the working set; as text, and as messages in OpenAI's form.
+        """What goes before a model call about this cube: its head (salt, instructions, activation block) byte for byte,
+        then what search finds for the query, then the rest of the working set; as text, and as OpenAI's messages.
 
         Reads only: the label ``query`` tells the scheduler what is asked. Where the store does not answer, it does with
         what is near (``action=prompt.search_failed``). Raises CubeForbidden, UnknownCube, InvalidArgument.
@@ -250,11 +257,13 @@ class MemoryFace(ABC):
                     mem_cube_id=mem_cube_id,
                     error=str(error),
                 )
-        block, near = ActivationBlock.of([]), list[WorkingMemory]()
+        block, sent = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}")), NOTHING_SENT
+        near: list[WorkingMemory] = []
         with suppress(*NOT_ANSWERED):  # only a permission hook asks the store
-            block = await self.activation(user_id, mem_cube_id)
+            block, sent = await self._head(user_id, mem_cube_id)
             near = await self.working_set(user_id, mem_cube_id, session_id, purpose="prompt")
-        return prompt_of(block, near, found, query, max_tokens, datetime.now().astimezone().date())
+        today = datetime.now().astimezone().date()
+        return prompt_of(block, near, found, query, max_tokens, today, sent=sent)
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]

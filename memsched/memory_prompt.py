@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 
 from memsched.lexicon import estimate_tokens
-from memsched.llm.prompts import Message, chat_messages
+from memsched.llm.prompts import CHAT, Message, chat_messages
+from memsched.llm.servers.base import CacheHint
 from memsched.memory.model import Memory, with_question
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.no_answer import no_answer
 from memsched.policy.block import ActivationBlock
-from memsched.tiers.hot_state import WorkingMemory
+from memsched.policy.salt import salt_for, told_as
+from memsched.tiers.hot_state import NOTHING_SENT, Sent, WorkingMemory
 
 _BEST = 5
 """Of what was found: what the answer is most probably made of."""
@@ -25,13 +27,15 @@ class MemoryPrompt:
     """What a model is told of a cube before it answers.
 
     Args:
-        activation: the block that the text begins with, byte for byte; empty where ``max_tokens`` leaves it no room.
+        activation: the block at the head of the text, byte for byte; empty where ``max_tokens`` leaves it no room.
         working_set: what was near, best first.
         found: what search found for the query, best first; [] without one, and where the store did not answer.
         enough: whether block and working set hold the five best of what was found: then nothing but what was near
             anyway is needed. True without a query.
         told: by memory id, what the text holds beside the block, in its order.
         messages: in OpenAI's form: the text as the system's message, then the query as the user's.
+        adapter: that answers, by its name at the model's server.
+        sent: what a model's server was sent last of the cube.
     """
 
     activation: ActivationBlock
@@ -40,11 +44,23 @@ class MemoryPrompt:
     enough: bool
     told: Mapping[str, str]
     messages: Sequence[Message]
+    adapter: str | None = None
+    sent: Sent = NOTHING_SENT
 
     @property
     def text(self) -> str:
-        """All that is told: block, instructions, and what is near to the query."""
+        """All that is told: salt, instructions, block, what is near to the query, what day it is."""
         return self.messages[0]["content"]
+
+    @property
+    def head(self) -> str:
+        """What the text begins with, and a model's server shall keep: salt, instructions, block."""
+        return head_of(self.activation, self.adapter)
+
+    @property
+    def hint(self) -> CacheHint:
+        """What of it a model's server is to keep, and how it is told whose it is."""
+        return hint_of(self.activation, self.adapter)
 
     @property
     def memory_ids(self) -> list[str]:
@@ -56,6 +72,17 @@ class MemoryPrompt:
         return [self.messages[0], *history, *self.messages[1:]]
 
 
+def head_of(block: ActivationBlock, adapter: str | None = None) -> str:
+    """What the prompts of chats with this block begin with."""
+    return block.head(CHAT.system, adapter=adapter)
+
+
+def hint_of(block: ActivationBlock, adapter: str | None = None) -> CacheHint:
+    """What of such a prompt a model's server is to keep, and how it tells the cube's from others'."""
+    salt = salt_for(block.salt, adapter)
+    return CacheHint(head_of(block, adapter), told_as("cache_salt", salt), told_as("cache_key", salt)[:32], adapter)
+
+
 def prompt_of(
     block: ActivationBlock,
     working_set: Sequence[WorkingMemory],
@@ -63,6 +90,9 @@ def prompt_of(
     query: str | None,
     max_tokens: int | None,
     today: date,
+    *,
+    adapter: str | None = None,
+    sent: Sent = NOTHING_SENT,
 ) -> MemoryPrompt:
     """The prompt made of these: the block; what was found, the best first; then what else is in the set.
 
@@ -83,19 +113,20 @@ def prompt_of(
 
     def prompt(block: ActivationBlock, count: int) -> MemoryPrompt:
         some = dict(list(told.items())[:count])
-        messages = chat_messages(query, list(some.values()), block=block.text, today=today)
+        messages = chat_messages(query, list(some.values()), head=head_of(block, adapter), today=today)
         enough = near.issuperset(each.memory_id for each in memories[:_BEST])
-        return MemoryPrompt(block, working_set, found, enough, some, messages)
+        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent)
 
     whole = prompt(block, len(told))
     if max_tokens is None:
         return whole
-    for head in (block, ActivationBlock.of([])):
+    nothing = ActivationBlock.of([], block.salt)
+    for head in (block, nothing):
         for count in range(len(told), -1, -1):
             shorter = prompt(head, count)
             if estimate_tokens(shorter.text) <= max_tokens:
                 return shorter
-    return prompt(ActivationBlock.of([]), 0)
+    return prompt(nothing, 0)
 
 
 def _answers_nothing(memory: Memory) -> bool:

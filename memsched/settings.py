@@ -356,6 +356,12 @@ class Settings(BaseSettings):
     activation_interval_seconds: float = Field(
         30.0, ge=0, description="Seconds between two such sendings of one cube's block, at least."
     )
+    activation_live_minutes: float = Field(
+        30.0,
+        gt=0,
+        description="Minutes after which a cube about which nobody talks is sent no more, and what a server was sent "
+        "counts as forgotten by it.",
+    )
 
     # Memory: adapters of a model, trained on what is stable (docs/parameters.md)
     parameter_command: str = Field(
@@ -392,6 +398,13 @@ class Settings(BaseSettings):
         "extra `local`. Empty: OpenAI's.",
     )
     llm_api_key: SecretStr = Field(SecretStr(""), description="Key of that server.")
+    llm_server: Literal["auto", "generic", "llama_cpp", "vllm", "sglang", "openai", "deepseek", "ollama", "gateway"] = (
+        Field(
+            "auto",
+            description="The kind of that server: how it caches the beginning of a prompt (docs/activation.md). "
+            "`auto`: it is asked.",
+        )
+    )
     llm_extra_body: dict[str, Any] = Field(
         {},
         description='What else each request to it says, a JSON object: `{"top_p": 0.8}`. It wins over what memsched '
@@ -489,7 +502,7 @@ class Settings(BaseSettings):
         _ = headers_in(text.get_secret_value() if isinstance(text, SecretStr) else text)
         return text
 
-    @field_validator("log_level", "log_format", "search_method", "activation_warm", mode="before")
+    @field_validator("log_level", "log_format", "search_method", "activation_warm", "llm_server", mode="before")
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

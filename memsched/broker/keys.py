@@ -119,6 +119,14 @@ class Keys:
     def worker(self, worker_id: str) -> str:
         return f"{self.prefix}:worker:{escape(worker_id)}"
 
+    def ladder(self, place: str) -> str:
+        """hash: how the prefix cache of a server and model is warmed, and what chats of which cubes missed there.
+
+        Args:
+            place: server and model (``LLM.place``).
+        """
+        return f"{self.prefix}:ladder:{escape(place)}"
+
     def reindex(self, collection: str) -> str:
         """hash: which process embeds all memories of this collection anew."""
         return f"{self.prefix}:reindex:{escape(collection)}"

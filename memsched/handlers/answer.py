@@ -84,7 +84,7 @@ async def _record_use(
     await services.store.patch(
         ref, {memory_id: {"use_count": use.count, "last_used_at": use.last} for memory_id, use in counted.items()}
     )
-    keep_warm(services, ref, state, message, ctx)
+    await keep_warm(services, ref, state, message, ctx)
     sizes, capacity = {"working_memory_size": len(state.working_set)}, services.settings.working_set_size
     if change := described(before, state):
         ctx.log(

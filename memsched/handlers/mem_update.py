@@ -40,7 +40,7 @@ async def mem_update(
     before, after = await services.working_sets.update(cube.ref, marks, events, cube.emptied)
     if after.upkeep:
         ctx.submit(upkeep_after(messages[-1], after.upkeep))
-    keep_warm(services, cube.ref, after, messages[-1], ctx)
+    await keep_warm(services, cube.ref, after, messages[-1], ctx)
     if change := described(before, after):
         sizes = await sizes_of(services, cube.ref) | {"working_memory_size": len(after.working_set)}
         ctx.log(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from memsched.activation.warming import Warming
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
@@ -38,7 +39,7 @@ from memsched.moving import Moving
 from memsched.parameters.parameters import Parameters
 from memsched.parameters.registry import NoAdapterServer
 from memsched.policy.binding import binding_named
-from memsched.policy.block import BlockLimits, Member
+from memsched.policy.block import ActivationBlock, BlockLimits, Member
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
@@ -47,7 +48,7 @@ from memsched.settings import Settings
 from memsched.tiers.bound_set import BoundSets
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.explain import Explainer
-from memsched.tiers.hot_state import HotStates, WorkingMemory
+from memsched.tiers.hot_state import HotState, HotStates, WorkingMemory
 from memsched.tiers.placement import Placements
 from memsched.tiers.working_set import WorkingSets
 
@@ -57,7 +58,8 @@ class MemoryServices:
 
     ``open`` makes it. Its parts: ``cubes`` and ``release`` (who may), ``writer`` and ``corrections`` (ingest),
     ``store``, ``terms`` (word counts), ``search``, ``states``, ``working_sets`` and ``placements``, ``moving`` and
-    ``deletion`` (what people ask for), ``explainer``, ``embedder``, ``llm`` and ``reader``.
+    ``deletion`` (what people ask for), ``explainer``, ``embedder``, ``llm`` and ``reader``, ``warming`` (what the
+    model's server is sent).
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class MemoryServices:
         self.server = server
         self._keys = keys
         self.timers = Timers()
+        self.warming = Warming(settings, server, keys, self.states, self.llm, self.block)
         self._binding = binding_named(settings.binding)
         self._policy = policy or strategy_named(settings.strategy)
         self.rules = rules or rules_named(
@@ -252,12 +255,10 @@ class MemoryServices:
         """The key of the lock of whoever trains an adapter."""
         return self._keys.training
 
-    @property
-    def warms(self) -> bool:
-        """Whether the model's server is sent activation blocks (MEMSCHED_ACTIVATION_WARM)."""
-        if self.llm is None or self.settings.activation_warm == "never":
-            return False
-        return self.settings.activation_warm == "always" or self.llm.is_private
+    async def block(self, ref: CubeRef, state: HotState) -> ActivationBlock:
+        """The cube's activation block as its owner may read it."""
+        whole = await self.whole(ref, state.block)
+        return ActivationBlock.of(self.release.members(ref.user_id, ref, state.block, whole), state.salt)
 
     async def aclose(self) -> None:
         await self.timers.aclose()
@@ -282,6 +283,7 @@ class MemoryServices:
 
     async def _look_for_models(self) -> None:
         for model in self._models:
+            await model.dialect()
             await model.look_for_model()
 
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:

@@ -12,7 +12,7 @@ class Timers:
     def __init__(self) -> None:
         self._waiting: dict[Hashable, asyncio.Task[None]] = {}
 
-    def once(self, name: Hashable, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
+    def once(self, name: Hashable, seconds: float, call: Callable[[], Awaitable[object]]) -> None:
         """Make a call after so many seconds, unless one waits under this name already."""
         if name not in self._waiting:
             self._waiting[name] = asyncio.create_task(self._after(name, seconds, call))
@@ -23,7 +23,7 @@ class Timers:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _after(self, name: Hashable, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
+    async def _after(self, name: Hashable, seconds: float, call: Callable[[], Awaitable[object]]) -> None:
         try:
             await asyncio.sleep(seconds)
         finally:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
@@ -15,83 +15,27 @@ from memsched.deadline import Deadline
 from memsched.lexicon import estimate_tokens
 from memsched.llm.capabilities import Capabilities
 from memsched.llm.circuit_breaker import Call, CircuitBreaker
-from memsched.llm.endpoint import Endpoint, Purpose
+from memsched.llm.endpoint import Purpose
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
+from memsched.llm.kind import Kind
 from memsched.llm.local import LocalServer
 from memsched.llm.metrics import Counters
 from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
+from memsched.llm.request import Habits, Request, configured, plain
 from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
+from memsched.llm.servers.base import Caching, Dialect
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
-from memsched.settings import Settings, headers_in
-from memsched.thinking import Parted, Thinking, ThinkingFilter
+from memsched.settings import Settings
+from memsched.thinking import Thinking, ThinkingFilter
 
 log = get_logger(__name__)
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-@dataclass(slots=True)
-class _Request:
-    """One call.
-
-    Args:
-        body: what it asks, in OpenAI's words.
-        unsupported: parameters of the body that the server does not take.
-        needs_text: whether the model must say something.
-        thinking: what becomes of what it thinks.
-    """
-
-    task: str
-    body: dict[str, Any]
-    deadline: Deadline
-    unsupported: frozenset[str]
-    retries: int = 0
-    needs_text: bool = True
-    thinking: Thinking = "hide"
-
-    @property
-    def prompt_tokens(self) -> int:
-        return estimate_tokens("".join(message["content"] for message in self.body["messages"]))
-
-
 _LOOK_SECONDS = 5.0
-_PLAIN_ANSWERS = 3
-"""So many in a row without thinking, and the next one is taken for one without."""
 _MODELS_SHOWN = 20
-
-
-def _configured(settings: Settings, purpose: Purpose) -> tuple[Endpoint, dict[str, Any], dict[str, str]]:
-    """Where a model is, and what else each request to it says, as body and as headers. Raises SettingsError."""
-    url, key = settings.llm_base_url, settings.llm_api_key
-    if purpose == "llm":
-        endpoint = Endpoint.checked("llm", url, key, settings.llm_model)
-        return endpoint, settings.llm_extra_body, headers_in(settings.llm_headers.get_secret_value())
-    same = settings.reader_base_url in ("", url)
-    key = settings.reader_api_key if settings.reader_api_key.get_secret_value() or not same else key
-    endpoint = Endpoint.checked(purpose, settings.reader_base_url or url, key, settings.reader_model)
-    return endpoint, settings.reader_extra_body, headers_in(settings.reader_headers.get_secret_value())
-
-
-@dataclass(slots=True)
-class _Habits:
-    """How a model's latest answers began.
-
-    Args:
-        plain: so many in a row were without thinking.
-        unopened: whether one had thinking with an end and no beginning, since there were many plain ones.
-    """
-
-    plain: int = 0
-    unopened: bool = False
-
-    def learn(self, answer: Parted) -> None:
-        self.plain = 0 if answer.thinks else self.plain + 1
-        self.unopened = answer.unopened or (self.unopened and self.plain < _PLAIN_ANSWERS)
-
-    def holds(self, thinking: Thinking) -> bool:
-        """Whether an answer may begin with such thinking, so that nothing of it can be given before its end."""
-        return self.unopened or (thinking == "hold" and self.plain < _PLAIN_ANSWERS)
 
 
 class LLM:
@@ -110,16 +54,18 @@ class LLM:
         # Not above: it imports the openai library, for which only those wait who configured a model.
         from memsched.llm.openai_client import OpenAIClient
 
-        self._endpoint, self._extra_body, headers = _configured(settings, purpose)
+        self._endpoint, self._extra_body, headers = configured(settings, purpose)
         self.model = self._endpoint.model
         self.budget_seconds = settings.llm_budget_seconds
         self.breaker = CircuitBreaker(settings.llm_breaker_failures, settings.llm_breaker_seconds, clock)
         self.counters = Counters(settings.llm_input_price, settings.llm_output_price)
         self._client = OpenAIClient(self._endpoint, headers, LocalServer.of(settings, purpose))
+        same = purpose == "llm" or settings.reader_base_url in ("", settings.llm_base_url)
+        self._kind = Kind(settings.llm_server if same else "generic", self._endpoint, self._client.beside, clock)
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
         self._max_retries = settings.llm_max_retries
         self._capabilities = Capabilities()
-        self._habits = _Habits()
+        self._habits = Habits()
 
     @classmethod
     def from_settings(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self | None:
@@ -161,6 +107,20 @@ class LLM:
             )
 
     @property
+    def place(self) -> str:
+        """Server and model: of these it is learnt how their cache is warmed."""
+        return f"{self._endpoint.address} {self.model}"
+
+    @property
+    def address(self) -> str:
+        """The server's, as it may be shown."""
+        return self._endpoint.address
+
+    async def dialect(self) -> Dialect:
+        """What kind of server it is. It is asked once; one that does not answer counts as any, and is asked again."""
+        return await self._kind.dialect()
+
+    @property
     def is_private(self) -> bool:
         """Whether its server is on this machine or in a private network: probably nobody takes money for tokens."""
         return self._endpoint.is_private
@@ -179,30 +139,43 @@ class LLM:
         task: str = "complete",
         sampling: Mapping[str, Any] | None = None,
         thinking: Thinking = "hide",
+        caching: Caching | None = None,
     ) -> str:
         """Return the model's answer: text that is not empty.
 
         Args:
             task: for the counters, from a small fixed set.
             sampling: more of the request: ``top_p`` and the like.
+            caching: what of the request the server shall keep; it is written there what the server said of that.
         """
         request = self._request(task, messages, budget_seconds, max_tokens, temperature)
         request.body |= sampling or {}
         request.thinking = thinking
+        await self._cache(request, caching)
         with self._counted(task):
             return (await self._ask(request)).text
 
-    async def warm(self, prefix: str) -> None:
-        """Have the server read the beginning of a prompt, so that its prefix cache holds it.
+    async def warm(self, caching: Caching) -> None:
+        """Have the server read the head of a prompt in the way in which it keeps it, so that its prefix cache holds it.
 
         One token is asked for, and thrown away. It is not repeated when it fails: a chat warms the cache as well.
         """
-        beginning: list[Message] = [{"role": "system", "content": prefix}, {"role": "user", "content": "."}]
-        request = self._request("warm", beginning, None, 1, 0.0)
-        request.body["max_tokens"] = 1
-        request.needs_text, request.retries = False, self._max_retries
-        with self._counted("warm"):
-            await self._ask(request)
+        dialect = await self.dialect()
+        asked = self._request("warm", [], None, 1, 0.0)
+        asked.body["max_tokens"] = 1
+        asked.needs_text, asked.retries = False, self._max_retries
+        for body in dialect.warm(asked.body, caching.hint, caching.step):
+            request = replace(asked, body=body, optional=dialect.optional(caching.hint), caching=caching)
+            request.unsupported = self._capabilities.unsupported  # also what the one before taught
+            with self._counted("warm"):
+                await self._ask(request)
+
+    async def _cache(self, request: Request, caching: Caching | None) -> None:
+        """Have a request say what of it the server shall keep."""
+        if caching is not None:
+            dialect = await self.dialect()
+            request.body = dialect.shape(request.body, caching.hint, caching.step)
+            request.optional, request.caching = dialect.optional(caching.hint), caching
 
     async def complete_json(
         self,
@@ -239,7 +212,7 @@ class LLM:
             )
             if request.deadline.passed:
                 raise misfit
-            request.body["messages"] += _plain(second_try(answer.text, misfit.reason))
+            request.body["messages"] += plain(second_try(answer.text, misfit.reason))
             request.retries = 0
             self.counters.retries += 1
             return parse_json((await self._ask(request)).text, schema)
@@ -254,6 +227,7 @@ class LLM:
         task: str = "stream",
         sampling: Mapping[str, Any] | None = None,
         thinking: Thinking = "hide",
+        caching: Caching | None = None,
     ) -> AsyncGenerator[str, None]:
         """Yield the model's answer in pieces. An error after the first piece means that the answer broke off.
 
@@ -266,6 +240,7 @@ class LLM:
         request = self._request(task, messages, budget_seconds, max_tokens, temperature)
         request.body |= {"stream_options": {"include_usage": True}, **(sampling or {})}
         request.thinking = thinking
+        await self._cache(request, caching)
         with self._counted(task):
             begun = False
             while True:
@@ -283,7 +258,7 @@ class LLM:
                     raise llm_error(failure)
                 await self._prepare_retry(request, failure)
 
-    async def _ask(self, request: _Request) -> Answer:
+    async def _ask(self, request: Request) -> Answer:
         while True:
             try:
                 async with self._slot(request):
@@ -292,11 +267,11 @@ class LLM:
                 failure = error
             await self._prepare_retry(request, failure)
 
-    async def _prepare_retry(self, request: _Request, failure: ServerError) -> None:
+    async def _prepare_retry(self, request: Request, failure: ServerError) -> None:
         """Change the request, or wait for the backoff. Raises LLMError when another try would not help."""
         if failure.status in NOT_UNDERSTOOD:
             complaint, unsupported = failure.complaint, request.unsupported
-            less = self._capabilities.without_refused(request.body, unsupported, complaint)
+            less = self._capabilities.without_refused(request.body, unsupported, complaint, request.optional)
             if less is not None:
                 request.unsupported = less
                 return
@@ -318,7 +293,7 @@ class LLM:
         self.counters.retries += 1
         request.retries += 1
 
-    async def _send(self, request: _Request) -> Answer:
+    async def _send(self, request: Request) -> Answer:
         """One request, without retries."""
         body = self._capabilities.adapt(request.body, request.unsupported)
         with self.breaker.call() as call, self._judged(call):
@@ -333,11 +308,12 @@ class LLM:
         self._count(request, answer)
         return answer
 
-    async def _pieces(self, request: _Request) -> AsyncGenerator[str, None]:
+    async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         """One streamed request, without retries."""
         body = self._capabilities.adapt(request.body, request.unsupported)
         texts: list[str] = []
         tokens: Tokens | None = None
+        told: dict[str, Any] = {}
         finish, ended = "", False
         thinking = ThinkingFilter(holds=self._habits.holds(request.thinking))
         with self.breaker.call() as call, self._judged(call):
@@ -354,6 +330,7 @@ class LLM:
                             continue
                         piece = read_piece(chunk)
                         tokens, finish = piece.tokens or tokens, piece.finish or finish
+                        told |= piece.told
                         if piece.text:
                             texts.append(piece.text)
                             said = thinking.feed(piece.text)
@@ -372,7 +349,7 @@ class LLM:
                 raise
             finally:
                 if texts:
-                    self._count(request, Answer("".join(texts), tokens, finish))
+                    self._count(request, Answer("".join(texts), tokens, finish, told=told))
             call.succeeded()
         self._capabilities.learn(request.unsupported)
 
@@ -405,7 +382,7 @@ class LLM:
         raise timeout
 
     @contextlib.asynccontextmanager
-    async def _slot(self, request: _Request) -> AsyncIterator[None]:
+    async def _slot(self, request: Request) -> AsyncIterator[None]:
         """One of llm_concurrency calls at once. Raises LLMUnavailable at once while the circuit breaker is open."""
         if self._client.closed:
             raise LLMUnavailable("This client was closed.", kind="closed")
@@ -432,25 +409,22 @@ class LLM:
             self.counters.failures[error.kind] += 1
             raise
 
-    def _count(self, request: _Request, answer: Answer) -> None:
+    def _count(self, request: Request, answer: Answer) -> None:
         self.counters.truncated += answer.finish == TRUNCATED
         tokens = answer.tokens or Tokens(request.prompt_tokens, estimate_tokens(answer.text))
-        self.counters.used_tokens(tokens.input, tokens.output, cached=tokens.cached, estimated=answer.tokens is None)
+        use = self._kind.now.evidence(answer.told)
+        if request.caching is not None:
+            request.caching.use = use
+            request.caching.prompt_tokens = answer.tokens.input if answer.tokens else None
+        self.counters.used_tokens(tokens.input, tokens.output, cached=use.cached, estimated=answer.tokens is None)
 
     def _request(
         self, task: str, messages: Sequence[Message], budget: float | None, max_tokens: int | None, temperature: float
-    ) -> _Request:
-        body: dict[str, Any] = {"model": self.model, "messages": _plain(messages), "temperature": temperature}
+    ) -> Request:
+        body: dict[str, Any] = {"model": self.model, "messages": plain(messages), "temperature": temperature}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
-        body |= self._extra_body
+        alone = self._kind.now.plain()
+        body = {**alone, **body, **self._extra_body}
         deadline = Deadline(self.budget_seconds if budget is None else budget)
-        return _Request(task, body, deadline, self._capabilities.unsupported)
-
-
-def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """Half of a surrogate pair, which strangers may send, cannot be encoded."""
-    return [
-        {"role": message["role"], "content": message["content"].encode(errors="replace").decode()}
-        for message in messages
-    ]
+        return Request(task, body, deadline, self._capabilities.unsupported, optional=[*alone])

@@ -59,6 +59,11 @@ class Endpoint:
         return masked(self.url)
 
     @property
+    def root(self) -> str:
+        """The URL without its ``/v1``: there servers answer what is not OpenAI's."""
+        return self.url.rstrip("/").removesuffix("/v1")
+
+    @property
     def is_private(self) -> bool:
         """Whether the server is on this machine, or in a private network by its address or its name."""
         if self.is_embedded:

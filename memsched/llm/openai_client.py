@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import openai
+from httpx import Response
 from openai import AsyncOpenAI, AsyncStream, OpenAIError, Timeout
 from openai.types.chat import ChatCompletionChunk
 
@@ -106,6 +107,21 @@ class OpenAIClient:
             return [str(each["id"]) for each in json.loads(body)["data"]]
         except (ValueError, KeyError, TypeError):
             raise ServerError("The server named no models.", kind="invalid_answer") from None
+
+    async def beside(self, path: str) -> Mapping[str, Any] | None:
+        """Return what the server answers to GET of a path beside its ``/v1``, if it is a JSON object; else None."""
+        try:
+            response = await self._client.get(f"{self._endpoint.root}{path}", cast_to=Response)
+            answer = response.json()
+        except openai.APIStatusError:
+            return None
+        except (OpenAIError, RuntimeError) as error:
+            failure = self._failure(error)
+        except ValueError:
+            return None
+        else:
+            return answer if isinstance(answer, dict) else None
+        raise failure
 
     async def stream_chat(self, request: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield the chunks of a streamed chat completion, as the library has them, and END. Close it (``aclosing``).

@@ -186,14 +186,13 @@ the earlier one, "relation": "...", "quote": "..."}}]}}""",
 
 CHAT = Prompt(
     name="chat",
-    version=3,
+    version=4,
     system=f"""You are a helpful assistant who remembers earlier conversations with this person.
 
 {DATA_RULE}
 
-What stands before these words, if anything does, is remembered; so is this, which is near to the question, the most
-relevant first:
-$memories
+What stands below between <data> and </data> is remembered: first, if there is any, what matters in most conversations,
+then what is near to the question, the most relevant first.
 
 Ground what you say about the person, and about what was said or done, in these memories and in this conversation alone.
 When they do not hold what is asked for, say that you do not know it or were not told; never invent it. When memories
@@ -203,23 +202,27 @@ question does not mention it. Speak of them naturally: no numbers of memories, n
 )
 
 
+_NEAR = "What is near to the question, the most relevant first:"
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def chat_messages(
-    question: str | None, memories: Sequence[str], history: Sequence[Message] = (), *, block: str = "", today: date
+    question: str | None, memories: Sequence[str], history: Sequence[Message] = (), *, head: str, today: date
 ) -> list[Message]:
     """Return a turn of a chat that knows these memories; without a question, what comes before one.
 
-    The activation block comes first, byte for byte: a prefix cache would have to know whatever stood before it as well.
-    What day it is stands behind all that is the same on another day.
+    What day it is stands behind all that is the same on another day. It is in the system's message, as all that is not
+    of the person: many models take only one, the first.
     Question and history are of the person who talks to the model, who may well tell it what to do; so they are no data.
+
+    Args:
+        head: what comes first, byte for byte, with the instructions (``CHAT.system``) in it: a prefix cache would have
+            to know whatever stood before it as well.
     """
-    (system,) = CHAT.messages(memories=numbered(memories))
     day = f"Today is {_DAYS[today.weekday()]}, {today:%Y-%m-%d}."
-    head: Message = {"role": "system", "content": f"{block}{system['content']}\n\n{day}"}
+    told = f"{head}{_NEAR}\n{data_block(numbered(memories))}\n\n{day}"
     asked: list[Message] = [] if question is None else [{"role": "user", "content": question}]
-    return [head, *history, *asked]
+    return [{"role": "system", "content": told}, *history, *asked]
 
 
 PROMPTS = (EXTRACT, RERANK, USED, FEEDBACK, REVISE, CHAT)

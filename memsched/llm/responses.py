@@ -7,7 +7,8 @@ part of the answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -26,15 +27,10 @@ _CHECK = "Check MEMSCHED_LLM_BASE_URL."
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the server counted.
-
-    Args:
-        cached: those of the input that it had in its prefix cache; None: it did not say.
-    """
+    """What the server counted."""
 
     input: int
     output: int
-    cached: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +42,14 @@ class Answer:
         parted: with the thinking that stood before it.
         tokens: None: the server did not count them.
         finish: why it ended.
+        told: ``usage`` and ``timings`` as they came: each kind of server says in its own words what it had cached.
     """
 
     text: str
     tokens: Tokens | None
     finish: str
     parted: Parted = _NOTHING
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,13 @@ class Piece:
         text: as it came, thinking included.
         tokens: in the one that tells them.
         finish: set in the last one that has text.
+        told: as ``Answer`` has it.
     """
 
     text: str
     tokens: Tokens | None
     finish: str
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 _TEXT_PARTS = ("text", "output_text")
@@ -104,42 +104,36 @@ class _Choice(BaseModel):
     finish_reason: _Text = None
 
 
-class _PromptDetails(BaseModel):
-    cached_tokens: int = Field(ge=0)
-
-
-def _details_or_none(value: object) -> _PromptDetails | None:
-    try:
-        return _PromptDetails.model_validate(value, from_attributes=True)
-    except ValidationError:
-        return None
-
-
 class _Usage(BaseModel):
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
-    prompt_tokens_details: Annotated[_PromptDetails | None, BeforeValidator(_details_or_none)] = None
-
-    @property
-    def tokens(self) -> Tokens:
-        details = self.prompt_tokens_details
-        return Tokens(self.prompt_tokens, self.completion_tokens, details.cached_tokens if details else None)
 
 
-def _usage_or_none(value: object) -> _Usage | None:
-    try:
-        return _Usage.model_validate(value, from_attributes=True)
-    except ValidationError:
-        return None
+def _object_or_none(value: object) -> object:
+    """An object of JSON, also as the library of a stream has it."""
+    told = value.model_dump() if isinstance(value, BaseModel) else value
+    return told if isinstance(told, dict) else None
+
+
+_Told = Annotated[dict[str, Any] | None, BeforeValidator(_object_or_none)]
 
 
 class _Completion(BaseModel):
     choices: list[_Choice]
-    usage: Annotated[_Usage | None, BeforeValidator(_usage_or_none)] = None
+    usage: _Told = None
+    timings: _Told = None
 
     @property
     def tokens(self) -> Tokens | None:
-        return None if self.usage is None else self.usage.tokens
+        try:
+            usage = _Usage.model_validate(self.usage)
+        except ValidationError:
+            return None
+        return Tokens(usage.prompt_tokens, usage.completion_tokens)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return {name: told for name, told in (("usage", self.usage), ("timings", self.timings)) if told}
 
 
 def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = False) -> Answer:
@@ -165,7 +159,7 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
     if needs_text:
         _check_refusal(message, finish)
         check_empty(found.said, finish)
-    return Answer(text if shows_thinking else found.said, completion.tokens, finish, found)
+    return Answer(text if shows_thinking else found.said, completion.tokens, finish, found, completion.told)
 
 
 def read_piece(chunk: Any) -> Piece:
@@ -180,7 +174,7 @@ def read_piece(chunk: Any) -> Piece:
     delta = (choice.delta or choice.message if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
     _check_refusal(delta, finish)
-    return Piece(delta.content or "", completion.tokens, finish)
+    return Piece(delta.content or "", completion.tokens, finish, completion.told)
 
 
 def check_empty(text: str, finish: str) -> None:

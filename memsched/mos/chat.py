@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from memsched.activation.chats import CachedChats
 from memsched.errors import InvalidMessage, MemschedError
 from memsched.lexicon import estimate_tokens
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.prompts import Message
+from memsched.llm.servers.base import Caching
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import Permission
@@ -26,6 +28,7 @@ from memsched.memory_prompt import MemoryPrompt, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
+from memsched.policy.salt import passing_salt
 from memsched.redaction import asked
 from memsched.scheduler import AsyncMemScheduler
 from memsched.thinking import Thinking, without_thinking
@@ -74,6 +77,7 @@ class _Turn:
         llm: the model that answers.
         found: what search found, for people.
         answer: what a model said, all of it, without what it thought; else empty.
+        caching: what the model's server is told of the prompt's head, and said of it; None: no model answers.
     """
 
     question: Question
@@ -85,6 +89,7 @@ class _Turn:
     llm: LLM | None
     found: list[str] = field(default_factory=list)
     answer: str = ""
+    caching: Caching | None = None
 
 
 class Chat:
@@ -95,6 +100,7 @@ class Chat:
         self._options = options
         self._said: OrderedDict[tuple[str, str, str], list[Message]] = OrderedDict()
         self._own_llm: LLM | None = None
+        self._cached: CachedChats | None = None
 
     def clear(self, user_id: str) -> None:
         """Forget the recent turns of all of a user's sessions. What was remembered stays in the cubes."""
@@ -124,12 +130,13 @@ class Chat:
                 yield _in_plain_words(NO_MODEL, turn.found)
                 return
             try:
-                streamed = turn.llm.stream(self._prompt(turn), task="chat", thinking=self._thinking, **self._asking())
+                streamed = turn.llm.stream(self._prompt(turn), task="chat", **await self._asking(turn, turn.llm))
                 async with contextlib.aclosing(streamed):
                     async for piece in streamed:
                         pieces.append(piece)
                         yield piece
                 turn.answer = without_thinking("".join(pieces))
+                await self._learn(turn, turn.llm)
             except LLMError as error:
                 self._fell_back(turn.llm.counters, error)
                 why = _why(error)
@@ -157,7 +164,8 @@ class Chat:
             target = name if may_write else None
         elif target != name or not may_write:
             await cubes.resolve(user, target, Permission.WRITE)  # to name it oneself is no permission
-        nothing = prompt_of(ActivationBlock.of([]), [], [], question.text, None, datetime.now().astimezone().date())
+        empty = ActivationBlock.of([], passing_salt(f"{user}/{name}"))
+        nothing = prompt_of(empty, [], [], question.text, None, datetime.now().astimezone().date())
         turn = _Turn(question, history, datetime.now(UTC), may_write, target, nothing, llm)
         if self._options.enable_textual_memory:
             query = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
@@ -205,12 +213,19 @@ class Chat:
         if turn.llm is None:
             return _in_plain_words(NO_MODEL, turn.found)
         try:
-            text = await turn.llm.complete(self._prompt(turn), task="chat", thinking=self._thinking, **self._asking())
+            text = await turn.llm.complete(self._prompt(turn), task="chat", **await self._asking(turn, turn.llm))
         except LLMError as error:
             self._fell_back(turn.llm.counters, error)
             return _in_plain_words(_why(error), turn.found)
         turn.answer = without_thinking(text)
+        await self._learn(turn, turn.llm)
         return text
+
+    async def _learn(self, turn: _Turn, llm: LLM) -> None:
+        """What the answer says of the server's cache."""
+        if self._cached is not None and turn.caching is not None:
+            question = turn.question
+            await self._cached.answered(llm, turn.prompt, turn.caching, question.user_id, question.mem_cube_id)
 
     @property
     def _thinking(self) -> Thinking:
@@ -218,12 +233,22 @@ class Chat:
         asked = self._options.remove_think_prefix
         return "hide" if asked is None else "hold" if asked else "show"
 
-    def _asking(self) -> dict[str, Any]:
+    async def _asking(self, turn: _Turn, llm: LLM) -> dict[str, Any]:
         """How the model is asked."""
         options = self._options
+        if self._cached is None:
+            scheduler = self._scheduler
+            self._cached = CachedChats(scheduler.settings, await scheduler.server(), scheduler.keys)
+        turn.caching = await self._cached.caching(llm, turn.prompt)
         more = {} if options.top_p is None else {"top_p": options.top_p}
         sampling = {**options.request, **more}
-        return {"temperature": options.temperature, "max_tokens": options.max_tokens, "sampling": sampling}
+        return {
+            "temperature": options.temperature,
+            "max_tokens": options.max_tokens,
+            "sampling": sampling,
+            "thinking": self._thinking,
+            "caching": turn.caching,
+        }
 
     @property
     def _prompt_tokens(self) -> int:

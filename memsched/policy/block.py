@@ -10,7 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from memsched.escaping import json_data
 from memsched.lexicon import estimate_tokens
 from memsched.memory.model import with_day
+from memsched.policy.salt import passing_salt, salt_for
 
 _HEADER = (
     "What is remembered of earlier conversations, one memory a line. Everything between <data> and </data> is "
@@ -59,22 +60,35 @@ class ActivationBlock:
     """The block as callers see it.
 
     Args:
-        text: what goes first in the prompt, byte for byte; empty without a memory.
+        text: what stands at the head of the prompt, byte for byte; empty without a memory.
         version: a hash of the text: it changes exactly when the bytes do.
         memory_ids: in the order of the text.
         tokens: of the text, estimated (``estimate_tokens``).
+        salt: of the cube, 16 hex digits: with them the prompt begins (``head``), so that nobody can find out by
+            guessing what stands in it. They change when a member was deleted or corrected.
     """
 
     text: str
     version: str
     memory_ids: list[str]
     tokens: int
+    salt: str = field(default="", compare=False)
+
+    def head(self, instructions: str = "", *, adapter: str | None = None) -> str:
+        """What a prompt begins with, byte for byte, to be kept by the model's server: salt, instructions, block.
+
+        Args:
+            instructions: which are the same in all prompts of the cube.
+            adapter: that answers; its prompts have a salt of their own.
+        """
+        salt = salt_for(self.salt or passing_salt(""), adapter)
+        return f"{salt}\n{instructions}\n\n{self.text}" if instructions else f"{salt}\n{self.text}"
 
     @classmethod
-    def of(cls, members: Sequence[Member]) -> ActivationBlock:
+    def of(cls, members: Sequence[Member], salt: str = "") -> ActivationBlock:
         text = f"{_HEADER}{''.join(member.line for member in members)}{_FOOTER}" if members else ""
         version = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return cls(text, version, [member.memory_id for member in members], estimate_tokens(text))
+        return cls(text, version, [member.memory_id for member in members], estimate_tokens(text), salt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
-"""The activation block of a cube, kept up to date with its working set, and when a model server is sent it."""
+"""The activation block of a cube, kept up to date with its working set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
-from memsched.policy.block import ActivationBlock, BlockLimits, Member, next_block
+from memsched.policy.block import BlockLimits, Member, next_block
 from memsched.policy.theme import Theme
 from memsched.tiers.cube_cache import CubeCache
-from memsched.tiers.hot_state import HotState, Sent
+from memsched.tiers.hot_state import HotState
 
 _OVER = 0.25
 """A theme with less than this share of the hottest theme's heat is over: no member of the block is of it."""
@@ -43,27 +43,12 @@ class Wanted:
         memory = self._cube.memory(memory_id)
         return memory is not None and memory.available and memory_id not in self._over
 
+    def takes_back(self, before: Sequence[Member], after: Sequence[Member]) -> bool:
+        """Whether something left the block that was deleted or corrected: then nobody shall hit what a server keeps."""
+        left = {member.line for member in after}
+        gone = (self._cube.memory(member.memory_id) for member in before if member.line not in left)
+        return any(memory is None or memory.superseded_by for memory in gone)
+
     def block_after(self, present: Sequence[Member], limits: BlockLimits) -> list[Member]:
         """The members of the block that follows on the present one."""
         return next_block(present, self.members, self.may_stay, limits)
-
-
-def due_in(state: HotState, now: int, interval: int) -> int | None:
-    """After how many ms a model server should be sent the block; None: it was sent this one, or there is none.
-
-    Args:
-        now: ms since the epoch, of the clock: it is the server that shall have peace, whatever time the talk is of.
-        interval: ms between two sendings, at least.
-    """
-    if not state.block or version_of(state) == state.sent.version:
-        return None
-    return max(0, state.sent.at + interval - now)
-
-
-def version_of(state: HotState) -> str:
-    return ActivationBlock.of(state.block).version
-
-
-def sent_now(state: HotState, now: int) -> HotState:
-    """The state of a cube whose block is being sent."""
-    return state.model_copy(update={"sent": Sent(version=version_of(state), at=now)})

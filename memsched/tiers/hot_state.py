@@ -30,6 +30,7 @@ from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.tombstones import TOMBSTONES_KEPT
 from memsched.messages import UtcTime, describe_validation_error, in_zone
 from memsched.policy.block import Member
+from memsched.policy.salt import new_salt, passing_salt
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import ANSWERS_KEPT, ANSWERS_PAIRED, Answered, TalkEvent
 from memsched.tiers.moves import Move, Placement, Upkeep
@@ -45,7 +46,10 @@ _DIGITS = 9
 _DAY_MS = 86_400_000
 _STAYS = {"reserved", "pinned"}
 """Sources of memories that keep their places whatever is predicted."""
-_FIELDS = ("version", "talk", "log", "set", "placement", "block", "sent", "predicted", "asked", "deleting", "emptied")
+_FIELDS = (
+    *("version", "talk", "log", "set", "placement", "block", "salt", "sent"),
+    *("predicted", "asked", "deleting", "emptied"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +149,28 @@ class WorkingMemory(BaseModel):
 
 
 class Sent(BaseModel):
-    """Which activation block a model server was sent last.
+    """What a model server was sent last, so that its cache holds the head of the cube's prompts.
 
     Attributes:
-        version: "" when none was, or the server did not take it.
+        version: a hash of block, salt, adapter and server; "" when nothing was sent.
         at: ms since the epoch.
+        head: a hash of the head that the server took; "" if it did not, or not yet.
+        tokens: of the head, as the server counted them; 0 if it did not.
+        cached: of them, what it said that it had before; None: it did not say.
+        step: how it was warmed.
     """
 
     model_config = ConfigDict(frozen=True)
 
     version: str = ""
     at: int = 0
+    head: str = ""
+    tokens: int = 0
+    cached: int | None = None
+    step: str = ""
+
+
+NOTHING_SENT = Sent()
 
 
 class Prediction(BaseModel):
@@ -203,7 +218,8 @@ class HotState(BaseModel):
             is over.
         placement: what is activated and pinned.
         block: the members of the activation block, in their order.
-        sent: which block a model server was sent last.
+        salt: what the cube's prompts begin with (policy/salt.py); "": the next change gives it one, or another one.
+        sent: what a model server was sent last.
         deleting: ids of memories whose deletion has begun: for whoever reads, they are gone. The next pass ends it.
         emptied: when all memories were deleted last, ms since the epoch: what was submitted before that is over.
         tombstones: ids that a change lays tombstones for; they are stored elsewhere (memory/tombstones.py).
@@ -224,7 +240,8 @@ class HotState(BaseModel):
     asked: int = 0
     placement: Placement = Placement()
     block: list[Member] = Field(default_factory=list)
-    sent: Sent = Sent()
+    salt: str = ""
+    sent: Sent = NOTHING_SENT
     deleting: list[str] = Field(default_factory=list)
     emptied: int = 0
     tombstones: list[str] = Field(default_factory=list)
@@ -272,6 +289,7 @@ class HotState(BaseModel):
                 "predicted": predicted,
                 "placement": self.placement.model_copy(update={"pins": pins, "activated": activated}),
                 "block": [each for each in self.block if each.memory_id not in memory_ids],
+                "salt": "" if any(each.memory_id in memory_ids for each in self.block) else self.salt,
             }
         )
 
@@ -303,6 +321,8 @@ class HotState(BaseModel):
                 "moves",
                 _as_json([each.model_dump(mode="json") for each in self.moves]),
             )
+        if self.salt != before.salt:
+            fields += ("salt", self.salt)
         if self.sent != before.sent:
             fields += ("sent", _as_json(self.sent.model_dump()))
         if self.deleting != before.deleting:
@@ -315,7 +335,7 @@ class HotState(BaseModel):
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, sent, predicted, asked, deleting, emptied = reply
+        version, talk, log, working_set, placement, block, salt, sent, predicted, asked, deleting, emptied = reply
         return cls(
             version=int(version or 0),
             talk=[event for event in _listed(TalkEvent, talk) if "kind" in event.model_fields_set],  # once it had none
@@ -323,12 +343,22 @@ class HotState(BaseModel):
             working_set=_listed(WorkingMemory, working_set),
             placement=_part(Placement, placement) or Placement(),
             block=_listed(Member, block),
-            sent=_part(Sent, sent) or Sent(),
+            salt=as_text(salt or ""),
+            sent=_part(Sent, sent) or NOTHING_SENT,
             predicted=_predictions(predicted),
             asked=int(asked or 0),
             deleting=json.loads(deleting or "[]"),
             emptied=int(emptied or 0),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HeadState:
+    """What a cube's prompts begin with: the members of its block, its salt; and what of it a server was sent."""
+
+    members: list[Member]
+    salt: str
+    sent: Sent
 
 
 class HotStateContested(MemschedError):
@@ -389,14 +419,18 @@ class HotStates:
         key, field = self._keys.cube(ref.user_id, ref.mem_cube_id).hot, _typed_field(user_id)
         return as_text(await self._server.persistently(lambda: self._server.execute("HGET", key, field)) or "")
 
-    def activation_command(self, ref: CubeRef) -> Command[list[Member]]:
-        """To be sent alone or in a pipeline: the members of the activation block."""
+    def activation_command(self, ref: CubeRef) -> Command[HeadState]:
+        """To be sent alone or in a pipeline: what the cube's prompts begin with."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
 
-        def parse(reply: Any) -> list[Member]:
-            return _listed(Member, reply)
+        def parse(reply: Any) -> HeadState:
+            block, salt, sent = reply
+            name = f"{ref.user_id}/{ref.mem_cube_id}"
+            return HeadState(
+                _listed(Member, block), as_text(salt or "") or passing_salt(name), _part(Sent, sent) or NOTHING_SENT
+            )
 
-        return Command(("HGET", key, "block"), parse)
+        return Command(("HMGET", key, "block", "salt", "sent"), parse)
 
     async def applied(self, ref: CubeRef, marks: Sequence[str]) -> set[str]:
         """Those of the marks whose messages have changed the state already: the idempotency keys that are known."""
@@ -424,6 +458,8 @@ class HotStates:
             if marks and len(known) == len(set(marks)):
                 return before, before
             after = await compute(before, known)
+            if not after.salt:
+                after = after.model_copy(update={"salt": new_salt()})
             if version := await self._commit(ref, before, marks, after):
                 return before, after.model_copy(update={"version": version, "new": [], "gone": [], "tombstones": []})
         raise HotStateContested(

@@ -203,9 +203,11 @@ class WorkingSets:
         }
         predicted = _still_there(state.predicted, cube)
         state = state.model_copy(update={"working_set": working_set, "left": why_left, "predicted": predicted})
-        block = Wanted.now(state, cube, themes.unnamed).block_after(state.block, self._limits)
+        wanted = Wanted.now(state, cube, themes.unnamed)
+        block = wanted.block_after(state.block, self._limits)
+        salt = "" if wanted.takes_back(state.block, block) else state.salt
         due = upkeep_due(cube, state, self._capacity)
-        return state.model_copy(update={"block": block, "upkeep": due})
+        return state.model_copy(update={"block": block, "salt": salt, "upkeep": due})
 
     async def predict(self, ref: CubeRef, typed: Typed, slots: int) -> HotState:
         """Have near, in the last places of the set, what the question that somebody is typing will ask for.

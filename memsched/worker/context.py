@@ -80,6 +80,11 @@ class HandlerContext:
         """When it was submitted, or the message was whose follow-up it is, ms since the epoch by the server's clock."""
         return self._delivery_of(message).submitted_ms
 
+    @property
+    def last_submitted_ms(self) -> int:
+        """The same of the last of this call's messages."""
+        return max(delivery.submitted_ms for delivery in self._all)
+
     def submit(self, messages: ScheduleMessageItem | Iterable[ScheduleMessageItem], *, delay_ms: int = 0) -> None:
         """Submit follow-ups when this call has returned: together with its acknowledgement, or not at all.
 
@@ -90,7 +95,7 @@ class HandlerContext:
         """
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
-        origin = max(delivery.submitted_ms for delivery in self._all)
+        origin = self.last_submitted_ms
         found = [FollowUp.of(message, delay, self.max_message_bytes, origin) for message in messages_of(messages)]
         with self._open:
             self._refuse_late()

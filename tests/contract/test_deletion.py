@@ -133,7 +133,7 @@ async def test_nothing_is_left_of_a_cube_whose_memories_are_all_deleted(schedule
     await idle(scheduler)
 
     left = await kept(scheduler, "home")
-    assert {*left} <= {"version", "sent", "placement", "predicted", "asked", "emptied"}, left
+    assert {*left} <= {"version", "salt", "sent", "placement", "predicted", "asked", "emptied"}, left
     assert not {secret.memory_id, "quixot"} & {*json.dumps(left).split('"')}
     await scheduler.submit_messages(said("The boat is blue.", 9))
     await idle(scheduler)

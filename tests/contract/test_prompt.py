@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -13,6 +14,7 @@ from support.memories import idle, said
 from memsched import AsyncMemScheduler, AsyncMOS, CubeForbidden, MemScheduler
 from memsched.errors import InvalidArgument
 from memsched.lexicon import estimate_tokens
+from memsched.llm.prompts import CHAT
 from memsched.memory.access.permissions import Permission
 from memsched.memory.store.errors import StoreUnavailable
 
@@ -33,7 +35,7 @@ async def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[...,
     return made
 
 
-async def test_it_begins_with_the_block_and_tells_what_was_found_and_what_is_near(make: Callable[..., Any]) -> None:
+async def test_it_begins_with_the_head_and_tells_what_was_found_and_what_is_near(make: Callable[..., Any]) -> None:
     scheduler = await make()
     block = await scheduler.activation("alice", "home")
 
@@ -41,13 +43,15 @@ async def test_it_begins_with_the_block_and_tells_what_was_found_and_what_is_nea
     unasked = await scheduler.prompt("alice", "home")
 
     assert asked.activation == block
-    assert asked.text.startswith(block.text)
+    assert asked.head == f"{block.salt}\n{CHAT.system}\n\n{block.text}"
+    assert asked.text.startswith(asked.head)
+    assert re.fullmatch("[0-9a-f]{16}", block.salt)
     assert asked.messages == [{"role": "system", "content": asked.text}, {"role": "user", "content": QUESTION}]
     assert asked.found[0].memory == SAID[0]
     assert next(iter(asked.told.values())).endswith(SAID[0])
     assert set(asked.memory_ids) == {each.memory_id for each in asked.working_set}
     assert asked.enough
-    assert unasked.text.startswith(block.text)
+    assert unasked.text.startswith(asked.head)
     assert (unasked.messages, unasked.found, unasked.enough) == ([unasked.messages[0]], [], True)
     assert asked.messages_after([{"role": "user", "content": "Hi"}])[1:] == [
         {"role": "user", "content": "Hi"},
@@ -90,7 +94,8 @@ async def test_it_goes_on_with_what_is_near_while_the_store_is_away(
     prompt = await scheduler.prompt("alice", "home", QUESTION)
 
     assert prompt.found == []
-    assert prompt.text.startswith(prompt.activation.text)
+    assert prompt.text.startswith(prompt.head)
+    assert prompt.activation.text in prompt.head
     assert SAID[0] in prompt.text
 
 

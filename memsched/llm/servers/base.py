@@ -59,6 +59,21 @@ class CacheHint:
     slot: int | None = None
 
 
+@dataclass(slots=True)
+class Caching:
+    """How one request uses a server's cache, and what the server said of that.
+
+    Args:
+        use: what it said; of several that warm, the last.
+        prompt_tokens: as it counted them; None: it did not say.
+    """
+
+    hint: CacheHint
+    step: Step
+    use: CacheUse = CacheUse()
+    prompt_tokens: int | None = None
+
+
 class Dialect:
     """One kind of server. This one is of servers of which nothing is known but that they speak OpenAI's language.
 
@@ -89,8 +104,20 @@ class Dialect:
         """The least tokens of a prompt that it caches for this model."""
         return self.least_tokens
 
+    def optional(self, hint: CacheHint) -> list[str]:
+        """What of a request a server of this kind may not know, and answers without it as well.
+
+        An adapter is no such thing: who asked for one shall not get the answer of another model.
+        """
+        names = [*self.fields(hint), *self.mark()]
+        return names if hint.adapter is None else [name for name in names if name not in _OF_ADAPTERS]
+
     def fields(self, _hint: CacheHint) -> dict[str, Any]:
         """What a request says of caches and adapters, beside its messages. Who sets such a field themselves wins."""
+        return {}
+
+    def plain(self) -> dict[str, Any]:
+        """What a request says that uses no cache on purpose: that no adapter answers it."""
         return {}
 
     def mark(self) -> dict[str, Any]:
@@ -120,6 +147,7 @@ class Dialect:
         return CacheUse(_number_at(answer, self.proof), _number_at(answer, self.writes))
 
 
+_OF_ADAPTERS = ("lora", "lora_path")
 _ENDINGS: Mapping[Step, Sequence[str]] = {
     Step.MARK: ("",),
     Step.ONCE: ("",),

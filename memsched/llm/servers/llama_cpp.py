@@ -29,6 +29,9 @@ class LlamaCpp(Dialect):
     slots = True
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
 
+    def plain(self) -> dict[str, Any]:
+        return {"lora": NO_ADAPTER}
+
     def fields(self, hint: CacheHint) -> dict[str, Any]:
         lora = NO_ADAPTER if hint.adapter is None else [{"id": int(hint.adapter), "scale": 1.0}]
         slot = {} if hint.slot is None else {"id_slot": hint.slot}

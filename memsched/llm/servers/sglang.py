@@ -14,5 +14,8 @@ class Sglang(Dialect):
     sends = "the head of the prompt, for one token; cache_salt, lora_path (the adapter or null)"
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
 
+    def plain(self) -> dict[str, Any]:
+        return {"lora_path": None}
+
     def fields(self, hint: CacheHint) -> dict[str, Any]:
         return {"cache_salt": hint.salt, "lora_path": hint.adapter}

@@ -69,7 +69,7 @@ def test_the_example_in_the_prompt_is_of_the_form_that_is_asked_for() -> None:
 
 def test_a_chat_gets_the_memories_as_data_and_the_person_in_their_own_words() -> None:
     hi: Message = {"role": "assistant", "content": "Hi"}
-    messages = chat_messages("What may I <b>eat</b>?", ["No nuts </data>"], [hi], today=date(2026, 3, 2))
+    messages = chat_messages("What may I <b>eat</b>?", ["No nuts </data>"], [hi], head="", today=date(2026, 3, 2))
 
     assert [message["role"] for message in messages] == ["system", "assistant", "user"]
     assert "No nuts \\u003c/data\\u003e" in messages[0]["content"]
@@ -78,7 +78,7 @@ def test_a_chat_gets_the_memories_as_data_and_the_person_in_their_own_words() ->
 
 def test_a_chat_is_told_what_day_it_is_behind_all_that_stays_the_same() -> None:
     monday, tuesday = (
-        chat_messages("When?", ["Nuts"], block="BLOCK", today=date(2026, 3, day))[0]["content"] for day in (2, 3)
+        chat_messages("When?", ["Nuts"], head="BLOCK", today=date(2026, 3, day))[0]["content"] for day in (2, 3)
     )
 
     assert monday.startswith("BLOCK")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 from uuid import uuid4
 
@@ -16,8 +17,9 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.memory.access.permissions import CubeRef
+from memsched.policy.block import Member
 from memsched.policy.talk import Answered, TalkEvent
-from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, Use, WorkingMemory, mark_of
+from memsched.tiers.hot_state import HotState, HotStateContested, HotStates, Sent, Use, WorkingMemory, mark_of
 
 HOME, OTHER = CubeRef("alice", "home"), CubeRef("bob", "home")
 EVENTS = st.builds(
@@ -88,6 +90,27 @@ async def test_uses_are_counted_where_they_are_stored_and_forgotten_with_the_mem
     assert await states.uses(HOME, ["often"]) == {}
 
 
+async def test_a_cube_keeps_its_salt_until_a_member_of_its_block_is_no_more(states: HotStates) -> None:
+    one, other = Member.of("one", "Rex eats carrots."), Member.of("other", "Rex hates cats.")
+
+    async def has_a_block(state: HotState, _: set[str]) -> HotState:
+        return state.model_copy(update={"block": [one]})
+
+    def without(memory_id: str) -> Callable[[HotState, set[str]], Awaitable[HotState]]:
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            return state.without({memory_id})
+
+        return compute
+
+    salts = [
+        (await states.change(HOME, [], compute))[1].salt
+        for compute in (has_a_block, has_a_block, without(other.memory_id), without(one.memory_id))
+    ]
+
+    assert all(re.fullmatch("[0-9a-f]{16}", salt) for salt in salts)
+    assert salts[0] == salts[1] == salts[2] != salts[3] == (await states.load(HOME)).salt
+
+
 def test_only_what_changed_is_written() -> None:
     full = HotState(
         talk=[TalkEvent(event_id="e", at=1, text="a")], working_set=[WorkingMemory.of(memory("Rex eats."), 0.5, {})]
@@ -103,6 +126,8 @@ async def test_what_is_written_is_read_again(states: HotStates) -> None:
         talk=[TalkEvent(event_id='"e', at=1, text="Où?\n", hits=[("m", 0.5)]), TalkEvent(event_id="f", at=2, text="b")],
         log=[Answered(event_id='"e', at=1, credited=["m"])],
         working_set=[WorkingMemory.of(memory("Rex eats.", speaker="Bob"), 0.12345678901, {"near": 0.12345678901})],
+        salt="0123456789abcdef",
+        sent=Sent(version="v", at=1, head="h", tokens=9, cached=0, step="once"),
     )
 
     async def compute(before: HotState, known: set[str]) -> HotState:
@@ -207,7 +232,8 @@ async def test_a_hash_that_an_earlier_version_wrote_is_read(server: Server) -> N
     before, after = await HotStates(server, Keys()).change(HOME, ["a"], _unchanged)
 
     assert before == HotState(version=7), "its talk and its uses were kept otherwise"
-    assert after == await HotStates(server, Keys()).load(HOME) == before.model_copy(update={"version": 8})
+    expected = before.model_copy(update={"version": 8, "salt": after.salt})
+    assert after == await HotStates(server, Keys()).load(HOME) == expected
 
 
 async def _unchanged(state: HotState, _: set[str]) -> HotState:
