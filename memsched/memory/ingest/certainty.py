@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from memsched.lexicon import NUMBER_WORDS, is_without_spaces
+from memsched.memory.ingest.revision_words import pattern
 
 _CUES = frozenset(
     """
@@ -115,7 +116,7 @@ def _is_one_value(new: Sequence[str], old: Sequence[str], longest: int, *, least
 
 
 def _kind(value: Sequence[str]) -> str:
-    """What a value is: a number, a name, or a word."""
+    """What a value is: a number, a name, or a word; in Chinese also a kind of place (a hotel), or an act."""
     text = " ".join(value)
     if any(map(str.isdigit, text)) and not is_without_spaces(text):
         return " ".join(["number", *(word.casefold() for word in value if word.isalpha())])
@@ -123,6 +124,9 @@ def _kind(value: Sequence[str]) -> str:
         return "number"
     if any(word.casefold() in NUMBER_WORDS for word in value):
         return "number"
+    if is_without_spaces(text):
+        kinds = (kind for kind in ("places", "acts") if pattern(kind, "zh").search(text))
+        return next(kinds, "word")
     return "name" if any(word[:1].isupper() for word in value) else "word"
 
 

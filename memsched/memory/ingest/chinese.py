@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from memsched.memory.ingest.clauses import Clause
-from memsched.memory.ingest.revision_words import blanked, listed, pattern
+from memsched.memory.ingest.revision_words import blanked, fillings, listed, pattern
 from memsched.memory.ingest.subjects import OWN
 
 _TOKEN = re.compile(r"[A-Za-z]*\d+(?:[.,:\uff1a/]\d+)*[A-Za-z%]*|[A-Za-z]+|[\u3400-\u9fff]+")
@@ -47,11 +47,10 @@ def _with_words(clause: Clause, text: str, pieces: list[str]) -> Clause:
 
 
 def _head(text: str) -> tuple[str, str]:
-    """What stands before the first verb, and that verb; known nouns have none in them."""
-    plain = pattern("one_valued", "zh").sub(_as_blanks, text)
-    at, verb = min(
-        ((plain.find(verb), verb) for verb in listed("verbs", "zh") if plain.find(verb) > 0), default=(0, "")
-    )
+    """What stands before the first verb, and that verb: there is none in known nouns, nor in "now" (\u73b0\u5728)."""
+    plain = fillings("zh").sub(_as_blanks, pattern("one_valued", "zh").sub(_as_blanks, text))
+    match = pattern("verbs", "zh").search(plain, 1)
+    at, verb = (match.start(), match.group()) if match else (0, "")
     if not verb:  # "the rent three thousand a month"
         starts = [match.start() for kind in ("when", "numbers") for match in pattern(kind, "zh").finditer(plain)]
         at = min(starts, default=0)

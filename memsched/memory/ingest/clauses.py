@@ -40,7 +40,12 @@ from memsched.memory.ingest.revision_words import (
 )
 from memsched.memory.ingest.subjects import IT, OWN, is_spanish_own, subject_of
 
-_SENTENCE = re.compile(r"(?<=[.!?\u2026])\s+|(?<=[\u3002\uff01\uff1f\uff1b])|\n+|;\s+")
+_SENTENCE = re.compile(
+    r"(?<=[.!?\u2026])(?<!(?<=\d)\.)\s+|(?<=\d\.)\s+(?!(?:Woche|Monat|SSW|Schwangerschaftswoche|Stock|Etage|Klasse|Mal|Lebens"
+    r"|Geburtstag|Januar|Februar|M\u00e4rz|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\w*)"
+    r"|(?<=[\u3002\uff01\uff1f\uff1b])|(?<=[!?])(?=[\u3400-\u9fff])|\n+|;\s+"
+)
+"""Where a sentence ends; not after a German ordinal ("in der 20. Woche")."""
 _QUOTED = re.compile(
     r"[\"\u201c\u201e\u00ab\u300c\u300e]([^\"\u201d\u201c\u00bb\u300d\u300f]*)[\"\u201d\u201c\u00bb\u300d\u300f]"
 )
@@ -49,6 +54,9 @@ _LEAST_CLAUSE = 3
 """Words of one."""
 _NOT_BUT_GOES_ON = re.compile(r"(?:but|sondern|sino|\u800c\u662f)\b")
 _COMMA = re.compile(r",\s+|[\uff0c\u3001]|\s[-\u2013\u2014]\s|\s?\u2014\s?|\.\.\.\s*|\s?\((?=\w)")
+_LEAST_SAID = 3
+_LEAST_SAID_ZH = 4
+"""Words, or signs, of what is said before a question."""
 NOTHING_SAID = ("untold", "question", "quoted")
 """Why of a sentence nothing is of use, not even for what is said later."""
 Sign = Literal["admits", "changed", "now", "ended", "cancelled", "denies"]
@@ -99,7 +107,8 @@ def sentences_of(text: str, lang: str) -> tuple[tuple[str, str], ...]:
     for sentence in _SENTENCE.split(plain):
         if sentence.strip():
             said, quoted = _unquoted(sentence, lang)
-            sentences.append((said, whole or _mood(said, quoted, lang)))
+            for part in _before_what_is_asked(said, lang):
+                sentences.append((part, whole or _mood(part, quoted, lang)))
     return tuple(sentences)
 
 
@@ -180,6 +189,25 @@ def _unquoted(sentence: str, lang: str) -> tuple[str, bool]:
         return inside
 
     return _QUOTED.sub(take, sentence), quoted
+
+
+def _before_what_is_asked(sentence: str, lang: str) -> tuple[str, ...]:
+    """A question cut where it begins, if something is said before: "I'm vegan, what can I order?"."""
+    match = _asks(lang).search(sentence) if is_question(sentence) else None
+    head = sentence[: match.start()].rstrip(" ,;:-\uff0c\u2014") if match else ""
+    said = len(head) if lang == "zh" else len(head.split())
+    if match is None or said < (_LEAST_SAID_ZH if lang == "zh" else _LEAST_SAID) or _asks(lang).match(f", {head}", 2):
+        return (sentence,)
+    return head, sentence[match.start() :]
+
+
+@lru_cache(maxsize=8)
+def _asks(lang: str) -> re.Pattern[str]:
+    """Where a question begins, behind a comma."""
+    words = "|".join(listed("asks", lang))
+    if lang in ("en", "de"):
+        words = rf"(?<=[,;:\u2014-] )(?:(?:so|and|but|also|then|und|aber|dann) )?(?:{words})(?= \w+ \w+)"
+    return re.compile(words, re.IGNORECASE)
 
 
 def _mood(sentence: str, quoted: bool, lang: str) -> str:

@@ -25,7 +25,20 @@ _STEMMERS = {
     "es": Stemmer.Stemmer("spanish", 0),
 }
 TOKEN = re.compile(r"[#$\u20ac]?\d+(?:[.,:/x\u00d7-]\d+)*\w*%?|[^\W\d_][^\W_]*(?:['\u2019-][^\W_]+)*")
-_NO_PATTERNS = ("comment", "classes", "verbs", "kin", "copulas", "goes_on", "joins", "prepositions", "speaks")
+_NO_PATTERNS = (
+    "comment",
+    "acts",
+    "asks",
+    "classes",
+    "verbs",
+    "kin",
+    "copulas",
+    "goes_on",
+    "joins",
+    "places",
+    "prepositions",
+    "speaks",
+)
 """Of what is there, what ``found`` does not look for."""
 _CLASS = "classes/"
 _BLANKED = ("admits", "now", "denies", "once", "light")
@@ -121,7 +134,8 @@ def cue_words(lang: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=8)
-def _fillings(lang: str) -> re.Pattern[str]:
+def fillings(lang: str) -> re.Pattern[str]:
+    """What says neither who nor what: "now", "actually", "every day"."""
     return _compiled([word for kind in _BLANKED for word in listed(kind, lang)], lang)
 
 
@@ -136,7 +150,7 @@ def blanked(piece: str, lang: str) -> str:
         piece = cue_words(lang).sub(" ", piece)
     elif kinds_in(piece, lang).isdisjoint(_BLANKED):
         return piece
-    return _fillings(lang).sub(" ", piece)
+    return fillings(lang).sub(" ", piece)
 
 
 def content(piece: str, lang: str) -> tuple[str, ...]:

@@ -7,25 +7,31 @@ says it of somebody (a verb before it, "my" before it, or a phrase that says all
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
-from memsched.lexicon import is_without_spaces
 from memsched.memory.ingest.clauses import NOTHING_SAID, sentences_of
 from memsched.memory.ingest.revision_words import found, language_of_pair
-
-_WORDS: dict[str, Any] = json.loads(
-    files("memsched.memory.ingest").joinpath("vital_words.json").read_text(encoding="utf-8")
+from memsched.memory.ingest.spelling import as_spelled
+from memsched.memory.ingest.vital_words import (
+    WORDS,
+    has_word,
+    kinds,
+    may_be_vital,
+    owned_here,
+    pattern,
+    phrases,
+    phrases_by_begin,
+    verbs,
 )
-_NEGATIONS = re.compile("|".join(_WORDS["negations"].values()), re.IGNORECASE)
+
+_NEGATIONS = re.compile("|".join(WORDS["negations"].values()), re.IGNORECASE)
 _NEGATED_BEFORE = 3
 """Words before one of these in which a "no" is about it: "no known allergies", "no tengo ninguna alergia"."""
-_NEGATED_ZH = re.compile(_WORDS["negations_zh"])
-_STANDS_ALL_THE_SAME = re.compile(_WORDS["exempt"], re.IGNORECASE)
+_NEGATED_ZH = re.compile(WORDS["negations_zh"])
+_STANDS_ALL_THE_SAME = re.compile(WORDS["exempt"], re.IGNORECASE)
 """Where "not" denies something else: not to forget an allergy is to have one."""
 _CLAUSE_ENDS = re.compile(r"[,.;:!?\n\uff0c\u3002\uff1b\uff1a\uff01\uff1f\u3001]")
 _CHUNK_ENDS = re.compile(
@@ -33,47 +39,23 @@ _CHUNK_ENDS = re.compile(
     r"|\b(?:but|and|because|so|since|aber|und|weil|denn|pero|y|porque|así que)\b",
     re.IGNORECASE,
 )
+_BROUGHT_ABOUT = ("allergy", "emergency")
+"""Kinds of which a phrase may tell when: "if I pass out, call my wife"."""
 _GAP = 5
 """Words between a verb and what it says of somebody."""
 _NAMED_FOR = 3
 """Words of "my ..." that name whose it is."""
-_SHORTEST_PIECE = 5
-"""Letters of a piece that is looked for anywhere in a text; what is shorter is looked for as a word."""
 _SHORT = re.compile(r"\b(I|we|you|he|she|they|who)'(m|re|s|ve)\b", re.IGNORECASE)
 """A verb that is written in one word with its subject; not "my daughter's"."""
-_KIN = re.compile(
-    r"\b(?:son|daughter|child|kid|kids|children|baby|twins?|wife|husband|partner|girlfriend|boyfriend|mother|father|"
-    r"brother|sister|dog|cat|niece|nephew|grandson|granddaughter|Sohn|Tochter|Kind|Kinder|Frau|Mann|Hund|Katze|"
-    r"hij[oa]s?|marido|mujer|perro|gato)\W*$",
-    re.IGNORECASE,
-)
 _WHO = re.compile(r"\b(?:who|whose|der|die|das|que|quien)\s+(?:[\w'\u2019]+\s+)?$", re.IGNORECASE)
-_ALONE = re.compile(
-    r"^\W*(?:(?:oh|ah|ok|btw|also|and|by the way|severely|highly|very|still)\W+)*"
-    r"(?:(?:allergic to|diabetic|asthmatic|pregnant|celiac|coeliac|epileptic|lactose intolerant|gluten intolerant)\b)",
-    re.IGNORECASE,
-)
-_OWN = {
-    "en": r"\b(?:i|we)\b(?:['\u2019]\w+)?|\bim\b|\bme\b|\bus\b",
-    "de": r"\b(?:ich|wir|mir|uns|mich)\b",
-    "es": r"\b(?:yo|nosotr[oa]s|me|nos)\b",
-}
-_PRONOUNS = {
-    "en": r"\b(?:he|she|they)\b(?:['\u2019]\w+)?",
-    "de": r"\b(?:er|sie)\b",
-    "es": r"\b(?:él|ella|ellos|ellas)\b",
-}
 _SHE_OR_HE = r"(?:Sr|Sra|Dr|Mr|Mrs|Ms|Prof)\.?\s+[A-Z]\w+"
-_NOUNS = {
-    "en": r"(?:the|an?|this|that|these|those|some|any|his|her|their|your|its|every|each|all)\s+[\w-]+|[a-z]+s\s+with\b",
-    "de": r"(?:der|die|das|dem|den|ein|eine|dieser|diese|jeder|jede|sein|seine|ihr|ihre|dein|deine)\s+[\w-]+",
-    "es": r"(?:el|la|los|las|un|una|este|esta|ese|esa|su|sus|tu|tus|cada)\s+[\w-]+",
-}
 _MY_OWN = re.compile(
     r"^(?:soy|estoy|tengo|padezco|sufro|tomo|llevo|necesito|uso|me|sigo|como|voy|\w+mos)\b", re.IGNORECASE
 )
-_WORD = re.compile(r"\w+")
-_NO_LETTERS = re.compile(r"\(.*?\)\??|\[.*?\]|\w?\?|\*|\||\W")
+_OF_WHOM = re.compile(r"([\w-]+) (?:(?:de|of|von) \w+|(?:mein|unser)(?:es|er))$", re.IGNORECASE)
+"""The boss of my cousin, el jefe de mi primo, der Chef meines Cousins: it is said of the boss."""
+_RELATIVE = re.compile(r"\s*(?:der|die|das|dem|deren|dessen|que|quien)\s", re.IGNORECASE)
+"""With which a piece begins that says more of whom the one before names: "mein Bruder, der"."""
 Whose = Literal["theirs", "others", "somebody"]
 
 
@@ -83,17 +65,21 @@ def vital_kind(text: str, speaker: str = "") -> str:
     Args:
         speaker: who said it: what the assistant says is general talk.
     """
-    if speaker == "assistant" or not _may_be_vital(text):
+    if speaker == "assistant":
         return ""
     lang = language_of_pair(text, "")
-    plain = text.replace("\u2019", "'")
+    plain = as_spelled(text.replace("\u2019", "'"), lang)
+    if not may_be_vital(plain, lang):
+        return ""
     kind = ""
     begun = 0
     for sentence, apart in sentences_of(plain, lang):
         if apart == "untold":  # what follows a role play's rule, or a story's title, is part of it
             break
+        if apart == "question" and not kind and lang != "zh":
+            kind = _presupposed(sentence, lang)
         if apart not in NOTHING_SAID and not kind:
-            told = found("told", lang, _pattern("doctors", lang).sub(" ", sentence))
+            told = found("told", lang, pattern("doctors", lang).sub(" ", sentence))
             if not told:
                 kind = _of_chinese(sentence) if lang == "zh" else _of_sentence(sentence, lang, plain[:begun], speaker)
         begun += len(sentence)
@@ -104,11 +90,13 @@ def vital_kind(text: str, speaker: str = "") -> str:
 
 
 def _of_sentence(sentence: str, lang: str, before: str, speaker: str) -> str:
-    sentence = _SHORT.sub(r"\1 '\2", sentence)
-    sentence = _pattern("doctors", lang).sub(lambda match: " " * len(match.group()), sentence)
-    for kind, words_of_it in _kinds(lang).items():
+    whole = pattern("doctors", lang).sub(lambda match: " " * len(match.group()), sentence)
+    sentence = _SHORT.sub(r"\1 '\2", whole)
+    for kind, words_of_it in kinds(lang).items() if has_word(sentence, lang) else ():
         for match in words_of_it.finditer(sentence):
             if _is_denied(sentence, match.start()) or _only_spoken_about(sentence, match, lang):
+                continue
+            if kind == "allergy" and pattern("no_allergens", lang).search(_around(sentence, match)):
                 continue
             if _is_mine(sentence, match, lang) and kind != "diet":
                 return kind
@@ -116,13 +104,25 @@ def _of_sentence(sentence: str, lang: str, before: str, speaker: str) -> str:
                 continue
             if _is_said(sentence, match, lang, before, speaker, kind):
                 return kind
-    for kind, phrases in _phrases(lang).items():
-        for match in phrases.finditer(sentence):
-            if _only_spoken_about(sentence, match, lang) or _is_unreal(sentence, match, lang):
+    for kind in phrases_by_begin(lang).names_in(whole):
+        for match in phrases(lang)[kind].finditer(whole):
+            if _only_spoken_about(whole, match, lang) or _is_unreal(whole, match, lang, kind):
                 continue
             inside = _whose(match.group(), lang, speaker)
-            outside = _whose(before + sentence[: match.start()], lang, speaker)
+            outside = _whose(before + whole[: match.start()], lang, speaker)
             if (inside if inside == "theirs" else outside) != "others":
+                return kind
+    return ""
+
+
+def _presupposed(sentence: str, lang: str) -> str:
+    """What a question takes for granted: "Can I take this with my blood thinner?"."""
+    for kind in ("allergy", "illness"):
+        for match in kinds(lang)[kind].finditer(sentence):
+            owned = owned_here(lang).search(sentence[: match.start()])
+            if owned is None or _others_in(owned.group(), lang) or pattern("alone", lang).match(match.group()):
+                continue
+            if not pattern("goes_on", lang).match(sentence[match.end() :].lstrip(" ")):
                 return kind
     return ""
 
@@ -131,11 +131,15 @@ def _is_said(sentence: str, match: re.Match[str], lang: str, before: str, speake
     """Whether a verb says it of somebody of theirs."""
     head = sentence[: match.start()]
     chunk = head[_chunk_begins(head) :]
-    if lang == "en" and _ALONE.match(sentence[_chunk_begins(head) :]):
+    if pattern("alone", lang).match(sentence[_chunk_begins(head) :]):
         return _whose(before + head, lang, speaker) != "others"
     verb = _verb_before(head, lang)
+    if lang != "en" and len(chunk) < len(head) and _RELATIVE.match(chunk):
+        return _whose(before + head[: len(head) - len(chunk)], lang, speaker) == "theirs"
+    if chunk.startswith("   ") and _whose(chunk, lang, speaker) == "somebody":
+        return True  # a doctor's word, which is blank
     if verb is None:
-        return False
+        return kind != "diet" and _is_of_whom_it_begins_with(chunk, lang, speaker)
     whose = _whose(before + head[: verb.start()], lang, speaker)
     if lang == "de" and _whose(head[verb.end() :], lang, speaker) == "theirs":
         return True
@@ -148,12 +152,28 @@ def _is_said(sentence: str, match: re.Match[str], lang: str, before: str, speake
     return whose != "others"
 
 
+def _is_of_whom_it_begins_with(chunk: str, lang: str, speaker: str) -> bool:
+    """Whether a piece of a sentence is about somebody of theirs, whatever its verb, and nothing sets apart the rest."""
+    last = _last_subject(chunk, lang, speaker)
+    if last is None or _whose(chunk, lang, speaker) != "theirs":
+        return False
+    gap = chunk[last.end() :]
+    return len(gap.split()) <= _GAP + 1 and not pattern("apart", lang).search(gap)
+
+
+def _last_subject(head: str, lang: str, speaker: str) -> re.Match[str] | None:
+    last = None
+    for match in _subjects(lang, speaker).finditer(head):
+        last = match
+    return last
+
+
 def _verb_before(head: str, lang: str) -> re.Match[str] | None:
     """The last verb with no more than a few words after it, none of which sets apart what follows."""
     last = None
-    for match in _verbs(lang).finditer(head):
+    for match in verbs(lang).finditer(head):
         gap = head[match.end() :]
-        if len(gap.split()) <= _GAP and not _CLAUSE_ENDS.search(gap) and not _pattern("apart", lang).search(gap):
+        if len(gap.split()) <= _GAP and not _CLAUSE_ENDS.search(gap) and not pattern("apart", lang).search(gap):
             last = match if last is None or match.end() > last.end() else last
             break  # the first that reaches so far: "have been on"
     return last
@@ -163,33 +183,33 @@ def _is_mine(sentence: str, match: re.Match[str], lang: str) -> bool:
     """Whether it is "my ..." or "my daughter's ..."."""
     chunk = sentence[_chunk_begins(sentence[: match.start()]) : match.start()]
     last = None
-    for mine in _pattern("mine", lang).finditer(chunk):
+    for mine in pattern("mine", lang).finditer(chunk):
         last = mine
     if last is None:
         return False
     gap = chunk[last.end() :]
-    if len(gap.split()) > _NAMED_FOR or _verbs(lang).search(gap) or _pattern("apart", lang).search(gap):
+    if len(gap.split()) > _NAMED_FOR or verbs(lang).search(gap) or pattern("apart", lang).search(gap):
         return False
-    return not _pattern("others", lang).search(gap)
+    return not pattern("others", lang).search(gap)
 
 
 def _whose(head: str, lang: str, speaker: str) -> Whose:
     """Whose what follows is: by the last of whom it may be told, before it."""
-    last: re.Match[str] | None = None
-    for match in _subjects(lang, speaker).finditer(head):
-        last = match
+    last = _last_subject(head, lang, speaker)
     if last is None:
         return "somebody"
     after = head[last.end() :]
     if (who := _WHO.search(after)) is not None and lang == "en":
         antecedent = head[: last.end() + who.start()]
         own = last.lastgroup == "mine" and len(after[: who.start()].split()) < _NAMED_FOR
-        return "theirs" if own or _KIN.search(antecedent) else "others"
+        return "theirs" if own or pattern("kin", lang).search(antecedent) else "others"
     if last.lastgroup == "pronoun":
         return _whose(head[: last.start()], lang, speaker)
     if last.lastgroup == "mine":
+        if (owner := _OF_WHOM.search(head[: last.end()])) and pattern("others", lang).fullmatch(owner[1]):
+            return "others"
         words_of_it = " ".join(after.split()[:_NAMED_FOR])
-        return "others" if _pattern("others", lang).match(words_of_it) or _others_in(words_of_it, lang) else "theirs"
+        return "others" if pattern("others", lang).match(words_of_it) or _others_in(words_of_it, lang) else "theirs"
     if last.lastgroup in ("own", "persons"):
         return "theirs"
     return "somebody" if last.lastgroup == "name" else "others"
@@ -197,24 +217,24 @@ def _whose(head: str, lang: str, speaker: str) -> Whose:
 
 def _others_in(words_of_it: str, lang: str) -> bool:
     cut = re.split(r"\b(?:who|whose|that|der|die|que)\b|[,.]", words_of_it)[0]
-    return _pattern("others", lang).search(cut) is not None
+    return pattern("others", lang).search(cut) is not None
 
 
 @lru_cache(maxsize=256)
 def _subjects(lang: str, speaker: str) -> re.Pattern[str]:
     """Of whom something may be told; nouns and names where a clause begins with them."""
     begins = r"(?:(?<=[.!?,;:\n] )|^\s*|(?<=\band )|(?<=\bbut )|(?<=\bund )|(?<=\bwhat )|(?<=\bthat )|(?<=\by ))"
-    own = _OWN[lang] + (rf"|\b{re.escape(speaker)}\b" if speaker not in ("", "user") else "")
+    own = WORDS["own"][lang] + (rf"|\b{re.escape(speaker)}\b" if speaker not in ("", "user") else "")
     name = r"[A-ZÄÖÜÁÉÍÓÚÑ][a-zäöüßáéíóúñ]+"
     ways = {
-        "persons": rf"\b(?:{_WORDS['persons'][lang]})\b",
+        "persons": rf"\b(?:{WORDS['persons'][lang]})\b",
         "own": own,
-        "mine": rf"\b(?:{_WORDS['mine'][lang]})\b",
-        "pronoun": _PRONOUNS[lang],
-        "generic": rf"{begins}(?:{_WORDS['generic'][lang]})\b|\b(?:people|leute|menschen|personas)\b",
-        "noun": rf"{begins}(?:{_NOUNS[lang]})|\b(?:another|some) \w+",
+        "mine": rf"\b(?:{WORDS['mine'][lang]})\b",
+        "pronoun": WORDS["pronouns"][lang],
+        "generic": rf"{begins}(?:{WORDS['generic'][lang]})\b|\b(?:people|leute|menschen|personas)\b",
+        "noun": rf"{begins}(?:{WORDS['nouns'][lang]})|\b(?:another|some) \w+",
         "full": rf"{begins}(?-i:{name} {name}|{_SHE_OR_HE})\b",
-        "name": rf"{begins}(?-i:{name})(?= (?:{'|'.join(_WORDS['says'][lang])}|\w+n't|never|no|nicht)\b)",
+        "name": rf"{begins}(?-i:{name})(?= (?:{'|'.join(WORDS['says'][lang])}|\w+n't|never|no|nicht)\b)",
     }
     return re.compile("|".join(f"(?P<{each}>{way})" for each, way in ways.items()), re.IGNORECASE)
 
@@ -230,14 +250,24 @@ def _around(sentence: str, match: re.Match[str]) -> str:
     return f"{before} {sentence[match.end() : after.start() if after else len(sentence)]}"
 
 
-def _is_unreal(sentence: str, match: re.Match[str], lang: str) -> bool:
-    return _pattern("unreal", lang).search(_around(sentence, match)) is not None
+def _is_unreal(sentence: str, match: re.Match[str], lang: str, of_phrase: str = "") -> bool:
+    """Whether it is only supposed.
+
+    Args:
+        of_phrase: the kind, where a phrase says all of it: an "if" tells what brings it about ("if a wasp stings me").
+    """
+    around = _around(sentence, match)
+    if of_phrase not in _BROUGHT_ABOUT and pattern("conditions", lang).search(around):
+        return True
+    return pattern("unreal", lang).search(around) is not None
 
 
 def _only_spoken_about(sentence: str, match: re.Match[str], lang: str) -> bool:
-    if _pattern("goes_on", lang).match(sentence[match.end() :].lstrip(" ")):
+    """Whether it is a topic, the first half of another word, or over by the end of the sentence."""
+    after = sentence[match.end() :]
+    if pattern("goes_on", lang).match(after.lstrip(" ")) or pattern("over", lang).search(after):
         return True
-    return _pattern("about", lang).search(_around(sentence, match)) is not None
+    return pattern("about", lang).search(_around(sentence, match)) is not None
 
 
 def _is_denied(text: str, at: int) -> bool:
@@ -252,93 +282,37 @@ def _is_denied(text: str, at: int) -> bool:
 
 # -- Chinese ---------------------------------------------------------------------------------------------------------
 
-_SAYS_ZH = re.compile(
-    r"(?:有|得了|得过|患有|患|查出|是|装了|装着|吃|打|注射|带|服用|靠|正在|在做|对|做过|因为|别忘了|忘了)"
-)
-_PERSONS_ZH = re.compile(
-    r"我|咱|俺|用户|妈|爸|爷爷|奶奶|外婆|外公|姥姥|姥爷|老公|老婆|先生|太太|女儿|儿子|孩子|宝宝|娃|弟|妹|哥|姐|丈夫|妻子|父亲|母亲|他|她|狗|猫|孙"
-)
-
 
 def _of_chinese(sentence: str) -> str:
-    unreal, about = _pattern("unreal", "zh"), _pattern("about", "zh")
-    if about.search(sentence):
-        return ""
+    unreal, about, conditions = (pattern(name, "zh") for name in ("unreal", "about", "conditions"))
     for kind, at, end, whole in _chinese_matches(sentence):
         clause_begins = max((match.end() for match in _CLAUSE_ENDS.finditer(sentence[:at])), default=0)
         clause = sentence[clause_begins : next((m.start() for m in _CLAUSE_ENDS.finditer(sentence, end)), None)]
-        if unreal.search(clause) or _pattern("goes_on", "zh").match(sentence[end:]):
+        around = clause.replace(sentence[at:end], "", 1)
+        if about.search(sentence[:clause_begins] + around) or pattern("over", "zh").search(sentence[end:]):
+            continue
+        if pattern("goes_on", "zh").match(sentence[end:]):
+            continue
+        if unreal.search(around) or (not (whole and kind in _BROUGHT_ABOUT) and conditions.search(around)):
             continue
         if not whole and _is_denied(sentence, at):
             continue
         head = sentence[:at]
-        persons = list(_PERSONS_ZH.finditer(head))
-        others = list(_pattern("others", "zh").finditer(head))
+        persons = list(pattern("persons", "zh").finditer(head))
+        others = list(pattern("others", "zh").finditer(head))
         if others and (not persons or others[-1].end() > persons[-1].end() or others[-1].start() <= 1):
             continue
-        if re.search(r"对(?:周|星期|工作|上班|开会|早起|作业|运动|学习|加班|老板)", head):
+        if pattern("no_allergens", "zh").search(head):
             continue
-        if persons or whole or _SAYS_ZH.search(sentence[clause_begins:at]):
+        if persons or whole or verbs("zh").search(sentence[clause_begins:at]):
             return kind
     return ""
 
 
 def _chinese_matches(sentence: str) -> Iterator[tuple[str, int, int, bool]]:
-    for kind, words_of_it in _kinds("zh").items():
+    for kind, words_of_it in kinds("zh").items():
         for match in words_of_it.finditer(sentence):
             yield kind, match.start(), match.end(), False
-    for kind, phrases in _phrases("zh").items():
-        for match in phrases.finditer(sentence):
+    for kind, ways in phrases("zh").items():
+        for match in ways.finditer(sentence):
             yield kind, match.start(), match.end(), True
-
-
-# -- words -----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=8)
-def _kinds(lang: str) -> dict[str, re.Pattern[str]]:
-    return {kind: _whole("|".join(lists[lang]).replace("*", r"\w*"), lang) for kind, lists in _WORDS["kinds"].items()}
-
-
-@lru_cache(maxsize=8)
-def _phrases(lang: str) -> dict[str, re.Pattern[str]]:
-    return {kind: _whole("|".join(lists[lang]), lang) for kind, lists in _WORDS["by_itself"].items() if lists.get(lang)}
-
-
-@lru_cache(maxsize=64)
-def _pattern(name: str, lang: str) -> re.Pattern[str]:
-    return _whole(_WORDS[name][lang], lang) if lang in _WORDS[name] else re.compile(r"(?!)")
-
-
-@lru_cache(maxsize=8)
-def _verbs(lang: str) -> re.Pattern[str]:
-    return _whole("|".join(_WORDS["says"][lang]), lang)
-
-
-def _whole(ways: str, lang: str) -> re.Pattern[str]:
-    return re.compile(ways if lang == "zh" else rf"(?<!\w)(?:{ways})(?!\w)", re.IGNORECASE)
-
-
-def _may_be_vital(text: str) -> bool:
-    """Whether any piece of any of the words is there: most texts have none, and need no pattern."""
-    if is_without_spaces(text) and any(piece in text for piece in _pieces()[1]):
-        return True
-    return any(map(_has_piece, _WORD.findall(text)))
-
-
-@lru_cache(maxsize=65_536)
-def _has_piece(word: str) -> bool:
-    pieces, _, whole = _pieces()
-    plain = word.lower()
-    return plain in whole or any(piece in plain for piece in pieces)
-
-
-@lru_cache(maxsize=1)
-def _pieces() -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
-    """Of each word its longest piece: of those with spaces around them, of Chinese, and the short ones as they are."""
-    listed = {word for lists in _WORDS["kinds"].values() for words_of_it in lists.values() for word in words_of_it}
-    whole = {word for word in listed if len(word) < _SHORTEST_PIECE and word.isascii() and word.isalpha()}
-    cut = {max(_NO_LETTERS.split(word), key=len).lower() for word in listed - whole}
-    cut |= {word for words_of_it in _WORDS["triggers"].values() for word in words_of_it}
-    chinese = {piece for piece in cut if is_without_spaces(piece)}
-    return tuple(sorted(cut - chinese)), tuple(sorted(chinese)), frozenset(map(str.lower, whole))

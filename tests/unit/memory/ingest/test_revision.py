@@ -70,6 +70,9 @@ def test_any_two_texts_can_be_compared(one: str, other: str) -> None:
         ("Ich wohne in Rom.", "Ich wohne nicht mehr in Rom."),
         ("Vivo en Roma.", "Me mudé a Milán."),
         ("我住在北京。", "我搬到上海了。"),
+        ("我住在上海", "我现在住在北京"),
+        ("我叫小明", "我现在叫小王"),
+        ("Papas Geburtstag ist am 3. Juni.", "Nein, Papas Geburtstag ist am 4. Juni."),
     ],
 )
 def test_what_is_another_way_now_puts_the_earlier_statement_aside(old: str, new: str) -> None:
