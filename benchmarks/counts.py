@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.aside import is_aside
 from memsched.memory.ingest.importance import about_oneself, importance
 from memsched.memory.ingest.preferences import is_preference
-from memsched.redaction import mask
+from memsched.secrets_in_text import mask
 from memsched.tiers.cube_cache import VITAL_IMPORTANCE
 
 Joined = str | Sequence[str]

@@ -41,6 +41,7 @@ from memsched.policy.salt import passing_salt
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.theme import Theme
 from memsched.queue.events import newest_events
+from memsched.redaction import redacted_id
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
@@ -118,8 +119,9 @@ class MemoryFace(ABC):
                 raise InvalidArgument(name, value, "it must be a text")
         if role or task:
             return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
+        session = session_id and redacted_id(session_id, self.settings.secrets)
         ref, found = await self._read_hot(
-            user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, user_id, session_id)
+            user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, user_id, session)
         )
         return await self._released_near(user_id, purpose, ref, found)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from memsched.errors import InvalidMessage
 from memsched.handlers.admission import handle
 from memsched.handlers.lazy_services import LazyServices
 from memsched.memory.access.permissions import Permission
@@ -86,6 +87,12 @@ class MemoryHandler:
     services: LazyServices
 
     async def __call__(self, messages: list[ScheduleMessageItem], ctx: HandlerContext) -> None:
+        plain = []
         for message in messages:  # of producers that are not memsched's
-            redact(message, self.services.settings.secrets)
-        await handle(await self.services.function(self.label), self.services, self.needs, messages, ctx)
+            try:
+                redact(message, self.services.settings.secrets)
+                plain.append(message)
+            except InvalidMessage as error:
+                ctx.fail(message, error)
+        if plain:
+            await handle(await self.services.function(self.label), self.services, self.needs, plain, ctx)

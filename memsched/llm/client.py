@@ -27,6 +27,7 @@ from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
 from memsched.llm.servers.base import Caching, Dialect
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
+from memsched.redaction import Secrets, asked, redacted_model
 from memsched.settings import Settings
 from memsched.thinking import Thinking, ThinkingFilter
 
@@ -65,6 +66,7 @@ class LLM:
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
         self._max_retries = settings.llm_max_retries
         self._capabilities = Capabilities()
+        self._secrets: Secrets = settings.secrets
         self._habits = Habits()
 
     @classmethod
@@ -190,7 +192,7 @@ class LLM:
         """Return the model's answer as an object of ``schema``; the prompt says what the JSON should look like.
 
         One that does not fit is shown to the model with what is wrong, once. Raises LLMInvalidAnswer when the next does
-        not fit either.
+        not fit either. Secrets in it are masked, or its texts with secrets empty: what it says is kept.
         """
         messages = list(prompt_messages)
         if not any("json" in message["content"].lower() for message in messages):
@@ -201,7 +203,7 @@ class LLM:
         with self._counted(task):
             answer = await self._ask(request)
             try:
-                return parse_json(answer.text, schema)
+                return redacted_model(parse_json(answer.text, schema), self._secrets)
             except LLMInvalidAnswer as error:
                 misfit = error
             log.info(
@@ -212,10 +214,10 @@ class LLM:
             )
             if request.deadline.passed:
                 raise misfit
-            request.body["messages"] += plain(second_try(answer.text, misfit.reason))
+            request.body["messages"] += plain(second_try(asked(answer.text, self._secrets), misfit.reason))
             request.retries = 0
             self.counters.retries += 1
-            return parse_json((await self._ask(request)).text, schema)
+            return redacted_model(parse_json((await self._ask(request)).text, schema), self._secrets)
 
     async def stream(
         self,

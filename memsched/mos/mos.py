@@ -44,6 +44,7 @@ from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
 from memsched.policy.block import ActivationBlock
 from memsched.policy.theme import Theme
+from memsched.redaction import SECRETS_DROPPED, redacted_message
 from memsched.scheduler import AsyncMemScheduler
 from memsched.tiers.explanation import Explanation
 from memsched.tiers.hot_state import WorkingMemory
@@ -275,8 +276,11 @@ class AsyncMOS:
             else info and dict(info),
         )
         reading = reading_of(message, called="messages").or_refuse()
-        if not reading.turns:
+        plain = redacted_message(message, self.settings.secrets)
+        kept = reading if plain is message else reading_of(plain, called="messages")
+        if not kept.turns:
             reasons = [*(talk.passed if talk else ()), *(each.why for each in reading.passed)]
+            reasons += [SECRETS_DROPPED] if reading.turns else []
             why = ", ".join(dict.fromkeys(reasons))
             raise InvalidMessage(f"there is nothing in it to remember{': ' if why else ''}{why}")
         await (await self._cubes()).resolve(user, name, Permission.WRITE)
@@ -297,7 +301,8 @@ class AsyncMOS:
     ) -> str:
         """Correct a memory: ``text`` is remembered and takes its place; returns the task's id.
 
-        Raises InvalidMessage if there is none, or more than 10,000 characters.
+        Raises InvalidMessage if there is none, or more than 10,000 characters, or a secret where such texts are dropped
+        (MEMSCHED_SECRETS).
         """
         user = user_id or self.user_id
         text = statement_of(text, "text")

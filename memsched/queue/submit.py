@@ -10,12 +10,15 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
+from memsched.logs import get_logger, log_fields
 from memsched.messages import ScheduleMessageItem
 from memsched.queue.follow_ups import FollowUp
 from memsched.queue.lanes import register_lanes, register_lanes_command
-from memsched.redaction import redacted_message
+from memsched.redaction import redacted_message, refuse_secret_ids
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
+
+log = get_logger(__name__)
 
 _SUBMIT = script("submit")
 _MESSAGES_PER_SCRIPT = 50
@@ -47,10 +50,20 @@ class Producer:
             delay_ms: how long the messages wait before they may run.
         """
         how = self._settings.secrets if self._settings.memory else "keep"
+        for message in messages:
+            refuse_secret_ids(message, how)
+        plain = [redacted_message(message, how) for message in messages]
         numbered = [
-            (number, message, redacted_message(message, how).to_wire(self._settings.max_message_bytes))
-            for number, message in enumerate(messages)
+            (number, message, each.to_wire(self._settings.max_message_bytes))
+            for number, (message, each) in enumerate(zip(messages, plain, strict=True))
         ]
+        for message, each in zip(messages, plain, strict=True):
+            if how == "drop" and each is not message:
+                log.info(
+                    "what holds a secret in a message was dropped, as MEMSCHED_SECRETS=drop says",
+                    action="secrets.dropped",
+                    **log_fields(each),
+                )
         outcomes = await self._submit(numbered, delay_ms, self._settings.max_backlog)
         return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
 

@@ -16,6 +16,7 @@ from memsched.escaping import describe_error, sendable
 from memsched.messages import MAX_MESSAGE_BYTES, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.queue.delivery import Delivery
 from memsched.queue.follow_ups import FollowUp
+from memsched.redaction import Secrets, redacted_message
 
 _MAX_CHECKPOINT_CHARACTERS = 1024 * 1024
 
@@ -50,6 +51,8 @@ class HandlerContext:
         self._all = list(deliveries)
         self._holder = holder
         self.max_message_bytes = MAX_MESSAGE_BYTES
+        self.secrets: Secrets = "keep"
+        """What becomes of those in follow-ups."""
         self.deadline = time.time() + timeout_seconds if timeout_seconds else None
         self.follow_ups: list[FollowUp] = []
         self.events: list[list[str]] = []
@@ -96,7 +99,8 @@ class HandlerContext:
         # All of them are put into wire form first: what cannot be sent fails here, where its author sees it.
         delay = _whole_ms(delay_ms)
         origin = self.last_submitted_ms
-        found = [FollowUp.of(message, delay, self.max_message_bytes, origin) for message in messages_of(messages)]
+        plain = [redacted_message(message, self.secrets) for message in messages_of(messages)]
+        found = [FollowUp.of(message, delay, self.max_message_bytes, origin) for message in plain]
         with self._open:
             self._refuse_late()
             for follow_up in found:

@@ -289,6 +289,7 @@ class Dispatcher:
             if calling.wants_context:
                 call.context = HandlerContext(call.deliveries, self._holder, call.timeout_seconds)
                 call.context.max_message_bytes = self._settings.max_message_bytes
+                call.context.secrets = self._settings.secrets if self._settings.memory else "keep"
             result = calling(function, messages, call.context)
             if inspect.iscoroutine(result):
                 result = await guarded(result)
@@ -299,6 +300,7 @@ class Dispatcher:
         if calling.wants_context:
             call.context = SyncHandlerContext(call.deliveries, self._holder, call.timeout_seconds, loop)
             call.context.max_message_bytes = self._settings.max_message_bytes
+            call.context.secrets = self._settings.secrets if self._settings.memory else "keep"
         if self._threads is None:
             self._threads = HandlerThreads(self._settings.concurrency)
         work = (_in_thread, calling, function, messages, call.context)

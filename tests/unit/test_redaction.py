@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from memsched.messages import ScheduleMessageItem
@@ -42,6 +44,45 @@ CARD = "4242" * 4
         (f"{CARD} 12/27 123", CARD),
         ("4242 4242 4242 4242 12 27 123", "4242 4242 4242 4242"),
         (f"-----BEGIN EC PRIVATE KEY-----\n{LETTERS}\n-----END EC PRIVATE KEY-----", LETTERS),
+        (f"-----BEGIN OPENSSH PRIVATE KEY-----\\n{LETTERS}", LETTERS),
+        (f"PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 1\n{LETTERS}\nPrivate-MAC: 0", LETTERS),
+        (f"https://discord.com/api/webhooks/101234567890/{LETTERS}", LETTERS),
+        (f"https://x.blob.example/a?sp=r&sig={LETTERS}", LETTERS),
+        (f"https://api.telegram.org/bot8123456789:AA{LETTERS[:33]}/getMe", LETTERS[:33]),
+        (f"Cookie: theme=dark; JSESSIONID={LETTERS}", LETTERS),
+        (f"//npm.example.com/:_auth={LETTERS}", LETTERS),
+        (f"Account SID AC{'0a' * 16} and Auth Token {'9f3436' * 5}a1", "9f3436"),
+        ("HEROKU_API_KEY=ac193fe0-4072-7553-9800-3680e7e3b351", "3680e7e3b351"),
+        ("mysql://root:p@ss/w0rd!@10.0.0.5:3306/shop", "w0rd!"),
+        ("curl -ubob:S3cret77 https://x.example", "S3cret77"),
+        ("docker login -u bob -p hunter2hunter registry.example", "hunter2hunter"),
+        ("sshpass -p 'Rosebud' ssh root@host", "Rosebud"),
+        ("mysql -u root -pSwordfish db", "Swordfish"),
+        ("redis-cli -a Gr33nTea ping", "Gr33nTea"),
+        ("machine git.example login bob password swordfish", "swordfish"),
+        ("CREATE USER app IDENTIFIED BY 'thistle';", "thistle"),
+        ("echo thistle77 | sudo -S apt update", "thistle77"),
+        ("PGPASSWORD=orchard psql -h db", "orchard"),
+        ("kubectl create secret generic db --from-literal=password=MapleLeaf", "MapleLeaf"),
+        ("db:\n  Password: swordfish\n  host: localhost", "swordfish"),
+        ('[db]\npassword = "tulips"\nport = 5432', "tulips"),
+        ('"passwort": "veilchen"', "veilchen"),
+        ('<add key="DbPassword" value="Lilac-77" />', "Lilac-77"),
+        ("- name: POSTGRES_PASSWORD\n  value: thistle", "thistle"),
+        ("Server=db;User ID=sa;Password=thistle;Encrypt=true", "thistle"),
+        ("the network is BlueHouse, password falcon99", "falcon99"),
+        ("\u5bc6\u7801 zwQ9VnWpWsc \u5feb\u767b\u4e00\u4e0b", "zwQ9VnWpWsc"),
+        ("wifi\u5bc6\u7801\u662f 88888888", "88888888"),
+        ("pw f\u00fcrs wlan: Moorf0hB4Qxf", "Moorf0hB4Qxf"),
+        ("la pass del wifi es brisaHFUthQn", "brisaHFUthQn"),
+        ("anna / Kirsche!12 is the login, pw Kirsche!12", "Kirsche!12"),
+        ("the PIN of my card is 7711", "7711"),
+        ("Meine EC-Karten-PIN lautet 4417", "4417"),
+        ("\u9a8c\u8bc1\u7801\u662f 553812", "553812"),
+        ("Visa 4012 8888 8888 1881 exp 04/27 cvv 737", "737"),
+        ("amex is 378282246310005, code on the front 4827", "4827"),
+        ("my visa is 4222 2222 2222 2", "4222 2222 2222 2"),
+        (f"Recovery phrase: {'army van defense carry ' * 3}", "army van"),
     ],
 )
 def test_a_secret_is_hidden_and_the_rest_is_kept(text: str, hidden: str) -> None:
@@ -81,6 +122,23 @@ def test_a_secret_is_hidden_and_the_rest_is_kept(text: str, hidden: str) -> None
         "The token is refreshed every 15 minutes",
         "key results for Q3-2026-final-version",
         "Donaudampfschifffahrtsgesellschaftskapit\u00e4n",
+        "my password manager is great",
+        "docker run -u 1000:1000 alpine",
+        "curl -u https://example.com/users:all",
+        "ssh -p 2222 deploy@host && mkdir -p src/main2",
+        "token = get_token(user_id=42)",
+        "Password: Swordfish is a film of 2001",
+        "login form: password field",
+        "password: required",
+        "pass: 1200, fail: 3",
+        "public_key=AAAAB3NzaC1yc2EAAAADAQABAAABgQC7",
+        "cache_key=users:42:profile:v2:2024abcdef",
+        "secretName: my-tls-cert\nsecret: true\nmax_tokens: 4096",
+        "The pin on the map is at 4821 Main St",
+        "HTTP code: 404, exit code: 1370",
+        "the door code was changed",
+        "seed phrases should be written on paper and stored in a safe place away from other people and fire",
+        "The CVV is the three digits on the back",
     ],
 )
 def test_what_only_looks_like_one_stays(text: str) -> None:
@@ -108,3 +166,25 @@ def test_all_texts_of_a_message_are_redacted_and_its_ids_are_not() -> None:
     redact(message, "drop")
     assert message.content == ""
     assert redacted_message(plain, "mask") is plain
+
+
+def test_values_are_secrets_by_the_name_of_their_field_too_and_so_are_names_and_numbers() -> None:
+    info = {
+        "metadata": {"password": "swordfish", "pin": 4821, "n": int(CARD), "id": CARD, f"key {CARD}": 1, "year": 26}
+    }
+    message = ScheduleMessageItem(user_id="u", mem_cube_id="c", label="add", content="x", info=info, session_id=CARD)
+
+    plain, dropped = redacted_message(message, "mask"), redacted_message(message, "drop")
+
+    masked = {"password": "[password]", "pin": "[code]", "n": "[card number]", "id": "[card number]"}
+    assert plain.info == {"metadata": masked | {"key [card number]": 1, "year": 26}}
+    assert dropped.info == {"metadata": {"password": "", "pin": "", "n": "", "id": "", "year": 26}}
+    assert plain.session_id == CARD, "a number is how programs count"
+
+
+@pytest.mark.parametrize("text", ["://a:", "passw0rd_", "Cookie: a=b;", "docker login ", "a b c password: x\n", "4"])
+def test_a_long_text_takes_no_longer_by_its_form(text: str) -> None:
+    began = time.perf_counter()
+    redacted(text * (40_000 // len(text)))
+
+    assert time.perf_counter() - began < 5

@@ -26,6 +26,7 @@ from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, U
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import Access, AccessState, CubeRef, Permission
 from memsched.messages import MAX_ID_CHARACTERS
+from memsched.redaction import Secrets, redacted, refuse_secret_id
 from memsched.settings import Settings
 
 log = get_logger(__name__)
@@ -85,12 +86,15 @@ class Cubes:
         self._server = server
         self._keys = keys
         self._auto = settings.auto_register_cubes
+        self._secrets: Secrets = settings.secrets
 
     # -- users ---------------------------------------------------------------------------------------------------
 
     async def create_user(self, user_id: str, name: str = "") -> None:
-        """Make a user known; a name that is given replaces the one they had."""
+        """Make a user known; a name that is given replaces the one they had, and is kept without secrets."""
         check_id("user_id", user_id)
+        refuse_secret_id("user_id", user_id, self._secrets)
+        name = redacted(name, self._secrets)
         if name:
             check_id("name", name)
         (new,) = await self._run([self._user_command(user_id, name)])
@@ -181,6 +185,8 @@ class Cubes:
         check_ids(owner, mem_cube_id)
         usual = f"{owner}/{mem_cube_id}"
         check_ids(with_user, usual if name is None else name)
+        if name is not None:
+            refuse_secret_id("name", name, self._secrets)
         permission = Permission(permission)
         if with_user == owner:
             raise CubeExists(owner, mem_cube_id, "it is the user's own")
@@ -335,6 +341,8 @@ class Cubes:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     async def _register(self, user_id: str, mem_cube_id: str, how: str, config: dict[str, Any] | None) -> Access:
+        refuse_secret_id("user_id", user_id, self._secrets)
+        refuse_secret_id("mem_cube_id", mem_cube_id, self._secrets)
         text = "" if config is None else json.dumps(config, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
         _, entry = await self._run(
             [

@@ -16,7 +16,7 @@ from memsched.memory.metadata import fits
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.wording import ENGLISH, asked_in
-from memsched.redaction import Secrets, asked
+from memsched.redaction import Secrets, asked, redacted_id
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
@@ -106,6 +106,9 @@ class Retriever:
         user_id, mem_cube_id = whose(user_id, mem_cube_id, mem_cube)
         chosen = method_named(method or self.method or self._usual_method)
         args = SearchArgs.of(search_args, filter=filter, min_score=min_score)
+        named = {"session_id": [redacted_id(each, self._secrets) for each in args.session_id]}
+        named["speaker"] = [asked(each, self._secrets) for each in args.speaker]
+        args = args.model_copy(update=named)  # as they are kept
         if top_k is not None and (type(top_k) is not int or not 0 <= top_k <= 1000):
             raise InvalidSearch(f"top_k must be a whole number from 0 to 1000, not {top_k!r}.")
         if len(query) > MAX_QUERY_CHARACTERS:

@@ -33,7 +33,7 @@ from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Tombstones
 from memsched.memory.transfer.cube_object import GeneralMemCube, Standing
 from memsched.messages import describe_validation_error
-from memsched.redaction import Secrets, redacted
+from memsched.redaction import Secrets, redacted, redacted_fields, redacted_id
 from memsched.settings import Settings
 
 _PAGE = 128
@@ -121,15 +121,18 @@ async def import_cube(
 
 
 def _redacted(page: Sequence[Record], how: Secrets) -> list[Record]:
-    """The records without the secrets in their texts; without those that hold one, where such texts are dropped."""
+    """The records without the secrets in their texts, metadata and names; without those that hold one in a text, where
+    such texts are dropped.
+    """
     kept: list[Record] = []
     for record in page:
         texts = {name: each for name in _TEXTS if isinstance(each := record.get(name), str)}
         plain = {name: redacted(each, how) for name, each in texts.items()}
-        if plain == texts:
-            kept.append(record)
-        elif how == "mask":
-            kept.append({**record, **plain})
+        others = {name: redacted_fields(record[name], how) for name in ("metadata", "tags") if name in record}
+        if isinstance(session := record.get("session_id"), str):
+            others["session_id"] = redacted_id(session, how)
+        if plain == texts or how == "mask":
+            kept.append({**record, **plain, **others})
     return kept
 
 
