@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ SECRET, PLAIN = "The code of the safe in the cellar is kumquat.", "The cellar of
 
 
 class Redacts:
-    """The code is seen by its owner only."""
+    """The code, in words and in numbers, is seen by its owner only."""
 
     def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
-        return memory.text if reader == memory.owner else memory.text.replace("kumquat", "####")
+        return memory.text if reader == memory.owner else re.sub("kumquat|90417", "####", memory.text)
 
 
 class Vetoes:
@@ -319,19 +320,22 @@ def test_an_event_is_still_an_event() -> None:
 async def test_metadata_leaves_as_its_texts_may(mos_with: Callable[..., Any], tmp_path: Path) -> None:
     mos = await mos_with(Redacts)
     given = {"note": "kumquat", "notes": ["plain", "a kumquat"], "kumquat": True, "year": 2026}
+    given |= {"salary": 90417, "rooms": [3, 90417], "ratio": 0.90417}
     await mos.add(memory_content="The gate of the cellar is green.", mem_cube_id="home", metadata=given, wait=True)
 
     for way, text in (await ways_out(mos, "bob", "alice/home", tmp_path)).items():
-        assert "kumquat" not in text, way
+        assert "kumquat" not in text and "90417" not in text, way
     gate = "the green gate"
     (shown,) = await mos.mem_scheduler.retriever.search(gate, "bob", "alice/home", top_k=1)
-    assert shown.metadata == {"note": "####", "notes": ["plain", "a ####"], "year": 2026}
+    masked = {"salary": "####", "rooms": [3, "####"], "ratio": "0.####"}
+    assert shown.metadata == {"note": "####", "notes": ["plain", "a ####"], "year": 2026, **masked}
     (own,) = await mos.mem_scheduler.retriever.search(gate, "alice", "home", top_k=1)
     assert own.metadata == given
     search = mos.mem_scheduler.retriever.search
     for asked, found in (
         ({"note": "kumquat"}, []),
         ({"kumquat": True}, []),
+        ({"salary": {"gt": 90000}}, []),
         ({"notes": "plain", "year": 2026}, [shown]),
     ):
         assert await search(gate, "bob", "alice/home", filter=asked) == found

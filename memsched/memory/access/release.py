@@ -6,6 +6,7 @@ it lets the text through, puts another in its place (redaction), or vetoes the m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -34,8 +35,8 @@ class LeavingMemory:
         memory_id: "" for an event's own words, of which nothing else is known but the text.
         text: without the speaker; what is seen on a picture stands behind it: "Look! [picture: a dog]".
         added_by: who sent it to the cube; "" where nobody wrote that down.
-        metadata: what was given with it. Each text in it leaves only as the hook lets it: it is asked about it as about
-            a memory's text.
+        metadata: what was given with it. Each name and value in it leaves only as the hook lets it: it is asked about it
+            as about a memory's text, of a number or a truth as JSON writes it. Where it puts another text, that leaves.
     """
 
     owner: str
@@ -231,10 +232,12 @@ class Release:
         return event.model_copy(update={"log_content": said or WITHHELD, "metadata": details(event.metadata)})
 
     def _metadata(self, reader: str, purpose: Purpose, memory: LeavingMemory) -> dict[str, MetadataValue]:
-        """Those of its texts that may leave, as they may; numbers stay, but not under a name that may not leave."""
+        """Those of its values that may leave, as they may; none under a name that may not leave."""
 
         def leaving(value: Any) -> Any:
-            return self._text(reader, purpose, replace(memory, text=value)) if isinstance(value, str) else value
+            told = value if isinstance(value, str) else json.dumps(value)
+            text = self._text(reader, purpose, replace(memory, text=told))
+            return value if text == told else text
 
         found: dict[str, MetadataValue] = {}
         for name, value in memory.metadata.items():
