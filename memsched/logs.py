@@ -36,6 +36,9 @@ _PATIENCE_SECONDS = 0.1
 """Whoever writes a line sees it written, unless that takes longer: then nobody waits until all lines are taken."""
 _AT_THE_END_SECONDS = 1.0
 
+_least = logging.NOTSET
+"""Of lines in a program that did not set up structlog."""
+
 message_at_work: ContextVar[ScheduleMessageItem | None] = ContextVar("memsched_message", default=None)
 """The (first) message of the handler call that is running here."""
 
@@ -49,20 +52,33 @@ class Logger:
         self._logger = structlog.get_logger(name)
 
     def debug(self, event: str, **fields: Any) -> None:
-        with suppress(Exception):
-            self._logger.debug(event, **fields)
+        if _is_written(logging.DEBUG):
+            with suppress(Exception):
+                self._logger.debug(event, **fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        with suppress(Exception):
-            self._logger.info(event, **fields)
+        if _is_written(logging.INFO):
+            with suppress(Exception):
+                self._logger.info(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        with suppress(Exception):
-            self._logger.warning(event, **fields)
+        if _is_written(logging.WARNING):
+            with suppress(Exception):
+                self._logger.warning(event, **fields)
 
     def error(self, event: str, **fields: Any) -> None:
         with suppress(Exception):
             self._logger.error(event, **fields)
+
+
+def _is_written(level: int) -> bool:
+    return level >= _least or structlog.is_configured()
+
+
+def write_from(level: str) -> None:
+    """Write no lines below this level, unless the program has set up structlog, which says then what is written."""
+    global _least
+    _least = getattr(logging, level.upper())
 
 
 def get_logger(name: str) -> Logger:

@@ -104,7 +104,7 @@ def prompt_of(
     memories = [result.item for result in found]
     asked = {result.id: result.asked for result in found}
     # What was corrected, or merely asked, answers less: also than what was found after it.
-    for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, _answers_nothing(each))):
+    for memory in sorted(memories, key=lambda each: (each.superseded_by is not None, answers_nothing(each))):
         told[memory.memory_id] = dated(memory, with_question(memory.indexed_text, asked[memory.memory_id]))
     near = {*block.memory_ids, *(each.memory_id for each in working_set)}
     for each in working_set:
@@ -129,7 +129,8 @@ def prompt_of(
     return prompt(nothing, 0)
 
 
-def _answers_nothing(memory: Memory) -> bool:
+def answers_nothing(memory: Memory | WorkingMemory) -> bool:
+    """Whether it only asks, or only says that its speaker does not know."""
     return not memory.caption and no_answer(memory.text, memory.speaker) != ""
 
 

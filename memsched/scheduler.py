@@ -25,7 +25,7 @@ from memsched.errors import (
 )
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
-from memsched.logs import get_logger
+from memsched.logs import get_logger, write_from
 from memsched.memory.access.release import Release
 from memsched.memory.search.retriever import Retriever
 from memsched.memory_face import MemoryFace
@@ -76,6 +76,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         if settings is not None and given:
             raise TypeError("give settings or single values, not both")
         self.settings = settings or Settings.load(**given)
+        write_from(self.settings.log_level)
         self.keys = Keys(self.settings.prefix, self.settings.partitions)
         self.orchestrator = Orchestrator(self.settings)
         self.memos_message_queue = AsyncMessageQueue(self)

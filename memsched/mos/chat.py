@@ -23,8 +23,9 @@ from memsched.memory.access.permissions import Permission
 from memsched.memory.ingest.forget_requests import forget_request, names
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
 from memsched.memory.model import with_caption
+from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory_face import NOT_ANSWERED
-from memsched.memory_prompt import MemoryPrompt, dated, prompt_of
+from memsched.memory_prompt import MemoryPrompt, answers_nothing, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
@@ -204,10 +205,7 @@ class Chat:
             max_tokens=max(1, (self._prompt_tokens - estimate_tokens(question.text)) // 2),
             top_k=question.top_k,
         )
-        found = {result.id for result in prompt.found}
-        turn.found = [said for memory_id, said in prompt.told.items() if memory_id in found]
-        if not found:
-            turn.found = [dated(each, each.said) for each in prompt.working_set]
+        turn.found = _for_people(prompt, question.text)
 
     async def _complete(self, turn: _Turn) -> str:
         if turn.llm is None:
@@ -386,6 +384,18 @@ def _shortened(turn: Message, tokens: int) -> Message:
     half = max(0, len(text) * tokens // estimate_tokens(text) // 2 - len(_LEFT_OUT))
     ends = text[:half], text[len(text) - half :]
     return {"role": turn["role"], "content": _LEFT_OUT.format(len(text) - 2 * half).join(ends)}
+
+
+def _for_people(prompt: MemoryPrompt, question: str) -> list[str]:
+    """What search found, or else what is near. What only asks is left out, unless there is nothing else, or it was
+    asked for.
+    """
+    found = {result.id for result in prompt.found}
+    stating = {each.id for each in prompt.found if asks_about_asking(question) or not answers_nothing(each.item)}
+    near = [each for each in prompt.working_set if not answers_nothing(each)]
+    if not found or (near and not stating):
+        return [dated(each, each.said) for each in near or prompt.working_set]
+    return [said for memory_id, said in prompt.told.items() if memory_id in (stating or found)]
 
 
 def _talk_of(question: Question) -> tuple[str, str, str]:

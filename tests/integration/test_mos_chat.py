@@ -86,6 +86,21 @@ async def test_without_a_model_it_tells_what_it_remembers_and_that_no_model_said
     )
 
 
+async def test_without_a_model_questions_are_told_only_where_nothing_is_stated(make_mos: MakeMos) -> None:
+    mos = make_mos()
+    asked = ["What shall I cook tonight?", "How old is my dog?"]
+    await mos.add(asked, wait=True, timeout=SECONDS)
+
+    assert asked[0] in await mos.chat("What shall I not cook?", remember_in="other")
+    await mos.add([ALLERGIC, "I cook on Sundays."], wait=True, timeout=SECONDS)
+
+    for question, told in (("What shall I not cook?", "I cook on Sundays."), ("How old is my dog?", ALLERGIC)):
+        said = await mos.chat(question, remember_in="other")
+        assert told in said
+        assert not [each for each in asked if each in said]
+    assert asked[0] in await mos.chat("What did I ask about what to cook?", remember_in="other")
+
+
 async def test_what_was_merely_found_does_not_count_as_used(make_mos: MakeMos) -> None:
     mos = await told(make_mos())
 

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 import memsched
-from memsched import Settings
+from memsched import AsyncMemScheduler, Settings
 from memsched.logs import configure_logs, exception_field, get_logger
 
 SECRET = "hunter2"
@@ -57,6 +57,22 @@ def test_no_line_of_memsched_leaves_its_traceback_to_others() -> None:
     sources = Path(memsched.__file__).parent.rglob("*.py")
 
     assert not [str(file) for file in sources if "exc_info=" in (text := file.read_text()) or "log.exception(" in text]
+
+
+@pytest.mark.parametrize(("level", "written"), [("error", ["e"]), ("info", ["i", "e"]), ("debug", ["d", "i", "e"])])
+def test_a_program_without_a_setup_of_its_own_sees_lines_from_the_level_on(
+    level: str, written: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("memsched.logs._least", logging.NOTSET)
+    structlog.reset_defaults()
+    AsyncMemScheduler(redis_url="memory://", log_level=level)
+    log = get_logger("test")
+
+    log.debug("d")
+    log.info("i")
+    log.error("e")
+
+    assert [line.split("] ")[1].strip() for line in capsys.readouterr().out.splitlines()] == written
 
 
 def test_a_line_without_an_error_has_no_traceback() -> None:
