@@ -11,6 +11,7 @@ import typer
 from memsched.cli.shared_options import Prefix, RedisUrl, Yes, confirm
 from memsched.cli.tool_settings import tool_settings
 from memsched.escaping import plain
+from memsched.plurals import counted
 from memsched.queue.status import read_status
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
@@ -29,9 +30,9 @@ def clear(
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
     what = "of all labels" if label is None else f"of label {plain(label)}"
     if not yes and (count := asyncio.run(_with_scheduler(settings, lambda scheduler: _count(scheduler, label)))):
-        confirm(f"Drop {count} unfinished messages {what} for good?")
+        confirm(f"Drop {counted(count, 'unfinished message')} {what} for good?")
     dropped = asyncio.run(_with_scheduler(settings, lambda scheduler: scheduler.clear(label)))
-    typer.echo(f"dropped {dropped} messages {what}")
+    typer.echo(f"dropped {counted(dropped, 'message')} {what}")
 
 
 async def _count(scheduler: AsyncMemScheduler, label: str | None) -> int:

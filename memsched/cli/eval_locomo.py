@@ -16,6 +16,7 @@ from memsched.evaluation.locomo import CATEGORIES, read_conversations
 from memsched.evaluation.prediction import ABLATIONS, HEEDING, OWN, POLICIES, TYPING, predict
 from memsched.evaluation.replay import Progress as ReplayProgress
 from memsched.evaluation.replay import Scores, replay
+from memsched.plurals import counted
 from memsched.scheduler import AsyncMemScheduler
 
 _Tables = Mapping[str, dict[str, float]]
@@ -158,7 +159,8 @@ def _print(flat: dict[str, float], conversations: int) -> None:
             times.add_row(*map(as_text, cells))
     console().print(times)
     console().print(
-        f"{conversations} conversations, {flat['turns']:,.0f} turns; {flat['without_evidence']:,.0f} questions without "
-        f"evidence left out; {flat['ingest_turns_per_s']:,.0f} turns/s, {flat['messages_per_s']:,.0f} messages/s",
+        f"{counted(conversations, 'conversation')}, {flat['turns']:,.0f} turns; {flat['without_evidence']:,.0f} "
+        f"questions without evidence left out; {flat['ingest_turns_per_s']:,.0f} turns/s, "
+        f"{flat['messages_per_s']:,.0f} messages/s",
         highlight=False,
     )

@@ -48,7 +48,8 @@ def described(error: Exception) -> tuple[str, int] | None:
         text = plain(str(error), lines=isinstance(error, EmbeddedServerError))
         return text, EXIT_WRONG_USE if isinstance(error, (SettingsError, CannotStart)) else EXIT_FAILED
     if isinstance(error, OSError):
-        return plain(str(error)), EXIT_FAILED
+        told = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return plain(told), EXIT_FAILED
     if isinstance(error, UnreachableError):
         return f"The Redis server does not answer: {plain(str(error))}.", EXIT_FAILED
     if type(error).__module__ == "redis.exceptions":  # not by isinstance: `memsched live` need not load redis

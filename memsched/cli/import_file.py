@@ -23,6 +23,7 @@ from memsched.importing import Importer, Judged, Totals, judge
 from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.formats import Format
 from memsched.memory.exports.read import BrokenExport, conversations_in, members_of
+from memsched.plurals import counted
 from memsched.process import run_loop
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
@@ -136,13 +137,13 @@ class _Report:
     def counted(self) -> str:
         told = self.totals
         conversations = [
-            f"{told.conversations:,} conversations",
+            counted(told.conversations, "conversation"),
             *([f"{told.conversations - told.new:,} of them without anything new"] if told.known else []),
             *([f"{told.empty:,} more with nothing to keep"] if told.empty else []),
         ]
         kinds = ", ".join(f"{count:,} \u00d7 {what}" for what, count in told.passed.most_common())
         turns = [
-            f"{told.kept:,} turns",
+            counted(told.kept, "turn"),
             *([f"{told.known:,} known already"] if told.known else []),
             *([f"{told.passed.total():,} passed over ({kinds})"] if kinds else []),
             *([f"{told.refused:,} refused"] if told.refused else []),
@@ -153,15 +154,16 @@ class _Report:
         told = self.totals
         if told.dead:
             return (
-                f"{told.dead:,} messages of imports into this cube are dead letters, and not remembered: memsched dead "
-                "list --label add says why; memsched dead redrive --label add tries them again"
+                f"{counted(told.dead, 'dead letter')} of imports into this cube, not remembered: memsched dead list "
+                "--label add says why; memsched dead redrive --label add tries them again"
             )
         if self.paused:
             return (
-                f"{told.waiting:,} messages wait: the label add is paused; resume it, and give the same command again"
+                f"{counted(told.waiting, 'message')} left: the label add is paused; resume it, and give the same "
+                "command again"
             )
         if told.waiting:
-            return f"{told.waiting:,} messages wait for workers: memsched status"
+            return f"{counted(told.waiting, 'message')} left for workers: memsched status"
         return f"all of it is remembered, after {duration(seconds)}"
 
     def print(self, text: str) -> None:
@@ -248,7 +250,8 @@ class _Bar:
 
     def tell(self) -> None:
         totals = self._report.totals
-        text = f"{totals.conversations:,} conversations, {totals.kept:,} turns, {totals.waiting:,} messages wait"
+        said = counted(totals.conversations, "conversation"), counted(totals.kept, "turn")
+        text = f"{', '.join(said)}, {counted(totals.waiting, 'message')} left"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._read, description=text)
         elif time.monotonic() - self._told_at >= _TOLD_EVERY_SECONDS:

@@ -22,6 +22,7 @@ from memsched.console.output import console
 from memsched.escaping import plain
 from memsched.logs import configure_logs
 from memsched.memory.embedding.factory import embedder_from
+from memsched.plurals import counted
 from memsched.settings import Settings
 
 if TYPE_CHECKING:  # its Qdrant client is slow to import
@@ -74,13 +75,13 @@ def _to_do(plan: Plan, force: bool) -> bool:
 
 
 def _said(plan: Plan) -> str:
-    memories = f"{plan.memories} memories of {plain(plan.source)}"
+    what = f"{counted(plan.memories, 'memory', 'memories')} of {plain(plan.source)}"
     begun = " (begun before)" if plan.target else ""
     if plan.keeps_dense:
-        return f"{memories}: found by their own words only, by those around them soon; their vectors are kept{begun}"
+        return f"{what}: found by their own words only, by those around them soon; their vectors are kept{begun}"
     if plan.needed or plan.switched:
-        return f"{memories}: from {plain(plan.made_with)} to {plain(plan.wanted)}{begun}"
-    return f"{memories}: embedded with {plain(plan.wanted)}{begun}"
+        return f"{what}: from {plain(plan.made_with)} to {plain(plan.wanted)}{begun}"
+    return f"{what}: embedded with {plain(plan.wanted)}{begun}"
 
 
 def _print_plan(plan: Plan, to_do: bool, as_json: bool) -> None:

@@ -33,8 +33,8 @@ def search(
     cube: Cube,
     top: Annotated[int, typer.Option("--top", "-k", min=0, max=1000, metavar="N", help="So many at most.")] = 10,
     at: Annotated[
-        datetime | None,
-        typer.Option("--at", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="As of this time (UTC): what held then."),
+        str | None,
+        typer.Option("--at", metavar="TIME", help="As of this time, what held then: 2026-05-01, 2026-05-01T10:30:00Z."),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="With this tag; several: with any of them.")] = None,
     session: Annotated[
@@ -62,7 +62,7 @@ def search(
     args = {
         "include_archived": True,
         "explain": why,
-        "at": at and at.replace(tzinfo=UTC),
+        "at": at and _time(at),
         "tags": tag or [],
         "session_id": session or [],
         "speaker": speaker or [],
@@ -98,6 +98,16 @@ def _filter(given: Sequence[str]) -> dict[str, Any]:
         else:
             before[_OPERATORS[operator]] = value
     return found
+
+
+def _time(text: str) -> datetime:
+    """Without a zone it is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        wanted = "a day (2026-05-01), or a time (2026-05-01T10:30:00Z)"
+        raise typer.BadParameter(f"{text!r} is no time: write {wanted}", param_hint="--at") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _value(text: str) -> Any:

@@ -17,6 +17,7 @@ from memsched.messages import (
     WORKING_MEMORY_TYPE,
     ScheduleMessageItem,
 )
+from memsched.plurals import counted
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
 from memsched.tiers.set_changes import set_changes
@@ -72,8 +73,9 @@ def described(before: HotState, after: HotState) -> dict[str, Any]:
         [{**each, "text": texts[each["memory_id"]]} for each in changes.get(name, ())]
         for name in ("came_in", "went_out")
     )
+    whole = counted(len(order[1]), "memory", "memories")
     return {
-        "said": f"Working set: {len(order[1])} memories, {len(came)} came in, {len(went)} went out",
+        "said": f"Working set: {whole}, {len(came)} came in, {len(went)} went out",
         "version": after.version,
         "came_in": came,
         "went_out": went,

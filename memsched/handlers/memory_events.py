@@ -8,8 +8,8 @@ from typing import Any
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.writer import Written
-from memsched.memory.model import Memory
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, ScheduleLogForWebItem, ScheduleMessageItem
+from memsched.plurals import counted
 from memsched.worker.context import HandlerContext
 
 USER_INPUT = "UserInput"
@@ -76,7 +76,7 @@ def _events_of(
         if added := [memory for memory in outcome.added if memory.memory_type == memory_type]:
             yield event(
                 message,
-                f"Remembered {_counted(added)}: {shown(added[0].indexed_text)}",
+                f"Remembered {counted(len(added), 'memory', 'memories')}: {shown(added[0].indexed_text)}",
                 from_type=USER_INPUT,
                 to_type=memory_type,
                 sizes=sizes,
@@ -116,7 +116,3 @@ async def sizes_of(services: MemoryServices, ref: CubeRef) -> dict[str, int]:
 def shown(text: str) -> str:
     """A text, as long as an event may show of it."""
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}\u2026"
-
-
-def _counted(memories: Sequence[Memory]) -> str:
-    return "1 memory" if len(memories) == 1 else f"{len(memories)} memories"

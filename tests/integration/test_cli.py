@@ -502,15 +502,15 @@ def test_clearing_is_for_one_label_or_for_all(run: Run, submitted: Callable[...,
     submitted("c", label="other")
 
     assert run("clear", "--label", "work", "--yes").stdout == "dropped 2 messages of label work\n"
-    assert run("clear", "--yes").stdout == "dropped 1 messages of all labels\n"
+    assert run("clear", "--yes").stdout == "dropped 1 message of all labels\n"
 
 
 def test_clearing_a_label_that_nobody_made_known_is_asked_for_and_done(here: Run, real_redis: RedisServer) -> None:
     real_redis.client.xadd("memsched:{typo}:stream", {"user_id": "u", "mem_cube_id": "c", "content": "x"})
 
     asked = here("clear", "--label", "typo")
-    assert (asked.returncode, "Drop 1 unfinished messages" in asked.stderr) == (2, True)
-    assert here("clear", "--label", "typo", "--yes").stdout == "dropped 1 messages of label typo\n"
+    assert (asked.returncode, "Drop 1 unfinished message " in asked.stderr) == (2, True)
+    assert here("clear", "--label", "typo", "--yes").stdout == "dropped 1 message of label typo\n"
     assert real_redis.client.xlen("memsched:{typo}:stream") == 0
 
 
