@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid5
 
+from memsched.activation.status import ActivationStatus
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
@@ -211,6 +212,26 @@ class MemoryFace(ABC):
         block, _ = await self._head(user_id, mem_cube_id)
         return block
 
+    async def activation_status(self, user_id: str, mem_cube_id: str) -> ActivationStatus:
+        """What the model's server has of this cube's prompts, how it is warmed, and why it has no more.
+
+        Asks the server which kind it is, if that is not known. Raises CubeForbidden or UnknownCube.
+        """
+        services = await self.memory()
+        ref = await services.reading(user_id, mem_cube_id)
+        return await services.warming.status(ref)
+
+    async def warm(self, user_id: str, mem_cube_id: str) -> ActivationStatus:
+        """Send the head of this cube's prompts to the model's server now, also when it has it, and whatever it costs.
+
+        Without a language model, or without a block, nothing is sent. Raises CubeForbidden, UnknownCube, and LLMError
+        when the server does not take it.
+        """
+        services = await self.memory()
+        ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
+        await services.warming.warm(ref, anyway=True)
+        return await services.warming.status(ref)
+
     async def _head(self, user_id: str, mem_cube_id: str) -> tuple[ActivationBlock, Sent]:
         """The block that the user may read, and what of the cube a model's server was sent last."""
         ref, head = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
@@ -293,7 +314,8 @@ class MemoryFace(ABC):
         return self.release.themes(user_id, "themes", ref, found, await services.working_sets.members(ref))
 
     async def explain(self, user_id: str, mem_cube_id: str, memory_id: str | None = None) -> Explanation:
-        """What stands where in a cube, and why: the modes' shares, themes, pins, the last moves.
+        """What stands where in a cube, and why: the modes' shares, themes, pins, the last moves; and what the model's
+        server has of it.
 
         Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
 
@@ -302,7 +324,8 @@ class MemoryFace(ABC):
         """
         services, ref = await self._cube_of(user_id, mem_cube_id, memory_id)
         found = await services.explainer.explain(ref, memory_id, user_id)
-        return self._released(user_id, ref, found, await services.working_sets.members(ref))
+        released = self._released(user_id, ref, found, await services.working_sets.members(ref))
+        return released.model_copy(update={"activation": await services.warming.status(ref)})
 
     async def history(self, user_id: str, mem_cube_id: str, memory_id: str) -> list[HistoryEntry]:
         """All that is known of a memory, oldest first: its versions, and when each was said, said again, corrected,

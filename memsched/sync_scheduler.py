@@ -90,6 +90,8 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     preload = blocking(AsyncMemScheduler.preload)
     predict = blocking(AsyncMemScheduler.predict)
     activation = blocking(AsyncMemScheduler.activation)
+    activation_status = blocking(AsyncMemScheduler.activation_status)
+    warm = blocking(AsyncMemScheduler.warm)
     themes = blocking(AsyncMemScheduler.themes)
     explain = blocking(AsyncMemScheduler.explain)
     history = blocking(AsyncMemScheduler.history)

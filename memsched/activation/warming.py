@@ -10,6 +10,7 @@ from typing import Protocol
 
 from memsched.activation.chats import hash_of
 from memsched.activation.ladder import Ladder, Rung
+from memsched.activation.status import ActivationStatus
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.lexicon import estimate_tokens
@@ -17,6 +18,7 @@ from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.llm.servers.base import Caching, Dialect, Step
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.model import from_ms
 from memsched.memory_prompt import head_of, hint_of
 from memsched.policy.block import ActivationBlock
 from memsched.settings import Settings
@@ -140,6 +142,30 @@ class Warming:
         await self._took(ref, state.sent, caching)
         return Warmed(block, caching, way.dialect)
 
+    async def status(self, ref: CubeRef) -> ActivationStatus:
+        """What the server has of a cube's prompts."""
+        llm, state = self._llm, await self._states.load(ref)
+        if llm is None:
+            return ActivationStatus()
+        way, block = await self.way(llm), await self._read(ref, state)
+        has_it = self._has_it(state, way, None) and state.sent.head == hash_of(head_of(block))
+        return ActivationStatus(
+            server=llm.address,
+            model=llm.model,
+            kind=way.dialect.name,
+            proof=way.dialect.proof[0],
+            step=way.step.value,
+            step_since=None if way.rung.since is None else from_ms(way.rung.since),
+            found_at=None if way.rung.hit is None else from_ms(way.rung.hit),
+            warms=self.is_on,
+            memories=len(block.memory_ids),
+            tokens=estimate_tokens(head_of(block)),
+            least_tokens=way.least,
+            sent_at=from_ms(state.sent.at) if has_it else None,
+            server_tokens=state.sent.tokens if has_it else 0,
+            cached=state.sent.cached if has_it else None,
+        )
+
     async def _took(self, ref: CubeRef, sent: Sent, caching: Caching) -> None:
         """Write down that the server took it: from now on chats are to find it."""
         took = sent.model_copy(
@@ -157,12 +183,15 @@ class Warming:
 
     def _due_in(self, state: HotState, way: Way, adapter: str | None) -> int | None:
         """It is the server that shall have peace, whatever time the talk is of: so the clock counts."""
-        now, sent = _now(), state.sent
-        has_it = sent.version == _version_of(state, way, adapter) and now - sent.at < self._live_ms
         block = ActivationBlock.of(state.block, state.salt)
-        if not state.block or has_it or way.step is Step.OFF or way.is_too_short(head_of(block, adapter)):
+        wants_it = state.block and way.step is not Step.OFF and not way.is_too_short(head_of(block, adapter))
+        if not wants_it or self._has_it(state, way, adapter):
             return None
-        return max(0, sent.at + int(self._settings.activation_interval_seconds * 1000) - now)
+        return max(0, state.sent.at + int(self._settings.activation_interval_seconds * 1000) - _now())
+
+    def _has_it(self, state: HotState, way: Way, adapter: str | None) -> bool:
+        """Whether the server was sent the head, and is not expected to have forgotten it."""
+        return state.sent.version == _version_of(state, way, adapter) and _now() - state.sent.at < self._live_ms
 
 
 def _version_of(state: HotState, way: Way, adapter: str | None) -> str:

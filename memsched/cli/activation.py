@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import typer
 
-from memsched.cli.at_cube import at_cube
-from memsched.cli.shared_options import AsJson, Cube, Prefix, RedisUrl, User
-from memsched.cli.tool_settings import tool_settings
-from memsched.settings import Settings
+from memsched.cli.activation_show import show
+from memsched.cli.lazy_group import lazy_group
+from memsched.cli.shared_options import AsJson, Prefix, RedisUrl
 
-if TYPE_CHECKING:
-    from memsched.policy.block import ActivationBlock
+_COMMANDS = {
+    "show": "memsched.cli.activation_show:show",
+    "status": "memsched.cli.activation_server:status",
+    "warm": "memsched.cli.activation_server:warm",
+    "servers": "memsched.cli.activation_server:servers",
+}
+
+activation = typer.Typer(
+    cls=lazy_group(_COMMANDS),
+    help="The text at the head of a cube's prompts, and what the model's server has of it.",
+    invoke_without_command=True,
+)
 
 
-def activation(
-    user: User,
-    cube: Cube,
+@activation.callback()
+def _group(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="As `show` has it.")] = None,
+    cube: Annotated[str | None, typer.Option("--cube", "-c", metavar="ID", help="As `show` has it.")] = None,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
 ) -> None:
-    """Print a cube's activation block: the text that goes first in its prompts, byte for byte.
-
-    With --json also its version, its memories' ids and about how many tokens it has. A cube that knows nothing has an
-    empty one.
-    """
-    block = asyncio.run(_read(tool_settings(redis_url=redis_url, prefix=prefix), user, cube))
-    if as_json:
-        typer.echo(json.dumps(asdict(block), ensure_ascii=False))
+    """Without a command: `show`."""
+    if context.invoked_subcommand is not None:
+        return
+    if user is None and cube is None:
+        typer.echo(context.get_help())
+    elif user is None or cube is None:
+        raise typer.BadParameter("both are needed", param_hint="--user and --cube")
     else:
-        typer.echo(block.text, nl=False)
-
-
-async def _read(settings: Settings, user: str, cube: str) -> ActivationBlock:
-    async with at_cube(settings, user, cube) as scheduler:
-        return await scheduler.activation(user, cube)
+        show(user, cube, as_json, redis_url, prefix)

@@ -86,6 +86,8 @@ def _print_cube(out: Console, found: Explanation) -> None:
     if found.themes:
         out.print(table)
     _print_set(out, found)
+    for sentence in found.activation.said:
+        out.print(as_text(sentence))
     _print_moves(out, found.moves, found.texts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memsched.activation.status import ActivationStatus
 from memsched.messages import UtcTime
 from memsched.tiers.hot_state import WorkingMemory
 from memsched.tiers.moves import Move
@@ -92,6 +93,7 @@ class Explanation(BaseModel):
         working_set: best first, with their ``sources``.
         texts: by id, what the memories say that are in the set, pinned or moved.
         moves: the last ones between tiers, oldest first.
+        activation: what the model's server has of the cube's prompts.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,3 +108,4 @@ class Explanation(BaseModel):
     working_set: list[WorkingMemory] = Field(default_factory=list)
     texts: dict[str, str] = Field(default_factory=dict)
     memory: MemoryExplained | None = None
+    activation: ActivationStatus = ActivationStatus()

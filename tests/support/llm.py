@@ -42,6 +42,7 @@ class Reply:
     parts: Sequence[Any] = ()
     refusal: str | None = None
     usage: Mapping[str, Any] | None = None
+    timings: Mapping[str, Any] | None = None
     pieces: int = 3
     hold: bool = False
     delay_seconds: float = 0.0
@@ -112,12 +113,17 @@ class Asked:
 
     @property
     def prompt(self) -> str:
-        return "\n".join(str(message["content"]) for message in self.body.get("messages", []))
+        return "\n".join(text_of(message["content"]) for message in self.body.get("messages", []))
 
     @property
     def is_reading(self) -> bool:
         """Whether a conversation is to be read, and nothing else."""
         return EXTRACT.system in self.prompt
+
+
+def text_of(content: Any) -> str:
+    """What a message says, also where it is in parts."""
+    return "".join(part["text"] for part in content) if isinstance(content, list) else str(content)
 
 
 Script = Callable[[Asked], Reply]
@@ -128,9 +134,16 @@ class FakeLLM:
 
     always: the reply (or a function of the request) for requests that no ``then`` was set up for.
     warm: the same for warm-ups, which ask for one token.
+    beside: what it answers to GET of paths beside its /v1; nothing else is there.
     """
 
-    def __init__(self, always: Reply | Script | None = None, warm: Reply | Script | None = None) -> None:
+    def __init__(
+        self,
+        always: Reply | Script | None = None,
+        warm: Reply | Script | None = None,
+        beside: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.beside = beside or {}
         self.always: Reply | Script = always or says("hello")
         self.warm: Reply | Script = warm or says("", finish="length")
         self.asked: list[Asked] = []
@@ -211,6 +224,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
+    def do_GET(self) -> None:
+        found = self.server.fake.beside.get(self.path)
+        self._send(fails(404) if found is None else Reply(raw=json.dumps(found).encode()))
+
     def do_POST(self) -> None:
         fake = self.server.fake
         length = int(self.headers.get("Content-Length", 0))
@@ -239,7 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": content, "refusal": reply.refusal}
             message |= {"reasoning_content": reply.thought} if reply.thought else {}
             choice = {"index": 0, "message": message, "finish_reason": reply.finish}
-            body = json.dumps({**_ENVELOPE, "choices": [choice], "usage": reply.usage}).encode()
+            told = {"usage": reply.usage} | ({"timings": reply.timings} if reply.timings else {})
+            body = json.dumps({**_ENVELOPE, "choices": [choice], **told}).encode()
         self.send_response(reply.status)
         for name, value in {"Content-Type": "application/json", **reply.headers}.items():
             self.send_header(name, value)
@@ -270,7 +288,8 @@ class _Handler(BaseHTTPRequestHandler):
         last = {"index": 0, "delta": {"refusal": reply.refusal}, "finish_reason": reply.finish}
         self._event({"choices": [last]})
         if usage:
-            self._event({"choices": [], "usage": reply.usage})
+            timings = {"timings": reply.timings} if reply.timings else {}
+            self._event({"choices": [], "usage": reply.usage, **timings})
         if reply.done:
             self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")

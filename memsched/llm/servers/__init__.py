@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memsched.llm.servers.base import CacheHint, CacheUse, Dialect, Step
+from memsched.llm.servers.base import CacheHint, CacheUse, Caching, Dialect, Step
 from memsched.llm.servers.deepseek import DeepSeek
 from memsched.llm.servers.gateway import Gateway
 from memsched.llm.servers.generic import Generic
@@ -14,7 +14,7 @@ from memsched.llm.servers.openai import OpenAI
 from memsched.llm.servers.sglang import Sglang
 from memsched.llm.servers.vllm import Vllm
 
-__all__ = ["DIALECTS", "CacheHint", "CacheUse", "Dialect", "Step"]
+__all__ = ["DIALECTS", "CacheHint", "CacheUse", "Caching", "Dialect", "Step"]
 
 DIALECTS: Mapping[str, Dialect] = {
     each.name: each for each in (Generic(), LlamaCpp(), Vllm(), Sglang(), OpenAI(), DeepSeek(), Ollama(), Gateway())

@@ -79,7 +79,7 @@ class Dialect:
 
     Attributes:
         name: as MEMSCHED_LLM_SERVER has it.
-        sends: for people, what it is sent to warm its cache.
+        sends, unproven: for people, what it is sent to warm its cache, and what happens when it tells nothing of it.
         proof, writes: where an answer tells cached and written tokens; the first place that holds a number counts.
         least_tokens: shorter prompts are not cached.
         unit: it caches whole blocks of so many tokens.
@@ -90,6 +90,7 @@ class Dialect:
 
     name: ClassVar[str] = "generic"
     sends: ClassVar[str] = "the head of the prompt, for one token"
+    unproven: ClassVar[str] = "unknown: it is warmed all the same, and the ladder stays where it is"
     proof: ClassVar[Sequence[str]] = ("usage.prompt_tokens_details.cached_tokens",)
     writes: ClassVar[Sequence[str]] = ()
     least_tokens: ClassVar[int] = 1
@@ -141,6 +142,16 @@ class Dialect:
         """
         endings = _ENDINGS[step]
         return [self.shape({**body, "messages": _beginning(hint.head, each)}, hint, step) for each in endings]
+
+    def about(self) -> dict[str, str]:
+        """A line for people: what such a server is sent, what is read as proof, and what happens without one."""
+        return {
+            "kind": self.name,
+            "is_sent": self.sends,
+            "proof": self.proof[0],
+            "without_proof": self.unproven,
+            "least_tokens": str(self.least_tokens),
+        }
 
     def evidence(self, answer: Mapping[str, Any]) -> CacheUse:
         """What an answer (its ``usage`` and ``timings``) says of the cache."""

@@ -11,4 +11,5 @@ class Ollama(Dialect):
     """An adapter is a model of its own there."""
 
     name = "ollama"
+    unproven = "always unknown: it is warmed once and believed"
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "by_model"

@@ -12,6 +12,7 @@ class Sglang(Dialect):
 
     name = "sglang"
     sends = "the head of the prompt, for one token; cache_salt, lora_path (the adapter or null)"
+    unproven = "unknown (it runs without --enable-cache-report, or had nothing): it is warmed all the same"
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
 
     def plain(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ class Vllm(Dialect):
 
     name = "vllm"
     sends = "the head of the prompt, for one token; cache_salt"
+    unproven = "unknown (it runs without --enable-prompt-tokens-details): it is warmed all the same"
     least_tokens = 16
     unit = 16
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "by_model"
