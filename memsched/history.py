@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from memsched.errors import UnknownMemory
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.access.release import Release
-from memsched.memory.model import Memory, from_ms, short_line
+from memsched.memory.model import Memory, from_ms, short_line, to_ms
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleLogForWebItem, UtcTime
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.moves import ARCHIVED, Move
@@ -106,13 +106,18 @@ _ORDER: Mapping[What, int] = {
 
 
 async def versions_of(services: MemoryServices, ref: CubeRef, memory_id: str) -> dict[str, Memory]:
-    """A memory, what it corrects and what corrects it, and so on, by id; {} if it is not there."""
+    """A memory, what it corrects or corrected and what corrects it, and so on, by id; {} if it is not there."""
     found: dict[str, Memory] = {}
     new = [memory_id]
     while new and len(found) < MOST_VERSIONS:
         there = await services.store.get(ref, new)
         found |= there
-        named = (name for each in there.values() for name in (*each.replaces, each.superseded_by) if name)
+        named = (
+            name
+            for each in there.values()
+            for name in (*each.replaces, each.superseded_by, *each.correctors, *each.undone, *each.undone_for)
+            if name
+        )
         new = [name for name in dict.fromkeys(named) if name not in found]
     return found
 
@@ -137,7 +142,11 @@ def _said(memory: Memory, plain: set[str], others: Mapping[str, Memory]) -> Iter
         newer = others.get(memory.superseded_by)
         at = memory.valid_until or (newer.at if newer else memory.updated_at)
         yield entry("corrected", at, memory.superseded_because, memory.superseded_by)
-    if memory.confirmed_at is not None:
+    for name, (because, corrected, undone) in memory.undone.items():
+        yield entry("corrected", from_ms(corrected), because, name)
+        yield entry("holds after all", from_ms(undone), "somebody said so", name)
+    told = {undone for _, _, undone in memory.undone.values()}
+    if memory.confirmed_at is not None and to_ms(memory.confirmed_at) not in told:
         yield entry("holds after all", memory.confirmed_at, "somebody said so")
 
 

@@ -23,6 +23,9 @@ MemoryKind = Literal["turn", "fact", "preference", "event"]
 MemoryStatus = Literal["activated", "archived"]
 ArchivedBecause = Literal["", "cold", "capacity", "asked"]
 
+Undone = tuple[str, int, int]
+"""A correction that somebody undid: why it held, since when, and when it was undone, ms since the epoch."""
+
 SCHEMA_VERSION = 2
 _LONGEST_ASKED = 300
 _LONGEST_LINE = 80
@@ -59,6 +62,8 @@ class Memory(BaseModel):
         superseded_because: why that one does.
         may_revise, may_be_revised_by: by id of an earlier or a later memory, why the later one may be what holds now.
             Nothing is hidden by it.
+        undone: corrections of it that somebody undid, by the id of what had corrected it.
+        undone_for: ids of the memories that it corrected until somebody undid that.
         confirmed_at: when the last thing was said before somebody said that it holds after all: nothing of that time
             or before corrects it.
         valid_until: when it ceased to hold: when what supersedes it was said.
@@ -106,6 +111,8 @@ class Memory(BaseModel):
     correctors: list[str] = Field(default_factory=list)
     may_revise: dict[str, str] = Field(default_factory=dict)
     may_be_revised_by: dict[str, str] = Field(default_factory=dict)
+    undone: dict[str, Undone] = Field(default_factory=dict)
+    undone_for: list[str] = Field(default_factory=list)
     confirmed_at: UtcTime | None = None
     valid_until: UtcTime | None = None
     derived_from: list[str] = Field(default_factory=list)

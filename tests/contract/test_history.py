@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from support.memories import idle, memories_of, said
+from support.memories import idle, memories_of, said, without_working
 
 from memsched import AsyncMemScheduler
 from memsched.errors import UnknownMemory
@@ -54,3 +54,29 @@ async def test_a_memory_tells_of_its_versions_uses_and_moves(schedulers_at: Call
         await scheduler.history("alice", "home", str(uuid4()))
     with pytest.raises(UnknownMemory):
         await scheduler.history("bob", "alice/home", ids[LISBON])
+
+
+async def test_a_correction_that_was_undone_is_told_of_both_and_goes_with_what_corrected(
+    schedulers_at: Callable[..., AsyncMemScheduler],
+) -> None:
+    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+    mos = without_working(scheduler)
+    await scheduler.start()
+    for minute, text in ((0, LISBON), (9, PORTO)):
+        await scheduler.submit_messages(said(text, minute))
+        await idle(scheduler)
+    ids = {each.text: each.memory_id for each in await memories_of(scheduler)}
+    before = await scheduler.history("alice", "home", ids[LISBON])
+
+    await scheduler.restore("alice", "home", ids[LISBON])
+
+    found = await scheduler.history("alice", "home", ids[LISBON])
+    assert [each for each in before if each not in found] == []
+    (undone,) = [each for each in found if each not in before and each.what != "moved"]
+    assert (undone.what, undone.memory_id, undone.other) == ("holds after all", ids[LISBON], ids[PORTO])
+    assert found == await scheduler.history("alice", "home", ids[PORTO])
+
+    await mos.delete(ids[PORTO], "home")
+    left = await scheduler.history("alice", "home", ids[LISBON])
+    assert ids[PORTO] not in repr([each.model_dump() for each in left])
+    assert "holds after all" in {each.what for each in left}

@@ -324,7 +324,7 @@ async def test_metadata_leaves_as_its_texts_may(mos_with: Callable[..., Any], tm
     await mos.add(memory_content="The gate of the cellar is green.", mem_cube_id="home", metadata=given, wait=True)
 
     for way, text in (await ways_out(mos, "bob", "alice/home", tmp_path)).items():
-        assert "kumquat" not in text and "90417" not in text, way
+        assert re.search("kumquat|90417", text) is None, way
     gate = "the green gate"
     (shown,) = await mos.mem_scheduler.retriever.search(gate, "bob", "alice/home", top_k=1)
     masked = {"salary": "####", "rooms": [3, "####"], "ratio": "0.####"}

@@ -35,8 +35,8 @@ class LeavingMemory:
         memory_id: "" for an event's own words, of which nothing else is known but the text.
         text: without the speaker; what is seen on a picture stands behind it: "Look! [picture: a dog]".
         added_by: who sent it to the cube; "" where nobody wrote that down.
-        metadata: what was given with it. Each name and value in it leaves only as the hook lets it: it is asked about it
-            as about a memory's text, of a number or a truth as JSON writes it. Where it puts another text, that leaves.
+        metadata: what was given with it. Each name and value in it leaves only as the hook lets it: it is asked about
+            it as about a memory's text, of a number or a truth as JSON writes it; what it puts in its place leaves.
     """
 
     owner: str

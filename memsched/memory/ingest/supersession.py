@@ -11,18 +11,19 @@ from collections import deque
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from memsched.lexicon import stems
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.derived import is_merged
 from memsched.memory.ingest.revision import Revision
 from memsched.memory.ingest.short_answers import revision
-from memsched.memory.model import Memory, to_ms
+from memsched.memory.model import Memory, Undone, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
 
 MOST_LINKS = 8
+Link = TypeVar("Link")
 """Of one memory to later ones, and to earlier ones: the newest stay."""
 _LONGEST_CHAIN = 8
 _EVERYWHERE = Conditions(include_archived=True)
@@ -131,6 +132,7 @@ class Supersession:
         for each in family:
             if each.superseded_by in by or each is memory:
                 restored.append(Restored(each, str(each.superseded_by)))
+                _note_undone(changes, each, until)
                 await _bring_back(changes, each)
                 for other in list(each.may_be_revised_by):
                     await changes.load([other])
@@ -148,6 +150,7 @@ class Supersession:
         changes = _Changes(self._store, ref)
         for each in going:
             others = {*each.replaces, *each.may_revise, *each.may_be_revised_by, *filter(None, [each.superseded_by])}
+            others |= {*each.undone, *each.undone_for}
             await changes.load(others - gone)
             for other in (each.superseded_by, *each.may_revise, *each.may_be_revised_by):
                 if other is not None and (known := changes.get(other)):
@@ -157,6 +160,10 @@ class Supersession:
                         may_revise=_without(known.may_revise, each.memory_id),
                         may_be_revised_by=_without(known.may_be_revised_by, each.memory_id),
                     )
+            for other in (*each.undone, *each.undone_for):
+                if known := changes.get(other):
+                    undone_for = [name for name in known.undone_for if name != each.memory_id]
+                    changes.set(other, undone=_without(known.undone, each.memory_id), undone_for=undone_for)
             newer = changes.get(each.superseded_by or "")
             for name in each.replaces:
                 older = changes.get(name)
@@ -329,6 +336,17 @@ async def _put_aside(changes: _Changes, older: Memory, newer: Memory, because: s
         by = successor
 
 
+def _note_undone(changes: _Changes, older: Memory, until: datetime) -> None:
+    """That somebody undoes its correction: its history tells both."""
+    by = changes.get(str(older.superseded_by))
+    if by is None:
+        return
+    past: Undone = (older.superseded_because, to_ms(older.valid_until or by.at), to_ms(until))
+    changes.set(older.memory_id, undone=_last({**_without(older.undone, by.memory_id), by.memory_id: past}))
+    others = dict.fromkeys(name for name in by.undone_for if name != older.memory_id)
+    changes.set(by.memory_id, undone_for=list(_last({**others, older.memory_id: None})))
+
+
 async def _bring_back(changes: _Changes, older: Memory) -> None:
     await changes.load(filter(None, [older.superseded_by]))
     if by := changes.get(older.superseded_by or ""):
@@ -424,5 +442,10 @@ def _unlink(changes: _Changes, older: str, newer: str) -> None:
         changes.set(newer, may_revise=_without(known.may_revise, older))
 
 
-def _without(links: dict[str, str], memory_id: str) -> dict[str, str]:
+def _last(links: dict[str, Link]) -> dict[str, Link]:
+    """As many of them as may be, those that came last."""
+    return dict(list(links.items())[-MOST_LINKS:])
+
+
+def _without(links: dict[str, Link], memory_id: str) -> dict[str, Link]:
     return {name: because for name, because in links.items() if name != memory_id}

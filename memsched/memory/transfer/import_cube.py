@@ -42,8 +42,8 @@ _EVENTS_KEPT = 64
 _LARGEST_PLACE = 2**31 - 1
 _FROM_A_DUMP = "import"
 _TEXTS = ("text", "memory", "caption", "speaker", "said_by")
-_IDS = ("replaces", "correctors", "derived_from")
-_LINKS = ("may_revise", "may_be_revised_by")
+_IDS = ("replaces", "correctors", "derived_from", "undone_for")
+_LINKS = ("may_revise", "may_be_revised_by", "undone")
 Record = Mapping[str, Any]
 
 
