@@ -29,11 +29,14 @@ TALK = conversation(
 )
 
 
-@pytest.fixture(params=["in this process", "in the vector process"])
+STORES = ["in this process", "in the vector process"]
+
+
+@pytest.fixture(params=[STORES[0], pytest.param(STORES[1], marks=pytest.mark.long)])
 async def scheduler(
     request: pytest.FixtureRequest, schedulers_at: Callable[..., AsyncMemScheduler]
 ) -> AsyncMemScheduler:
-    """With memory's own handlers, on either store."""
+    """With memory's own handlers, on either store; what asks all of the store is tried on both each time."""
     if request.param == "in this process":
         made = schedulers_at(f"memory://{uuid4()}", memory=True)
     else:
@@ -105,6 +108,7 @@ async def test_what_was_said_around_a_hit_is_found_with_it(scheduler: AsyncMemSc
     assert all("words" not in result.parts for result in without if result.memory == answer)
 
 
+@pytest.mark.parametrize("scheduler", STORES, indirect=True)
 @pytest.mark.parametrize(
     ("query", "method", "is_found"),
     [
@@ -134,6 +138,7 @@ async def test_names_of_the_original_system_are_understood_and_others_named(sche
         await search(scheduler, "the fjords", method="magic")
 
 
+@pytest.mark.parametrize("scheduler", STORES, indirect=True)
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
