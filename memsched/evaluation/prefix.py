@@ -38,6 +38,14 @@ STRATEGIES: Mapping[str, BlockLimits] = {
 is full, or a smaller share of it is still wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a prompt's block holds, and the salt before it: with another one, nothing of an earlier prompt is hit."""
+
+    members: Sequence[Member] = ()
+    salt: str = ""
+
+
 @dataclass(slots=True)
 class Prompts:
     """What prompts that follow on each other have in common.
@@ -52,16 +60,16 @@ class Prompts:
     reused: int = 0
     anew: int = 0
 
-    def follow(self, before: Sequence[Member], now: Sequence[Member]) -> None:
+    def follow(self, before: Block, now: Block) -> None:
         """One more prompt, after one with this block before."""
-        pairs = zip(before, now, strict=False)
+        pairs = zip(before.members, now.members, strict=False) if before.salt == now.salt else ()
         common = [one for one, other in takewhile(lambda pair: pair[0].line == pair[1].line, pairs)]
-        block = ActivationBlock.of(now)
+        block = ActivationBlock.of(now.members)
         same = estimate_tokens(ActivationBlock.of(common).text)
         self.count += 1
         self.tokens += block.tokens
         self.reused += min(same, block.tokens) // _CACHED_TOKENS * _CACHED_TOKENS
-        self.anew += len(common) < len(before)
+        self.anew += len(common) < len(before.members)
 
     @property
     def share(self) -> float:
@@ -116,7 +124,7 @@ async def compare_prefixes(
     return found
 
 
-Blocks = Mapping[str, Sequence[Member]]
+Blocks = Mapping[str, Block]
 
 
 class _Replay(Teller):
@@ -125,7 +133,7 @@ class _Replay(Teller):
     def __init__(self, scheduler: AsyncMemScheduler, user: str, answers: Answers, found: Mapping[str, Reuse]) -> None:
         super().__init__(scheduler, user, answers)
         self._found = found
-        self._blocks: Blocks = {name: [] for name in found}
+        self._blocks: Blocks = {name: Block() for name in found}
         self._at_message: Blocks = {}
         self._at_question: Blocks = {}
 
@@ -137,14 +145,14 @@ class _Replay(Teller):
     async def ask(self, asked: Asked) -> None:
         """Score what the blocks hold; then ask, and answer."""
         services = await self.scheduler.memory()
-        ids = {member.memory_id for block in self._blocks.values() for member in block}
+        ids = {member.memory_id for block in self._blocks.values() for member in block.members}
         stored = await services.store.get(self.ref, sorted(ids))
         evidence = asked.question.evidence
         for name, block in self._blocks.items():
-            there = [stored[each.memory_id] for each in block if each.memory_id in stored]
+            there = [stored[each.memory_id] for each in block.members if each.memory_id in stored]
             told = {source for memory in there for source in memory.sources.values()}
             self._found[name].shares.append(len(evidence & told) / len(evidence))
-            self._found[name].sizes.append(len(block))
+            self._found[name].sizes.append(len(block.members))
         for name, before in self._at_question.items():
             self._found[name].questions.follow(before, self._blocks[name])
         self._at_question = dict(self._blocks)
@@ -166,5 +174,7 @@ class _Replay(Teller):
         state = await services.states.load(self.ref)
         wanted = Wanted.now(state, look.cube, look.state.themes)
         plain = [Member.of(each.memory_id, each.said, each.local_at) for each in state.working_set]
-        grown = {name: wanted.block_after(self._blocks[name], limits) for name, limits in STRATEGIES.items()}
-        self._blocks = {PLAIN: plain, **grown, OWN: state.block}
+        grown = {
+            name: Block(wanted.block_after(self._blocks[name].members, limits)) for name, limits in STRATEGIES.items()
+        }
+        self._blocks = {PLAIN: Block(plain), **grown, OWN: Block(state.block, state.salt)}

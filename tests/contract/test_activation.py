@@ -129,12 +129,15 @@ async def test_it_is_shown_to_who_may_read_the_cube(make: MakeScheduler, memory_
     assert await scheduler.activation("bob", "alice/home") == block
     assert await scheduler.activation("carl", "home") == ActivationBlock.of([])
     environment = clean_environment(**{f"MEMSCHED_{name.upper()}": str(value) for name, value in memory_place.items()})
-    shown, as_json, sync = await asyncio.gather(
+    shown, again, as_json, status, sync = await asyncio.gather(
         printed(environment, "--user", "bob", "--cube", "alice/home"),
-        printed(environment, "--user", "alice", "--cube", "home", "--json"),
+        printed(environment, "show", "--user", "bob", "--cube", "alice/home"),
+        printed(environment, "show", "--user", "alice", "--cube", "home", "--json"),
+        printed(environment, "status", "--user", "bob", "--cube", "alice/home"),
         asyncio.to_thread(_read_sync, memory_place),
     )
-    assert shown == block.text
+    assert shown == again == block.text
+    assert status == "No language model is configured: nothing is sent anywhere.\n"
     assert json.loads(as_json)["version"] == block.version
     assert sync == block
     await services.cubes.revoke("alice", "home", "bob")
@@ -175,6 +178,19 @@ async def test_the_server_is_sent_each_version_once_and_not_more_often_than_it_s
     assert warm_up.body["messages"][0] == {"role": "system", "content": head_of(block)}
     events = [each for each in await scheduler.get_web_log_messages() if each.label == "activation_update"]
     assert [each.metadata["version"] for each in events] == [block.version]
+    assert [(each.metadata["kind"], each.metadata["step"], each.metadata["cached"]) for each in events] == [
+        ("generic", "once", 0)
+    ]
+    status = await scheduler.activation_status("alice", "home")
+    assert status.sent_at is not None
+    assert (await scheduler.explain("alice", "home")).activation == status
+    services = await scheduler.memory()
+    name = (await services.cubes.share("alice", "home", "bob", Permission.READ, accepted=True)).name
+    with pytest.raises(CubeForbidden):
+        await scheduler.warm("bob", name)
+    assert len(cache.warmed) == 1
+    await scheduler.warm("alice", "home")
+    assert cache.warmed.pop().body == warm_up.body, "by hand also what it has"
     await scheduler.stop()
     later = make(**with_model(cache, activation_interval_seconds=3600))
     await later.start()

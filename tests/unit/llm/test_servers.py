@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,16 @@ CHAT: dict[str, Any] = {
 )
 def test_a_chat_says_whose_it_is_in_the_servers_words(name: str, fields: dict[str, Any]) -> None:
     assert DIALECTS[name].shape(CHAT, HINT, Step.ONCE) == {**CHAT, **fields}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_each_kind_has_a_line_in_the_docs_and_one_to_be_printed(name: str) -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "activation.md").read_text(encoding="utf-8")
+    about = DIALECTS[name].about()
+
+    (row,) = [line for line in docs.splitlines() if line.startswith(f"| `{name}` |")]
+    assert f"{DIALECTS[name].least_tokens:,}" in row
+    assert all(about.values())
 
 
 def test_what_the_user_sets_wins() -> None:
