@@ -24,6 +24,15 @@ _STEMMERS = {
     "de": Stemmer.Stemmer("german", 0),
     "es": Stemmer.Stemmer("spanish", 0),
 }
+_LETTERS = {
+    lang: re.compile(letters, re.IGNORECASE)
+    for lang, letters in (
+        ("en", r"(?!)"),
+        ("de", "[\u00e4\u00f6\u00fc\u00df]"),
+        ("es", "[\u00e1\u00e9\u00ed\u00f3\u00fa\u00f1\u00bf\u00a1]"),
+    )
+}
+"""Letters of a language, for texts of which no word is known."""
 TOKEN = re.compile(r"[#$\u20ac]?\d+(?:[.,:/x\u00d7-]\d+)*\w*%?|[^\W\d_][^\W_]*(?:['\u2019-][^\W_]+)*")
 _NO_PATTERNS = (
     "comment",
@@ -212,7 +221,10 @@ def language_of_pair(one: str, other: str) -> str:
 def _used(text: str) -> tuple[int, ...]:
     """How many words of a text each language knows."""
     used = words_of(text)
-    return tuple(sum(map(_known(lang).__contains__, used)) for lang in _STEMMERS)
+    known = [sum(map(_known(lang).__contains__, used)) for lang in _STEMMERS]
+    if not any(known):  # "Ll\u00e1mame doctora"
+        known = [len(_LETTERS[lang].findall(text)) for lang in _STEMMERS]
+    return tuple(known)
 
 
 @lru_cache(maxsize=8)

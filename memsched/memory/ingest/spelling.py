@@ -25,6 +25,7 @@ _LEAST_FOR_A_LETTER = 7
 """Letters of one of which a letter may be wrong: of shorter ones too many others are one letter away."""
 
 
+@lru_cache(maxsize=256)
 def as_spelled(text: str, lang: str) -> str:
     """A text with the words that are meant."""
     return text if lang not in _WORDS["typed"] else _WORD.sub(lambda match: _meant(match[0], lang), text)

@@ -44,6 +44,11 @@ def test_lasting_statements_of_speakers_about_themselves(text: str, *, own: bool
         ("Do you like tea?", False),
         ("It is likely to rain", False),
         ("Tea is hot.", False),
+        ("favourite season? Autumn, no contest", True),
+        ("My favourite toy at school was a tin frog.", False),
+        ("Das mag ich, was kochen wir?", True),
+        ("有首歌叫《我不喜欢》。", False),
+        ("soi mas de perros", True),
     ],
 )
 def test_preferences(text: str, *, preference: bool) -> None:
