@@ -48,7 +48,7 @@ def test_lasting_statements_of_speakers_about_themselves(text: str, *, own: bool
         ("My favourite toy at school was a tin frog.", False),
         ("Das mag ich, was kochen wir?", True),
         ("有首歌叫《我不喜欢》。", False),
-        ("soi mas de perros", True),
+        ("soi más de perros, la verdad", True),
     ],
 )
 def test_preferences(text: str, *, preference: bool) -> None:
