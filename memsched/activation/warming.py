@@ -87,7 +87,10 @@ class Warming:
         return int(self._settings.activation_live_minutes * 60_000)
 
     async def way(self, llm: LLM) -> Way:
-        dialect = await llm.dialect()
+        """How the server is warmed; it is asked which kind it is, if that is not known."""
+        return await self._way(llm, await llm.dialect())
+
+    async def _way(self, llm: LLM, dialect: Dialect) -> Way:
         rung = await self.ladder.rung(llm.place, dialect.first_step(llm.model))
         return Way(llm.place, dialect, rung, dialect.least(llm.model))
 
@@ -100,10 +103,13 @@ class Warming:
         return _now() - max(submitted, state.asked) < self._live_ms
 
     async def due_in(self, state: HotState, *, adapter: str | None = None) -> int | None:
-        """After how many ms the server should be sent the head; None: it has it, or would not keep it."""
+        """After how many ms the server should be sent the head; None: it has it, or would not keep it.
+
+        The server is not asked anything: whoever wants to know shall not wait for one that is away.
+        """
         if self._llm is None or not state.block:
             return None
-        return self._due_in(state, await self.way(self._llm), adapter)
+        return self._due_in(state, await self._way(self._llm, self._llm.known_dialect), adapter)
 
     async def warm(self, ref: CubeRef, *, adapter: str | None = None, anyway: bool = False) -> Warmed | None:
         """Send the head if it is time; what was sent. None: it was not time, or another process does it.
@@ -142,13 +148,14 @@ class Warming:
         await self._took(ref, state.sent, caching)
         return Warmed(block, caching, way.dialect)
 
-    async def status(self, ref: CubeRef) -> ActivationStatus:
-        """What the server has of a cube's prompts."""
+    async def status(self, ref: CubeRef, *, adapter: str | None = None) -> ActivationStatus:
+        """What the server has of a cube's prompts that this adapter answers."""
         llm, state = self._llm, await self._states.load(ref)
         if llm is None:
             return ActivationStatus()
         way, block = await self.way(llm), await self._read(ref, state)
-        has_it = self._has_it(state, way, None) and state.sent.head == hash_of(head_of(block))
+        head = head_of(block, adapter)
+        has_it = self._has_it(state, way, adapter) and state.sent.head == hash_of(head)
         return ActivationStatus(
             server=llm.address,
             model=llm.model,
@@ -159,7 +166,7 @@ class Warming:
             found_at=None if way.rung.hit is None else from_ms(way.rung.hit),
             warms=self.is_on,
             memories=len(block.memory_ids),
-            tokens=estimate_tokens(head_of(block)),
+            tokens=estimate_tokens(head),
             least_tokens=way.least,
             sent_at=from_ms(state.sent.at) if has_it else None,
             server_tokens=state.sent.tokens if has_it else 0,

@@ -118,6 +118,11 @@ class LLM:
         """The server's, as it may be shown."""
         return self._endpoint.address
 
+    @property
+    def known_dialect(self) -> Dialect:
+        """The same as ``dialect``, as far as it is known without asking."""
+        return self._kind.now
+
     async def dialect(self) -> Dialect:
         """What kind of server it is. It is asked once; one that does not answer counts as any, and is asked again."""
         return await self._kind.dialect()

@@ -457,7 +457,7 @@ class AsyncMOS:
         await self.mem_scheduler.predict(user, name, text, session_id or self.session_id)
 
     async def activation(self, mem_cube_id: str | None = None, user_id: str | None = None) -> ActivationBlock:
-        """The text that goes first in the prompts about the cube, byte for byte."""
+        """The text at the head of the prompts about the cube, byte for byte: ``block.head(instructions)``."""
         user = user_id or self.user_id
         return await self.mem_scheduler.activation(user, await self._cube_name(user, mem_cube_id))
 

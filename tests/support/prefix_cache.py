@@ -104,6 +104,7 @@ class PrefixCache:
         knows: fields of a request that keep caches apart (``cache_salt``, ``lora``, ``model``, ...).
         refuses: fields that it answers with 400, and names.
         least: shorter prompts are not cached.
+        heeds_marks: else it takes them, and does nothing with them.
 
     Attributes:
         cached: these numbers, by the last words of the prompt.
@@ -117,6 +118,7 @@ class PrefixCache:
         knows: Sequence[str] = (),
         refuses: Sequence[str] = (),
         least: int = 0,
+        heeds_marks: bool = True,
     ) -> None:
         self.cached: dict[str, int] = {}
         self.rule = rule or Blocks()
@@ -124,6 +126,7 @@ class PrefixCache:
         self._knows = knows
         self._refuses = refuses
         self._least = least
+        self._heeds_marks = heeds_marks
 
     def forget(self) -> None:
         """What was cached is no more: the server began anew, or it was too long ago."""
@@ -134,6 +137,7 @@ class PrefixCache:
         if refused := next((name for name in self._refuses if f'"{name}":' in said), None):
             return fails(400, f"Unrecognized request argument supplied: {refused}")
         tokens, marks = _tokens_of(asked)
+        marks = marks if self._heeds_marks else []
         apart = [json.dumps([name, asked.body[name]]) for name in self._knows if name in asked.body]
         cached = 0
         if len(tokens) >= self._least:

@@ -132,6 +132,19 @@ async def test_the_first_chat_finds_what_was_warmed_as_this_server_caches(
     assert await talk.step() is first
 
 
+async def test_a_streamed_chat_tells_what_was_cached_too(talk_to: Callable[..., Any]) -> None:
+    talk, _ = talk_to("llama_cpp", PrefixCache(Slots(), tells="timings"))
+    await talk.warm(cube := Cube())
+    prompt = cube.prompt("Which plant is the first?")
+    caching = Caching(prompt.hint, Step.ONCE)
+
+    said = "".join([piece async for piece in talk.llm.stream(prompt.messages, task="chat", caching=caching)])
+
+    assert said == "ok"
+    assert (caching.use.cached or 0) >= tokens_of(prompt.head) - _EDGE
+    assert caching.prompt_tokens == tokens_of(f"[system] {prompt.text}\n[user] Which plant is the first?\n")
+
+
 @pytest.mark.parametrize(("kind", "cache", "model"), SERVERS)
 async def test_who_guesses_what_another_cube_knows_hits_no_more_than_the_salt_line(
     talk_to: Callable[..., Any], kind: str, cache: Callable[[], PrefixCache], model: str
@@ -175,17 +188,18 @@ async def test_a_cache_that_tells_no_adapters_apart_gives_none_the_others(
         ("generic", "m", 2, [Step.ONCE, Step.TWICE]),
         ("generic", "m", 3, [Step.ONCE, Step.TWICE, Step.THRICE]),
         ("generic", "m", 0, [Step.ONCE, Step.TWICE, Step.THRICE, Step.OFF]),
+        ("gateway", "m", 0, [Step.MARK, Step.ONCE, Step.TWICE, Step.THRICE, Step.OFF]),
     ],
-    ids=["twice", "thrice", "off"],
+    ids=["twice", "thrice", "off", "off after a mark"],
 )
 async def test_a_server_that_did_not_keep_it_is_warmed_in_the_next_way(
     talk_to: Callable[..., Any], server: Server, kind: str, model: str, common: int, steps: list[Step]
 ) -> None:
-    cache = PrefixCache(Boundaries(common))
+    cache = PrefixCache(Boundaries(common), heeds_marks=False)
     talk, fake = talk_to(kind, cache, model)
 
     seen = [await talk.step()]
-    for number in range(4 * MISSES):
+    for number in range(len(steps) * MISSES):
         cube = Cube(salt=f"{number:016d}")  # its head changes before each chat, so that no chat warms the next one
         await talk.warm(cube)
         await talk.chat(cube)
@@ -205,7 +219,7 @@ async def test_a_server_that_did_not_keep_it_is_warmed_in_the_next_way(
         left = await server.execute("PTTL", Keys().ladder(talk.llm.place))
         assert 0 < left <= 24 * 3600 * 1000, "after a day it begins anew"
         await server.execute("DEL", Keys().ladder(talk.llm.place))
-        assert await talk.step() is Step.ONCE
+        assert await talk.step() is steps[0]
 
 
 async def test_a_mark_that_a_server_does_not_know_is_left_out_and_the_ladder_goes_on(
