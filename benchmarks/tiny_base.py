@@ -1,0 +1,201 @@
+"""A model of 1.5 million parameters made on the spot: random weights, trained for a few minutes on generated text.
+
+It stands for the models that people run, so that a trainer can be tried without a download. Needs the extra ``train``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+_SIZE, _LAYERS, _HEADS, _INNER, _VOCABULARY, _CONTEXT = 160, 4, 4, 448, 1024, 512
+_END, _USER, _ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+_PEOPLE = "Anna Ben Clara David Emma Felix Greta Henry Ida Jonas Klara Leo Mia Noah Olga Paul Rosa Sam Tara Viktor".split()
+_DID = "bought found painted sold carried cleaned forgot repaired drew hid lost measured moved packed washed".split()
+_HOW = "old green heavy small broken wooden new quiet long cheap round bright dusty narrow warm".split()
+_WHAT = "table lamp bicycle coat kettle ladder mirror basket drum boat chair radio carpet clock tent".split()
+_WHERE = "market station garden kitchen harbour school bridge attic park library cellar forest beach yard".split()
+_WHEN = "on Monday,at noon,last winter,in the evening,two days ago,before lunch,after the storm,every spring".split(",")
+_ASKS = (
+    "Who {did} the {what}?",
+    "Where was the {what}?",
+    "What was the {what} like?",
+    "When did {who} do it?",
+    "Tell me what {who} did.",
+)
+
+
+def sentence(chance: random.Random) -> str:
+    """One of some ten million."""
+    who, did, how, what, where, when = (chance.choice(each) for each in (_PEOPLE, _DID, _HOW, _WHAT, _WHERE, _WHEN))
+    form = chance.randrange(4)
+    if form == 0:
+        return f"{who} {did} the {how} {what} at the {where} {when}."
+    if form == 1:
+        return f"{when.capitalize()} {who} {did} a {how} {what} near the {where}."
+    if form == 2:
+        return f"The {what} that {who} {did} was {how}, and it stood in the {where} {when}."
+    return f"{who} said that the {how} {what} in the {where} belongs to {chance.choice(_PEOPLE)}."
+
+
+def other_texts(count: int, seed: int = 1) -> list[str]:
+    """Texts of three to six sentences."""
+    chance = random.Random(seed)
+    return [" ".join(sentence(chance) for _ in range(chance.randint(3, 6))) for _ in range(count)]
+
+
+def chats(count: int, seed: int = 2) -> list[str]:
+    """Talks about what was just said, as the model's template has them."""
+    chance, found = random.Random(seed), []
+    for _ in range(count):
+        said = sentence(chance)
+        ask = chance.choice(_ASKS).format(did=chance.choice(_DID), what=chance.choice(_WHAT), who=chance.choice(_PEOPLE))
+        found.append(f"{_USER}{said} {ask}{_END}{_ASSISTANT}{said}{_END}")
+    return found
+
+
+def make(folder: Path, *, steps: int = 600, seed: int = 0, beside: list[str] | None = None) -> float:
+    """Make the model, for transformers and (``base.gguf``) for llama.cpp. Returns the loss that it ended with.
+
+    Args:
+        beside: texts whose words the tokenizer shall know too.
+    """
+    torch.manual_seed(seed)
+    texts = [*other_texts(6000), *chats(3000)]
+    tokenizer = _tokenizer([*texts, *(beside or [])])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=_SIZE,
+        intermediate_size=_INNER,
+        num_hidden_layers=_LAYERS,
+        num_attention_heads=_HEADS,
+        num_key_value_heads=_HEADS,
+        max_position_embeddings=_CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids(_END),
+        eos_token_id=tokenizer.convert_tokens_to_ids(_END),
+    )
+    model = LlamaForCausalLM(config)
+    loss = _trained(model, tokenizer, texts, steps, seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write_gguf(model, tokenizer, folder / "base.gguf")
+    return loss
+
+
+def _tokenizer(texts: list[str]) -> Any:
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY,
+        special_tokens=[_END, _USER, _ASSISTANT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    plain.train_from_iterator(texts, trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=_END, pad_token=_END)
+    wrapped.add_special_tokens({"additional_special_tokens": [_USER, _ASSISTANT]})
+    wrapped.chat_template = TEMPLATE
+    return wrapped
+
+
+def _trained(model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int) -> float:
+    """On windows of the texts in a row."""
+    random.Random(seed).shuffle(texts)
+    end = tokenizer.eos_token_id
+    ids = [token for text in texts for token in (*tokenizer(text, add_special_tokens=False)["input_ids"], end)]
+    width, size = 128, 16
+    windows = torch.tensor(ids[: len(ids) // width * width]).reshape(-1, width)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    loss = 0.0
+    model.train()
+    for step in range(steps):
+        at = (step * size) % (len(windows) - size)
+        batch = windows[at : at + size]
+        out = model(input_ids=batch, labels=batch)
+        optimizer.zero_grad()
+        out.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        plan.step()
+        loss = float(out.loss)
+    return loss
+
+
+def _write_gguf(model: Any, tokenizer: Any, path: Path) -> None:
+    """The same model as llama.cpp reads it."""
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(_CONTEXT)
+    writer.add_embedding_length(_SIZE)
+    writer.add_block_count(_LAYERS)
+    writer.add_feed_forward_length(_INNER)
+    writer.add_head_count(_HEADS)
+    writer.add_head_count_kv(_HEADS)
+    writer.add_rope_dimension_count(_SIZE // _HEADS)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    _write_words(writer, tokenizer)
+    weights = {name: each.detach().numpy().astype(np.float32) for name, each in model.state_dict().items()}
+    for name, values in weights.items():
+        if target := _place(name):
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                halves = values.reshape(_HEADS, 2, values.shape[0] // _HEADS // 2, *values.shape[1:])
+                values = halves.swapaxes(1, 2).reshape(values.shape)
+            writer.add_tensor(target, np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _write_words(writer: Any, tokenizer: Any) -> None:
+    read = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    words = sorted(read["vocab"], key=read["vocab"].get)
+    control = {_END, _USER, _ASSISTANT}
+    kinds = [gguf.TokenType.CONTROL if each in control else gguf.TokenType.NORMAL for each in words]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(words)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([each if isinstance(each, str) else " ".join(each) for each in read["merges"]])
+    writer.add_bos_token_id(tokenizer.eos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(TEMPLATE)
+
+
+def _place(name: str) -> str:
+    """llama.cpp's name of a weight; "" for one that it does not want."""
+    whole = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+    if name in whole:
+        return whole[name]
+    if not name.startswith("model.layers."):
+        return ""  # tied to the embedding
+    _, _, layer, *rest = name.split(".")
+    parts = {
+        "input_layernorm.weight": "attn_norm",
+        "post_attention_layernorm.weight": "ffn_norm",
+        "self_attn.q_proj.weight": "attn_q",
+        "self_attn.k_proj.weight": "attn_k",
+        "self_attn.v_proj.weight": "attn_v",
+        "self_attn.o_proj.weight": "attn_output",
+        "mlp.gate_proj.weight": "ffn_gate",
+        "mlp.up_proj.weight": "ffn_up",
+        "mlp.down_proj.weight": "ffn_down",
+    }
+    return f"blk.{layer}.{parts['.'.join(rest)]}.weight"

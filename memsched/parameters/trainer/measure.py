@@ -1,0 +1,82 @@
+"""What the gate judges by: what is known of questions that were not trained, what is refused, and what was harmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from memsched.parameters.trainer.rows import Example, batches
+
+_LONGEST_ANSWER = 512
+
+
+@torch.no_grad()
+def loss(model: Any, found: Sequence[Example], size: int, pad: int) -> float:
+    """Mean loss per token that is learnt."""
+    model.eval()
+    total, count = 0.0, 0
+    for batch in batches(found, size, pad):
+        _, labels, losses = _scored(model, batch)
+        total += float(losses.sum())
+        count += int((labels != -100).sum())
+    return total / max(1, count)
+
+
+@torch.no_grad()
+def sure_tokens(model: Any, found: Sequence[Example], size: int, pad: int) -> float:
+    """Share of the answers' tokens that have, given what comes before, a probability above one half."""
+    model.eval()
+    sure = count = 0
+    for batch in batches(found, size, pad):
+        _, labels, losses = _scored(model, batch)
+        learnt = labels != -100
+        sure += int(((losses < 0.6931) & learnt).sum())  # -ln 0.5
+        count += int(learnt.sum())
+    return sure / max(1, count)
+
+
+@torch.no_grad()
+def answers(model: Any, found: Sequence[Example], tokenizer: Any) -> list[str]:
+    """What the model says to each, greedily."""
+    model.eval()
+    said = []
+    for each in found:
+        given = torch.tensor([each.prompt], device=model.device)
+        out = model.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=min(_LONGEST_ANSWER, len(each.answer) + 16),
+            do_sample=False,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+        said.append(tokenizer.decode(out[0, given.shape[1] :], skip_special_tokens=True).strip())
+    return said
+
+
+def repeated(said: Sequence[str], found: Sequence[Example]) -> float:
+    """Share of the answers that are the text, word for word."""
+    same = sum(_plain(one) == _plain(each.text) for one, each in zip(said, found, strict=True))
+    return same / max(1, len(found))
+
+
+def begun(said: Sequence[str], found: Sequence[Example]) -> float:
+    """Share of the answers that begin with the text: a refusal may go on."""
+    same = sum(_plain(one).startswith(_plain(each.text)) for one, each in zip(said, found, strict=True))
+    return same / max(1, len(found))
+
+
+def _scored(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The logits of each token, what it should be, and its loss (0 where nothing is learnt)."""
+    batch = {name: each.to(model.device) for name, each in batch.items()}
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    labels = batch["labels"][:, 1:]
+    losses = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="none", ignore_index=-100
+    )
+    return logits, labels, losses.reshape(labels.shape)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
