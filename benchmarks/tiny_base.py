@@ -16,13 +16,17 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from memsched.parameters.trainer.lora_gguf import rotated
+
 _SIZE, _LAYERS, _HEADS, _INNER, _VOCABULARY, _CONTEXT = 160, 4, 4, 448, 1024, 512
 _END, _USER, _ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-_PEOPLE = "Anna Ben Clara David Emma Felix Greta Henry Ida Jonas Klara Leo Mia Noah Olga Paul Rosa Sam Tara Viktor".split()
+_PEOPLE = (
+    "Anna Ben Clara David Emma Felix Greta Henry Ida Jonas Klara Leo Mia Noah Olga Paul Rosa Sam Tara Viktor".split()
+)
 _DID = "bought found painted sold carried cleaned forgot repaired drew hid lost measured moved packed washed".split()
 _HOW = "old green heavy small broken wooden new quiet long cheap round bright dusty narrow warm".split()
 _WHAT = "table lamp bicycle coat kettle ladder mirror basket drum boat chair radio carpet clock tent".split()
@@ -61,7 +65,9 @@ def chats(count: int, seed: int = 2) -> list[str]:
     chance, found = random.Random(seed), []
     for _ in range(count):
         said = sentence(chance)
-        ask = chance.choice(_ASKS).format(did=chance.choice(_DID), what=chance.choice(_WHAT), who=chance.choice(_PEOPLE))
+        ask = chance.choice(_ASKS).format(
+            did=chance.choice(_DID), what=chance.choice(_WHAT), who=chance.choice(_PEOPLE)
+        )
         found.append(f"{_USER}{said} {ask}{_END}{_ASSISTANT}{said}{_END}")
     return found
 
@@ -153,10 +159,8 @@ def _write_gguf(model: Any, tokenizer: Any, path: Path) -> None:
     weights = {name: each.detach().numpy().astype(np.float32) for name, each in model.state_dict().items()}
     for name, values in weights.items():
         if target := _place(name):
-            if name.endswith(("q_proj.weight", "k_proj.weight")):
-                halves = values.reshape(_HEADS, 2, values.shape[0] // _HEADS // 2, *values.shape[1:])
-                values = halves.swapaxes(1, 2).reshape(values.shape)
-            writer.add_tensor(target, np.ascontiguousarray(values))
+            turned = name.endswith(("q_proj.weight", "k_proj.weight"))
+            writer.add_tensor(target, np.ascontiguousarray(rotated(values, _HEADS) if turned else values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

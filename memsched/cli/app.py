@@ -33,6 +33,7 @@ _COMMANDS = {
     "archive": "memsched.cli.moving:archive",
     "restore": "memsched.cli.moving:restore",
     "activation": "memsched.cli.activation:activation",
+    "parameters": "memsched.cli.parameters:parameters",
     "reindex": "memsched.cli.reindex:reindex",
     "demo": "memsched.cli.demo:demo",
     "eval": "memsched.cli.eval_group:evaluate",

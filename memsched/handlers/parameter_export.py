@@ -17,7 +17,7 @@ from memsched.messages import (
     ScheduleMessageItem,
 )
 from memsched.parameters.dataset import NoReplay
-from memsched.parameters.parameters import NothingStable, refuse_strangers
+from memsched.parameters.parameters import NothingStable
 from memsched.worker.context import HandlerContext
 
 
@@ -34,7 +34,7 @@ async def parameter_export(
 
 
 async def _export(services: MemoryServices, cube: CubeView, message: ScheduleMessageItem, ctx: HandlerContext) -> None:
-    refuse_strangers(cube.ref, message.user_id)
+    services.parameters.refuse_strangers(cube.ref, message.user_id)
     asked = {name: _flag(message.info or {}, name) for name in ("facts", "shared", "train")}
     adapter = await services.parameters.export(
         cube.ref,

@@ -12,7 +12,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleMessageItem
 from memsched.parameters import dataset
 from memsched.parameters.gate import Figures
-from memsched.parameters.parameters import UnknownAdapter, refuse_strangers
+from memsched.parameters.parameters import UnknownAdapter
 from memsched.parameters.record import Adapter, AdapterState, WrongState
 from memsched.parameters.training import TrainerRuns, name_of_weights, train
 from memsched.worker.context import HandlerContext
@@ -30,7 +30,7 @@ async def parameter_train(
     """
     for message in messages:
         try:
-            refuse_strangers(cube.ref, message.user_id)
+            services.parameters.refuse_strangers(cube.ref, message.user_id)
             await _train(services, cube, message, ctx)
         except (LockHeld, TrainerRuns) as error:
             ctx.retry(message, _ANOTHER_RUNS_SECONDS, str(error))

@@ -37,7 +37,7 @@ from memsched.memory.transfer.cube_object import Standing
 from memsched.messages import ScheduleMessageItem
 from memsched.moving import Moving
 from memsched.parameters.parameters import Parameters
-from memsched.parameters.registry import NoAdapterServer
+from memsched.parameters.registry import Registry
 from memsched.policy.binding import binding_named
 from memsched.policy.block import ActivationBlock, BlockLimits, Member
 from memsched.policy.ranking import strategy_named
@@ -129,7 +129,7 @@ class MemoryServices:
         feed = ChangeFeed(self.server, self._keys)
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce, self._outdated)
         self.parameters = Parameters(
-            settings, self.server, self._keys, self.store, self.states, self.release, NoAdapterServer("no model is set")
+            settings, self.server, self._keys, self.store, self.states, self.release, Registry(None)
         )
         slack = settings.search_slack
         self.ranking_cache = RankingCache(self.store, feed, slack) if slack else None

@@ -225,12 +225,9 @@ class Parameters:
         """
         adapter = await self.adapter(ref, adapter_id)
         adapter.to(AdapterState.SHADOW if shadow else AdapterState.ACTIVE)  # before the server is troubled
-        await self._adapter_server.load(adapter.name, self._weights(ref, adapter))
-
-        def pointed(state: ParameterState) -> ParameterState:
-            return _shadowed(state, adapter_id) if shadow else _activated(state, adapter_id)
-
-        before, after = await self.states.change(ref, pointed)
+        await self._load(ref, adapter)
+        pointed = _shadowed if shadow else _activated
+        before, after = await self.states.change(ref, lambda state: pointed(state, adapter_id))
         await self._tell_moves(ref, before, after, "activated" if not shadow else "answers beside, unseen")
         return after.adapters[adapter_id]
 
@@ -261,7 +258,22 @@ class Parameters:
         state = await self.states.load(ref)
         for adapter_id in (state.serving.active, state.serving.shadow):
             if adapter := state.adapters.get(adapter_id):
-                await self._adapter_server.load(adapter.name, self._weights(ref, adapter))
+                await self._load(ref, adapter)
+
+    async def _load(self, ref: CubeRef, adapter: Adapter) -> None:
+        """It is written down before that it may be there: whoever revokes it meanwhile has it unloaded."""
+        if adapter.figures is None:
+            raise WrongState(adapter.adapter_id, adapter.state, "only one that was measured can be loaded")
+
+        def noted(state: ParameterState) -> ParameterState:
+            known = state.adapters.get(adapter.adapter_id)
+            if known is None or known.state is AdapterState.REVOKED:
+                raise WrongState(adapter.adapter_id, AdapterState.REVOKED, "it cannot be loaded any more")
+            return state.with_adapter(known.model_copy(update={"loaded": True}))
+
+        await self.states.change(ref, noted)
+        made = self.folders.of(ref, adapter.adapter_id).made
+        await self._adapter_server.load(adapter.name, made, adapter.figures)
 
     # -- forgetting ----------------------------------------------------------------------------------------------
 
@@ -343,9 +355,10 @@ class Parameters:
     async def _removed(self, ref: CubeRef, adapter: Adapter) -> bool:
         """Whether an adapter has left nothing. What cannot be reached now is tried again by whoever sweeps next."""
         try:
-            if adapter.name:
+            removed = await asyncio.to_thread(self.folders.of(ref, adapter.adapter_id).remove)
+            if adapter.loaded:
                 await self._adapter_server.unload(adapter.name)
-            return await asyncio.to_thread(self.folders.of(ref, adapter.adapter_id).remove)
+            return removed
         except (MemschedError, OSError) as error:
             log.warning(
                 "what a revoked adapter left is still there; it is tried again",
@@ -358,6 +371,12 @@ class Parameters:
             return False
 
     # -- parts ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def refuse_strangers(ref: CubeRef, user_id: str) -> None:
+        """Raises CubeForbidden for anybody but the cube's owner: weights are made of all of it."""
+        if user_id != ref.user_id:
+            raise CubeForbidden(user_id, ref.mem_cube_id, f"only its owner {ref.user_id!r} may have adapters of it")
 
     async def adapter(self, ref: CubeRef, adapter_id: str) -> Adapter:
         """Raises UnknownAdapter."""
@@ -377,9 +396,6 @@ class Parameters:
 
         _, after = await self.states.change(ref, moved)
         return after.adapters[adapter_id]
-
-    def _weights(self, ref: CubeRef, adapter: Adapter) -> Any:
-        return self.folders.of(ref, adapter.adapter_id).made
 
     async def _tell_moves(
         self,
@@ -420,12 +436,6 @@ class Parameters:
         await self._server.persistently(lambda: self._server.call(command))
 
 
-def refuse_strangers(ref: CubeRef, user_id: str) -> None:
-    """Raises CubeForbidden for anybody but the cube's owner: weights are made of all of it."""
-    if user_id != ref.user_id:
-        raise CubeForbidden(user_id, ref.mem_cube_id, f"only its owner {ref.user_id!r} may have adapters made of it")
-
-
 def _activated(state: ParameterState, adapter_id: str) -> ParameterState:
     adapter, serving = state.adapters[adapter_id].to(AdapterState.ACTIVE), state.serving
     before = [each for each in serving.before if each != adapter_id]
@@ -462,6 +472,3 @@ def _named(state: ParameterState, serving: Serving) -> ParameterState:
     names = {each.adapter_id: each.name for each in pointed}
     own = [each.adapter_id for each in pointed if each.scope == "own"]
     return state.model_copy(update={"serving": serving.model_copy(update={"names": names, "own": own})})
-
-
-__all__ = ["Adapter", "AdapterState", "Parameters", "WrongState", "refuse_strangers"]

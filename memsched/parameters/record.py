@@ -87,6 +87,7 @@ class Adapter(BaseModel):
         memories: what went into it, by id; of a revoked one, none.
         data_hash: of the data set's files.
         reason: why it was refused or revoked.
+        loaded: whether a model's server was ever told to load it.
         files: whether its folder may still be there.
     """
 
@@ -102,6 +103,7 @@ class Adapter(BaseModel):
     figures: Figures | None = None
     shadow: Shadow = Shadow()
     reason: str = ""
+    loaded: bool = False
     files: bool = True
 
     @property

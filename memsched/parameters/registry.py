@@ -1,35 +1,230 @@
-"""The model server's side of adapters: they are loaded under their names, found there, and taken out again."""
+"""The model server's side of adapters: they are loaded under their names, found there, and taken out again.
+
+vLLM and SGLang load one while they run, Ollama makes a model of its own of it, and llama.cpp reads a list when it
+starts: our own server of that kind is started anew between calls, somebody else's has to be told with ``--lora``.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from memsched.errors import MemschedError
+from memsched.llm.server_errors import ServerError
+from memsched.parameters.gate import Figures
 
 
 class AdapterNotLoaded(MemschedError):
-    """The model's server did not load an adapter."""
+    """The model's server did not load an adapter, or did not let go of one."""
 
 
 class AdapterServer(Protocol):
     """A server that loads adapters. Every call is safe to repeat."""
 
-    async def load(self, name: str, made: Path) -> None:
+    async def load(self, name: str, made: Path, figures: Figures) -> None:
         """Have it answer to this name with the weights in this folder. Raises AdapterNotLoaded."""
 
     async def unload(self, name: str) -> None:
         """Have it forget them; of one that it does not know, nothing. Raises AdapterNotLoaded."""
 
+    async def called(self, name: str) -> str | None:
+        """What a request says to have this adapter; None: it does not know it. Raises nothing."""
 
-class NoAdapterServer:
-    """There is no model, or its server knows no adapters."""
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+class Managed(Protocol):
+    """A model's server, beside what it answers: ``LLM`` is one."""
 
-    async def load(self, name: str, made: Path) -> None:
-        raise AdapterNotLoaded(f"{name}: {self._why}")
+    model: str
+
+    async def manage(self, method: str, path: str, body: Any = None) -> Any:
+        """What it answers to a call beside its ``/v1``; bytes are sent as they are. Raises ServerError."""
+
+    async def dialect_name(self) -> str: ...
+
+
+class OwnServer(Protocol):
+    """llama.cpp's server of our own (``embedded://FOLDER``)."""
+
+    def adapters(self) -> Path: ...
+    async def restart(self) -> None: ...
+
+
+class _Way:
+    """How one kind of server is asked. Every method raises ServerError."""
+
+    weights: ClassVar[str] = "folder"
+
+    def __init__(self, server: Managed) -> None:
+        self._server = server
+
+    async def load(self, name: str, path: Path) -> None: ...
+    async def unload(self, name: str) -> None: ...
+    async def called(self, name: str) -> str | None: ...
+
+    async def _models(self) -> set[str]:
+        answer = await self._server.manage("GET", "/v1/models")
+        return {str(each.get("id")) for each in answer.get("data", ())}
+
+
+class _ByModel(_Way):
+    """An adapter is a model there: those that the server names are loaded."""
+
+    async def called(self, name: str) -> str | None:
+        return name if name in await self._models() else None
+
+
+class _Vllm(_ByModel):
+    """With ``--enable-lora`` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
+
+    async def load(self, name: str, path: Path) -> None:
+        if await self.called(name) is None:
+            await self._server.manage("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
 
     async def unload(self, name: str) -> None:
-        """It never had any."""
+        if await self.called(name) is not None:
+            await self._server.manage("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+
+class _Sglang(_ByModel):
+    """With ``--enable-lora``."""
+
+    async def load(self, name: str, path: Path) -> None:
+        if await self.called(name) is None:
+            await self._server.manage("POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
+
+    async def unload(self, name: str) -> None:
+        if await self.called(name) is not None:
+            await self._server.manage("POST", "/unload_lora_adapter", {"lora_name": name})
+
+
+class _Ollama(_Way):
+    """A model of its own, made from the base and the GGUF of the adapter."""
+
+    weights = "gguf"
+
+    async def load(self, name: str, path: Path) -> None:
+        if await self.called(name) is not None:
+            return
+        data = await asyncio.to_thread(path.read_bytes)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        await self._server.manage("POST", f"/api/blobs/{digest}", data)
+        body = {"model": name, "from": self._server.model, "adapters": {path.name: digest}, "stream": False}
+        await self._server.manage("POST", "/api/create", body)
+
+    async def unload(self, name: str) -> None:
+        if await self.called(name) is not None:
+            await self._server.manage("DELETE", "/api/delete", {"model": name})
+
+    async def called(self, name: str) -> str | None:
+        return name if {name, f"{name}:latest"} & await self._models() else None
+
+
+class _LlamaCpp(_Way):
+    """By the number that the server gave the file when it started: it is asked each time, for numbers change."""
+
+    weights = "gguf"
+
+    def __init__(self, server: Managed, own: OwnServer | None) -> None:
+        super().__init__(server)
+        self._own = own
+
+    async def load(self, name: str, path: Path) -> None:
+        if await self.called(name) is not None:
+            return
+        if self._own is None:
+            raise AdapterNotLoaded(f"Start llama-server with: --lora {path} --lora-init-without-apply")
+        await asyncio.to_thread(_copy, path, self._own.adapters() / f"{name}.gguf")
+        await self._own.restart()
+        if await self.called(name) is None:
+            await asyncio.to_thread((self._own.adapters() / f"{name}.gguf").unlink, True)
+            raise AdapterNotLoaded(f"{name}: llama.cpp's server started, and does not name it; its log says why.")
+
+    async def unload(self, name: str) -> None:
+        if self._own is not None:
+            await asyncio.to_thread((self._own.adapters() / f"{name}.gguf").unlink, True)
+        if await self.called(name) is None:
+            return
+        if self._own is None:
+            raise AdapterNotLoaded(f"Start llama-server anew without {name}: it holds it until then.")
+        await self._own.restart()
+
+    async def called(self, name: str) -> str | None:
+        listed = await self._server.manage("GET", "/lora-adapters")
+        for each in listed if isinstance(listed, list) else ():
+            if name in str(each.get("path", "")):
+                return str(each["id"])
+        return None
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Whole or not at all."""
+    part = target.with_suffix(".part")
+    shutil.copyfile(path, part)
+    os.replace(part, target)
+
+
+_WAYS: Mapping[str, type[_Way]] = {"vllm": _Vllm, "sglang": _Sglang, "ollama": _Ollama}
+
+
+class Registry:
+    """The adapters of the model's server, whichever kind it is.
+
+    Args:
+        server: None: no model is set.
+        own: the server, if it is one of our own.
+    """
+
+    def __init__(self, server: Managed | None, own: OwnServer | None = None) -> None:
+        self._server = server
+        self._own = own
+
+    async def load(self, name: str, made: Path, figures: Figures) -> None:
+        """As AdapterServer has it."""
+        way = await self._way()
+        path = made if way.weights == "folder" else await asyncio.to_thread(_named, made, figures, name)
+        try:
+            await way.load(name, path)
+        except ServerError as error:
+            raise AdapterNotLoaded(f"{name}: {error.reason} {error.complaint}".strip()) from error
+
+    async def unload(self, name: str) -> None:
+        """As AdapterServer has it."""
+        if self._server is None:
+            return
+        try:
+            await (await self._way()).unload(name)
+        except ServerError as error:
+            raise AdapterNotLoaded(f"{name}: {error.reason}") from error
+
+    async def called(self, name: str) -> str | None:
+        """As AdapterServer has it."""
+        try:
+            return await (await self._way()).called(name)
+        except (ServerError, AdapterNotLoaded):
+            return None
+
+    async def _way(self) -> _Way:
+        if self._server is None:
+            raise AdapterNotLoaded("No language model is set (MEMSCHED_LLM_MODEL).")
+        kind = await self._server.dialect_name()
+        if kind == "llama_cpp":
+            return _LlamaCpp(self._server, self._own)
+        if kind not in _WAYS:
+            known = ", ".join(sorted([*_WAYS, "llama_cpp"]))
+            raise AdapterNotLoaded(f"A server of kind {kind!r} knows no adapters (MEMSCHED_LLM_SERVER); {known} do.")
+        return _WAYS[kind](self._server)
+
+
+def _named(made: Path, figures: Figures, name: str) -> Path:
+    """The GGUF under the adapter's own name, by which llama.cpp's server tells it apart. Raises AdapterNotLoaded."""
+    if not figures.gguf:
+        raise AdapterNotLoaded(f"{name}: its trainer made no GGUF, which this server needs.")
+    path = made / f"{name}.gguf"
+    if not path.exists():
+        os.link(made / figures.gguf, path)
+    return path

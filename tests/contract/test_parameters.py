@@ -15,6 +15,7 @@ from memsched import AsyncMemScheduler
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
+from memsched.parameters.gate import Figures
 from memsched.parameters.parameters import NothingStable
 from memsched.parameters.record import Adapter, AdapterState, WrongState
 from memsched.parameters.registry import AdapterNotLoaded
@@ -37,16 +38,19 @@ class Loads:
         self.names: set[str] = set()
         self.away = False
 
-    async def load(self, name: str, made: Path) -> None:
+    async def load(self, name: str, made: Path, figures: Figures) -> None:
         if self.away:
             raise AdapterNotLoaded("it is away")
-        assert (made / "adapter.bin").exists()
+        assert (made / figures.weights).exists()
         self.names.add(name)
 
     async def unload(self, name: str) -> None:
         if self.away:
             raise AdapterNotLoaded("it is away")
         self.names.discard(name)
+
+    async def called(self, name: str) -> str | None:
+        return name if name in self.names and not self.away else None
 
 
 class Cube:

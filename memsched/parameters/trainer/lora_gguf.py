@@ -49,10 +49,11 @@ def convert(adapter: Path, config: Mapping[str, Any], target: Path) -> str:
         if found is None or found[2] not in _NAMES:
             return f"llama.cpp has no place for {name}"
         part = found[2].rpartition(".")[2]
+        rows = values
         if found[3] == "B" and kind in _ROTATED and part in ("q_proj", "k_proj"):
             heads = "num_attention_heads" if part == "q_proj" else "num_key_value_heads"
-            values = _rotated(values, int(config.get(heads) or config["num_attention_heads"]))
-        tensors[f"blk.{found[1]}.{_NAMES[found[2]]}.weight.lora_{found[3].lower()}"] = values.astype(np.float32)
+            rows = rotated(values, int(config.get(heads) or config["num_attention_heads"]))
+        tensors[f"blk.{found[1]}.{_NAMES[found[2]]}.weight.lora_{found[3].lower()}"] = rows.astype(np.float32)
     lora = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(target, _ARCHITECTURES[kind])
     writer.add_string("general.type", "adapter")
@@ -67,7 +68,7 @@ def convert(adapter: Path, config: Mapping[str, Any], target: Path) -> str:
     return ""
 
 
-def _rotated(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
+def rotated(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
     """The rows of each head, its two halves interleaved: the order in which llama.cpp rotates them."""
     rows = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     return rows.swapaxes(1, 2).reshape(values.shape)

@@ -12,32 +12,29 @@ from memsched.parameters.trainer.rows import Example, batches
 _LONGEST_ANSWER = 512
 
 
-@torch.no_grad()
 def loss(model: Any, found: Sequence[Example], size: int, pad: int) -> float:
     """Mean loss per token that is learnt."""
     model.eval()
     total, count = 0.0, 0
     for batch in batches(found, size, pad):
-        _, labels, losses = _scored(model, batch)
+        labels, losses = _scored(model, batch)
         total += float(losses.sum())
         count += int((labels != -100).sum())
     return total / max(1, count)
 
 
-@torch.no_grad()
 def sure_tokens(model: Any, found: Sequence[Example], size: int, pad: int) -> float:
     """Share of the answers' tokens that have, given what comes before, a probability above one half."""
     model.eval()
     sure = count = 0
     for batch in batches(found, size, pad):
-        _, labels, losses = _scored(model, batch)
+        labels, losses = _scored(model, batch)
         learnt = labels != -100
         sure += int(((losses < 0.6931) & learnt).sum())  # -ln 0.5
         count += int(learnt.sum())
     return sure / max(1, count)
 
 
-@torch.no_grad()
 def answers(model: Any, found: Sequence[Example], tokenizer: Any) -> list[str]:
     """What the model says to each, greedily."""
     model.eval()
@@ -67,15 +64,16 @@ def begun(said: Sequence[str], found: Sequence[Example]) -> float:
     return same / max(1, len(found))
 
 
-def _scored(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The logits of each token, what it should be, and its loss (0 where nothing is learnt)."""
+def _scored(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each token should be, and its loss (0 where nothing is learnt)."""
     batch = {name: each.to(model.device) for name, each in batch.items()}
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    with torch.no_grad():
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
     labels = batch["labels"][:, 1:]
     losses = torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="none", ignore_index=-100
     )
-    return logits, labels, losses.reshape(labels.shape)
+    return labels, losses.reshape(labels.shape)
 
 
 def _plain(text: str) -> str:
