@@ -36,6 +36,7 @@ from memsched.messages import (
     ScheduleLogForWebItem,
     ScheduleMessageItem,
 )
+from memsched.parameters.states import ParameterStates
 from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock
 from memsched.policy.salt import passing_salt
@@ -282,11 +283,26 @@ class MemoryFace(ABC):
                 )
         block, sent = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}")), NOTHING_SENT
         near: list[WorkingMemory] = []
+        adapter = beside = None
         with suppress(*NOT_ANSWERED):  # only a permission hook asks the store
             block, sent = await self._head(user_id, mem_cube_id)
+            adapter, beside = await self._adapters(user_id, mem_cube_id)
             near = await self.working_set(user_id, mem_cube_id, session_id, purpose="prompt")
         today = datetime.now().astimezone().date()
-        return prompt_of(block, near, found, query, max_tokens, today, sent=sent)
+        return prompt_of(block, near, found, query, max_tokens, today, sent=sent, adapter=adapter, beside=beside)
+
+    async def _adapters(self, user_id: str, mem_cube_id: str) -> tuple[str | None, str | None]:
+        """The adapter that answers this user about the cube, and one that is tried beside, by their names."""
+        server = await self.server()
+        states, cubes = ParameterStates(server, self.keys), Cubes(server, self.keys, self.settings)
+        own = CubeRef(user_id, mem_cube_id)
+        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), states.serving_command(own)]
+        access, serving = map(answered, await server.persistently(lambda: server.run(commands)))
+        ref = await cubes.admit(access, Permission.READ)
+        if ref != own:
+            serving = await states.serving(ref)
+        is_owner = ref.user_id == user_id
+        return serving.named(is_owner), serving.beside(is_owner)
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from memsched.lexicon import estimate_tokens
@@ -35,6 +35,7 @@ class MemoryPrompt:
         told: by memory id, what the text holds beside the block, in its order.
         messages: in OpenAI's form: the text as the system's message, then the query as the user's.
         adapter: that answers, by its name at the model's server.
+        beside: one that is tried beside, unseen; its name there.
         sent: what a model's server was sent last of the cube.
     """
 
@@ -46,6 +47,13 @@ class MemoryPrompt:
     messages: Sequence[Message]
     adapter: str | None = None
     sent: Sent = NOTHING_SENT
+    beside: str | None = None
+
+    def answered_by(self, adapter: str | None) -> MemoryPrompt:
+        """The same prompt for another adapter, or for the model as it is (None): its head is another."""
+        first, *rest = self.messages
+        text = head_of(self.activation, adapter) + first["content"].removeprefix(self.head)
+        return replace(self, adapter=adapter, messages=[{**first, "content": text}, *rest])
 
     @property
     def text(self) -> str:
@@ -93,6 +101,7 @@ def prompt_of(
     *,
     adapter: str | None = None,
     sent: Sent = NOTHING_SENT,
+    beside: str | None = None,
 ) -> MemoryPrompt:
     """The prompt made of these: the block; what was found, the best first; then what else is in the set.
 
@@ -115,7 +124,7 @@ def prompt_of(
         some = dict(list(told.items())[:count])
         messages = chat_messages(query, list(some.values()), head=head_of(block, adapter), today=today)
         enough = near.issuperset(each.memory_id for each in memories[:_BEST])
-        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent)
+        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent, beside)
 
     whole = prompt(block, len(told))
     if max_tokens is None:

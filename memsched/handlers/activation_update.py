@@ -34,7 +34,7 @@ async def keep_warm(
     warming = services.warming
     if not warming.is_on or not warming.is_live(state, ctx.last_submitted_ms):
         return
-    left = await warming.due_in(state)
+    left = await warming.due_in(state, adapter=await services.adapter_of(ref))
     if left == 0:
         ctx.submit(follow_up(message, ACTIVATION_UPDATE_TASK_LABEL, ""))
     elif left is not None:
@@ -73,7 +73,9 @@ async def activation_update(
 async def _send(services: MemoryServices, ref: CubeRef) -> Warmed | None:
     """What was sent; None if it was not time, or the server did not take it."""
     try:
-        return await services.warming.warm(ref) if services.warming.is_on else None
+        if not services.warming.is_on:
+            return None
+        return await services.warming.warm(ref, adapter=await services.adapter_of(ref))
     except MemschedError as error:
         log.warning(
             "the activation block was not sent; the next chat reads it to the model's server itself",

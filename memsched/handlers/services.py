@@ -129,7 +129,7 @@ class MemoryServices:
         feed = ChangeFeed(self.server, self._keys)
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce, self._outdated)
         self.parameters = Parameters(
-            settings, self.server, self._keys, self.store, self.states, self.release, Registry(None)
+            settings, self.server, self._keys, self.store, self.states, self.release, self._registry()
         )
         slack = settings.search_slack
         self.ranking_cache = RankingCache(self.store, feed, slack) if slack else None
@@ -187,6 +187,9 @@ class MemoryServices:
             self.working_sets,
             self._outdated,
         )
+
+    def _registry(self) -> Registry:
+        return Registry(self.llm, self.llm.own_server if self.llm is not None else None)
 
     async def _outdated(self, ref: CubeRef, memory_ids: Sequence[str] | None) -> None:
         """These memories are about to hold no more (None: all): first of all nothing that was made of them serves."""
@@ -249,6 +252,10 @@ class MemoryServices:
     async def whole(self, ref: CubeRef, named: Iterable[WorkingMemory | Member]) -> dict[str, Memory]:
         """These memories as the store has them, by id: what the permission hook, if there is one, is told of them."""
         return await self.store.get(ref, [each.memory_id for each in named]) if self.release.asks else {}
+
+    async def adapter_of(self, ref: CubeRef) -> str | None:
+        """What answers the chats of the cube's owner, by its name at the model's server; None: the model as it is."""
+        return (await self.parameters.serving(ref)).named(is_owner=True)
 
     @property
     def training_key(self) -> str:

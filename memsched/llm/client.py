@@ -16,7 +16,7 @@ from memsched.lexicon import estimate_tokens
 from memsched.llm.capabilities import Capabilities
 from memsched.llm.circuit_breaker import Call, CircuitBreaker
 from memsched.llm.endpoint import Purpose
-from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnavailable, llm_error
+from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMRefused, LLMTimeout, LLMUnavailable, llm_error
 from memsched.llm.kind import Kind
 from memsched.llm.local import LocalServer
 from memsched.llm.metrics import Counters
@@ -24,7 +24,7 @@ from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
 from memsched.llm.request import Habits, Request, configured, plain
 from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
-from memsched.llm.servers.base import Caching, Dialect
+from memsched.llm.servers.base import CacheHint, Caching, Dialect
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
 from memsched.redaction import Secrets, asked, redacted_model
@@ -60,7 +60,8 @@ class LLM:
         self.budget_seconds = settings.llm_budget_seconds
         self.breaker = CircuitBreaker(settings.llm_breaker_failures, settings.llm_breaker_seconds, clock)
         self.counters = Counters(settings.llm_input_price, settings.llm_output_price)
-        self._client = OpenAIClient(self._endpoint, headers, LocalServer.of(settings, purpose))
+        self._local = LocalServer.of(settings, purpose)
+        self._client = OpenAIClient(self._endpoint, headers, self._local)
         same = purpose == "llm" or settings.reader_base_url in ("", settings.llm_base_url)
         self._kind = Kind(settings.llm_server if same else "generic", self._endpoint, self._client.beside, clock)
         self._slots = asyncio.Semaphore(settings.llm_concurrency)
@@ -127,6 +128,15 @@ class LLM:
         """What kind of server it is. It is asked once; one that does not answer counts as any, and is asked again."""
         return await self._kind.dialect()
 
+    async def manage(self, method: str, path: str, body: Any = None) -> Any:
+        """What its server answers to a call beside its ``/v1``: adapters are loaded so. Raises ServerError."""
+        return await self._client.manage(method, path, body)
+
+    @property
+    def own_server(self) -> LocalServer | None:
+        """Its server, if it is one of our own."""
+        return self._local
+
     @property
     def is_private(self) -> bool:
         """Whether its server is on this machine or in a private network: probably nobody takes money for tokens."""
@@ -168,11 +178,12 @@ class LLM:
         One token is asked for, and thrown away. It is not repeated when it fails: a chat warms the cache as well.
         """
         dialect = await self.dialect()
+        hint = await self._addressed(caching.hint, dialect)
         asked = self._request("warm", [], None, 1, 0.0)
         asked.body["max_tokens"] = 1
         asked.needs_text, asked.retries = False, self._max_retries
-        for body in dialect.warm(asked.body, caching.hint, caching.step):
-            request = replace(asked, body=body, optional=dialect.optional(caching.hint), caching=caching)
+        for body in dialect.warm(asked.body, hint, caching.step):
+            request = replace(asked, body=body, optional=dialect.optional(hint), caching=caching)
             request.unsupported = self._capabilities.unsupported  # also what the one before taught
             with self._counted("warm"):
                 await self._ask(request)
@@ -181,8 +192,21 @@ class LLM:
         """Have a request say what of it the server shall keep."""
         if caching is not None:
             dialect = await self.dialect()
-            request.body = dialect.shape(request.body, caching.hint, caching.step)
-            request.optional, request.caching = dialect.optional(caching.hint), caching
+            hint = await self._addressed(caching.hint, dialect)
+            request.body = dialect.shape(request.body, hint, caching.step)
+            request.optional, request.caching = dialect.optional(hint), caching
+
+    async def _addressed(self, hint: CacheHint, dialect: Dialect) -> CacheHint:
+        """With what the server calls the adapter. Raises LLMRefused if it does not have it."""
+        if hint.adapter is None:
+            return hint
+        try:
+            called = await dialect.called(hint.adapter, self.manage)
+        except ServerError as error:
+            raise llm_error(error) from None
+        if called is None:
+            raise LLMRefused(f"{self._endpoint.address} does not have the adapter {hint.adapter}.")
+        return replace(hint, adapter=called)
 
     async def complete_json(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Self
 
 from memsched.embedded.model_server import (
@@ -12,6 +13,7 @@ from memsched.embedded.model_server import (
     check_model,
     ensure_model_server,
     release_model_server,
+    restart_model_server,
 )
 from memsched.embedded.shared_server import NoProgram
 from memsched.errors import SettingsError
@@ -70,6 +72,17 @@ class LocalServer:
     def lose(self) -> None:
         """It did not answer: the next request looks for it again."""
         self._server = None
+
+    async def adapters(self) -> Path:
+        """The folder of the adapters that it loads when it starts. Raises EmbeddedServerError."""
+        return (await self.ensure()).adapters
+
+    async def restart(self) -> None:
+        """Have it load its adapters anew, between calls. Raises EmbeddedServerError."""
+        await asyncio.to_thread(
+            restart_model_server, self._folder, self._model, context=self._context, slots=self._slots
+        )
+        self.lose()
 
     async def release(self) -> None:
         """It is needed no more."""

@@ -108,6 +108,29 @@ class OpenAIClient:
         except (ValueError, KeyError, TypeError):
             raise ServerError("The server named no models.", kind="invalid_answer") from None
 
+    async def manage(self, method: str, path: str, body: Any = None) -> Any:
+        """Return what the server answers to a call beside its ``/v1``; None where that is no JSON.
+
+        Args:
+            body: bytes are sent as they are, all else as JSON.
+        """
+        await self._find()
+        own = self._local.server if self._local is not None else None
+        url = f"{own.url if own else self._endpoint.root}{path}"
+        sent: dict[str, Any] = {} if body is None else {"content": body} if isinstance(body, bytes) else {"body": body}
+        try:
+            if method == "GET":
+                response = await self._client.get(url, cast_to=Response)
+            else:
+                call = self._client.post if method == "POST" else self._client.delete
+                response = await call(url, cast_to=Response, **sent)
+            return response.json() if response.content else None
+        except (OpenAIError, RuntimeError) as error:
+            failure = self._failure(error)
+        except ValueError:
+            return None
+        raise failure
+
     async def beside(self, path: str) -> Mapping[str, Any] | None:
         """Return what the server answers to GET of a path beside its ``/v1``, if it is a JSON object; else None."""
         try:

@@ -19,7 +19,7 @@ from memsched.llm.prompts import Message
 from memsched.llm.servers.base import Caching
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
-from memsched.memory.access.permissions import Permission
+from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.ingest.forget_requests import forget_request, names
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
 from memsched.memory.model import with_caption
@@ -27,6 +27,7 @@ from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory_face import NOT_ANSWERED
 from memsched.memory_prompt import MemoryPrompt, answers_nothing, dated, prompt_of
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.mos.adapter_chats import AdapterChats
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
 from memsched.policy.salt import passing_salt
@@ -73,6 +74,7 @@ class _Turn:
     """One question on its way to an answer.
 
     Args:
+        ref: the cube that is asked.
         history: the turns before it.
         prompt: what a model is told.
         llm: the model that answers.
@@ -82,6 +84,7 @@ class _Turn:
     """
 
     question: Question
+    ref: CubeRef
     history: list[Message]
     at: datetime
     may_write: bool
@@ -102,6 +105,7 @@ class Chat:
         self._said: OrderedDict[tuple[str, str, str], list[Message]] = OrderedDict()
         self._own_llm: LLM | None = None
         self._cached: CachedChats | None = None
+        self._adapters = AdapterChats(scheduler)
 
     def clear(self, user_id: str) -> None:
         """Forget the recent turns of all of a user's sessions. What was remembered stays in the cubes."""
@@ -131,8 +135,7 @@ class Chat:
                 yield _in_plain_words(NO_MODEL, turn.found)
                 return
             try:
-                streamed = turn.llm.stream(self._prompt(turn), task="chat", **await self._asking(turn, turn.llm))
-                async with contextlib.aclosing(streamed):
+                async with contextlib.aclosing(self._pieces(turn, turn.llm)) as streamed:
                     async for piece in streamed:
                         pieces.append(piece)
                         yield piece
@@ -160,14 +163,15 @@ class Chat:
         llm = await self._model()
         cubes = Cubes(await self._scheduler.server(), self._scheduler.keys, self._scheduler.settings)
         user, name, target = question.user_id, question.mem_cube_id, question.remember_in
-        may_write = (await cubes.view(user, name, Permission.READ)).permission.allows(Permission.WRITE)
+        view = await cubes.view(user, name, Permission.READ)
+        may_write = view.permission.allows(Permission.WRITE)
         if target is None:
             target = name if may_write else None
         elif target != name or not may_write:
             await cubes.resolve(user, target, Permission.WRITE)  # to name it oneself is no permission
         empty = ActivationBlock.of([], passing_salt(f"{user}/{name}"))
         nothing = prompt_of(empty, [], [], question.text, None, datetime.now().astimezone().date())
-        turn = _Turn(question, history, datetime.now(UTC), may_write, target, nothing, llm)
+        turn = _Turn(question, view.ref, history, datetime.now(UTC), may_write, target, nothing, llm)
         if self._options.enable_textual_memory:
             query = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
             await self._submit([query], "the working set does not follow this question")
@@ -189,7 +193,8 @@ class Chat:
         return self._own_llm
 
     async def aclose(self) -> None:
-        """Close what was opened for an outage."""
+        """Close what was opened for an outage, and end what is still tried beside."""
+        await self._adapters.aclose()
         model, self._own_llm = self._own_llm, None
         if model is not None:
             await model.aclose()
@@ -211,7 +216,7 @@ class Chat:
         if turn.llm is None:
             return _in_plain_words(NO_MODEL, turn.found)
         try:
-            text = await turn.llm.complete(self._prompt(turn), task="chat", **await self._asking(turn, turn.llm))
+            text = "".join([piece async for piece in self._pieces(turn, turn.llm, whole=True)])
         except LLMError as error:
             self._fell_back(turn.llm.counters, error)
             return _in_plain_words(_why(error), turn.found)
@@ -219,8 +224,40 @@ class Chat:
         await self._learn(turn, turn.llm)
         return text
 
+    async def _pieces(self, turn: _Turn, llm: LLM, *, whole: bool = False) -> AsyncGenerator[str, None]:
+        """The model's answer, in pieces or ``whole``: by the cube's adapter, or without it where the server does not
+        have that one.
+        """
+        begun = False
+        try:
+            async with contextlib.aclosing(self._asked(turn, llm, whole)) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+            return
+        except LLMError as error:
+            if begun or not self._adapters.is_at_fault(turn.prompt, error):
+                raise
+            self._adapters.missing(turn.ref, turn.prompt, error)
+        turn.prompt = turn.prompt.answered_by(None)
+        async with contextlib.aclosing(self._asked(turn, llm, whole)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _asked(self, turn: _Turn, llm: LLM, whole: bool) -> AsyncGenerator[str, None]:
+        asking = await self._asking(turn, llm)
+        if whole:
+            yield await llm.complete(self._prompt(turn), task="chat", **asking)
+            return
+        async with contextlib.aclosing(llm.stream(self._prompt(turn), task="chat", **asking)) as streamed:
+            async for piece in streamed:
+                yield piece
+
     async def _learn(self, turn: _Turn, llm: LLM) -> None:
-        """What the answer says of the server's cache."""
+        """What the answer says of the server's cache, and what another adapter would have said."""
+        if turn.prompt.beside is not None:
+            asking = await self._asking(turn, llm)
+            self._adapters.beside(llm, turn.ref, turn.prompt, self._prompt(turn), turn.answer, **asking)
         if self._cached is not None and turn.caching is not None:
             question = turn.question
             await self._cached.answered(llm, turn.prompt, turn.caching, question.user_id, question.mem_cube_id)

@@ -237,18 +237,15 @@ class Parameters:
         await self._tell_moves(ref, before, after, "rolled back")
         return after.adapters.get(after.serving.active)
 
-    async def count_shadow(self, ref: CubeRef, adapter_id: str, counted: Shadow) -> None:
-        """Add to how an adapter in shadow did."""
+    async def count_shadow(self, ref: CubeRef, name: str, *, agreed: bool, failed: bool) -> None:
+        """Count how the adapter in shadow, if it still is this one, did with one more question."""
 
         def added(state: ParameterState) -> ParameterState:
-            if (adapter := state.adapters.get(adapter_id)) is None or adapter.state is not AdapterState.SHADOW:
+            adapter = state.adapters.get(state.serving.shadow)
+            if adapter is None or adapter.name != name:
                 return state
             had = adapter.shadow
-            total = Shadow(
-                asked=had.asked + counted.asked,
-                agreed=had.agreed + counted.agreed,
-                failed=had.failed + counted.failed,
-            )
+            total = Shadow(asked=had.asked + 1, agreed=had.agreed + agreed, failed=had.failed + failed)
             return state.with_adapter(adapter.model_copy(update={"shadow": total}))
 
         await self.states.change(ref, added)

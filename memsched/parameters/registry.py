@@ -12,10 +12,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from memsched.errors import MemschedError
+from memsched.errors import EmbeddedServerError, MemschedError
 from memsched.llm.server_errors import ServerError
+from memsched.llm.servers.base import Dialect
+from memsched.llm.servers.llama_cpp import LlamaCpp
 from memsched.parameters.gate import Figures
 
 
@@ -32,9 +34,6 @@ class AdapterServer(Protocol):
     async def unload(self, name: str) -> None:
         """Have it forget them; of one that it does not know, nothing. Raises AdapterNotLoaded."""
 
-    async def called(self, name: str) -> str | None:
-        """What a request says to have this adapter; None: it does not know it. Raises nothing."""
-
 
 class Managed(Protocol):
     """A model's server, beside what it answers: ``LLM`` is one."""
@@ -44,72 +43,74 @@ class Managed(Protocol):
     async def manage(self, method: str, path: str, body: Any = None) -> Any:
         """What it answers to a call beside its ``/v1``; bytes are sent as they are. Raises ServerError."""
 
-    async def dialect_name(self) -> str: ...
+    async def dialect(self) -> Dialect:
+        """What kind of server it is."""
 
 
 class OwnServer(Protocol):
     """llama.cpp's server of our own (``embedded://FOLDER``)."""
 
-    def adapters(self) -> Path: ...
-    async def restart(self) -> None: ...
+    async def adapters(self) -> Path:
+        """The folder of those that it loads when it starts."""
+
+    async def restart(self) -> None:
+        """Have it start anew. Both raise EmbeddedServerError."""
 
 
 class _Way:
-    """How one kind of server is asked. Every method raises ServerError."""
+    """How one kind of server is asked. Every method raises ServerError.
 
-    weights: ClassVar[str] = "folder"
+    Attributes:
+        reads: what it is given: the folder of the weights, or the GGUF in it.
+    """
+
+    reads: ClassVar[Literal["folder", "gguf"]] = "folder"
 
     def __init__(self, server: Managed) -> None:
         self._server = server
 
-    async def load(self, name: str, path: Path) -> None: ...
-    async def unload(self, name: str) -> None: ...
-    async def called(self, name: str) -> str | None: ...
-
-    async def _models(self) -> set[str]:
+    async def has(self, name: str) -> bool:
+        """Whether it names it among its models."""
         answer = await self._server.manage("GET", "/v1/models")
-        return {str(each.get("id")) for each in answer.get("data", ())}
+        found = {str(each.get("id")) for each in answer.get("data", ())}
+        return not found.isdisjoint((name, f"{name}:latest"))
+
+    async def load(self, name: str, path: Path) -> None:
+        """One that it does not have."""
+
+    async def unload(self, name: str) -> None:
+        """One that it has."""
+
+    async def forget(self, name: str) -> None:
+        """What it would load at its next start."""
 
 
-class _ByModel(_Way):
-    """An adapter is a model there: those that the server names are loaded."""
-
-    async def called(self, name: str) -> str | None:
-        return name if name in await self._models() else None
-
-
-class _Vllm(_ByModel):
+class _Vllm(_Way):
     """With ``--enable-lora`` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
 
     async def load(self, name: str, path: Path) -> None:
-        if await self.called(name) is None:
-            await self._server.manage("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
+        await self._server.manage("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
 
     async def unload(self, name: str) -> None:
-        if await self.called(name) is not None:
-            await self._server.manage("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        await self._server.manage("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
 
-class _Sglang(_ByModel):
+class _Sglang(_Way):
     """With ``--enable-lora``."""
 
     async def load(self, name: str, path: Path) -> None:
-        if await self.called(name) is None:
-            await self._server.manage("POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
+        await self._server.manage("POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
 
     async def unload(self, name: str) -> None:
-        if await self.called(name) is not None:
-            await self._server.manage("POST", "/unload_lora_adapter", {"lora_name": name})
+        await self._server.manage("POST", "/unload_lora_adapter", {"lora_name": name})
 
 
 class _Ollama(_Way):
     """A model of its own, made from the base and the GGUF of the adapter."""
 
-    weights = "gguf"
+    reads = "gguf"
 
     async def load(self, name: str, path: Path) -> None:
-        if await self.called(name) is not None:
-            return
         data = await asyncio.to_thread(path.read_bytes)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         await self._server.manage("POST", f"/api/blobs/{digest}", data)
@@ -117,48 +118,40 @@ class _Ollama(_Way):
         await self._server.manage("POST", "/api/create", body)
 
     async def unload(self, name: str) -> None:
-        if await self.called(name) is not None:
-            await self._server.manage("DELETE", "/api/delete", {"model": name})
-
-    async def called(self, name: str) -> str | None:
-        return name if {name, f"{name}:latest"} & await self._models() else None
+        await self._server.manage("DELETE", "/api/delete", {"model": name})
 
 
 class _LlamaCpp(_Way):
-    """By the number that the server gave the file when it started: it is asked each time, for numbers change."""
+    """It reads a list when it starts. A server of our own is started anew, between calls."""
 
-    weights = "gguf"
+    reads = "gguf"
 
     def __init__(self, server: Managed, own: OwnServer | None) -> None:
         super().__init__(server)
         self._own = own
 
+    async def has(self, name: str) -> bool:
+        return await LlamaCpp().called(name, self._server.manage) is not None
+
     async def load(self, name: str, path: Path) -> None:
-        if await self.called(name) is not None:
-            return
         if self._own is None:
             raise AdapterNotLoaded(f"Start llama-server with: --lora {path} --lora-init-without-apply")
-        await asyncio.to_thread(_copy, path, self._own.adapters() / f"{name}.gguf")
+        target = await self._own.adapters() / f"{name}.gguf"
+        await asyncio.to_thread(_copy, path, target)
         await self._own.restart()
-        if await self.called(name) is None:
-            await asyncio.to_thread((self._own.adapters() / f"{name}.gguf").unlink, True)
-            raise AdapterNotLoaded(f"{name}: llama.cpp's server started, and does not name it; its log says why.")
+        if not await self.has(name):
+            await asyncio.to_thread(target.unlink, True)
+            raise AdapterNotLoaded(f"{name}: llama.cpp's server started without it; its log says why.")
 
     async def unload(self, name: str) -> None:
-        if self._own is not None:
-            await asyncio.to_thread((self._own.adapters() / f"{name}.gguf").unlink, True)
-        if await self.called(name) is None:
-            return
         if self._own is None:
             raise AdapterNotLoaded(f"Start llama-server anew without {name}: it holds it until then.")
         await self._own.restart()
 
-    async def called(self, name: str) -> str | None:
-        listed = await self._server.manage("GET", "/lora-adapters")
-        for each in listed if isinstance(listed, list) else ():
-            if name in str(each.get("path", "")):
-                return str(each["id"])
-        return None
+    async def forget(self, name: str) -> None:
+        if self._own is not None:
+            file = await self._own.adapters() / f"{name}.gguf"
+            await asyncio.to_thread(file.unlink, True)
 
 
 def _copy(path: Path, target: Path) -> None:
@@ -186,32 +179,31 @@ class Registry:
     async def load(self, name: str, made: Path, figures: Figures) -> None:
         """As AdapterServer has it."""
         way = await self._way()
-        path = made if way.weights == "folder" else await asyncio.to_thread(_named, made, figures, name)
+        path = made if way.reads == "folder" else await asyncio.to_thread(_named, made, figures, name)
         try:
-            await way.load(name, path)
+            if not await way.has(name):
+                await way.load(name, path)
         except ServerError as error:
             raise AdapterNotLoaded(f"{name}: {error.reason} {error.complaint}".strip()) from error
+        except EmbeddedServerError as error:
+            raise AdapterNotLoaded(f"{name}: {error}") from error
 
     async def unload(self, name: str) -> None:
         """As AdapterServer has it."""
         if self._server is None:
             return
+        way = await self._way()
         try:
-            await (await self._way()).unload(name)
-        except ServerError as error:
-            raise AdapterNotLoaded(f"{name}: {error.reason}") from error
-
-    async def called(self, name: str) -> str | None:
-        """As AdapterServer has it."""
-        try:
-            return await (await self._way()).called(name)
-        except (ServerError, AdapterNotLoaded):
-            return None
+            await way.forget(name)
+            if await way.has(name):
+                await way.unload(name)
+        except (ServerError, EmbeddedServerError) as error:
+            raise AdapterNotLoaded(f"{name}: {error}") from error
 
     async def _way(self) -> _Way:
         if self._server is None:
             raise AdapterNotLoaded("No language model is set (MEMSCHED_LLM_MODEL).")
-        kind = await self._server.dialect_name()
+        kind = (await self._server.dialect()).name
         if kind == "llama_cpp":
             return _LlamaCpp(self._server, self._own)
         if kind not in _WAYS:

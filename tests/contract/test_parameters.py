@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.conditions import until
 from support.fake_trainer import command
-from support.memories import idle, memories_of, said
+from support.llm import Asked, FakeLLM, Reply, fails, says
+from support.memories import idle, memories_of, said, without_working
 
-from memsched import AsyncMemScheduler
+from memsched import AsyncMemScheduler, AsyncMOS
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
@@ -53,12 +55,34 @@ class Loads:
         return name if name in self.names and not self.away else None
 
 
+class Model:
+    """A model's server as vLLM's: an adapter is a model there, and one that it does not know is 404."""
+
+    def __init__(self, loads: Loads) -> None:
+        self._loads = loads
+
+    def __call__(self, asked: Asked) -> Reply:
+        model = asked.body["model"]
+        if model != "m" and model not in self._loads.names:
+            return fails(404, f"no model {model}")
+        return says(f"{'the adapter' if model in self._loads.names else 'the base'} says it")
+
+
 class Cube:
     """Alice's cube, with three templates that were used often, and other texts."""
 
-    def __init__(self, scheduler: AsyncMemScheduler, services: MemoryServices, server: Loads) -> None:
+    def __init__(self, scheduler: AsyncMemScheduler, services: MemoryServices, server: Loads, other: Any) -> None:
         self.scheduler, self.services, self.server = scheduler, services, server
         self.parameters = services.parameters
+        self._other = other
+
+    async def talker(self, llm: FakeLLM, **given: Any) -> AsyncMOS:
+        """Chats in a process of their own, whose model is on a server that has the same adapters."""
+        llm.always = Model(self.server)
+        model = {"llm_model": "m", "llm_base_url": llm.url, "llm_server": "vllm"}
+        scheduler = self._other(**model, **given)
+        (await scheduler.memory()).parameters._adapter_server = self.server
+        return without_working(scheduler)
 
     async def adapter(self, adapter_id: str) -> Adapter:
         return await self.parameters.adapter(HOME, adapter_id)
@@ -101,7 +125,7 @@ async def cube_with(memory_schedulers: Callable[..., AsyncMemScheduler], tmp_pat
         redis, key = await scheduler.server(), scheduler.keys.cube("alice", "home").hot
         for each in await memories_of(scheduler):
             await redis.execute("HSET", key, f"use:{each.memory_id}", USED_OFTEN)
-        return Cube(scheduler, services, server)
+        return Cube(scheduler, services, server, lambda **more: memory_schedulers(**{**folder, **more}))
 
     return make
 
@@ -244,3 +268,53 @@ async def test_a_shared_scope_takes_only_what_its_owners_consented_to(
     states = {(await cube.adapter(each.adapter_id)).state for each in (shared,)}
     assert states == {AdapterState.REVOKED}
     assert (await cube.adapter(own.adapter_id)).state is AdapterState.EXPORTED
+
+
+async def test_a_chat_names_the_adapter_and_goes_on_without_one_that_is_not_there(
+    cube_with: Callable[..., Any],
+) -> None:
+    cube: Cube = await cube_with()
+    with FakeLLM() as llm:
+        mos = await cube.talker(llm)
+        adapter = await cube.made()
+
+        async def ask(text: str) -> str:
+            return str(await mos.chat(text, "alice", "home"))
+
+        assert await ask("What do we reply?") == "the base says it"
+        await cube.parameters.activate(HOME, adapter.adapter_id)
+        assert await ask("What do we reply now?") == "the adapter says it"
+        salts = [each.prompt.partition("\n")[0] for each in llm.asked[-2:]]
+        assert salts[0] != salts[1], "what one computed must not be the other's cache"
+        streamed = [piece async for piece in mos.chat_stream("And again?", "alice", "home")]
+        assert "".join(streamed) == "the adapter says it"
+
+        cube.server.names.clear()
+        assert await ask("And after the server was started anew?") == "the base says it"
+        assert llm.asked[-1].prompt.partition("\n")[0] == salts[0]
+        await until(lambda: cube.server.names == {adapter.name}, "it is loaded again")
+
+        await cube.parameters.rollback(HOME)
+        assert await ask("And after the rollback?") == "the base says it"
+        await mos.stop()
+
+
+async def test_an_adapter_in_shadow_answers_beside_and_is_counted(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+    with FakeLLM() as llm:
+        mos = await cube.talker(llm, parameter_shadow_share=1.0)
+        adapter = await cube.made()
+        await cube.parameters.activate(HOME, adapter.adapter_id, shadow=True)
+
+        assert await mos.chat("What do we reply?", "alice", "home") == "the base says it"
+
+        async def counted() -> tuple[int, int, int]:
+            shadow = (await cube.adapter(adapter.adapter_id)).shadow
+            return shadow.asked, shadow.agreed, shadow.failed
+
+        async def was_counted() -> bool:
+            return await counted() == (1, 0, 0)
+
+        await until(was_counted, "it is counted")
+        assert [each.body["model"] for each in llm.asked] == ["m", adapter.name]
+        await mos.stop()

@@ -6,7 +6,7 @@ said so or ended. So what warms one writes at another a prefix that no question 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
@@ -25,6 +25,10 @@ class Step(StrEnum):
     """The same with three: for those that keep it from the second time on."""
     OFF = "off"
     """Nothing: it was tried, and did not help."""
+
+
+Ask = Callable[[str, str], Awaitable[Any]]
+"""What a server answers to a method and a path beside its ``/v1``. Raises ServerError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,13 @@ class Dialect:
     def fields(self, _hint: CacheHint) -> dict[str, Any]:
         """What a request says of caches and adapters, beside its messages. Who sets such a field themselves wins."""
         return {}
+
+    async def called(self, name: str, _ask: Ask) -> str | None:
+        """What a request says to be answered by this adapter; None: this server does not have it.
+
+        Raises ServerError.
+        """
+        return None if self.adapters == "none" else name
 
     def plain(self) -> dict[str, Any]:
         """What a request says that uses no cache on purpose: that no adapter answers it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
-from memsched.llm.servers.base import CacheHint, Dialect
+from memsched.llm.servers.base import Ask, CacheHint, Dialect
 
 NO_ADAPTER: Sequence[Mapping[str, Any]] = [{"id": 0, "scale": 0.0}]
 """How a request names none. An empty list counts as not said: then it goes on where the last adapter of its slot did.
@@ -28,6 +29,14 @@ class LlamaCpp(Dialect):
     proof = ("timings.cache_n", "usage.prompt_tokens_details.cached_tokens")
     slots = True
     adapters: ClassVar[Literal["none", "by_model", "per_request"]] = "per_request"
+
+    async def called(self, name: str, ask: Ask) -> str | None:
+        """The number that it gave the file of this name when it started."""
+        listed = await ask("GET", "/lora-adapters")
+        for each in listed if isinstance(listed, list) else ():
+            if PurePath(str(each.get("path", ""))).stem == name:
+                return str(each["id"])
+        return None
 
     def plain(self) -> dict[str, Any]:
         return {"lora": NO_ADAPTER}
