@@ -139,7 +139,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
     expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
     expected |= {lane.task_prefix + "<user>/<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
-    expected |= {keys.wake, keys.users, keys.epoch}
+    expected |= {keys.wake, keys.users, keys.epoch, keys.training}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
@@ -168,7 +168,8 @@ ALLOWED = {
     "memory": {"embedded", "llm", "broker"},
     "policy": {"memory"},
     "tiers": {"policy", "memory", "broker"},
-    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker", "deletion", "moving"},
+    "parameters": {"tiers", "memory", "llm", "queue", "broker"},
+    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker", "deletion", "moving", "parameters"},
 }
 
 
