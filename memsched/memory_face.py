@@ -219,8 +219,7 @@ class MemoryFace(ABC):
         Asks the server which kind it is, if that is not known. Raises CubeForbidden or UnknownCube.
         """
         services = await self.memory()
-        ref = await services.reading(user_id, mem_cube_id)
-        return await services.warming.status(ref)
+        return await services.activation_status(await services.reading(user_id, mem_cube_id))
 
     async def warm(self, user_id: str, mem_cube_id: str) -> ActivationStatus:
         """Send the head of this cube's prompts to the model's server now, also when it has it, and whatever it costs.
@@ -230,8 +229,8 @@ class MemoryFace(ABC):
         """
         services = await self.memory()
         ref = await services.cubes.resolve(user_id, mem_cube_id, Permission.WRITE)
-        await services.warming.warm(ref, anyway=True)
-        return await services.warming.status(ref)
+        await services.warming.warm(ref, adapter=await services.adapter_of(ref), anyway=True)
+        return await services.activation_status(ref)
 
     async def _head(self, user_id: str, mem_cube_id: str) -> tuple[ActivationBlock, Sent]:
         """The block that the user may read, and what of the cube a model's server was sent last."""
@@ -341,7 +340,7 @@ class MemoryFace(ABC):
         services, ref = await self._cube_of(user_id, mem_cube_id, memory_id)
         found = await services.explainer.explain(ref, memory_id, user_id)
         released = self._released(user_id, ref, found, await services.working_sets.members(ref))
-        return released.model_copy(update={"activation": await services.warming.status(ref)})
+        return released.model_copy(update={"activation": await services.activation_status(ref)})
 
     async def history(self, user_id: str, mem_cube_id: str, memory_id: str) -> list[HistoryEntry]:
         """All that is known of a memory, oldest first: its versions, and when each was said, said again, corrected,

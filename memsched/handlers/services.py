@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from memsched.activation.status import ActivationStatus
 from memsched.activation.warming import Warming
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -252,6 +253,10 @@ class MemoryServices:
     async def whole(self, ref: CubeRef, named: Iterable[WorkingMemory | Member]) -> dict[str, Memory]:
         """These memories as the store has them, by id: what the permission hook, if there is one, is told of them."""
         return await self.store.get(ref, [each.memory_id for each in named]) if self.release.asks else {}
+
+    async def activation_status(self, ref: CubeRef) -> ActivationStatus:
+        """What the model's server has of a cube's prompts."""
+        return await self.warming.status(ref, adapter=await self.adapter_of(ref))
 
     async def adapter_of(self, ref: CubeRef) -> str | None:
         """What answers the chats of the cube's owner, by its name at the model's server; None: the model as it is."""
