@@ -141,7 +141,7 @@ class FakeLLM:
         self,
         always: Reply | Script | None = None,
         warm: Reply | Script | None = None,
-        beside: Mapping[str, Mapping[str, Any]] | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> None:
         self.beside = beside or {}
         self.always: Reply | Script = always or says("hello")

@@ -167,18 +167,19 @@ async def test_who_guesses_what_another_cube_knows_hits_no_more_than_the_salt_li
 async def test_a_cache_that_tells_no_adapters_apart_gives_none_the_others(
     talk_to: Callable[..., Any], rule: Callable[[], Any]
 ) -> None:
-    talk, _ = talk_to("llama_cpp", PrefixCache(rule(), tells="timings"))
+    talk, fake = talk_to("llama_cpp", PrefixCache(rule(), tells="timings"))
+    fake.beside = {"/lora-adapters": [{"id": id_, "path": f"/x/{name}.gguf"} for id_, name in enumerate("abc")]}
     cube = Cube()
 
     used = []
-    for adapter in (None, "0", None, "1", "0"):
+    for adapter in (None, "a", None, "b", "a"):
         await talk.warm(cube, adapter)
         used.append(await talk.chat(cube, adapter))
     heads = {each.hint.head.partition("\n")[0] for each in used}
 
     assert len(heads) == 3
     assert all(f"{cube.block.text}" in each.hint.head for each in used)
-    fresh = await talk.warm(cube, "2")
+    fresh = await talk.warm(cube, "c")
     assert (fresh.use.cached or 0) <= _EDGE
 
 
