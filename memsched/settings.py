@@ -592,7 +592,7 @@ class Settings(BaseSettings):
         variables = environment(PREFIX)
         problems = _unknown_variables(variables, cls.model_fields)
         problems += [
-            f"{name} is not a setting{suggestion(name, cls.model_fields)}."
+            f"{name} is not a setting{suggestion(name, cls.model_fields) or '.'}"
             for name in sorted(given.keys() - cls.model_fields.keys())
         ]
         if "redis_url" not in given and f"{PREFIX}REDIS_URL" not in variables:

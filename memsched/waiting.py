@@ -49,8 +49,11 @@ class Waiting:
 
     async def timed_out(self, unfinished: int) -> WaitTimeout:
         """The error of a wait whose time is up."""
-        advice = NO_WORKER if await self._nobody_works() else ""
-        return WaitTimeout(unfinished, self._seconds or 0.0, advice=advice)
+        return WaitTimeout(unfinished, self._seconds or 0.0, advice=await self.advice())
+
+    async def advice(self) -> str:
+        """What to do so that it goes on; "" while somebody works."""
+        return NO_WORKER if await self._nobody_works() else ""
 
     async def _nobody_works(self) -> bool:
         return not any(worker.alive for worker in (await self._queue.read_status()).workers)

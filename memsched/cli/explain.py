@@ -34,11 +34,10 @@ def explain(
     cube: Cube,
     memory: Annotated[
         str | None,
-        typer.Option(
-            "--memory",
-            "-m",
-            metavar="ID",
+        typer.Argument(
+            metavar="[ID]",
             help="A memory (the first characters of its id): why it stands where it does.",
+            show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,

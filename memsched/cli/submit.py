@@ -24,6 +24,7 @@ from memsched.messages import ADD_TASK_LABEL, ScheduleMessageItem, describe_vali
 from memsched.scheduler import AsyncMemScheduler
 from memsched.settings import Settings
 from memsched.task_status import TaskState
+from memsched.waiting import Waiting
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.2
 
@@ -120,7 +121,9 @@ async def _wait(scheduler: AsyncMemScheduler, message: ScheduleMessageItem, seco
             complain(f"the message failed and is a dead letter: {plain(status.error)}")
             return 1
         if pause > deadline.left:
-            complain(f"the message is not finished after {seconds:g} s; its state is {status.state.value}.")
+            advice = await Waiting(scheduler, seconds).advice()
+            left = f"the message is not finished after {seconds:g} s; its state is {status.state.value}. {advice}"
+            complain(left.rstrip())
             break
         await asyncio.sleep(pause)
     return 1

@@ -24,7 +24,7 @@ from memsched.broker.scripting import Argument, Command, as_text, as_texts, scri
 from memsched.errors import MemschedError
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.model import Memory, with_caption, with_question
+from memsched.memory.model import Memory, short_line, with_caption, with_question
 from memsched.memory.search.term_statistics import MARKS_KEPT, MARKS_KEPT_MS
 from memsched.memory.store.changes import EVERYTHING
 from memsched.memory.tombstones import TOMBSTONES_KEPT
@@ -105,6 +105,9 @@ class WorkingMemory(BaseModel):
     answers: str = ""
     asked: str = ""
     cube: str = ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({short_line(self.text)!r}, score={self.score:.2f}, id={self.memory_id!r})"
 
     @classmethod
     def of(

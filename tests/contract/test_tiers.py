@@ -293,7 +293,7 @@ async def test_the_commands_pin_and_explain(scheduler: AsyncMemScheduler, run: R
         run("search", "mortgage", "--top", "1", "--why"), run("archive", memory.memory_id)
     )
     pinned = await run("pin", short)
-    cube, one, past = await asyncio.gather(run("explain"), run("explain", "--memory", short), run("history", short))
+    cube, one, past = await asyncio.gather(run("explain"), run("explain", short), run("history", short))
 
     assert re.search(rf"^{short} .*mortgage", searched, re.MULTILINE), searched
     assert re.search(r"^ +its own words: mortgage \d", searched, re.MULTILINE), searched

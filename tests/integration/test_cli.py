@@ -313,7 +313,7 @@ def test_waiting_tells_how_it_ended(run: Run, run_all: RunAll, worker: Callable[
     done, failed = run_all(f"submit -l work --wait 10 {options}", f"submit -l fail --wait 10 {options}")
 
     assert late.returncode == 1
-    assert "waiting" in one_line(late)
+    assert "its state is waiting. No worker is running: start one (memsched worker)" in one_line(late)
     assert done.returncode == 0
     assert "completed after" in done.stdout
     assert failed.returncode == 1

@@ -85,7 +85,10 @@ async def test_what_was_added_and_waited_for_is_found_and_in_the_working_set(mos
     (result,) = found["text_mem"][0]["memories"]
     assert result.item.session_id == "s"
     assert any(task in source for source in result.item.sources)
-    assert "My sister Ann is allergic to nuts." in [each.text for each in await mos.working_set()]
+    near = {each.text: each for each in await mos.working_set()}
+    assert repr(near["My sister Ann is allergic to nuts."]).startswith(
+        "WorkingMemory('My sister Ann is allergic to nuts.', score="
+    )
 
 
 @pytest.mark.long
