@@ -356,6 +356,18 @@ class Settings(BaseSettings):
     activation_interval_seconds: float = Field(
         30.0, ge=0, description="Seconds between two such sendings of one cube's block, at least."
     )
+    activation_files: str = Field(
+        "",
+        description="Folder that llama.cpp's server saves slots in (its `--slot-save-path`) and that this process sees "
+        "too: what was computed of activation blocks is kept there over its restarts. Empty: nothing is, except by a "
+        "model server of our own.",
+    )
+    activation_files_mb: int = Field(
+        4_000, ge=0, description="Megabytes of such files, at most; those of the least used cubes go first. 0: none."
+    )
+    activation_files_days: float = Field(
+        30.0, gt=0, description="Days after which such a file is deleted that was not needed."
+    )
     activation_live_minutes: float = Field(
         30.0,
         gt=0,

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from memsched.activation.kept import KeptSlots
 from memsched.activation.ladder import SHARE, Climbed, Ladder, is_hit
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -48,6 +49,8 @@ class CachedChats:
     def __init__(
         self, settings: Settings, server: Server, keys: Keys, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._settings = settings
+        self._kept: KeptSlots | None = None
         self._live_seconds = settings.activation_live_minutes * 60
         self._events_maxlen = settings.events_maxlen
         self._server = server
@@ -57,14 +60,19 @@ class CachedChats:
         self._sent: OrderedDict[tuple[str, Step], float] = OrderedDict()
 
     async def caching(self, llm: LLM, prompt: MemoryPrompt) -> Caching:
-        """What the request of a chat with this prompt says."""
+        """What the request of a chat with this prompt says. A server that was started since is given what was saved."""
         dialect = await llm.dialect()
         first = dialect.first_step(llm.model)
         try:
             step = (await self._ladder.rung(llm.place, first)).step
         except MemschedError:
             step = first
-        return Caching(prompt.hint, step)
+        hint = prompt.hint
+        if prompt.activation.text:
+            if self._kept is None or self._kept.llm is not llm:
+                self._kept = KeptSlots(self._settings, llm)
+            await self._kept.restore(hint)
+        return Caching(hint, step)
 
     async def answered(self, llm: LLM, prompt: MemoryPrompt, caching: Caching, user_id: str, mem_cube_id: str) -> None:
         """Learn from what the server said. It is logged, and an event of this user's cube, when something follows."""

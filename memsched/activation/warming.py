@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memsched.activation.chats import hash_of
+from memsched.activation.kept import KeptSlots
 from memsched.activation.ladder import Ladder, Rung
 from memsched.activation.status import ActivationStatus
 from memsched.broker.client import Server
@@ -67,12 +68,20 @@ class Warming:
     """Sends heads, each once for a server, a model, an adapter and a way, as long as it can be expected to be kept."""
 
     def __init__(
-        self, settings: Settings, server: Server, keys: Keys, states: HotStates, llm: LLM | None, read: Reader
+        self,
+        settings: Settings,
+        server: Server,
+        keys: Keys,
+        states: HotStates,
+        llm: LLM | None,
+        read: Reader,
+        kept: KeptSlots,
     ) -> None:
         self._settings = settings
         self._states = states
         self._llm = llm
         self._read = read
+        self._kept = kept
         self.ladder = Ladder(server, keys)
 
     @property
@@ -141,7 +150,8 @@ class Warming:
             return None
         caching = Caching(hint_of(block, adapter), Step.ONCE if way.step is Step.OFF else way.step)
         try:
-            await llm.warm(caching)
+            uses = [each.at / 1000 for each in state.log]
+            await self._kept.warm(ref, caching, uses, lambda: self._has_salt(ref, state.salt))
         except LLMError as error:
             llm.counters.fell_back("warm", error)
             raise
@@ -172,6 +182,9 @@ class Warming:
             server_tokens=state.sent.tokens if has_it else 0,
             cached=state.sent.cached if has_it else None,
         )
+
+    async def _has_salt(self, ref: CubeRef, salt: str) -> bool:
+        return (await self._states.load(ref)).salt == salt
 
     async def _took(self, ref: CubeRef, sent: Sent, caching: Caching) -> None:
         """Write down that the server took it: from now on chats are to find it."""

@@ -14,6 +14,7 @@ _COMMANDS = {
     "show": "memsched.cli.activation_show:show",
     "status": "memsched.cli.activation_server:status",
     "warm": "memsched.cli.activation_server:warm",
+    "files": "memsched.cli.activation_files:files",
     "servers": "memsched.cli.activation_server:servers",
 }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from memsched.embedded.model_server import ADAPTERS, ENDPOINT_FILE, SLOTS, write_endpoint
+from memsched.embedded.model_server import ADAPTERS, ENDPOINT_FILE, write_endpoint
 from memsched.embedded.unix_listener import listen
 
 _SHARE_OF_MEMORY = 8
@@ -40,12 +40,12 @@ def start(options: dict[str, Any], endpoint: dict[str, Any], adapters: list[Path
     params.model_alias = {os.path.basename(options["model"])}
     params.n_parallel = options["slots"]
     params.n_ctx = options["context"] * options["slots"]
-    params.slot_save_path = os.path.join(os.path.abspath(SLOTS), "")
+    params.slot_save_path = os.path.join(options["files"], "")
     params.api_keys = [endpoint["key"]]
     params.port = endpoint["port"]
     params.ui = False
     params.verbosity = _WARNINGS
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(each), 0.0) for each in adapters]
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(each.absolute()), 0.0) for each in adapters]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _SHARE_OF_MEMORY
     params.cache_ram_mib = 0 if adapters else memory // 1024**2
     params.cache_idle_slots = not adapters

@@ -50,11 +50,6 @@ class ModelServer:
     folder: Path
 
     @property
-    def slots(self) -> Path:
-        """Where it saves the caches of its slots."""
-        return self.folder / SLOTS
-
-    @property
     def adapters(self) -> Path:
         """LoRA adapters in GGUF files. It loads them when it starts, by their names in order, and applies none by
         itself; see ``restart_model_server``.
@@ -67,6 +62,7 @@ class _Models:
 
     Args:
         model: the file. context: tokens of each slot. slots: how many calls it works on at once.
+        files: the folder that slots are saved in; empty: the usual one.
     """
 
     what = "embedded model server"
@@ -75,17 +71,19 @@ class _Models:
     written_file = "log"
     other_kind = "MEMSCHED_LLM_BASE_URL=http://..."
 
-    def __init__(self, model: Path, context: int, slots: int) -> None:
+    def __init__(self, model: Path, context: int = 0, slots: int = 0, files: str = "") -> None:
         self._model = model
+        self._files = files
         self._context = context
         self._slots = slots
 
     def program(self, remembered: str | None, chosen: str, folder: str, socket_path: str) -> Program:
         _check(self._model)
         _choose_endpoint(Path(folder))
-        for each in (SLOTS, ADAPTERS):
-            os.makedirs(os.path.join(folder, each), mode=0o700, exist_ok=True)
-        options = {"model": str(self._model), "context": self._context, "slots": self._slots}
+        files = self._files or os.path.join(folder, SLOTS)
+        for each in (files, os.path.join(folder, ADAPTERS)):
+            os.makedirs(each, mode=0o700, exist_ok=True)
+        options = {"model": str(self._model), "context": self._context, "slots": self._slots, "files": files}
         return module_program(
             MODULE, folder, socket_path, json.dumps(options), version=f"xllamacpp {version('xllamacpp')}"
         )
@@ -99,7 +97,13 @@ class _Models:
 
 
 def ensure_model_server(
-    folder: str | Path, model: str, *, context: int = 8192, slots: int = 2, timeout_seconds: float = 15.0
+    folder: str | Path,
+    model: str,
+    *,
+    context: int = 8192,
+    slots: int = 2,
+    files: str = "",
+    timeout_seconds: float = 15.0,
 ) -> ModelServer:
     """The server of a model; ``model`` is a file in ``folder``, or a whole path.
 
@@ -110,10 +114,10 @@ def ensure_model_server(
 
     Args:
         context, slots: of a server that has to be started; one that runs stays as it is.
+        files: the same of the folder that it saves slots in; empty: ``slots`` in its own.
     """
-    place = _place(folder, model)
-    _shared(place, _Models(_file(folder, model), context, slots)).ensure(timeout_seconds)
-    return _server_in(place)
+    shared_server(_Models(_file(folder, model), context, slots, files), place_of(folder, model)).ensure(timeout_seconds)
+    return _server_in(place_of(folder, model))
 
 
 def check_model(folder: str | Path, model: str) -> None:
@@ -125,10 +129,10 @@ def model_server(folder: str | Path, model: str) -> ModelServer:
     """Where the server of a model is to be asked, whether or not it answers. Raises EmbeddedServerError when it was
     never started.
     """
-    return _server_in(_place(folder, model))
+    return _server_in(place_of(folder, model))
 
 
-def restart_model_server(folder: str | Path, model: str, *, timeout_seconds: float = 60.0, **options: int) -> None:
+def restart_model_server(folder: str | Path, model: str, *, timeout_seconds: float = 60.0, **options: Any) -> None:
     """Have it load its adapters anew, between calls: it is waited for until it works on none. Raises
     EmbeddedServerError.
     """
@@ -151,12 +155,18 @@ def restart_model_server(folder: str | Path, model: str, *, timeout_seconds: flo
 
 def release_model_server(folder: str | Path, model: str) -> None:
     """This process no longer uses the server. Also happens when the process ends."""
-    _shared(_place(folder, model), _Models(_file(folder, model), 0, 0)).release()
+    _handle(folder, model).release()
 
 
 def model_server_pid(folder: str | Path, model: str) -> int | None:
     """The process number of the server, if it runs and answers."""
-    return _shared(_place(folder, model), _Models(_file(folder, model), 0, 0)).pid()
+    return _handle(folder, model).pid()
+
+
+def place_of(folder: str | Path, model: str) -> Path:
+    """The folder of a model's server; two files of one name have each their own."""
+    file = _file(folder, model)
+    return Path(folder) / SUBFOLDER / f"{file.stem[:40]}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
 
 
 def places_of_models(folder: Path) -> list[Path]:
@@ -164,18 +174,12 @@ def places_of_models(folder: Path) -> list[Path]:
     return [each for each in sorted((folder / SUBFOLDER).glob("*")) if each.is_dir()]
 
 
-def _shared(place: Path, kind: _Models) -> SharedServer:
-    return shared_server(kind, place)
+def _handle(folder: str | Path, model: str) -> SharedServer:
+    return shared_server(_Models(_file(folder, model)), place_of(folder, model))
 
 
 def _file(folder: str | Path, model: str) -> Path:
     return Path(os.path.realpath(Path(folder) / model))
-
-
-def _place(folder: str | Path, model: str) -> Path:
-    """Two files of one name have each a server."""
-    file = _file(folder, model)
-    return Path(folder) / SUBFOLDER / f"{file.stem[:40]}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
 
 
 def _check(model: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from memsched.activation.kept import KeptSlots
 from memsched.activation.status import ActivationStatus
 from memsched.activation.warming import Warming
 from memsched.broker.client import Server
@@ -60,7 +61,7 @@ class MemoryServices:
     ``open`` makes it. Its parts: ``cubes`` and ``release`` (who may), ``writer`` and ``corrections`` (ingest),
     ``store``, ``terms`` (word counts), ``search``, ``states``, ``working_sets`` and ``placements``, ``moving`` and
     ``deletion`` (what people ask for), ``explainer``, ``embedder``, ``llm`` and ``reader``, ``warming`` (what the
-    model's server is sent).
+    model's server is sent) and ``kept`` (what it keeps on disk).
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class MemoryServices:
         """
         self.terms = TermStatistics(server, keys)
         self.turn_places = TurnPlaces(server, keys)
-        self.states = HotStates(server, keys)
+        self.kept = KeptSlots(settings, self.llm)
+        self.states = HotStates(server, keys, self.kept.forget)
         self.tombstones = Tombstones(server, keys)
         self.server = server
         self._keys = keys
         self.timers = Timers()
-        self.warming = Warming(settings, server, keys, self.states, self.llm, self.block)
+        self.warming = Warming(settings, server, keys, self.states, self.llm, self.block, self.kept)
         self._binding = binding_named(settings.binding)
         self._policy = policy or strategy_named(settings.strategy)
         self.rules = rules or rules_named(
@@ -197,7 +199,10 @@ class MemoryServices:
         await self.parameters.outdated(ref, memory_ids)
 
     async def _forget(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
-        """What ends a deletion: gone from the events, then from the store, which knows until then what is to go."""
+        """What ends a deletion: gone from the disk of the model's server, from the events, then from the store, which
+        knows until then what is to go.
+        """
+        await self.kept.forget(ref)
         known = await self.store.get(ref, memory_ids)
         texts = [each.text for each in known.values() if each.text]
         await forget_events(self.server, self._keys, ref, frozenset(memory_ids), texts)
@@ -297,6 +302,7 @@ class MemoryServices:
         for model in self._models:
             await model.dialect()
             await model.look_for_model()
+        await self.kept.sweep()
 
     async def _rerank(self, talk: Sequence[TalkEvent], chosen: Sequence[Chosen]) -> Sequence[Chosen]:
         """The model's order of the set, if it answers in time; the present one otherwise."""

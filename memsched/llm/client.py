@@ -124,6 +124,11 @@ class LLM:
         """The same as ``dialect``, as far as it is known without asking."""
         return self._kind.now
 
+    @property
+    def build(self) -> str:
+        """Of a server of our own, which does not say it itself; else empty."""
+        return self._local.build if self._local is not None else ""
+
     async def dialect(self) -> Dialect:
         """What kind of server it is. It is asked once; one that does not answer counts as any, and is asked again."""
         return await self._kind.dialect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +36,7 @@ class LocalServer:
         self._context = settings.llm_context_tokens
         self._slots = settings.llm_concurrency
         self._start_seconds = max(settings.connect_timeout_seconds, _LEAST_START_SECONDS)
+        self._files = settings.embedded_folder(settings.activation_files) if settings.activation_files else ""
         self._uses = False
         self._server: ModelServer | None = None
         try:
@@ -51,6 +53,11 @@ class LocalServer:
         return cls(settings, purpose, url, model) if url.startswith(EMBEDDED) else None
 
     @property
+    def build(self) -> str:
+        """Which llama.cpp it is."""
+        return f"xllamacpp {version('xllamacpp')}"
+
+    @property
     def server(self) -> ModelServer | None:
         """Where it is; None: it was not needed yet, or was lost."""
         return self._server
@@ -65,6 +72,7 @@ class LocalServer:
                 self._model,
                 context=self._context,
                 slots=self._slots,
+                files=self._files,
                 timeout_seconds=self._start_seconds,
             )
         return self._server
@@ -80,7 +88,12 @@ class LocalServer:
     async def restart(self) -> None:
         """Have it load its adapters anew, between calls. Raises EmbeddedServerError."""
         await asyncio.to_thread(
-            restart_model_server, self._folder, self._model, context=self._context, slots=self._slots
+            restart_model_server,
+            self._folder,
+            self._model,
+            context=self._context,
+            slots=self._slots,
+            files=self._files,
         )
         self.lose()
 

@@ -134,17 +134,12 @@ class OpenAIClient:
     async def beside(self, path: str) -> Mapping[str, Any] | None:
         """Return what the server answers to GET of a path beside its ``/v1``, if it is a JSON object; else None."""
         try:
-            response = await self._client.get(f"{self._endpoint.root}{path}", cast_to=Response)
-            answer = response.json()
-        except openai.APIStatusError:
-            return None
-        except (OpenAIError, RuntimeError) as error:
-            failure = self._failure(error)
-        except ValueError:
-            return None
-        else:
-            return answer if isinstance(answer, dict) else None
-        raise failure
+            answer = await self.manage("GET", path)
+        except ServerError as error:
+            if error.status or error.kind == "invalid_answer":
+                return None
+            raise
+        return answer if isinstance(answer, dict) else None
 
     async def stream_chat(self, request: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield the chunks of a streamed chat completion, as the library has them, and END. Close it (``aclosing``).

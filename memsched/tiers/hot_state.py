@@ -369,11 +369,18 @@ class HotStateContested(MemschedError):
 
 
 class HotStates:
-    """The hot states of all cubes."""
+    """The hot states of all cubes.
 
-    def __init__(self, server: Server, keys: Keys) -> None:
+    Args:
+        forget_head: deletes what is kept elsewhere of what a cube's prompts began with, when the salt changes.
+    """
+
+    def __init__(
+        self, server: Server, keys: Keys, forget_head: Callable[[CubeRef], Awaitable[None]] | None = None
+    ) -> None:
         self._server = server
         self._keys = keys
+        self._forget_head = forget_head
 
     async def load(self, ref: CubeRef) -> HotState:
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).hot
@@ -463,7 +470,12 @@ class HotStates:
             after = await compute(before, known)
             if not after.salt:
                 after = after.model_copy(update={"salt": new_salt()})
+            forget = self._forget_head if before.salt and after.salt != before.salt else None
+            if forget is not None:  # before it is written: whoever dies after that begins again
+                await forget(ref)
             if version := await self._commit(ref, before, marks, after):
+                if forget is not None:  # and after it: from now on nobody keeps what began with the old one
+                    await forget(ref)
                 return before, after.model_copy(update={"version": version, "new": [], "gone": [], "tombstones": []})
         raise HotStateContested(
             f"The working set of cube {ref.mem_cube_id!r} was changed by others {_ATTEMPTS} times in a row."

@@ -138,7 +138,9 @@ class Dialect:
 
     def shape(self, body: Mapping[str, Any], hint: CacheHint, step: Step) -> dict[str, Any]:
         """The request as this server wants it: it says what is its cube's, and where the head ends."""
-        shaped = {**self.fields(hint), **body}
+        plain = self.plain()
+        said = {name: value for name, value in body.items() if name not in plain or value != plain[name]}
+        shaped = {**plain, **self.fields(hint), **said}
         if self.adapters == "by_model" and hint.adapter is not None:
             shaped["model"] = hint.adapter
         if step is Step.MARK and (mark := self.mark()):

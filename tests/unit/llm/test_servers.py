@@ -210,3 +210,16 @@ async def test_a_server_that_does_not_answer_is_not_taken_for_another_kind() -> 
 
     with pytest.raises(ServerError):
         await detect("http://127.0.0.1:8000/v1", away)
+
+
+@pytest.mark.parametrize("name", ["llama_cpp", "sglang"])
+def test_a_request_that_named_no_adapter_by_itself_names_the_one_that_answers(name: str) -> None:
+    dialect = DIALECTS[name]
+    hint = CacheHint("head", "salt", "key", adapter="1")
+    body = {**dialect.plain(), "messages": [{"role": "system", "content": "head"}]}
+
+    shaped = dialect.shape(body, hint, Step.ONCE)
+
+    assert dialect.plain()
+    for field in dialect.plain():
+        assert shaped[field] == dialect.fields(hint)[field] != dialect.plain()[field]

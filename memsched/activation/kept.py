@@ -1,0 +1,223 @@
+"""Heads that a llama.cpp server keeps on disk, so that its restart costs no chat the time to read them again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import struct
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from memsched.activation.files import DamagedSlotFile, SlotFile, cube_hash, file_of
+from memsched.activation.place import files_of
+from memsched.activation.slots import Identity, Slots
+from memsched.errors import MemschedError
+from memsched.llm.client import LLM
+from memsched.llm.server_errors import ServerError
+from memsched.llm.servers import DIALECTS
+from memsched.llm.servers.base import CacheHint, CacheUse, Caching, Dialect
+from memsched.logs import get_logger
+from memsched.memory.access.permissions import CubeRef
+from memsched.settings import Settings
+
+log = get_logger(__name__)
+
+_CALL_SECONDS = 20.0
+"""For a slot to be written or read: more than any disk needs for one."""
+_AGAIN_SECONDS = 0.1
+_HEADS_KNOWN = 1_000
+_TOKENS_BEFORE = 2
+"""Of a prompt, tokens that a server may have put before it once more or not."""
+_HEADER_BYTES = 4_096
+_BYTES_PER_TOKEN = 4
+
+
+class KeptSlots:
+    """Saves what a server computed of a head, and has it restored where the server has begun anew since.
+
+    Nothing here is needed for an answer: what fails costs a chat the time to read the head, and is told in the log.
+    """
+
+    def __init__(self, settings: Settings, llm: LLM | None) -> None:
+        self._files = files_of(settings)
+        self.llm = llm
+        self._slots = Slots(llm.manage, llm.build) if llm is not None else None
+        self._there: OrderedDict[str, tuple[str, int]] = OrderedDict()
+
+    async def sweep(self) -> None:
+        """Delete what is too old, too much, or was left by who died."""
+        if self._files is not None and self._files.folder.is_dir():
+            await asyncio.to_thread(self._files.sweep)
+
+    async def warm(
+        self, ref: CubeRef, caching: Caching, uses: Sequence[float], holds: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Have the server hold the head: from disk if it is there, else by reading it, which is then saved.
+
+        Raises LLMError when it could not be read.
+
+        Args:
+            uses: when answers used the cube's memories, seconds since the epoch.
+            holds: whether the head is still the cube's; nothing else may be saved.
+        """
+        assert self.llm is not None
+        slots = await self._usable()
+        if slots is None or self._files is None:
+            await self.llm.warm(caching)
+            return
+        if tokens := await self.restore(caching.hint):
+            caching.use, caching.prompt_tokens = CacheUse(cached=tokens), tokens
+            return
+        caching.hint = replace(caching.hint, slot=await self._quietly(slots.idle))
+        await self.llm.warm(caching)
+        if caching.hint.slot is not None:
+            await self._quietly(lambda: self._save(slots, ref, caching, uses, holds))
+
+    async def restore(self, hint: CacheHint) -> int:
+        """Have the server read the head from disk, unless it did since it was started. Returns how many tokens it holds
+        now, by what was saved; 0: none.
+        """
+        slots = await self._usable()
+        return 0 if slots is None else await self._quietly(lambda: self._restore_once_there(slots, hint)) or 0
+
+    async def forget(self, ref: CubeRef) -> None:
+        """Delete what was saved of a cube, and have the server forget it. Raises OSError when a file stays."""
+        if self._files is None or not self._files.folder.is_dir():
+            return
+        gone = await asyncio.to_thread(self._files.forget, cube_hash(ref.user_id, ref.mem_cube_id))
+        slots = await self._usable() if gone else None
+        for each in gone:
+            if slots is not None:
+                await self._quietly(lambda each=each: self._erase(slots, each))  # type: ignore[misc]
+
+    async def _usable(self) -> Slots | None:
+        if self._files is None or self.llm is None or not (await self.llm.dialect()).slots:
+            return None
+        return self._slots
+
+    async def _quietly(self, act: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                return await act()
+        except (MemschedError, OSError, TimeoutError, KeyError, TypeError, ValueError) as error:
+            action = "activation.damaged" if isinstance(error, DamagedSlotFile) else "activation.not_kept"
+            self._tell(action, error)
+            return None
+
+    @staticmethod
+    def _tell(action: str, error: Exception) -> None:
+        if action == "activation.damaged":
+            log.warning(
+                "a saved slot is damaged; it was deleted, and the head is read again",
+                action="activation.damaged",
+                error=str(error),
+            )
+        else:
+            log.warning(
+                "the model's server could not save or restore a slot; heads are read again instead",
+                action="activation.not_kept",
+                error=str(error) or type(error).__name__,
+            )
+
+    async def _restore_once_there(self, slots: Slots, hint: CacheHint) -> int:
+        """Also when the server began anew just now, and the first call finds a connection of the one before."""
+        try:
+            return await self._restore(slots, hint)
+        except ServerError as error:
+            if error.kind != "unreachable":
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
+        return await self._restore(slots, hint)
+
+    async def _restore(self, slots: Slots, hint: CacheHint) -> int:
+        assert self._files is not None
+        files, identity = self._files, await slots.identity()
+        there = self._there.get(hint.head)
+        if there is not None and identity.instance and there[0] == identity.instance:
+            return there[1]
+        key = self._key(identity, hint)
+        found = await asyncio.to_thread(files.of_key, key)
+        if found is None:
+            return 0
+        if not identity.instance or found.instance != identity.instance:
+            slot = await slots.idle()
+            if slot is None:
+                return 0
+            await asyncio.to_thread(files.verified, found.name)
+            restored = await slots.restore(slot, file_of(found.name), DIALECTS["llama_cpp"].fields(hint)["lora"])
+            if restored.tokens != found.tokens:
+                await slots.erase(slot)
+                await asyncio.to_thread(files.remove, found.name)
+                raise DamagedSlotFile(found.name)
+            await asyncio.to_thread(files.touch, found.name, instance=identity.instance, slot=slot)
+            log.info("a saved slot was restored", action="activation.restored", tokens=restored.tokens, slot=slot)
+        self._note(hint, identity, found.tokens)
+        return found.tokens
+
+    async def _save(
+        self,
+        slots: Slots,
+        ref: CubeRef,
+        caching: Caching,
+        uses: Sequence[float],
+        holds: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Between warming and saving another request may have taken the slot: what was written is looked at."""
+        assert self._files is not None
+        assert caching.hint.slot is not None
+        files, identity, cube = self._files, await slots.identity(), cube_hash(ref.user_id, ref.mem_cube_id)
+        part, slot = files.new_part(cube), caching.hint.slot
+        try:
+            saved = await slots.save(slot, part)
+            tokens = await slots.tokens_of(self._warmed_with(caching))
+            if not await asyncio.to_thread(self._holds_only, part, tokens, saved.tokens) or not await holds():
+                return
+            key, group = (
+                self._key(identity, caching.hint),
+                self._hashed([identity.model, self._adapter(identity, caching.hint)]),
+            )
+            kept = SlotFile(cube, key, group, "", 0, saved.tokens, 0.0, 0.0, tuple(uses), identity.instance, slot)
+            await asyncio.to_thread(files.keep, part, kept)
+            self._note(caching.hint, identity, saved.tokens)
+        finally:
+            await asyncio.to_thread(files.discard, part)
+
+    async def _erase(self, slots: Slots, gone: SlotFile) -> None:
+        identity = await slots.identity()
+        if gone.instance == identity.instance:
+            await slots.erase(gone.slot)
+
+    def _holds_only(self, part: str, tokens: Sequence[int], count: int) -> bool:
+        """Whether a file begins with these tokens in a row, and has not more than what one answer adds."""
+        assert self._files is not None
+        head = self._files.bytes_at_head(part, _HEADER_BYTES + _BYTES_PER_TOKEN * count)
+        wanted = tokens[_TOKENS_BEFORE:]
+        return count <= len(tokens) + 1 and struct.pack(f"={len(wanted)}i", *wanted) in head
+
+    @staticmethod
+    def _warmed_with(caching: Caching) -> list[dict[str, Any]]:
+        """The messages of the request that was sent last."""
+        bodies = Dialect().warm({}, caching.hint, caching.step)
+        messages: list[dict[str, Any]] = bodies[-1]["messages"]
+        return messages
+
+    def _key(self, identity: Identity, hint: CacheHint) -> str:
+        return self._hashed([identity.model, self._adapter(identity, hint), hint.head])
+
+    @staticmethod
+    def _adapter(identity: Identity, hint: CacheHint) -> str:
+        """Which one it is, whatever number it has now."""
+        return "" if hint.adapter is None else identity.adapters.get(hint.adapter, hint.adapter)
+
+    @staticmethod
+    def _hashed(parts: Sequence[Any]) -> str:
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _note(self, hint: CacheHint, identity: Identity, tokens: int) -> None:
+        self._there[hint.head] = identity.instance, tokens
+        self._there.move_to_end(hint.head)
+        while len(self._there) > _HEADS_KNOWN:
+            self._there.popitem(last=False)

@@ -1,0 +1,80 @@
+"""`memsched activation files`: what llama.cpp's server keeps on disk of cubes' prompts."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from memsched.activation.files import SlotFiles, cube_hash
+from memsched.activation.place import files_of
+from memsched.cli.shared_options import AsJson
+from memsched.console.output import as_text, console, new_table
+from memsched.errors import SettingsError
+from memsched.settings import Settings
+
+_SHOWN_HASH = 12
+
+files = typer.Typer(help="What llama.cpp's server keeps on disk of cubes' prompts.", no_args_is_help=True)
+
+
+@files.command("list")
+def list_files(as_json: AsJson = False) -> None:
+    """Show the files, those of the most used cubes first. They name no cube: `cube` is a hash."""
+    found, now = _folder().all(), time.time()
+    rows = [
+        {
+            "cube": each.cube,
+            "key": each.key,
+            "tokens": each.tokens,
+            "megabytes": round(each.size / 1024**2, 1),
+            "saved_at": _said(each.saved_at),
+            "needed_at": _said(each.touched_at),
+            "value": round(each.value(now), 2),
+        }
+        for each in found
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = new_table()
+    for name in ("cube", "key", "tokens", "MB", "saved at", "needed at", "value"):
+        table.add_column(name)
+    for row in rows:
+        cube, key, *rest = row.values()
+        table.add_row(*map(as_text, (str(cube)[:_SHOWN_HASH], str(key)[:_SHOWN_HASH], *rest)))
+    console().print(table)
+
+
+@files.command("remove")
+def remove(
+    user: Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="The cube's owner.")] = None,
+    cube: Annotated[str | None, typer.Option("--cube", "-c", metavar="ID", help="The cube.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of all cubes.")] = False,
+) -> None:
+    """Delete a cube's files, or all. The server reads those prompts anew when they are needed."""
+    if everything == (user is not None or cube is not None) or (user is None) != (cube is None):
+        raise typer.BadParameter("name one cube by both, or --all", param_hint="--user and --cube")
+    folder = _folder()
+    names = [each.cube for each in folder.all()] if everything else [cube_hash(str(user), str(cube))]
+    gone = sum(len(folder.forget(each)) for each in dict.fromkeys(names))
+    typer.echo("1 file was deleted." if gone == 1 else f"{gone} files were deleted.")
+
+
+def _folder() -> SlotFiles:
+    found = files_of(Settings.load())
+    if found is None:
+        raise SettingsError(
+            [
+                "MEMSCHED_ACTIVATION_FILES is not set, and MEMSCHED_LLM_BASE_URL names no server of our own: nothing "
+                "is kept on disk."
+            ]
+        )
+    return found
+
+
+def _said(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
