@@ -75,13 +75,13 @@ class Warming:
         states: HotStates,
         llm: LLM | None,
         read: Reader,
-        kept: KeptSlots,
+        kept: KeptSlots | None = None,
     ) -> None:
         self._settings = settings
         self._states = states
         self._llm = llm
         self._read = read
-        self._kept = kept
+        self._kept = kept or KeptSlots(settings, llm)
         self.ladder = Ladder(server, keys)
 
     @property
