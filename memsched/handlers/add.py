@@ -28,12 +28,20 @@ async def add(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
     """Store the utterances; ``mem_read`` follows where a model is there to take facts from them."""
+    turns = await remember(services, cube, messages, ctx)
+    if services.reader is not None:
+        ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
+
+
+async def remember(
+    services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
+) -> dict[str, list[Turn]]:
+    """Store the utterances, but for requests to forget something, which are followed. Returns what was to be stored."""
     everything = await _parsed(services, cube.ref, messages, ctx)
     requests, turns = await requests_among(services, cube.ref, messages, everything)
     await store(services, cube, messages, turns, ctx)
     await forget_as_asked(services, cube.ref, requests, ctx)
-    if services.reader is not None:
-        ctx.submit(_to_read(message) for message in messages if turns.get(message.item_id))
+    return turns
 
 
 async def parse(

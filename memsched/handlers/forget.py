@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memsched.errors import MemoryPinned, UnknownMemory
 from memsched.handlers.memory_events import USER_INPUT, event, shown
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.forget_requests import ForgetRequest, forget_request, named_among
+from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, memories_named
 from memsched.memory.ingest.turns import Turn
 from memsched.memory.model import Memory
-from memsched.memory.search.arguments import SearchArgs
 from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
-
-_LOOKED_AT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,11 @@ class Request:
 
 
 def without_requests(turns: Mapping[str, list[Turn]]) -> dict[str, list[Turn]]:
-    """The turns but for those that ask to forget something: no facts are taken from these."""
-    return {key: [turn for turn in said if _request(turn) is None] for key, said in turns.items()}
+    """The turns without what asks to forget something in them: no facts are taken from that."""
+    return {
+        key: [left for turn in said if (left := _without(turn, _request(turn))) is not None]
+        for key, said in turns.items()
+    }
 
 
 async def requests_among(
@@ -41,7 +42,7 @@ async def requests_among(
     messages: Sequence[ScheduleMessageItem],
     turns: Mapping[str, list[Turn]],
 ) -> tuple[list[Request], dict[str, list[Turn]]]:
-    """The requests that name something, and all other turns.
+    """The requests that name something, and all other turns; what a turn says before its request is one.
 
     To remember such a request would be to remember what it names. One that names nothing that is remembered, and
     nothing that was said before it here, is remembered as any turn: it may have meant something else.
@@ -58,8 +59,9 @@ async def requests_among(
                 continue
             named = await _named(services, ref, message, turn, asked)
             here = [each.text for before in others.values() for each in before if each.by_user]
-            if named or named_among(asked, here):
+            if named or asked.is_all or named_among(asked, here):
                 requests.append(Request(message, turn, asked, tuple(named)))
+                kept += [left] if (left := _without(turn, asked)) is not None else []
             else:
                 kept.append(turn)
     return requests, others
@@ -74,8 +76,9 @@ async def forget_as_asked(
         named |= {
             each.memory_id: each for each in await _named(services, ref, request.message, request.turn, request.asked)
         }
-        archived = []
-        for memory in named.values():
+        done = (request.message.info or {}).get(FORGOTTEN)
+        archived = [each for each in named.values() if isinstance(done, list) and each.memory_id in done]
+        for memory in (each for each in named.values() if each not in archived):
             with suppress(UnknownMemory, MemoryPinned):  # deleted meanwhile; or it is theirs to unpin
                 await services.placements.archive(ref, memory.memory_id)
                 archived.append(memory)
@@ -83,7 +86,9 @@ async def forget_as_asked(
         ctx.log(
             event(
                 request.message,
-                f"Forgotten as asked (archived, restore brings it back): {told}",
+                EVERYTHING
+                if request.asked.is_all
+                else f"Forgotten as asked (archived, restore brings it back): {told}",
                 from_type=LONG_TERM_MEMORY_TYPE,
                 to_type=USER_INPUT,
                 metadata=[{"memory_id": memory.memory_id, "status": "archived"} for memory in archived],
@@ -91,18 +96,18 @@ async def forget_as_asked(
         )
 
 
-def _request(turn: Turn) -> ForgetRequest | None:
-    return forget_request(turn.text) if turn.by_user else None
+def _without(turn: Turn, asked: ForgetRequest | None) -> Turn | None:
+    """What a turn says beside a request; None if that is all of it."""
+    if asked is None:
+        return turn
+    return replace(turn, text=asked.rest) if asked.rest else None
 
 
 async def _named(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, turn: Turn, asked: ForgetRequest
 ) -> list[Memory]:
-    """The memories that a request means, archived ones too: those of who asks. What others said is theirs."""
-    args = SearchArgs(neighbours=False, include_archived=True)
-    found = [each.item for each in await services.search.search(ref, asked.what, _LOOKED_AT, "hybrid", args)]
-    own = {turn.speaker}
-    if message.user_id == ref.user_id:
-        own |= {"", "assistant"} if asked.is_topic else {""}
-    theirs = [each for each in found if (each.speaker or each.said_by) in own]
-    return [theirs[number] for number in named_among(asked, [each.text for each in theirs])]
+    return await memories_named(services.search, ref, asked, message.user_id, turn.speaker)
+
+
+def _request(turn: Turn) -> ForgetRequest | None:
+    return forget_request(turn.text) if turn.by_user else None

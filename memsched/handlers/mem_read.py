@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from memsched.handlers.add import parse, store
+from memsched.handlers.add import parse, remember
 from memsched.handlers.decisions import act_on, ask
 from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up
+from memsched.handlers.forget import without_requests
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.put_off import may_help_later, put_off
 from memsched.handlers.services import MemoryServices
@@ -36,10 +37,10 @@ async def mem_read(
 
     ``info.read_for``: the message (of ``add``) that stored the utterances already, whose memories these are.
     """
-    turns = await parse(services, cube.ref, messages, ctx)
     unread = [message for message in messages if not _read_for(message)]
-    if new := {message.item_id: turns[message.item_id] for message in unread if message.item_id in turns}:
-        await store(services, cube, unread, new, ctx)
+    turns = await parse(services, cube.ref, [each for each in messages if _read_for(each)], ctx)
+    if unread:
+        turns |= without_requests(await remember(services, cube, unread, ctx))
     if services.reader is None:
         return
     await _read(services, cube, messages, turns, ctx)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memsched.activation.chats import CachedChats
-from memsched.errors import InvalidMessage, MemschedError
+from memsched.errors import InvalidMessage, MemoryPinned, MemschedError, UnknownMemory
 from memsched.lexicon import estimate_tokens
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
@@ -20,9 +20,10 @@ from memsched.llm.servers.base import Caching
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
-from memsched.memory.ingest.forget_requests import forget_request, names
+from memsched.memory.ingest.forget_requests import ForgetRequest, forget_request, names
+from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, memories_named
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
-from memsched.memory.model import with_caption
+from memsched.memory.model import Memory, short_line, with_caption
 from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory_face import NOT_ANSWERED
 from memsched.memory_prompt import MemoryPrompt, answers_nothing, dated, prompt_of
@@ -80,6 +81,9 @@ class _Turn:
         llm: the model that answers.
         found: what search found, for people.
         answer: what a model said, all of it, without what it thought; else empty.
+        archived: what was archived because the question asks to forget it, by ids.
+        forgotten: what whoever asked is told of that: it is neither kept nor shown to a model.
+        is_answered: that says all.
         caching: what the model's server is told of the prompt's head, and said of it; None: no model answers.
     """
 
@@ -93,6 +97,9 @@ class _Turn:
     llm: LLM | None
     found: list[str] = field(default_factory=list)
     answer: str = ""
+    archived: list[str] = field(default_factory=list)
+    forgotten: str = ""
+    is_answered: bool = False
     caching: Caching | None = None
 
 
@@ -122,15 +129,19 @@ class Chat:
     async def answer(self, question: Question) -> str:
         """The model's answer, or what is remembered about the question."""
         turn = await self._begin(question)
-        text = await self._complete(turn)
+        text = "" if turn.is_answered else await self._complete(turn)
         await self._end(turn)
-        return text
+        return "\n\n".join(filter(None, (turn.forgotten, text)))
 
     async def stream(self, question: Question) -> AsyncGenerator[str, None]:
         """The same in pieces. An answer that breaks off says so at its end, and is not remembered."""
         turn = await self._begin(question)
         pieces: list[str] = []
         try:
+            if turn.forgotten:
+                yield turn.forgotten if turn.is_answered else f"{turn.forgotten}\n\n"
+            if turn.is_answered:
+                return
             if turn.llm is None:
                 yield _in_plain_words(NO_MODEL, turn.found)
                 return
@@ -158,7 +169,7 @@ class Chat:
         question = replace(question, text=asked(question.text, secrets))
         self._refuse_too_long(question)
         if (request := forget_request(question.text)) is not None and (kept := self._said.get(_talk_of(question))):
-            self._said[_talk_of(question)] = _without(kept, lambda said: names(request, said))
+            self._said[_talk_of(question)] = _without(kept, lambda said: request.is_all or names(request, said))
         history = self._history(question)
         llm = await self._model()
         cubes = Cubes(await self._scheduler.server(), self._scheduler.keys, self._scheduler.settings)
@@ -173,10 +184,35 @@ class Chat:
         nothing = prompt_of(empty, [], [], question.text, None, datetime.now().astimezone().date())
         turn = _Turn(question, view.ref, history, datetime.now(UTC), may_write, target, nothing, llm)
         if self._options.enable_textual_memory:
+            if request is not None and target is not None:
+                await self._forget(turn, target, request)
             query = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
             await self._submit([query], "the working set does not follow this question")
             await self._gather(turn)
         return turn
+
+    async def _forget(self, turn: _Turn, target: str, request: ForgetRequest) -> None:
+        """Archive what a request names in the cube that remembers the talk, and have it told.
+
+        What waits to be remembered yet is archived by the worker that takes the turn.
+        """
+        question, user = turn.question, turn.question.user_id
+        archived, pinned = [], []
+        with contextlib.suppress(*NOT_ANSWERED):
+            services = await self._scheduler.memory()
+            ref = await services.cubes.resolve(user, target, Permission.WRITE)
+            speaker = await services.speaker(ref, self._message(question, target, ADD_TASK_LABEL, "", turn.at))
+            named = await memories_named(services.search, ref, request, user, speaker)
+            for each in services.release.memories(user, "prompt", ref, named):
+                with contextlib.suppress(UnknownMemory):  # deleted meanwhile
+                    try:
+                        await self._scheduler.archive(user, target, each.memory_id)
+                        archived.append(each)
+                    except MemoryPinned:
+                        pinned.append(each)
+        turn.archived = [each.memory_id for each in archived]
+        turn.forgotten = EVERYTHING if request.is_all else _told_of(archived, pinned)
+        turn.is_answered = bool(turn.forgotten) and not request.rest
 
     async def _model(self) -> LLM | None:
         """The model, also where the rest of memory cannot be opened now: it can still be talked to."""
@@ -338,7 +374,8 @@ class Chat:
         if turn.remember_in is not None:
             times = (turn.at, answered_at)
             history = [{**each, "timestamp": at.isoformat()} for each, at in zip(said, times, strict=False)]
-            heard = self._message(question, turn.remember_in, ADD_TASK_LABEL, "", turn.at)
+            done = {FORGOTTEN: turn.archived} if turn.archived else None
+            heard = self._message(question, turn.remember_in, ADD_TASK_LABEL, "", turn.at, done)
             messages.append(heard.model_copy(update={"chat_history": history}))
         if messages:
             await self._submit(messages, "this turn is not remembered")
@@ -382,6 +419,18 @@ class Chat:
         log.warning(
             "the model did not help; the chat tells what is remembered", action="mos.chat_local_form", error=str(error)
         )
+
+
+def _told_of(archived: Sequence[Memory], pinned: Sequence[Memory]) -> str:
+    """What became of what somebody asked to forget, as they are told."""
+    lines = []
+    if archived:
+        lines.append("Archived, as you asked (restore with the id in brackets brings it back):")
+        lines += [f"- {short_line(each.text)} [{each.memory_id}]" for each in archived]
+    if pinned:
+        lines.append("Pinned, and so kept (unpin it first):")
+        lines += [f"- {short_line(each.text)} [{each.memory_id}]" for each in pinned]
+    return "\n".join(lines)
 
 
 def _without(turns: Sequence[Message], is_forgotten: Callable[[str], bool]) -> list[Message]:

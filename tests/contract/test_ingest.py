@@ -367,6 +367,24 @@ async def test_what_is_to_be_forgotten_is_archived_and_told_and_comes_back(sched
     assert await scheduler.restore("alice", "home", jazz.memory_id)
 
 
+async def test_a_request_is_followed_in_what_is_read_at_once_and_beside_what_else_is_said(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    await put(scheduler, said("I like jazz."))
+    await put(scheduler, said("My old address is Elm Street 5.", 1))
+    await idle(scheduler)
+
+    await put(scheduler, said("Please forget that I like jazz.", 2, "mem_read"))
+    await put(scheduler, said("I moved to Porto. Please forget my old address.", 3))
+    await idle(scheduler)
+
+    assert {each.text: each.status for each in await memories_of(scheduler)} == {
+        "I like jazz.": "archived",
+        "My old address is Elm Street 5.": "archived",
+        "I moved to Porto": "activated",
+    }
+
+
 async def test_a_request_that_names_nothing_remembered_is_remembered_as_any_turn(scheduler: AsyncMemScheduler) -> None:
     await put(scheduler, said("My mother lives in Shanghai."))
     await put(scheduler, said("Forget that I live in Shanghai.", 1))

@@ -53,6 +53,11 @@ async def make_mos() -> AsyncIterator[MakeMos]:
         await mos.stop(grace_seconds=0)
 
 
+async def all_of(mos: AsyncMOS, *, archived: bool = False) -> list[Any]:
+    (cube,) = (await mos.get_all("home", include_archived=archived))["text_mem"]
+    return cube["memories"]
+
+
 async def told(mos: AsyncMOS, *statements: str) -> AsyncMOS:
     for text in statements or (LOVES, ALLERGIC):
         await mos.add(memory_content=text, mem_cube_id="home", wait=True, timeout=SECONDS)
@@ -99,6 +104,34 @@ async def test_without_a_model_questions_are_told_only_where_nothing_is_stated(m
         assert told in said
         assert not [each for each in asked if each in said]
     assert asked[0] in await mos.chat("What did I ask about what to cook?", remember_in="other")
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+async def test_what_is_archived_at_a_request_is_listed_with_how_to_undo_it(
+    make_mos: MakeMos, model: FakeLLM, with_model: bool
+) -> None:
+    mos = await told(make_mos(model if with_model else None))
+
+    answer = await mos.chat("Please forget everything about Max.", mem_cube_id="home")
+
+    (max_,) = [each for each in await all_of(mos, archived=True) if each.text == LOVES]
+    assert max_.status == "archived"
+    assert LOVES in answer
+    assert f"[{max_.memory_id}]" in answer
+    assert "restore" in answer
+    assert await mos.restore(max_.memory_id, "home")
+    await mos.wait(timeout=SECONDS)
+    (max_,) = [each for each in await all_of(mos, archived=True) if each.text == LOVES]
+    assert max_.status == "activated", "restored before the worker took the turn, it stays"
+    both = "".join(
+        [each async for each in mos.chat_stream("I am 40. Forget everything about Ann.", mem_cube_id="home")]
+    )
+    assert both.startswith(f"Archived, as you asked (restore with the id in brackets brings it back):\n- {ALLERGIC} [")
+    assert ("Max loves peanut butter, but" if with_model else NO_MODEL) in both
+    assert "delete_all" in await mos.chat("Forget everything you know about me.", mem_cube_id="home")
+    await mos.wait(timeout=SECONDS)
+    texts = {each.text for each in await all_of(mos, archived=True)}
+    assert texts - {"Max loves peanut butter, but mind Ann."} == {LOVES, ALLERGIC, "I am 40"}
 
 
 async def test_what_was_merely_found_does_not_count_as_used(make_mos: MakeMos) -> None:

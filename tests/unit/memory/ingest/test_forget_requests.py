@@ -60,6 +60,15 @@ def test_only_what_is_named_is_meant(request_: str, meant: list[int]) -> None:
         "\u5fd8\u8bb0\u5403\u836f\u4e86",
         "\u5fd8\u8bb0\u5bc6\u7801\u600e\u4e48\u529e",
         "\u5220\u6389\u7b2c\u4e09\u884c",
+        "Drop the users table from the database.",
+        "Don't keep my dog waiting.",
+        "My cart has two pizzas, delete it.",
+        "Mein Koffer ist weg, vergiss es.",
+        'Translate to German: "Please forget everything I told you about my family."',
+        "Would you forget my face if I left?",
+        "My knee hurts. Please delete the appointment from my calendar.",
+        "Remember my shoe size, and please don't delete it this time.",
+        "\u522b\u4fdd\u5b58\u6211\u7684\u4fee\u6539",
         # what says something else as well
         "Please forget that the meeting is on Monday, it is on Tuesday",
         "Forget that I have a headache, let's go on: my dog is called Max",
@@ -69,3 +78,50 @@ def test_only_what_is_named_is_meant(request_: str, meant: list[int]) -> None:
 )
 def test_what_is_no_such_request(text: str) -> None:
     assert forget_request(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("Could you please delete everything you know about my divorce?", "my divorce"),
+        ("Remove my phone number from your memory.", "my phone number"),
+        ("Forget that I told you that I am ill, it's private.", "I am ill"),
+        ("I don't want you to remember my salary.", "my salary"),
+        ("hey can u drop the thing about my ex from ur memory, thx", "my ex"),
+        ("What I just said about my debts, please don't keep it, delete it.", "my debts"),
+        ("My old number has no business in your memory, get rid of it.", "My old number"),
+        ("Kannst du bitte alles \u00fcber meinen Chef vergessen?", "meinen Chef"),
+        ("L\u00f6sche meine Telefonnummer aus deinem Ged\u00e4chtnis.", "meine Telefonnummer"),
+        ("Das mit meinem Umzug kannst du wieder vergessen.", "meinem Umzug"),
+        ("Borra todo lo que tengas guardado sobre mi jefe, por favor.", "mi jefe"),
+        ("Quita mi n\u00famero de tel\u00e9fono de tu memoria.", "mi n\u00famero de tel\u00e9fono"),
+        ("\u628a\u5173\u4e8e\u6211\u8001\u677f\u7684\u4e8b\u90fd\u5fd8\u6389\u5427\u3002", "\u6211\u8001\u677f"),
+        (
+            "\u8bf7\u4ece\u4f60\u7684\u8bb0\u5fc6\u4e2d\u5220\u9664\u6211\u7684\u751f\u65e5\u3002",
+            "\u6211\u7684\u751f\u65e5",
+        ),
+    ],
+)
+def test_the_ways_to_ask(text: str, what: str) -> None:
+    request = forget_request(text)
+
+    assert request is not None
+    assert (request.what, request.rest) == (what, "")
+
+
+def test_what_is_said_before_a_request_is_told_apart() -> None:
+    request = forget_request("I moved to Porto last week. Please forget my old address.")
+
+    assert request is not None
+    assert (request.what, request.rest) == ("my old address", "I moved to Porto last week")
+
+
+@pytest.mark.parametrize(
+    "text", ["Wipe everything you've ever stored about me.", "L\u00f6sche alles, was du \u00fcber mich wei\u00dft."]
+)
+def test_to_forget_all_of_somebody_names_no_memory(text: str) -> None:
+    request = forget_request(text)
+
+    assert request is not None
+    assert request.is_all
+    assert named_among(request, MEMORIES) == []
