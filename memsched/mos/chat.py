@@ -474,14 +474,14 @@ def _shortened(turn: Message, tokens: int) -> Message:
 
 def _for_people(prompt: MemoryPrompt, question: str) -> list[str]:
     """What search found, or else what is near. What only asks is left out, unless there is nothing else, or it was
-    asked for.
+    asked for; the question itself always.
     """
-    found = {result.id for result in prompt.found}
-    stating = {each.id for each in prompt.found if asks_about_asking(question) or not answers_nothing(each.item)}
+    said = {result.id: not answers_nothing(result.item) for result in prompt.found if result.memory != question}
+    stating = set(said) if asks_about_asking(question) else {each for each, states in said.items() if states}
     near = [each for each in prompt.working_set if not answers_nothing(each)]
-    if not found or (near and not stating):
-        return [dated(each, each.said) for each in near or prompt.working_set]
-    return [said for memory_id, said in prompt.told.items() if memory_id in (stating or found)]
+    if not said or (near and not stating):
+        return [dated(each, each.said) for each in near or prompt.working_set if each.text != question]
+    return [told for memory_id, told in prompt.told.items() if memory_id in (stating or said)]
 
 
 def _talk_of(question: Question) -> tuple[str, str, str]:

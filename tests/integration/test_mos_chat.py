@@ -97,6 +97,7 @@ async def test_without_a_model_questions_are_told_only_where_nothing_is_stated(m
     await mos.add(asked, wait=True, timeout=SECONDS)
 
     assert asked[0] in await mos.chat("What shall I not cook?", remember_in="other")
+    assert asked[1] not in await mos.chat(asked[1], remember_in="other")
     await mos.add([ALLERGIC, "I cook on Sundays."], wait=True, timeout=SECONDS)
 
     for question, told in (("What shall I not cook?", "I cook on Sundays."), ("How old is my dog?", ALLERGIC)):

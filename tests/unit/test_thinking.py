@@ -68,6 +68,8 @@ SPOKEN_ABOUT = [
     "<think>your thoughts</think> blocks are hidden.",
     "<think> \u548c </think> \u662f\u6807\u7b7e\u3002",
     "<think> ist ein Tag.",
+    "<think>: a tag that opens a thought.",
+    "<think> signals that the model reasons.",
     "Two marks:\n</think> ends it.",
     "</think>",
     "<thinker> is no mark, <think-tank> is none.",

@@ -488,6 +488,7 @@ async def test_an_error_within_a_200_is_that_error(
 
 PARTS = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "He is hard to please."}]},
+    {"text": "Or so it seems.", "thought": True},
     {"type": "text", "text": "You live "},
     "in Rome.",
     {"type": "image_url", "image_url": {"url": "x"}},
