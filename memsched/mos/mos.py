@@ -18,7 +18,7 @@ from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, InvalidMessage, UnknownMemory
 from memsched.history import HistoryEntry
 from memsched.logs import get_logger
-from memsched.memory.access.cubes import Cubes, CubeView, Grant
+from memsched.memory.access.cubes import Cubes, CubeView, Grant, check_id
 from memsched.memory.access.permissions import Permission
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
@@ -82,10 +82,10 @@ class AsyncMOS:
     It starts at the first call that needs it, or by ``start``, or as an async context manager. With
     ``enable_mem_scheduler`` false it only submits: then workers must run elsewhere, or nothing is remembered.
 
-    Everywhere: user_id None means the user of the configuration. mem_cube_id is the user's own name of a cube (one that
-    another shares is called ``<owner>/<cube>``); None means their only cube, or ``default`` if they have none. All
-    methods raise CubeForbidden for what the user may not do. There is no unregistering: a cube is the user's for good,
-    and ``delete_all`` empties it.
+    Everywhere: user_id None means the user of the configuration; an empty one is refused (InvalidId). mem_cube_id is the
+    user's own name of a cube (one that another shares is called ``<owner>/<cube>``); None means their only cube, or
+    ``default`` if they have none. All methods raise CubeForbidden for what the user may not do. There is no
+    unregistering: a cube is the user's for good, and ``delete_all`` empties it.
     """
 
     def __init__(self, config: Config = None, **given: Any) -> None:
@@ -141,7 +141,7 @@ class AsyncMOS:
 
     async def create_user(self, user_id: str | None = None, user_name: str | None = None) -> str:
         """Make a user known; returns the id, which is made up if there is none. Doing it again changes the name."""
-        user = user_id or str(uuid4())
+        user = str(uuid4()) if user_id is None else user_id
         await (await self._cubes()).create_user(user, user_name or "")
         return user
 
@@ -151,14 +151,14 @@ class AsyncMOS:
 
     async def get_user_info(self, user_id: str | None = None) -> dict[str, Any]:
         """``{"user_id", "accessible_cubes": [{"cube_id", "owner_id", "permission"}]}``."""
-        views = await (await self._cubes()).cubes_of(user := user_id or self.user_id)
+        views = await (await self._cubes()).cubes_of(user := self._user(user_id))
         return {"user_id": user, "accessible_cubes": [_described(view) for view in views]}
 
     async def create_cube_for_user(
         self, cube_name: str, owner_id: str | None = None, cube_path: str | None = None, cube_id: str | None = None
     ) -> str:
         """Make a cube of a user's own, with the memories of a dump if there is a ``cube_path``; returns its name."""
-        name, user = cube_id or cube_name, owner_id or self.user_id
+        name, user = cube_id or cube_name, self._user(owner_id)
         if cube_path:
             return await self._import(_expanded(cube_path), name, user, bring_back=False)
         return (await (await self._cubes()).register(user, name)).mem_cube_id
@@ -174,7 +174,7 @@ class AsyncMOS:
         The memories of the last two are brought into the store, and there once however often it is done, but for those
         that were deleted from it since.
         """
-        user = user_id or self.user_id
+        user = self._user(user_id)
         if isinstance(mem_cube_name_or_path, str) and not _is_folder(mem_cube_name_or_path):
             return (await (await self._cubes()).register(user, mem_cube_id or mem_cube_name_or_path)).mem_cube_id
         if not isinstance(mem_cube_name_or_path, GeneralMemCube):
@@ -193,11 +193,11 @@ class AsyncMOS:
         is known yet, ``grant.known`` is False, and the log says so: the invitation waits for them.
         """
         cubes = await self._cubes()
-        return await cubes.share(user_id or self.user_id, cube_id, target_user_id, Permission(permission))
+        return await cubes.share(self._user(user_id), cube_id, target_user_id, Permission(permission))
 
     async def list_invitations(self, user_id: str | None = None) -> list[dict[str, str]]:
         """``[{"cube_id", "owner_id", "permission"}]``: what others share with the user, and they have not answered."""
-        views = await (await self._cubes()).invitations(user_id or self.user_id)
+        views = await (await self._cubes()).invitations(self._user(user_id))
         return [_described(view) for view in views]
 
     async def accept_cube(self, cube_id: str, user_id: str | None = None) -> str:
@@ -205,15 +205,15 @@ class AsyncMOS:
 
         Raises UnknownInvitation.
         """
-        return (await (await self._cubes()).accept(user_id or self.user_id, cube_id)).name
+        return (await (await self._cubes()).accept(self._user(user_id), cube_id)).name
 
     async def decline_cube(self, cube_id: str, user_id: str | None = None) -> bool:
         """Refuse a cube that another user shares, or leave it; False if there was none."""
-        return await (await self._cubes()).decline(user_id or self.user_id, cube_id)
+        return await (await self._cubes()).decline(self._user(user_id), cube_id)
 
     async def revoke_cube_from_user(self, cube_id: str, target_user_id: str, user_id: str | None = None) -> bool:
         """End a share, from the other user's next call on; False if there was none."""
-        return await (await self._cubes()).revoke(user_id or self.user_id, cube_id, target_user_id)
+        return await (await self._cubes()).revoke(self._user(user_id), cube_id, target_user_id)
 
     # -- remembering ---------------------------------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class AsyncMOS:
         if talk is not None and talk.began is not None:
             began = moment_of(talk.began, "messages")
             history = [with_time(each, began) for each in history]
-        user = user_id or self.user_id
+        user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         message = _message(
             user,
@@ -304,7 +304,7 @@ class AsyncMOS:
         Raises InvalidMessage if there is none, or more than 10,000 characters, or a secret where such texts are dropped
         (MEMSCHED_SECRETS).
         """
-        user = user_id or self.user_id
+        user = self._user(user_id)
         text = statement_of(text, "text")
         found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
         message = _message(
@@ -320,14 +320,14 @@ class AsyncMOS:
 
         What it had corrected holds again. What a model took from it, and what corrects it, are memories of their own.
         """
-        user, services = user_id or self.user_id, await self._services()
+        user, services = self._user(user_id), await self._services()
         found = await find_memory(services, user, memory_id, mem_cube_id, Permission.WRITE)
         await services.deletion.delete(found.ref, [found.memory], user_id=user, name=found.name)
         self._chat.forget(found.ref.mem_cube_id, [found.memory.text])
 
     async def delete_all(self, mem_cube_id: str, user_id: str | None = None) -> int:
         """Delete all memories of a cube for good; returns how many. Only its owner may."""
-        user, services = user_id or self.user_id, await self._services()
+        user, services = self._user(user_id), await self._services()
         ref = await services.cubes.resolve(user, mem_cube_id, Permission.WRITE)
         if ref.user_id != user:
             raise CubeForbidden(user, mem_cube_id, f"only its owner {ref.user_id!r} may delete all of it")
@@ -373,7 +373,7 @@ class AsyncMOS:
             filter: what the metadata must be; over what is in ``search_args``.
             min_score: results score so much at least; over what is in ``search_args``.
         """
-        user = user_id or self.user_id
+        user = self._user(user_id)
         views = {view.name: view for view in await (await self._cubes()).cubes_of(user)}
         given = install_cube_ids if mem_cube_ids is None else mem_cube_ids
         if isinstance(given, str):
@@ -403,7 +403,7 @@ class AsyncMOS:
         self, mem_cube_id: str | None = None, user_id: str | None = None, *, include_archived: bool = False
     ) -> MOSSearchResult:
         """All memories (``Memory``), cube by cube, oldest first; of one cube, or of all that the user may read."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         services = await self._services()
         if mem_cube_id is None:
             refs = {view.name: view.ref for view in await services.cubes.cubes_of(user)}
@@ -419,7 +419,7 @@ class AsyncMOS:
 
     async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
         """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.READ)
         released = self.mem_scheduler.release.memories(user, "read", found.ref, [found.memory])
         if not released:
@@ -436,7 +436,7 @@ class AsyncMOS:
         task: str | None = None,
     ) -> list[WorkingMemory]:
         """What the next question of the cube will probably need, best first. See AsyncMemScheduler.working_set."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         return await self.mem_scheduler.working_set(user, name, session_id or self.session_id, role=role, task=task)
 
@@ -444,7 +444,7 @@ class AsyncMOS:
         self, mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None
     ) -> None:
         """A conversation begins. See AsyncMemScheduler.preload."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         await self.mem_scheduler.preload(user, name, session_id or self.session_id)
 
@@ -452,13 +452,13 @@ class AsyncMOS:
         self, text: str, mem_cube_id: str | None = None, user_id: str | None = None, session_id: str | None = None
     ) -> None:
         """Somebody has typed so much of a question. See AsyncMemScheduler.predict."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         await self.mem_scheduler.predict(user, name, text, session_id or self.session_id)
 
     async def activation(self, mem_cube_id: str | None = None, user_id: str | None = None) -> ActivationBlock:
         """The text at the head of the prompts about the cube, byte for byte: ``block.head(instructions)``."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         return await self.mem_scheduler.activation(user, await self._cube_name(user, mem_cube_id))
 
     async def prompt(
@@ -472,14 +472,14 @@ class AsyncMOS:
         top_k: int | None = None,
     ) -> MemoryPrompt:
         """What goes before a model call: block, what search finds, working set. See AsyncMemScheduler.prompt."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         session = session_id or self.session_id
         return await self.mem_scheduler.prompt(user, name, query, session, max_tokens, top_k=top_k)
 
     async def themes(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         return await self.mem_scheduler.themes(user, await self._cube_name(user, mem_cube_id))
 
     async def explain(
@@ -559,7 +559,7 @@ class AsyncMOS:
 
     def clear_messages(self, user_id: str | None = None) -> None:
         """Forget the turns that the user's next prompts would repeat. What was remembered stays."""
-        self._chat.clear(user_id or self.user_id)
+        self._chat.clear(self._user(user_id))
 
     # -- dumps and status ----------------------------------------------------------------------------------------
 
@@ -569,7 +569,7 @@ class AsyncMOS:
         """Write a cube to a folder, all of it or nothing; returns how many memories. See GeneralMemCube.dump."""
         from memsched.memory.transfer.export_cube import export_cube  # slow, and loaded with the services
 
-        user = user_id or self.user_id
+        user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         services = await self._services()
         ref = await services.reading(user, name)
@@ -587,13 +587,20 @@ class AsyncMOS:
         Also those that were deleted since it was made: to load it is to want them back.
         """
         name = mem_cube_id or await self._name_in(load_dir)
-        return await self._import(load_dir, name, user_id or self.user_id, bring_back=True)
+        return await self._import(load_dir, name, self._user(user_id), bring_back=True)
 
     async def get_tasks_status(self) -> dict[str, Any]:
         """See AsyncMemScheduler.get_tasks_status."""
         return await self.mem_scheduler.get_tasks_status()
 
     # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _user(self, given: str | None) -> str:
+        """Who is meant. Raises InvalidId for an empty id, which is a mistake, and not the user of the configuration."""
+        if given is None:
+            return self.user_id
+        check_id("user_id", given)
+        return given
 
     async def _services(self) -> MemoryServices:
         await self.start()
@@ -605,7 +612,7 @@ class AsyncMOS:
 
     async def _whose(self, memory_id: str | None, mem_cube_id: str | None, user_id: str | None) -> tuple[str, str]:
         """The user and their name of the cube: the one that has the memory, where none is named."""
-        user = user_id or self.user_id
+        user = self._user(user_id)
         if memory_id is not None:
             expect_memory_id(memory_id, (mem_cube_id, user_id), FIRST)
         if mem_cube_id is not None:
@@ -628,7 +635,7 @@ class AsyncMOS:
         remember_in: str | None,
         top_k: int | None,
     ) -> Question:
-        user = user_id or self.user_id
+        user = self._user(user_id)
         await self.start()
         return Question(
             query,

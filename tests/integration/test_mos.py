@@ -204,6 +204,26 @@ async def test_ids_of_any_text_work(mos: AsyncMOS) -> None:
     }
 
 
+async def test_an_empty_id_is_nobodys_and_not_the_users_of_the_configuration(mos: AsyncMOS) -> None:
+    some = str(uuid4())
+
+    for attempt in (
+        mos.add("I like rain.", user_id=""),
+        mos.search("rain", user_id=""),
+        mos.chat("Do I like rain?", user_id=""),
+        mos.get_all(user_id=""),
+        mos.delete(some, user_id=""),
+        mos.working_set(user_id=""),
+        mos.register_mem_cube("home", user_id=""),
+        mos.share_cube_with_user("home", "bob", user_id=""),
+        mos.create_user(""),
+    ):
+        with pytest.raises(InvalidId, match="it has 0 characters"):
+            await attempt
+
+    assert await mos.list_users() == []
+
+
 async def test_a_user_without_an_id_gets_one(mos: AsyncMOS) -> None:
     made = [await mos.create_user(user_name="Ann"), await mos.create_user(user_name="Ann")]
 
