@@ -24,11 +24,13 @@ from memsched.llm.entailment_words import (
     FREE_PREPOSITIONS,
     FUNCTION_WORDS,
     MARKERS,
+    MONTHS_DE,
     NUMERALS,
     OBJECT_PRONOUNS,
     POSSESSIVES,
     SAME_WORDS,
     SUBJECT_PRONOUNS,
+    TO_WHOM,
     USER_WORDS,
     Marker,
 )
@@ -55,6 +57,7 @@ class Token:
         role: of the one who speaks, if it stands for them.
         thing: whether it names a person or a thing: after an article or a possessive, or with a capital.
         free: whether it may stand anywhere: after "in", "since".
+        to: the preposition that says whom it is done to, right before it.
     """
 
     word: str
@@ -66,6 +69,7 @@ class Token:
     free: bool = False
     capital: bool = False
     negation: bool = False
+    to: str = ""
 
 
 SPEAKER = Token("", "", role=Role.SUBJECT)
@@ -95,6 +99,7 @@ _QUOTED = re.compile(
     r"[\"\u201c\u201d\u00bb\u00ab\u300d\u300f]"
 )
 _WORDS = json.loads(Path(__file__).with_name("quoted_words.json").read_text(encoding="utf-8"))
+_IN_JEST = re.compile(_WORDS["in_jest"], re.IGNORECASE)
 _GIVES_A_TEXT = re.compile(
     rf"(?im)^(?:[^:\uff1a\n]*\b(?:{_WORDS['en']}|{_WORDS['de']}|{_WORDS['es']})\b[^:\uff1a\n]*"
     rf"|[^:\uff1a\n]*(?:{_WORDS['zh']})[^:\uff1a\n]*)[:\uff1a](?=\s|[^\x00-\x7f])"
@@ -107,6 +112,10 @@ _OF_ONES_OWN = re.compile(r"\bthe ([a-z]+) of (the user's [a-z]+)\b", re.IGNOREC
 """The wife of the user's cousin is the user's cousin's wife."""
 _IS: dict[Language, str] = {"en": "is", "de": "ist", "es": "es"}
 """Whose work something is, is that."""
+_OF_ELN = re.compile(r"(?<=[a-z][b-df-hj-np-tv-z])elt$")
+"""He "pendelt" where they say "ich pendle"."""
+_DAY_AND_MONTH = re.compile(r"(?<![\d.])([12]?\d|3[01])\.(0?[1-9]|1[0-2])\.(?!\d)")
+"""7.11. is the seventh of November."""
 _SENTENCE = re.compile(r"[^.!?;\u2026\n]*(?:\.(?=\w)[^.!?;\u2026\n]*)*[.!?;\u2026\n]*")
 _WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[-'][^\W\d_]+)*|[,\u2014:()\u2013]|\s-\s")
 _ANY_LANGUAGE = (
@@ -134,6 +143,8 @@ def _stem(word: str, language: Language) -> str:
     plain = "".join(sign for sign in unicodedata.normalize("NFD", word) if not unicodedata.combining(sign))
     plain = plain.replace("ß", "ss")
     word = SAME_WORDS.get(word, SAME_WORDS.get(plain, plain))
+    if language == "de":
+        word = _OF_ELN.sub("le", word)
     return str(Stemmer.Stemmer(_STEMMERS[language], 0).stemWord(word))
 
 
@@ -152,6 +163,11 @@ def language_of(text: str, otherwise: Language | None = None) -> Language:
 @cache
 def _of_others(language: Language) -> frozenset[str]:
     return frozenset[str]().union(*(FUNCTION_WORDS[each] for each in _LANGUAGES if each != language))
+
+
+def is_in_jest(text: str) -> bool:
+    """Whether somebody agrees only to tell what cannot be: "Yeah sure, and I'm the queen"."""
+    return _IN_JEST.search(text) is not None
 
 
 def without_quotations(text: str) -> str:
@@ -182,6 +198,8 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
     """
     plain = unicodedata.normalize("NFKC", text)
     plain = plain.replace("\u2019", "'").replace("\u2018", "'").replace("\u02bc", "'")
+    if language == "de":
+        plain = _DAY_AND_MONTH.sub(lambda match: f"{match[1]} {MONTHS_DE[int(match[2]) - 1]}", plain)
     plain = _as_claimed(plain, language) if claimed else without_quotations(plain)
     for pattern, replacement in (*_ANY_LANGUAGE, *(_SPLIT_CONTRACTIONS if language == "en" else ())):
         plain = pattern.sub(replacement, plain)
@@ -295,5 +313,6 @@ def _tokens(words: Sequence[str], language: Language, names: set[str], claimed: 
             free,
             capital,
             MARKERS[language][Marker.NEGATION].fullmatch(lower) is not None,
+            before if before in TO_WHOM else "",
         )
         before = lower

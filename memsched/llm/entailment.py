@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memsched.lexicon import is_without_spaces
-from memsched.llm.clauses import SPEAKER, Clause, Language, Role, Token, clauses_of, language_of
+from memsched.llm.clauses import SPEAKER, Clause, Language, Role, Token, clauses_of, is_in_jest, language_of
+from memsched.llm.entailment_answers import is_answer, is_chinese_answer
 from memsched.llm.entailment_chinese import doubt_in_chinese
 from memsched.llm.entailment_words import (
     ARTICLES,
     LIGHT_WORDS,
+    MONTHS,
     OPPOSITES,
     OTHER_PRONOUNS,
     OWN_GROUPS,
@@ -27,8 +29,8 @@ from memsched.llm.entailment_words import (
 )
 
 Doubt = Literal["empty", "name", "question", "negation", "supposed", "subject", "order", "number", "words", "speaker"]
-_MATCHED_FOR_ONE_MISSING = 3
-"""So many words of a claim must be in the clause for one more that is not."""
+_MATCHED_FOR_ONE_MISSING = 2
+"""So many words of a claim must be in the clause for each that is not, and one more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,14 @@ class SaidTurn:
         speaker: a name, or "".
         by_user: whether it is the user who speaks.
         by_assistant: whether an assistant does, who is no source about anybody.
+        asked: the question that it answers, or "".
     """
 
     text: str
     speaker: str = ""
     by_user: bool = True
     by_assistant: bool = False
+    asked: str = ""
 
 
 @dataclass(slots=True)
@@ -58,8 +62,16 @@ def doubt_about(claim: str, turn: SaidTurn) -> Doubt | None:
     """Why a turn does not say what a claim says (a fixed word for a counter), or None."""
     if turn.by_assistant:
         return "speaker"
-    if is_without_spaces(claim) or is_without_spaces(turn.text):
-        return doubt_in_chinese(claim, turn.text, turn.speaker, by_user=turn.by_user)
+    if is_in_jest(turn.text):
+        return "supposed"
+    if is_without_spaces(claim) or is_without_spaces(turn.text + turn.asked):
+        doubt: Doubt | None = doubt_in_chinese(claim, turn.text, turn.speaker, by_user=turn.by_user)
+        return doubt and (None if turn.by_user and is_chinese_answer(claim, turn.asked, turn.text) else doubt)
+    doubt = _doubt_about_statement(claim, turn)
+    return doubt and (None if turn.by_user and is_answer(claim, turn.asked, turn.text) else doubt)
+
+
+def _doubt_about_statement(claim: str, turn: SaidTurn) -> Doubt | None:
     language = language_of(turn.text)
     said = list(clauses_of(turn.text, language, _names(turn)))
     claims = list(clauses_of(claim, language_of(claim, language), _names(turn), claimed=True))
@@ -130,7 +142,7 @@ def _doubt(claim: _Claim, said: Sequence[Clause], turn: SaidTurn, language: Lang
     if not best[0][0] and not best[1]:
         return "words"
     doubts = [
-        _doubt_about_clause(claim, wanted, subject, clause, turn, language)
+        _doubt_about_clause(claim, wanted, subject, clause, said, turn, language)
         for clause, score in zip(said, scores, strict=True)
         if score[0] == best[0]
     ]
@@ -170,6 +182,7 @@ def _doubt_about_clause(
     wanted: Sequence[Token],
     subject: Sequence[Token],
     clause: Clause,
+    said: Sequence[Clause],
     turn: SaidTurn,
     language: Language,
 ) -> Doubt | None:
@@ -179,10 +192,14 @@ def _doubt_about_clause(
         return doubt
     if _says_the_opposite(claim.clause, clause):
         return "negation"
-    missing = [token for token in wanted if not _has(clause, token) and not _elsewhere(token, clause)]
+    missing = [token for token in wanted if not _has(clause, token) and not (token.thing and _elsewhere(token, clause))]
     if any(token.number or token.capital for token in missing):
         return "number" if any(token.number for token in missing) else "words"
-    if len(missing) > 1 or (missing and len(wanted) - len(missing) + len(subject) < _MATCHED_FOR_ONE_MISSING):
+    if Marker.NEGATION not in claim.clause.markers and any(
+        Marker.NEGATION in each.markers and _has(each, token) for each in said for token in missing
+    ):
+        return "negation"
+    if missing and len(missing) * _MATCHED_FOR_ONE_MISSING + 1 > len(wanted) - len(missing) + len(subject):
         return "words"
     if not _numbers_fit(claim, clause):
         return "number"
@@ -209,12 +226,7 @@ def _says_the_opposite(claim: Clause, clause: Clause) -> bool:
 def _doubt_about_markers(claim: _Claim, clause: Clause) -> Doubt | None:
     """What changes a meaning must be on both sides or on neither."""
     says, has = claim.clause.markers, set(clause.markers)
-    if (
-        clause.follows is not None
-        and not clause.joined
-        and not clause.begins
-        and Marker.REPORTED in clause.follows.markers
-    ):
+    if _goes_on_with_what_is_reported(clause):
         has.add(Marker.REPORTED)
     if Marker.EXCEPT in has - says:
         # "Everyone except Ben came": Ben did not.
@@ -240,9 +252,22 @@ def _doubt_about_markers(claim: _Claim, clause: Clause) -> Doubt | None:
             return "negation" if marker is Marker.ALMOST or marker in has else "supposed"
     if Marker.UNSURE in has - says or Marker.REPORTED in has - says:
         return "supposed"
-    if Marker.CONDITION in has - says:
+    if Marker.CONDITION in has - says or (Marker.FUTURE in has - says and Marker.PAST in says - has):
         return "supposed"
     return None
+
+
+def _goes_on_with_what_is_reported(clause: Clause) -> bool:
+    """Whether it stands behind "he says,"; not where the speaker goes on after what they said themselves."""
+    before = clause.follows
+    if before is None or clause.joined or clause.begins or Marker.REPORTED not in before.markers:
+        return False
+    if clause.tokens and clause.tokens[0].word.casefold() in _THAT:
+        return True
+    return not all(any(token.role is Role.SUBJECT for token in each.tokens[:2]) for each in (before, clause))
+
+
+_THAT = frozenset(("that", "dass", "que"))
 
 
 _EXCEPT = frozenset(("except", "menos", "excepto", "salvo", "außer", "but"))
@@ -270,7 +295,7 @@ def _beside(tokens: Sequence[Token], at: int) -> set[tuple[str, str]]:
             None,
         )
         if found is not None:
-            near.add((direction, found))
+            near.add(("" if found in MONTHS else direction, found))
     return near
 
 
@@ -294,7 +319,9 @@ def _doubt_about_subject(
     if subject and not all(_has(clause, token) for token in subject):
         # "My sister flies"; "we met Eve, and she sings"
         before = clause.follows
-        goes_on = (_is_headless(claim, clause) and not clause.begins) or _begins_with_other(clause)
+        missing = [token for token in subject if not _has(clause, token)]
+        owned = len(missing) < len(subject) and all(token.word.endswith("'s") for token in missing)  # "her cousin"
+        goes_on = (_is_headless(claim, clause) and not clause.begins) or _begins_with_other(clause) or owned
         if before is None or not goes_on or not all(_has(before, token) or _has(clause, token) for token in subject):
             return "subject"
         if _is_other_thing(clause, before) and Marker.NEGATION not in claim.clause.markers:
@@ -413,25 +440,35 @@ def _is_headless(claim: _Claim, clause: Clause) -> bool:
 
 
 def _begins_with_other(clause: Clause) -> bool:
-    """Whether its subject is "she", "they", "who"."""
-    first = next(
-        (token for token in clause.tokens if token.content or token.role or token.word.casefold() in OTHER_PRONOUNS),
-        None,
-    )
-    return first is not None and first.word.casefold() in OTHER_PRONOUNS
+    """Whether its subject is "she", "they", "who"; not "her cousin"."""
+    for at, token in enumerate(clause.tokens):
+        if token.word.casefold() in OTHER_PRONOUNS:
+            after = clause.tokens[at + 1] if at + 1 < len(clause.tokens) else None
+            return not (token.word.casefold() in _ALL_ARTICLES and after is not None and after.content)
+        if token.content or token.role:
+            return False
+    return False
+
+
+_NOMINATIVE = frozenset(("i", "we", "ich", "wir", "yo", "nosotros", "nosotras"))
 
 
 def _in_order(claim: _Claim, clause: Clause) -> bool:
     """Whether people and things that are in both stand in the same order, but for what may stand anywhere."""
     places = []
-    for token in claim.clause.tokens:
+    nominative = any(token.word.casefold() in _NOMINATIVE for token in clause.tokens)
+    for number, token in enumerate(claim.clause.tokens):
         if token.role is not None and token.role is not Role.OWNER:
+            if nominative and not any(each.content for each in claim.clause.tokens[:number]):
+                continue  # "das Auto habe ich verkauft": wherever it stands, it is the subject
             places.append(
                 next((at for at, each in enumerate(clause.tokens) if each.role in (Role.SUBJECT, Role.OBJECT)), None)
             )
         elif token.content and not token.free:
             at = _find(clause, token)
             other = clause.tokens[at] if at is not None else None
+            if other is not None and token.to and token.to == other.to:
+                continue  # "a Nuria" on both sides
             if other is not None and not other.free and (token.thing or other.thing or token.capital):
                 places.append(at)
     known = [at for at in places if at is not None]

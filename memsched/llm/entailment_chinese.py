@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Literal
 
 from memsched.llm.clauses import without_quotations
@@ -19,6 +21,10 @@ _DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八
     "两": 2,
     "\u3007": 0,
 }
+_DAY = re.compile(r"(?<=[\d一二三四五六七八九十])号(?!楼|线|店|机|码)")
+_MONEY = re.compile(r"(?<=[\d百千万十一二三四五六七八九])块(?:钱)?(?![地石肉])")
+_BEFORE_VALUES = frozenset("去在到住叫姓从往飞回")
+_LONGEST_VALUE = 2
 _UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
 _NUMERAL = re.compile("[零\u3007一二两三四五六七八九十百千万]+")
 _SPEAKER_SIGN = "\ue000"
@@ -62,10 +68,11 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
     if "用户" in told:
         return "speaker"
     found: list[tuple[int, ChineseDoubt | None]] = []
-    for sentence in _CHINESE_SENTENCE.findall(unicodedata.normalize("NFKC", without_quotations(text))):
+    told = in_one_way(told)
+    for sentence in _CHINESE_SENTENCE.findall(in_one_way(without_quotations(text))):
         asks = sentence.rstrip().endswith("?") or re.search(r"吗\W*$", sentence) is not None
         conditions = _chinese_markers(sentence) & {Marker.CONDITION}
-        for part in _CHINESE_CLAUSE.split(sentence):
+        for part in _parts(sentence):
             doubt, extra = _doubt_about_chinese(told, part, asks, conditions, sentence)
             if doubt != "words":
                 found.append((extra, doubt))
@@ -73,14 +80,26 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
     return min(found, key=lambda each: each[0])[1] if found else "words"
 
 
+def in_one_way(text: str) -> str:
+    """Dates and money in one way, where there are two."""
+    return _MONEY.sub("元", _DAY.sub("日", unicodedata.normalize("NFKC", text))).replace("于", "在")
+
+
+def _parts(sentence: str) -> list[str]:
+    """Its clauses, and each two in a row that only state: the first may name what the second tells."""
+    clauses = [part for part in _CHINESE_CLAUSE.split(sentence) if part.strip()]
+    plain = [not _chinese_markers(part) for part in clauses]
+    pairs = [f"{one}{other}" for at, (one, other) in enumerate(pairwise(clauses)) if plain[at] and plain[at + 1]]
+    return [*clauses, *pairs]
+
+
 def _doubt_about_chinese(
     claim: str, part: str, asks: bool, conditions: set[Marker], sentence: str
 ) -> tuple[ChineseDoubt | None, int]:
     """Why a clause does not say it, and how many signs it has beside what is claimed."""
-    claim = unicodedata.normalize("NFKC", claim)
     said = re.sub("我们?|咱们?", _SPEAKER_SIGN, part)
     said = _TIME_FIRST.sub(rf"{_SPEAKER_SIGN}\1", said)
-    wanted, has = _signs(claim), _signs(said)
+    wanted, has = meaning_signs(claim), meaning_signs(said)
     implied = "我" in sentence or not re.search("[他她它你]", said)
     if _SPEAKER_SIGN in wanted and _SPEAKER_SIGN not in has and implied:
         has = _SPEAKER_SIGN + has
@@ -94,6 +113,8 @@ def _doubt_about_chinese(
         return "number", extra
     if not _counts_fit(in_digits(claim), in_digits(part)):
         return "number", extra
+    if _is_another_value(claim, wanted, has):
+        return "words", 0
     if asks:
         return "question", extra
     says, found = _chinese_markers(claim), _chinese_markers(part) | conditions
@@ -107,6 +128,16 @@ def _doubt_about_chinese(
     if owned and owned[1] in _KIN and f"{owned[1]}" not in claim:
         return "subject", extra
     return None, extra
+
+
+def _is_another_value(claim: str, wanted: str, has: str) -> bool:
+    """Whether another place or name stands where the clause has one: "to Xining", where it was Xi'an."""
+    for kind, begin, end, at, until in SequenceMatcher(None, wanted, has, autojunk=False).get_opcodes():
+        if kind == "replace" and end - begin == until - at <= _LONGEST_VALUE:
+            before = claim[: max(claim.find(wanted[begin:end]), 0)][-_LONGEST_VALUE - 1 :]
+            if any(sign in _BEFORE_VALUES for sign in before):
+                return True
+    return False
 
 
 def _counts_fit(claim: str, part: str) -> bool:
@@ -133,7 +164,7 @@ _KIN = frozenset(
 )
 
 
-def _signs(text: str) -> str:
+def meaning_signs(text: str) -> str:
     """The signs that mean something, with numerals as one sign each."""
     for word in CHINESE_NO_MARKERS:
         text = text.replace(word, "")

@@ -18,6 +18,8 @@ class Marker(Enum):
     EXCEPT = "except"
     ENDED = "ended"
     DISLIKE = "dislike"
+    FUTURE = "future"
+    PAST = "past"
 
 
 def _any(words: str) -> re.Pattern[str]:
@@ -49,7 +51,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             """
             maybe perhaps might may could would(?!_rather) should possibly probably presumably guess guesses hope
             hopes hoping want wants wanted wanting plan plans planning planned intend intends dream dreams dreamt
-            about_to was_going_to were_going_to dreamed considering consider considers thinking wonder wonders wondering
+            about_to was_going_to were_going_to dreamed considering consider considers thinking_of
+            thinking_about thinking wonder wonders wondering
             likely unsure joking kidding try trying tempted
             """
         ),
@@ -63,12 +66,15 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.EXCEPT: _any("except excepting apart_from but_for besides other_than"),
         Marker.ENDED: _any(
             """
-            stop stops stopped stopping quit quits refuse refuses refused avoid avoids avoided turn_down turned_down
-            turned turns reject rejects rejected decline declines declined cancel cancels cancelled canceled forget
+            stop stops stopped stopping quit quits refuse refuses refused avoid avoids avoided turn_down
+            turned_down turns_down reject rejects rejected decline declines declined cancel cancels cancelled
+            canceled forget
             forgets forgot fail fails failed lack lacks lacked gave_up given_up give_up called_off skip skipped
             """
         ),
         Marker.DISLIKE: _any("dislike dislikes disliked hate hates hated"),
+        Marker.FUTURE: _any("will ll going_to gonna about_to next_week next_month next_year tomorrow"),
+        Marker.PAST: _any("was were did had has_been have_been has_already have_already already"),
     },
     "de": {
         Marker.NEGATION: _any("nicht kein* nie niemals niemand* nichts nirgends ohne weder noch_nie"),
@@ -97,6 +103,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             """
         ),
         Marker.DISLIKE: _any("hasse hasst hassen"),
+        Marker.FUTURE: _any("morgen nächste* demnächst werde_ich ich_werde wir_werden"),
+        Marker.PAST: _any("war waren wurde wurden worden gewesen hatte hatten bereits schon gestern"),
     },
     "es": {
         Marker.NEGATION: _any("no nunca jamás nadie nada sin tampoco ningún ninguna ninguno ni ne pas jamais"),
@@ -106,7 +114,9 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.UNSURE: _any(
             """
             quizá quizás tal_vez podría* puede_que a_lo_mejor quiero quiere quería quisiera espero espera debería*
-            probablemente posiblemente acaso pienso planeo planea gustaría *ría *ríamos
+            probablemente posiblemente acaso pienso pensando planeo planea planeando planeamos valorando barajando
+            baraj* contempl* gustaría *dría *bría [a-z]{2,}(?<!mar)(?<!secret)(?<!comis)(?<!not)aría *iría sería
+            debería querría haría comería vendería *ríamos
             """
         ),
         Marker.REPORTED: _any(
@@ -123,6 +133,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             """
         ),
         Marker.DISLIKE: _any("odio odia odian detesto detesta"),
+        Marker.FUTURE: _any("va_a voy_a vamos_a van_a mañana próxim*"),
+        Marker.PAST: _any("fue fueron fui era eran ha_sido han_sido hizo hubo ayer"),
     },
 }
 
@@ -161,7 +173,7 @@ CHINESE_NO_MARKERS = (
 )
 CHINESE_MARKERS: dict[Marker, re.Pattern[str]] = {
     Marker.UNSURE: re.compile(
-        "可能|也许|或许|大概|没准|说不定|打算|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑"
+        "可能|也许|或许|大概|没准|说不定|打算|准备(?!好)|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑"
     ),
     Marker.NEGATION: re.compile("没有|不是|[不没未别无]"),
     Marker.ALMOST: re.compile("差一?点|几乎|险些"),
@@ -255,8 +267,40 @@ sale: salgo
 conoce: conozco
 meet: met meets
 drive: drove
-buy: bought
+buy: bought purchased purchases
 sell: sold
+relocate: moved moves move relocated relocates
+begin: started starts start began begins
+automobile: car cars
+apartment: flat flats apartments
+movie: film films
+bicycle: bike bikes bicycles
+physician: doctor doctors
+holiday: vacation vacations holidays
+employment: job jobs
+replace: swapped replaced
+often: frequently
+tram: strassenbahn
+tag: taglich
+oft: haufig
+wagen: auto
+kaufe: erwirbt erworben gekauft
+halte: halt haben hat besitzt
+beginne: angefangen anfangt beginnt begonnen
+fahrrad: rad
+stelle: job arbeitsplatz
+wohne: lebt lebe wohnt
+coche: carro auto
+piso: apartamento departamento
+empleo: trabajo
+compro: compre adquirio adquiri compro
+vive: reside resido vivo
+empieza: comienza comence empece empezo comenzo
+menor: pequeno pequena
+mayor: grande
+movil: celular
+ordenador: computadora
+abrir: montar
 """.strip().splitlines()
     )
     for form in forms.split()
@@ -300,9 +344,18 @@ ARTICLES = {
     "es": frozenset("el la los las un una unos unas su sus al del".split()),
     "zh": frozenset[str](),
 }
+TO_WHOM = frozenset(("a", "al", "to", "an", "zu", "mit", "with"))
+MONTHS_DE = tuple("Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split())
+MONTHS = frozenset(
+    """
+    januari februari march april may june juli august septemb octob novemb decemb januar februar marz mai juni oktob
+    dezemb ener febrer marz abril may juni juli agost septiembr octubr noviembr diciembr
+    """.split()
+)
+"""As stems: a number stands before or after one."""
 FREE_PREPOSITIONS = {
     "en": frozenset("in at on since during after before near until around every last next this by".split()),
-    "de": frozenset("in im am an auf bei beim seit nach vor während um jeden jede nachts".split()),
+    "de": frozenset("in im am an ab auf bei beim für seit nach vor während um jeden jede nachts täglich".split()),
     "es": frozenset("en desde durante hasta antes después cada".split()),
     "zh": frozenset[str](),
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from memsched.deadline import Deadline
+from memsched.lexicon import is_question
 from memsched.llm.client import LLM
 from memsched.llm.entailment import SaidTurn, doubt_about
 from memsched.llm.event_dates import says_when
@@ -25,6 +27,7 @@ _TURN_CHARACTERS = 6_000
 _AROUND_A_TURN = 100
 """Characters for its index, speaker and time."""
 _ANSWER_TOKENS = 3072
+_SENTENCE_END = re.compile(r"(?<=[.!])\s+|(?<=[\u3002\uff01])")
 _ASSISTANTS = ("assistant", "system", "tool")
 """Speakers without a name are called by their role."""
 
@@ -139,6 +142,14 @@ def verified(
     return list(kept.values())
 
 
+def _asked_before(turns: Sequence[str], speakers: Sequence[str], index: int) -> str:
+    """The question of somebody else right before a turn, or ""."""
+    if not 0 < index < len(speakers) or speakers[index - 1] == speakers[index]:
+        return ""
+    last = _SENTENCE_END.split(turns[index - 1].strip())[-1]
+    return last if is_question(last) else ""
+
+
 def _proof(
     memory: ExtractedMemory,
     turns: Sequence[str],
@@ -154,7 +165,8 @@ def _proof(
         if quoted_in(memory.quote, [turns[index]]):
             speaker = speakers[index] if index < len(speakers) else ""
             own = by_user[index] if index < len(by_user) else speaker not in _ASSISTANTS
-            said = SaidTurn(turns[index], speaker, own, speaker in _ASSISTANTS or index in assistants)
+            by_assistant = speaker in _ASSISTANTS or index in assistants
+            said = SaidTurn(turns[index], speaker, own, by_assistant, _asked_before(turns, speakers, index))
             if (doubt := doubt_about(memory.text, said)) is None:
                 return index, None
     return -1, doubt

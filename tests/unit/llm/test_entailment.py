@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.claims import Claim, judged
 from memsched.llm.entailment import SaidTurn, doubt_about
 from memsched.llm.entailment_chinese import chinese_number
 
@@ -41,6 +42,36 @@ def test_few_claims_are_judged_wrongly_that_were_written_before_the_rule() -> No
     assert wrong["unsupported"] <= 0.1 * sum(case["label"] == "unsupported" for case in more)
 
 
+def test_of_claims_that_say_it_otherwise_few_are_stored_wrongly_and_half_are_believed() -> None:
+    """Paraphrases, short answers, several clauses: whoever wrote them did not know the rules."""
+    fresh = [
+        json.loads(line) for line in _FILE.with_name("claims_fresh.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    wrong = {"supported": 0, "unsupported": 0}
+    for case in fresh:
+        wrong[case["label"]] += judged(Claim(**case)).is_wrong
+
+    assert wrong["supported"] <= 0.5 * sum(case["label"] == "supported" for case in fresh)
+    assert wrong["unsupported"] <= 0.03 * sum(case["label"] == "unsupported" for case in fresh)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "claim", "believed"),
+    [
+        ("What are the last four digits?", "0736", "The user's last four digits are 0736.", True),
+        ("What are the last four digits?", "0736", "The user's last four digits are 0737.", False),
+        ("Wann hast du Geburtstag?", "am 7.11.", "Der Nutzer hat am 7. November Geburtstag.", True),
+        ("Do you smoke?", "no", "The user does not smoke.", True),
+        ("Do you smoke?", "no", "The user smokes.", False),
+        ("Where do you live?", "maybe Rome one day", "The user lives in Rome.", False),
+        ("你住在哪里？", "北京", "用户住在北京。", True),
+        ("你住在哪里？", "北京", "用户住在南京。", False),
+    ],
+)
+def test_a_short_answer_says_what_it_was_asked(asked: str, answer: str, claim: str, *, believed: bool) -> None:
+    assert (doubt_about(claim, SaidTurn(answer, asked=asked)) is None) == believed
+
+
 @pytest.mark.parametrize(
     ("said", "claim"),
     [
@@ -58,6 +89,9 @@ def test_few_claims_are_judged_wrongly_that_were_written_before_the_rule() -> No
         ("We got a puppy, Rex, on Sunday!", "Ann got a puppy named Rex."),
         ("I'm 34 and I've two kids.", "Ann is 34 years old."),
         ("my flight is at 9 on monday", "Ann's flight is on Monday at 9."),
+        ("Das Auto habe ich verkauft.", "Ann hat das Auto verkauft."),
+        ("The wedding is on 3 May.", "The wedding is on May 3rd."),
+        ("婚礼定在6月18号。", "婚礼定于6月18日。"),
     ],
 )
 def test_a_not_about_something_else_and_other_small_differences_do_no_harm(said: str, claim: str) -> None:
@@ -75,6 +109,9 @@ def test_a_not_about_something_else_and_other_small_differences_do_no_harm(said:
         ("My boss says I am lazy.", "The user is lazy.", "supposed"),
         ("Please translate: I live in a tower.", "The user lives in a tower.", "words"),
         ("I live in a tower. Can you translate this into French?", "The user lives in a tower.", "words"),
+        ("Yeah sure, and I'm the queen of Spain.", "The user is the queen of Spain.", "supposed"),
+        ("The boiler will be replaced in May.", "The boiler was replaced in May.", "supposed"),
+        ("Estamos pensando en abrir una quesería.", "El usuario abrió una quesería.", "supposed"),
         ("I pretended to like the soup.", "The user likes the soup.", "supposed"),
         ("The rent went up to 900 euros.", "The rent went down to 900 euros.", "negation"),
     ],

@@ -1,0 +1,86 @@
+"""Entailment of short answers: "0736", asked for the last digits; "no", asked whether they smoke.
+
+A claim is held against the question and the answer together: the question names what the answer is of. What the answer
+says, and numbers and names, must be the answer's own; a claim says no if the answer does.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from memsched.llm.clauses import Language, Token, clauses_of, language_of
+from memsched.llm.entailment_chinese import in_one_way, meaning_signs
+from memsched.llm.entailment_words import LIGHT_WORDS, MARKERS, Marker
+
+_LONGEST = 8
+"""Words of a short answer."""
+_LONGEST_UNSPACED = 12
+_LIGHT_SIGNS = frozenset("\u662f\u4e3a\u53eb\u6709\u5728\u53f7\u540d\u5b57\u751f\u4e0d\u6ca1\u65e0\u4f1a\u8981")
+"""What a claim may say besides: is, has, is called, not."""
+_SHARE = 0.6
+"""Of a claim's words that the question and the answer have."""
+_NO = re.compile(
+    r"^\W*(?:no|nope|nah|not|never|none|nein|nee|nie|nicht|kein\w*|nunca|nada|ninguno?a?|\u4e0d|\u6ca1)", re.IGNORECASE
+)
+_YES = re.compile(
+    r"^\W*(?:yes|yeah|yep|yup|sure|ja|jep|klar|s[i\u00ed]|claro|\u662f|\u5bf9|\u6709|\u55ef)\W*$", re.IGNORECASE
+)
+_UNSURE = (Marker.UNSURE, Marker.CONDITION, Marker.REPORTED)
+_UNSURE_UNSPACED = re.compile(
+    "\u53ef\u80fd|\u5927\u6982|\u4e5f\u8bb8|\u4e0d\u77e5\u9053|\u4e0d\u786e\u5b9a|\u5427$|\u542c\u8bf4|\u5982\u679c"
+)
+_NEGATION_UNSPACED = re.compile("\u4e0d|\u6ca1|\u65e0|\u672a")
+
+
+def is_answer(claim: str, asked: str, answer: str) -> bool:
+    """Whether a claim tells what somebody answered in a few words."""
+    if not asked or len(answer.split()) > _LONGEST or answer.rstrip().endswith("?"):
+        return False
+    language = language_of(f"{asked} {answer}")
+    question, said = (_tokens(each, language) for each in (asked.rstrip("?").lstrip("\u00bf"), answer))
+    claimed = [token for each in clauses_of(claim, language, (), claimed=True) for token in each.tokens]
+    wanted = [token for token in claimed if (token.content and token.stem not in LIGHT_WORDS) or token.number]
+    own = [token for token in said if token.content or token.number]
+    lower = f" {answer.casefold()} "
+    if not wanted or any(MARKERS[language][marker].search(lower) for marker in _UNSURE):
+        return False
+    denies = any(token.negation for token in claimed)
+    if denies != (_NO.match(answer) is not None):
+        return False
+    if not own and not (_NO.match(answer) or _YES.match(answer)):
+        return False
+    if own and not any(_same(token, each) for token in wanted for each in own):
+        return False
+    known = [*question, *said]
+    missing = [token for token in wanted if not any(_same(token, each) for each in known)]
+    if any(token.number or (token.capital and language != "de") for token in missing):
+        return False
+    return len(wanted) - len(missing) >= _SHARE * len(wanted)
+
+
+def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
+    """The same in Chinese, by signs."""
+    if not asked or len(answer) > _LONGEST_UNSPACED or answer.rstrip().endswith(("?", "\uff1f")):
+        return False
+    if _UNSURE_UNSPACED.search(answer):
+        return False
+    no = _NO.match(answer) is not None
+    if no != (_NEGATION_UNSPACED.search(claim) is not None):
+        return False
+    plain = [in_one_way(unicodedata.normalize("NFKC", each)) for each in (claim, asked, answer)]
+    wanted, question, said = (meaning_signs(each.replace("\u7528\u6237", "")) for each in plain)
+    numbers = set(re.findall(r"\d+", plain[0]))
+    if numbers - set(re.findall(r"\d+", plain[2])) or not wanted:
+        return False
+    if not said.strip() or not (set(said) & set(wanted) or no or _YES.match(answer)):
+        return False
+    return set(wanted) <= set(question) | set(said) | _LIGHT_SIGNS
+
+
+def _tokens(text: str, language: Language) -> list[Token]:
+    return [token for clause in clauses_of(text, language, ()) for token in clause.tokens]
+
+
+def _same(one: Token, other: Token) -> bool:
+    return one.stem == other.stem and one.number == other.number
