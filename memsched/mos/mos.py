@@ -82,8 +82,8 @@ class AsyncMOS:
     It starts at the first call that needs it, or by ``start``, or as an async context manager. With
     ``enable_mem_scheduler`` false it only submits: then workers must run elsewhere, or nothing is remembered.
 
-    Everywhere: user_id None means the user of the configuration; an empty one is refused (InvalidId). mem_cube_id is the
-    user's own name of a cube (one that another shares is called ``<owner>/<cube>``); None means their only cube, or
+    Everywhere: user_id None means the user of the configuration; an empty one is refused (InvalidId). mem_cube_id is
+    the user's own name of a cube (one that another shares is called ``<owner>/<cube>``); None means their only cube, or
     ``default`` if they have none. All methods raise CubeForbidden for what the user may not do. There is no
     unregistering: a cube is the user's for good, and ``delete_all`` empties it.
     """
