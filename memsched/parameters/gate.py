@@ -38,7 +38,7 @@ class Figures(BaseModel):
     @property
     def harm(self) -> float:
         """By how much, of one, the loss on other texts rose."""
-        return self.replay_loss_after / self.replay_loss_before - 1
+        return round(self.replay_loss_after / self.replay_loss_before - 1, 9)
 
 
 def why_refused(figures: Figures) -> list[str]:

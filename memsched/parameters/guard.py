@@ -19,6 +19,7 @@ from typing import NoReturn
 
 HELD = 75
 """The exit code that says that another training holds the lock (EX_TEMPFAIL)."""
+_CANNOT_RUN = 127
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
@@ -37,16 +38,12 @@ def main(lock: str, worker: int, log: str, command: list[str]) -> int:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return HELD
-    with open(log, "ab") as output:
-        trainer = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(held,),
-            start_new_session=True,
-            preexec_fn=_die_with_the_guard,  # noqa: PLW1509  this process has one thread
-        )
+    try:
+        trainer = _started(command, log, held)
+    except OSError as error:
+        with open(log, "a", encoding="utf-8") as output:
+            output.write(f"{command[0]}: {error.strerror}\n")
+        return _CANNOT_RUN
     try:
         while os.getppid() == worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -56,6 +53,20 @@ def main(lock: str, worker: int, log: str, command: list[str]) -> int:
     except _Told:
         _end(trainer)
         return 128 + signal.SIGTERM
+
+
+def _started(command: list[str], log: str, held: int) -> subprocess.Popen[bytes]:
+    """The trainer, in a session of its own, with the lock."""
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(held,),
+            start_new_session=True,
+            preexec_fn=_die_with_the_guard,  # noqa: PLW1509  this process has one thread
+        )
 
 
 def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
