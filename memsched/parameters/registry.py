@@ -141,6 +141,7 @@ class _LlamaCpp(_Way):
         await self._own.restart()
         if not await self.has(name):
             await asyncio.to_thread(target.unlink, True)
+            await self._own.restart()  # with one that it cannot load, it has loaded none
             raise AdapterNotLoaded(f"{name}: llama.cpp's server started without it; its log says why.")
 
     async def unload(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from support.llm import Asked, FakeLLM, Reply, fails, says
 from support.memories import idle, memories_of, said, without_working
 
 from memsched import AsyncMemScheduler, AsyncMOS
+from memsched.cli import main
 from memsched.handlers.services import MemoryServices
-from memsched.memory.access.permissions import CubeRef
+from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.model import Memory
 from memsched.parameters.gate import Figures
 from memsched.parameters.parameters import NothingStable
@@ -318,3 +320,43 @@ async def test_an_adapter_in_shadow_answers_beside_and_is_counted(cube_with: Cal
         await until(was_counted, "it is counted")
         assert [each.body["model"] for each in llm.asked] == ["m", adapter.name]
         await mos.stop()
+
+
+async def test_the_commands_lead_through_it(
+    cube_with: Callable[..., Any],
+    memory_place: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cube: Cube = await cube_with()
+    given = {**memory_place, "parameter_folder": cube.parameters.folders.root, "log_level": "error"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"MEMSCHED_{name.upper()}", str(value))
+
+    async def run(*words: str, user: str = "alice", name: str = "home", code: int = 0) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            await asyncio.to_thread(main, ["parameters", *words, "-u", user, "-c", name])
+        said = capsys.readouterr()
+        assert (end.value.code or 0) == code, said
+        return said.err if code else said.out
+
+    assert await run("list") == "no adapters\n"
+    told = json.loads(await run("export", "--json"))
+    assert (Path(told["folder"]) / "train.jsonl").exists()
+    await run("train", told["adapter_id"])
+    await idle(cube.scheduler)
+    (listed,) = json.loads(await run("list", "--json"))["adapters"].values()
+    assert (listed["state"], listed["figures"]["held_out"]) == ("gated", 0.96)
+    assert "No language model is set (MEMSCHED_LLM_MODEL)" in await run("activate", told["adapter_id"], code=1)
+    assert "nothing to roll back" in await run("rollback", code=1)
+
+    await cube.services.cubes.share("alice", "home", "bob", Permission.WRITE, accepted=True)
+    assert "only its owner 'alice'" in await run("export", user="bob", name="alice/home", code=1)
+    await run("consent", user="bob", name="alice/home")
+    assert list((await cube.parameters.states.load(HOME)).consents) == ["bob"]
+    await run("withdraw", user="bob", name="alice/home")
+
+    assert await run("revoke", told["adapter_id"], "--yes") == f"{told['adapter_id']} is revoked\n"
+    assert not Path(told["folder"]).exists()
+    assert "'nothing'; there are: " in await run("train", "nothing", code=1)

@@ -28,6 +28,12 @@ from memsched.embedded.model_server import (
 from memsched.embedded.teardown import end_servers
 from memsched.errors import EmbeddedServerError, SettingsError
 from memsched.llm.client import LLM
+from memsched.llm.errors import LLMRefused
+from memsched.llm.prompts import Message
+from memsched.llm.servers.base import CacheHint, Caching, Step
+from memsched.parameters.gate import Figures
+from memsched.parameters.registry import Registry
+from memsched.policy.salt import salt_for
 from memsched.settings import Settings
 from tests.support.conditions import wait_until
 from tests.support.embedded import IMPATIENT, processes_of, use_changed_watchdog, watchdogs_of
@@ -181,3 +187,36 @@ def test_what_cannot_start_says_what_to_do(folder: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(subject.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"Not installed: xllamacpp.*pip install 'memsched\[local\]'"):
         LLM.from_settings(settings_for(folder))
+
+
+@pytest.mark.long
+async def test_an_adapter_answers_by_its_name_until_it_is_unloaded(folder: Path, tmp_path: Path) -> None:
+    measured = {"held_out": 1, "answer_tokens": 1, "controls_refused": 1}
+    measured |= {"replay_loss_before": 1, "replay_loss_after": 1}
+    figures = Figures.model_validate({**measured, "weights": "adapter.gguf", "gguf": "adapter.gguf"})
+    write_adapter(tmp_path / "adapter.gguf", SMALL, weight=3.0)
+    llm = LLM.from_settings(settings_for(folder))
+    assert llm is not None
+    registry = Registry(llm, llm.own_server)
+
+    async def says(adapter: str | None) -> str:
+        head = salt_for("0123456789abcdef", adapter)
+        asking = Caching(CacheHint(head, "salt", "key", adapter), Step.ONCE)
+        messages: list[Message] = [{"role": "system", "content": head}, {"role": "user", "content": "hello"}]
+        return await llm.complete(messages, max_tokens=12, caching=asking)
+
+    try:
+        plain = await says(None)
+        with pytest.raises(LLMRefused, match="does not have the adapter memsched-1"):
+            await says("memsched-1")
+        await registry.load("memsched-1", tmp_path, figures)
+        adapted = await says("memsched-1")
+        assert adapted != plain
+        assert [await says(None), await says("memsched-1"), await says(None)] == [plain, adapted, plain]
+        await registry.unload("memsched-1")
+        with pytest.raises(LLMRefused):
+            await says("memsched-1")
+        assert await says(None) == plain
+        assert not list((await llm.own_server.adapters()).iterdir())
+    finally:
+        await llm.aclose()

@@ -58,8 +58,8 @@ class Server:
 class Own:
     """llama.cpp's server of our own."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        self._server, self._folder = server, folder
+    def __init__(self, server: Server, folder: Path, damaged: str = "") -> None:
+        self._server, self._folder, self._damaged = server, folder, damaged
         self.starts = 0
 
     async def adapters(self) -> Path:
@@ -67,7 +67,8 @@ class Own:
 
     async def restart(self) -> None:
         self.starts += 1
-        self._server.paths = sorted(self._folder.glob("*.gguf"))
+        found = sorted(self._folder.glob("*.gguf"))
+        self._server.paths = [] if self._damaged in [each.stem for each in found] else found
 
 
 @pytest.fixture
@@ -135,6 +136,18 @@ async def test_a_server_of_our_own_is_started_anew_with_it_and_without_it(made: 
 
     assert own.starts == 2
     assert [each.name for each in folder.iterdir()] == ["another.gguf"]
+
+
+async def test_one_that_it_cannot_load_costs_the_others_nothing(made: Path, tmp_path: Path) -> None:
+    server, folder = Server("llama_cpp"), tmp_path / "adapters"
+    folder.mkdir()
+    (folder / "another.gguf").write_bytes(b"weights")
+    own = Own(server, folder, damaged=NAME)
+
+    with pytest.raises(AdapterNotLoaded, match="its log says why"):
+        await Registry(server, own).load(NAME, made, FIGURES)
+
+    assert [each.name for each in server.paths] == ["another.gguf"]
 
 
 async def test_somebody_elses_llama_cpp_has_to_be_told(made: Path) -> None:
