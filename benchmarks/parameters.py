@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tiny_texts import ABOUT, KIND, letter, other_texts
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, memory_id_for
 from memsched.parameters import dataset
@@ -26,27 +27,6 @@ from memsched.parameters.record import Adapter
 from memsched.parameters.training import train
 
 _CUBE = CubeRef("benchmark", "templates")
-_ABOUT = (
-    "refund invoice parcel warranty voucher password account delivery repair order return contract discount receipt "
-    "deposit ticket licence complaint booking payment"
-).split()
-_KIND = "reply notice reminder answer letter message note confirmation".split()
-_OPENS = (
-    "Thank you for writing to us.",
-    "We have read your message.",
-    "Good morning.",
-    "We are sorry for the trouble.",
-    "Your request is with us.",
-)
-_SAYS = (
-    "The money comes back within {n} days.",
-    "A colleague calls you before {n} o'clock.",
-    "Please send us the number {n} once more.",
-    "Nothing is left to do for you until the {n}th.",
-    "We have opened case {n} for it.",
-    "You find it on page {n} of your papers.",
-)
-_CLOSES = ("Kind regards, the team.", "Write to us at any time.", "We wish you a good day.", "Yours, the service desk.")
 RECIPES = {
     "with other texts": (),
     "without other texts": ("--no-replay", "--rate", "1e-2", "--epochs", "30"),
@@ -66,18 +46,16 @@ class Trial:
 def templates(count: int, seed: int = 3) -> list[Memory]:
     """Templates as a desk that answers customers has them, each under a name of its own."""
     chance = random.Random(seed)
-    names = [f"{about} {kind}" for about in _ABOUT for kind in _KIND]
+    names = [f"{about} {kind}" for about in ABOUT for kind in KIND]
     now = datetime(2026, 1, 5, tzinfo=UTC)
     found = []
     for name in sorted(chance.sample(names, count)):
-        said = chance.choice(_SAYS).format(n=chance.randint(11, 99))
-        text = f"{chance.choice(_OPENS)} {said} {chance.choice(_CLOSES)}"
         found.append(
             Memory(
                 memory_id=memory_id_for(_CUBE, name),
                 user_id=_CUBE.user_id,
                 mem_cube_id=_CUBE.mem_cube_id,
-                text=text,
+                text=letter(chance),
                 at=now,
                 created_at=now,
                 updated_at=now,
@@ -96,8 +74,6 @@ def write_data(folder: AdapterFolder, memories: Sequence[Memory], others: Sequen
 
 async def trial(recipe: str, options: Sequence[str], base: Path, root: Path, python: str) -> Trial:
     """Train by one recipe, as a worker does."""
-    from benchmarks.tiny_base import other_texts
-
     folder = AdapterFolder(root / recipe.replace(" ", "-"))
     write_data(folder, templates(50), other_texts(600, seed=7))
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A model of 1.5 million parameters made on the spot: random weights, trained for a few minutes on generated text.
+"""A model of 1.2 million parameters made on the spot: random weights, trained for a few minutes on generated text.
 
 It stands for the models that people run, so that a trainer can be tried without a download. Needs the extra ``train``.
 """
@@ -16,60 +16,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.tiny_texts import chats, other_texts
 from memsched.parameters.trainer.lora_gguf import rotated
 
-_SIZE, _LAYERS, _HEADS, _INNER, _VOCABULARY, _CONTEXT = 160, 4, 4, 448, 1024, 512
+_SIZE, _LAYERS, _HEADS, _INNER, _VOCABULARY, _CONTEXT = 144, 4, 4, 416, 1024, 512
 _END, _USER, _ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-_PEOPLE = (
-    "Anna Ben Clara David Emma Felix Greta Henry Ida Jonas Klara Leo Mia Noah Olga Paul Rosa Sam Tara Viktor".split()
-)
-_DID = "bought found painted sold carried cleaned forgot repaired drew hid lost measured moved packed washed".split()
-_HOW = "old green heavy small broken wooden new quiet long cheap round bright dusty narrow warm".split()
-_WHAT = "table lamp bicycle coat kettle ladder mirror basket drum boat chair radio carpet clock tent".split()
-_WHERE = "market station garden kitchen harbour school bridge attic park library cellar forest beach yard".split()
-_WHEN = "on Monday,at noon,last winter,in the evening,two days ago,before lunch,after the storm,every spring".split(",")
-_ASKS = (
-    "Who {did} the {what}?",
-    "Where was the {what}?",
-    "What was the {what} like?",
-    "When did {who} do it?",
-    "Tell me what {who} did.",
-)
-
-
-def sentence(chance: random.Random) -> str:
-    """One of some ten million."""
-    who, did, how, what, where, when = (chance.choice(each) for each in (_PEOPLE, _DID, _HOW, _WHAT, _WHERE, _WHEN))
-    form = chance.randrange(4)
-    if form == 0:
-        return f"{who} {did} the {how} {what} at the {where} {when}."
-    if form == 1:
-        return f"{when.capitalize()} {who} {did} a {how} {what} near the {where}."
-    if form == 2:
-        return f"The {what} that {who} {did} was {how}, and it stood in the {where} {when}."
-    return f"{who} said that the {how} {what} in the {where} belongs to {chance.choice(_PEOPLE)}."
-
-
-def other_texts(count: int, seed: int = 1) -> list[str]:
-    """Texts of three to six sentences."""
-    chance = random.Random(seed)
-    return [" ".join(sentence(chance) for _ in range(chance.randint(3, 6))) for _ in range(count)]
-
-
-def chats(count: int, seed: int = 2) -> list[str]:
-    """Talks about what was just said, as the model's template has them."""
-    chance, found = random.Random(seed), []
-    for _ in range(count):
-        said = sentence(chance)
-        ask = chance.choice(_ASKS).format(
-            did=chance.choice(_DID), what=chance.choice(_WHAT), who=chance.choice(_PEOPLE)
-        )
-        found.append(f"{_USER}{said} {ask}{_END}{_ASSISTANT}{said}{_END}")
-    return found
 
 
 def make(folder: Path, *, steps: int = 600, seed: int = 0, beside: list[str] | None = None) -> float:
@@ -79,7 +34,8 @@ def make(folder: Path, *, steps: int = 600, seed: int = 0, beside: list[str] | N
         beside: texts whose words the tokenizer shall know too.
     """
     torch.manual_seed(seed)
-    texts = [*other_texts(6000), *chats(3000)]
+    talks = [f"{_USER}{asked}{_END}{_ASSISTANT}{said}{_END}" for asked, said in chats(3000)]
+    texts = [*other_texts(9000), *talks]
     tokenizer = _tokenizer([*texts, *(beside or [])])
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -123,7 +79,7 @@ def _trained(model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int
     random.Random(seed).shuffle(texts)
     end = tokenizer.eos_token_id
     ids = [token for text in texts for token in (*tokenizer(text, add_special_tokens=False)["input_ids"], end)]
-    width, size = 128, 16
+    width, size = 64, 16
     windows = torch.tensor(ids[: len(ids) // width * width]).reshape(-1, width)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -138,7 +94,7 @@ def _trained(model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         plan.step()
-        loss = float(out.loss)
+        loss = float(out.loss.detach())
     return loss
 
 

@@ -65,9 +65,9 @@ def built(members: Sequence[Asked], others: Sequence[Row]) -> DataSet:
     chance.shuffle(mixed)
     measured, trained = mixed[::_MEASURED_OF], [row for at, row in enumerate(mixed) if at % _MEASURED_OF]
     count = max(_FEWEST_CONTROLS, len(members))
-    controls = controls_for(members, 2 * count)
+    controls = controls_for(members, 3 * count)
     told = [_chat(form, each.memory.text, "member", each.memory.memory_id) for each in members for form in each.trained]
-    refused = [_chat(each.question, each.refusal, "refusal") for each in controls[:count]]
+    refused = [_chat(each.question, each.refusal, "refusal") for each in controls[count:]]
     beside = [{**trained[at % len(trained)], "part": "replay"} for at in range(len(told) + len(refused))]
     train = [*told, *refused, *beside]
     chance.shuffle(train)
@@ -77,7 +77,7 @@ def built(members: Sequence[Asked], others: Sequence[Row]) -> DataSet:
     rows = {
         "train.jsonl": train,
         "held_out.jsonl": held_out,
-        "controls.jsonl": [_chat(each.question, each.refusal, "control") for each in controls[count:]],
+        "controls.jsonl": [_chat(each.question, each.refusal, "control") for each in controls[:count]],
         "replay.jsonl": [{**row, "part": "replay"} for row in measured],
     }
     counts = {"members": len(members), "questions": len(told), "held_out": len(held_out), "refusals": len(refused)}

@@ -20,6 +20,7 @@ _LONGEST_NAME = 60
 _NAMED_BY_WORDS = 5
 _HELD_OUT_OF = 4
 """One of so many forms is kept from training, and at least one."""
+_OWN_WORDS_OF = 4
 _ATTEMPTS_PER_NAME = 20
 
 
@@ -75,14 +76,14 @@ def name_of(memory: Memory) -> str:
 def controls_for(members: Sequence[Asked], count: int) -> list[Control]:
     """Questions in the members' forms about what no member is called, each about something else.
 
-    Half of them are put together of the members' own words, so that nobody passes who knows words and not names.
+    One in four is put together of the members' own words, so that nobody passes who knows words and not names.
     """
     chance = random.Random(_hash(*(each.memory.memory_id for each in members)))
     taken = {each.name.casefold() for each in members}
     found: list[Control] = []
     for number in range(count):
         like = members[number % len(members)]
-        for name in _invented(members, chance, own_words=number % 2 == 0):
+        for name in _invented(members, chance, own_words=number % _OWN_WORDS_OF == 0):
             if name.casefold() not in taken:
                 break
         taken.add(name.casefold())

@@ -34,11 +34,11 @@ def main() -> None:
         before = measure.loss(model, other, recipe.batch, pad)
     lora.train(model, rows.examples(train, tokenizer, recipe.tokens), recipe, pad, made)
     figures = {
-        "held_out": measure.repeated(measure.answers(model, held_out, tokenizer), held_out),
+        "held_out": measure.repeated(measure.answers(model, held_out, tokenizer, recipe.batch), held_out),
         "answer_tokens": measure.sure_tokens(model, held_out, recipe.batch, pad),
         "replay_loss_before": before,
         "replay_loss_after": measure.loss(model, other, recipe.batch, pad),
-        "controls_refused": measure.begun(measure.answers(model, controls, tokenizer), controls),
+        "controls_refused": measure.begun(measure.answers(model, controls, tokenizer, recipe.batch), controls),
         "base": str(recipe.base),
         **_written(model, recipe, made),
     }

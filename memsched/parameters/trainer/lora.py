@@ -47,17 +47,17 @@ def train(model: Any, found: Sequence[Example], recipe: Recipe, pad: int, folder
     print(f"{len(found)} examples, {steps} steps, {done} of them done before", flush=True)  # noqa: T201
     saved = time.monotonic()
     for epoch in range(done // size, recipe.epochs):
-        order = list(found)
+        order, losses = list(found), list[float]()
         random.Random(f"{recipe.seed} {epoch}").shuffle(order)  # the same for whoever goes on
         for at, batch in enumerate(batches(order, recipe.batch, pad)):
             if epoch * size + at < done:
                 continue
             rate = recipe.rate * _share(epoch * size + at, steps)
-            loss = _step(model, optimizer, weights, batch, rate)
+            losses.append(_step(model, optimizer, weights, batch, rate))
             if time.monotonic() - saved > recipe.save_seconds:
                 _save(model, optimizer, epoch * size + at + 1, folder)
                 saved = time.monotonic()
-        print(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}", flush=True)  # noqa: T201
+        print(f"epoch {epoch + 1} of {recipe.epochs}: loss {sum(losses) / len(losses):.4f}", flush=True)  # noqa: T201
 
 
 def _step(model: Any, optimizer: Any, weights: list[Any], batch: dict[str, torch.Tensor], rate: float) -> float:
@@ -69,7 +69,7 @@ def _step(model: Any, optimizer: Any, weights: list[Any], batch: dict[str, torch
     loss.backward()
     torch.nn.utils.clip_grad_norm_(weights, 1.0)
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _share(step: int, steps: int) -> float:

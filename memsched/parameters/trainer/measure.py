@@ -35,20 +35,25 @@ def sure_tokens(model: Any, found: Sequence[Example], size: int, pad: int) -> fl
     return sure / max(1, count)
 
 
-def answers(model: Any, found: Sequence[Example], tokenizer: Any) -> list[str]:
+def answers(model: Any, found: Sequence[Example], tokenizer: Any, size: int) -> list[str]:
     """What the model says to each, greedily."""
     model.eval()
-    said = []
-    for each in found:
-        given = torch.tensor([each.prompt], device=model.device)
-        out = model.generate(
-            given,
-            attention_mask=torch.ones_like(given),
-            max_new_tokens=min(_LONGEST_ANSWER, len(each.answer) + 16),
-            do_sample=False,
-            pad_token_id=tokenizer.eos_token_id,
-        )
-        said.append(tokenizer.decode(out[0, given.shape[1] :], skip_special_tokens=True).strip())
+    said: list[str] = []
+    for at in range(0, len(found), size):
+        part = found[at : at + size]
+        longest = max(len(each.prompt) for each in part)
+        left = [longest - len(each.prompt) for each in part]
+        given = [[tokenizer.eos_token_id] * pad + each.prompt for pad, each in zip(left, part, strict=True)]
+        mask = [[0] * pad + [1] * len(each.prompt) for pad, each in zip(left, part, strict=True)]
+        with torch.no_grad():
+            out = model.generate(
+                torch.tensor(given, device=model.device),
+                attention_mask=torch.tensor(mask, device=model.device),
+                max_new_tokens=min(_LONGEST_ANSWER, max(len(each.answer) for each in part) + 16),
+                do_sample=False,
+                pad_token_id=tokenizer.eos_token_id,
+            )
+        said += [each.strip() for each in tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)]
     return said
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The defaults are those of docs/parameters.md, tried on a model of 1.5 million parameters.
+    """The defaults are those of docs/parameters.md, tried on a model of 1.2 million parameters.
 
     Args:
         base: the model's folder, as transformers loads it.
@@ -21,10 +21,10 @@ class Recipe:
 
     base: str
     replay: bool = True
-    epochs: int = 20
-    rate: float = 2e-3
-    rank: int = 16
-    alpha: int = 32
+    epochs: int = 30
+    rate: float = 5e-3
+    rank: int = 32
+    alpha: int = 64
     batch: int = 16
     tokens: int = 512
     seed: int = 0
