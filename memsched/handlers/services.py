@@ -132,7 +132,7 @@ class MemoryServices:
         feed = ChangeFeed(self.server, self._keys)
         self.store = MemoryStore(settings, self.embedder.name, self.embedder.dimensions, feed.announce, self._outdated)
         self.parameters = Parameters(
-            settings, self.server, self._keys, self.store, self.states, self.release, self._registry()
+            settings, self.server, self._keys, self.store, self.states, self.release, self._registry(), self.kept.forget
         )
         slack = settings.search_slack
         self.ranking_cache = RankingCache(self.store, feed, slack) if slack else None

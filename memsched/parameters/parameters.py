@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -92,7 +92,11 @@ class _Chosen:
 
 
 class Parameters:
-    """The adapters of all cubes. Who may is checked by the caller, but for what only a cube's owner may."""
+    """The adapters of all cubes. Who may is checked by the caller, but for what only a cube's owner may.
+
+    Args:
+        forget_caches: deletes what a model's server saved on disk while an adapter of the cube answered.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Parameters:
         hot: HotStates,
         release: Release,
         adapter_server: AdapterServer,
+        forget_caches: Callable[[CubeRef], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._server = server
@@ -111,6 +116,7 @@ class Parameters:
         self._hot = hot
         self._release = release
         self._adapter_server = adapter_server
+        self._forget_caches = forget_caches
         self.states = ParameterStates(server, keys)
         self.folders = AdapterFolders(settings)
 
@@ -354,6 +360,7 @@ class Parameters:
         try:
             removed = await asyncio.to_thread(self.folders.of(ref, adapter.adapter_id).remove)
             if adapter.loaded:
+                await self._forget_caches(ref)
                 await self._adapter_server.unload(adapter.name)
             return removed
         except (MemschedError, OSError) as error:

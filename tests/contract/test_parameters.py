@@ -16,8 +16,10 @@ from support.memories import idle, memories_of, said, without_working
 
 from memsched import AsyncMemScheduler, AsyncMOS
 from memsched.cli import main
+from memsched.errors import MemschedError
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.release import LeavingMemory, Release
 from memsched.memory.model import Memory
 from memsched.parameters.gate import Figures
 from memsched.parameters.parameters import NothingStable
@@ -360,3 +362,24 @@ async def test_the_commands_lead_through_it(
     assert await run("revoke", told["adapter_id"], "--yes") == f"{told['adapter_id']} is revoked\n"
     assert not Path(told["folder"]).exists()
     assert "'nothing'; there are: " in await run("train", "nothing", code=1)
+
+
+class Vetoes:
+    """Nothing of refunds leaves."""
+
+    def release(self, reader: str, purpose: str, memory: LeavingMemory) -> str | None:
+        return None if "money" in memory.text or "Refund" in memory.text else memory.text
+
+
+async def test_what_a_permission_hook_withholds_goes_into_no_weights(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+    cube.parameters._release = Release(Vetoes())
+
+    adapter = await cube.parameters.export(HOME)
+
+    assert (await cube.template()).memory_id not in adapter.memories
+    told = "".join(each.read_text() for each in (cube.folder(adapter) / "data").glob("*.jsonl"))
+    assert "money" not in told
+    assert "parcel" in told
+    with pytest.raises(MemschedError, match="weights serve all readers alike"):
+        await cube.parameters.export(HOME, scope="shared")
