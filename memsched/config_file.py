@@ -37,7 +37,7 @@ _ONE_BY_ONE, _USE_REDIS = "enable_parallel_dispatch", "use_redis_queue"
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
-class _Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """YAML's plain values; a key that a mapping has twice is refused, where YAML's own loader takes the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -61,13 +61,13 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
         # JSON is YAML, unless tabs indent it: within its texts there are none.
-        return yaml.load(text.replace("\t", " ") if name.endswith(".json") else text, Loader=_Loader)  # noqa: S506
+        return yaml.load(text.replace("\t", " ") if name.endswith(".json") else text, Loader=StrictLoader)  # noqa: S506
     except OSError as error:
         raise SettingsError([f"{name}: it cannot be read: {error.strerror or error}."]) from error
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise SettingsError([f"{name}: {place}{error.problem or error}."]) from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError([f"{name}: it is no YAML: {error}"]) from error
 
 

@@ -190,6 +190,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "deadline",
         "durations",
         "pace",
+        "plurals",
         "escaping",
         "json_values",
         "redaction",

@@ -94,6 +94,7 @@ def test_a_file_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         ("- a list", "expected mem_scheduler"),
         ("", "expected mem_scheduler"),
         ("a: [", "config.yaml"),
+        ("[" * 5000, "config.yaml: it is no YAML"),
         ("concurrency: none", "MEMSCHED_CONCURRENCY"),
         ("top_k: 3\nprefix: a\n'top_k': 5", "config.yaml: line 3: the key 'top_k' is there already, in line 1"),
         (

@@ -16,6 +16,7 @@ from uuid import uuid4
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from memsched.config_file import StrictLoader
 from memsched.errors import CubeDumpError
 from memsched.memory.transfer.dump_folder import BLOCK, BLOCK_ABOUT, CONFIG, PARTS, STANDING, Dump, DumpWriter, as_json
 from memsched.messages import Id, describe_validation_error
@@ -77,7 +78,7 @@ class GeneralMemCubeConfig(BaseModel):
         if len(text) > _MAX_CONFIG_BYTES:
             raise CubeDumpError(f"{place} has more than {_MAX_CONFIG_BYTES:,} bytes.")
         try:
-            document = yaml.safe_load(text)
+            document = yaml.load(text, Loader=StrictLoader)  # noqa: S506
         except yaml.MarkedYAMLError as error:
             line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
             raise CubeDumpError(f"{place}{line} is not YAML: {error.problem}.") from error

@@ -92,6 +92,7 @@ def test_a_file_of_the_original_system_loads_and_keeps_all_its_keys(tmp_path: Pa
     ("text", "said"),
     [
         ("a: [", "line 1 is not YAML"),
+        ("cube_id: a\ncube_id: b", "line 2 is not YAML: the key 'cube_id' is there already, in line 1"),
         ("[1]", "must be a mapping"),
         ("1: 2", "must be a mapping"),
         ("", "must be a mapping"),
