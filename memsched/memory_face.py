@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid5
 
-from memsched.activation.status import ActivationStatus
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
@@ -46,6 +45,7 @@ from memsched.queue.events import newest_events
 from memsched.redaction import redacted_id
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
+from memsched.tiers.activation_status import ActivationStatus
 from memsched.tiers.explanation import Explanation
 from memsched.tiers.hot_state import NOTHING_SENT, HotStates, Sent, WorkingMemory
 from memsched.tiers.moves import Move

@@ -11,7 +11,6 @@ from typing import Protocol
 from memsched.activation.chats import hash_of
 from memsched.activation.kept import KeptSlots
 from memsched.activation.ladder import Ladder, Rung
-from memsched.activation.status import ActivationStatus
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.lexicon import estimate_tokens
@@ -23,6 +22,7 @@ from memsched.memory.model import from_ms
 from memsched.memory_prompt import head_of, hint_of
 from memsched.policy.block import ActivationBlock
 from memsched.settings import Settings
+from memsched.tiers.activation_status import ActivationStatus
 from memsched.tiers.hot_state import HotState, HotStates, Sent
 
 

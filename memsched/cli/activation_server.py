@@ -15,7 +15,7 @@ from memsched.console.output import as_text, console, new_table
 from memsched.settings import Settings
 
 if TYPE_CHECKING:
-    from memsched.activation.status import ActivationStatus
+    from memsched.tiers.activation_status import ActivationStatus
 
 
 def status(

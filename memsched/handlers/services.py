@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from memsched.activation.kept import KeptSlots
-from memsched.activation.status import ActivationStatus
 from memsched.activation.warming import Warming
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -47,6 +46,7 @@ from memsched.policy.strategy import Chosen, WorkingSetPolicy
 from memsched.policy.talk import TalkEvent
 from memsched.policy.transitions import TransitionRules, rules_named
 from memsched.settings import Settings
+from memsched.tiers.activation_status import ActivationStatus
 from memsched.tiers.bound_set import BoundSets
 from memsched.tiers.cube_cache import CubeCaches
 from memsched.tiers.explain import Explainer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from memsched.activation.status import ActivationStatus
 from memsched.messages import UtcTime
+from memsched.tiers.activation_status import ActivationStatus
 from memsched.tiers.hot_state import WorkingMemory
 from memsched.tiers.moves import Move
 

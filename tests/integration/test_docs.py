@@ -139,7 +139,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
     expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
     expected |= {lane.task_prefix + "<user>/<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
-    expected |= {keys.wake, keys.users, keys.epoch, keys.training}
+    expected |= {keys.wake, keys.users, keys.epoch, keys.training, f"{keys.prefix}:ladder:<server%20model>"}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
@@ -153,6 +153,7 @@ def test_the_table_of_keys_has_every_key() -> None:
         "user_cubes",
         "user_configs",
         "user_grants",
+        "ladder",
     }
 
     shown = {named(key)[0] for key, _, _ in rows(section(ARCHITECTURE, "## On Redis"))}
@@ -169,7 +170,11 @@ ALLOWED = {
     "policy": {"memory"},
     "tiers": {"policy", "memory", "broker"},
     "parameters": {"tiers", "memory", "llm", "queue", "broker"},
-    "handlers": {"tiers", "policy", "memory", "llm", "broker", "worker", "deletion", "moving", "parameters"},
+    "activation": {"tiers", "policy", "memory", "memory_prompt", "llm", "queue", "broker", "embedded"},
+    "handlers": {
+        *("activation", "tiers", "policy", "memory", "llm", "broker", "worker"),
+        *("deletion", "moving", "parameters"),
+    },
 }
 
 
@@ -194,6 +199,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "escaping",
         "json_values",
         "redaction",
+        "plurals",
         "secrets_in_text",
         "config_file",
         "env_file",

@@ -11,7 +11,6 @@ from support.llm import FakeLLM, drops, fails
 from support.prefix_cache import PrefixCache
 
 from memsched import Settings
-from memsched.activation.status import ActivationStatus
 from memsched.activation.warming import Warming
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -19,6 +18,7 @@ from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
 from memsched.memory.access.permissions import CubeRef
 from memsched.policy.block import ActivationBlock, Member
+from memsched.tiers.activation_status import ActivationStatus
 from memsched.tiers.hot_state import HotState, HotStates
 
 pytestmark = pytest.mark.timeout(20)
