@@ -117,7 +117,7 @@ def _is_one_value(new: Sequence[str], old: Sequence[str], longest: int, *, least
 
 def _kind(value: Sequence[str]) -> str:
     """What a value is: a number, a name, or a word; in Chinese also a kind of place (a hotel), or an act."""
-    text = " ".join(value)
+    text = value if isinstance(value, str) else " ".join(value)
     if any(map(str.isdigit, text)) and not is_without_spaces(text):
         return " ".join(["number", *(word.casefold() for word in value if word.isalpha())])
     if any(map(str.isdigit, text)) or (value and is_without_spaces(text) and _NUMBER_UNSPACED.search(text)):

@@ -241,7 +241,8 @@ def _at_and(piece: str, lang: str) -> list[str]:
 def _at_colon(piece: str, lang: str) -> list[str]:
     """Cut at a colon, unless that stands between a thing and what it is."""
     head, colon, rest = piece.partition("\uff1a" if lang == "zh" else ": ")
-    if colon and (found("own", lang, head) or found("admits", lang, head)):
+    is_new = colon and found("changed", lang, head) and found("now", lang, rest)
+    if is_new or (colon and (found("own", lang, head) or found("admits", lang, head))):
         return [head, rest]
     return [piece]
 

@@ -157,7 +157,7 @@ def _of_clauses(newer: Clause, older: Clause) -> Revision:
     if newer.denied:
         return pair.instead()
     if pair.who == "other":
-        return pair.role()
+        return pair.no_longer() if newer.negated else pair.role()
     if "cancelled" in newer.signs:
         return pair.end()
     if newer.negated and newer.signs & {"changed", "ended"} and not pair.shared:
@@ -252,6 +252,13 @@ class _Pair:
             return "open"
         return "other"
 
+    def no_longer(self) -> Revision:
+        """The cleaner comes no more, where they had a cleaner who comes."""
+        named = self.newer.subject - {OWN, IT}
+        if "now" in self.newer.signs and named and named <= self.old - self.older.subject and self.more_new <= named:
+            return Revision("may_revise", f'denies "{self.older.text}"')
+        return UNRELATED
+
     def role(self) -> Revision:
         """Sven is our goalkeeper, where Tariq was."""
         rest_new, rest_old = self.new - self.newer.subject, self.old - self.older.subject
@@ -328,9 +335,12 @@ class _Pair:
         frame = frame and (bool(strong) or again or self._is_introduced_alike())
         if frame and signs and self._is_one_word() and ("admits" in signs or self._are_colours()):
             return Revision("supersedes", because)
-        alike = (strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs
+        named = IT in newer.subject and bool(self.classes)  # "I renamed our wifi, it's called Marmalade now"
+        alike = (strong and newer.verb == older.verb) or self.shared or frame or "changed" in signs or named
         if topic and signs and alike:
             return link
+        if newer.lang == "zh" and who == "same" and "now" in signs and newer.verb == older.verb == "is" and short:
+            return link  # a teacher, and now a doctor: the Chinese "is" is followed by what somebody is, not how
         return UNRELATED
 
     def may_be_another(self) -> bool:
@@ -369,7 +379,7 @@ class _Pair:
     def _is_detail(self) -> bool:
         """Hamburg-Altona, where it was Hamburg."""
         return bool(self.more_old) and all(
-            any(old in new and old != new for new in self.more_new) for old in self.more_old
+            any(old in new and old != new and old[0] != "#" for new in self.more_new) for old in self.more_old
         )
 
     def _without_value(self, topic: bool, link: Revision) -> Revision:

@@ -28,6 +28,8 @@ _LONGEST_SUBJECT = 4
 def subject_of(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[str], str]:
     """Who or what it is about, and the verb that follows; neither where no verb is known."""
     tokens = TOKEN.findall(_without_opening(piece, lang))
+    if lang != "es" and tokens and is_one("speaks", lang, tokens[0].lower()) and not _has_own(tokens[:3], lang):
+        return frozenset((OWN,)), _verb(tokens[0].lower(), tokens[1:], lang)  # "moved to Jena", "bin umgezogen"
     start = _start(tokens, lang)
     subject: list[str] = []
     verb = ""
@@ -51,6 +53,8 @@ def subject_of(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[
                 break
         elif lang == "de" and number == 0 and after and _is_pronoun(after[0].lower(), lang):
             continue  # a verb that stands first: "benutzen wir"
+        elif lang == "es" and not number and is_one("changed", lang, lower):
+            continue  # "cambiamos la clave"
         elif (word := norm(said, lang, not number)) and word in words and word[0] != "@":
             subject = [each for each in subject if each != IT] + [word]
         if len(subject) > _LONGEST_SUBJECT:
@@ -60,6 +64,10 @@ def subject_of(piece: str, lang: str, words: frozenset[str]) -> tuple[frozenset[
     if not subject and lang == "es" and is_spanish_own(piece):
         subject.append(OWN)
     return frozenset(subject), verb
+
+
+def _has_own(tokens: list[str], lang: str) -> bool:
+    return any(is_one("own", lang, each.lower()) for each in tokens)
 
 
 def _is_pronoun(lower: str, lang: str) -> bool:

@@ -101,12 +101,31 @@ def test_what_is_another_way_now_puts_the_earlier_statement_aside(old: str, new:
         ("Fumo.", "No fumo en casa."),
         ("我住在北京。", "我把沙发搬到卧室了。"),
         ("我住在北京。", "我爸妈搬到上海了。"),
+        ("我住在北京。", "我哥哥现在住在上海。"),
+        ("I'm a nurse.", "I'm tired now."),
         ("I live in Lisbon.", ""),
         ("", "Actually, I live in Porto."),
     ],
 )
 def test_what_only_sounds_alike_does_nothing(old: str, new: str) -> None:
     assert verdict(old, new) == "unrelated"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("我住在上海。", "我现在住在酒店。"),
+        ("我叫小明。", "我现在叫车去机场。"),
+        ("我是老师。", "我现在是医生。"),
+        ("我在一家银行做柜员。", "我从银行辞职了。"),
+        ("I'm engaged to Rowan.", "Rowan and I broke off the engagement."),
+        ("The wifi network at home is called Pinecone.", "I renamed our home wifi, it's called Marmalade now."),
+        ("Ich wohne in Rostock bei meinen Eltern.", "bin jetzt nach Jena gezogen"),
+        ("We have a cleaner who comes on Fridays.", "the cleaner doesn't come anymore"),
+    ],
+)
+def test_what_may_be_another_way_now_only_links(old: str, new: str) -> None:
+    assert verdict(old, new) == "may_revise"
 
 
 VITAL = ["I am allergic to nuts.", "My son has asthma.", "Ich habe Diabetes.", "Soy celíaca.", "我对青霉素过敏。"]
