@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from memsched.config_file import suggestion
 from memsched.errors import WaitTimeout
 from memsched.logs import get_logger
 from memsched.queue.status import Status
@@ -13,7 +14,7 @@ log = get_logger(__name__)
 
 _AFTER_SECONDS = 3.0
 """A worker that is being started has beaten by then."""
-NO_WORKER = "No worker is running: start one (memsched worker), or handlers in this process (start())."
+_NO_WORKER = "No worker is running: start one (memsched worker), or handlers in this process (start())."
 
 
 class Queue(Protocol):
@@ -23,7 +24,8 @@ class Queue(Protocol):
 
 
 class Waiting:
-    """One wait: tells once, after some seconds, that no worker is there, and says so where the time is up.
+    """One wait: tells once, after some seconds, that nobody is there to handle what is unfinished, and says so where
+    the time is up.
 
     Args:
         seconds: how long it may take; None: for ever.
@@ -39,11 +41,11 @@ class Waiting:
         if time.monotonic() < self._look_at:
             return
         self._look_at = float("inf")
-        if await self._nobody_works():
+        if advice := await self.advice():
             log.warning(
                 "waiting for messages that nobody handles",
                 action="wait.no_worker",
-                advice=NO_WORKER,
+                advice=advice,
                 timeout=self._seconds,
             )
 
@@ -52,8 +54,21 @@ class Waiting:
         return WaitTimeout(unfinished, self._seconds or 0.0, advice=await self.advice())
 
     async def advice(self) -> str:
-        """What to do so that it goes on; "" while somebody works."""
-        return NO_WORKER if await self._nobody_works() else ""
+        """Why some of what is unfinished does not go on, and what to do; "" where nothing is known of it."""
+        return advice_for(await self._queue.read_status())
 
-    async def _nobody_works(self) -> bool:
-        return not any(worker.alive for worker in (await self._queue.read_status()).workers)
+
+def advice_for(status: Status) -> str:
+    """See ``Waiting.advice``."""
+    living = [worker.about.get("labels", "") for worker in status.workers if worker.alive]
+    if not living:
+        return _NO_WORKER
+    waiting = [label for label, counts in status.labels.items() if counts.backlog]
+    handled = f",{','.join(living)},"  # a label may have commas in it
+    told = [f"The label {label!r} is paused (memsched resume {label})." for label in waiting if label in status.paused]
+    for label in waiting:
+        runs = status.labels[label].running > 0  # one that was registered since its worker's last heartbeat
+        if not runs and f",{label}," not in handled and label not in status.paused and all(living):
+            meant = suggestion(label, set(",".join(living).split(",")))
+            told.append(f"No worker has a handler for the label {label!r}{meant or '.'}")
+    return " ".join(told)
