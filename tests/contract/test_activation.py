@@ -14,7 +14,7 @@ import pytest
 from support.llm import FakeLLM, fails, hangs
 from support.memories import idle, memories_of, said
 from support.outcome import dead_letters
-from support.prefix_cache import PrefixCache, tokens_of
+from support.prefix_cache import Boundaries, PrefixCache, tokens_of
 from support.processes import clean_environment
 from support.stories import CHATTER, HOUSE, RENOVATION, REQUEST
 
@@ -295,10 +295,13 @@ def prompt_of(cache: FakeLLM, question: str) -> str:
     return prompt
 
 
+@pytest.mark.parametrize("kind", ["generic", "deepseek"])
 async def test_the_first_chat_finds_its_block_in_the_servers_cache(
-    make_mos: Callable[..., AsyncMOS], cache: FakeLLM
+    make_mos: Callable[..., AsyncMOS], cache: FakeLLM, kind: str
 ) -> None:
-    mos = make_mos()
+    if kind == "deepseek":
+        cache.always = cache.warm = PrefixCache(Boundaries(2), tells="hit_tokens")
+    mos = make_mos(llm_server=kind)
     block = await knowing(mos)
 
     found = await cached_of(mos, cache, "What is the first plant called?")

@@ -199,7 +199,6 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "escaping",
         "json_values",
         "redaction",
-        "plurals",
         "secrets_in_text",
         "config_file",
         "env_file",
