@@ -16,10 +16,12 @@ from memsched.lexicon import estimate_tokens
 from memsched.llm.client import LLM
 from memsched.llm.servers.base import Caching, Dialect, Step
 from memsched.logs import get_logger
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory_prompt import MemoryPrompt
 from memsched.messages import ACTIVATION_MEMORY_TYPE, ACTIVATION_UPDATE_TASK_LABEL, ScheduleLogForWebItem
 from memsched.queue.events import append_event
 from memsched.settings import Settings
+from memsched.tiers.hot_state import HotState, HotStates, Sent
 
 log = get_logger(__name__)
 
@@ -74,8 +76,11 @@ class CachedChats:
             await self._kept.restore(hint)
         return Caching(hint, step)
 
-    async def answered(self, llm: LLM, prompt: MemoryPrompt, caching: Caching, user_id: str, mem_cube_id: str) -> None:
-        """Learn from what the server said. It is logged, and an event of this user's cube, when something follows."""
+    async def answered(self, llm: LLM, prompt: MemoryPrompt, caching: Caching, ref: CubeRef) -> None:
+        """Learn from what the server said. It is logged, and an event of the cube, when something follows.
+
+        A head that was not found is sent again with the next message: the server was started since, or forgot it.
+        """
         dialect = await llm.dialect()
         tokens = self._head_tokens(prompt, caching)
         was_sent = self._was_sent(prompt, caching)
@@ -84,12 +89,22 @@ class CachedChats:
         found = None if is_hit(caching.use.cached, tokens, dialect.unit) else caching.use.cached
         first = dialect.first_step(llm.model)
         try:
-            cube = f"{user_id}/{mem_cube_id}"
+            cube = f"{ref.user_id}/{ref.mem_cube_id}"
             climbed = await self._ladder.saw(llm.place, first, caching.step, cube, found)
+            if found is not None and prompt.sent.head:
+                await self._forget(ref, prompt.sent)
             if climbed is not None:
-                await self._tell(llm, dialect, climbed, round(tokens), user_id, mem_cube_id)
+                await self._tell(llm, dialect, climbed, round(tokens), ref)
         except MemschedError as error:
             log.info("what a chat found in the cache could not be told", action="activation.unlearnt", error=str(error))
+
+    async def _forget(self, ref: CubeRef, sent: Sent) -> None:
+        """The server does not have what it was sent."""
+
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            return state.model_copy(update={"sent": Sent(at=sent.at)}) if state.sent == sent else state
+
+        await HotStates(self._server, self._keys).change(ref, [], compute)
 
     def _was_sent(self, prompt: MemoryPrompt, caching: Caching) -> bool:
         """Whether the server should have known the head: it was warmed with it, or a chat before this one began so."""
@@ -111,9 +126,7 @@ class CachedChats:
         whole = estimate_tokens("".join(each["content"] for each in prompt.messages))
         return estimate_tokens(head) * (caching.prompt_tokens or whole) / whole
 
-    async def _tell(
-        self, llm: LLM, dialect: Dialect, climbed: Climbed, tokens: int, user_id: str, mem_cube_id: str
-    ) -> None:
+    async def _tell(self, llm: LLM, dialect: Dialect, climbed: Climbed, tokens: int, ref: CubeRef) -> None:
         found = ", ".join(map(str, climbed.found))
         reason = (
             f"{len(climbed.found)} chats in a row found {found} of {tokens} tokens in the cache, less than {SHARE:.0%}"
@@ -129,8 +142,8 @@ class CachedChats:
             reason=reason,
         )
         event = ScheduleLogForWebItem(
-            user_id=user_id,
-            mem_cube_id=mem_cube_id,
+            user_id=ref.user_id,
+            mem_cube_id=ref.mem_cube_id,
             label=ACTIVATION_UPDATE_TASK_LABEL,
             log_content=f"The model's server: {reason}; {_DOES[climbed.after]}",
             from_memory_type=ACTIVATION_MEMORY_TYPE,

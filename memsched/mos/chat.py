@@ -292,8 +292,7 @@ class Chat:
     async def _learn(self, turn: _Turn, llm: LLM) -> None:
         """What the answer says of the server's cache, and what another adapter would have said."""
         if self._cached is not None and turn.caching is not None:
-            question = turn.question
-            await self._cached.answered(llm, turn.prompt, turn.caching, question.user_id, question.mem_cube_id)
+            await self._cached.answered(llm, turn.prompt, turn.caching, turn.ref)
         if turn.prompt.beside is not None:
             asking = await self._asking(turn, llm)
             self._adapters.beside(llm, turn.ref, turn.prompt, self._prompt(turn), turn.answer, **asking)

@@ -19,11 +19,12 @@ from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.llm.client import LLM
 from memsched.llm.servers import Caching, Step
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory_prompt import MemoryPrompt, hint_of, prompt_of
 from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.salt import new_salt
 from memsched.queue.events import newest_events
-from memsched.tiers.hot_state import NOTHING_SENT, Sent
+from memsched.tiers.hot_state import NOTHING_SENT, HotState, HotStates, Sent
 
 pytestmark = pytest.mark.timeout(20)
 FACTS = [f"Plant number {number} is called {number * 7919}, and stands in room {number % 7}." for number in range(60)]
@@ -73,7 +74,7 @@ class Talk:
         prompt = cube.prompt(f"Question number {self._number}?", adapter)
         caching = await self._chats.caching(self.llm, prompt)
         await self.llm.complete(prompt.messages, task="chat", max_tokens=50, caching=caching)
-        await self._chats.answered(self.llm, prompt, caching, "alice", cube.name)
+        await self._chats.answered(self.llm, prompt, caching, CubeRef("alice", cube.name))
         return caching
 
 
@@ -293,6 +294,25 @@ async def test_a_server_that_begins_anew_is_not_taken_for_one_that_keeps_nothing
             assert ((await talk.chat(cube)).use.cached or 0) > _EDGE
 
     assert await talk.step() is Step.ONCE
+
+
+async def test_a_head_that_the_server_forgot_is_sent_again(talk_to: Callable[..., Any], server: Server) -> None:
+    cache = PrefixCache()
+    talk, _ = talk_to("generic", cache)
+    states, cube = HotStates(server, Keys()), Cube()
+    await talk.warm(cube)
+
+    async def was_sent(state: HotState, _: set[str]) -> HotState:
+        return state.model_copy(update={"sent": cube.sent})
+
+    await states.change(ref := CubeRef("alice", cube.name), [], was_sent)
+
+    await talk.chat(cube)
+    assert (await states.load(ref)).sent == cube.sent
+    cache.forget()
+    await talk.chat(cube)
+
+    assert (await states.load(ref)).sent == Sent(at=cube.sent.at), "not sooner than it may be sent again"
 
 
 async def test_what_one_process_learnt_another_knows(talk_to: Callable[..., Any], server: Server) -> None:
