@@ -23,6 +23,8 @@ from memsched.embedded.unix_listener import listen
 
 _SHARE_OF_MEMORY = 8
 """A part of the machine's memory that prompts which left their slots may take."""
+_SMALL_BYTES = 64 * 1024**2
+"""Threads wait for each other after each step of a model: for a smaller one than this, longer than they compute."""
 _WARNINGS = 2
 """What llama.cpp says: errors and warnings. One more, and it would show the end of the key."""
 
@@ -43,6 +45,8 @@ def start(options: dict[str, Any], endpoint: dict[str, Any], adapters: list[Path
     params.slot_save_path = os.path.join(options["files"], "")
     params.api_keys = [endpoint["key"]]
     params.port = endpoint["port"]
+    if os.path.getsize(options["model"]) < _SMALL_BYTES:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.ui = False
     params.verbosity = _WARNINGS
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(each.absolute()), 0.0) for each in adapters]
