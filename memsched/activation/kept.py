@@ -16,7 +16,6 @@ from memsched.activation.place import files_of
 from memsched.activation.slots import Identity, Slots
 from memsched.errors import MemschedError
 from memsched.llm.client import LLM
-from memsched.llm.server_errors import ServerError
 from memsched.llm.servers import DIALECTS
 from memsched.llm.servers.base import CacheHint, CacheUse, Caching, Dialect
 from memsched.logs import get_logger
@@ -27,7 +26,6 @@ log = get_logger(__name__)
 
 _CALL_SECONDS = 20.0
 """For a slot to be written or read: more than any disk needs for one."""
-_AGAIN_SECONDS = 0.1
 _HEADS_KNOWN = 1_000
 _TOKENS_BEFORE = 2
 """Of a prompt, tokens that a server may have put before it once more or not."""
@@ -81,7 +79,7 @@ class KeptSlots:
         now, by what was saved; 0: none.
         """
         slots = await self._usable()
-        return 0 if slots is None else await self._quietly(lambda: self._restore_once_there(slots, hint)) or 0
+        return 0 if slots is None else await self._quietly(lambda: self._restore(slots, hint)) or 0
 
     async def forget(self, ref: CubeRef) -> None:
         """Delete what was saved of a cube, and have the server forget it. Raises OSError when a file stays."""
@@ -122,22 +120,14 @@ class KeptSlots:
                 error=str(error) or type(error).__name__,
             )
 
-    async def _restore_once_there(self, slots: Slots, hint: CacheHint) -> int:
-        """Also when the server began anew just now, and the first call finds a connection of the one before."""
-        try:
-            return await self._restore(slots, hint)
-        except ServerError as error:
-            if error.kind != "unreachable":
-                raise
-        await asyncio.sleep(_AGAIN_SECONDS)
-        return await self._restore(slots, hint)
-
     async def _restore(self, slots: Slots, hint: CacheHint) -> int:
         assert self._files is not None
         files, identity = self._files, await slots.identity()
         there = self._there.get(hint.head)
         if there is not None and identity.instance and there[0] == identity.instance:
             return there[1]
+        if hint.adapter is not None and hint.adapter not in identity.adapters:
+            return 0
         key = self._key(identity, hint)
         found = await asyncio.to_thread(files.of_key, key)
         if found is None:
@@ -147,7 +137,9 @@ class KeptSlots:
             if slot is None:
                 return 0
             await asyncio.to_thread(files.verified, found.name)
-            restored = await slots.restore(slot, file_of(found.name), DIALECTS["llama_cpp"].fields(hint)["lora"])
+            number = None if hint.adapter is None else identity.adapters[hint.adapter][0]
+            lora = DIALECTS["llama_cpp"].fields(replace(hint, adapter=number))["lora"]
+            restored = await slots.restore(slot, file_of(found.name), identity, lora)
             if restored.tokens != found.tokens:
                 await slots.erase(slot)
                 await asyncio.to_thread(files.remove, found.name)
@@ -209,8 +201,8 @@ class KeptSlots:
 
     @staticmethod
     def _adapter(identity: Identity, hint: CacheHint) -> str:
-        """Which one it is, whatever number it has now."""
-        return "" if hint.adapter is None else identity.adapters.get(hint.adapter, hint.adapter)
+        """Which one it is, whatever number it has now. Raises KeyError when the server has it no more."""
+        return "" if hint.adapter is None else identity.adapters[hint.adapter][1]
 
     @staticmethod
     def _hashed(parts: Sequence[Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from memsched.llm.server_errors import ServerError
@@ -26,12 +28,12 @@ class Identity:
     Args:
         instance: its process; "" when that cannot be told.
         model: a hash of all that what it computes depends on: model, build, cache types, template.
-        adapters: their files, by what it calls them.
+        adapters: by their names, the numbers that it gave them, and their files.
     """
 
     instance: str
     model: str
-    adapters: Mapping[str, str]
+    adapters: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,8 @@ class Slots:
         return self._known
 
     async def _asked(self, instance: str, props: Mapping[str, Any]) -> Identity:
-        models = await self._call("/v1/models")
+        models, adapters = await asyncio.gather(self._call("/v1/models"), self._call("/lora-adapters"))
         data = models.get("data") if isinstance(models, Mapping) else None
-        adapters = await self._call("/lora-adapters")
         told = [
             *(
                 props.get(name)
@@ -77,8 +78,8 @@ class Slots:
             [each.get("meta") for each in data or []],
             _written(str(props.get("model_path", ""))),
         ]
-        paths = {str(each["id"]): str(each["path"]) for each in adapters}
-        named = {each: f"{path} {_written(path)}" for each, path in paths.items()}
+        paths = [(str(each["id"]), str(each["path"])) for each in adapters]
+        named = {PurePath(path).stem: (number, f"{path} {_written(path)}") for number, path in paths}
         return Identity(instance, _hash(json.dumps(told, sort_keys=True)), named)
 
     async def idle(self) -> int | None:
@@ -94,7 +95,7 @@ class Slots:
         told = await self._call(f"/slots/{slot}?action=save", {"filename": file})
         return Saved(int(told["n_saved"]), int(told["n_written"]))
 
-    async def restore(self, slot: int, file: str, lora: Sequence[Mapping[str, Any]]) -> Saved:
+    async def restore(self, slot: int, file: str, identity: Identity, lora: Sequence[Mapping[str, Any]]) -> Saved:
         """Have a slot read from a file, which must have been checked: the server takes all that it can read, and a slot
         whose file is not there is empty afterwards.
 
@@ -102,7 +103,7 @@ class Slots:
             lora: with which adapter it was computed. The server does not learn that from the file: for it a slot
                 has the adapter of its last request, so that is made one of this adapter.
         """
-        if await self._call("/lora-adapters"):
+        if identity.adapters:
             nothing = {"prompt": ".", "n_predict": 0, "cache_prompt": False, "id_slot": slot, "lora": list(lora)}
             await self._call("/completion", nothing)
         told = await self._call(f"/slots/{slot}?action=restore", {"filename": file})

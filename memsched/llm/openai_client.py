@@ -111,9 +111,19 @@ class OpenAIClient:
     async def manage(self, method: str, path: str, body: Any = None) -> Any:
         """Return what the server answers to a call beside its ``/v1``; None where that is no JSON.
 
+        Whoever only looks looks once more where the connection is one of before the server began anew.
+
         Args:
             body: bytes are sent as they are, all else as JSON.
         """
+        try:
+            return await self._managed(method, path, body)
+        except ServerError as error:
+            if method != "GET" or error.kind != "unreachable":
+                raise
+        return await self._managed(method, path, body)
+
+    async def _managed(self, method: str, path: str, body: Any) -> Any:
         await self._find()
         own = self._local.server if self._local is not None else None
         url = f"{own.url if own else self._endpoint.root}{path}"

@@ -257,13 +257,13 @@ async def test_an_adapter_and_none_never_answer_from_each_others_cache_after_a_r
     assert llm is not None
     try:
         kept = KeptSlots(settings, llm)
-        plain, adapted = HINT, hint_of(BLOCK, "0")
+        plain, adapted = HINT, hint_of(BLOCK, "a")
         told = {hint.adapter: (await ask(llm, hint))[0] for hint in (plain, adapted)}
-        assert told[None] != told["0"]
+        assert told[None] != told["a"]
         for hint in (plain, adapted):
             await warm(kept, hint)
         kill(tmp_path)
-        await ask(llm, CacheHint("another head " * 20, "", "", adapter="0"))
+        await ask(llm, CacheHint("another head " * 20, "", "", adapter="a"))
         for hint in (plain, adapted, plain):
             assert await kept.restore(hint) > 0
             said, cached = await ask(llm, hint)
