@@ -1,6 +1,6 @@
-"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what
-search finds (recall), what each part of it gives (ablation), what is decided about memories (decisions), and small
-cubes in several languages (languages).
+"""``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what the
+activation block is worth on a real model server (activation), what search finds (recall), what each part of it gives
+(ablation), what is decided about memories (decisions), and small cubes in several languages (languages).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ BENCHMARKS = {
     "transport": "TransportBenchmark",
     "memory": "MemoryBenchmark",
     "policy": "PolicyBenchmark",
+    "activation": "ActivationBenchmark",
     "scripts": "ScriptsBenchmark",
     "fairness": "FairnessBenchmark",
     "tenants": "TenantsBenchmark",
