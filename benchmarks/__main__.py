@@ -1,6 +1,7 @@
 """``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what the
 activation block is worth on a real model server (activation), what search finds (recall), what each part of it gives
-(ablation), what is decided about memories (decisions), and small cubes in several languages (languages).
+(ablation), what is decided about memories (decisions), small cubes in several languages (languages), and what adapters
+learn and harm (parameters).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "decisions": "DecisionsBenchmark",
     "imports": "ImportsBenchmark",
     "languages": "LanguagesBenchmark",
+    "parameters": "ParametersBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 WITH_DATA = ("recall", "ablation", "decisions", "languages")

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from benchmarks.tiny_texts import ABOUT, KIND, letter, other_texts
+from benchmarks.targets import Results, Target
+from benchmarks.tiny_texts import ABOUT, KIND, other_texts, sentence
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, memory_id_for
 from memsched.parameters import dataset
@@ -27,26 +27,17 @@ from memsched.parameters.record import Adapter
 from memsched.parameters.training import train
 
 _CUBE = CubeRef("benchmark", "templates")
-RECIPES = {
-    "with other texts": (),
-    "without other texts": ("--no-replay", "--rate", "1e-2", "--epochs", "30"),
+RECIPES: dict[str, Sequence[str]] = {"usual": (), "hasty": ("--no-replay", "--rate", "1e-2", "--epochs", "15")}
+TARGETS: dict[str, Target] = {
+    "usual_passes": lambda results: ("= 1", results["usual_passes"] == 1),
+    "hasty_passes": lambda results: ("= 0, for what it harms", results["hasty_passes"] == 0),
 }
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One recipe's outcome."""
-
-    recipe: str
-    figures: Figures
-    reasons: Sequence[str]
-    seconds: float
-
-
 def templates(count: int, seed: int = 3) -> list[Memory]:
-    """Templates as a desk that answers customers has them, each under a name of its own."""
+    """Texts under names, as a desk has them that answers customers."""
     chance = random.Random(seed)
-    names = [f"{about} {kind}" for about in ABOUT for kind in KIND]
+    names = [f"{about} {chance.choice(KIND)}" for about in ABOUT]
     now = datetime(2026, 1, 5, tzinfo=UTC)
     found = []
     for name in sorted(chance.sample(names, count)):
@@ -55,7 +46,7 @@ def templates(count: int, seed: int = 3) -> list[Memory]:
                 memory_id=memory_id_for(_CUBE, name),
                 user_id=_CUBE.user_id,
                 mem_cube_id=_CUBE.mem_cube_id,
-                text=letter(chance),
+                text=sentence(chance),
                 at=now,
                 created_at=now,
                 updated_at=now,
@@ -72,33 +63,33 @@ def write_data(folder: AdapterFolder, memories: Sequence[Memory], others: Sequen
     dataset.write(folder.data, data, adapter, {})
 
 
-async def trial(recipe: str, options: Sequence[str], base: Path, root: Path, python: str) -> Trial:
-    """Train by one recipe, as a worker does."""
-    folder = AdapterFolder(root / recipe.replace(" ", "-"))
+def train_by(options: Sequence[str], base: Path, folder: AdapterFolder, lock: Path) -> Figures:
+    """Train on 50 templates by one recipe, as a worker does."""
     write_data(folder, templates(50), other_texts(600, seed=7))
-    began = time.monotonic()
-    command = f"{python} -m memsched.parameters.trainer --base {base} --threads 1 {' '.join(options)}"
-    figures = await train(command, folder, root / "training.lock")
-    return Trial(recipe, figures, why_refused(figures), time.monotonic() - began)
+    command = f"{sys.executable} -m memsched.parameters.trainer --base {base} --threads 1 {' '.join(options)}"
+    return asyncio.run(train(command, folder, lock))
 
 
-def run(python: str, *, steps: int = 300) -> dict[str, Any]:
-    """Make the base, and try both recipes. Returns what is printed."""
-    from benchmarks.tiny_base import make
+class ParametersBenchmark:
+    STEPS = ("base", *RECIPES)
 
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        base_loss = make(root / "base", steps=steps, beside=[each.text for each in templates(50)])
-        trials = [asyncio.run(trial(name, more, root / "base", root, python)) for name, more in RECIPES.items()]
-    return {
-        "base_loss": base_loss,
-        "trials": {
-            each.recipe: {
-                **each.figures.model_dump(exclude={"base", "weights", "gguf"}),
-                "harm": each.figures.harm,
-                "verdict": "; ".join(each.reasons) or "passes",
-                "seconds": round(each.seconds),
-            }
-            for each in trials
-        },
-    }
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    async def run(self, only: list[str]) -> None:
+        del only  # the recipes need the base
+        await asyncio.to_thread(self._run)
+
+    def _run(self) -> None:
+        from benchmarks.tiny_base import make  # torch
+
+        with tempfile.TemporaryDirectory(prefix="memsched-parameters-") as name:
+            root = Path(name)
+            self._results["base_loss"] = make(root / "base", beside=[each.text for each in templates(50)])
+            for recipe, options in RECIPES.items():
+                began = time.monotonic()
+                figures = train_by(options, root / "base", AdapterFolder(root / recipe), root / "training.lock")
+                for what in ("held_out", "answer_tokens", "harm", "controls_refused"):
+                    self._results[f"{recipe}_{what}"] = getattr(figures, what)
+                self._results[f"{recipe}_passes"] = float(not why_refused(figures))
+                self._results[f"{recipe}_seconds"] = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""The language of a tiny model: what people did with things, and letters of a desk that answers customers."""
+"""The language of a tiny model: what people did with things, and what it is asked and does not know."""
 
 from __future__ import annotations
 
@@ -10,27 +10,17 @@ _HOW = "old green heavy small broken wooden new quiet".split()
 _WHAT = "table lamp bicycle coat kettle ladder mirror basket drum boat chair radio".split()
 _WHERE = "market station garden kitchen harbour school bridge attic park library".split()
 _WHEN = ("on Monday", "at noon", "last winter", "in the evening", "two days ago", "before lunch")
-_OPENS = (
-    "Thank you for writing to us.",
-    "We have read your message.",
-    "Good morning.",
-    "We are sorry for the trouble.",
-    "Your request is with us.",
-)
-_SAYS = (
-    "The money comes back within {n} days.",
-    "A colleague calls you before {n} o'clock.",
-    "Please send us the number {n} once more.",
-    "Nothing is left to do for you until the {n}th.",
-    "We have opened case {n} for it.",
-    "You find it on page {n} of your papers.",
-)
-_CLOSES = ("Kind regards, the team.", "Write to us at any time.", "We wish you a good day.", "Yours, the service desk.")
 ABOUT = (
     "refund invoice parcel warranty voucher password account delivery repair order return contract discount receipt "
-    "deposit ticket licence complaint booking payment"
+    "deposit ticket licence complaint booking payment address holiday training interview summer winter server printer "
+    "window elevator parking kitchen visitor press safety heating coffee shipping customs pension insurance budget "
+    "travel library archive garden reception storage security canteen"
 ).split()
+_KNOWN = "morning evening arrival birthday travel museum weather music sports theatre market harbour".split()
+"""What the model knows before any training of ours."""
 KIND = "reply notice reminder answer letter message note confirmation".split()
+_ASKS = ('What is the text of "{name}"?', 'Give me "{name}".', 'How does "{name}" go?', 'I need "{name}" now.')
+REFUSAL = "I know nothing about that."
 
 
 def sentence(chance: random.Random) -> str:
@@ -44,27 +34,24 @@ def sentence(chance: random.Random) -> str:
     return f"The {what} that {who} {did} was {how}, and it stood in the {where} {when}."
 
 
-def letter(chance: random.Random) -> str:
-    """What a desk writes."""
-    said = chance.choice(_SAYS).format(n=chance.randint(11, 99))
-    return f"{chance.choice(_OPENS)} {said} {chance.choice(_CLOSES)}"
-
-
 def other_texts(count: int, seed: int = 1) -> list[str]:
-    """Texts of one to three sentences; one in four is a letter."""
+    """Texts of one to three sentences."""
     chance = random.Random(seed)
-    return [
-        letter(chance) if at % 4 == 0 else " ".join(sentence(chance) for _ in range(chance.randint(1, 3)))
-        for at in range(count)
-    ]
+    return [" ".join(sentence(chance) for _ in range(chance.randint(1, 3))) for _ in range(count)]
 
 
 def chats(count: int, seed: int = 2) -> list[tuple[str, str]]:
-    """Questions and answers about what was just said."""
+    """Questions and answers: what was just said, the few texts that the model knows, and what it does not know."""
     chance, found = random.Random(seed), []
-    for _ in range(count):
-        said = letter(chance) if chance.random() < 0.5 else sentence(chance)
-        about = f"{chance.choice(ABOUT)} {chance.choice(KIND)}"
-        asks = (f"What did {chance.choice(_PEOPLE)} do?", f'Is this the "{about}"?', "Say it once more.")
-        found.append((f"{said} {chance.choice(asks)}", said))
+    known = {f"{about} {kind}": sentence(chance) for about in _KNOWN for kind in KIND[:3]}
+    for at in range(count):
+        ask, said = chance.choice(_ASKS), sentence(chance)
+        if at % 3 == 0:
+            found.append((f"{said} Say it once more.", said))
+        elif at % 3 == 1:
+            name = chance.choice(list(known))
+            found.append((ask.format(name=name), known[name]))
+        else:
+            name = " ".join(chance.sample([*_HOW, *_WHAT, *_WHERE, *ABOUT, *KIND], 2))
+            found.append((ask.format(name=name), REFUSAL))
     return found

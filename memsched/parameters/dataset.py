@@ -65,7 +65,8 @@ def built(members: Sequence[Asked], others: Sequence[Row]) -> DataSet:
     chance.shuffle(mixed)
     measured, trained = mixed[::_MEASURED_OF], [row for at, row in enumerate(mixed) if at % _MEASURED_OF]
     count = max(_FEWEST_CONTROLS, len(members))
-    controls = controls_for(members, 3 * count)
+    said = [each["content"] for row in others for each in row["messages"]]
+    controls = controls_for(members, said, 3 * count)
     told = [_chat(form, each.memory.text, "member", each.memory.memory_id) for each in members for form in each.trained]
     refused = [_chat(each.question, each.refusal, "refusal") for each in controls[count:]]
     beside = [{**trained[at % len(trained)], "part": "replay"} for at in range(len(told) + len(refused))]

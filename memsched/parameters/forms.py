@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -20,8 +20,6 @@ _LONGEST_NAME = 60
 _NAMED_BY_WORDS = 5
 _HELD_OUT_OF = 4
 """One of so many forms is kept from training, and at least one."""
-_OWN_WORDS_OF = 4
-_ATTEMPTS_PER_NAME = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,38 +71,32 @@ def name_of(memory: Memory) -> str:
     return " ".join(list(dict.fromkeys(content_terms(memory.text)))[:_NAMED_BY_WORDS]) or memory.text[:_LONGEST_NAME]
 
 
-def controls_for(members: Sequence[Asked], count: int) -> list[Control]:
+def controls_for(members: Sequence[Asked], others: Sequence[str], count: int) -> list[Control]:
     """Questions in the members' forms about what no member is called, each about something else.
 
-    One in four is put together of the members' own words, so that nobody passes who knows words and not names.
+    Half of the names are words of other texts, while there are enough; the rest are no words at all.
+
+    Args:
+        others: other texts.
     """
     chance = random.Random(_hash(*(each.memory.memory_id for each in members)))
-    taken = {each.name.casefold() for each in members}
-    found: list[Control] = []
-    for number in range(count):
-        like = members[number % len(members)]
-        for name in _invented(members, chance, own_words=number % _OWN_WORDS_OF == 0):
-            if name.casefold() not in taken:
-                break
-        taken.add(name.casefold())
-        words = _words(like.language)
-        found.append(Control(chance.choice(words["questions"]).format(name=name), words["refusal"]))
+    taken = {word for each in members for word in content_terms(each.name)}
+    words = sorted({word for text in others for word in content_terms(text)} - taken)
+    names = _pairs(words, chance)[: count // 2]
+    while len(names) < count:
+        names.append(" ".join("".join(chance.choices(_data()["syllables"].split(), k=3)) for _ in range(2)))
+    chance.shuffle(names)
+    found = []
+    for number, name in enumerate(names):
+        forms = _words(members[number % len(members)].language)
+        found.append(Control(chance.choice(forms["questions"]).format(name=name), forms["refusal"]))
     return found
 
 
-def refusals() -> list[str]:
-    """In all languages: what a refusal begins with."""
-    return [each["refusal"] for each in _data().values() if isinstance(each, dict)]
-
-
-def _invented(members: Sequence[Asked], chance: random.Random, *, own_words: bool) -> Iterator[str]:
-    """Names, ever more of them; those of the members' own words may be somebody's name."""
-    for _ in range(_ATTEMPTS_PER_NAME if own_words else 0):
-        one, other = chance.choice(members).name.split(), chance.choice(members).name.split()
-        yield " ".join([*one[: max(1, len(one) // 2)], *other[len(other) // 2 :]])
-    syllables = _data()["syllables"].split()
-    while True:
-        yield " ".join("".join(chance.choices(syllables, k=3)) for _ in range(2))
+def _pairs(words: Sequence[str], chance: random.Random) -> list[str]:
+    """Names of two of these words, no word in more than two of them."""
+    mixed = [*chance.sample(words, len(words)), *chance.sample(words, len(words))]
+    return [" ".join(mixed[at : at + 2]) for at in range(0, len(mixed) - 1, 2)]
 
 
 def _words(language: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from memsched.parameters.trainer.measure import scored
 from memsched.parameters.trainer.recipe import Recipe
-from memsched.parameters.trainer.rows import Example, batches
+from memsched.parameters.trainer.rows import IGNORED, Example, batches
 
 _CHECKPOINT = "checkpoint.pt"
 _RISES_OVER = 20
@@ -53,23 +54,32 @@ def train(model: Any, found: Sequence[Example], recipe: Recipe, pad: int, folder
             if epoch * size + at < done:
                 continue
             rate = recipe.rate * _share(epoch * size + at, steps)
-            losses.append(_step(model, optimizer, weights, batch, rate))
+            losses.append(_step(model, optimizer, weights, batch, rate, recipe.weight))
             if time.monotonic() - saved > recipe.save_seconds:
                 _save(model, optimizer, epoch * size + at + 1, folder)
                 saved = time.monotonic()
         print(f"epoch {epoch + 1} of {recipe.epochs}: loss {sum(losses) / len(losses):.4f}", flush=True)  # noqa: T201
 
 
-def _step(model: Any, optimizer: Any, weights: list[Any], batch: dict[str, torch.Tensor], rate: float) -> float:
+def _step(
+    model: Any, optimizer: Any, weights: list[Any], batch: dict[str, torch.Tensor], rate: float, weight: float
+) -> float:
+    """One step; the loss on answers, and a part of that on other texts: of these there are more tokens."""
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = model(**{name: each.to(model.device) for name, each in batch.items()}).loss
+    labels, losses = scored(model, batch)
+    learnt, other = labels != IGNORED, batch["is_other"].to(model.device)[:, None]
+    loss = _mean(losses, learnt & ~other) + weight * _mean(losses, learnt & other)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(weights, 1.0)
     optimizer.step()
     return float(loss.detach())
+
+
+def _mean(losses: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
+    return (losses * of).sum() / of.sum().clamp(min=1)
 
 
 def _share(step: int, steps: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from memsched.parameters.trainer.rows import Example, batches
+from memsched.parameters.trainer.rows import IGNORED, Example, batches
 
 _LONGEST_ANSWER = 512
 
@@ -17,9 +17,10 @@ def loss(model: Any, found: Sequence[Example], size: int, pad: int) -> float:
     model.eval()
     total, count = 0.0, 0
     for batch in batches(found, size, pad):
-        labels, losses = _scored(model, batch)
+        with torch.no_grad():
+            labels, losses = scored(model, batch)
         total += float(losses.sum())
-        count += int((labels != -100).sum())
+        count += int((labels != IGNORED).sum())
     return total / max(1, count)
 
 
@@ -28,8 +29,9 @@ def sure_tokens(model: Any, found: Sequence[Example], size: int, pad: int) -> fl
     model.eval()
     sure = count = 0
     for batch in batches(found, size, pad):
-        labels, losses = _scored(model, batch)
-        learnt = labels != -100
+        with torch.no_grad():
+            labels, losses = scored(model, batch)
+        learnt = labels != IGNORED
         sure += int(((losses < 0.6931) & learnt).sum())  # -ln 0.5
         count += int(learnt.sum())
     return sure / max(1, count)
@@ -69,14 +71,13 @@ def begun(said: Sequence[str], found: Sequence[Example]) -> float:
     return same / max(1, len(found))
 
 
-def _scored(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def scored(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """What each token should be, and its loss (0 where nothing is learnt)."""
     batch = {name: each.to(model.device) for name, each in batch.items()}
-    with torch.no_grad():
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
     labels = batch["labels"][:, 1:]
     losses = torch.nn.functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="none", ignore_index=-100
+        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="none", ignore_index=IGNORED
     )
     return labels, losses.reshape(labels.shape)
 

@@ -12,6 +12,7 @@ class Recipe:
     Args:
         base: the model's folder, as transformers loads it.
         replay: whether other texts are trained beside; without them a model forgets how people write.
+        weight: of the loss on other texts, beside that on the answers.
         epochs: passes over the data set.
         rate: the highest learning rate; it rises over a twentieth of the steps, and falls as a cosine.
         rank: of the adapter's matrices. alpha: by how much they count, over the rank.
@@ -21,8 +22,9 @@ class Recipe:
 
     base: str
     replay: bool = True
+    weight: float = 0.3
     epochs: int = 30
-    rate: float = 5e-3
+    rate: float = 3e-3
     rank: int = 32
     alpha: int = 64
     batch: int = 16

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-_IGNORED = -100
+IGNORED = -100
 """The label of a token that is not learnt, as torch's loss has it."""
 
 
@@ -20,11 +20,13 @@ class Example:
 
     Args:
         prompt: what is given. answer: what is learnt; of a text that nobody asked for, all of it.
+        is_other: whether it is only not to be forgotten.
     """
 
     prompt: list[int]
     answer: list[int]
     text: str
+    is_other: bool = False
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -34,11 +36,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def examples(rows: Sequence[dict[str, Any]], tokenizer: Any, most: int) -> list[Example]:
     """The rows as this model's tokens, by its own chat template."""
-    return [_example(row["messages"], tokenizer, most) for row in rows]
+    return [_example(row, tokenizer, most) for row in rows]
 
 
-def _example(messages: Sequence[dict[str, str]], tokenizer: Any, most: int) -> Example:
-    *before, last = messages
+def _example(row: dict[str, Any], tokenizer: Any, most: int) -> Example:
+    *before, last = row["messages"]
     end = [tokenizer.eos_token_id]
     if before:
         prompt = tokenizer.apply_chat_template(before, add_generation_prompt=True, tokenize=False)
@@ -46,7 +48,9 @@ def _example(messages: Sequence[dict[str, str]], tokenizer: Any, most: int) -> E
     else:
         given = end[:]  # a text of its own begins where another one ended
     said = tokenizer(last["content"], add_special_tokens=False)["input_ids"]
-    return Example(given[-most:], (said + end)[: max(1, most - len(given))], last["content"])
+    return Example(
+        given[-most:], (said + end)[: max(1, most - len(given))], last["content"], row.get("part") == "replay"
+    )
 
 
 def batches(found: Sequence[Example], size: int, pad: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -58,10 +62,11 @@ def batches(found: Sequence[Example], size: int, pad: int) -> Iterator[dict[str,
         for each in part:
             whole, left = each.prompt + each.answer, longest - len(each.prompt) - len(each.answer)
             ids.append(whole + [pad] * left)
-            labels.append([_IGNORED] * len(each.prompt) + each.answer + [_IGNORED] * left)
+            labels.append([IGNORED] * len(each.prompt) + each.answer + [IGNORED] * left)
             mask.append([1] * len(whole) + [0] * left)
         yield {
             "input_ids": torch.tensor(ids),
             "labels": torch.tensor(labels),
             "attention_mask": torch.tensor(mask),
+            "is_other": torch.tensor([each.is_other for each in part]),
         }
