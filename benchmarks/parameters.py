@@ -7,16 +7,20 @@ extra ``train``, and takes some ten minutes of one core.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.targets import Results, Target
 from benchmarks.tiny_texts import ABOUT, KIND, other_texts, sentence
+from memsched.llm.client import LLM
+from memsched.llm.servers.base import CacheHint, Caching, Step
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory, memory_id_for
 from memsched.parameters import dataset
@@ -24,7 +28,9 @@ from memsched.parameters.folders import AdapterFolder
 from memsched.parameters.forms import asked_for
 from memsched.parameters.gate import Figures, why_refused
 from memsched.parameters.record import Adapter
+from memsched.parameters.registry import Registry
 from memsched.parameters.training import train
+from memsched.settings import Settings
 
 _CUBE = CubeRef("benchmark", "templates")
 RECIPES: dict[str, Sequence[str]] = {"usual": (), "hasty": ("--no-replay", "--rate", "1e-2", "--epochs", "15")}
@@ -70,6 +76,35 @@ def train_by(options: Sequence[str], base: Path, folder: AdapterFolder, lock: Pa
     return asyncio.run(train(command, folder, lock))
 
 
+async def served(base: Path, folder: AdapterFolder, figures: Figures) -> dict[str, float]:
+    """On llama.cpp's server: share of the held-out questions that are answered word for word, by the adapter, without
+    it, with it again, and when it is rolled back.
+    """
+    settings = Settings.load(
+        redis_url="memory://", llm_base_url=f"embedded://{base}", llm_model="base.gguf", llm_context_tokens=1024
+    )
+    rows = [json.loads(line) for line in (folder.data / "held_out.jsonl").read_text().splitlines()]
+    llm = LLM(settings)
+    registry = Registry(llm, llm.own_server)
+
+    async def right(adapter: str | None) -> float:
+        told = Caching(CacheHint("", "", "", adapter), Step.ONCE)
+        said = [await llm.complete(row["messages"][:1], max_tokens=48, caching=told) for row in rows]
+        return sum(one.strip() == row["messages"][1]["content"] for one, row in zip(said, rows, strict=True)) / len(
+            rows
+        )
+
+    try:
+        await registry.load("trial", folder.made, figures)
+        found = {"served": await right("trial"), "served_without": await right(None)}
+        found["served_again"] = await right("trial")
+        await registry.unload("trial")
+        found["served_rolled_back"] = await right(None)
+        return found
+    finally:
+        await llm.aclose()
+
+
 class ParametersBenchmark:
     STEPS = ("base", *RECIPES)
 
@@ -93,3 +128,5 @@ class ParametersBenchmark:
                     self._results[f"{recipe}_{what}"] = getattr(figures, what)
                 self._results[f"{recipe}_passes"] = float(not why_refused(figures))
                 self._results[f"{recipe}_seconds"] = time.monotonic() - began
+                if recipe == "usual" and find_spec("xllamacpp"):
+                    self._results |= asyncio.run(served(root / "base", AdapterFolder(root / recipe), figures))
