@@ -90,9 +90,9 @@ async def served(base: Path, folder: AdapterFolder, figures: Figures) -> dict[st
     async def right(adapter: str | None) -> float:
         told = Caching(CacheHint("", "", "", adapter), Step.ONCE)
         said = [await llm.complete(row["messages"][:1], max_tokens=48, caching=told) for row in rows]
-        return sum(one.strip() == row["messages"][1]["content"] for one, row in zip(said, rows, strict=True)) / len(
-            rows
-        )
+        texts = [row["messages"][1]["content"] for row in rows]
+        same = [one.strip() == text for one, text in zip(said, texts, strict=True)]
+        return same.count(True) / len(rows)
 
     try:
         await registry.load("trial", folder.made, figures)
