@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
@@ -104,6 +105,17 @@ async def test_it_is_sent_once_until_something_changes_or_it_was_long_ago(
     clock.now += 30 * MINUTE
     assert await warming.due_in(await states.load(HOME)) == 0, "it may have been forgotten"
     assert len(fake.warmed) == 2
+
+
+async def test_of_several_workers_one_sends_it(
+    make: Callable[..., Warming], states: HotStates, fake: FakeLLM, clock: Clock
+) -> None:
+    await knows(states, "Rex eats carrots.")
+
+    sent = await asyncio.gather(*(make().warm(HOME) for _ in range(4)))
+
+    assert sum(each is not None for each in sent) == 1
+    assert len(fake.warmed) == 1
 
 
 async def test_another_server_model_or_step_is_sent_it_anew(

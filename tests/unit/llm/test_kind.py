@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,3 +58,17 @@ async def test_a_server_that_is_away_is_asked_again_after_a_while_and_not_by_eac
     now[0] = 30.0
     assert (await kind.dialect()).name == "vllm"
     assert kind.now.name == "vllm"
+
+
+async def test_a_server_that_hangs_is_waited_for_once_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memsched.llm.kind._LOOK_SECONDS", 0.05)
+
+    async def hang(_: str) -> None:
+        await asyncio.sleep(99)
+
+    kind = Kind("auto", Endpoint("llm", "http://127.0.0.1:9/v1", "", "m"), hang)
+    began = time.monotonic()
+    names = [each.name for each in await asyncio.gather(*(kind.dialect() for _ in range(20)))]
+
+    assert set(names) == {"generic"}
+    assert time.monotonic() - began < 1
