@@ -100,7 +100,7 @@ class RecallBenchmark:
     def _stories_sets(self) -> Sets:
         by_language: dict[str, list[Conversation]] = defaultdict(list)
         for file in self._stories:
-            language, talk = _read_story(file)
+            language, talk = read_story(file)
             by_language[language].append(talk)
         for language, talks in sorted(by_language.items()):
             yield f"stories_{language}", talks
@@ -283,7 +283,7 @@ def _misspelt(question: str, names: set[str]) -> str:
     return " ".join(words)
 
 
-def _read_story(file: Path) -> tuple[str, Conversation]:
+def read_story(file: Path) -> tuple[str, Conversation]:
     """The language of a theme story; what it tells, a session a day, with its questions that an answer's turns
     answer.
     """

@@ -378,3 +378,31 @@ async def test_what_does_not_fit_is_left_out_by_its_score(scheduler: AsyncMemSch
     off_topic = "Which garage band played at the wedding of the baker?"
     assert await search(scheduler, off_topic)
     assert await search(scheduler, off_topic, min_score=0.5) == []
+
+
+async def test_what_stands_beside_an_answer_has_no_share_in_its_score(scheduler: AsyncMemScheduler) -> None:
+    talk = conversation(
+        ("Priya", "Sorry I missed the call, I was at the vet with Biscuit."),
+        ("Tom", "Oh no, is he all right?"),
+        ("Priya", "He swallowed a sock, and they had to operate on Tuesday."),
+        ("Tom", "Poor thing."),
+        ("Tom", "By the way, I start as a teacher at Oakwood primary in March."),
+        ("Priya", "That is wonderful news!"),
+    )
+    await tell(scheduler, talk)
+
+    found = await search(scheduler, "At which school does Tom start as a teacher?")
+    assert len(found) > 2
+    assert found[0].memory.startswith("By the way") and found[0].score > 0.7
+    assert max(each.score for each in found[1:]) < 0.3, found
+    assert [each.memory for each in await search(scheduler, "teacher", min_score=0.5)] == [found[0].memory]
+
+
+async def test_a_correction_fits_what_the_corrected_one_fitted(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("My aunt lives in Hamburg.", 0))
+    [alone] = await search(scheduler, "Does the aunt live in Hamburg?")
+    await tell(scheduler, said("Actually, my aunt lives in Bremen.", 5))
+
+    new, old = await search(scheduler, "Does the aunt live in Hamburg?")
+    assert new.item.memory_id == old.item.superseded_by
+    assert new.score >= old.score > alone.score - 0.1

@@ -5,11 +5,11 @@ All parts are in BM25's own units, so that they add up as log odds do (constants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from itertools import accumulate, chain, islice
+from itertools import chain, islice
 
 from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem, stems, words
 from memsched.memory.access.permissions import CubeRef
@@ -34,7 +34,8 @@ from memsched.memory.search.constants import (
     VALUE_OF_KEYWORDS,
 )
 from memsched.memory.search.dates import Dates, dates_in
-from memsched.memory.search.likelihood import likelihood
+from memsched.memory.search.evidence import Evidence
+from memsched.memory.search.likelihood import Kind, likelihood
 from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory.search.ranking_cache import RankingCache
 from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
@@ -170,12 +171,11 @@ class HybridSearch:
         if links:
             ranked = revisers_first([*ranked, *await self._revisers(ref, ranked, args)])
         best = ranked[:top_k]
-        likely = [asked.likelihood(each, is_model=query.is_model) for each in best]
-        likely = [*accumulate(reversed(likely), max)][::-1]  # what ranks before it fits no less
+        fits = asked.fits(candidates.values(), is_model=query.is_model)
         results = [
             SearchResult(Memory.as_stored(each.memory_id, each.payload), each.score, asked.parts_of(each), score)
-            for each, score in zip(best, likely, strict=True)
-            if score >= args.min_score
+            for each in best
+            if (score := fits(each)) >= args.min_score
         ]
         if args.explain:
             told = None if args.at is None else Conditions(until=args.until, include_archived=True)
@@ -267,8 +267,10 @@ class HybridSearch:
             before, each.score = each.score, each.score * SUPERSEDED
             each.parts["superseded"] = each.score - before
             correction = candidates.get(each.payload["superseded_by"])
-            if correction is not None and correction.score < before:
-                correction.raise_to(before, "corrects")
+            if correction is not None:
+                correction.stands_for.append(each)
+                if correction.score < before:
+                    correction.raise_to(before, "corrects")
 
     async def _revisers(self, ref: CubeRef, ranked: Sequence[ScoredHit], conditions: SearchArgs) -> list[ScoredHit]:
         """What may revise the best, and was not found: it may say it in other words than the question."""
@@ -367,6 +369,7 @@ class _Asked:
         self.is_keywords = names_words_only(query)
         things = asked_for(query, counts.vocabulary) if counts.vocabulary and not self.is_keywords else []
         self.has_windows = has_windows
+        self._hides = hides
         self._memories = counts.memories
         only_own = own_words and has_windows
         self.value = VALUE_OF_KEYWORDS if self.is_keywords else VALUE
@@ -437,23 +440,25 @@ class _Asked:
                 found.append(FoundWord(word, extra, memory.memory_id))
         return tuple(sorted(found, key=lambda by: (-by.points, by.word)))
 
-    def likelihood(self, hit: ScoredHit, *, is_model: bool) -> float:
-        """How probable it is that this is what was asked for, 0 to 1 (likelihood.py)."""
-        among, own = sum(idf for idf, _ in self._things), self._own_weights(hit.speaker, hit.searched_text)
-        found = max(0.0, hit.parts.get("words", 0.0) - self._spoken(hit))
-        fits = likelihood(
-            coverage=sum(
-                idf * max((share for each, share in named.items() if each in own), default=0.0)
-                for idf, named in self._things
-            )
-            / among,
-            share=found / (1 + self.own) / among,
-            found=found,
-            in_time=hit.parts.get("time", 0.0) > 0,
-            memories=self._memories,
-            cosine=hit.parts.get("dense", 0.0) / DENSE_OF_A_MODEL if is_model else 0.0,
+    def fits(self, found: Iterable[ScoredHit], *, is_model: bool) -> Callable[[ScoredHit], float]:
+        """How probable it is of each result that it is what was asked for, 0 to 1 (likelihood.py).
+
+        Args:
+            found: all that was found. Where not all may be read, none of it tells of another one.
+        """
+        evidence = Evidence(
+            self._things, found, is_model=is_model, alone=self._hides, with_speaker=not self.has_windows
         )
-        return fits * NO_ANSWER if "no_answer" in hit.parts else fits
+        kind: Kind = "alone" if self._hides else "model" if is_model else "words"
+
+        def fits(hit: ScoredHit) -> float:
+            spoken = self._spoken(hit)
+            words = max(0.0, hit.parts.get("words", 0.0) - spoken) / (1 + self.own)
+            features = evidence.of(hit, found=words, memories=self._memories, of_others=bool(self.names) and not spoken)
+            own = likelihood(features, kind) * (NO_ANSWER if "no_answer" in hit.parts else 1.0)
+            return max([own, *map(fits, hit.stands_for)])
+
+        return fits
 
     def _own_weights(self, speaker: str, text: str) -> Mapping[str, float]:
         return own_weights(stems(text if self.has_windows or not speaker else f"{speaker}: {text}"))

@@ -1,47 +1,59 @@
-"""How probable it is that a result fits its question: a score that means something alone.
+"""How probable it is that a result answers its question: a score that means something alone.
 
-A logistic regression (Platt 1999) over what search knows of one result. It was fitted to tell the evidence of questions
-from the best that the same questions find in other conversations, as many of the one as of the other: 0.5 says that a
-result like this is as often what was asked for as it is the least bad of what does not fit
-(``scripts/fit_likelihood.py``; docs/measurements.md has how well it tells them apart).
+A logistic regression (Platt 1999) over what search knows of one result (``Features``), fitted on whether it is what was
+asked for: on results of questions, and of questions that nothing answers, half as many of these. So of the results
+with a score of 0.7 about seven in ten are right (docs/measurements.md). The constants stand in ``likelihood.json``,
+which ``scripts/fit_likelihood.py`` writes.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
 
-INTERCEPT = -2.175
-COVERAGE = 1.536
-"""Of the question's words, each by how rare it is, the share that stands in the memory itself."""
-SHARE = 3.686
-"""What words, also around it, gave of what they would give if each stood there once at full weight."""
-FOUND = 1.55
-"""Times the logarithm of what words gave: two rare words say more than one frequent one."""
-IN_TIME = 3.584
-"""For what was said when the question asks for."""
-MEMORIES = -0.548
-"""Times the logarithm of how many memories there are: of many the best is good by chance."""
-COSINE, EVEN_COSINE = 12.0, 0.45
-"""Of a model's embedding, which tells by itself: how steep, and where it is as likely as not. Guessed, not
-fitted: models differ."""
+_CONSTANTS: Mapping[str, Mapping[str, float]] = json.loads(
+    files("memsched.memory.search").joinpath("likelihood.json").read_text(encoding="utf-8")
+)
+INTERCEPT = "intercept"
+Kind = str
+"""Which constants: ``words``, ``model`` with an embedding model, ``alone`` where other memories must not tell."""
 
 
-def likelihood(
-    *, coverage: float, share: float, found: float, in_time: bool, memories: int, cosine: float = 0.0
-) -> float:
-    """The probability, 0 to 1.
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What tells.
 
     Args:
-        found: points of words.
-        cosine: by a model, 0 where none is asked.
+        own: of the question's words, each by how rare it is, the share that stands in the memory itself.
+        replies: the share that the question right before it adds, of which it may be the answer.
+        lacking: the share that the best of all that was found has more of.
+        found: log of what words gave, also those around it: two rare words say more than one frequent one.
+        lead: log odds of it among all that was found, by their points: of those beside an answer each has less.
+        memories: log of how many memories there are: of many the best is good by chance.
+        in_time: whether it was said when the question asks for.
+        of_others: whether the question names who said it, and that is somebody else.
+        asks: whether something is asked in it.
+        nearness: by a model, how far its cosine is above the others', in their standard deviations.
     """
-    by_words = (
-        INTERCEPT
-        + COVERAGE * coverage
-        + SHARE * share
-        + FOUND * math.log1p(max(0.0, found))
-        + IN_TIME * in_time
-        + MEMORIES * math.log1p(memories)
-    )
-    by_meaning = COSINE * (cosine - EVEN_COSINE)
-    return 1 / (1 + math.exp(-max(by_words, by_meaning, -700.0)))
+
+    own: float
+    replies: float
+    lacking: float
+    found: float
+    lead: float
+    memories: float
+    in_time: float
+    of_others: float
+    asks: float
+    nearness: float = 0.0
+
+
+def likelihood(features: Features, kind: Kind) -> float:
+    """The probability, 0 to 1."""
+    constants = _CONSTANTS[kind]
+    by_name = ((name, weight) for name, weight in constants.items() if name != INTERCEPT)
+    log_odds = constants[INTERCEPT] + sum(weight * getattr(features, name) for name, weight in by_name)
+    return 1 / (1 + math.exp(-max(log_odds, -700.0)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from memsched.lexicon import stems
 from memsched.memory.search.no_answer import NoAnswer, no_answer
+from memsched.memory.search.window import QUESTION_MARKS
 
 _ABOUT_THE_SAME = 0.5
 """Share of common words of two statements about the same thing."""
@@ -22,14 +23,23 @@ COMPARED = 120
 """So many of the best are compared with each other, however many are asked for: it takes the square of that."""
 
 
+_MOVED_BY = ("superseded", "corrects", "newer", "repeats", "linked")
+"""Parts that only say beside which other one it is ranked."""
+
+
 @dataclass(slots=True, eq=False)
 class ScoredHit:
-    """A hit while it is ranked: its score, and the parts that add up to it."""
+    """A hit while it is ranked: its score, and the parts that add up to it.
+
+    Args:
+        stands_for: what it corrects, may revise, or says anew: if that fits a question, so does this.
+    """
 
     memory_id: str
     payload: dict[str, Any]
     parts: dict[str, float] = field(default_factory=dict)
     score: float = 0.0
+    stands_for: list[ScoredHit] = field(default_factory=list)
 
     @property
     def words(self) -> frozenset[str]:
@@ -46,6 +56,21 @@ class ScoredHit:
     def no_answer(self) -> NoAnswer:
         """Whether it only asks, or only says that it does not know. A picture always shows something."""
         return "" if self.payload.get("caption") else no_answer(str(self.payload.get("text", "")), self.speaker)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has a question in it."""
+        return any(mark in str(self.payload.get("text", "")) for mark in QUESTION_MARKS)
+
+    @property
+    def said(self) -> str:
+        """Equal for what says the same in other spelling."""
+        return self.payload.get("content_hash") or self.memory_id
+
+    @property
+    def points(self) -> float:
+        """The score that the question alone gave it."""
+        return self.score - sum(self.parts.get(each, 0.0) for each in _MOVED_BY)
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -79,11 +104,12 @@ def without_repetitions(ranked: Sequence[ScoredHit], top_k: int) -> list[ScoredH
     said: dict[str, int] = {}
     limit = _LOOKED_AT * top_k
     for each in ranked[:limit]:
-        number = said.setdefault(each.payload.get("content_hash") or each.memory_id, len(kept))
+        number = said.setdefault(each.said, len(kept))
         if number == len(kept):
             kept.append(each)
         elif each.said_at > kept[number].said_at:
             each.raise_to(kept[number].score, "repeats")
+            each.stands_for.append(kept[number])
             kept[number] = each
     return kept + list(ranked[limit:])
 
@@ -111,6 +137,7 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
             ):
                 if older.score > newer.score:
                     newer.raise_to(older.score, "newer")
+                    newer.stands_for.append(older)
                 top.insert(at, top.pop(place))
                 break
     return top + ranked[len(top) :]
@@ -136,6 +163,7 @@ def revisers_first(ranked: Sequence[ScoredHit]) -> list[ScoredHit]:
         place = order.index(older)
         if order.index(newest) <= place or 0 < newest.score < _LINKED_SHARE * older.score:
             continue
+        newest.stands_for.append(older)
         order.remove(newest)
         order.remove(older)
         start = min(place, _FIRST - 2) if place < _FIRST else place
