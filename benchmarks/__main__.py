@@ -1,7 +1,7 @@
 """``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what the
 activation block is worth on a real model server (activation), what search finds (recall), what each part of it gives
-(ablation), what is decided about memories (decisions), small cubes in several languages (languages), and what adapters
-learn and harm (parameters).
+(ablation), what is decided about memories (decisions), small cubes in several languages (languages), what the score of
+a result says (scores), and what adapters learn and harm (parameters).
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ BENCHMARKS = {
     "imports": "ImportsBenchmark",
     "languages": "LanguagesBenchmark",
     "parameters": "ParametersBenchmark",
+    "scores": "ScoresBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
-WITH_DATA = ("recall", "ablation", "decisions", "languages")
+WITH_DATA = ("recall", "ablation", "decisions", "languages", "scores")
+WITH_A_PART_ASIDE = ("decisions", "languages", "scores")
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def main() -> None:
         nargs="+",
         help="for recall and ablation: conversations in the form of LoCoMo, stories; for decisions: cases",
     )
-    parser.add_argument("--where", choices=["aside", "tuned"], help="for decisions and languages: only this part")
+    parser.add_argument("--where", choices=["aside", "tuned"], help="for decisions, languages, scores: only this part")
     arguments = parser.parse_args()
     only = [step for step in arguments.only.split(",") if step]
     module = import_module(f"benchmarks.{arguments.what}")
@@ -69,8 +71,8 @@ def main() -> None:
         parser.error(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(benchmark.STEPS)}")
     if arguments.data and arguments.what not in WITH_DATA:
         parser.error(f"--data is for {' and '.join(WITH_DATA)}")
-    if arguments.where and arguments.what not in ("decisions", "languages"):
-        parser.error("--where is for decisions and languages")
+    if arguments.where and arguments.what not in WITH_A_PART_ASIDE:
+        parser.error(f"--where is for {' and '.join(WITH_A_PART_ASIDE)}")
     data = {"data": arguments.data} if arguments.data else {}
     data |= {"where": arguments.where} if arguments.where else {}
     results: Results = {}

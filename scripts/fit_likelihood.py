@@ -40,11 +40,12 @@ from memsched.memory.search.evidence import Evidence
 from memsched.memory.search.likelihood import INTERCEPT, Features
 from memsched.memory.search.rerank import ScoredHit
 
-FEATURES = ("own", "replies", "lacking", "found", "lead", "memories", "in_time", "of_others", "asks")
+ALONE = ("own", "found", "memories", "in_time", "of_others", "asks")
+TOGETHER = ("replies", "lacking", "lead")
 CONSTANTS: dict[str, tuple[str, ...]] = {
-    "words": FEATURES,
-    "model": (*FEATURES, "nearness"),
-    "alone": ("own", "found", "memories", "in_time", "of_others", "asks"),
+    "words": (*ALONE, "own_found", *TOGETHER),
+    "model": (*ALONE, *TOGETHER, "nearness"),
+    "alone": (*ALONE, "own_found"),
 }
 WEIGHTS = {
     "short": 1.5,
@@ -58,7 +59,7 @@ WEIGHTS = {
     "all": 0.7,
 }
 """Of the kinds of cubes, whatever their numbers."""
-OFF_TOPIC = 1 / 2
+OFF_TOPIC = 2 / 3
 """Of the weight of as many questions that something answers."""
 LEAST = (0.5, 0.7)
 FOLDS = 5
@@ -253,7 +254,8 @@ class Fitting:
     def __init__(self, rows: Sequence[Row], names: Sequence[str]) -> None:
         self.rows = rows
         self.names = (INTERCEPT, *names)
-        self.matrix = np.array([[1.0, *(row["features"][name] for name in names)] for row in rows])
+        found = [Features(**row["features"]) for row in rows]
+        self.matrix = np.array([[1.0, *(getattr(each, name) for name in names)] for each in found])
         self.right = np.array([row["right"] for row in rows], dtype=float)
         counts = Counter((row["kind"], row["fits"]) for row in rows)
         weights = [
@@ -363,7 +365,7 @@ def fit_all(files: Sequence[Path], *, write: bool) -> None:
         print(f"{kind}: {len(theirs):,} results. Log loss of what is in use {before:.4f},")
         print(f"fitted {fitting.loss(fitting.scored(fitted)):.4f}, in {FOLDS} folds {fitting.loss(held):.4f}\n")
         for name, value in fitted.items():
-            print(f"{name:12}{in_use[kind].get(name, math.nan):9.3f}{value:9.3f}")
+            print(f"{name:17}{in_use[kind].get(name, math.nan):9.3f}{value:9.3f}")
         print(f"\n{fitting.reliability(held)}\n\n{fitting.thresholds(held)}\n")
         in_use[kind] = fitted
     if write:

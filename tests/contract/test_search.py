@@ -393,7 +393,8 @@ async def test_what_stands_beside_an_answer_has_no_share_in_its_score(scheduler:
 
     found = await search(scheduler, "At which school does Tom start as a teacher?")
     assert len(found) > 2
-    assert found[0].memory.startswith("By the way") and found[0].score > 0.7
+    assert found[0].memory.startswith("By the way")
+    assert found[0].score > 0.7
     assert max(each.score for each in found[1:]) < 0.3, found
     assert [each.memory for each in await search(scheduler, "teacher", min_score=0.5)] == [found[0].memory]
 

@@ -110,8 +110,8 @@ class SearchResult:
     """One memory that was found: ``memory`` is its text, ``item`` all of it.
 
     Args:
-        score: how probable it is that it fits the question, 0 to 1; what ranks before another one has no less. It
-            compares the results of any searches (memory/search/likelihood.py).
+        score: how probable it is that it answers the question, 0 to 1. It compares the results of any searches
+            (memory/search/likelihood.py); what ranks before another one, for what was said around it, may have less.
         points: what it is ranked by, in BM25's units: they compare the results of one search.
         parts: what ``points`` are made of; they add up to them.
         found_by: with ``explain``, the words, those that give most first; they add up to the parts ``words`` and

@@ -1,9 +1,9 @@
 """How probable it is that a result answers its question: a score that means something alone.
 
 A logistic regression (Platt 1999) over what search knows of one result (``Features``), fitted on whether it is what was
-asked for: on results of questions, and of questions that nothing answers, half as many of these. So of the results
-with a score of 0.7 about seven in ten are right (docs/measurements.md). The constants stand in ``likelihood.json``,
-which ``scripts/fit_likelihood.py`` writes.
+asked for. Two fifths of the questions were about nothing that was told. So of the results with a score of 0.7 about
+seven in ten are right (docs/measurements.md). The constants stand in ``likelihood.json``, which
+``scripts/fit_likelihood.py`` writes.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class Features:
     of_others: float
     asks: float
     nearness: float = 0.0
+
+    @property
+    def own_found(self) -> float:
+        """Of a question that stands in the memory as a whole it counts less how many words it has."""
+        return self.own * self.found
 
 
 def likelihood(features: Features, kind: Kind) -> float:
