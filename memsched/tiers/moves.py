@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from memsched.messages import UtcTime
 
 MOVES_KEPT = 50
+MOVES_DECIDED = 500
+"""That one message decides at most. Each decision looks at the whole cube."""
 LATEST_KEPT = 8
 PLAIN_TEXT = "PlainText"
 """Where a theme is that is not activated: its memories are plain text in the store."""
@@ -106,6 +109,11 @@ class Upkeep(BaseModel):
     changes: int = 0
     over: int = 0
     needed: dict[str, int] = Field(default_factory=dict)
+
+
+def latest_moves(before: Sequence[Move], made: Sequence[Move]) -> list[Move]:
+    """What is kept of the moves of a cube: the last ones, and in any case those made now, which are still to be done."""
+    return [*before, *made][-max(MOVES_KEPT, len(made)) :]
 
 
 def most_pins(working_set_size: int) -> int:

@@ -26,12 +26,14 @@ from memsched.tiers.hot_state import HotState, HotStates, Use
 from memsched.tiers.moves import (
     ARCHIVED,
     LATEST_KEPT,
+    MOVES_DECIDED,
     MOVES_KEPT,
     PINNED,
     PLAIN_TEXT,
     ActivatedTheme,
     Move,
     Placement,
+    latest_moves,
     most_pins,
 )
 from memsched.tiers.set_changes import set_changes
@@ -46,7 +48,7 @@ class Placements:
     """Where the memories of all cubes stand. Whether a user may move them is checked by the caller.
 
     A message's moves are written down first, in one compare-and-set with the rest of the hot state, and then done to
-    the store: who dies in between finds them, and does them again. So one message decides at most ``MOVES_KEPT``.
+    the store: who dies in between finds them, and does them again. So one message decides at most ``MOVES_DECIDED``.
 
     Args:
         working_set_size: of which half may be pinned.
@@ -90,17 +92,17 @@ class Placements:
             uses = await self._states.uses(ref, [each.memory_id for each in cube.memories])
             decision = _Decision(cube, state, self._rules, cause)
             moves = [*decision.of_themes(), *decision.of_memories(uses, needed)]
-            kept = [*await self._states.moves(ref), *moves[:MOVES_KEPT]]
+            kept = latest_moves(await self._states.moves(ref), moves[:MOVES_DECIDED])
             changes = state.placement.changes + bool(moves)
             placement = decision.placement().model_copy(update={"changes": changes})
-            return state.model_copy(update={"placement": placement, "moves": kept[-MOVES_KEPT:]})
+            return state.model_copy(update={"placement": placement, "moves": kept})
 
         await self._states.change(ref, list(marks.values()), compute)
         made = [move for move in await self._states.moves(ref) if move.cause in marks]
         told, _ = await self._perform(ref, made, restored=needed)
-        if len(told) < MOVES_KEPT:
+        if len(told) < MOVES_KEPT:  # of more the next decision leaves the last ones, if there is nothing else to move
             return told, False
-        if rounds > 1 + len(await self._cubes.current(ref)) // MOVES_KEPT:
+        if rounds > 1 + len(await self._cubes.current(ref)) // MOVES_DECIDED:
             self._rules.are_never_done()
             return told, False
         return told, True
@@ -248,7 +250,7 @@ class Placements:
             away = ARCHIVED if tier and memory.status == "archived" else memory.memory_type
             made = _by_hand(cube, state, memory, away if tier else PINNED, tier or away)
             placement = state.placement.model_copy(update={"pins": pins})
-            kept = [*await self._states.moves(ref), made][-MOVES_KEPT:]
+            kept = latest_moves(await self._states.moves(ref), [made])
             after = state.model_copy(update={"placement": placement, "moves": kept})
             return await self._working_sets.recompute(ref, after)
 
@@ -262,7 +264,7 @@ class Placements:
         async def compute(state: HotState, _: set[str]) -> HotState:
             if tier == ARCHIVED and memory.memory_id in cube.pinned(state.placement.pins):
                 raise MemoryPinned(memory.memory_id)
-            return state.model_copy(update={"moves": [*await self._states.moves(ref), move][-MOVES_KEPT:]})
+            return state.model_copy(update={"moves": latest_moves(await self._states.moves(ref), [move])})
 
         await self._states.change(ref, [], compute)
         (told,), pinned = await self._perform(ref, [move], restored={memory.memory_id: to_ms(move.at)})

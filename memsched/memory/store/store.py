@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
@@ -124,9 +126,11 @@ class MemoryStore:
             await self._tell_outdated(ref, ends)
         operations = [
             models.SetPayloadOperation(
-                set_payload=models.SetPayload(payload=dict(fields), filter=within(ref, among([memory_id])))
+                set_payload=models.SetPayload(
+                    payload=dict(fields), filter=within(ref, among([memory_id for memory_id, _ in alike]))
+                )
             )
-            for memory_id, fields in changes.items()
+            for fields, alike in groupby(changes.items(), key=itemgetter(1))
         ]
         for at in range(0, len(operations), _POINTS_PER_CALL):
             part = operations[at : at + _POINTS_PER_CALL]

@@ -26,7 +26,7 @@ from memsched.tiers.checked import CheckedRules
 from memsched.tiers.cube_cache import CubeCache
 from memsched.tiers.explain import Explainer
 from memsched.tiers.hot_state import HotState, Use
-from memsched.tiers.moves import MOVES_KEPT, ActivatedTheme, Move, Placement
+from memsched.tiers.moves import MOVES_DECIDED, MOVES_KEPT, ActivatedTheme, Move, Placement
 from memsched.tiers.placement import Placements, activated_memories
 from memsched.tiers.upkeep import upkeep_due
 
@@ -190,13 +190,18 @@ def test_who_dies_between_writing_moves_down_and_doing_them_does_them_when_run_a
 def test_one_message_decides_so_many_moves_and_leaves_the_rest_to_the_next() -> None:
     async def run() -> None:
         cube = FakeCube()
-        cube.memories = {f"old {number}": memory(f"old {number}", number) for number in range(70)}
+        many = range(MOVES_DECIDED + MOVES_KEPT)
+        cube.memories = {f"old {number}": memory(f"old {number}", number) for number in many}
         cube.memories["new"] = memory("new", 40 * DAY)
         rules = replace(RULES, least_heat=99.0)  # no theme is activated
         made, more = await placements(cube, rules).decide(HOME, {"m": "m"}, {})
-        assert (len(made), more) == (MOVES_KEPT, True)
+        assert (len(made), more) == (MOVES_DECIDED, True)
+        assert [each.subject_id for each in cube.kept] == [each.subject_id for each in made]
         made, more = await placements(cube, rules).decide(HOME, {"n": "n"}, {})
-        assert (len(made), more) == (20, False)
+        assert (len(made), more) == (MOVES_KEPT, True)
+        made, more = await placements(cube, rules).decide(HOME, {"o": "o"}, {})
+        assert (len(made), more) == (0, False)
+        assert len(cube.kept) == MOVES_KEPT
         assert [name for name, (status, _) in cube.end[0].items() if status == "activated"] == ["new"]
 
     asyncio.run(run())
