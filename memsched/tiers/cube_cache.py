@@ -27,6 +27,7 @@ from memsched.memory.search.window import Surroundings, name_stems
 from memsched.memory.store.changes import ChangeFeed
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
+from memsched.pace import Pace
 from memsched.policy.running_theme import with_running_theme
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import Answered, TalkEvent
@@ -41,6 +42,7 @@ _SESSION_GAP_MS = 3_600_000
 _MEMORIES_KEPT = 100_000
 """Of all cubes together; about 1 KB each."""
 
+_SLICE = 256
 _CREDITS_KEPT = 256
 RESTORABLE = frozenset({"cold", "capacity"})
 """Why what comes back by itself is archived. What somebody archived, or merged into another, does not."""
@@ -48,6 +50,7 @@ RESTORABLE = frozenset({"cold", "capacity"})
 _NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 _Order = tuple[int, str, int, int, str]
+_Row = tuple[_Order, CubeMemory, Content]
 _UsedKey = tuple[str, int, tuple[str, ...], int]
 
 
@@ -96,26 +99,32 @@ class CubeCache:
 
     def put(self, memories: Iterable[Memory]) -> None:
         """Add memories, or replace those that are here."""
-        new: list[tuple[_Order, CubeMemory]] = []
-        for memory in memories:
-            entry, order = _entry_of(memory), _order_of(memory)
-            known = self._ordinals.get(memory.memory_id)
+        self.put_rows([self.row_of(memory) for memory in memories])
+
+    def row_of(self, memory: Memory) -> _Row:
+        """What is kept of a memory. To read its text is most of what it costs; a text that is here was read before."""
+        known = self._ordinals.get(memory.memory_id)
+        if known is None or (before := self.memories[known]).indexed_text != memory.indexed_text:
+            return _order_of(memory), _entry_of(memory, _vital_of(memory)), content_of(memory.speaker, memory.text)
+        vital = before.vital if before.importance == memory.importance else _vital_of(memory)
+        return _order_of(memory), _entry_of(memory, vital), self._contents[known]
+
+    def put_rows(self, rows: Iterable[_Row]) -> None:
+        """As ``put``."""
+        new: list[_Row] = []
+        for order, entry, content in rows:
+            known = self._ordinals.get(entry.memory_id)
             if known is not None and self._orders[known] == order:
                 self._replace(known, entry)
             else:
-                new.append((order, entry))
+                new.append((order, entry, content))
                 if known is not None:
-                    self._rebuild_from(known, without={memory.memory_id})
+                    self._rebuild_from(known, without={entry.memory_id})
         if not new:
             return
-        new.sort(key=lambda each: each[0])
-        first = bisect_left(self._orders, new[0][0])
-        behind = self._cut(first)
-        for order, entry, content in sorted(
-            [*behind, *((order, entry, content_of(entry.speaker, entry.text)) for order, entry in new)],
-            key=lambda each: each[0],
-        ):
-            self._append(order, entry, content)
+        first = bisect_left(self._orders, min(new, key=_by_order)[0])
+        for row in sorted([*self._cut(first), *new], key=_by_order):
+            self._append(*row)
 
     def remove(self, memory_ids: Iterable[str]) -> None:
         """Forget memories that are no more."""
@@ -323,7 +332,7 @@ class CubeCache:
             self._numbers[""] = len(self._in_session)
         return self._numbers[""]
 
-    def _cut(self, first: int) -> list[tuple[_Order, CubeMemory, Content]]:
+    def _cut(self, first: int) -> list[_Row]:
         """Take off what is at and after an ordinal; return it."""
         if first == len(self.memories):
             return []
@@ -419,8 +428,7 @@ class CubeCaches:
             position, cube = self._cubes.get(ref, (None, CubeCache()))
             changes = await self._feed.since(ref, position)
             if position is None or changes.memory_ids is None:
-                cube = CubeCache()
-                cube.put([memory async for memory, _ in self._store.scan(ref, _ALL)])
+                cube = await self._read(ref, cube)
             elif changes.memory_ids:
                 found = await self._store.get(ref, sorted(changes.memory_ids))
                 cube.remove(changes.memory_ids - found.keys())
@@ -429,6 +437,29 @@ class CubeCaches:
             self._cubes.move_to_end(ref)
         self._evict()
         return cube
+
+    async def _read(self, ref: CubeRef, cube: CubeCache) -> CubeCache:
+        """All of a cube, in slices, so that others are served meanwhile; what is known of it already is not read anew.
+
+        Args:
+            cube: as it was when this process looked last. Whoever holds it sees either that or all that is new.
+        """
+        pace, rows = Pace(), list[_Row]()
+        async for memory, _ in self._store.scan(ref, _ALL):
+            rows.append(cube.row_of(memory))
+            await pace.rest()
+        there = {entry.memory_id for _, entry, _ in rows}
+        gone = [each.memory_id for each in cube.memories if each.memory_id not in there]
+        if len(cube) > len(gone):
+            cube.remove(gone)
+            cube.put_rows(rows)
+            return cube
+        rows.sort(key=_by_order)
+        made = CubeCache()
+        for at in range(0, len(rows), _SLICE):
+            made.put_rows(rows[at : at + _SLICE])
+            await pace.rest()
+        return made
 
     def _evict(self) -> None:
         """Forget the cubes that nobody asked for longest, while there are too many memories in all."""
@@ -439,7 +470,12 @@ class CubeCaches:
             total -= len(cube)
 
 
-def _entry_of(memory: Memory) -> CubeMemory:
+def _vital_of(memory: Memory) -> str:
+    kind = vital_kind(memory.text, memory.speaker or memory.said_by)
+    return kind or ("other" if memory.importance >= VITAL_IMPORTANCE else "")
+
+
+def _entry_of(memory: Memory, vital: str) -> CubeMemory:
     return CubeMemory(
         memory_id=memory.memory_id,
         text=memory.text,
@@ -451,8 +487,7 @@ def _entry_of(memory: Memory) -> CubeMemory:
         turn=memory.turn,
         part=memory.part,
         importance=memory.importance,
-        vital=vital_kind(memory.text, memory.speaker or memory.said_by)
-        or ("other" if memory.importance >= VITAL_IMPORTANCE else ""),
+        vital=vital,
         available=memory.status == "activated" and memory.superseded_by is None,
         content_hash=memory.content_hash,
         archived=archived_because(memory),
@@ -480,6 +515,10 @@ def archived_because(memory: Memory) -> str:
     if memory.status == "activated":
         return ""
     return memory.archived_because or ("asked" if memory.superseded_by is None else "merged")
+
+
+def _by_order(row: _Row) -> _Order:
+    return row[0]
 
 
 def _order_of(memory: Memory) -> _Order:

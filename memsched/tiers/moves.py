@@ -112,7 +112,7 @@ class Upkeep(BaseModel):
 
 
 def latest_moves(before: Sequence[Move], made: Sequence[Move]) -> list[Move]:
-    """What is kept of the moves of a cube: the last ones, and in any case those made now, which are still to be done."""
+    """What is kept of a cube's moves: the last ones, and in any case those made now, which are still to be done."""
     return [*before, *made][-max(MOVES_KEPT, len(made)) :]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.memories import FIRST, memory
 
+from memsched.memory.access.permissions import CubeRef
+from memsched.memory.content.content_value import Content, content_of
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.window import Surroundings
+from memsched.memory.store.changes import Changes
 from memsched.policy.talk import Answered
 from memsched.policy.themes import WINDOW, SharedWords, Told
-from memsched.tiers.cube_cache import CubeCache
+from memsched.tiers import cube_cache
+from memsched.tiers.cube_cache import CubeCache, CubeCaches
 
+HOME = CubeRef("alice", "home")
 WORDS = "tiles grout kitchen sofa delivery tiler bathroom price viewing garden school trumpet 地砖 瓷砖 厨房 7".split()
 KINDS = ["told", "told", "asked", "answered", "late", "gone", "marked"]
 HAPPENS = st.tuples(st.sampled_from(KINDS), st.integers(0, 9999))
@@ -87,6 +94,53 @@ def test_what_is_kept_changes_no_result(seed: int, happened: list[tuple[str, int
     fresh.put(there.values())
 
     assert computed(cube, log) == computed(fresh, log)
+
+
+class Overflowing:
+    """A store, and a change feed that has always missed something."""
+
+    def __init__(self, memories: Iterable[Memory]) -> None:
+        self.memories = {each.memory_id: each for each in memories}
+
+    async def since(self, _: CubeRef, position: str | None) -> Changes:
+        return Changes("1", None)
+
+    async def scan(self, *_: Any) -> AsyncIterator[tuple[Memory, list[float]]]:
+        for memory_id in sorted(self.memories):
+            await asyncio.sleep(0)
+            yield self.memories[memory_id], []
+
+
+@pytest.mark.parametrize("left", [0, 1, WINDOW])
+def test_who_missed_changes_reads_only_the_texts_that_are_new(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+
+    def content(speaker: str, text: str) -> Content:
+        read.append(text)
+        return content_of(speaker, text)
+
+    monkeypatch.setattr(cube_cache, "content_of", content)
+    store: Any = Overflowing(said(n, 90 * n) for n in range(WINDOW + 20))
+    caches, told = CubeCaches(store, store), list(store.memories.values())
+
+    async def run() -> CubeCache:
+        before = await caches.current(HOME)
+        computed(before, [])
+        read.clear()
+        late, last = said(500, 100), said(501, 90 * 900)
+        marked = [each.model_copy(update={"status": "archived", "importance": 0.9}) for each in told[3:4]]
+        moved = [each.model_copy(update={"turn": 7}) for each in told[7:8]]
+        there = [*told[:left], *marked * bool(left), *moved * bool(left), late, last]
+        store.memories = {each.memory_id: each for each in there}
+        cube = await caches.current(HOME)
+        assert sorted(read) == sorted(each.text for each in (there if not left else (late, last)))
+        return cube
+
+    cube, fresh = asyncio.run(run()), CubeCache()
+    fresh.put(store.memories.values())
+
+    assert cube.memories == fresh.memories
+    assert computed(cube, []) == computed(fresh, [])
 
 
 @pytest.mark.parametrize("seed", range(3))
