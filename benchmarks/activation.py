@@ -190,7 +190,7 @@ class ActivationBenchmark:
             kept = KeptSlots(model.settings, model.llm)
             cold, warm, restored, reading = [], [], [], []
             for number in range(_REPEATS):
-                messages = chat(hint_of(block).head, f"What was said of it, number {number}?")
+                messages = chat(hint_of(block).head, f"And {number}?")
                 cold.append(await _seconds(model, with_salt(hint_of(block), new_salt()), messages))
                 hint = hint_of(replace(block, salt=new_salt()))
                 await kept.warm(CubeRef(_USER, _CUBE), Caching(hint, Step.ONCE), [], _yes)
@@ -220,7 +220,7 @@ class ActivationBenchmark:
                         await scheduler.preload(_USER, cube)
                         await scheduler.wait(timeout=_PATIENCE)
                     begun = time.perf_counter()
-                    prompt = await scheduler.prompt(_USER, cube, "What was said of it?")
+                    prompt = await scheduler.prompt(_USER, cube, "And?")
                     await model.ask(prompt.hint, prompt.messages)
                     spent[preloads].append(time.perf_counter() - begun)
         self.results["preload_cold"] = statistics.median(spent[True]) / statistics.median(spent[False])
@@ -267,19 +267,19 @@ class ActivationBenchmark:
         hints = [hint_of(block, adapter) for block in blocks for adapter in (None, "adapter-0", "adapter-1")]
         if not named:  # nothing tells adapters apart, then: not the salt either
             hints = [replace(hint, head=hints[number // 3 * 3].head) for number, hint in enumerate(hints)]
-        right = [(await self._said(model, each, cache=False, named=True)).text for each in hints]
+        right = [await self._said(model, each, cache=False, named=True) for each in hints]
         wrong = 0
         for _ in range(_ADAPTED):
             number = chance.randrange(len(hints))
-            wrong += (await self._said(model, hints[number], cache=True, named=named)).text != right[number]
+            wrong += (await self._said(model, hints[number], cache=True, named=named)).differs_from(right[number])
         return wrong
 
     @staticmethod
     async def _said(model: ModelRequests, hint: CacheHint, *, cache: bool, named: bool) -> Asked:
         messages = chat(hint.head, "And then?")
         if named or hint.adapter is not None:
-            return await model.ask(hint, messages, tokens=6, cache=cache)
-        return await model.send({"messages": messages, "max_tokens": 6, "temperature": 0})
+            return await model.ask(hint, messages, cache=cache)
+        return await model.send({"messages": messages})
 
 
 def _as(

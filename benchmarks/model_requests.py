@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,16 @@ from memsched.llm.servers import DIALECTS, CacheHint, Step
 from memsched.settings import Settings
 
 MODEL = "random.gguf"
+_ONE_TOKEN = {
+    "max_tokens": 1,
+    "temperature": 0,
+    "ignore_eos": True,
+    "logprobs": True,
+    "top_logprobs": 20,
+    "grammar": "root ::= [a-z ]+",  # half a letter has no odds
+}
+_FAR = 0.25
+"""Between the odds of one model there were 0.05, between those of two 0.8."""
 _DIALECT = DIALECTS["llama_cpp"]
 
 
@@ -30,16 +40,23 @@ class Asked:
     Args:
         seconds: until its last token was here; with one token, the time to the first.
         prompt, cached: tokens.
+        odds: of what it might have begun with, as logarithms.
     """
 
     seconds: float
     prompt: int
     cached: int
-    text: str
+    odds: Mapping[str, float]
 
     @property
     def computed(self) -> int:
         return self.prompt - self.cached
+
+    def differs_from(self, other: Asked) -> bool:
+        """Whether another model said this. One model's odds differ a little by what it read at once and what before."""
+        common = self.odds.keys() & other.odds.keys()
+        far = any(abs(self.odds[each] - other.odds[each]) > _FAR for each in common)
+        return far or 2 * len(common) < len(other.odds)
 
 
 class ModelRequests:
@@ -94,25 +111,26 @@ class ModelRequests:
             await asyncio.sleep(0.05)
         await asyncio.to_thread(self._ensure)
 
-    async def ask(self, hint: CacheHint, messages: Sequence[Message], *, tokens: int = 1, cache: bool = True) -> Asked:
-        """One chat, as memsched asks it.
+    async def ask(self, hint: CacheHint, messages: Sequence[Message], *, cache: bool = True) -> Asked:
+        """One chat, as memsched asks it, for one token.
 
         Args:
-            tokens: of the answer. cache: False reads all of the prompt.
+            cache: False reads all of the prompt.
         """
         if hint.adapter is not None:
             hint = replace(hint, adapter=await _DIALECT.called(hint.adapter, self.llm.manage))
         shaped = _DIALECT.shape({"messages": list(messages)}, hint, Step.ONCE)
-        return await self.send({**shaped, "max_tokens": tokens, "temperature": 0, "cache_prompt": cache})
+        return await self.send({**shaped, "cache_prompt": cache})
 
     async def send(self, body: Any) -> Asked:
         """A request as it is."""
         begun = time.perf_counter()
-        answer = await self.llm.manage("POST", "/v1/chat/completions", {"ignore_eos": True, **body})
+        answer = await self.llm.manage("POST", "/v1/chat/completions", {**_ONE_TOKEN, **body})
         seconds = time.perf_counter() - begun
         cached = int(answer["timings"]["cache_n"])
         prompt = int(answer["usage"]["prompt_tokens"])
-        return Asked(seconds, prompt, cached, str(answer["choices"][0]["message"]["content"]))
+        first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        return Asked(seconds, prompt, cached, {str(each["bytes"]): float(each["logprob"]) for each in first})
 
     async def tokens_of(self, text: str) -> int:
         """How many tokens a text has."""
