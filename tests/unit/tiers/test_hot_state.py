@@ -236,6 +236,26 @@ async def test_a_hash_that_an_earlier_version_wrote_is_read(server: Server) -> N
     assert after == await HotStates(server, Keys()).load(HOME) == expected
 
 
+async def test_what_began_with_a_salt_is_forgotten_before_another_one_is_written_and_after_it(server: Server) -> None:
+    salts = []
+
+    async def forget(ref: CubeRef) -> None:
+        salts.append((ref, (await states.load(ref)).salt))
+
+    async def corrected(state: HotState, _: set[str]) -> HotState:
+        return state.model_copy(update={"salt": ""})
+
+    states = HotStates(server, Keys(), forget)
+    _, first = await states.change(HOME, [], _unchanged)
+    await states.change(HOME, [], _unchanged)
+    assert salts == [], "a cube without a salt had nothing that began with one"
+
+    _, second = await states.change(HOME, [], corrected)
+
+    assert second.salt != first.salt
+    assert salts == [(HOME, first.salt), (HOME, second.salt)]
+
+
 async def _unchanged(state: HotState, _: set[str]) -> HotState:
     return state
 
