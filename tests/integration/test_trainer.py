@@ -1,4 +1,4 @@
-"""The reference trainer, where torch is installed: it trains, measures, goes on after a kill, and writes its weights."""
+"""The reference trainer, where torch is installed: it trains, measures, goes on after a kill, and writes weights."""
 
 from __future__ import annotations
 
