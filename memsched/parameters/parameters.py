@@ -18,7 +18,7 @@ from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.store import MemoryStore
 from memsched.messages import LONG_TERM_MEMORY_TYPE, PARAMETER_MEMORY_TYPE, ScheduleLogForWebItem
-from memsched.parameters import dataset
+from memsched.parameters import dataset, pointer
 from memsched.parameters.folders import AdapterFolders
 from memsched.parameters.forms import asked_for
 from memsched.parameters.gate import Figures, why_refused
@@ -61,7 +61,7 @@ class UnknownAdapter(MemschedError):
 
 
 class ChangedMeanwhile(MemschedError):
-    """A memory was corrected or deleted while the data set was made. Nothing of it is left; export it again."""
+    """A memory was corrected or deleted, or a consent withdrawn, while the data set was made. Export it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,14 @@ class Parameters:
         adapter = Adapter(
             adapter_id=adapter_id or uuid4().hex[:12], scope=scope, created_at=now(), memories=found.trained()
         )
-        await self.states.change(ref, lambda state: state.with_adapter(adapter))
+
+        def noted(state: ParameterState) -> ParameterState:
+            asked = {each.owner for each in adapter.memories.values()} - ({ref.user_id} if scope == "own" else set())
+            if not asked <= state.consents.keys():
+                raise ChangedMeanwhile
+            return state.with_adapter(adapter)
+
+        await self.states.change(ref, noted)
         try:
             return await self._write(ref, adapter, found)
         except WrongState:
@@ -232,14 +239,14 @@ class Parameters:
         adapter = await self.adapter(ref, adapter_id)
         adapter.to(AdapterState.SHADOW if shadow else AdapterState.ACTIVE)  # before the server is troubled
         await self._load(ref, adapter)
-        pointed = _shadowed if shadow else _activated
+        pointed = pointer.shadowed if shadow else pointer.activated
         before, after = await self.states.change(ref, lambda state: pointed(state, adapter_id))
         await self._tell_moves(ref, before, after, "activated" if not shadow else "answers beside, unseen")
         return after.adapters[adapter_id]
 
     async def rollback(self, ref: CubeRef) -> Adapter | None:
         """Point to the adapter that was active before, or to none. Returns the one that is active now."""
-        before, after = await self.states.change(ref, _rolled_back)
+        before, after = await self.states.change(ref, pointer.rolled_back)
         await self._tell_moves(ref, before, after, "rolled back")
         return after.adapters.get(after.serving.active)
 
@@ -438,41 +445,3 @@ class Parameters:
         )
         command = append_event(self._keys, item.to_wire(), maxlen=self._settings.events_maxlen)
         await self._server.persistently(lambda: self._server.call(command))
-
-
-def _activated(state: ParameterState, adapter_id: str) -> ParameterState:
-    adapter, serving = state.adapters[adapter_id].to(AdapterState.ACTIVE), state.serving
-    before = [each for each in serving.before if each != adapter_id]
-    if serving.active and serving.active != adapter_id:
-        state = state.with_adapter(state.adapters[serving.active].to(AdapterState.RETIRED))
-        before = [*before, serving.active]
-    shadow = "" if serving.shadow == adapter_id else serving.shadow
-    update = {"active": adapter_id, "before": before, "shadow": shadow}
-    return _named(state.with_adapter(adapter), serving.model_copy(update=update))
-
-
-def _shadowed(state: ParameterState, adapter_id: str) -> ParameterState:
-    adapter, serving = state.adapters[adapter_id].to(AdapterState.SHADOW, shadow=Shadow()), state.serving
-    if serving.shadow and serving.shadow != adapter_id:
-        state = state.with_adapter(state.adapters[serving.shadow].to(AdapterState.RETIRED))
-    before = [each for each in serving.before if each != adapter_id]
-    return _named(state.with_adapter(adapter), serving.model_copy(update={"shadow": adapter_id, "before": before}))
-
-
-def _rolled_back(state: ParameterState) -> ParameterState:
-    serving = state.serving
-    if not serving.active:
-        raise MemschedError("No adapter is active: there is nothing to roll back.")
-    state = state.with_adapter(state.adapters[serving.active].to(AdapterState.RETIRED))
-    *before, last = serving.before or [""]
-    if last:
-        state = state.with_adapter(state.adapters[last].to(AdapterState.ACTIVE))
-    return _named(state, serving.model_copy(update={"active": last, "before": before}))
-
-
-def _named(state: ParameterState, serving: Serving) -> ParameterState:
-    """With the pointer, and what it needs to know of those that it points to."""
-    pointed = [state.adapters[each] for each in (serving.active, serving.shadow) if each]
-    names = {each.adapter_id: each.name for each in pointed}
-    own = [each.adapter_id for each in pointed if each.scope == "own"]
-    return state.model_copy(update={"serving": serving.model_copy(update={"names": names, "own": own})})
