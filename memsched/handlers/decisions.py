@@ -74,7 +74,7 @@ async def _earlier(services: MemoryServices, ref: CubeRef, newer: Memory) -> lis
     return [
         each
         for each in found.values()
-        if each.voice == newer.voice
+        if each.is_voice_of(newer)
         and each.order < newer.order
         and each.superseded_by is None
         and newer.memory_id not in each.derived_from

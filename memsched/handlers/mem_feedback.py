@@ -72,6 +72,7 @@ async def _apply(services: MemoryServices, cube: CubeView, message: ScheduleMess
         at=clamped(message.local_timestamp),
         speaker=older[0].speaker if older else await services.speaker(ref, message),
         said_by=older[0].said_by if older else "",
+        by_user=older[0].by_user if older else True,
         session_id=older[0].session_id if older else message.session_id or "",
         turn=older[0].turn if older else 0,
         tags=older[0].tags if older else (),

@@ -254,6 +254,7 @@ def _statement(
         metadata=turn.metadata,
         derived_from=[stored[index].memory_id for index in claim["source_turns"] if index in stored],
         said_by=turn.speaker,
+        by_user=turn.by_user,
         event_date=str(claim.get("when") or ""),
         taken_from=[
             memory_id

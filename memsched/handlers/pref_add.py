@@ -37,6 +37,7 @@ async def pref_add(
                 at=turn.at,
                 ingested_at=turn.ingested_at,
                 speaker=turn.speaker,
+                by_user=turn.by_user,
                 sources={f"{name}#{turn.position}": turn.reference},
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),
                 tags=("preference", *turn.tags),

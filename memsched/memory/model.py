@@ -70,6 +70,8 @@ class Memory(BaseModel):
         event_date: when it happened or will happen, as far as is known: YYYY, YYYY-MM or YYYY-MM-DD; or "".
         derived_from: ids of the turns that a statement was taken from; with them it stands and falls.
         said_by: the speaker of those turns, of a statement whose ``speaker`` is nobody.
+        by_user: whether the user who sent it said it, of themselves or of others: under each name, and without one,
+            it is the same speaker. Memories of before there was this say nothing of it.
         answers: id of the turn right before, by somebody else, that asked what a short answer answers; "" for others.
         content_hash: equal for memories that say the same in other spelling (ingest/deduplication.py).
         metadata: what whoever added it gave with it; a search may ask for it (``filter``).
@@ -117,6 +119,7 @@ class Memory(BaseModel):
     valid_until: UtcTime | None = None
     derived_from: list[str] = Field(default_factory=list)
     said_by: str = ""
+    by_user: bool = False
     event_date: str = Field(default="", pattern=r"^(\d{4}(-\d{2}(-\d{2})?)?)?$")
     answers: str = ""
     content_hash: str = ""
@@ -150,11 +153,15 @@ class Memory(BaseModel):
         """Since when it holds: since it was said."""
         return self.at
 
-    @property
-    def voice(self) -> str:
-        """Whose words it is: only they can correct it."""
-        by = self.added_by or self.user_id  # two who tell it may call themselves, or know, the same name
-        return f"{by}\0{as_called(self.speaker or self.said_by)}"
+    def is_voice_of(self, other: Memory) -> bool:
+        """Whether the words of both are one person's: only they can correct them.
+
+        A user is one person, under each name that they give themselves and without one.
+        """
+        if (self.added_by or self.user_id) != (other.added_by or other.user_id):
+            return False  # two who tell it may call themselves, or know, the same name
+        mine, theirs = (as_called(each.speaker or each.said_by) for each in (self, other))
+        return mine == theirs or ((self.by_user or not mine) and (other.by_user or not theirs))
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -178,6 +185,8 @@ class Memory(BaseModel):
     def looked_up(self) -> dict[str, Any]:
         """What only the store's payload has, for filters."""
         found: dict[str, Any] = {"speaker_folded": folded(self.speaker)} if self.speaker else {}
+        if self.by_user and not self.derived_from:
+            found["user_speaking"] = self.added_by or self.user_id
         return found | ({"metadata_keywords": keywords_of(self.metadata)} if self.metadata else {})
 
     @property

@@ -518,3 +518,16 @@ class TestSeveralCorrectors:
         await services.deletion.delete(HOME, [memories[self.NO_MEAT[0]]], user_id="alice", name="home")
         assert await by(scheduler) == {}
         assert memories[self.MEAT].correctors == []
+
+
+@pytest.mark.parametrize("names", [(None, "Alice"), ("Alice", None), ("Alice", "Ally")])
+async def test_a_user_corrects_themselves_under_each_name_and_without_one(
+    scheduler: AsyncMemScheduler, names: tuple[str | None, str | None]
+) -> None:
+    await tell(scheduler, said("I live in Lisbon.", 0, user_name=names[0]))
+    await tell(scheduler, said("I moved to Porto.", 1, user_name=names[1]))
+    await tell(scheduler, conversation(("Bob", "I moved to Rome."), minute=2))
+
+    by = {each.text: each.superseded_by for each in await memories_of(scheduler)}
+    ids = {each.text: each.memory_id for each in await memories_of(scheduler)}
+    assert by == {"I live in Lisbon.": ids["I moved to Porto."], "I moved to Porto.": None, "I moved to Rome.": None}

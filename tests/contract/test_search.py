@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.memories import FIRST, conversation, idle, memories_of, said
+from support.memories import FIRST, conversation, idle, memories_of, said, without_working
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.errors import CubeForbidden
@@ -407,3 +407,28 @@ async def test_a_correction_fits_what_the_corrected_one_fitted(scheduler: AsyncM
     new, old = await search(scheduler, "Does the aunt live in Hamburg?")
     assert new.item.memory_id == old.item.superseded_by
     assert new.score >= old.score > alone.score - 0.1
+
+
+async def test_a_user_is_one_speaker_under_each_name_and_without_one(scheduler: AsyncMemScheduler) -> None:
+    mos = without_working(scheduler)
+    await mos.create_user("alice", "Alicia")
+    await tell(
+        scheduler,
+        said("The blue boat is mine.", 0),
+        said("The red boat is mine.", 1, user_name="Ally"),
+        conversation(("Bob", "The old boat is mine."), minute=2),
+        said("", 3, chat_history=[{"role": "assistant", "content": "The new boat is nobody's."}]),
+    )
+    await mos.share_cube_with_user("home", "carol", "write")
+    await mos.accept_cube("alice/home", "carol")
+    await tell(scheduler, said("The green boat is mine.", 4, user_id="carol", mem_cube_id="alice/home"))
+
+    async def boats(speaker: str) -> set[str]:
+        hits = await search(scheduler, "whose boat is it", search_args={"speaker": speaker})
+        return {each.memory.split()[1] for each in hits}
+
+    for name in ("alice", "ALICIA", "ally"):
+        assert await boats(name) == {"blue", "red"}, name
+    assert await boats("carol") == {"green"}
+    assert await boats("Bob") == {"old"}
+    assert await boats("assistant") == {"new"}

@@ -1,4 +1,4 @@
-"""Filters on payload fields and ids, from JSON to the engine's objects. Of conditions: match, range and has_id."""
+"""Filters on payload fields and ids, from JSON to the engine's objects: match, range, has_id and is_empty."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def _condition(given: Any) -> Any:
         return _field_condition(given)
     if "has_id" in given:
         return edge.HasIdCondition(set(required(as_object(given, "condition", "has_id"), "has_id")))
+    if "is_empty" in given:
+        field = required(as_object(given, "condition", "is_empty"), "is_empty")
+        return edge.IsEmptyCondition(required(as_object(field, "is_empty", "key"), "key"))
     return parse_filter(given)
 
 

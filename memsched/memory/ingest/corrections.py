@@ -168,7 +168,7 @@ def may_be_about(newer: Memory, older: Memory) -> bool:
     It is of the same voice, and not of the same turn. What people say is compared with what they said, and what was
     taken from their turns with what was taken from others.
     """
-    if newer.memory_id == older.memory_id or newer.voice != older.voice or newer.part or older.part:
+    if newer.memory_id == older.memory_id or not newer.is_voice_of(older) or newer.part or older.part:
         return False
     if bool(newer.derived_from) != bool(older.derived_from):
         return False

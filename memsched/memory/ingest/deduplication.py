@@ -35,7 +35,7 @@ def same_voice(one: Memory, other: Memory) -> bool:
 
     Statements that an earlier version stored do not say whose they are.
     """
-    if one.voice == other.voice:
+    if one.is_voice_of(other):
         return True
     unknown = not (one.speaker or other.speaker) and not (one.said_by and other.said_by) and one.kind != "turn"
     return unknown and (one.added_by or one.user_id) == (other.added_by or other.user_id)
@@ -48,7 +48,7 @@ def why_same(one: Memory, other: Memory) -> str:
     differ. Numbers, names, who does what to whom, negations, tense and
     signs are in the words, and so in their order.
     """
-    if _whose(one) != _whose(other):
+    if not _is_one_person(one, other) or _whose(one) != _whose(other):
         return ""
     first, second = reading(one.text), reading(other.text)
     if not first and one.text.strip() != other.text.strip():
@@ -61,8 +61,11 @@ def why_same(one: Memory, other: Memory) -> str:
     return ""
 
 
+def _is_one_person(one: Memory, other: Memory) -> bool:
+    return as_called(one.speaker) == as_called(other.speaker) or (one.kind == "turn" and one.is_voice_of(other))
+
+
 def _whose(memory: Memory) -> tuple[str, ...]:
     by = memory.added_by or memory.user_id
     given = sorted(keywords_of(memory.metadata))
-    speaker = as_called(memory.speaker)
-    return speaker, memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers, *given
+    return memory.kind, memory.memory_type, by, memory.caption.casefold(), memory.answers, *given

@@ -36,5 +36,9 @@ async def memories_named(
     own = {speaker}
     if user_id == ref.user_id:
         own |= {"", "assistant"} if asked.is_topic else {""}
-    theirs = [each for each in found if (each.speaker or each.said_by) in own]
+    theirs = [each for each in found if (each.speaker or each.said_by) in own or _is_by(each, user_id)]
     return [theirs[number] for number in named_among(asked, [each.text for each in theirs])]
+
+
+def _is_by(memory: Memory, user_id: str) -> bool:
+    return memory.by_user and (memory.added_by or memory.user_id) == user_id

@@ -70,7 +70,7 @@ def is_said_anew(said: Sequence[Memory], repeat: Repeat, again: Memory) -> bool:
         return False
     between = said[places.get(first.memory_id, -1) + 1 : places[again.memory_id]]
     return any(
-        each.voice == first.voice and (revises(each, first).weight or revises(again, each).weight) for each in between
+        each.is_voice_of(first) and (revises(each, first).weight or revises(again, each).weight) for each in between
     )
 
 
@@ -95,7 +95,7 @@ def _is_of_old(
     later = said[place + 1 :]
     if any(same.memory_id == other.superseded_by for turn in later for same in known.get(turn.content_hash, ())):
         return True
-    if all(turn.voice != each.voice for turn in later):  # the last that they say is what they say now
+    if not any(turn.is_voice_of(each) for turn in later):  # the last that they say is what they say now
         return False
     around = [*_run(said[:place][::-1], other, known, -1), *_run(later, other, known, 1)]
     told = {word for turn in around for word in words(turn.text)} - STOP_WORDS

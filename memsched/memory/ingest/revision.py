@@ -90,7 +90,7 @@ def _could(clause: Clause) -> bool:
 
 def revises(newer: Said, older: Said) -> Revision:
     """What a later statement does to an earlier one."""
-    if not _same_speaker(newer.speaker, older.speaker) or is_question(older.text):
+    if not _same_speaker(newer, older) or is_question(older.text):
         return UNRELATED
     if newer.speaker == "assistant" or newer.text.strip() == older.text.strip():
         return UNRELATED
@@ -132,9 +132,10 @@ def _states(clauses: Sequence[Clause]) -> int:
     return sum(bool(each.words) or each.lang == "zh" for each in clauses)
 
 
-def _same_speaker(one: str, other: str) -> bool:
-    """A user without a name is "" or "user"."""
-    return as_called(one) == as_called(other) or {one, other} == {"", "user"}
+def _same_speaker(newer: Said, older: Said) -> bool:
+    """A user without a name is "" or "user"; under a name they are the same one."""
+    own = [getattr(each, "by_user", False) or each.speaker in ("", "user") for each in (newer, older)]
+    return all(own) or as_called(newer.speaker) == as_called(older.speaker)
 
 
 _YEAR = re.compile(r"#(?:19|20)\d\d")

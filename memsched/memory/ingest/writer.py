@@ -61,6 +61,7 @@ class Statement:
         derived_from: ids of the turns that it was taken from.
         event_date: when it happened or will happen (``Memory.event_date``).
         said_by: their speaker, where ``speaker`` is nobody.
+        by_user: whether it is the user's own, or was taken from what they said.
         taken_from: ids of all memories that these turns may be. With one of them it is deleted.
     """
 
@@ -80,6 +81,7 @@ class Statement:
     said_by: str = ""
     event_date: str = ""
     taken_from: Sequence[str] = ()
+    by_user: bool = False
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
@@ -294,7 +296,7 @@ class MemoryWriter:
             parts = self.parts_of(turn) if len(turn.text) < _LONG else await asyncio.to_thread(self.parts_of, turn)
             whole = hashlib.sha256(turn.text.encode("utf-8", "replace")).hexdigest() if len(parts) > 1 else ""
             for part, text in enumerate(filter(str.strip, parts)):
-                asked = None if part else answered_by(last.get((session, place - 1)), turn.speaker, text)
+                asked = None if part else _asked(last.get((session, place - 1)), turn, text)
                 draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
                 if whole:  # equal parts of a text, or of two texts, are no repeats: each text keeps all of its own
                     draft = draft.model_copy(
@@ -470,6 +472,12 @@ def _session(item_id: str, turn: Turn, of: int) -> str:
     return turn.session_id or (item_id if of > 1 else "")
 
 
+def _asked(before: Memory | None, turn: Turn, text: str) -> Memory | None:
+    """The question that a turn answers shortly; nobody answers their own."""
+    own = before is not None and before.by_user and turn.by_user
+    return None if own else answered_by(before, turn.speaker, text)
+
+
 def _part(memory: Memory) -> int:
     return memory.part
 
@@ -497,6 +505,7 @@ def _of_turn(
         memory_type=USER_MEMORY_TYPE if own else LONG_TERM_MEMORY_TYPE,
         kind="turn",
         speaker=turn.speaker,
+        by_user=turn.by_user,
         session_id=session,
         turn=place,
         part=part,
@@ -544,6 +553,7 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         tags=list(each.tags),
         derived_from=list(each.derived_from),
         said_by=each.said_by,
+        by_user=each.by_user,
         event_date=each.event_date,
         added_by=added_by,
         metadata=dict(each.metadata),

@@ -31,7 +31,7 @@ _TEXT = ("text", "caption", "speaker")
 """What is embedded, of a payload."""
 _COPIED_FROM = "copied_from"
 """Of a copied payload: the collection that it was copied from."""
-_OURS = ("value", "schema", "speaker_folded", _COPIED_FROM)
+_OURS = ("value", "schema", "speaker_folded", "user_speaking", _COPIED_FROM)
 """What a copy has otherwise than its source."""
 _ALONE = Surroundings(())
 

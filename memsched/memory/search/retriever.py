@@ -13,9 +13,11 @@ from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Purpose, Release
 from memsched.memory.metadata import fits
+from memsched.memory.model import folded
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.wording import ENGLISH, asked_in
+from memsched.memory.store.conditions import Conditions
 from memsched.redaction import Secrets, asked, redacted_id
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Services(Protocol):
     def deleting_command(self, ref: CubeRef) -> Command[set[str]]: ...
 
 
+_LOOKED_AT = 20
+"""Memories of a speaker that are looked at for whose they are."""
 MAX_QUERY_CHARACTERS = 100_000
 """To read so many takes a tenth of a second."""
 
@@ -130,12 +134,24 @@ class Retriever:
         if ref != own:
             counts = await services.server.persistently(lambda: services.server.call(counts_of(ref, words)))
             gone = await services.server.persistently(lambda: services.server.call(services.deleting_command(ref)))
+        args = await self._with_names(services, ref, args)
         found = await services.search.search(ref, query, limit, chosen, args, counts)
         there = [_without(each, gone) for each in found if each.id not in gone]
         released = self._release.results(user_id, purpose, ref, there)
         # By what they see of it: else who may not see a value could find it out by asking for one after another.
         released = [each for each in released if fits(each.item.metadata, args.filter)]
         return await self._with_questions(services, ref, user_id, purpose, released, gone)
+
+    async def _with_names(self, services: Services, ref: CubeRef, args: SearchArgs) -> SearchArgs:
+        """With the users that the speakers mean: what they said under another name, or none, is theirs too."""
+        if not args.speaker:
+            return args
+        named = await services.store.newest(ref, _LOOKED_AT, Conditions(speaker=args.speaker, include_archived=True))
+        users = {each.added_by or ref.user_id for each in named if each.by_user}
+        asked_for = {folded(each) for each in args.speaker}
+        if asked_for & {folded(ref.user_id), folded(await services.cubes.name_of(ref.user_id)), "user"}:
+            users.add(ref.user_id)
+        return args.model_copy(update={"spoken_by_users": sorted({*args.spoken_by_users, *users})})
 
     async def _with_questions(
         self,

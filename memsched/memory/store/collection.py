@@ -25,10 +25,10 @@ log = get_logger(__name__)
 
 _KEYWORDS = (
     *("user_id", "mem_cube_id", "speaker", "session_id", "memory_type", "kind", "status", "content_hash", "tags"),
-    *("derived_from", "answers", "speaker_folded", "metadata_keywords"),
+    *("derived_from", "answers", "speaker_folded", "metadata_keywords", "user_speaking"),
 )
 _INTEGERS = ("turn", "at", "updated_at", "last_said")
-_INDEXES = 4
+_INDEXES = 5
 """Raised whenever a field is added above: then workers add the missing indexes to collections made before."""
 _WINDOWS = 2
 """The first schema with window vectors."""

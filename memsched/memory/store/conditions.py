@@ -24,6 +24,7 @@ class Conditions(BaseModel):
     Attributes:
         tags: at least one of them.
         speaker: in any case.
+        spoken_by_users: beside ``speaker``, what these users said under any name, or without one.
         filter: by the names of metadata, what their values must be: a value, a list of which it must be one, or bounds
             (memory/metadata.py).
         since, until: when it was said, aware times, until exclusive.
@@ -37,12 +38,13 @@ class Conditions(BaseModel):
     session_id: list[str] = Field(default_factory=list)
     tags: list[str] = Field(default_factory=list)
     speaker: list[str] = Field(default_factory=list)
+    spoken_by_users: list[str] = Field(default_factory=list)
     filter: dict[str, Wanted] = Field(default_factory=dict)
     since: datetime | None = None
     until: datetime | None = None
     include_archived: bool = False
 
-    @field_validator("memory_type", "kind", "session_id", "tags", "speaker", mode="before")
+    @field_validator("memory_type", "kind", "session_id", "tags", "speaker", "spoken_by_users", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value

@@ -35,7 +35,7 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
         if (values := getattr(conditions, key))
     ]
     if conditions.speaker:
-        must.append(_spoken_by(conditions.speaker))
+        must.append(_spoken_by(ref, conditions.speaker, conditions.spoken_by_users))
     must += [_has(name, wanted) for name, wanted in conditions.filter.items()]
     if conditions.since is not None or conditions.until is not None:
         bounds = models.Range(
@@ -48,13 +48,22 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
     return within(ref, *must, *others)
 
 
-def _spoken_by(speakers: list[str]) -> models.Filter:
-    """In any case; of memories of before there was ``speaker_folded`` in the given one."""
+def _spoken_by(ref: CubeRef, speakers: list[str], users: list[str]) -> models.Filter:
+    """In any case; of memories of before there was ``speaker_folded`` in the given one. And all that users said: of
+    before there was ``user_speaking``, the turns that have no speaker.
+    """
     keys = models.MatchAny(any=[folded(each) for each in speakers]), models.MatchAny(any=speakers)
     should: list[Any] = [
         models.FieldCondition(key=key, match=match)
         for key, match in zip(("speaker_folded", "speaker"), keys, strict=True)
     ]
+    if users:
+        should.append(models.FieldCondition(key="user_speaking", match=models.MatchAny(any=users)))
+        nobody = models.IsEmptyCondition(is_empty=models.PayloadField(key="speaker"))
+        by: list[Any] = [models.FieldCondition(key="added_by", match=models.MatchAny(any=users))]
+        if ref.user_id in users:
+            by.append(models.IsEmptyCondition(is_empty=models.PayloadField(key="added_by")))
+        should.append(models.Filter(must=[nobody, equals("kind", "turn"), models.Filter(should=by)]))
     return models.Filter(should=should)
 
 

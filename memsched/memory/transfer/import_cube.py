@@ -194,6 +194,7 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
         raise CubeDumpError(f"{place} has no text.")
     caption = plain_caption(values.get("caption"))
     values |= {"text": text, "caption": caption, "updated_at": to_ms(now)}
+    values["by_user"] = values.get("by_user") is True and values.get("user_id") == ref.user_id == added_by
     values |= {"user_id": ref.user_id, "mem_cube_id": ref.mem_cube_id}
     values.setdefault("created_at", to_ms(now))
     values.setdefault("at", values["created_at"])
