@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 from zlib import crc32
 
+import hypothesis
 import pytest
 import structlog
 from support.crew import Crew
@@ -30,6 +31,10 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+# What takes long on a busy machine is not wrong.
+hypothesis.settings.register_profile("memsched", deadline=None)
+hypothesis.settings.load_profile("memsched")
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
 

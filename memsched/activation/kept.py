@@ -42,7 +42,7 @@ class KeptSlots:
     def __init__(self, settings: Settings, llm: LLM | None) -> None:
         self._files = files_of(settings)
         self.llm = llm
-        self._slots = Slots(llm.manage, llm.build) if llm is not None else None
+        self._slots = Slots(llm.manage, llm.build) if llm is not None and self._files is not None else None
         self._there: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     async def sweep(self) -> None:
