@@ -112,6 +112,17 @@ _OF_ONES_OWN = re.compile(r"\bthe ([a-z]+) of (the user's [a-z]+)\b", re.IGNOREC
 """The wife of the user's cousin is the user's cousin's wife."""
 _IS: dict[Language, str] = {"en": "is", "de": "ist", "es": "es"}
 """Whose work something is, is that."""
+_LETTERS = {
+    "en": re.compile(r"(?!)"),
+    "de": re.compile("[\u00e4\u00f6\u00fc\u00df]"),
+    "es": re.compile("[\u00e1\u00e9\u00ed\u00f3\u00fa\u00f1\u00bf\u00a1]"),
+}
+_HALF = {
+    "en": (re.compile(r"\bhalf past (\w+)\b", re.IGNORECASE), 0),
+    "de": (re.compile(r"\bhalb (\w+)\b", re.IGNORECASE), -1),
+    "es": (re.compile(r"\b(\w+) y media\b", re.IGNORECASE), 0),
+}
+"""Half an hour after an hour; in German, of the one before."""
 _OF_ELN = re.compile(r"(?<=[a-z][b-df-hj-np-tv-z])elt$")
 """He "pendelt" where they say "ich pendle"."""
 _DAY_AND_MONTH = re.compile(r"(?<![\d.])([12]?\d|3[01])\.(0?[1-9]|1[0-2])\.(?!\d)")
@@ -156,6 +167,8 @@ def language_of(text: str, otherwise: Language | None = None) -> Language:
     """
     words = {word.casefold() for word in _WORD.findall(text)}
     only = {language: len(words & FUNCTION_WORDS[language] - _of_others(language)) for language in _LANGUAGES}
+    if not any(only.values()):  # "Llevo seis a\u00f1os siendo vegano": by its letters
+        only = {language: len(_LETTERS[language].findall(text)) for language in _LANGUAGES}
     best = max(_LANGUAGES, key=lambda each: only[each])
     return best if otherwise is None or only[best] >= only[otherwise] + 2 else otherwise
 
@@ -189,6 +202,20 @@ def _as_claimed(text: str, language: Language) -> str:
     return _OF_ONES_OWN.sub(r"\2's \1", _WORKS_AS.sub(_IS[language], text))
 
 
+def _with_half_hours(text: str, language: Language) -> str:
+    pattern, later = _HALF[language]
+
+    def written(match: re.Match[str]) -> str:
+        hour = _number(match[1].casefold(), language) or match[1]
+        return f"{int(hour) + later}:30" if hour.isdigit() and int(hour) else match[0]
+
+    return pattern.sub(written, text)
+
+
+def _number(word: str, language: Language) -> str | None:
+    return NUMERALS[language].get(word, NUMBER_WORDS.get(word) if language == "en" else None)
+
+
 def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: bool = False) -> Iterator[Clause]:
     """The clauses of a text.
 
@@ -198,6 +225,7 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
     """
     plain = unicodedata.normalize("NFKC", text)
     plain = plain.replace("\u2019", "'").replace("\u2018", "'").replace("\u02bc", "'")
+    plain = _with_half_hours(plain, language)
     if language == "de":
         plain = _DAY_AND_MONTH.sub(lambda match: f"{match[1]} {MONTHS_DE[int(match[2]) - 1]}", plain)
     plain = _as_claimed(plain, language) if claimed else without_quotations(plain)
@@ -293,7 +321,7 @@ def _tokens(words: Sequence[str], language: Language, names: set[str], claimed: 
             role = Role.OBJECT
         elif not claimed and (lower in POSSESSIVES[language] or bare in names):
             role = Role.OWNER
-        number = NUMERALS[language].get(lower, NUMBER_WORDS.get(lower) if language == "en" else None)
+        number = _number(lower, language)
         if lower.endswith("clock") and before[:1].isdigit():
             number = lower
         elif word[0].isdigit():

@@ -18,11 +18,13 @@ from memsched.llm.entailment_answers import is_answer, is_chinese_answer
 from memsched.llm.entailment_chinese import doubt_in_chinese
 from memsched.llm.entailment_words import (
     ARTICLES,
+    DAYS,
     LIGHT_WORDS,
     MONTHS,
     OPPOSITES,
     OTHER_PRONOUNS,
     OWN_GROUPS,
+    TURNS,
     USER_WORDS,
     WE,
     Marker,
@@ -31,6 +33,9 @@ from memsched.llm.entailment_words import (
 Doubt = Literal["empty", "name", "question", "negation", "supposed", "subject", "order", "number", "words", "speaker"]
 _MATCHED_FOR_ONE_MISSING = 2
 """So many words of a claim must be in the clause for each that is not, and one more."""
+
+_GAPPED = 1
+"""Content words of a clause that may leave out its verb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def doubt_about(claim: str, turn: SaidTurn) -> Doubt | None:
 
 
 def _doubt_about_statement(claim: str, turn: SaidTurn) -> Doubt | None:
-    language = language_of(turn.text)
+    language = language_of(turn.text, language_of(claim))
     said = list(clauses_of(turn.text, language, _names(turn)))
     claims = list(clauses_of(claim, language_of(claim, language), _names(turn), claimed=True))
     known = {token.stem for clause in said for token in clause.tokens}
@@ -153,8 +158,17 @@ def _doubt(claim: _Claim, said: Sequence[Clause], turn: SaidTurn, language: Lang
 
 def _score(clause: Clause, wanted: Sequence[Token]) -> tuple[int, int]:
     """How much of a claim a clause has; what "it" stands for counts where the clause has something itself."""
-    own = sum(_has(clause, token) for token in wanted)
-    return own and sum(_has(clause, token) or _elsewhere(token, clause) for token in wanted), own
+    own = sum(_weight(token) for token in wanted if _has(clause, token))
+    return own and sum(_weight(token) for token in wanted if _has(clause, token) or _elsewhere(token, clause)), own
+
+
+def _weight(token: Token) -> int:
+    """A name or a number says most of which clause a claim is about; when it is, least."""
+    return 2 if (token.capital or token.number) and not _is_day(token) else 1
+
+
+def _is_day(token: Token) -> bool:
+    return token.word.casefold().removesuffix("s") in DAYS
 
 
 def _has(clause: Clause, token: Token) -> bool:
@@ -192,11 +206,20 @@ def _doubt_about_clause(
         return doubt
     if _says_the_opposite(claim.clause, clause):
         return "negation"
-    missing = [token for token in wanted if not _has(clause, token) and not (token.thing and _elsewhere(token, clause))]
+    missing = [
+        token
+        for token in wanted
+        if not _has(clause, token)
+        and not ((token.thing or _is_day(token)) and _elsewhere(token, clause))
+        and not _is_gapped(token, clause)
+    ]
     if any(token.number or token.capital for token in missing):
         return "number" if any(token.number for token in missing) else "words"
     if Marker.NEGATION not in claim.clause.markers and any(
-        Marker.NEGATION in each.markers and _has(each, token) for each in said for token in missing
+        Marker.NEGATION in each.markers and _has(each, token)
+        for each in said
+        for token in missing
+        if not _is_day(token)
     ):
         return "negation"
     if missing and len(missing) * _MATCHED_FOR_ONE_MISSING + 1 > len(wanted) - len(missing) + len(subject):
@@ -211,8 +234,18 @@ def _doubt_about_clause(
 def _elsewhere(token: Token, clause: Clause) -> bool:
     """Whether "it" in the clause may stand for what the clause before it names, or a list of names goes on after it."""
     before = clause.follows
+    if _is_day(token) and before is not None and not clause.begins and _has(before, token):
+        return True  # "on Friday I can't, my parents come"
     has_pronoun = any(each.word.casefold() in OTHER_PRONOUNS for each in clause.tokens)
     return has_pronoun and before is not None and not token.number and _has(before, token)
+
+
+def _is_gapped(token: Token, clause: Clause) -> bool:
+    """Whether a short clause goes on with the verb of the one before: "I used to live in Bath, now in Leeds"."""
+    before = clause.follows
+    if before is None or clause.begins or token.capital or token.number or token.thing:
+        return False
+    return sum(each.content for each in clause.tokens) <= _GAPPED and _has(before, token)
 
 
 def _says_the_opposite(claim: Clause, clause: Clause) -> bool:
@@ -289,13 +322,12 @@ def _numbers_fit(claim: _Claim, clause: Clause) -> bool:
 def _beside(tokens: Sequence[Token], at: int) -> set[tuple[str, str]]:
     """The nearest words before and after a number."""
     near = set()
-    for direction, rest in (("before", reversed(tokens[:at])), ("after", iter(tokens[at + 1 :]))):
-        found = next(
-            ("" if token.role else token.stem for token in rest if (token.content and not token.number) or token.role),
-            None,
-        )
-        if found is not None:
-            near.add(("" if found in MONTHS else direction, found))
+    for direction, rest in (("before", [*reversed(tokens[:at])]), ("after", tokens[at + 1 :])):
+        told = [
+            "" if token.role else token.stem for token in rest if token.role or (token.content and not token.number)
+        ]
+        found = told[:1] + [stem for stem in told if stem not in TURNS][:1]  # who turns five is five
+        near |= {("" if stem in MONTHS else direction, stem) for stem in found}
     return near
 
 

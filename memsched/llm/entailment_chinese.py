@@ -22,8 +22,12 @@ _DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八
     "\u3007": 0,
 }
 _DAY = re.compile(r"(?<=[\d一二三四五六七八九十])号(?!楼|线|店|机|码)")
+_EACH = re.compile(
+    r"(?:每个|每一|(?<![零一二两三四五六七八九十几半])一个?)(月|周|星期|年|天|晚)(?=[\d零一二两三四五六七八九十百千万])"
+)
+_SUBJECT = re.compile(r"\W*(?:我|你|他|她|它|咱|大家|[^，。]{0,3}(?:妈|爸|哥|姐|弟|妹|儿|孩|老公|老婆|朋友|同事))")
+"""With which a clause begins that has a subject of its own."""
 _MONEY = re.compile(r"(?<=[\d百千万十一二三四五六七八九])块(?:钱)?(?![地石肉])")
-_BEFORE_VALUES = frozenset("去在到住叫姓从往飞回")
 _LONGEST_VALUE = 2
 _UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
 _NUMERAL = re.compile("[零\u3007一二两三四五六七八九十百千万]+")
@@ -82,14 +86,19 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
 
 def in_one_way(text: str) -> str:
     """Dates and money in one way, where there are two."""
-    return _MONEY.sub("元", _DAY.sub("日", unicodedata.normalize("NFKC", text))).replace("于", "在")
+    plain = _EACH.sub(r"每\1", unicodedata.normalize("NFKC", text))
+    return _MONEY.sub("元", _DAY.sub("日", plain)).replace("于", "在")
 
 
 def _parts(sentence: str) -> list[str]:
     """Its clauses, and each two in a row that only state: the first may name what the second tells."""
     clauses = [part for part in _CHINESE_CLAUSE.split(sentence) if part.strip()]
     plain = [not _chinese_markers(part) for part in clauses]
-    pairs = [f"{one}{other}" for at, (one, other) in enumerate(pairwise(clauses)) if plain[at] and plain[at + 1]]
+    pairs = [
+        f"{one}{other}"
+        for at, (one, other) in enumerate(pairwise(clauses))
+        if plain[at] and plain[at + 1] and not _SUBJECT.match(other)
+    ]
     return [*clauses, *pairs]
 
 
@@ -113,7 +122,7 @@ def _doubt_about_chinese(
         return "number", extra
     if not _counts_fit(in_digits(claim), in_digits(part)):
         return "number", extra
-    if _is_another_value(claim, wanted, has):
+    if _is_another_value(wanted, has):
         return "words", 0
     if asks:
         return "question", extra
@@ -125,18 +134,21 @@ def _doubt_about_chinese(
     if any(each[1] in _KIN and each[1] in claim and each[2] not in claim for each in _OF_WHOM.finditer(part)):
         return "subject", extra
     owned = re.search(f"{_SPEAKER_SIGN}的?([^{_SPEAKER_SIGN}]{{1,2}})", part.replace("我", _SPEAKER_SIGN))
-    if owned and owned[1] in _KIN and f"{owned[1]}" not in claim:
+    if owned and owned[1] in _KIN and owned[1] not in claim:
+        return "subject", extra
+    if owned and owned[1][0] in _KIN_SIGNS and owned[1][0] not in claim:
         return "subject", extra
     return None, extra
 
 
-def _is_another_value(claim: str, wanted: str, has: str) -> bool:
-    """Whether another place or name stands where the clause has one: "to Xining", where it was Xi'an."""
+def _is_another_value(wanted: str, has: str) -> bool:
+    """Whether something else stands where the clause has its value (Xining, where it was Xi'an), or elsewhere."""
     for kind, begin, end, at, until in SequenceMatcher(None, wanted, has, autojunk=False).get_opcodes():
-        if kind == "replace" and end - begin == until - at <= _LONGEST_VALUE:
-            before = claim[: max(claim.find(wanted[begin:end]), 0)][-_LONGEST_VALUE - 1 :]
-            if any(sign in _BEFORE_VALUES for sign in before):
-                return True
+        run = wanted[begin:end]
+        if kind == "replace" and len(run) == until - at <= _LONGEST_VALUE and _SPEAKER_SIGN not in run:
+            return True
+        if kind in ("replace", "delete") and len(run) >= _LONGEST_VALUE and run in has:
+            return True
     return False
 
 
@@ -156,6 +168,7 @@ def _counted(after: str) -> str:
 
 
 _OF_WHOM = re.compile("(?=(..)的(..))")
+_KIN_SIGNS = frozenset("妈爸哥姐弟妹爷奶叔姨舅姑嫂")
 _KIN = frozenset(
     """
     姐姐 哥哥 妹妹 弟弟 妈妈 爸爸 女儿 儿子 老公 老婆 丈夫 妻子 朋友 同事 奶奶 爷爷 外婆 母亲 父亲 男友 女友

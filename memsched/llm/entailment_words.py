@@ -157,6 +157,11 @@ OPPOSITES = (
 """Of two such words a claim has the one that was said."""
 
 CHINESE_NO_MARKERS = (
+    "通常",
+    "一般",
+    "平时",
+    "往往",
+    "终于",
     "不错",
     "差不多",
     "非常",
@@ -353,6 +358,14 @@ MONTHS = frozenset(
     """.split()
 )
 """As stems: a number stands before or after one."""
+DAYS = frozenset(
+    """
+    monday tuesday wednesday thursday friday saturday sunday weekend tomorrow tonight
+    montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag wochenende
+    lune marte miércole jueve vierne sábado domingo
+    """.split()
+)
+"""Without an s: when something is may be told before it."""
 FREE_PREPOSITIONS = {
     "en": frozenset("in at on since during after before near until around every last next this by".split()),
     "de": frozenset("in im am an ab auf bei beim für seit nach vor während um jeden jede nachts täglich".split()),
@@ -365,19 +378,30 @@ CONJUNCTIONS = {
     "es": frozenset("y e pero sino porque aunque mientras".split()),
     "zh": frozenset[str](),
 }
-NUMERALS: dict[str, dict[str, str]] = {
-    "en": {},
-    "de": {
-        word: str(value)
-        for value, word in enumerate(
-            "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn".split()
-        )
-    },
-    "es": {
-        word: str(value)
-        for value, word in enumerate(
-            "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece".split()
-        )
-    },
-    "zh": {},
+_ONES = {
+    "de": """null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn
+        sechzehn siebzehn achtzehn neunzehn""",
+    "es": """cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis
+        diecisiete dieciocho diecinueve veinte veintiuno veintidós veintitrés veinticuatro veinticinco
+        veintiséis veintisiete veintiocho veintinueve""",
 }
+_TENS = {
+    "de": "zwanzig dreissig vierzig fünfzig sechzig siebzig achtzig neunzig hundert",
+    "es": "veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa cien",
+}
+"""As they are folded: "ss" for an ß."""
+
+
+def _numerals(language: str) -> dict[str, str]:
+    ones, tens = _ONES[language].split(), _TENS[language].split()
+    found = {word: str(value) for value, word in enumerate(ones)}
+    found |= {word: str(10 * place) for place, word in enumerate(tens, 2)}
+    if language == "de":
+        for place, ten in enumerate(tens[:-1], 2):
+            found |= {f"{one}und{ten}": str(10 * place + value) for value, one in enumerate(["ein", *ones[2:10]], 1)}
+    return found
+
+
+NUMERALS: dict[str, dict[str, str]] = {"en": {}, "de": _numerals("de"), "es": _numerals("es"), "zh": {}}
+TURNS = frozenset(("turn", "geword", "cumpl"))
+"""As stems: whoever turns five is five."""

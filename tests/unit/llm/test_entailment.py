@@ -92,6 +92,10 @@ def test_a_short_answer_says_what_it_was_asked(asked: str, answer: str, claim: s
         ("Das Auto habe ich verkauft.", "Ann hat das Auto verkauft."),
         ("The wedding is on 3 May.", "The wedding is on May 3rd."),
         ("婚礼定在6月18号。", "婚礼定于6月18日。"),
+        ("I used to live in Bath but now I'm in Leeds.", "Ann lives in Leeds."),
+        ("Our son Max just turned five.", "Ann's son Max is five years old."),
+        ("I get up at half past five.", "Ann gets up at 5:30."),
+        ("Den Führerschein habe ich mit dreißig gemacht.", "Ann hat den Führerschein mit 30 gemacht."),
     ],
 )
 def test_a_not_about_something_else_and_other_small_differences_do_no_harm(said: str, claim: str) -> None:
@@ -111,6 +115,9 @@ def test_a_not_about_something_else_and_other_small_differences_do_no_harm(said:
         ("I live in a tower. Can you translate this into French?", "The user lives in a tower.", "words"),
         ("Yeah sure, and I'm the queen of Spain.", "The user is the queen of Spain.", "supposed"),
         ("The boiler will be replaced in May.", "The boiler was replaced in May.", "supposed"),
+        ("我妈住在武汉，我住在长沙。", "用户住在武汉。", "subject"),
+        ("晓琳下周去西安。", "晓琳下周去西宁。", "words"),
+        ("Antes vivía en Bilbao, ahora vivo en Lugo.", "El usuario vive en Bilbao.", "negation"),
         ("Estamos pensando en abrir una quesería.", "El usuario abrió una quesería.", "supposed"),
         ("I pretended to like the soup.", "The user likes the soup.", "supposed"),
         ("The rent went up to 900 euros.", "The rent went down to 900 euros.", "negation"),
