@@ -90,7 +90,9 @@ class Evidence:
         words = hit.words.union(name_stems(hit.speaker)) if self._with_speaker else hit.words
         found: dict[int, float] = {}
         for stem in words & self._by_stem.keys():
-            found = _either(found, dict(self._by_stem[stem]))
+            for number, share in self._by_stem[stem]:
+                if share > found.get(number, 0.0):
+                    found[number] = share
         return found
 
     def _share(self, named: Mapping[int, float]) -> float:
