@@ -48,6 +48,7 @@ _USER, _CUBE = "ann", "talk"
 _PATIENCE = 300.0
 _HEAD_TOKENS = 1_000
 _REPEATS = 5
+_PRELOADS = 3
 _ADAPTED = 80
 _WIDE = 32_768
 """Tokens of context: of made-up words each syllable is one or more."""
@@ -209,14 +210,15 @@ class ActivationBenchmark:
     async def _preload(self, folder: Path) -> None:
         """Cubes with the same memories: before the first question of one it is said that a talk begins."""
         spent: dict[bool, list[float]] = {True: [], False: []}
+        sentences = [self.talk.sentence(8) for _ in range(20)]
+        cubes = [f"cube {number}" for number in range(2 * _PRELOADS)]
         async with ModelRequests(folder / "llm", _LARGE) as model:
-            sentences = [self.talk.sentence(8) for _ in range(20)]
-            for number in range(2 * _REPEATS):
-                preloads, cube = number % 2 == 0, f"cube {number}"
-                async with _scheduler(folder, model) as scheduler:
-                    for turn, sentence in enumerate(sentences):
-                        await _tell(scheduler, turn, ADD_TASK_LABEL, sentence, cube)
-                async with _scheduler(folder, model, activation_warm="free") as scheduler:
+            async with _scheduler(folder, model) as scheduler:
+                for cube in cubes:
+                    await _tell(scheduler, 0, ADD_TASK_LABEL, sentences, cube)
+            async with _scheduler(folder, model, activation_warm="free") as scheduler:
+                for number, cube in enumerate(cubes):
+                    preloads = number % 2 == 0
                     if preloads:
                         await scheduler.preload(_USER, cube)
                         await scheduler.wait(timeout=_PATIENCE)
@@ -316,10 +318,14 @@ async def _scheduler(folder: Path, model: ModelRequests, **given: Any) -> AsyncI
         yield scheduler
 
 
-async def _tell(scheduler: AsyncMemScheduler, turn: int, label: str, text: str, cube: str = _CUBE) -> None:
-    told: dict[str, Any] = {"content": text}
+async def _tell(
+    scheduler: AsyncMemScheduler, turn: int, label: str, said: str | Sequence[str], cube: str = _CUBE
+) -> None:
+    """One message; what is to be remembered may be many turns."""
+    told: dict[str, Any] = {"content": said}
     if label == ADD_TASK_LABEL:
-        told = {"content": "", "chat_history": [{"speaker": "Anna", "content": text}]}
+        turns = [said] if isinstance(said, str) else said
+        told = {"content": "", "chat_history": [{"speaker": "Anna", "content": each} for each in turns]}
     message = ScheduleMessageItem(
         user_id=_USER, mem_cube_id=cube, label=label, session_id=f"session {turn // 50}", **told
     )

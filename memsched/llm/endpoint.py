@@ -38,6 +38,10 @@ class Endpoint:
         """Return the endpoint; an empty URL is OpenAI's. Raises SettingsError; no message holds the key."""
         endpoint = cls(purpose, url or _OPENAI_URL, key.get_secret_value().strip(), model)
         if endpoint.is_embedded:
+            if endpoint.url == EMBEDDED:
+                raise SettingsError(
+                    [f"{endpoint.variable('base_url')}: embedded:// needs a folder: embedded://FOLDER."]
+                )
             return replace(endpoint, model=PurePath(model).name)
         problems = []
         if not _is_web_address(endpoint.url):

@@ -176,6 +176,8 @@ def test_the_server_ends_after_its_last_user_and_when_its_watchdog_is_killed(
 
 
 def test_what_cannot_start_says_what_to_do(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"MEMSCHED_LLM_BASE_URL: embedded:// needs a folder"):
+        LLM.from_settings(Settings.load(llm_base_url="embedded://", llm_model=MODEL))
     (folder / "page.gguf").write_bytes(b"<html>404</html>")
     (folder / "cut.gguf").write_bytes((folder / MODEL).read_bytes()[:5000])
     with pytest.raises(SettingsError, match=r"MEMSCHED_LLM_BASE_URL=embedded://.*There is no file .*none.gguf"):
