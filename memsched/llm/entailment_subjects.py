@@ -1,0 +1,229 @@
+"""Whom a claim is about: whether its subject is the clause's, and people and things stand in the same order.
+
+For entailment.py, which holds a claim against the clauses of what was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from memsched.llm.clauses import Clause, Language, Role, Token
+from memsched.llm.entailment_words import ARTICLES, OTHER_PRONOUNS, OWN_GROUPS, USER_WORDS, WE, Marker
+
+
+@dataclass(slots=True)
+class HeldClaim:
+    """A clause of a claim: who it is about, and what it says of them."""
+
+    clause: Clause
+    subject: list[Token] = field(default_factory=list)
+    predicate: list[Token] = field(default_factory=list)
+
+
+ALL_ARTICLES = frozenset(word for language in ("en", "de", "es") for word in ARTICLES[language])
+
+
+def has_word(clause: Clause, token: Token) -> bool:
+    """Whether a clause has a word of a claim."""
+    return place_of(clause, token) is not None
+
+
+def place_of(clause: Clause, token: Token) -> int | None:
+    """Where a clause has it."""
+    return next((at for at, each in enumerate(clause.tokens) if is_same(token, each)), None)
+
+
+def is_same(token: Token, other: Token) -> bool:
+    """Whether two words are forms of one, or one number."""
+    if token.number or other.number:
+        return token.number and other.number and token.stem == other.stem
+    if token.stem == other.stem:
+        return True
+    if not (token.content and other.content):
+        return False
+    shared = next((at for at, pair in enumerate(zip(token.stem, other.stem, strict=False)) if pair[0] != pair[1]), None)
+    shared = min(len(token.stem), len(other.stem)) if shared is None else shared
+    return shared >= 4 and shared >= 0.65 * max(len(token.stem), len(other.stem))
+
+
+def doubt_about_subject(
+    claim: HeldClaim, subject: Sequence[Token], clause: Clause, language: Language, *, by_user: bool
+) -> Literal["subject", "speaker"] | None:
+    """Whom a claim is about, if that is not whom the clause is about; or that nobody but the user may be."""
+    roles = [token.role for token in claim.subject if token.role]
+    if Role.OWNER in roles and any(token.word.casefold() in WE for token in clause.tokens):
+        subject = [token for token in subject if token.word.casefold() not in OWN_GROUPS]
+    everywhere = [token.role for token in claim.clause.tokens if token.role]
+    about_user = any(token.word.casefold().removesuffix("'s") in USER_WORDS for token in claim.clause.tokens)
+    if about_user and not by_user:
+        return "speaker"
+    own = [token.role for token in clause.tokens if token.role]
+    if any(_owns_another(token, claim, clause) for token in subject):
+        return "subject"
+    if not _owners_fit(claim, clause):
+        return "subject"
+    if not subject and roles:
+        return None if _speaker_is_subject(claim, clause, language) or _speaker_has(claim, clause) else "subject"
+    if subject and not all(has_word(clause, token) for token in subject):
+        # "My sister flies"; "we met Eve, and she sings"
+        before = clause.follows
+        missing = [token for token in subject if not has_word(clause, token)]
+        owned = len(missing) < len(subject) and all(token.word.endswith("'s") for token in missing)  # "her cousin"
+        goes_on = (_is_headless(claim, clause) and not clause.begins) or _begins_with_other(clause) or owned
+        if (
+            before is None
+            or not goes_on
+            or not all(has_word(before, token) or has_word(clause, token) for token in subject)
+        ):
+            return "subject"
+        if _is_other_thing(clause, before) and Marker.NEGATION not in claim.clause.markers:
+            return "subject"
+        return None
+    if Role.SUBJECT in own and not everywhere:
+        place = min(at for at, token in enumerate(clause.tokens) if token.role is Role.SUBJECT)
+        first = min((place_of(clause, token) or 0 for token in subject), default=0)
+        if subject and place < first and language != "de":
+            return "subject"
+        if not subject:
+            return "subject"
+    return None
+
+
+def _speaker_has(claim: HeldClaim, clause: Clause) -> bool:
+    """Whether a claim says that somebody has what they call theirs: "our dog Bruno"."""
+    words = [token.word.casefold() for token in claim.clause.tokens]
+    thing = next((token for token in claim.predicate if token.content), None)
+    if thing is None or not _HAS.intersection(words[:3]):
+        return False
+    at = place_of(clause, thing)
+    return bool(at) and clause.tokens[at - 1].role is Role.OWNER  # type: ignore[operator]
+
+
+_HAS = frozenset(("has", "owns", "hat", "besitzt", "tiene"))
+
+
+def _is_other_thing(clause: Clause, before: Clause) -> bool:
+    """Whether "it" is not what was denied before: "it isn't the knee, it's the hip"."""
+    it = ("it", "es")
+    return Marker.NEGATION in before.markers and all(
+        each.tokens and each.tokens[0].word.casefold() in it for each in (clause, before)
+    )
+
+
+def _owns_another(token: Token, claim: HeldClaim, clause: Clause) -> bool:
+    """Whether somebody whom the claim is about only owns what the clause is about: "my cousin's wife"."""
+    at = place_of(clause, token)
+    if at is None or not clause.tokens[at].word.endswith("'s") or token.word.endswith("'s"):
+        return False
+    owned = next((each for each in clause.tokens[at + 1 :] if each.content), None)
+    return owned is not None and not any(is_same(owned, each) for each in claim.clause.tokens)
+
+
+def _owners_fit(claim: HeldClaim, clause: Clause) -> bool:
+    """Whether what is the user's in the claim is not another's in the clause: "my brother's car"."""
+    tokens = claim.clause.tokens
+    for at, token in enumerate(tokens):
+        if token.role is not Role.OWNER:
+            continue
+        after_it = tokens[at + 1] if at + 1 < len(tokens) else None
+        before_it = next((each for each in reversed(tokens[:at]) if each.content), None)
+        owned = after_it if after_it is not None and after_it.content else before_it
+        if owned is None:
+            continue
+        place = place_of(clause, owned)
+        if place is None:
+            continue
+        before = clause.tokens[place - 1] if place else None
+        if (
+            before is not None
+            and before.content
+            and before.word.endswith("'s")
+            and not any(is_same(before, each) for each in tokens)
+        ):
+            return False
+        after = [each for each in clause.tokens[place + 1 : place + 4] if each.role or each.content]
+        if len(after) > 1 and after[0].role is Role.OWNER and not any(is_same(after[1], each) for each in tokens):
+            return clause.tokens[place + 1].word.casefold() not in ("of", "de", after[0].word.casefold())
+    return True
+
+
+def _speaker_is_subject(claim: HeldClaim, clause: Clause, language: Language) -> bool:
+    """Whether "the user" in a claim, as who does something, is who does it in the clause."""
+    own = [token.role for token in clause.tokens if token.role]
+    if Role.SUBJECT in own:
+        return True
+    if language == "es" and not _names_who(clause) and not _goes_on_about_another(clause):
+        return True
+    if Role.OBJECT in own and language in ("es",):
+        return True
+    while clause.follows is not None and not clause.begins and _is_headless(claim, clause):
+        clause = clause.follows
+        if any(token.role is Role.SUBJECT for token in clause.tokens):
+            return True
+    # "No, Linux": an answer has no subject at all.
+    return not any(token.role or token.word.casefold() in OTHER_PRONOUNS for token in clause.tokens) and (
+        len([token for token in clause.tokens if token.content]) <= 2 and clause.follows is None
+    )
+
+
+def _names_who(clause: Clause) -> bool:
+    """Whether a Spanish clause names somebody before its verb."""
+    return any(token.thing for token in clause.tokens[:2])
+
+
+def _goes_on_about_another(clause: Clause) -> bool:
+    """Whether a Spanish clause says more of whom the one before names: "mi perro se llama Toby y tiene cinco"."""
+    first = clause.tokens[0].word.casefold() if clause.tokens else ""
+    speaks_of_oneself = first.endswith(("o", "é")) or first in _OF_ONESELF
+    return clause.joined and clause.follows is not None and _names_who(clause.follows) and not speaks_of_oneself
+
+
+_OF_ONESELF = frozenset(("soy", "estoy", "voy", "doy", "he", "me", "no", "nunca", "también"))
+
+
+def _is_headless(claim: HeldClaim, clause: Clause) -> bool:
+    """Whether nothing that could be a subject stands before what the claim says: "and leave on Sunday"."""
+    for token in clause.tokens:
+        if any(is_same(each, token) for each in claim.predicate):
+            return True
+        if token.content or token.role or token.word.casefold() in OTHER_PRONOUNS:
+            return False
+    return False
+
+
+def _begins_with_other(clause: Clause) -> bool:
+    """Whether its subject is "she", "they", "who"; not "her cousin"."""
+    for at, token in enumerate(clause.tokens):
+        if token.word.casefold() in OTHER_PRONOUNS:
+            after = clause.tokens[at + 1] if at + 1 < len(clause.tokens) else None
+            return not (token.word.casefold() in ALL_ARTICLES and after is not None and after.content)
+        if token.content or token.role:
+            return False
+    return False
+
+
+_NOMINATIVE = frozenset(("i", "we", "ich", "wir", "yo", "nosotros", "nosotras"))
+
+
+def in_order(claim: HeldClaim, clause: Clause) -> bool:
+    """Whether people and things that are in both stand in the same order, but for what may stand anywhere."""
+    places = []
+    nominative = any(token.word.casefold() in _NOMINATIVE for token in clause.tokens)
+    for number, token in enumerate(claim.clause.tokens):
+        if token.role is not None and token.role is not Role.OWNER:
+            if nominative and not any(each.content for each in claim.clause.tokens[:number]):
+                continue  # "das Auto habe ich verkauft": wherever it stands, it is the subject
+            places.append(
+                next((at for at, each in enumerate(clause.tokens) if each.role in (Role.SUBJECT, Role.OBJECT)), None)
+            )
+        elif token.content and not token.free:
+            at = place_of(clause, token)
+            other = clause.tokens[at] if at is not None else None
+            if other is not None and token.to and token.to == other.to:
+                continue  # "a Nuria" on both sides
+            if other is not None and not other.free and (token.thing or other.thing or token.capital):
+                places.append(at)
+    known = [at for at in places if at is not None]
+    return known == sorted(known)
