@@ -210,12 +210,13 @@ class ActivationBenchmark:
     async def _preload(self, folder: Path) -> None:
         """Cubes with the same memories: before the first question of one it is said that a talk begins."""
         spent: dict[bool, list[float]] = {True: [], False: []}
-        sentences = [self.talk.sentence(8) for _ in range(20)]
+        talks = [[self.talk.sentence(8) for _ in range(20)] for _ in range(2)]
         cubes = [f"cube {number}" for number in range(2 * _PRELOADS)]
-        async with ModelRequests(folder / "llm", _LARGE) as model:
+        async with ModelRequests(folder / "llm", _LARGE, context=8_192) as model:
             async with _scheduler(folder, model) as scheduler:
                 for cube in cubes:
-                    await _tell(scheduler, 0, ADD_TASK_LABEL, sentences, cube)
+                    for sentences in talks:
+                        await _tell(scheduler, 0, ADD_TASK_LABEL, sentences, cube)
             async with _scheduler(folder, model, activation_warm="free") as scheduler:
                 for number, cube in enumerate(cubes):
                     preloads = number % 2 == 0
@@ -223,7 +224,7 @@ class ActivationBenchmark:
                         await scheduler.preload(_USER, cube)
                         await scheduler.wait(timeout=_PATIENCE)
                     begun = time.perf_counter()
-                    prompt = await scheduler.prompt(_USER, cube, "And?")
+                    prompt = await scheduler.prompt(_USER, cube, "And?", top_k=_FOUND)
                     await model.ask(prompt.hint, prompt.messages)
                     spent[preloads].append(time.perf_counter() - begun)
         self.results["preload_cold"] = statistics.median(spent[True]) / statistics.median(spent[False])
@@ -310,6 +311,7 @@ async def _scheduler(folder: Path, model: ModelRequests, **given: Any) -> AsyncI
         "llm_model": model.settings.llm_model,
         "llm_context_tokens": model.settings.llm_context_tokens,
         "llm_concurrency": model.settings.llm_concurrency,
+        "llm_budget_seconds": model.settings.llm_budget_seconds,
         "activation_interval_seconds": 0,
     }
     settings = {"activation_warm": "never", **given, **(of_model if given else {})}
