@@ -23,7 +23,7 @@ class Recipe:
     base: str
     replay: bool = True
     weight: float = 0.3
-    epochs: int = 20
+    epochs: int = 12
     rate: float = 3e-3
     rank: int = 32
     alpha: int = 64
