@@ -32,7 +32,9 @@ _PHRASES = (*_WORDS["joins"], *_WORDS["nouns"], *_WORDS["verbs"])
 
 
 def _goes_on_with(phrases: Iterable[str]) -> re.Pattern[str]:
-    return re.compile(rf"[ \t]*[,:]?[ \t]*(?:{'|'.join(map(re.escape, phrases))})(?!(?<=[a-z])\w)", re.IGNORECASE)
+    """A capital letter, or a word right at the mark, begins a sentence of its own."""
+    apart = r"[ \t]*[,:]?[ \t]*(?:(?<=[ \t,:])|(?![a-z]))"
+    return re.compile(rf"{apart}(?:{'|'.join(map(re.escape, phrases))})(?!(?<=[a-z])\w)")
 
 
 _SPEAKS_OF_IT = _goes_on_with(_PHRASES)
@@ -40,12 +42,21 @@ _SAYS_WHAT_IT_IS = _goes_on_with((*_WORDS["nouns"], *_WORDS["verbs"]))
 _NAMES_ITS_KIND = _goes_on_with(_WORDS["nouns"])
 _DECIDED_BY = 24
 """So many characters after a mark show whether a sentence that speaks of it goes on."""
+_SHOW_QUOTES = 2
+"""So many show whether it is quoted."""
 _PUNCTUATION = re.compile(r"[ \t]*[,.:;)]")
 _LOWER_CASE = re.compile(r"[ \t]+[^\W\dA-Z_]")
 _BETWEEN_MARKS = re.compile(rf"\s*(?:{'|'.join(map(re.escape, _WORDS['joins']))}|[\W_]+)\s*", re.IGNORECASE)
-_SHORT = 40
-_MID_SENTENCE = re.compile(r"(?<![.!?\u2026\u3002\uff01\uff1f\s\"'`])[\s\"'`\u201c\u2018(\u300c]+$")
+_PLACEHOLDER = re.compile(rf"\s*(?:{'|'.join(map(re.escape, _WORDS['placeholders']))}|[\W_]+)\s*", re.IGNORECASE)
+_MID_SENTENCE = re.compile(
+    r"(?<![.!?\u2026\u3002\uff01\uff1f\s\"'`])[\s\u201c\u2018(\u300c][\s\"'`\u201c\u2018(\u300c]*$"
+)
+_BLANK = re.compile(r"\s*")
+_NAMES_WHAT_FOLLOWS = re.compile(r"(?:^|[:\uff1a])\s*\Z")
 _QUOTES = {"'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb", "\u300c": "\u300d", "(": ")"}
+_SAME_QUOTES = ('"', "`")
+_WORD = re.compile(r"[^\W\u2e80-\U0010ffff]")
+_ENDS_WORD = re.compile(r"[^\W\u2e80-\U0010ffff]|[.,!?%)\u2026]")
 _ON_THE_LINE = 1000
 """Characters before a mark that are looked at for the quote that is open there."""
 _FENCE = "```"
@@ -153,7 +164,9 @@ def _may_begin_a_mark(text: str) -> bool:
 def _is_undecided(after: str) -> bool:
     """Whether nothing is said after a mark yet, or more may make it a sentence that speaks of the mark."""
     begun = after.lstrip(" \t,:").casefold()
-    return not after.strip() or (len(after) < _DECIDED_BY and any(each.startswith(begun) for each in _PHRASES))
+    return len(after.lstrip()) < _SHOW_QUOTES or (
+        len(after) < _DECIDED_BY and any(each.startswith(begun) for each in _PHRASES)
+    )
 
 
 def _after_blocks(text: str, at: int) -> tuple[int | None, bool]:
@@ -182,7 +195,7 @@ def _is_about(text: str, opened: int) -> bool:
     if closing is None:
         return _SAYS_WHAT_IT_IS.match(text, opened) is not None
     inside = text[opened : closing.start()]
-    if inside and "\n" not in inside and len(inside) <= _SHORT and _NAMES_ITS_KIND.match(text, closing.end()):
+    if inside and _PLACEHOLDER.fullmatch(inside) and _NAMES_ITS_KIND.match(text, closing.end()):
         return True
     if inside.strip() and _BETWEEN_MARKS.fullmatch(inside):
         return _closing_goes_on(text, closing.end()) or _LOWER_CASE.match(text, closing.end()) is not None
@@ -198,15 +211,17 @@ def _block_end(text: str, opened: int) -> tuple[int | None, bool]:
     """Where the block ends whose opening mark ends at ``opened``, and whether that is certain.
 
     Where no closing mark surely ends it, it is the last that may (of blocks within it one was only spoken about), or
-    the first that might be spoken about.
+    the first that might be spoken about, or the last that might be quoted: an answer must not be lost.
     """
     depth, fences, counted = 1, 0, opened
     last: int | None = None
     aside: int | None = None
+    quoted: int | None = None
     for mark in _MARKS.finditer(text, opened):
         fences += text.count(_FENCE, counted, mark.start())
         counted = mark.start()
-        if _is_quoted(text, opened, mark):
+        if quotes := _quoted(text, opened, mark):
+            quoted = mark.end() if quotes == "maybe" and mark["closing"] else quoted
             continue
         fenced = fences % 2 == 1
         if not mark["closing"]:
@@ -218,16 +233,16 @@ def _block_end(text: str, opened: int) -> tuple[int | None, bool]:
             depth, last = depth - 1, mark.end()
             if depth == 0:
                 return last, True
-    return last or aside, False
+    return last or aside or quoted, False
 
 
 def _unopened_end(text: str) -> int | None:
-    """Where thinking ends that has no beginning. Something is said after it: an answer may end by naming the mark."""
+    """Where thinking ends that has no beginning."""
     fences = counted = 0
     for mark in _MARKS.finditer(text):
         fences += text.count(_FENCE, counted, mark.start())
         counted = mark.start()
-        if _is_quoted(text, 0, mark):
+        if _quoted(text, 0, mark):
             continue
         if not mark["closing"]:
             if _SPEAKS_OF_IT.match(text, mark.end()) is None:
@@ -238,20 +253,31 @@ def _unopened_end(text: str) -> int | None:
 
 
 def _ends_thinking(text: str, mark: re.Match[str]) -> bool:
-    """Whether a closing mark without an opening one ends a line or a sentence, instead of standing within one."""
-    if _closing_goes_on(text, mark.end()) or not text[mark.end() : mark.end() + _ON_THE_LINE].strip():
+    """Whether a closing mark without an opening one ends a line or a sentence, instead of standing within one.
+
+    Where nothing follows, the model stopped there; unless an answer ends by naming the mark.
+    """
+    if _closing_goes_on(text, mark.end()):
+        return False
+    if _BLANK.fullmatch(text, mark.end()) and _NAMES_WHAT_FOLLOWS.search(text, 0, mark.start()):
         return False
     line = _line_before(text, 0, mark)
     return not line.strip() or _MID_SENTENCE.search(line) is None
 
 
-def _is_quoted(text: str, begin: int, mark: re.Match[str]) -> bool:
-    """Whether a mark stands in quotes, at their beginning or end."""
+def _quoted(text: str, begin: int, mark: re.Match[str]) -> Literal["", "maybe", "surely"]:
+    """Whether a mark stands in quotes: surely between two of them, maybe at the beginning or the end.
+
+    A quotation begins where no word ends, and ends where none begins: neither is so of the mark in 27\"</think>You.
+    """
     before, after = text[max(begin, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 1]
-    if after and _QUOTES.get(before) == after:
-        return True
-    open_quotes = {before, after} & {'"', "`"}
-    return any(_line_before(text, begin, mark).count(quote) % 2 for quote in open_quotes)
+    begins = before if not _ENDS_WORD.match(text, mark.start() - 2) or mark.start() - 2 < begin else ""
+    ends = after if not _WORD.match(text, mark.end() + 1) else ""
+    if ends and _QUOTES.get(begins) == ends:
+        return "surely"
+    line = _line_before(text, begin, mark)
+    open_quotes = [quote for quote in (begins, ends) if quote in _SAME_QUOTES and line.count(quote) % 2]
+    return "surely" if len(open_quotes) == 2 else "maybe" if open_quotes else ""
 
 
 def _line_before(text: str, begin: int, mark: re.Match[str]) -> str:

@@ -45,6 +45,17 @@ THINKS = [
     ("<think>Hm.</think>The mark </think> ends it.", "The mark </think> ends it."),
     ("<think>Hm.</think>`<think>` opens it.", "`<think>` opens it."),
     ("<think>Hm.</think>\n<think> and </think> are tags.", "<think> and </think> are tags."),
+    ('<think>The screen is 27"</think>Your screen is 27 inches.', "Your screen is 27 inches."),
+    ('<think>The screen is 27"</think>"27 inches" it is.', '"27 inches" it is.'),
+    ("<think>He calls it 'Rex'</think>'Rex' is his name.", "'Rex' is his name."),
+    ('<think>It ends with "</think>Rome.', "Rome."),
+    ("<think>As `x </think>` y", "` y"),
+    ("<think>Seat? Secret</think>Section B.", "Section B."),
+    ("<think>Seat? Secret</think> Section B.", "Section B."),
+    ("<think>Secret</think>Tokens cost 5 dollars.", "Tokens cost 5 dollars."),
+    ("<think>Secret</think>block 7 is your seat", "block 7 is your seat"),
+    ("<think>Secret</think> block 7 is your seat", "block 7 is your seat"),
+    ("<think>Section? Secret</think>Section B.", "Section B."),
 ]
 UNOPENED = [
     ("Hard to please.\n</think>\n\nYou live in Rome.", "You live in Rome."),
@@ -55,6 +66,9 @@ UNOPENED = [
     ("Hard to please.</think> you live in Rome", "you live in Rome"),
     ("They ask about `<think>`.\n</think>\n\nYou live in Rome.", "You live in Rome."),
     ("</think>\n\nYou live in Rome.", "You live in Rome."),
+    ('The screen is 27"</think>Your screen is 27 inches.', "Your screen is 27 inches."),
+    ("Secret</think>", ""),
+    ("Hard to please.\n</think>\n", ""),
 ]
 SPOKEN_ABOUT = [
     "You live in Rome.",
@@ -76,6 +90,7 @@ SPOKEN_ABOUT = [
     "<th",
     "The mark `</think>` ends it.",
     "It ends with </think>",
+    "It ends with this:\n</think>",
     'Write "</think>" then.',
     "As in:\n```\nthoughts\n</think>\nanswer\n```\nThat is all.",
     "Like this:\n<think>\na thought\n</think>\nand then the answer.",
