@@ -11,9 +11,9 @@ from memsched.handlers.memory_events import USER_INPUT, event, shown
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.forget_requests import ForgetRequest, forget_request, named_among
-from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, memories_named
+from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, Asker, memories_named
 from memsched.memory.ingest.turns import Turn
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, id_within
 from memsched.messages import LONG_TERM_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -58,8 +58,7 @@ async def requests_among(
                 kept.append(turn)
                 continue
             named = await _named(services, ref, message, turn, asked)
-            here = [each.text for before in others.values() for each in before if each.by_user]
-            if named or asked.is_all or named_among(asked, here):
+            if named or asked.is_all or named_among(asked, _said_before(message.item_id, turn, turns)):
                 requests.append(Request(message, turn, asked, tuple(named)))
                 kept += [left] if (left := _without(turn, asked)) is not None else []
             else:
@@ -106,7 +105,21 @@ def _without(turn: Turn, asked: ForgetRequest | None) -> Turn | None:
 async def _named(
     services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, turn: Turn, asked: ForgetRequest
 ) -> list[Memory]:
-    return await memories_named(services.search, ref, asked, message.user_id, turn.speaker)
+    name = id_within(ref, message.user_id, message.item_id)
+    asker = Asker(message.user_id, turn.speaker, turn.at, name, turn.position)
+    return await memories_named(services.store, services.search, ref, asked, asker)
+
+
+def _said_before(item_id: str, asking: Turn, turns: Mapping[str, list[Turn]]) -> list[str]:
+    """What users say in these messages before a request, but for other requests."""
+    return [
+        turn.text
+        for key, said in turns.items()
+        for turn in said
+        if turn.by_user
+        and (turn.position < asking.position if key == item_id else turn.at <= asking.at)
+        and _request(turn) is None
+    ]
 
 
 def _request(turn: Turn) -> ForgetRequest | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import Memory
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from memsched.memory.store.store import MemoryStore
 
 _STATEMENTS = Conditions(kind=["fact", "preference", "event"], include_archived=True)
 

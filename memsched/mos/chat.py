@@ -21,7 +21,7 @@ from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.ingest.forget_requests import ForgetRequest, forget_request, names
-from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, memories_named
+from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, Asker, memories_named
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
 from memsched.memory.model import Memory, short_line, with_caption
 from memsched.memory.search.no_answer import asks_about_asking
@@ -84,6 +84,7 @@ class _Turn:
         archived: what was archived because the question asks to forget it, by ids.
         forgotten: what whoever asked is told of that: it is neither kept nor shown to a model.
         is_answered: that says all.
+        beside: what the question says beside a request that was followed; None: it was none.
         caching: what the model's server is told of the prompt's head, and said of it; None: no model answers.
     """
 
@@ -100,6 +101,7 @@ class _Turn:
     archived: list[str] = field(default_factory=list)
     forgotten: str = ""
     is_answered: bool = False
+    beside: str | None = None
     caching: Caching | None = None
 
 
@@ -202,7 +204,8 @@ class Chat:
             services = await self._scheduler.memory()
             ref = await services.cubes.resolve(user, target, Permission.WRITE)
             speaker = await services.speaker(ref, self._message(question, target, ADD_TASK_LABEL, "", turn.at))
-            named = await memories_named(services.search, ref, request, user, speaker)
+            asker = Asker(user, speaker, turn.at)
+            named = await memories_named(services.store, services.search, ref, request, asker)
             for each in services.release.memories(user, "prompt", ref, named):
                 with contextlib.suppress(UnknownMemory):  # deleted meanwhile
                     try:
@@ -213,6 +216,7 @@ class Chat:
         turn.archived = [each.memory_id for each in archived]
         turn.forgotten = EVERYTHING if request.is_all else _told_of(archived, pinned)
         turn.is_answered = bool(turn.forgotten) and not request.rest
+        turn.beside = request.rest if turn.forgotten else None
 
     async def _model(self) -> LLM | None:
         """The model, also where the rest of memory cannot be opened now: it can still be talked to."""
@@ -361,7 +365,9 @@ class Chat:
         said: list[Message] = [{"role": "user", "content": question.text}]
         if turn.answer:
             said.append({"role": "assistant", "content": asked(turn.answer, self._scheduler.settings.secrets)})
-        self._keep(question, [_shortened(each, self._prompt_tokens) for each in said])
+        kept: list[Message] = said if turn.beside is None else [{"role": "user", "content": turn.beside}, *said[1:]]
+        if turn.beside != "":  # a request that was followed is not told again
+            self._keep(question, [_shortened(each, self._prompt_tokens) for each in kept])
         if not self._options.enable_textual_memory:
             return
         answered_at = datetime.now(UTC)

@@ -405,6 +405,24 @@ async def test_a_request_that_names_nothing_remembered_is_remembered_as_any_turn
     }
 
 
+async def test_a_request_reaches_only_what_was_said_before_it_in_whatever_order_it_comes(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    await put(scheduler, said("I own a red car.", 9))
+    await put(scheduler, said("I like old trains.", 1))
+    await idle(scheduler)
+
+    for number, text in enumerate(("Please forget that I own a red car.", "Please forget that I like old trains.")):
+        await put(scheduler, said(text, 3 + number))
+    talk = ("Alice", "Please forget that I like tea."), ("Alice", "I like tea.")
+    await put(scheduler, conversation(*talk, minute=5, item_id="talk"))
+    await idle(scheduler)
+
+    status = {each.text: each.status for each in await memories_of(scheduler)}
+    assert (status["I own a red car."], status["I like tea."]) == ("activated", "activated")
+    assert status["I like old trains."] == "archived"
+
+
 async def test_what_another_said_in_a_shared_cube_is_not_forgotten_for_them(scheduler: AsyncMemScheduler) -> None:
     await put(scheduler, said("My garden has roses."))
     await idle(scheduler)

@@ -135,6 +135,31 @@ async def test_what_is_archived_at_a_request_is_listed_with_how_to_undo_it(
     assert texts - {"Max loves peanut butter, but mind Ann."} == {LOVES, ALLERGIC, "I am 40"}
 
 
+async def test_what_was_taken_from_what_is_forgotten_goes_with_it_and_no_prompt_has_it_or_the_request(
+    make_mos: MakeMos,
+) -> None:
+    fact = {"kind": "preference", "text": "The user likes jazz in the evening.", "quote": "I like jazz in the evening"}
+    fact |= {"source_turns": [0], "about_user": True, "importance": 0.6}
+
+    def answer(asked: Any) -> Any:
+        reads = asked.body.get("response_format")
+        finds = [fact] if reads and "I like jazz in the evening." in asked.prompt else []
+        return says_json({"memories": finds}) if reads else says("Hm.")
+
+    with FakeLLM(answer) as model:
+        mos = await told(make_mos(model), "I like jazz in the evening.")
+        await mos.wait(timeout=SECONDS)
+        assert len(await all_of(mos)) == 2
+
+        told_of = await mos.chat("Please forget that I like jazz in the evening.", mem_cube_id="home")
+        await mos.wait(timeout=SECONDS)
+        await mos.chat("What do I like in the evening?", mem_cube_id="home")
+
+        assert told_of.count("jazz in the evening. [") == 2
+        assert "jazz" not in str(chats(model)[-1].body)
+        assert not [each for each in await all_of(mos) if "jazz" in each.text]
+
+
 async def test_what_was_merely_found_does_not_count_as_used(make_mos: MakeMos) -> None:
     mos = await told(make_mos())
 

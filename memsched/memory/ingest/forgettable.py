@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.derived import going_with
 from memsched.memory.ingest.forget_requests import ForgetRequest, named_among
-from memsched.memory.model import Memory
+from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
 
 if TYPE_CHECKING:
     from memsched.memory.search.hybrid import HybridSearch
+    from memsched.memory.store.store import MemoryStore
 
 _LOOKED_AT = 30
 FORGOTTEN = "forgotten"
@@ -21,23 +26,54 @@ EVERYTHING = (
 )
 
 
-async def memories_named(
-    search: HybridSearch, ref: CubeRef, asked: ForgetRequest, user_id: str, speaker: str
-) -> list[Memory]:
-    """The memories that a request means, archived ones too: those of who asks. What others said is theirs.
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and where in what was said: a request reaches what was said before it, in whatever order it came.
 
     Args:
-        user_id: who asks. speaker: by which name they speak in the cube.
+        speaker: by which name they speak in the cube.
+        message: what their message is called within the cube (``id_within``); "" for one that is not stored yet.
+        position: the place of the request in it.
+    """
+
+    user_id: str
+    speaker: str
+    at: datetime
+    message: str = ""
+    position: int = 0
+
+    def was_told(self, memory: Memory) -> bool:
+        """Whether it was said before they asked, and not again since. Within their message its place says so."""
+        beside = [source.rpartition("#") for source in memory.sources]
+        here = [int(place) for message, _, place in beside if message == self.message]
+        return max(here) < self.position if here else to_ms(memory.told) <= to_ms(self.at)
+
+
+async def memories_named(
+    store: MemoryStore, search: HybridSearch, ref: CubeRef, asked: ForgetRequest, asker: Asker
+) -> list[Memory]:
+    """The memories that a request means, and what was taken from them, archived ones too: those of who asks.
+
+    What others said is theirs, and what was said later is not meant.
     """
     if asked.is_all:
         return []
     args = SearchArgs(neighbours=False, include_archived=True)
     found = [each.item for each in await search.search(ref, asked.what, _LOOKED_AT, "hybrid", args)]
-    own = {speaker}
-    if user_id == ref.user_id:
+    theirs = _theirs(found, ref, asked, asker)
+    named = [theirs[number] for number in named_among(asked, [each.text for each in theirs])]
+    return _theirs(list((await going_with(store, ref, named)).gone.values()), ref, asked, asker) if named else []
+
+
+def _theirs(memories: Sequence[Memory], ref: CubeRef, asked: ForgetRequest, asker: Asker) -> list[Memory]:
+    own = {asker.speaker}
+    if asker.user_id == ref.user_id:
         own |= {"", "assistant"} if asked.is_topic else {""}
-    theirs = [each for each in found if (each.speaker or each.said_by) in own or _is_by(each, user_id)]
-    return [theirs[number] for number in named_among(asked, [each.text for each in theirs])]
+    return [
+        each
+        for each in memories
+        if ((each.speaker or each.said_by) in own or _is_by(each, asker.user_id)) and asker.was_told(each)
+    ]
 
 
 def _is_by(memory: Memory, user_id: str) -> bool:
