@@ -69,6 +69,7 @@ async def test_a_cube_comes_back_with_everything_but_its_ids(
     assert after.keys() == before.keys()
     assert {each.memory_id for each in after.values()}.isdisjoint(each.memory_id for each in before.values())
     changed = {
+        "by_user",
         "memory_id",
         "user_id",
         "mem_cube_id",
@@ -81,9 +82,14 @@ async def test_a_cube_comes_back_with_everything_but_its_ids(
     for text, memory in before.items():
         assert after[text].model_dump(exclude=changed) == memory.model_dump(exclude=changed)
         assert (after[text].ref, after[text].added_by) == (COPY, "bob")
+        assert (memory.by_user, after[text].by_user) == (True, False), "who brings it in is not who said it"
     assert after[SAID[0]].superseded_by == after["My dog Max loves carrots."].memory_id
     assert after["My dog Max loves carrots."].replaces == [after[SAID[0]].memory_id]
     assert after[SAID[0]].correctors == [after[SAID[0]].superseded_by]
+
+    again = CubeRef("alice", "again")
+    await import_cube(services, tmp_path / "dump", again, added_by="alice")
+    assert all(each.by_user for each in (await memories(services, again)).values()), "who said it brings it in"
 
 
 async def test_what_came_in_is_found_and_its_words_are_counted_once(
