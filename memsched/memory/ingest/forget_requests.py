@@ -1,7 +1,8 @@
 """Requests to forget: "Please forget that I like jazz", in the languages of ``forget_words.json``, and what they name.
 
-What is named is told by words: of a statement, all content words of the request and little else; of "everything about",
-all of them. A request that names nothing ("forget it") is none, and neither is what says something else as well.
+What is named is told by words: of a statement, all words of the request in their order and little else; of "my name",
+what is said of the name of whoever asks; of "everything about", all content words. A request that names nothing
+("forget it") is none, and neither is what says something else as well.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from importlib.resources import files
 from typing import Any
 
 from memsched.lexicon import is_negated, is_without_spaces, words
-from memsched.memory.ingest.revision_words import content, language_of_pair
+from memsched.memory.ingest.revision_words import TOKEN, content, language_of_pair, stemmed
 
 _WORDS: dict[str, Any] = json.loads(files(__package__).joinpath("forget_words.json").read_text(encoding="utf-8"))
 _MAY_BE = re.compile(_WORDS["may_be"], re.IGNORECASE)
 _LEAST_SHARE = 0.75
 """Of the content words of what is forgotten, so many are in the request: a memory that says more than that stays."""
 _LONGEST = 300
+_FARTHEST = 4
+"""Words between who has something and what it is."""
 _GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\n])\\s*\\w")
 """Another clause follows."""
 _CLAUSE_ENDS = re.compile("[.!?;,]+\\s+|[\u3002\uff01\uff1f\uff1b\uff0c]|\\s(?=(?:and|und|y) (?:also|noch|tambi))")
@@ -29,6 +32,8 @@ _SENTENCE_ENDS = frozenset(".!?;\u3002\uff01\uff1f\uff1b")
 _QUOTED = re.compile('["\u201c\u201e\u00ab\u300c\u300a]')
 _ENDS = " .,!?\u3002\uff01\uff1f\uff0c"
 _PARTICLES = re.compile("[\u6211\u4f60\u7684\u4e86\u662f\u5f88\u8fc7\u5440\u5427\u5462\uff0c\u3002\uff01\\s]")
+
+_PARTICLES_KEPT = re.compile("[\u7684\u5440\u5427\u5462\u662f\u5f88\uff0c\u3002\uff01.!\\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class ForgetRequest:
     Args:
         is_topic: all that is about it, and not one statement.
         is_all: all that is known of whoever asks.
+        is_own: what is said of this thing of theirs ("my name"), and not of other people's.
         rest: what else the text says, before it.
     """
 
@@ -45,6 +51,7 @@ class ForgetRequest:
     lang: str
     is_topic: bool
     is_all: bool = False
+    is_own: bool = False
     rest: str = ""
 
 
@@ -80,18 +87,132 @@ def _read(text: str, lang: str) -> ForgetRequest | None:
                 match = pattern.fullmatch(said)
                 what = next((found for found in match.groupdict().values() if found), "").strip(_ENDS) if match else ""
                 if what and not _no_thing(lang).fullmatch(what) and not _GOES_ON.search(what):
-                    return ForgetRequest(what, lang, kind == "about")
+                    is_own = kind == "about" and _own(lang).match(what) is not None
+                    is_wide = _kind("wide", lang).search(said.replace(what, "")) is not None
+                    return ForgetRequest(what, lang, kind == "about", is_own=is_own and not is_wide)
     return None
 
 
 def names(request: ForgetRequest, text: str) -> bool:
     """Whether a request means what a memory says."""
+    text = _person(request.lang).sub(_WORDS["first"][request.lang], text)
+    if request.is_own:
+        return _says_of_own(request, text)
     wanted, said = (_content(each, request.lang) for each in (request.what, text))
     if not wanted or not wanted <= said:
         return False
     return request.is_topic or (
-        len(wanted) >= _LEAST_SHARE * len(said) and is_negated(request.what) == is_negated(text)
+        len(wanted) >= _LEAST_SHARE * len(said)
+        and is_negated(request.what) == is_negated(text)
+        and _says_the_same(request, text)
     )
+
+
+def _says_the_same(request: ForgetRequest, text: str) -> bool:
+    """Whether a text says all words of a statement in their order, and besides nothing of who, whose or when."""
+    wanted, said = (_statement(each, request.lang) for each in (request.what, text))
+    if not wanted or not said or is_without_spaces(text) != (request.lang == "zh"):
+        return False
+    free = [wanted.pop()] if request.lang == "de" and len(wanted) > 1 else []  # "dass ich Jazz mag"
+    if wanted[0] != said[0] or any(each not in said for each in free):
+        return False
+    rest = list(said)
+    for each in free:
+        rest.remove(each)
+    more, place = [], 0
+    for word in rest:
+        if place < len(wanted) and word == wanted[place]:
+            place += 1
+        else:
+            more.append(word)
+    return place == len(wanted) and not any(_tells_more(each, request.lang) for each in more)
+
+
+def _says_of_own(request: ForgetRequest, text: str) -> bool:
+    """Whether a text says something of what is whoever asks' own: "my name", and nobody else's."""
+    if request.lang == "zh":
+        thing = re.escape(_own("zh").sub("", request.what, count=1))
+        return re.search(rf"{_WORDS['self']['zh']}{thing}", text) is not None
+    lang = request.lang
+    said = TOKEN.findall(text)
+    stems = [_stem(each, lang) for each in TOKEN.findall(_own(lang).sub("", request.what, count=1))]
+    for at in range(1, len(said) - len(stems) + 1):
+        if [_stem(each, lang) for each in said[at : at + len(stems)]] == stems and _is_own(said[:at], lang):
+            return True
+    return False
+
+
+def _is_own(before: Sequence[str], lang: str) -> bool:
+    """Whether what follows these words is the speaker's own: "my old", "I have a"."""
+    for number, word in enumerate(reversed(before)):
+        if _is(word, "mine", lang):
+            return all(_is(each, "kinds", lang) for each in before[len(before) - number :])
+        if _is(word, "self", lang):
+            return True
+        if number >= _FARTHEST or _is_another(word, lang):
+            return False
+    return False
+
+
+def _is_another(word: str, lang: str) -> bool:
+    """Whether a word may name somebody else, or say whose something is."""
+    return "'" in _plain(word) or _is(word, "others", lang) or (lang != "de" and word[0].isupper())
+
+
+def _tells_more(word: str, lang: str) -> bool:
+    """Whether a word beside a statement may make another one of it."""
+    if lang == "zh":
+        return _is(word, "others", lang)
+    if _is_another(word, lang) or _is(word, "mine", lang) or _is(word, "self", lang):
+        return True
+    return not (_is(word, "beside", lang) or _is(word, "filling", lang) or content(word, lang))
+
+
+def _statement(text: str, lang: str) -> list[str]:
+    """The words of a statement, but for those that say nothing: with the tense."""
+    if lang == "zh":
+        return list(_PARTICLES_KEPT.sub("", text))
+    respelled = _WORDS["written_out"][lang]
+    spelled = [part for word in TOKEN.findall(_plain(text)) for part in respelled.get(word.lower(), word).split()]
+    kept = [word for word in spelled if not _is(word, "filling", lang)]
+    return [_form(word, lang) for word in kept]
+
+
+def _form(word: str, lang: str) -> str:
+    """An English word without the ending of person or number; of other languages as it is."""
+    lower = word.lower()
+    if lang != "en" or lower.endswith(("ed", "ing", "'s")):
+        return lower
+    return stemmed(lower, lang)
+
+
+def _stem(word: str, lang: str) -> str:
+    return stemmed(_plain(word).lower().removesuffix("'s"), lang)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\u2019", "'")
+
+
+def _is(word: str, kind: str, lang: str) -> bool:
+    return _kind(kind, lang).fullmatch(_plain(word)) is not None
+
+
+@lru_cache(maxsize=32)
+def _kind(kind: str, lang: str) -> re.Pattern[str]:
+    return re.compile(_WORDS[kind][lang], re.IGNORECASE)
+
+
+@lru_cache(maxsize=8)
+def _own(lang: str) -> re.Pattern[str]:
+    """What begins with whoever asks: "my"."""
+    return re.compile(rf"(?:{_WORDS['mine'][lang]})" + ("" if lang == "zh" else r"\s+"), re.IGNORECASE)
+
+
+@lru_cache(maxsize=8)
+def _person(lang: str) -> re.Pattern[str]:
+    """How a model calls whoever speaks."""
+    return re.compile(rf"(?:{_WORDS['user'][lang]})(?![\w'\u2019])", re.IGNORECASE)
 
 
 def named_among(request: ForgetRequest, texts: Sequence[str]) -> list[int]:

@@ -38,6 +38,41 @@ def test_only_what_is_named_is_meant(request_: str, meant: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("request_", "meant", "not_meant"),
+    [
+        ("Forget my name.", "My name is Una.", "My dog's name is Rex."),
+        ("Forget my name.", "The user's name is Una.", "My mother's name is Olga."),
+        ("Forget my birthday.", "My old birthday is 3 May.", "Anna's birthday is 4 June."),
+        ("Forget my birthday.", "My birthday is 3 May.", "I want to buy my mother's birthday cake."),
+        ("Forget my job.", "I lost my job.", "My wife lost her job."),
+        ("Forget my job.", "I have a job at Rossi.", "I think Anna found a job."),
+        ("Forget my phone number.", "My phone number is 5.", "My phone rang, the number was hidden."),
+        ("Delete everything about my job.", "My wife lost her job.", "My wife lost her ring."),
+        ("Vergiss meinen Geburtstag.", "Mein Geburtstag ist im Mai.", "Der Geburtstag meiner Mutter ist im Juni."),
+        ("Olvida mi edad.", "Mi edad es 40.", "La edad de mi madre es 70."),
+        ("Forget that Tom likes Anna.", "Tom really likes Anna.", "Anna likes Tom."),
+        ("Forget that I hate my boss.", "I hate my boss.", "My boss hates me."),
+        ("Forget that he is allergic.", "He's allergic.", "I am allergic."),
+        ("Forget that I lived in Rome.", "I lived in Rome.", "I live in Rome."),
+        ("Forget that I own a dog.", "I own a dog.", "I want a dog."),
+        ("Forget that I like jazz.", "The user likes jazz.", "You like jazz."),
+        ("Vergiss, dass Tom Anna mag.", "Tom mag Anna.", "Anna mag Tom."),
+        ("Olvida que vivo en Roma.", "Vivo en Roma.", "Vive en Roma."),
+        (
+            "\u5fd8\u8bb0\u6211\u559c\u6b22\u7235\u58eb\u4e50",
+            "\u6211\u559c\u6b22\u7235\u58eb\u4e50\u3002",
+            "\u4ed6\u559c\u6b22\u7235\u58eb\u4e50\u3002",
+        ),
+    ],
+)
+def test_what_is_said_of_others_and_of_other_times_is_not_meant(request_: str, meant: str, not_meant: str) -> None:
+    request = forget_request(request_)
+
+    assert request is not None
+    assert named_among(request, [meant, not_meant]) == [0]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Forget it.",
