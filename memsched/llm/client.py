@@ -335,10 +335,10 @@ class LLM:
         with self.breaker.call() as call, self._judged(call):
             async with asyncio.timeout(request.deadline.left):
                 read = await self._client.chat(body)
-            shows = request.thinking == "show"
-            answer = read_answer(read, needs_text=request.needs_text, shows_thinking=shows)
+            shows, is_json = request.thinking == "show", "response_format" in request.body
+            answer = read_answer(read, needs_text=request.needs_text, shows_thinking=shows, is_json=is_json)
             call.succeeded()
-        if request.needs_text and "response_format" not in request.body:  # in JSON mode many do not think
+        if request.needs_text and not is_json:  # in JSON mode many do not think
             self._habits.learn(answer.parted)
         self._capabilities.learn(request.unsupported)
         self._count(request, answer)

@@ -7,8 +7,9 @@ part of the answer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -93,9 +94,18 @@ def _is_text_part(part: object) -> bool:
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 
 
+def _arguments(value: object) -> object:
+    """What tool calls are given, each on a line."""
+    functions = [each.get("function") for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    given = [each.get("arguments") for each in functions if isinstance(each, dict)]
+    texts = [json.dumps(each) if isinstance(each, dict | list) else each for each in given]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
 class _Message(BaseModel):
     content: Annotated[str | None, BeforeValidator(_content)] = None
     refusal: _Text = None
+    tool_calls: Annotated[str, BeforeValidator(_arguments)] = ""
 
 
 class _Choice(BaseModel):
@@ -136,7 +146,7 @@ class _Completion(BaseModel):
         return {name: told for name, told in (("usage", self.usage), ("timings", self.timings)) if told}
 
 
-def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = False) -> Answer:
+def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = False, is_json: bool = False) -> Answer:
     """Return what the body of a 200 answer says.
 
     Raises ServerError when it is no chat completion; LLMRefused and LLMInvalidAnswer when the server works, but the
@@ -144,6 +154,7 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
 
     Args:
         shows_thinking: leave in the text what is thinking.
+        is_json: JSON was asked for: where the text has none, it is what the model gave a tool.
     """
     try:
         completion = _Completion.model_validate_json(body)
@@ -156,6 +167,9 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
     finish = (choice.finish_reason if choice else None) or ""
     text = message.content or ""
     found = parted(text)
+    if is_json and message.tool_calls and not any(bracket in found.said for bracket in "{["):
+        found = replace(found, said=message.tool_calls)
+        text = message.tool_calls
     if needs_text:
         _check_refusal(message, finish)
         check_empty(found.said, finish)

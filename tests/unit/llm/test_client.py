@@ -251,6 +251,21 @@ async def test_json_is_understood_as_models_write_it(llm: LLM, server: FakeLLM, 
     assert server.asked[0].body["response_format"] == {"type": "json_object"}
 
 
+@pytest.mark.parametrize("content", [None, "", "<think>{}</think>", "I save it."])
+@pytest.mark.parametrize("arguments", ['{"name": "red", "strength": 3}', {"name": "red", "strength": 3}])
+async def test_json_is_read_out_of_a_tool_call(llm: LLM, server: FakeLLM, content: str | None, arguments: Any) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    message = {"role": "assistant", "content": content, "tool_calls": [call]}
+    body = {"choices": [{"index": 0, "finish_reason": "tool_calls", "message": message}]}
+    server.always = says("", raw=json.dumps(body).encode())
+
+    assert await llm.complete_json(JSON, Colour) == Colour(name="red", strength=3)
+    assert len(server.asked) == 1
+    if not content:
+        with pytest.raises(LLMInvalidAnswer):
+            await llm.complete(HELLO)
+
+
 FACT = {"kind": "fact", "text": "A", "quote": "a", "source_turns": [0]}
 OTHER = {**FACT, "text": "B"}
 
