@@ -98,20 +98,24 @@ def names(request: ForgetRequest, text: str) -> bool:
     text = _person(request.lang).sub(_WORDS["first"][request.lang], text)
     if request.is_own:
         return _says_of_own(request, text)
-    wanted, said = (_content(each, request.lang) for each in (request.what, text))
-    if not wanted or not wanted <= said:
-        return False
-    return request.is_topic or (
-        len(wanted) >= _LEAST_SHARE * len(said)
-        and is_negated(request.what) == is_negated(text)
-        and _says_the_same(request, text)
-    )
+    if request.is_topic:
+        return _is_about(request.what, text, request.lang, 0)
+    return is_negated(request.what) == is_negated(text) and _says_the_same(request, text)
+
+
+def _is_about(what: str, text: str, lang: str, least: float) -> bool:
+    """Whether a text has all content words of what is asked for, and these are such a share of its own."""
+    wanted, said = (_content(each, lang) for each in (what, text))
+    return bool(wanted) and wanted <= said and len(wanted) >= least * len(said)
 
 
 def _says_the_same(request: ForgetRequest, text: str) -> bool:
     """Whether a text says all words of a statement in their order, and besides nothing of who, whose or when."""
     wanted, said = (_statement(each, request.lang) for each in (request.what, text))
     if not wanted or not said or is_without_spaces(text) != (request.lang == "zh"):
+        return False
+    joined = "" if request.lang == "zh" else " "
+    if not _is_about(joined.join(wanted), joined.join(said), request.lang, _LEAST_SHARE):
         return False
     free = [wanted.pop()] if request.lang == "de" and len(wanted) > 1 else []  # "dass ich Jazz mag"
     if wanted[0] != said[0] or any(each not in said for each in free):
