@@ -40,10 +40,15 @@ def as_json_value(given: Any, depth: int = 0) -> Any:
         except ValueError:  # several numbers
             return given
     if (fields := fields_of(given)) is not None:
-        return {str(name): as_json_value(value, depth + 1) for name, value in fields.items()}
+        return {str(name): as_json_value(_role_or_value(name, value), depth + 1) for name, value in fields.items()}
     if isinstance(given, list | tuple):
         return [as_json_value(each, depth + 1) for each in given]
     return given
+
+
+def _role_or_value(name: Any, value: Any) -> Any:
+    """A role that is an Enum of numbers says what it is by its name."""
+    return value.name if name == "role" and isinstance(value, Enum) and not isinstance(value.value, str) else value
 
 
 def fields_of(given: Any) -> Mapping[Any, Any] | None:

@@ -26,6 +26,7 @@ from memsched.memory.import_journal import ImportJournal
 from memsched.memory.ingest.corrections import Corrections
 from memsched.memory.ingest.splitting import CHARACTERS_PER_TOKEN
 from memsched.memory.ingest.turn_places import TurnPlaces
+from memsched.memory.ingest.turns.forms import is_called_as_others
 from memsched.memory.ingest.writer import MemoryWriter
 from memsched.memory.model import Memory
 from memsched.memory.search.hybrid import HybridSearch
@@ -228,11 +229,14 @@ class MemoryServices:
 
     async def speaker(self, ref: CubeRef, message: ScheduleMessageItem) -> str:
         """Who says "I" in a message that names nobody: in their own cube the owner, without a name; in another's
-        the user, by the name that they are known by, else by their id.
+        the user, by the name that they are known by, else by their id; never by the name of a role.
         """
         if message.user_name or message.user_id == ref.user_id:
             return message.user_name or ""
-        return await self.cubes.name_of(message.user_id) or message.user_id
+        name = await self.cubes.name_of(message.user_id)
+        if name and not is_called_as_others(name):
+            return name
+        return f"user {message.user_id}" if is_called_as_others(message.user_id) else message.user_id
 
     async def names_of(self, message: ScheduleMessageItem) -> list[str]:
         """How the user of a conversation is known: who has that name in it is the user."""

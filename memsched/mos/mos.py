@@ -22,7 +22,7 @@ from memsched.memory.access.cubes import Cubes, CubeView, Grant, check_id
 from memsched.memory.access.permissions import Permission
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
-from memsched.memory.ingest.turns import reading_of, statement_of, with_time
+from memsched.memory.ingest.turns import reading_of, refuse_role, statement_of, with_time
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
@@ -140,7 +140,11 @@ class AsyncMOS:
     # -- users and cubes -----------------------------------------------------------------------------------------
 
     async def create_user(self, user_id: str | None = None, user_name: str | None = None) -> str:
-        """Make a user known; returns the id, which is made up if there is none. Doing it again changes the name."""
+        """Make a user known; returns the id, which is made up if there is none. Doing it again changes the name.
+
+        Raises InvalidMessage for the name of a role, such as assistant.
+        """
+        refuse_role("user_name", user_name or "")
         user = str(uuid4()) if user_id is None else user_id
         await (await self._cubes()).create_user(user, user_name or "")
         return user
@@ -240,7 +244,7 @@ class AsyncMOS:
             messages: texts, or messages in any form of docs/conversations.md, such as ``{"role", "content"}``; or one
                 of them, or one conversation of an export. If one of them cannot be read, nothing is remembered.
             wait: until it can be found, and the working set knows of it (see ``wait``).
-            user_name: who says "I".
+            user_name: who says "I"; not a role, such as assistant.
             info: what the message shall say beside it: ``role`` and ``task`` bind what is remembered
                 (``working_set``).
             metadata: kept with what is remembered, and given back with it: texts, numbers, true and false, and lists of

@@ -71,6 +71,11 @@ def role_of_name(name: str) -> Role | None:
     return _AS_ROLES.get(same_name(name))
 
 
+def is_called_as_others(name: str) -> bool:
+    """Whether a name is that of a role that is not the user's: no user can be called so."""
+    return role_of_name(name) not in (None, "user")
+
+
 def role_of(name: str) -> Role | None:
     """Whose words a role's are; None for one that is not known, which is another person."""
     return _ROLES.get(_BETWEEN_WORDS.sub("", same_name(name)))

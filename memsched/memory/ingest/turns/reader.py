@@ -23,6 +23,7 @@ from memsched.memory.ingest.turns.forms import (
     PART_TYPE,
     PartKind,
     Role,
+    is_called_as_others,
     is_empty,
     is_run,
     kind_named,
@@ -175,6 +176,8 @@ class Talk:
     called: str = "chat_history"
 
     def is_user(self, name: str) -> bool:
+        if is_called_as_others(name):
+            return False
         return same_name(name) in {same_name(each) for each in (self.user_name, *self.known_as) if each}
 
 
@@ -188,7 +191,11 @@ def turns_of(message: ScheduleMessageItem, known_as: Iterable[str] = ()) -> list
 
 
 def reading_of(message: ScheduleMessageItem, known_as: Iterable[str] = (), *, called: str = "chat_history") -> Reading:
-    """What became of each turn in ``chat_history``, or of ``content`` as one of the user's."""
+    """What became of each turn in ``chat_history``, or of ``content`` as one of the user's.
+
+    Raises InvalidMessage where the user is called as a role that is not theirs: the turns would be taken for its turns.
+    """
+    refuse_role("user_name", message.user_name or "")
     talk = Talk(
         message.local_timestamp,
         message.user_name or "",
@@ -201,6 +208,12 @@ def reading_of(message: ScheduleMessageItem, known_as: Iterable[str] = (), *, ca
     if message.chat_history:
         return read(message.chat_history, talk)
     return read([message.content], replace(talk, called=CONTENT))
+
+
+def refuse_role(called: str, name: str) -> None:
+    """Raises InvalidMessage for a name of a user that is a role of others, such as assistant."""
+    if isinstance(name, str) and is_called_as_others(name):
+        raise InvalidMessage(f"{called} is {name!r}, which is a role: give what the user is called, or leave it out")
 
 
 def entries_of(given: Any, called: str) -> list[Any]:
@@ -404,6 +417,8 @@ def _role_given(fields: Mapping[str, Any], where: str) -> str:
         if is_empty(value):
             continue
         if spelled(name) == "role":
+            if isinstance(value, int):
+                raise InvalidMessage(f"{where}.{name} must be a text, not {type(value).__name__}")
             return _line(value, f"{where}.{name}")
         if isinstance(value, str) and (role_of_name(value) if _may_be_called(name, value) else role_of(value)):
             return value

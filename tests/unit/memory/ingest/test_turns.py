@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from enum import Enum
+from enum import Enum, IntEnum
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from support.messages import message
 from memsched import ScheduleMessageItem
 from memsched.errors import InvalidMessage
 from memsched.memory.ingest.captions import MAX_CAPTION_CHARACTERS, plain_caption
-from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS, Talk, Turn, entries_of, read, turns_of
+from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS, Talk, Turn, entries_of, read, reading_of, turns_of
 from memsched.memory.ingest.turns.forms import FIELDS
 from memsched.memory.ingest.turns.wordless import without_files
 
@@ -422,6 +422,30 @@ def test_times_of_other_things_are_not_when_it_was_said(fields: dict[str, Any]) 
 
 class Speaker(Enum):
     HUMAN = "human"
+
+
+class Number(IntEnum):
+    USER = 1
+    ASSISTANT = 2
+
+
+def test_a_role_that_is_a_number_is_read_by_its_name_or_refused() -> None:
+    given = entries_of(
+        [{"role": Number.ASSISTANT, "content": "Hi"}, {"role": Number.USER, "content": "Ho"}], "messages"
+    )
+
+    assert [(turn.speaker, turn.by_user) for turn in read(given, TALK).turns] == [("assistant", False), ("Una", True)]
+    with pytest.raises(InvalidMessage, match=r"\[0\]\.role must be a text, not int"):
+        read([{"role": 2, "content": "Hi"}], TALK).or_refuse()
+
+
+@pytest.mark.parametrize("name", ["assistant", "Assistant", "SYSTEM", " tool"])
+def test_no_user_is_called_as_a_role_of_others(name: str) -> None:
+    item = message("I have asthma.", user_name=name)
+
+    with pytest.raises(InvalidMessage, match="user_name is .*, which is a role"):
+        reading_of(item)
+    assert not Talk(AT, known_as=(name,)).is_user(name)
 
 
 @dataclass
