@@ -243,12 +243,12 @@ def _may_begin_a_mark(text: str) -> bool:
     """Whether more may make its beginning a mark."""
     if len(text) > _LONGEST:
         return False
-    begun = _without_unseen(text.casefold())
+    begun = _IS_UNSEEN.sub("", text.casefold(), count=1)
     for header in _WORDS["headers"]:
         if header.startswith(begun):
             return True
         if begun.startswith(header):
-            begun = _without_unseen(begun[len(header) :])
+            begun = _IS_UNSEEN.sub("", begun[len(header) :], count=1)
             break
     if any(token.startswith(begun) and token != begun for token in _TOKENS):
         return True
@@ -257,11 +257,6 @@ def _may_begin_a_mark(text: str) -> bool:
         return False
     name = mark["name"] or ""
     return name in _NAMES if mark["more"] else any(each.startswith(name) for each in _NAMES)
-
-
-def _without_unseen(text: str) -> str:
-    unseen = _IS_UNSEEN.match(text)
-    return text[unseen.end() :] if unseen else text
 
 
 def _kind(mark: re.Match[str]) -> str:
