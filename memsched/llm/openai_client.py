@@ -111,7 +111,8 @@ class OpenAIClient:
     async def manage(self, method: str, path: str, body: Any = None) -> Any:
         """Return what the server answers to a call beside its ``/v1``; None where that is no JSON.
 
-        Whoever only looks looks once more where the connection is one of before the server began anew.
+        Whoever only looks looks once more where the connection is one of before the server began anew, or where a
+        server of our own has begun anew and is still loading its model: that is waited for.
 
         Args:
             body: bytes are sent as they are, all else as JSON.
@@ -119,7 +120,8 @@ class OpenAIClient:
         try:
             return await self._managed(method, path, body)
         except ServerError as error:
-            if method != "GET" or error.kind != "unreachable":
+            is_starting = self._local is not None and error.status == HTTPStatus.SERVICE_UNAVAILABLE
+            if method != "GET" or not (is_starting or error.kind == "unreachable"):
                 raise
         return await self._managed(method, path, body)
 
@@ -146,9 +148,9 @@ class OpenAIClient:
         try:
             answer = await self.manage("GET", path)
         except ServerError as error:
-            if error.status or error.kind == "invalid_answer":
+            if (error.status and not error.retriable) or error.kind == "invalid_answer":
                 return None
-            raise
+            raise  # also a 5xx: a server that is being started says that to everything
         return answer if isinstance(answer, dict) else None
 
     async def stream_chat(self, request: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
@@ -202,10 +204,11 @@ class OpenAIClient:
 
     async def _find(self) -> None:
         """Have a server of our own run, wherever it is."""
-        if self._local is None or self._local.server is not None or self.closed:
+        if self._local is None or self.closed:
             return
         try:
-            server = await self._local.ensure()
+            # Also when it was found by others: its address and key are taken all the same.
+            server = self._local.server or await self._local.ensure()
         except EmbeddedServerNotReady as error:
             raise ServerError(str(error), kind="unreachable") from None
         except EmbeddedServerError as error:
@@ -232,6 +235,8 @@ class OpenAIClient:
         """What an exception of the library means; any other is raised again."""
         base_url = self._endpoint.variable("base_url")
         if isinstance(error, openai.APIStatusError):
+            if self._local is not None and error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+                self._local.lose()  # it loads its model: whoever looks for it waits until it answers
             return status_error(
                 self._endpoint,
                 error.status_code,

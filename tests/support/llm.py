@@ -144,6 +144,8 @@ class FakeLLM:
         beside: Mapping[str, Any] | None = None,
     ) -> None:
         self.beside = beside or {}
+        self.is_loading = False
+        """Whether it answers 503 to every GET, as servers do that load their model."""
         self.always: Reply | Script = always or says("hello")
         self.warm: Reply | Script = warm or says("", finish="length")
         self.asked: list[Asked] = []
@@ -225,6 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if self.server.fake.is_loading:
+            self._send(fails(503, "Loading model"))
+            return
         found = self.server.fake.beside.get(self.path)
         self._send(fails(404) if found is None else Reply(raw=json.dumps(found).encode()))
 

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from memsched.llm.server_errors import ServerError
 from memsched.llm.servers import DIALECTS
 from memsched.llm.servers.base import Dialect
 
 Get = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 """What a server answers to GET of a path beside its ``/v1``, if it is a JSON object; None: something else.
 
-Raises ServerError when the server cannot be reached.
+Raises ServerError when the server cannot be reached, or answers nothing now (5xx).
 """
 
 _HOSTS: Mapping[str, str] = {
@@ -39,8 +40,17 @@ async def detect(url: str, get: Get) -> Dialect:
     for known, name in _HOSTS.items():
         if host == known or host.endswith(f".{known}"):
             return DIALECTS[name]
+    failure: ServerError | None = None
     for path, field, name in _ASKED:
-        answer = await get(path)
+        try:
+            answer = await get(path)
+        except ServerError as error:
+            if not error.status:
+                raise
+            failure = error
+            continue
         if answer is not None and field in answer:
             return DIALECTS[name]
+    if failure is not None:  # it may be loading its model, and say later what it is
+        raise failure
     return DIALECTS["generic"]

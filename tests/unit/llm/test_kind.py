@@ -72,3 +72,25 @@ async def test_a_server_that_hangs_is_waited_for_once_and_not_for_long(monkeypat
 
     assert set(names) == {"generic"}
     assert time.monotonic() - began < 1
+
+
+async def test_a_server_that_is_still_loading_is_asked_again_for_its_kind() -> None:
+    now = [0.0]
+    with FakeLLM(beside={"/props": {"default_generation_settings": {}}}) as server:
+        server.is_loading = True
+        llm = LLM(Settings.load(llm_model="m", llm_base_url=server.url), clock=lambda: now[0])
+        assert (await llm.dialect()).name == "generic"
+
+        server.is_loading, now[0] = False, 31.0
+        assert (await llm.dialect()).name == "llama_cpp"
+        await llm.aclose()
+
+
+async def test_a_path_that_a_gateway_answers_with_an_error_does_not_hide_the_kind() -> None:
+    async def get(path: str) -> Mapping[str, Any] | None:
+        if path == "/props":
+            raise ServerError("502", kind="server_error", status=502)
+        return {"version": "1"} if path == "/version" else None
+
+    kind = Kind("auto", Endpoint("llm", "http://127.0.0.1:9/v1", "", "m"), get)
+    assert (await kind.dialect()).name == "vllm"

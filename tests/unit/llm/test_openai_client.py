@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 from support.llm import FakeLLM, Reply, drops, fails, says
 
+from memsched.embedded.model_server import ModelServer
 from memsched.llm.endpoint import Endpoint
 from memsched.llm.openai_client import OpenAIClient
 from memsched.llm.server_errors import ServerError
@@ -82,3 +84,53 @@ async def test_a_closed_client_says_so(client: OpenAIClient, server: FakeLLM) ->
             await call
         assert error.value.kind == "closed"
     assert server.asked == []
+
+
+class Own:
+    """A server of our own that others may have found already. One that is lost is found again when it has loaded."""
+
+    def __init__(self, fake: FakeLLM) -> None:
+        self._fake = fake
+        self.server: ModelServer | None = None
+
+    async def ensure(self) -> ModelServer:
+        if self.server is None:
+            self._fake.is_loading = False
+            self.server = ModelServer(self._fake.url.removesuffix("/v1"), "own-key", Path())
+        return self.server
+
+    def lose(self) -> None:
+        self.server = None
+
+    async def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def own(server: FakeLLM) -> AsyncIterator[tuple[OpenAIClient, Own]]:
+    local = Own(server)
+    client = OpenAIClient(Endpoint("llm", "embedded://x", "", "fake"), None, cast(Any, local))
+    yield client, local
+    await client.aclose()
+
+
+async def test_the_key_of_our_own_server_is_taken_also_when_others_found_it(
+    own: tuple[OpenAIClient, Own], server: FakeLLM
+) -> None:
+    client, local = own
+    await local.ensure()
+
+    await client.chat(REQUEST)
+
+    assert server.asked[0].headers["authorization"] == "Bearer own-key"
+
+
+async def test_our_own_server_that_loads_its_model_again_is_waited_for(
+    own: tuple[OpenAIClient, Own], server: FakeLLM
+) -> None:
+    client, local = own
+    server.beside = {"/lora-adapters": []}
+    await local.ensure()
+    server.is_loading = True
+
+    assert await client.manage("GET", "/lora-adapters") == []
