@@ -159,7 +159,8 @@ async def _write(
     statements = [
         _statement(services, ref, name, number, claim, turns, stored)
         for number, claim in enumerate(claims)
-        if message.label != MEM_REREAD_TASK_LABEL or stored.keys() >= set(claim["source_turns"])
+        if (message.label != MEM_REREAD_TASK_LABEL or stored.keys() >= set(claim["source_turns"]))
+        and not any(stored[index].archived_because == "asked" for index in claim["source_turns"] if index in stored)
     ]
     return await services.writer.write_statements(
         ref, _read_for(message) or message.item_id, statements, message.user_id, emptied=cube.emptied

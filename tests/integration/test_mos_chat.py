@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -158,6 +160,29 @@ async def test_what_was_taken_from_what_is_forgotten_goes_with_it_and_no_prompt_
         assert told_of.count("jazz in the evening. [") == 2
         assert "jazz" not in str(chats(model)[-1].body)
         assert not [each for each in await all_of(mos) if "jazz" in each.text]
+
+
+async def test_nothing_is_taken_from_what_is_forgotten_while_a_model_reads_it(make_mos: MakeMos) -> None:
+    fact = {"kind": "preference", "text": "The user likes jazz in the evening.", "quote": "I like jazz in the evening"}
+    fact |= {"source_turns": [0], "about_user": True, "importance": 0.6}
+    reads, goes_on = Event(), Event()
+
+    def answer(asked: Any) -> Any:
+        if asked.body.get("response_format"):
+            reads.set()
+            goes_on.wait(SECONDS)
+        return says_json({"memories": [fact]})
+
+    with FakeLLM(answer) as model:
+        mos = make_mos(model)
+        await mos.add(memory_content="I like jazz in the evening.", mem_cube_id="home")
+        assert await asyncio.to_thread(reads.wait, SECONDS)
+
+        await mos.chat("Please forget that I like jazz in the evening.", mem_cube_id="home")
+        goes_on.set()
+        await mos.wait(timeout=SECONDS)
+
+        assert [each.kind for each in await all_of(mos, archived=True)] == ["turn"]
 
 
 async def test_what_was_merely_found_does_not_count_as_used(make_mos: MakeMos) -> None:

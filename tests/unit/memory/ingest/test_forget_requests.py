@@ -54,6 +54,7 @@ def test_only_what_is_named_is_meant(request_: str, meant: list[int]) -> None:
         ("Forget that I hate my boss.", "I hate my boss.", "My boss hates me."),
         ("Forget that he is allergic.", "He's allergic.", "I am allergic."),
         ("Forget that I lived in Rome.", "I lived in Rome.", "I live in Rome."),
+        ("Forget that I live in Porto.", "I live in Porto now.", "I would live in Porto."),
         ("Forget that I own a dog.", "I own a dog.", "I want a dog."),
         ("Forget that I like jazz.", "The user likes jazz.", "You like jazz."),
         ("Vergiss, dass Tom Anna mag.", "Tom mag Anna.", "Anna mag Tom."),
