@@ -88,7 +88,7 @@ def _read(text: str, lang: str) -> ForgetRequest | None:
                 what = next((found for found in match.groupdict().values() if found), "").strip(_ENDS) if match else ""
                 if what and not _no_thing(lang).fullmatch(what) and not _GOES_ON.search(what):
                     is_own = kind == "about" and _own(lang).match(what) is not None
-                    is_wide = _kind("wide", lang).search(said.replace(what, "")) is not None
+                    is_wide = _kind("wide", lang).search(said if lang == "zh" else said[: said.find(what)]) is not None
                     return ForgetRequest(what, lang, kind == "about", is_own=is_own and not is_wide)
     return None
 

@@ -47,6 +47,7 @@ def test_only_what_is_named_is_meant(request_: str, meant: list[int]) -> None:
         ("Forget my job.", "I lost my job.", "My wife lost her job."),
         ("Forget my job.", "I have a job at Rossi.", "I think Anna found a job."),
         ("Forget my phone number.", "My phone number is 5.", "My phone rang, the number was hidden."),
+        ("Remove my job from what you know.", "My job is hard.", "My wife lost her job."),
         ("Delete everything about my job.", "My wife lost her job.", "My wife lost her ring."),
         ("Vergiss meinen Geburtstag.", "Mein Geburtstag ist im Mai.", "Der Geburtstag meiner Mutter ist im Juni."),
         ("Olvida mi edad.", "Mi edad es 40.", "La edad de mi madre es 70."),
