@@ -12,10 +12,15 @@ import json
 import math
 import os
 import secrets
+import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from pydantic import Field, TypeAdapter
 
 from memsched.errors import MemschedError
 
@@ -25,6 +30,9 @@ _LEFT_OVER_SECONDS = 3600.0
 """Older files without a manifest are nobody's: a save takes seconds."""
 _USES_KEPT = 32
 _HOUR_SECONDS = 3600.0
+
+_Count = Annotated[int, Field(ge=0)]
+_Time = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
 
 
 class DamagedSlotFile(MemschedError):
@@ -44,17 +52,17 @@ class SlotFile:
         instance, slot: where it was last: the server's process, and its slot.
     """
 
-    cube: str
+    cube: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     key: str
     group: str
     sha256: str
-    size: int
-    tokens: int
-    saved_at: float
-    touched_at: float
-    uses: Sequence[float]
+    size: _Count
+    tokens: _Count
+    saved_at: _Time
+    touched_at: _Time
+    uses: tuple[_Time, ...]
     instance: str
-    slot: int
+    slot: _Count
 
     @property
     def name(self) -> str:
@@ -66,6 +74,9 @@ class SlotFile:
         Each use counts by a power of its age, as in the base-level activation of ACT-R (Anderson & Schooler 1991).
         """
         return sum(1.0 / math.sqrt(1.0 + max(0.0, now - at) / _HOUR_SECONDS) for at in self.uses)
+
+
+_READ = TypeAdapter(SlotFile)
 
 
 def file_of(name: str) -> str:
@@ -130,12 +141,13 @@ class SlotFiles:
         return next((each for each in found if each is not None), None)
 
     def find(self, name: str) -> SlotFile | None:
-        """As ``of_key``, by its name."""
+        """As ``of_key``, by its name. None also when the manifest is none, or is that of another file."""
         try:
-            found = json.loads(self._manifest(name).read_text(encoding="utf-8"))
-            return SlotFile(**{**found, "uses": tuple(found["uses"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            with _open_plain(self._manifest(name)) as file:
+                found = _READ.validate_json(file.read(), strict=True)
+        except (OSError, ValueError):
             return None
+        return found if found.name == name else None
 
     def verified(self, name: str) -> SlotFile | None:
         """The saved slot, if its file is there and is what was saved. Raises DamagedSlotFile; then it is gone."""
@@ -169,13 +181,13 @@ class SlotFiles:
         """Delete all of a cube, also what is being written. Returns what there was."""
         found = self.of_cube(cube)
         for path in self._listed(f"{cube}-*"):
-            path.unlink(missing_ok=True)
+            _unlink(path)
         return found
 
     def remove(self, name: str) -> None:
         """Delete one; nothing happens when it is not there."""
-        self._data(name).unlink(missing_ok=True)
-        self._manifest(name).unlink(missing_ok=True)
+        _unlink(self._data(name))
+        _unlink(self._manifest(name))
 
     def discard(self, part: str) -> None:
         """Delete what the server wrote and nobody wants."""
@@ -198,7 +210,7 @@ class SlotFiles:
         for path in self._listed("*-*"):
             ours = path.suffix in (_DATA, _MANIFEST, _PART)
             if ours and now - _modified(path) > _LEFT_OVER_SECONDS and self.find(path.stem) is None:
-                path.unlink(missing_ok=True)
+                _unlink(path)
         return gone
 
     def _data(self, name: str) -> Path:
@@ -223,15 +235,34 @@ class SlotFiles:
     @staticmethod
     def _checksum(path: Path) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
-        with path.open("rb") as file:
+        with _open_plain(path) as file:
             while piece := file.read(_PIECE_BYTES):
                 digest.update(piece)
                 size += len(piece)
         return digest.hexdigest(), size
 
 
+@contextmanager
+def _open_plain(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading. Raises OSError when it is no plain file: a link points anywhere, a pipe never ends."""
+    with open(path, "rb", opener=_without_following) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path} is no plain file")
+        yield file
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _unlink(path: Path) -> None:
+    """Nothing happens when it is not there, or is a folder: that is none of ours."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+
+
 def _modified(path: Path) -> float:
     try:
-        return path.stat().st_mtime
+        return path.lstat().st_mtime
     except OSError:
         return time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -136,3 +137,55 @@ def test_no_name_of_a_user_or_a_cube_stands_on_the_disk(files: SlotFiles) -> Non
     for path in files.folder.iterdir():
         assert "ann-marie" not in path.name
         assert b"home-cube" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"uses": ["x"]},
+        {"uses": [None]},
+        {"size": "9"},
+        {"size": -9},
+        {"touched_at": None},
+        {"saved_at": 1e300},
+        {"cube": "../victim", "touched_at": 1.0},
+        {"key": "k2"},
+        None,
+    ],
+    ids=str,
+)
+def test_an_edited_manifest_counts_for_nothing_and_hinders_nobody(
+    tmp_path: Path, clock: Clock, edited: dict[str, Any] | None
+) -> None:
+    (tmp_path / "slots").mkdir()
+    files = SlotFiles(tmp_path / "slots", max_bytes=1_000, max_days=30, clock=clock)
+    victim = tmp_path / "victim-k1.kv"
+    victim.write_bytes(b"precious")
+    manifest = files.folder / f"{save(files, HOME, 'k1').name}.json"
+    manifest.write_text(json.dumps([None] if edited is None else json.loads(manifest.read_text()) | edited))
+
+    kept = save(files, WORK, "k3")
+
+    assert files.all() == [kept]
+    assert files.sweep() == []
+    assert victim.exists()
+    assert files.verified(manifest.stem) is None
+
+
+def test_what_is_no_plain_file_is_let_be_and_never_counts(files: SlotFiles, clock: Clock, tmp_path: Path) -> None:
+    folder, pipe = files.folder / f"{HOME}-k9.kv", files.folder / f"{HOME}-k8.json"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    saved = save(files, HOME, "k1")
+    path = files.folder / file_of(saved.name)
+    elsewhere = path.rename(tmp_path / "elsewhere")
+    path.symlink_to(elsewhere)
+    clock.now = time.time() + 7_200
+
+    files.sweep()
+    with pytest.raises(DamagedSlotFile):
+        files.verified(saved.name)
+    assert elsewhere.exists()
+    assert not path.is_symlink()
+    files.forget(HOME)
+    assert sorted(files.folder.iterdir()) == [folder, elsewhere]
