@@ -17,7 +17,7 @@ from memsched.activation.slots import Identity, Slots
 from memsched.errors import MemschedError
 from memsched.llm.client import LLM
 from memsched.llm.servers import DIALECTS
-from memsched.llm.servers.base import CacheHint, CacheUse, Caching, Dialect
+from memsched.llm.servers.base import CacheHint, CacheUse, Caching, warm_ups
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.settings import Settings
@@ -192,9 +192,7 @@ class KeptSlots:
     @staticmethod
     def _warmed_with(caching: Caching) -> list[dict[str, Any]]:
         """The messages of the request that was sent last."""
-        bodies = Dialect().warm({}, caching.hint, caching.step)
-        messages: list[dict[str, Any]] = bodies[-1]["messages"]
-        return messages
+        return warm_ups(caching.hint, caching.step)[-1]
 
     def _key(self, identity: Identity, hint: CacheHint) -> str:
         return self._hashed([identity.model, self._adapter(identity, hint), hint.head])

@@ -65,6 +65,10 @@ class Capabilities:
             return unsupported.union(extra)
         return next((unsupported | {name} for name in _ANYWAY if name in sent), None)
 
+    def forget(self, names: frozenset[str]) -> None:
+        """It may take these now: a server is not asked for an adapter without being told which."""
+        self._unsupported -= names
+
     def learn(self, unsupported: frozenset[str]) -> None:
         """Remember: a request without these was taken after one with them was refused."""
         if new := unsupported - self._unsupported:

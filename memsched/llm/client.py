@@ -24,7 +24,7 @@ from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
 from memsched.llm.request import Habits, Request, configured, plain
 from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
-from memsched.llm.servers.base import CacheHint, Caching, Dialect
+from memsched.llm.servers.base import OF_ADAPTERS, CacheHint, Caching, Dialect, warm_ups
 from memsched.llm.structured_output import parse_json
 from memsched.logs import get_logger
 from memsched.redaction import Secrets, asked, redacted_model
@@ -182,36 +182,57 @@ class LLM:
 
         One token is asked for, and thrown away. It is not repeated when it fails: a chat warms the cache as well.
         """
-        dialect = await self.dialect()
-        hint = await self._addressed(caching.hint, dialect)
         asked = self._request("warm", [], None, 1, 0.0)
         asked.body["max_tokens"] = 1
         asked.needs_text, asked.retries = False, self._max_retries
-        for body in dialect.warm(asked.body, hint, caching.step):
-            request = replace(asked, body=body, optional=dialect.optional(hint), caching=caching)
-            request.unsupported = self._capabilities.unsupported  # also what the one before taught
+        for messages in warm_ups(caching.hint, caching.step):
+            request = replace(asked, body={**asked.body, "messages": messages})
+            await self._cache(request, caching)
             with self._counted("warm"):
                 await self._ask(request)
 
     async def _cache(self, request: Request, caching: Caching | None) -> None:
         """Have a request say what of it the server shall keep."""
         if caching is not None:
-            dialect = await self.dialect()
-            hint = await self._addressed(caching.hint, dialect)
-            request.body = dialect.shape(request.body, hint, caching.step)
-            request.optional, request.caching = dialect.optional(hint), caching
+            request.dialect, request.caching = await self.dialect(), caching
+            if caching.hint.adapter is not None:
+                self._capabilities.forget(OF_ADAPTERS)
+            request.unsupported = self._capabilities.unsupported
+
+    async def _shaped(self, request: Request) -> CacheHint | None:
+        """Write what is sent now, and return how the adapter in it is called now, by a server that may begin anew."""
+        request.sent, hint = request.body, None
+        if request.dialect is not None and request.caching is not None:
+            hint = await self._addressed(request.caching.hint, request.dialect)
+            request.sent = request.dialect.shape(request.body, hint, request.caching.step)
+            request.optional = request.dialect.optional(hint)
+        return hint
 
     async def _addressed(self, hint: CacheHint, dialect: Dialect) -> CacheHint:
-        """With what the server calls the adapter. Raises LLMRefused if it does not have it."""
+        """With what the server calls the adapter. Raises LLMRefused if it does not have it, ServerError if it is away.
+
+        Of no use for longer than a try: llama.cpp's server gives other numbers when it begins anew.
+        """
         if hint.adapter is None:
             return hint
         try:
             called = await dialect.called(hint.adapter, self.manage)
         except ServerError as error:
+            if error.retriable:
+                raise
             raise llm_error(error) from None
         if called is None:
             raise LLMRefused(f"{self._endpoint.address} does not have the adapter {hint.adapter}.")
         return replace(hint, adapter=called)
+
+    async def _check_adapter(self, request: Request, sent: CacheHint | None) -> None:
+        """Raises ServerError when the server began anew since, so that another adapter may have answered."""
+        if sent is None or request.dialect is None or request.caching is None:
+            return
+        named = request.caching.hint
+        if sent.adapter != named.adapter and await self._addressed(named, request.dialect) != sent:
+            reason = f"{self._endpoint.address} began anew with other adapters during the call."
+            raise ServerError(reason, kind="unreachable")
 
     async def complete_json(
         self,
@@ -307,7 +328,7 @@ class LLM:
         """Change the request, or wait for the backoff. Raises LLMError when another try would not help."""
         if failure.status in NOT_UNDERSTOOD:
             complaint, unsupported = failure.complaint, request.unsupported
-            less = self._capabilities.without_refused(request.body, unsupported, complaint, request.optional)
+            less = self._capabilities.without_refused(request.sent, unsupported, complaint, request.optional)
             if less is not None:
                 request.unsupported = less
                 return
@@ -331,10 +352,11 @@ class LLM:
 
     async def _send(self, request: Request) -> Answer:
         """One request, without retries."""
-        body = self._capabilities.adapt(request.body, request.unsupported)
         with self.breaker.call() as call, self._judged(call):
             async with asyncio.timeout(request.deadline.left):
-                read = await self._client.chat(body)
+                hint = await self._shaped(request)
+                read = await self._client.chat(self._capabilities.adapt(request.sent, request.unsupported))
+                await self._check_adapter(request, hint)
             shows, is_json = request.thinking == "show", "response_format" in request.body
             answer = read_answer(read, needs_text=request.needs_text, shows_thinking=shows, is_json=is_json)
             call.succeeded()
@@ -346,7 +368,6 @@ class LLM:
 
     async def _pieces(self, request: Request) -> AsyncGenerator[str, None]:
         """One streamed request, without retries."""
-        body = self._capabilities.adapt(request.body, request.unsupported)
         texts: list[str] = []
         tokens: Tokens | None = None
         told: dict[str, Any] = {}
@@ -354,11 +375,16 @@ class LLM:
         thinking = ThinkingFilter(holds=self._habits.holds(request.thinking))
         with self.breaker.call() as call, self._judged(call):
             try:
+                async with asyncio.timeout(request.deadline.left):
+                    hint = await self._shaped(request)
+                body = self._capabilities.adapt(request.sent, request.unsupported)
                 async with contextlib.aclosing(self._client.stream_chat(body)) as chunks:
                     while True:
                         # No time limit may be around a yield: it would cancel the reader.
                         async with asyncio.timeout(request.deadline.left):
                             chunk = await anext(chunks, None)
+                            await self._check_adapter(request, hint)
+                            hint = None  # once: beginning anew later breaks the stream off
                         if chunk is None:
                             break
                         if chunk is END:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from memsched.deadline import Deadline
 from memsched.lexicon import estimate_tokens
 from memsched.llm.endpoint import Endpoint, Purpose
 from memsched.llm.prompts import Message
-from memsched.llm.servers.base import Caching
+from memsched.llm.servers.base import Caching, Dialect
 from memsched.settings import Settings, headers_in
 from memsched.thinking import Parted, Thinking
 
@@ -28,7 +28,9 @@ class Request:
         needs_text: whether the model must say something.
         thinking: what becomes of what it thinks.
         optional: what of the body is about caches and adapters, which not every server knows.
-        caching: where it is told what the server said of its cache.
+        caching: the head and the adapter, and where it is told what the server said of its cache.
+        dialect: in which these two are said to the server, before each try.
+        sent: the body as it was last sent, with them.
     """
 
     task: str
@@ -40,6 +42,8 @@ class Request:
     thinking: Thinking = "hide"
     optional: Sequence[str] = ()
     caching: Caching | None = None
+    dialect: Dialect | None = None
+    sent: dict[str, Any] = field(default_factory=dict)
 
     @property
     def prompt_tokens(self) -> int:

@@ -115,7 +115,7 @@ class Dialect:
         An adapter is no such thing: who asked for one shall not get the answer of another model.
         """
         names = [*self.fields(hint), *self.mark()]
-        return names if hint.adapter is None else [name for name in names if name not in _OF_ADAPTERS]
+        return names if hint.adapter is None else [name for name in names if name not in OF_ADAPTERS]
 
     def fields(self, _hint: CacheHint) -> dict[str, Any]:
         """What a request says of caches and adapters, beside its messages. Who sets such a field themselves wins."""
@@ -147,15 +147,6 @@ class Dialect:
             shaped["messages"] = _marked(body["messages"], hint.head, mark)
         return shaped
 
-    def warm(self, body: Mapping[str, Any], hint: CacheHint, step: Step) -> list[dict[str, Any]]:
-        """Requests that make the head a prefix that a question can hit, to be sent one after the other.
-
-        Args:
-            body: of a request without messages.
-        """
-        endings = _ENDINGS[step]
-        return [self.shape({**body, "messages": _beginning(hint.head, each)}, hint, step) for each in endings]
-
     def about(self) -> dict[str, str]:
         """A line for people: what such a server is sent, what is read as proof, and what happens without one."""
         return {
@@ -171,7 +162,8 @@ class Dialect:
         return CacheUse(_number_at(answer, self.proof), _number_at(answer, self.writes))
 
 
-_OF_ADAPTERS = ("lora", "lora_path")
+OF_ADAPTERS = frozenset({"lora", "lora_path"})
+"""Fields of a request that say which adapter answers, or none."""
 _ENDINGS: Mapping[Step, Sequence[str]] = {
     Step.MARK: ("",),
     Step.ONCE: ("",),
@@ -180,6 +172,11 @@ _ENDINGS: Mapping[Step, Sequence[str]] = {
     Step.OFF: (),
 }
 """What stands behind the head: where a server keeps what requests had in common, that shall be the head and no more."""
+
+
+def warm_ups(hint: CacheHint, step: Step) -> list[list[dict[str, Any]]]:
+    """Messages that make the head a prefix that a question can hit, to be shaped and sent one after the other."""
+    return [_beginning(hint.head, ending) for ending in _ENDINGS[step]]
 
 
 def _beginning(head: str, ending: str) -> list[dict[str, Any]]:

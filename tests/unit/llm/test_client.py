@@ -21,6 +21,7 @@ from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMRefused, LLMTimeout, LLMUnavailable
 from memsched.llm.prompts import Message
 from memsched.llm.schemas import Extraction
+from memsched.llm.servers import CacheHint, Caching, Step
 from memsched.settings import Settings
 
 KEY = "sk-very-secret-1234567890"
@@ -721,3 +722,89 @@ async def test_no_prompt_is_logged_above_debug(
     loud = [line for line in lines if line["log_level"] != "debug"]
     assert {line["action"] for line in loud} == {"llm.misfit", "llm.breaker_opened"}
     assert not any("diary" in text for text in (str(loud), caplog.text, str(error.value)))
+
+
+def of_adapter(name: str | None) -> Caching:
+    return Caching(CacheHint("head", "salt", "key", name), Step.ONCE)
+
+
+def loaded(*names: str) -> dict[str, Any]:
+    """What llama.cpp's server says of the adapters that it loaded when it started."""
+    return {"/lora-adapters": [{"id": number, "path": f"/a/{name}.gguf"} for number, name in enumerate(names)]}
+
+
+def weights_of(fake: FakeLLM) -> list[Any]:
+    return [each.body["lora"] for each in (*fake.asked, *fake.warmed)]
+
+
+async def said(llm: LLM, how: str, caching: Caching) -> None:
+    if how == "warm":
+        await llm.warm(caching)
+    elif how == "stream":
+        assert "".join([piece async for piece in llm.stream(HELLO, caching=caching)]) == "hello"
+    else:
+        assert await llm.complete(HELLO, caching=caching) == "hello"
+
+
+@pytest.mark.parametrize("how", ["complete", "stream", "warm"])
+async def test_a_call_that_waited_names_its_adapter_by_the_number_that_it_has_now(
+    llm_at: Callable[..., LLM], server: FakeLLM, how: str
+) -> None:
+    llm = llm_at(server.url, llm_server="llama_cpp", llm_concurrency=1)
+    server.beside = loaded("b")
+    server.then(hangs())
+    first = asyncio.create_task(llm.complete(HELLO))
+    await until(lambda: server.in_flight == 1)
+    waiting = asyncio.create_task(said(llm, how, of_adapter("b")))
+    await asyncio.sleep(0.05)
+
+    server.beside = loaded("a", "b")
+    server.release()
+    await asyncio.gather(first, waiting)
+
+    assert weights_of(server)[-1] == [{"id": 1, "scale": 1.0}]
+
+
+@pytest.mark.parametrize("how", ["complete", "stream"])
+@pytest.mark.parametrize("reply", [fails(503), says("of another adapter")], ids=["failed", "answered"])
+async def test_a_server_that_begins_anew_during_a_call_is_asked_again_by_the_new_number(
+    llm_at: Callable[..., LLM], server: FakeLLM, reply: Reply, how: str
+) -> None:
+    llm = llm_at(server.url, llm_server="llama_cpp")
+    server.beside = loaded("b")
+
+    def begin_anew(_: Any) -> Reply:
+        server.beside = loaded("a", "b")
+        return reply
+
+    server.then(begin_anew)
+    await said(llm, how, of_adapter("b"))
+
+    assert weights_of(server) == [[{"id": 0, "scale": 1.0}], [{"id": 1, "scale": 1.0}]]
+
+
+async def test_an_adapter_that_is_gone_while_a_call_is_repeated_is_not_answered_by_another(
+    llm_at: Callable[..., LLM], server: FakeLLM
+) -> None:
+    llm = llm_at(server.url, llm_server="llama_cpp")
+    server.beside = loaded("b")
+
+    def revoke(_: Any) -> Reply:
+        server.beside = loaded("a")
+        return says("of a")
+
+    server.then(revoke)
+    with pytest.raises(LLMRefused, match="does not have the adapter b"):
+        await llm.complete(HELLO, caching=of_adapter("b"))
+
+
+async def test_what_names_the_adapter_is_not_learnt_away(llm_at: Callable[..., LLM], server: FakeLLM) -> None:
+    llm = llm_at(server.url, llm_server="sglang")
+    server.then(fails(400, "lora_path: LoRA is not enabled"))
+    await llm.complete(HELLO, caching=of_adapter(None))
+    assert "lora_path" not in server.asked[-1].body
+
+    await llm.complete(HELLO, caching=of_adapter("b"))
+    assert server.asked[-1].body["lora_path"] == "b"
+    await llm.complete(HELLO, caching=of_adapter(None))
+    assert server.asked[-1].body["lora_path"] is None, "that none answers is said again too"

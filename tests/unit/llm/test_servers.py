@@ -11,6 +11,7 @@ import pytest
 from memsched.activation.ladder import is_hit, step_after
 from memsched.llm.server_errors import ServerError
 from memsched.llm.servers import DIALECTS, CacheHint, CacheUse, Step
+from memsched.llm.servers.base import warm_ups
 from memsched.llm.servers.detect import detect
 
 HINT = CacheHint(head="0123\nInstructions.\nBLOCK\n", salt="a-salt", key="a-key")
@@ -18,6 +19,10 @@ CHAT: dict[str, Any] = {
     "model": "m",
     "messages": [{"role": "system", "content": f"{HINT.head}near"}, {"role": "user", "content": "?"}],
 }
+
+
+def shaped_warm_ups(name: str, hint: CacheHint, step: Step) -> list[dict[str, Any]]:
+    return [DIALECTS[name].shape({"model": "m", "messages": each}, hint, step) for each in warm_ups(hint, step)]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_what_the_user_sets_wins() -> None:
 def test_a_mark_stands_where_the_head_ends_and_changes_no_word(name: str, mark: dict[str, Any]) -> None:
     dialect = DIALECTS[name]
     shaped = dialect.shape(CHAT, HINT, Step.MARK)
-    (warm_up,) = dialect.warm({"model": "m"}, HINT, Step.MARK)
+    (warm_up,) = shaped_warm_ups(name, HINT, Step.MARK)
 
     marked = {"type": "text", "text": HINT.head, **mark}
     assert shaped["messages"][0]["content"] == [marked, {"type": "text", "text": "near"}]
@@ -74,14 +79,14 @@ def test_a_mark_stands_where_the_head_ends_and_changes_no_word(name: str, mark: 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_requests_that_warm_have_the_head_in_common_and_not_a_character_more(name: str) -> None:
-    warm_ups = {step: DIALECTS[name].warm({"model": "m"}, HINT, step) for step in (Step.ONCE, Step.TWICE, Step.THRICE)}
+    sent = {step: shaped_warm_ups(name, HINT, step) for step in (Step.ONCE, Step.TWICE, Step.THRICE)}
 
-    assert [len(each) for each in warm_ups.values()] == [1, 2, 3]
-    for requests in warm_ups.values():
+    assert [len(each) for each in sent.values()] == [1, 2, 3]
+    for requests in sent.values():
         texts = [each["messages"][0]["content"] for each in requests]
         assert all(text.startswith(HINT.head) for text in texts)
         assert len({text[: len(HINT.head) + 1] for text in texts}) == len(texts)
-    assert DIALECTS[name].warm({"model": "m"}, HINT, Step.OFF) == []
+    assert shaped_warm_ups(name, HINT, Step.OFF) == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ def test_a_request_names_its_adapter(name: str, adapter: str, says: dict[str, An
     hint = CacheHint(HINT.head, HINT.salt, HINT.key, adapter)
 
     assert says.items() <= DIALECTS[name].shape(CHAT, hint, Step.ONCE).items()
-    assert all(says.items() <= each.items() for each in DIALECTS[name].warm({"model": "m"}, hint, Step.TWICE))
+    assert all(says.items() <= each.items() for each in shaped_warm_ups(name, hint, Step.TWICE))
 
 
 @pytest.mark.parametrize(
