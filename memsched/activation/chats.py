@@ -84,9 +84,11 @@ class CachedChats:
         dialect = await llm.dialect()
         tokens = self._head_tokens(prompt, caching)
         was_sent = self._was_sent(prompt, caching)
+        found = None if is_hit(caching.use.cached or 0, tokens, dialect.unit) else caching.use.cached
+        if found is not None and self._kept is not None:
+            self._kept.lost(caching.hint)
         if caching.use.cached is None or caching.step is Step.OFF or not was_sent or tokens < dialect.least(llm.model):
             return
-        found = None if is_hit(caching.use.cached, tokens, dialect.unit) else caching.use.cached
         first = dialect.first_step(llm.model)
         try:
             cube = f"{ref.user_id}/{ref.mem_cube_id}"

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memsched.activation.files import DamagedSlotFile, SlotFile, cube_hash, file_of
-from memsched.activation.place import files_of
+from memsched.activation.files import DamagedSlotFile, SlotFile, SlotFiles, cube_hash, file_of
+from memsched.activation.place import all_files_of, files_of
 from memsched.activation.slots import Identity, Slots
 from memsched.errors import MemschedError
 from memsched.llm.client import LLM
@@ -29,6 +29,8 @@ _CALL_SECONDS = 20.0
 _HEADS_KNOWN = 1_000
 _TOKENS_BEFORE = 2
 """Of a prompt, tokens that a server may have put before it once more or not."""
+_LOST = ("", 0)
+"""Of a head that the server no longer holds, whatever it was given since it was started."""
 _HEADER_BYTES = 4_096
 _BYTES_PER_TOKEN = 4
 
@@ -40,15 +42,16 @@ class KeptSlots:
     """
 
     def __init__(self, settings: Settings, llm: LLM | None) -> None:
+        self._settings = settings
         self._files = files_of(settings)
         self.llm = llm
-        self._slots = Slots(llm.manage, llm.build) if llm is not None and self._files is not None else None
+        self._slots = Slots(llm.manage, llm.build) if llm is not None else None
         self._there: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     async def sweep(self) -> None:
         """Delete what is too old, too much, or was left by who died."""
-        if self._files is not None and self._files.folder.is_dir():
-            await asyncio.to_thread(self._files.sweep)
+        for files in await asyncio.to_thread(self._all_files):
+            await asyncio.to_thread(files.sweep)
 
     async def warm(
         self, ref: CubeRef, caching: Caching, uses: Sequence[float], holds: Callable[[], Awaitable[bool]]
@@ -62,10 +65,11 @@ class KeptSlots:
             holds: whether the head is still the cube's; nothing else may be saved.
         """
         assert self.llm is not None
-        slots = await self._usable()
-        if slots is None or self._files is None:
+        slots = await self._usable() if self._files is not None else None
+        if slots is None:
             await self.llm.warm(caching)
             return
+        self.lost(caching.hint)
         if tokens := await self.restore(caching.hint):
             caching.use, caching.prompt_tokens = CacheUse(cached=tokens), tokens
             return
@@ -75,24 +79,45 @@ class KeptSlots:
             await self._quietly(lambda: self._save(slots, ref, caching, uses, holds))
 
     async def restore(self, hint: CacheHint) -> int:
-        """Have the server read the head from disk, unless it did since it was started. Returns how many tokens it holds
-        now, by what was saved; 0: none.
+        """Have the server read the head from disk, unless it did since it was started and the head was not ``lost``.
+        Returns how many tokens it holds now, by what was saved; 0: none.
         """
-        slots = await self._usable()
+        slots = await self._usable() if self._files is not None else None
         return 0 if slots is None else await self._quietly(lambda: self._restore(slots, hint)) or 0
 
+    def lost(self, hint: CacheHint) -> None:
+        """The server may hold the head no more, as others took its slot: restore it when it is needed next."""
+        if self._files is not None:
+            self._note(hint, *_LOST)
+
     async def forget(self, ref: CubeRef) -> None:
-        """Delete what was saved of a cube, and have the server forget it. Raises OSError when a file stays."""
-        if self._files is None or not self._files.folder.is_dir():
-            return
-        gone = await asyncio.to_thread(self._files.forget, cube_hash(ref.user_id, ref.mem_cube_id))
+        """Delete what was saved of a cube, with whatever model, and have the server forget it. Raises OSError when a
+        file stays.
+        """
+        cube = cube_hash(ref.user_id, ref.mem_cube_id)
+        gone = [
+            each
+            for files in await asyncio.to_thread(self._all_files)
+            for each in await asyncio.to_thread(files.forget, cube)
+        ]
         slots = await self._usable() if gone else None
         for each in gone:
             if slots is not None:
                 await self._quietly(lambda each=each: self._erase(slots, each))  # type: ignore[misc]
 
+    def _all_files(self) -> list[SlotFiles]:
+        """Those that are there. A folder that the settings name and that is not may be elsewhere, with files in it."""
+        found = all_files_of(self._settings)
+        if self._settings.activation_files and not found[0].folder.is_dir():
+            log.warning(
+                "the folder of MEMSCHED_ACTIVATION_FILES is not there: nothing is deleted in it",
+                action="activation.no_folder",
+                folder=str(found[0].folder),
+            )
+        return [each for each in found if each.folder.is_dir()]
+
     async def _usable(self) -> Slots | None:
-        if self._files is None or self.llm is None or not (await self.llm.dialect()).slots:
+        if self.llm is None or not (await self.llm.dialect()).slots:
             return None
         return self._slots
 
@@ -132,11 +157,12 @@ class KeptSlots:
         found = await asyncio.to_thread(files.of_key, key)
         if found is None:
             return 0
-        if not identity.instance or found.instance != identity.instance:
+        if there == _LOST or not identity.instance or found.instance != identity.instance:
             slot = await slots.idle()
             if slot is None:
                 return 0
-            await asyncio.to_thread(files.verified, found.name)
+            if await asyncio.to_thread(files.verified, found.name) is None:
+                return 0
             number = None if hint.adapter is None else identity.adapters[hint.adapter][0]
             lora = DIALECTS["llama_cpp"].fields(replace(hint, adapter=number))["lora"]
             restored = await slots.restore(slot, file_of(found.name), identity, lora)
@@ -146,7 +172,7 @@ class KeptSlots:
                 raise DamagedSlotFile(found.name)
             await asyncio.to_thread(files.touch, found.name, instance=identity.instance, slot=slot)
             log.info("a saved slot was restored", action="activation.restored", tokens=restored.tokens, slot=slot)
-        self._note(hint, identity, found.tokens)
+        self._note(hint, identity.instance, found.tokens)
         return found.tokens
 
     async def _save(
@@ -173,7 +199,7 @@ class KeptSlots:
             )
             kept = SlotFile(cube, key, group, "", 0, saved.tokens, 0.0, 0.0, tuple(uses), identity.instance, slot)
             await asyncio.to_thread(files.keep, part, kept)
-            self._note(caching.hint, identity, saved.tokens)
+            self._note(caching.hint, identity.instance, saved.tokens)
         finally:
             await asyncio.to_thread(files.discard, part)
 
@@ -206,8 +232,8 @@ class KeptSlots:
     def _hashed(parts: Sequence[Any]) -> str:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _note(self, hint: CacheHint, identity: Identity, tokens: int) -> None:
-        self._there[hint.head] = identity.instance, tokens
+    def _note(self, hint: CacheHint, instance: str, tokens: int) -> None:
+        self._there[hint.head] = instance, tokens
         self._there.move_to_end(hint.head)
         while len(self._there) > _HEADS_KNOWN:
             self._there.popitem(last=False)

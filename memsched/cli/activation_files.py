@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from memsched.activation.files import SlotFiles, cube_hash
-from memsched.activation.place import files_of
+from memsched.activation.place import all_files_of, files_of
 from memsched.cli.shared_options import AsJson
 from memsched.console.output import as_text, console, new_table
 from memsched.errors import SettingsError
@@ -58,9 +58,10 @@ def remove(
     """Delete a cube's files, or all. The server reads those prompts anew when they are needed."""
     if everything == (user is not None or cube is not None) or (user is None) != (cube is None):
         raise typer.BadParameter("name one cube by both, or --all", param_hint="--user and --cube")
-    folder = _folder()
-    names = [each.cube for each in folder.all()] if everything else [cube_hash(str(user), str(cube))]
-    gone = sum(len(folder.forget(each)) for each in dict.fromkeys(names))
+    gone = 0
+    for folder in all_files_of(Settings.load()) or [_folder()]:
+        names = [each.cube for each in folder.all()] if everything else [cube_hash(str(user), str(cube))]
+        gone += sum(len(folder.forget(each)) for each in dict.fromkeys(names))
     typer.echo("1 file was deleted." if gone == 1 else f"{gone} files were deleted.")
 
 
