@@ -14,6 +14,7 @@ from support.prefix_cache import Blocks, Boundaries, PrefixCache, Slots, tokens_
 
 from memsched import Settings
 from memsched.activation.chats import CachedChats, hash_of
+from memsched.activation.kept import KeptSlots
 from memsched.activation.ladder import MISSES, Ladder
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -348,3 +349,17 @@ async def test_a_head_too_short_for_this_server_proves_nothing(
         assert (await talk.chat(cube)).use.cached == 0
 
     assert await talk.step() is Step.ONCE
+
+
+async def test_a_head_that_a_chat_did_not_find_is_no_longer_believed_to_be_held(
+    talk_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+    monkeypatch.setattr(KeptSlots, "lost", lambda _, hint: told.append(hint.head))
+    talk, _ = talk_to("llama_cpp", PrefixCache(Slots(), tells="timings"))
+    cube = Cube()
+
+    missed = await talk.chat(cube)
+    await talk.chat(cube)
+
+    assert told == [missed.hint.head]
