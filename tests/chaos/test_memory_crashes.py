@@ -32,12 +32,14 @@ from memsched.queue.lanes import known_lanes
 from memsched.queue.leases import Leases
 from memsched.queue.workers import WorkerRegistry
 
-pytestmark = [pytest.mark.timeout(170), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 Schedulers = Callable[..., AsyncMemScheduler]
 LABELS = ["add", "mem_update"]
 EVERY = 1 if os.environ.get("CRASH_AT_EVERY_STEP") else 2
 """A crash is tried before every second step; CRASH_AT_EVERY_STEP=1 tries all, which takes twice as long."""
+HANGS = 120
+"""Seconds after which an act is taken for one that never ends: six workers take half a minute on a busy machine."""
 ROWS = 6
 """Crashes that are tried at the same time, each in a place of its own."""
 
@@ -123,17 +125,17 @@ class Row:
         for act in scene:
             await self.scheduler.submit_messages(act)
             zombie = zombie or self.start(**stopping)
-            await until(lambda: mark.exists() or self._done(), "the act to end", seconds=30)
+            await until(lambda: mark.exists() or self._done(), "the act to end", seconds=HANGS)
             if mark.exists() and not owner:
                 await self._hand_over()  # it is taken for dead
                 owner = self.start()
-            await until(self._done, "the owner to go on", seconds=30)
+            await until(self._done, "the owner to go on", seconds=HANGS)
         if owner:
             os.kill(owner, signal.SIGKILL)
             os.kill(zombie, signal.SIGCONT)
             # What it does for others comes after what it was about to do.
             await self.scheduler.submit_messages([said("", label=label, mem_cube_id="b") for label in LABELS])
-            await until(self._done, "the former zombie to work on", seconds=30)
+            await until(self._done, "the former zombie to work on", seconds=HANGS)
         return await self._end(mark)
 
     async def _end(self, mark: Path) -> tuple[Snapshot, str]:
@@ -168,13 +170,13 @@ class Row:
                     await put(self.scheduler, each)
             said |= {each.item_id for each in act}
             pid = pid or self.start(**crashing, **({} if crash_at else {STEPS: str(self.folder / "steps")}))
-            await until(lambda: gone(pid) or self._done(), "the act to end", seconds=30)
+            await until(lambda: gone(pid) or self._done(), "the act to end", seconds=HANGS)
             if gone(pid):
                 if self.meanwhile:
                     await self.meanwhile()
                 await self._hand_over()
                 pid = self.start()
-                await until(self._done, "the next worker to go on", seconds=30)
+                await until(self._done, "the next worker to go on", seconds=HANGS)
         return await self._end(mark)
 
     async def _hand_over(self) -> None:
