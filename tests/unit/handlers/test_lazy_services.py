@@ -56,6 +56,11 @@ async def test_the_language_model_is_closed_too_when_the_embedding_model_fails(
     closed: list[str] = []
 
     class Model:
+        build = ""
+
+        async def manage(self, *_: object) -> None:
+            """Nothing is asked of it."""
+
         async def aclose(self) -> None:
             closed.append("language model")
 
