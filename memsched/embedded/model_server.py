@@ -125,13 +125,6 @@ def check_model(folder: str | Path, model: str) -> None:
     _check(_file(folder, model))
 
 
-def model_server(folder: str | Path, model: str) -> ModelServer:
-    """Where the server of a model is to be asked, whether or not it answers. Raises EmbeddedServerError when it was
-    never started.
-    """
-    return _server_in(place_of(folder, model))
-
-
 def restart_model_server(folder: str | Path, model: str, *, timeout_seconds: float = 60.0, **options: Any) -> None:
     """Have it load its adapters anew, between calls: it is waited for until it works on none. Raises
     EmbeddedServerError.
