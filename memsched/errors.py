@@ -315,5 +315,13 @@ class CubeForbidden(MemschedError):
         super().__init__(f"user_id={user_id!r} mem_cube_id={mem_cube_id!r}: {reason}.")
 
 
+class NotAllowed(MemschedError):
+    """The key may not do this."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class CubeDumpError(MemschedError):
     """A cube's dump cannot be written or read."""

@@ -114,6 +114,12 @@ class Keys:
         self.epoch = f"{prefix}:epoch"
         self.training = f"{prefix}:training"
         """string: which process trains an adapter now."""
+        self.api_keys = f"{prefix}:keys"
+        """hash: the API keys by id, hashed; in one slot with when they expire (zset) and were used last (hash)."""
+        self.api_keys_due = f"{{{prefix}:keys}}:due"
+        self.api_keys_used = f"{{{prefix}:keys}}:used"
+        self.audit = f"{prefix}:audit"
+        """stream, capped: who read and changed what."""
         self.lane_named = lru_cache(maxsize=4096)(self._lane_named)
 
     def worker(self, worker_id: str) -> str:

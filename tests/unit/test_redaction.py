@@ -19,6 +19,8 @@ CARD = "4242" * 4
         (f"the key: sk-proj-{LETTERS}", f"sk-proj-{LETTERS}"),
         (f"\u7528\u8fd9\u4e2a\u4ee4\u724c\uff1aghp_{LETTERS[:36]}", f"ghp_{LETTERS[:36]}"),
         (f"AKIA{'ABCD2345' * 2} and the secret is {LETTERS[:38]}/x", f"{LETTERS[:38]}/x"),
+        (f"ours: msk_{'0a1b2c' * 2}_{'9f' * 32}", f"msk_{'0a1b2c' * 2}_{'9f' * 32}"),
+        (f"a browser's: msk_{'0a1b2c' * 2}.{'7e' * 8}_{'9f' * 32}", "9f" * 32),
         (f"HF token hf_{LETTERS[:34]}", f"hf_{LETTERS[:34]}"),
         ("postgres://app:s3cr-Et@db.example.org/x", "s3cr-Et"),
         ("redis://:pw9-Xyz@cache:6379", "pw9-Xyz"),
