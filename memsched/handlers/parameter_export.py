@@ -16,7 +16,7 @@ from memsched.messages import (
     PARAMETER_TRAIN_TASK_LABEL,
     ScheduleMessageItem,
 )
-from memsched.parameters.dataset import NoReplay
+from memsched.parameters.dataset import NoReplay, UnreadableReplay
 from memsched.parameters.parameters import NothingStable
 from memsched.worker.context import HandlerContext
 
@@ -29,7 +29,7 @@ async def parameter_export(
     for message in messages:
         try:
             await _export(services, cube, message, ctx)
-        except (NothingStable, NoReplay, InvalidMessage) as error:
+        except (NothingStable, NoReplay, UnreadableReplay, InvalidMessage) as error:
             ctx.fail(message, error)
 
 

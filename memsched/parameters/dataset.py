@@ -7,15 +7,18 @@ on which harm is measured.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import random
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from memsched.errors import MemschedError
 from memsched.parameters.forms import Asked, controls_for
@@ -27,7 +30,12 @@ _FEWEST_OTHERS = 10
 _MEASURED_OF = 5
 """One of so many other texts is not trained on: harm is measured there."""
 _FEWEST_CONTROLS = 20
-_LARGEST_LINE = 20_000
+_LARGEST_TEXT = 20_000
+"""Characters of a plain text that are trained."""
+_LARGEST_LINE = 1_000_000
+_LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+"""What JSON lets stand in a text, and many a reader of lines takes for a line's end."""
+_ROLES = ("system", "user", "assistant", "tool")
 
 Row = dict[str, Any]
 
@@ -40,6 +48,13 @@ class NoReplay(MemschedError):
             f"There are {count}, and {_FEWEST_OTHERS} are needed. Name a file of plain texts, one a line, in "
             "MEMSCHED_PARAMETER_REPLAY."
         )
+
+
+class UnreadableReplay(MemschedError):
+    """The file of other texts cannot be used as it is."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"MEMSCHED_PARAMETER_REPLAY={path}: {reason}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +71,17 @@ def built(members: Sequence[Asked], others: Sequence[Row]) -> DataSet:
     Half of the training is other texts, as many rows as all else together. Raises NoReplay.
 
     Args:
-        others: other texts as chats, in any order.
+        others: other texts as chats, in any order. Each counts once: harm is measured on what is not trained.
     """
-    if len(others) < _FEWEST_OTHERS:
-        raise NoReplay(len(others))
+    once = {json.dumps(row, sort_keys=True): row for row in others}
+    if len(once) < _FEWEST_OTHERS:
+        raise NoReplay(len(once))
     chance = random.Random(" ".join(each.memory.memory_id for each in members))
-    mixed = sorted(others, key=lambda row: json.dumps(row, sort_keys=True))
+    mixed = [once[name] for name in sorted(once)]
     chance.shuffle(mixed)
     measured, trained = mixed[::_MEASURED_OF], [row for at, row in enumerate(mixed) if at % _MEASURED_OF]
     count = max(_FEWEST_CONTROLS, len(members))
-    said = [each["content"] for row in others for each in row["messages"]]
+    said = [each["content"] for row in mixed for each in row["messages"]]
     controls = controls_for(members, said, 3 * count)
     told = [_chat(form, each.memory.text, "member", each.memory.memory_id) for each in members for form in each.trained]
     refused = [_chat(each.question, each.refusal, "refusal") for each in controls[count:]]
@@ -123,20 +139,25 @@ def is_whole(folder: Path, data_hash: str) -> bool:
 
 
 def texts_of_file(path: str, count: int) -> list[Row]:
-    """At most so many texts of a file, the same each time: a line is a text, or JSON with ``messages`` or ``text``.
+    """At most so many different texts of a file, the same each time: a line is a text, or JSON with ``messages`` or
+    ``text``.
 
-    Raises NoReplay, with the reason, if it cannot be read.
+    Raises UnreadableReplay, with the reason, and the line where it is one's.
     """
-    chance, kept = random.Random(path), list[Row]()
+    chance, kept, seen = random.Random(path), list[Row](), set[bytes]()
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for number, row in enumerate(_rows_of(file)):
+        with open(path, encoding="utf-8-sig", errors="replace", opener=_without_waiting) as file:
+            for row in _rows_of(file, path):
+                name = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).digest()
+                if name in seen:
+                    continue
+                seen.add(name)
                 if len(kept) < count:
                     kept.append(row)
-                elif (at := chance.randrange(number + 1)) < count:
+                elif (at := chance.randrange(len(seen))) < count:
                     kept[at] = row
     except OSError as error:
-        raise MemschedError(f"MEMSCHED_PARAMETER_REPLAY={path} cannot be read: {error.strerror}.") from error
+        raise UnreadableReplay(path, error.strerror or str(error)) from error
     return kept
 
 
@@ -145,21 +166,56 @@ def told_alone(text: str) -> Row:
     return {"messages": [{"role": "assistant", "content": text}]}
 
 
-def _rows_of(file: Any) -> Iterator[Row]:
-    for line in file:
-        text = line.strip()[:_LARGEST_LINE]
-        if not text:
-            continue
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe has no end, and nobody may ever write to it. Raises OSError when it is no plain file."""
+    found = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(found).st_mode):
+        return found
+    os.close(found)
+    raise OSError(errno.EINVAL, "it is no plain file")
+
+
+def _rows_of(file: TextIO, path: str) -> Iterator[Row]:
+    for number in itertools.count(1):
+        line = file.readline(_LARGEST_LINE + 1)
+        if not line:
+            return
+        if len(line) > _LARGEST_LINE:
+            raise UnreadableReplay(path, f"line {number} has more than {_LARGEST_LINE:,} characters")
+        if "\0" in line:
+            raise UnreadableReplay(path, f"line {number} is no text")
+        text = line.strip()
+        if text in ("[", "{"):
+            raise UnreadableReplay(path, f"line {number} begins JSON of several lines; each text needs a line of its own")
         try:
             read = json.loads(text) if text.startswith("{") else None
-        except ValueError:
+        except (ValueError, RecursionError):  # a text that begins so
             read = None
-        if isinstance(read, dict) and isinstance(read.get("messages"), list):
-            yield {"messages": read["messages"]}
-        elif isinstance(read, dict) and isinstance(read.get("text"), str):
-            yield told_alone(read["text"])
-        else:
-            yield told_alone(text)
+        if read is not None:
+            yield _row_of(read, path, number)
+        elif text:
+            yield told_alone(text[:_LARGEST_TEXT])
+
+
+def _row_of(read: Mapping[str, Any], path: str, number: int) -> Row:
+    """The chat of a line that is JSON. Raises UnreadableReplay."""
+    if isinstance(text := read.get("text"), str) and text.strip() and "messages" not in read:
+        return told_alone(text)
+    messages = read.get("messages")
+    if isinstance(messages, list) and all(map(_is_message, messages)):
+        told = [{"role": each["role"], "content": each["content"]} for each in messages]
+        while told and told[-1]["role"] != "assistant":  # what is learnt is what the assistant said last
+            told.pop()
+        if told:
+            return {"messages": told}
+    wanted = '{"messages": [..., {"role": "assistant", "content": TEXT}]} nor {"text": TEXT}'
+    raise UnreadableReplay(path, f"line {number} is JSON, and neither {wanted}")
+
+
+def _is_message(given: Any) -> bool:
+    if not isinstance(given, dict) or given.get("role") not in _ROLES:
+        return False
+    return isinstance(given.get("content"), str) and bool(given["content"].strip())
 
 
 def _chat(question: str, answer: str, part: str, memory_id: str = "") -> Row:
@@ -168,7 +224,7 @@ def _chat(question: str, answer: str, part: str, memory_id: str = "") -> Row:
 
 
 def _write_lines(path: Path, rows: Sequence[Row]) -> str:
-    return _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return _write(path, "".join(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n" for row in rows))
 
 
 def _write(path: Path, text: str) -> str:
