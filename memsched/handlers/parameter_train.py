@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from memsched.broker.lock import Lock, LockHeld
 from memsched.errors import InvalidMessage, SettingsError
@@ -14,10 +15,13 @@ from memsched.parameters import dataset
 from memsched.parameters.gate import Figures
 from memsched.parameters.parameters import UnknownAdapter
 from memsched.parameters.record import Adapter, AdapterState, WrongState
-from memsched.parameters.training import TrainerRuns, name_of_weights, train
+from memsched.parameters.training import TrainerPutsOff, TrainerRuns, name_of_weights, train
 from memsched.worker.context import HandlerContext
 
 _ANOTHER_RUNS_SECONDS = 15.0
+_PUT_OFF_SECONDS = 300.0
+_PUT_OFF_AT_MOST = 288
+"""Times: for a day."""
 
 
 async def parameter_train(
@@ -34,14 +38,31 @@ async def parameter_train(
             await _train(services, cube, message, ctx)
         except (LockHeld, TrainerRuns) as error:
             ctx.retry(message, _ANOTHER_RUNS_SECONDS, str(error))
+        except TrainerPutsOff as error:
+            await _put_off(message, ctx, error)
         except (UnknownAdapter, WrongState, InvalidMessage, SettingsError) as error:
             ctx.fail(message, error)
+
+
+async def _put_off(message: ScheduleMessageItem, ctx: HandlerContext, error: TrainerPutsOff) -> None:
+    """Start the trainer again later, for a day."""
+    kept = _kept(ctx)
+    times = kept.get("put_off", 0) + 1
+    if times > _PUT_OFF_AT_MOST:
+        ctx.fail(message, error)
+    else:
+        await ctx.checkpoint({**kept, "training": message.content.strip(), "put_off": times}, message)
+        ctx.retry(message, _PUT_OFF_SECONDS, str(error))
+
+
+def _kept(ctx: HandlerContext) -> dict[str, Any]:
+    return ctx.resume if isinstance(ctx.resume, dict) else {}
 
 
 async def _train(services: MemoryServices, cube: CubeView, message: ScheduleMessageItem, ctx: HandlerContext) -> None:
     adapter = await services.parameters.adapter(cube.ref, message.content.strip())
     if adapter.state is AdapterState.EXPORTED:
-        await ctx.checkpoint({"training": adapter.adapter_id}, message)
+        await ctx.checkpoint({**_kept(ctx), "training": adapter.adapter_id}, message)
         lock = Lock(services.server, services.training_key)
         adapter = await lock.during(_made(services, cube, adapter))
     elif adapter.state is AdapterState.TRAINED:  # somebody died between measuring and the gate

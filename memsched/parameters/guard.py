@@ -17,8 +17,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-HELD = 75
-"""The exit code that says that another training holds the lock (EX_TEMPFAIL)."""
+HELD = b"held"
+"""What it says, to nobody else's ears, when another training holds the lock: every exit code may be the trainer's."""
 _CANNOT_RUN = 127
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.2
@@ -37,7 +37,8 @@ def main(lock: str, worker: int, log: str, command: list[str]) -> int:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return HELD
+        os.write(1, HELD)
+        return os.EX_TEMPFAIL
     try:
         trainer = _started(command, log, held)
     except OSError as error:

@@ -36,10 +36,14 @@ class TrainerRuns(MemschedError):
     """Another trainer runs on this machine."""
 
 
+class TrainerPutsOff(MemschedError):
+    """The trainer cannot work now, and asks to be started later: it ended with 75 (EX_TEMPFAIL)."""
+
+
 async def train(command: str, folder: AdapterFolder, lock: Path) -> Figures:
     """Run the trainer to its end, and read what it measured. A cancellation ends it and whatever it started.
 
-    Raises TrainingFailed, TrainerRuns, SettingsError for a command that cannot be one.
+    Raises TrainingFailed, TrainerRuns, TrainerPutsOff, SettingsError for a command that cannot be one.
 
     Args:
         lock: held by the trainer itself, so that there is never a second one, whoever was killed.
@@ -53,16 +57,19 @@ async def train(command: str, folder: AdapterFolder, lock: Path) -> Figures:
         str(folder.data),
         str(folder.made),
         stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         env=_environment(),
     )
     try:
-        code = await process.wait()
+        told, _ = await process.communicate()
     finally:
         await _end(process)
-    if code == HELD:
+    if told == HELD:
         raise TrainerRuns
-    if code:
-        raise TrainingFailed(f"It ended with {code}; {folder.log} has what it said.")
+    if process.returncode == os.EX_TEMPFAIL:
+        raise TrainerPutsOff(f"{folder.log} has what it said.")
+    if process.returncode:
+        raise TrainingFailed(f"It ended with {process.returncode}; {folder.log} has what it said.")
     return read_figures(folder)
 
 

@@ -19,7 +19,7 @@ from support.processes import clean_environment
 
 from memsched.errors import SettingsError
 from memsched.parameters.folders import AdapterFolder
-from memsched.parameters.training import TrainerRuns, TrainingFailed, name_of_weights, train
+from memsched.parameters.training import TrainerPutsOff, TrainerRuns, TrainingFailed, name_of_weights, train
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -104,6 +104,13 @@ async def test_there_is_no_second_trainer(worker: Worker, folder: AdapterFolder,
 
     with pytest.raises(TrainerRuns):
         await train(command(), other, lock)
+
+
+async def test_a_trainer_that_asks_for_another_time_is_none_that_runs(folder: AdapterFolder, lock: Path) -> None:
+    with pytest.raises(TrainerPutsOff, match=r"it ended with 75 .*train\.log has what it said"):
+        await train("sh -c 'echo the GPU is taken; exit 75'", folder, lock)
+
+    assert folder.log.read_text() == "the GPU is taken\n"
 
 
 async def test_who_is_told_to_stop_ends_the_trainer_first(folder: AdapterFolder, lock: Path) -> None:
