@@ -186,7 +186,7 @@ def _rows_of(file: TextIO, path: str) -> Iterator[Row]:
             raise UnreadableReplay(path, f"line {number} is no text")
         text = line.strip()
         if text in ("[", "{"):
-            raise UnreadableReplay(path, f"line {number} begins JSON of several lines; each text needs a line of its own")
+            raise UnreadableReplay(path, f"line {number} begins JSON of several lines; each text needs its own")
         try:
             read = json.loads(text) if text.startswith("{") else None
         except (ValueError, RecursionError):  # a text that begins so

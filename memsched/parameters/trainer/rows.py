@@ -30,7 +30,7 @@ class Example:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of one JSONL file. A line ends with a line feed, and with no other character that may stand in a text."""
+    """The rows of one JSONL file. A line ends with a line feed, and with nothing else that may stand in a text."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 

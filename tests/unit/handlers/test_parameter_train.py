@@ -28,9 +28,13 @@ class Holder:
 
 
 class Services:
-    class parameters:
-        @staticmethod
-        def refuse_strangers(*_: Any) -> None: ...
+    """Those of the cube's owner."""
+
+    @property
+    def parameters(self) -> Services:
+        return self
+
+    def refuse_strangers(self, *_: Any) -> None: ...
 
 
 async def test_a_trainer_that_cannot_work_now_is_started_again_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
