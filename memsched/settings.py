@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, Self
@@ -479,6 +480,30 @@ class Settings(BaseSettings):
     )
     llm_output_price: float = Field(0.0, ge=0, description="Price of a million output tokens.")
 
+    # Over HTTP: `memsched serve`, with the extra `service`
+    listen: str = Field(
+        "127.0.0.1:8765",
+        description="HOST:PORT where `memsched serve` listens; port 0: any that is free. Beyond this machine it wants "
+        "keys (`memsched keys create`).",
+    )
+    access: Literal["keys", "open"] = Field(
+        "keys",
+        description="Who may use it: `keys`: who has a key, and on this machine anybody as long as there is none; "
+        "`open`: anybody who reaches it, for any user: something in front of it has to say who may.",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Names, by commas, under which it is asked beside `localhost`, numbers and the name in "
+        "`MEMSCHED_LISTEN`; `*`: any. Others are refused (DNS rebinding).",
+    )
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Bytes of a request's body, at most."
+    )
+    rate_limit: str = Field(
+        "100/second",
+        description="Requests of one key, at most: a number, `/`, and `second`, `minute` or `hour`. Empty: any number.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -514,7 +539,22 @@ class Settings(BaseSettings):
         _ = headers_in(text.get_secret_value() if isinstance(text, SecretStr) else text)
         return text
 
-    @field_validator("log_level", "log_format", "search_method", "activation_warm", "llm_server", mode="before")
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        _ = listen_address(value)
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _number_in_a_time(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour)", value):
+            raise ValueError("must be a number in a time, as 100/second, or empty")
+        return value
+
+    @field_validator(
+        "log_level", "log_format", "search_method", "activation_warm", "llm_server", "access", mode="before"
+    )
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -647,6 +687,14 @@ class Settings(BaseSettings):
             values[PREFIX + name.upper()] = masked(getattr(self, name))
         values[f"{PREFIX}REDIS_URL"] = masked(self.redis_url)
         return values
+
+
+def listen_address(listen: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; an IPv6 address stands in [brackets]. Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
+        raise ValueError("must be HOST:PORT, as 127.0.0.1:8765 or [::1]:8765")
+    return host.strip("[]"), int(port)
 
 
 def headers_in(text: object) -> dict[str, str]:

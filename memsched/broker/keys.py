@@ -137,6 +137,10 @@ class Keys:
         """hash: which process embeds all memories of this collection anew."""
         return f"{self.prefix}:reindex:{escape(collection)}"
 
+    def rate(self, window: str) -> str:
+        """string: how many requests came in a window of the rate limit of an API key."""
+        return f"{self.prefix}:rate:{escape(window)}"
+
     def user(self, user_id: str) -> str:
         """hash: a user's own counter of changes. All keys of a user share a slot."""
         return f"{self._of_user(user_id)}:about"

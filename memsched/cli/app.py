@@ -14,6 +14,7 @@ from memsched.version import __version__
 
 _COMMANDS = {
     "worker": "memsched.cli.worker:worker",
+    "serve": "memsched.cli.serve:serve",
     "status": "memsched.cli.status:status",
     "submit": "memsched.cli.submit:submit",
     "task": "memsched.cli.task:task",

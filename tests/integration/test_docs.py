@@ -142,6 +142,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     expected |= {keys.wake, keys.users, keys.epoch, keys.training, f"{keys.prefix}:ladder:<server%20model>"}
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
+    expected |= {f"{keys.prefix}:rate:<limit and API key>", keys.api_keys}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
     assert ours == {
         "lane",
@@ -154,6 +155,7 @@ def test_the_table_of_keys_has_every_key() -> None:
         "user_configs",
         "user_grants",
         "ladder",
+        "rate",
     }
 
     shown = {named(key)[0] for key, _, _ in rows(section(ARCHITECTURE, "## On Redis"))}

@@ -104,6 +104,11 @@ def test_other_programs_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPat
         ("MEMSCHED_MEMORY", "perhaps", "expected true or false"),
         ("MEMSCHED_GRACE_SECONDS", "1e300", "at most 1000000000"),
         ("MEMSCHED_MAX_BACKLOG", "9" * 400, "at most 1000000000"),
+        ("MEMSCHED_LISTEN", "8765", "must be HOST:PORT"),
+        ("MEMSCHED_LISTEN", "::1:8765", "must be HOST:PORT"),
+        ("MEMSCHED_LISTEN", "127.0.0.1:70000", "must be HOST:PORT"),
+        ("MEMSCHED_RATE_LIMIT", "100", "must be a number in a time"),
+        ("MEMSCHED_RATE_LIMIT", "0/second", "must be a number in a time"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:

@@ -1,0 +1,1 @@
+"""The service: memsched over HTTP (`memsched serve`). Needs the extra ``service``; nothing else imports it."""

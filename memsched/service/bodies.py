@@ -1,0 +1,79 @@
+"""Bodies of requests: what all have in common, and the types of their fields.
+
+Types are strict: ``"5"`` is no number. What is not known is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from memsched.messages import MAX_ID_CHARACTERS
+
+MOST_TOP_K = 100
+MOST_MESSAGES = 1_000
+_LARGEST = 2**63 - 1
+_DEEPEST = 64
+"""Levels of free JSON: deeper is no message, and nobody wants to walk it."""
+
+
+class Body(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _plain(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("text", "It must not hold a NUL character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("text", "It is not Unicode text: it has half a surrogate pair.") from None
+    return text
+
+
+def _json(value: Any) -> Any:
+    """Free JSON whose texts, names and numbers all can be kept."""
+    left: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
+    while left:
+        each, path = left.pop()
+        if len(path) > _DEEPEST:
+            raise PydanticCustomError("json", f"It is nested deeper than {_DEEPEST} levels.", {"at": path[:2]})
+        if isinstance(each, str):
+            _plain_at(each, path)
+        elif isinstance(each, int | float) and not -_LARGEST <= each <= _LARGEST:  # NaN neither
+            raise PydanticCustomError("json", "It is no number that can be kept.", {"at": path})
+        elif isinstance(each, list):
+            left += [(item, (*path, number)) for number, item in enumerate(each)]
+        elif isinstance(each, dict):
+            for name, item in each.items():
+                _plain_at(name, path)
+                left.append((item, (*path, name)))
+    return value
+
+
+def _plain_at(text: str, path: tuple[str | int, ...]) -> None:
+    try:
+        _plain(text)
+    except PydanticCustomError as error:
+        raise PydanticCustomError("text", error.message_template, {"at": path}) from None
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+_IdText = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), AfterValidator(_plain)]
+UserId = Annotated[_IdText, Field(description="Whom it is for. A key of one user means that user.", examples=["ada"])]
+CubeName = Annotated[_IdText, Field(description="The user's name of the cube.", examples=["default"])]
+SessionId = Annotated[_IdText, Field(description="The conversation.", examples=["monday"])]
+MemoryId = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        description="The id of a memory.",
+        examples=["6f1de0c4-3f0a-5d3c-8b69-0d7c6f3a52c1"],
+    ),
+]
+Json = Annotated[Any, AfterValidator(_json)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_json)]

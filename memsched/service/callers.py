@@ -1,0 +1,106 @@
+"""Who asks: the API key of a request, and the gate that nobody passes without one.
+
+Without any key, this machine is served: whoever reaches a loopback address here may read the files anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from memsched.memory.access.api_keys import Principal, Role
+from memsched.mos.options import MosOptions
+from memsched.service.problems import Problem
+from memsched.service.state import Service
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""For probes and for tools: they say nothing about anybody."""
+_PRINCIPAL = "memsched_principal"
+DEFAULT_USER: str = MosOptions.model_fields["user_id"].default
+"""Who is meant without keys where nobody is named: somebody alone at their machine need not say who they are."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_NOTHING = re.compile(r"^ff|-0{32}-|-0{16}-")
+"""What no trace has: the version ff, and ids of zeros."""
+
+
+class Gate:
+    """Middleware that lets a request through only with a valid key, and only so many of each; before its body is read.
+
+    The principal stands in the request's scope from then on.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            service: Service = scope["app"].state.service
+            principal = await _principal(scope, service)
+            scope[_PRINCIPAL] = principal
+            if principal.key_id and (seconds := await service.rate_limit.seconds_to_wait(principal.key_id)):
+                raise Problem(
+                    429,
+                    f"This key may ask {service.settings.rate_limit} (MEMSCHED_RATE_LIMIT); try again in {seconds} s.",
+                    kind="RateLimited",
+                    headers={"Retry-After": str(seconds)},
+                )
+        await self._app(scope, receive, send)
+
+
+async def _principal(scope: Scope, service: Service) -> Principal:
+    kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    if kind:
+        known = await service.api_keys.principal(token.strip()) if kind.lower() == "bearer" else None
+        if known is None:
+            raise _unauthorized("The API key is not valid (any more).", 'error="invalid_token"')
+        return known
+    if service.settings.access == "open":
+        return _anybody()
+    if await service.any_key():
+        raise _unauthorized("Send an API key: Authorization: Bearer msk_...")
+    if not is_loopback((scope.get("client") or ("",))[0]):
+        raise _unauthorized("There is no API key yet, so only its own machine is served: memsched keys create.")
+    return _anybody()
+
+
+def _anybody() -> Principal:
+    """Whoever may do everything, for any user: there is no key that says less."""
+    return Principal("", Role.ADMIN, DEFAULT_USER)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name can be reached from its own machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unauthorized(detail: str, more: str = "") -> Problem:
+    challenge = ", ".join(filter(None, ('Bearer realm="memsched"', more)))
+    return Problem(401, detail, headers={"WWW-Authenticate": challenge})
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks."""
+    principal: Principal = request.scope[_PRINCIPAL]
+    return principal
+
+
+Caller = Annotated[Principal, Depends(principal_of)]
+
+
+def traceparent_of(request: Request) -> str | None:
+    """The W3C traceparent of the request, for the messages that it submits; None for what is none."""
+    given = request.headers.get("traceparent", "").strip()
+    return given if _TRACEPARENT.fullmatch(given) and not _NOTHING.search(given) else None
+
+
+Traceparent = Annotated[str | None, Depends(traceparent_of)]

@@ -1,0 +1,74 @@
+"""`memsched serve` as a process: it says where it is, refuses what cannot be, and ends what it began."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import httpx
+import pytest
+from support.conditions import wait_until
+from support.processes import clean_environment, end, spawn
+from support.servers import RedisServer
+
+pytestmark = pytest.mark.timeout(60)
+Serve = Callable[..., tuple["Popen[bytes]", Path]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, real_redis: RedisServer) -> Iterator[Serve]:
+    started: list[Popen[bytes]] = []
+
+    def start(*options: str, **settings: str) -> tuple[Popen[bytes], Path]:
+        log = tmp_path / f"serve-{len(started)}.log"
+        environment = clean_environment(MEMSCHED_REDIS_URL=real_redis.url, MEMSCHED_MEMORY="false", **settings)
+        started.append(spawn([sys.executable, "-m", "memsched", "serve", *options], log=log, env=environment))
+        return started[-1], log
+
+    yield start
+    for process in started:
+        end(process)
+
+
+def address_in(log: Path) -> str:
+    found = wait_until(lambda: re.search(r"serving at (http://\S+)", log.read_text()))
+    return str(found.group(1))
+
+
+def test_it_says_where_and_for_whom_and_ends_with_a_signal(serve: Serve) -> None:
+    process, log = serve("--listen", "127.0.0.1:0")
+
+    url = address_in(log)
+    alive = httpx.get(f"{url}/healthz").status_code
+    ready = httpx.get(f"{url}/readyz").json()
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(20) == 0
+    assert alive == 200
+    assert ready == {"ready": True, "queue": "ok", "memory": "off", "workers": 0}
+    text = log.read_text()
+    assert "this machine, without a key" in text
+    assert "nothing is remembered until one runs" in text
+    assert "action=http.stopped" in text
+    assert "Traceback" not in text
+
+
+def test_it_does_not_start_where_anybody_could_come_in(serve: Serve) -> None:
+    process, log = serve("--listen", "0.0.0.0:0")
+
+    assert process.wait(20) == 2
+    assert "memsched keys create" in log.read_text()
+
+
+def test_it_says_that_the_port_is_taken(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        process, log = serve("--listen", f"127.0.0.1:{other.getsockname()[1]}")
+        assert process.wait(20) == 2
+
+    assert "Address already in use" in log.read_text()
+    assert "--listen HOST:PORT" in log.read_text()
