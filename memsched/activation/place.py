@@ -16,20 +16,22 @@ def files_of(settings: Settings) -> SlotFiles | None:
     return None if folder is None or not settings.activation_files_mb else _files(settings, folder)
 
 
-def all_files_of(settings: Settings) -> list[SlotFiles]:
-    """Everywhere that slots may have been saved: also by servers of our own with the models of before, and also when no
-    more are.
+def model_places(settings: Settings) -> list[Path]:
+    """The folders of all servers of our own that ever ran, also with the models of before.
 
     With no model set, the embedded folders of the queue and the vectors are looked in.
     """
+    roots = (settings.llm_base_url, settings.reader_base_url, settings.redis_url, settings.qdrant_url)
+    folders = dict.fromkeys(settings.embedded_folder(each) for each in roots if each.startswith(EMBEDDED))
+    return [place for folder in folders for place in places_of_models(Path(folder))]
+
+
+def all_files_of(settings: Settings) -> list[SlotFiles]:
+    """Everywhere that slots may have been saved: also by servers of our own with the models of before, and also when no
+    more are.
+    """
     now = _folder(settings)
-    roots = (settings.llm_base_url, settings.redis_url, settings.qdrant_url)
-    places = [
-        place / SLOTS
-        for root in dict.fromkeys(each for each in roots if each.startswith(EMBEDDED))
-        for place in places_of_models(Path(settings.embedded_folder(root)))
-        if (place / SLOTS).is_dir()
-    ]
+    places = [place / SLOTS for place in model_places(settings) if (place / SLOTS).is_dir()]
     return [_files(settings, each) for each in dict.fromkeys([*([] if now is None else [now]), *places])]
 
 

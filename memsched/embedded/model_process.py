@@ -10,14 +10,17 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from memsched.deadline import Deadline
 from memsched.embedded.model_server import ADAPTERS, ENDPOINT_FILE, write_endpoint
 from memsched.embedded.unix_listener import listen
 
@@ -25,6 +28,9 @@ _SHARE_OF_MEMORY = 8
 """A part of the machine's memory that prompts which left their slots may take."""
 _SMALL_BYTES = 64 * 1024**2
 """Threads wait for each other after each step of a model: for a smaller one than this, longer than they compute."""
+_LOG_SECONDS = 1.0
+_LOG_BYTES = 1_000_000
+_NOT_LOADED = "failed to load lora adapter "
 _WARNINGS = 2
 """What llama.cpp says: errors and warnings. One more, and it would show the end of the key."""
 
@@ -56,18 +62,37 @@ def start(options: dict[str, Any], endpoint: dict[str, Any], adapters: list[Path
     return xllamacpp.Server(params)
 
 
-def started(options: dict[str, Any], endpoint: dict[str, Any], adapters: list[Path]) -> Any:
-    """As ``start``, on another port when this one is taken, and without adapters when one of them cannot be loaded."""
+def started(options: dict[str, Any], endpoint: dict[str, Any], adapters: list[Path], log: int = 2) -> Any:
+    """As ``start``, on another port when this one is taken, and without the adapters that cannot be loaded.
+
+    Args:
+        log: the file that llama.cpp writes its errors to: it names there which adapter it is.
+    """
     if _is_taken(endpoint["port"]):
         endpoint = {**endpoint, "port": 0}
-    try:
-        return start(options, endpoint, adapters)
-    except RuntimeError:
-        if not adapters:
-            raise
-        names = ", ".join(each.name for each in adapters)
-        print(f"not loaded with these adapters, and now without: {names}", file=sys.stderr, flush=True)  # noqa: T201
-        return start(options, endpoint, [])
+    while True:
+        begin = os.fstat(log).st_size
+        try:
+            return start(options, endpoint, adapters)
+        except RuntimeError:
+            if not adapters:
+                raise
+        damaged = _named_in(log, begin, adapters) or adapters
+        names = ", ".join(each.name for each in damaged)
+        print(f"adapters that cannot be loaded, and are left out: {names}", file=sys.stderr, flush=True)  # noqa: T201
+        adapters = [each for each in adapters if each not in damaged]
+
+
+def _named_in(log: int, begin: int, adapters: list[Path]) -> list[Path]:
+    """Those that an error names; []: it cannot be told. Errors are written by a thread of llama.cpp's own."""
+    deadline = Deadline(_LOG_SECONDS)
+    while stat.S_ISREG(os.fstat(log).st_mode):
+        said = os.pread(log, _LOG_BYTES, begin).decode(errors="replace")
+        found = [each for each in adapters if f"{_NOT_LOADED}'{each.absolute()}'" in said]
+        if found or deadline.passed:
+            return found
+        time.sleep(0.02)
+    return []
 
 
 def _is_taken(port: int) -> bool:

@@ -19,7 +19,7 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from memsched.backoff import poll_pauses
@@ -34,6 +34,7 @@ ADAPTERS = "adapters"
 MODULE = "memsched.embedded.model_process"
 _MAGIC = b"GGUF"
 _IDLE_SECONDS = 0.05
+_ASK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +128,45 @@ def check_model(folder: str | Path, model: str) -> None:
 
 def restart_model_server(folder: str | Path, model: str, *, timeout_seconds: float = 60.0, **options: Any) -> None:
     """Have it load its adapters anew, between calls: it is waited for until it works on none. Raises
-    EmbeddedServerError.
+    EmbeddedServerError, also when that does not come in time: no call is broken off for it.
     """
     deadline = Deadline(timeout_seconds)
-    server = ensure_model_server(folder, model, timeout_seconds=deadline.left, **options)
-    for pause in poll_pauses(0.01, 0.2):
-        if deadline.passed or not any(each.get("is_processing") for each in _asked(server, "/slots")):
+    ensure_model_server(folder, model, timeout_seconds=deadline.left, **options)
+    _end_between_calls(place_of(folder, model), deadline)
+    ensure_model_server(folder, model, timeout_seconds=max(1.0, deadline.left), **options)
+
+
+def unload_adapter(place: Path, name: str, *, timeout_seconds: float = 60.0) -> None:
+    """Have the server that runs in a place, if one does and it loaded this adapter, begin anew, between calls.
+
+    Its file must be gone. Raises EmbeddedServerError as ``restart_model_server``.
+    """
+    if _pid_at(place) is None:
+        return
+    loaded = _asked(_server_in(place), "/lora-adapters") or []
+    if any(PurePath(str(each.get("path", ""))).stem == name for each in loaded):
+        _end_between_calls(place, Deadline(timeout_seconds))
+
+
+def _end_between_calls(place: Path, deadline: Deadline) -> None:
+    """End the server's process as soon as it works on no call, and wait until there is another one."""
+    pauses = poll_pauses(0.01, 0.2)
+    while (pid := _pid_at(place)) is None or _works(_server_in(place)):
+        if deadline.passed:
+            raise EmbeddedServerError(f"The embedded model server in {place} works without a pause. Call again.")
+        time.sleep(next(pauses))
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    for pause in poll_pauses(_IDLE_SECONDS, 0.2):
+        if deadline.passed or _pid_at(place) not in (pid, None):
             break
         time.sleep(pause)
-    pid = model_server_pid(folder, model)
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        for pause in poll_pauses(_IDLE_SECONDS, 0.2):
-            if deadline.passed or model_server_pid(folder, model) not in (pid, None):
-                break
-            time.sleep(pause)
-    ensure_model_server(folder, model, timeout_seconds=max(1.0, deadline.left), **options)
+
+
+def _works(server: ModelServer) -> bool:
+    """Whether it works on a call. Who does not answer in time does: a server answers between two parts of a prompt."""
+    slots = _asked(server, "/slots")
+    return slots is None or any(each.get("is_processing") for each in slots)
 
 
 def release_model_server(folder: str | Path, model: str) -> None:
@@ -153,7 +176,11 @@ def release_model_server(folder: str | Path, model: str) -> None:
 
 def model_server_pid(folder: str | Path, model: str) -> int | None:
     """The process number of the server, if it runs and answers."""
-    return _handle(folder, model).pid()
+    return _pid_at(place_of(folder, model))
+
+
+def _pid_at(place: Path) -> int | None:
+    return SharedServer(_Models(place), os.path.realpath(place)).pid()
 
 
 def place_of(folder: str | Path, model: str) -> Path:
@@ -230,11 +257,13 @@ def _server_in(place: Path) -> ModelServer:
     return ModelServer(f"http://127.0.0.1:{found['port']}", found["key"], place)
 
 
-def _asked(server: ModelServer, path: str) -> list[dict[str, Any]]:
+def _asked(server: ModelServer, path: str) -> list[dict[str, Any]] | None:
+    """The list that it answers with; None: it does not answer in time. Of one that is not there, or refuses: []."""
     request = urllib.request.Request(server.url + path, headers={"Authorization": f"Bearer {server.key}"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  our own address
+        with urllib.request.urlopen(request, timeout=_ASK_SECONDS) as answer:  # noqa: S310  our own address
             found: list[dict[str, Any]] = json.load(answer)
             return found
-    except (OSError, ValueError):
-        return []
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return None if isinstance(reason, TimeoutError) else []

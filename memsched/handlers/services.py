@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from memsched.activation.kept import KeptSlots
+from memsched.activation.place import model_places
 from memsched.activation.warming import Warming
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -193,7 +194,8 @@ class MemoryServices:
         )
 
     def _registry(self) -> Registry:
-        return Registry(self.llm, self.llm.own_server if self.llm is not None else None)
+        own = self.llm.own_server if self.llm is not None else None
+        return Registry(self.llm, own, lambda: model_places(self.settings))
 
     async def _outdated(self, ref: CubeRef, memory_ids: Sequence[str] | None) -> None:
         """These memories are about to hold no more (None: all): first of all nothing that was made of them serves."""

@@ -10,15 +10,21 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+from memsched.embedded.model_server import ADAPTERS, unload_adapter
+from memsched.embedded.watchdog import LOG_FILE
 from memsched.errors import EmbeddedServerError, MemschedError
 from memsched.llm.server_errors import ServerError
 from memsched.llm.servers.base import Dialect
 from memsched.llm.servers.llama_cpp import LlamaCpp
 from memsched.parameters.gate import Figures
+
+_LEFT_OVER_SECONDS = 3600.0
+"""Older files that are not whole are nobody's."""
 
 
 class AdapterNotLoaded(MemschedError):
@@ -80,9 +86,7 @@ class _Way:
 
     async def unload(self, name: str) -> None:
         """One that it has."""
-
-    async def forget(self, name: str) -> None:
-        """What it would load at its next start."""
+        raise AdapterNotLoaded(f"{name}: a server of a kind that knows no adapters names it among its models.")
 
 
 class _Vllm(_Way):
@@ -122,13 +126,18 @@ class _Ollama(_Way):
 
 
 class _LlamaCpp(_Way):
-    """It reads a list when it starts. A server of our own is started anew, between calls."""
+    """It reads a list when it starts. A server of our own is started anew, between calls.
+
+    Args:
+        refused: files that it could not load, by what they are: for these it is not started anew once more.
+    """
 
     reads = "gguf"
 
-    def __init__(self, server: Managed, own: OwnServer | None) -> None:
+    def __init__(self, server: Managed, own: OwnServer | None, refused: set[tuple[str, int, int]]) -> None:
         super().__init__(server)
         self._own = own
+        self._refused = refused
 
     async def has(self, name: str) -> bool:
         return await LlamaCpp().called(name, self._server.manage) is not None
@@ -136,27 +145,34 @@ class _LlamaCpp(_Way):
     async def load(self, name: str, path: Path) -> None:
         if self._own is None:
             raise AdapterNotLoaded(f"Start llama-server with: --lora {path} --lora-init-without-apply")
-        target = await self._own.adapters() / f"{name}.gguf"
-        await asyncio.to_thread(_copy, path, target)
-        await self._own.restart()
-        if not await self.has(name):
+        place, status = await self._own.adapters(), await asyncio.to_thread(path.stat)
+        this = (name, status.st_size, status.st_mtime_ns)
+        if this not in self._refused:
+            target = place / f"{name}.gguf"
+            await asyncio.to_thread(_copy, path, target)
+            await self._own.restart()
+            if await self.has(name):
+                return
             await asyncio.to_thread(target.unlink, True)
-            await self._own.restart()  # with one that it cannot load, it has loaded none
-            raise AdapterNotLoaded(f"{name}: llama.cpp's server started without it; its log says why.")
+            self._refused.add(this)
+        log = place.parent / LOG_FILE
+        raise AdapterNotLoaded(
+            f"{name}: llama.cpp's server cannot load {path}, and goes on without; its log says why ({log})."
+        )
 
     async def unload(self, name: str) -> None:
         if self._own is None:
             raise AdapterNotLoaded(f"Start llama-server anew without {name}: it holds it until then.")
+        file = await self._own.adapters() / f"{name}.gguf"
+        await asyncio.to_thread(file.unlink, True)
         await self._own.restart()
-
-    async def forget(self, name: str) -> None:
-        if self._own is not None:
-            file = await self._own.adapters() / f"{name}.gguf"
-            await asyncio.to_thread(file.unlink, True)
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. What somebody who died left half there goes."""
+    for each in target.parent.glob("*.part"):
+        if time.time() - each.stat().st_mtime > _LEFT_OVER_SECONDS:
+            each.unlink(missing_ok=True)
     part = target.with_suffix(".part")
     shutil.copyfile(path, part)
     os.replace(part, target)
@@ -171,33 +187,46 @@ class Registry:
     Args:
         server: None: no model is set.
         own: the server, if it is one of our own.
+        places: gives the folders of all servers of our own that ever ran here, with whatever model.
     """
 
-    def __init__(self, server: Managed | None, own: OwnServer | None = None) -> None:
+    def __init__(
+        self,
+        server: Managed | None,
+        own: OwnServer | None = None,
+        places: Callable[[], Sequence[Path]] = lambda: (),
+    ) -> None:
         self._server = server
         self._own = own
+        self._places = places
+        self._refused: set[tuple[str, int, int]] = set()
 
     async def load(self, name: str, made: Path, figures: Figures) -> None:
         """As AdapterServer has it."""
         way = await self._way()
-        path = made if way.reads == "folder" else await asyncio.to_thread(_named, made, figures, name)
         try:
+            path = made if way.reads == "folder" else await asyncio.to_thread(_named, made, figures, name)
             if not await way.has(name):
                 await way.load(name, path)
         except ServerError as error:
             raise AdapterNotLoaded(f"{name}: {error.reason} {error.complaint}".strip()) from error
-        except EmbeddedServerError as error:
+        except FileNotFoundError as error:
+            raise AdapterNotLoaded(f"{name}: {error.filename} is gone: revoke it, and train another.") from error
+        except (EmbeddedServerError, OSError) as error:
             raise AdapterNotLoaded(f"{name}: {error}") from error
 
     async def unload(self, name: str) -> None:
         """As AdapterServer has it."""
-        if self._server is None:
-            return
-        way = await self._way()
+        places = await asyncio.to_thread(self._places)
+        for each in places:  # first of all: no server loads it at its next start
+            await asyncio.to_thread((each / ADAPTERS / f"{name}.gguf").unlink, True)
         try:
-            await way.forget(name)
-            if await way.has(name):
-                await way.unload(name)
+            if self._server is not None:
+                way = self._way_of((await self._server.dialect()).name) or _Way(self._server)
+                if await way.has(name):
+                    await way.unload(name)
+            for each in places:
+                await asyncio.to_thread(unload_adapter, each, name)
         except (ServerError, EmbeddedServerError) as error:
             raise AdapterNotLoaded(f"{name}: {error}") from error
 
@@ -205,12 +234,18 @@ class Registry:
         if self._server is None:
             raise AdapterNotLoaded("No language model is set (MEMSCHED_LLM_MODEL).")
         kind = (await self._server.dialect()).name
-        if kind == "llama_cpp":
-            return _LlamaCpp(self._server, self._own)
-        if kind not in _WAYS:
+        way = self._way_of(kind)
+        if way is None:
             known = ", ".join(sorted([*_WAYS, "llama_cpp"]))
             raise AdapterNotLoaded(f"A server of kind {kind!r} knows no adapters (MEMSCHED_LLM_SERVER); {known} do.")
-        return _WAYS[kind](self._server)
+        return way
+
+    def _way_of(self, kind: str) -> _Way | None:
+        """None: this kind of server knows no adapters."""
+        assert self._server is not None
+        if kind == "llama_cpp":
+            return _LlamaCpp(self._server, self._own, self._refused)
+        return _WAYS[kind](self._server) if kind in _WAYS else None
 
 
 def _named(made: Path, figures: Figures, name: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,7 @@ class Own:
     async def restart(self) -> None:
         self.starts += 1
         found = sorted(self._folder.glob("*.gguf"))
-        self._server.paths = [] if self._damaged in [each.stem for each in found] else found
+        self._server.paths = [each for each in found if each.stem != self._damaged]
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ async def test_a_server_of_our_own_is_started_anew_with_it_and_without_it(made: 
     folder.mkdir()
     (folder / "another.gguf").write_bytes(b"weights")
     own = Own(server, folder)
-    registry = Registry(server, own)
+    registry = Registry(server, own, lambda: [tmp_path])
 
     for _ in range(2):
         await registry.load(NAME, made, FIGURES)
@@ -143,11 +145,55 @@ async def test_one_that_it_cannot_load_costs_the_others_nothing(made: Path, tmp_
     folder.mkdir()
     (folder / "another.gguf").write_bytes(b"weights")
     own = Own(server, folder, damaged=NAME)
+    registry = Registry(server, own)
 
-    with pytest.raises(AdapterNotLoaded, match="its log says why"):
-        await Registry(server, own).load(NAME, made, FIGURES)
+    for _ in range(2):
+        with pytest.raises(AdapterNotLoaded, match=rf"{NAME}\.gguf.*its log says why"):
+            await registry.load(NAME, made, FIGURES)
+        assert [each.name for each in server.paths] == ["another.gguf"]
+        assert [each.name for each in folder.iterdir()] == ["another.gguf"]
+    assert own.starts == 1, "it is not started anew for the same file"
 
-    assert [each.name for each in server.paths] == ["another.gguf"]
+    (made / "adapter.gguf").write_bytes(b"whole weights")
+    own._damaged = ""
+    await registry.load(NAME, made, FIGURES)
+    assert own.starts == 2
+
+
+@pytest.mark.parametrize("kind", ["llama_cpp", "ollama"])
+async def test_weights_that_are_gone_are_told(made: Path, tmp_path: Path, kind: str) -> None:
+    (made / "adapter.gguf").unlink()
+    server = Server(kind)
+    with pytest.raises(AdapterNotLoaded, match=r"adapter\.gguf is gone"):
+        await Registry(server, Own(server, tmp_path)).load(NAME, made, FIGURES)
+
+
+@pytest.mark.parametrize("kind", ["llama_cpp", "vllm", "openai", None])
+async def test_what_is_unloaded_is_gone_with_whatever_model_it_was_loaded(tmp_path: Path, kind: str | None) -> None:
+    files = [tmp_path / "llm" / model / "adapters" / f"{NAME}.gguf" for model in ("of before", "of now")]
+    for each in files:
+        each.parent.mkdir(parents=True)
+        each.write_bytes(b"weights")
+        each.with_name("another.gguf").write_bytes(b"weights")
+    server = Server(kind) if kind else None
+    own = Own(server, files[1].parent) if server else None
+    places = [each.parents[1] for each in files]
+
+    await Registry(server, own, lambda: places).unload(NAME)
+
+    assert {each.name for each in tmp_path.glob("llm/*/adapters/*")} == {"another.gguf"}
+
+
+async def test_what_somebody_who_died_left_half_copied_goes(made: Path, tmp_path: Path) -> None:
+    server, folder = Server("llama_cpp"), tmp_path / "adapters"
+    folder.mkdir()
+    for name, age in (("old.part", 7200), ("new.part", 0)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+
+    await Registry(server, Own(server, folder)).load(NAME, made, FIGURES)
+
+    assert sorted(each.name for each in folder.iterdir()) == [f"{NAME}.gguf", "new.part"]
 
 
 async def test_somebody_elses_llama_cpp_has_to_be_told(made: Path) -> None:
