@@ -1,11 +1,11 @@
-"""Where llama.cpp's server saves slots, by the settings."""
+"""Servers of our own that run here or ever did, and where llama.cpp's saves slots, by the settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from memsched.activation.files import SlotFiles
-from memsched.embedded.model_server import SLOTS, place_of, places_of_models
+from memsched.embedded.model_server import SLOTS, place_of, places_of_models, unload_adapter
 from memsched.llm.endpoint import EMBEDDED
 from memsched.settings import Settings
 
@@ -24,6 +24,12 @@ def model_places(settings: Settings) -> list[Path]:
     roots = (settings.llm_base_url, settings.reader_base_url, settings.redis_url, settings.qdrant_url)
     folders = dict.fromkeys(settings.embedded_folder(each) for each in roots if each.startswith(EMBEDDED))
     return [place for folder in folders for place in places_of_models(Path(folder))]
+
+
+def unload_own(settings: Settings, name: str) -> None:
+    """Have servers of our own forget an adapter, with whatever model. Raises EmbeddedServerError."""
+    for place in model_places(settings):
+        unload_adapter(place, name)
 
 
 def all_files_of(settings: Settings) -> list[SlotFiles]:

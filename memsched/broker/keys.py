@@ -114,6 +114,8 @@ class Keys:
         self.epoch = f"{prefix}:epoch"
         self.training = f"{prefix}:training"
         """string: which process trains an adapter now."""
+        self.adapted = f"{prefix}:adapted"
+        """set: the cubes that ever had an adapter."""
         self.api_keys = f"{prefix}:keys"
         """hash: the API keys by id, hashed; in one slot with when they expire (zset) and were used last (hash)."""
         self.api_keys_due = f"{{{prefix}:keys}}:due"

@@ -131,7 +131,7 @@ def revoke(
         return await found.adapter(ref, adapter)
 
     done = _run(run, user, cube, redis_url, prefix)
-    left = "; something is left of it for now: the log says what" if done.files else ""
+    left = "; something is left of it for now, and workers try again to remove it" if done.files else ""
     typer.echo(f"{adapter} is revoked{left}")
 
 
@@ -148,12 +148,17 @@ def consent(user: User, cube: Cube, redis_url: RedisUrl = None, prefix: Prefix =
 
 @parameters.command()
 def withdraw(user: User, cube: Cube, redis_url: RedisUrl = None, prefix: Prefix = None) -> None:
-    """Take your consent back: adapters that your memories went into are revoked with it."""
+    """Take your consent back: adapters that your memories went into are revoked with it.
 
-    async def run(found: Parameters, ref: CubeRef, _: AsyncMemScheduler) -> None:
-        await found.withdraw(ref, user)
+    Also in a cube that is shared with you no longer.
+    """
+    settings = tool_settings(redis_url=redis_url, prefix=prefix)
 
-    _run(run, user, cube, redis_url, prefix, strangers=True)
+    async def run() -> None:
+        async with _once_shared(settings, user, cube) as (found, ref):
+            await found.withdraw(ref, user)
+
+    asyncio.run(run())
     typer.echo(f"{user} does not consent any more")
 
 
@@ -187,6 +192,23 @@ async def _parameters_of(
         if not strangers:
             services.parameters.refuse_strangers(ref, user)
         yield services.parameters, ref, scheduler
+
+
+@asynccontextmanager
+async def _once_shared(settings: Settings, user: str, cube: str) -> AsyncIterator[tuple[Parameters, CubeRef]]:
+    """The same for what a user may undo, also where they may see nothing any more."""
+    scheduler = AsyncMemScheduler(settings)
+    try:
+        services = await scheduler.memory()
+        ref = await services.cubes.once_shared(user, cube)
+        if ref is not None:
+            await services.deletion.finish(ref)
+            yield services.parameters, ref
+            return
+    finally:
+        await scheduler.stop()
+    async with _parameters_of(settings, user, cube, strangers=True) as (parameters, own, _):
+        yield parameters, own
 
 
 def _print(state: ParameterState) -> None:

@@ -137,10 +137,10 @@ def restart_model_server(folder: str | Path, model: str, *, timeout_seconds: flo
 
 
 def unload_adapter(place: Path, name: str, *, timeout_seconds: float = 60.0) -> None:
-    """Have the server that runs in a place, if one does and it loaded this adapter, begin anew, between calls.
-
-    Its file must be gone. Raises EmbeddedServerError as ``restart_model_server``.
+    """Delete the file of an adapter, and have the server that runs there, if one does and it loaded this adapter, begin
+    anew, between calls. Raises EmbeddedServerError as ``restart_model_server``.
     """
+    (place / ADAPTERS / f"{name}.gguf").unlink(missing_ok=True)
     if _pid_at(place) is None:
         return
     loaded = _asked(_server_in(place), "/lora-adapters") or []

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from memsched.activation.kept import KeptSlots
-from memsched.activation.place import model_places
+from memsched.activation.place import unload_own
 from memsched.activation.warming import Warming
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.deletion import Deletion, forget_events
 from memsched.errors import UnknownMemory
+from memsched.handlers.tidying import Tidying
 from memsched.handlers.timers import Timers
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMError
@@ -82,7 +83,7 @@ class MemoryServices:
         self.llm = LLM.from_settings(settings)
         self.reader = LLM.reader_from_settings(settings) or self.llm
         """The model that reads conversations and corrections."""
-        self._looking: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self.extracting = asyncio.Semaphore(max(1, settings.llm_concurrency - 1))
         """Conversations that the model reads at once: one place is left for whoever waits for an answer. The budget of
         one that waits for its turn has not begun.
@@ -121,8 +122,10 @@ class MemoryServices:
         try:
             await services.embedder.prepare()
             services._assemble()
-            if services._models:
-                services._looking = asyncio.create_task(services._look_for_models())
+            services._background = [
+                asyncio.create_task(services._look_for_models()),
+                asyncio.create_task(Tidying(services.kept, services.parameters).run()),
+            ]
         except BaseException:
             await services._close_models()
             raise
@@ -195,7 +198,7 @@ class MemoryServices:
 
     def _registry(self) -> Registry:
         own = self.llm.own_server if self.llm is not None else None
-        return Registry(self.llm, own, lambda: model_places(self.settings))
+        return Registry(self.llm, own, lambda name: unload_own(self.settings, name))
 
     async def _outdated(self, ref: CubeRef, memory_ids: Sequence[str] | None) -> None:
         """These memories are about to hold no more (None: all): first of all nothing that was made of them serves."""
@@ -294,8 +297,8 @@ class MemoryServices:
         try:
             await self.embedder.aclose()
         finally:
-            if self._looking is not None:
-                self._looking.cancel()
+            for each in self._background:
+                each.cancel()
             for model in self._models:
                 await model.aclose()
 

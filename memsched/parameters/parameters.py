@@ -45,6 +45,8 @@ log = get_logger(__name__)
 
 _LABEL = "parameters"
 _REPLAYED = 5_000
+_LOADING_MS = 900_000
+"""No server takes longer to load an adapter."""
 _EVERYTHING = Conditions(include_archived=True)
 
 
@@ -271,7 +273,9 @@ class Parameters:
                 await self._load(ref, adapter)
 
     async def _load(self, ref: CubeRef, adapter: Adapter) -> None:
-        """It is written down before that it may be there: whoever revokes it meanwhile has it unloaded."""
+        """It is written down before that it may be there: whoever revokes it meanwhile has it unloaded, at once and
+        once more when this is over.
+        """
         if adapter.figures is None:
             raise WrongState(adapter.adapter_id, adapter.state, "only one that was measured can be loaded")
 
@@ -279,11 +283,33 @@ class Parameters:
             known = state.adapters.get(adapter.adapter_id)
             if known is None or known.state is AdapterState.REVOKED:
                 raise WrongState(adapter.adapter_id, AdapterState.REVOKED, "it cannot be loaded any more")
-            return state.with_adapter(known.model_copy(update={"loaded": True}))
+            until = to_ms(now()) + _LOADING_MS
+            return state.with_adapter(known.model_copy(update={"loaded": True, "loading_until": until}))
 
         await self.states.change(ref, noted)
         made = self.folders.of(ref, adapter.adapter_id).made
-        await self._adapter_server.load(adapter.name, made, adapter.figures)
+        try:
+            await self._adapter_server.load(adapter.name, made, adapter.figures)
+        except MemschedError:
+            await self._loaded(ref, adapter.adapter_id)
+            raise
+        if (known := await self._loaded(ref, adapter.adapter_id)) is None or known.state is AdapterState.REVOKED:
+            raise WrongState(adapter.adapter_id, AdapterState.REVOKED, "it was revoked while it was loaded")
+
+    async def _loaded(self, ref: CubeRef, adapter_id: str) -> Adapter | None:
+        """An adapter after a server was told to load it. One that was revoked meanwhile is unloaded."""
+
+        def ended(state: ParameterState) -> ParameterState:
+            if (known := state.adapters.get(adapter_id)) is None:
+                return state
+            left = {"files": True} if known.state is AdapterState.REVOKED else {}
+            return state.with_adapter(known.model_copy(update={"loading_until": 0, **left}))
+
+        _, after = await self.states.change(ref, ended)
+        known = after.adapters.get(adapter_id)
+        if known is not None and known.state is AdapterState.REVOKED:
+            await self.sweep(ref)
+        return known
 
     # -- forgetting ----------------------------------------------------------------------------------------------
 
@@ -315,11 +341,14 @@ class Parameters:
         await self._revoke_made_of(ref, frozenset(), user_id, "a consent was withdrawn")
 
     async def sweep(self, ref: CubeRef) -> None:
-        """Have nothing left of adapters that were revoked or refused: files, and what the server has loaded."""
-        state = await self.states.load(ref)
+        """Have nothing left of adapters that were revoked or refused: files, and what the server has loaded.
+
+        One that may still be being loaded is looked for once more.
+        """
+        state, at = await self.states.load(ref), to_ms(now())
         over = (AdapterState.REVOKED, AdapterState.REFUSED)
         left = [each for each in state.adapters.values() if each.state in over and each.files]
-        gone = {each.adapter_id for each in left if await self._removed(ref, each)}
+        gone = {each.adapter_id for each in left if await self._removed(ref, each) and each.loading_until < at}
 
         def swept(state: ParameterState) -> ParameterState:
             for name in gone & state.adapters.keys():
@@ -328,6 +357,20 @@ class Parameters:
 
         if gone:
             await self.states.change(ref, swept)
+
+    async def sweep_all(self) -> None:
+        """The same for all cubes. What goes wrong with one is no other's."""
+        for ref in await self.states.cubes():
+            try:
+                await self.sweep(ref)
+            except MemschedError as error:
+                log.warning(
+                    "adapters of a cube could not be looked at; it is tried again",
+                    action="parameters.not_swept",
+                    user_id=ref.user_id,
+                    mem_cube_id=ref.mem_cube_id,
+                    error=str(error),
+                )
 
     async def _revoke_made_of(
         self, ref: CubeRef, memory_ids: frozenset[str] | None, owner: str | None, reason: str

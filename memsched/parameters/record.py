@@ -88,6 +88,7 @@ class Adapter(BaseModel):
         data_hash: of the data set's files.
         reason: why it was refused or revoked.
         loaded: whether a model's server was ever told to load it.
+        loading_until: ms since the epoch: until then it may still be being loaded, by somebody who may have died.
         files: whether its folder may still be there.
     """
 
@@ -104,6 +105,7 @@ class Adapter(BaseModel):
     shadow: Shadow = Shadow()
     reason: str = ""
     loaded: bool = False
+    loading_until: int = 0
     files: bool = True
 
     @property

@@ -11,12 +11,10 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from memsched.embedded.model_server import ADAPTERS, unload_adapter
-from memsched.embedded.watchdog import LOG_FILE
 from memsched.errors import EmbeddedServerError, MemschedError
 from memsched.llm.server_errors import ServerError
 from memsched.llm.servers.base import Dialect
@@ -155,10 +153,8 @@ class _LlamaCpp(_Way):
                 return
             await asyncio.to_thread(target.unlink, True)
             self._refused.add(this)
-        log = place.parent / LOG_FILE
-        raise AdapterNotLoaded(
-            f"{name}: llama.cpp's server cannot load {path}, and goes on without; its log says why ({log})."
-        )
+        why = f"its log says why (server.log in {place.parent})"
+        raise AdapterNotLoaded(f"{name}: llama.cpp's server cannot load {path}, and goes on without; {why}.")
 
     async def unload(self, name: str) -> None:
         if self._own is None:
@@ -187,18 +183,19 @@ class Registry:
     Args:
         server: None: no model is set.
         own: the server, if it is one of our own.
-        places: gives the folders of all servers of our own that ever ran here, with whatever model.
+        unload_own: has all servers of our own forget one, with whatever model they run or ran. Raises
+            EmbeddedServerError.
     """
 
     def __init__(
         self,
         server: Managed | None,
         own: OwnServer | None = None,
-        places: Callable[[], Sequence[Path]] = lambda: (),
+        unload_own: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._server = server
         self._own = own
-        self._places = places
+        self._unload_own = unload_own
         self._refused: set[tuple[str, int, int]] = set()
 
     async def load(self, name: str, made: Path, figures: Figures) -> None:
@@ -217,16 +214,12 @@ class Registry:
 
     async def unload(self, name: str) -> None:
         """As AdapterServer has it."""
-        places = await asyncio.to_thread(self._places)
-        for each in places:  # first of all: no server loads it at its next start
-            await asyncio.to_thread((each / ADAPTERS / f"{name}.gguf").unlink, True)
         try:
+            await asyncio.to_thread(self._unload_own, name)
             if self._server is not None:
                 way = self._way_of((await self._server.dialect()).name) or _Way(self._server)
                 if await way.has(name):
                     await way.unload(name)
-            for each in places:
-                await asyncio.to_thread(unload_adapter, each, name)
         except (ServerError, EmbeddedServerError) as error:
             raise AdapterNotLoaded(f"{name}: {error}") from error
 

@@ -35,6 +35,11 @@ class ParameterStates:
         reply = await self._server.persistently(lambda: self._server.execute("HGETALL", self._key(ref)))
         return _read(reply)
 
+    async def cubes(self) -> list[CubeRef]:
+        """The cubes that ever had an adapter."""
+        found = await self._server.persistently(lambda: self._server.execute("SMEMBERS", self._keys.adapted))
+        return [CubeRef.of_tenant(each) for each in sorted(as_texts(list(found or ())))]
+
     def serving_command(self, ref: CubeRef) -> Command[Serving]:
         """To be sent alone or in a pipeline: which adapter the cube's chats name."""
 
@@ -58,6 +63,8 @@ class ParameterStates:
             after = _pruned(compute(before))
             if after == before:
                 return before, before
+            if after.adapters and not before.adapters:  # first of all: whoever looks for what is left finds the cube
+                await self._server.persistently(lambda: self._server.execute("SADD", self._keys.adapted, ref.tenant))
             fields, gone = _difference(before, after)
             command = _COMMIT.command([self._key(ref)], [str(before.version), len(gone), *gone, *fields], as_texts)
             outcome, version = await self._server.persistently(lambda command=command: self._server.call(command))  # type: ignore[misc]

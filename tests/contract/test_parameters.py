@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from memsched import AsyncMemScheduler, AsyncMOS
 from memsched.cli import main
 from memsched.errors import MemschedError
 from memsched.handlers.services import MemoryServices
+from memsched.handlers.tidying import Tidying
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import LeavingMemory, Release
 from memsched.memory.model import Memory
+from memsched.parameters import parameters as parameters_module
 from memsched.parameters.gate import Figures
 from memsched.parameters.parameters import NothingStable
 from memsched.parameters.record import Adapter, AdapterState, WrongState
@@ -251,6 +254,55 @@ async def test_a_server_that_is_away_keeps_no_revoked_adapter_in_use(cube_with: 
         await cube.parameters.export(HOME)
 
 
+@pytest.mark.parametrize("loader", ["goes on", "dies"])
+async def test_an_adapter_that_is_revoked_while_it_is_loaded_is_unloaded(
+    cube_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, loader: str
+) -> None:
+    cube: Cube = await cube_with()
+    adapter = await cube.made()
+    load = cube.server.load
+
+    async def slowly(*given: Any) -> None:
+        weights = given[1].rename(given[1].with_name("read already"))
+        await cube.parameters.revoke(HOME, adapter.adapter_id)
+        assert not cube.folder(adapter).exists()
+        weights.mkdir(parents=True)
+        (weights / given[2].weights).touch()
+        await load(given[0], weights, given[2])
+        if loader == "dies":
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(cube.server, "load", slowly)
+    with pytest.raises(asyncio.CancelledError if loader == "dies" else WrongState):
+        await cube.parameters.activate(HOME, adapter.adapter_id)
+
+    if loader == "dies":
+        await cube.parameters.sweep_all()
+        assert (await cube.adapter(adapter.adapter_id)).files, "whoever loads it may still do so"
+        monkeypatch.setattr(parameters_module, "now", lambda: datetime.now(UTC) + timedelta(minutes=16))
+        await cube.parameters.sweep_all()
+    assert cube.server.names == set()
+    assert not (await cube.adapter(adapter.adapter_id)).files
+    assert not cube.folder(adapter).exists()
+
+
+async def test_workers_remove_what_a_revoked_adapter_left(cube_with: Callable[..., Any]) -> None:
+    cube: Cube = await cube_with()
+    adapter = await cube.made()
+    await cube.parameters.activate(HOME, adapter.adapter_id)
+    cube.server.away = True
+    await cube.parameters.revoke(HOME, adapter.adapter_id)
+    tidying = Tidying(cube.services.kept, cube.parameters)
+
+    await tidying.tidy()
+    assert cube.server.names == {adapter.name}
+    cube.server.away = False
+    await tidying.tidy()
+
+    assert cube.server.names == set()
+    assert await cube.parameters.states.cubes() == [HOME]
+
+
 async def test_a_shared_scope_takes_only_what_its_owners_consented_to(
     cube_with: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -357,7 +409,11 @@ async def test_the_commands_lead_through_it(
     assert "only its owner 'alice'" in await run("export", user="bob", name="alice/home", code=1)
     await run("consent", user="bob", name="alice/home")
     assert list((await cube.parameters.states.load(HOME)).consents) == ["bob"]
+    await cube.services.cubes.revoke("alice", "home", "bob")
+    assert "is no longer" in await run("consent", user="bob", name="alice/home", code=1)
     await run("withdraw", user="bob", name="alice/home")
+    assert not (await cube.parameters.states.load(HOME)).consents
+    assert "carol" in await run("withdraw", user="carol", name="alice/home", code=1)
 
     assert await run("revoke", told["adapter_id"], "--yes") == f"{told['adapter_id']} is revoked\n"
     assert not Path(told["folder"]).exists()

@@ -139,7 +139,14 @@ def test_the_table_of_keys_has_every_key() -> None:
     expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
     expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
     expected |= {lane.task_prefix + "<user>/<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
-    expected |= {keys.wake, keys.users, keys.epoch, keys.training, f"{keys.prefix}:ladder:<server%20model>"}
+    expected |= {
+        keys.wake,
+        keys.users,
+        keys.epoch,
+        keys.training,
+        keys.adapted,
+        f"{keys.prefix}:ladder:<server%20model>",
+    }
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     expected |= {f"{keys.prefix}:rate:<limit and API key>", keys.api_keys}

@@ -320,6 +320,14 @@ class Cubes:
         # One that is not registered yet is the user's own.
         return CubeView(mem_cube_id, ref, access.permission or Permission.WRITE)
 
+    async def once_shared(self, user_id: str, mem_cube_id: str) -> CubeRef | None:
+        """The cube of somebody else that the user's name stands for, also when it is shared with them no longer.
+
+        For what a user may undo of their own there: it lets them see nothing. None: the name is their own, or unknown.
+        """
+        (access,) = await self._run([self.resolve_command(user_id, mem_cube_id)])
+        return access.ref if access.state in (AccessState.SHARED, AccessState.REVOKED) else None
+
     def resolve_command(self, user_id: str, mem_cube_id: str) -> Command[Access]:
         """The question of ``resolve``, for a pipeline; ``admit`` understands the answer."""
         check_ids(user_id, mem_cube_id)

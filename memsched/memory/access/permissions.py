@@ -39,6 +39,12 @@ class CubeRef:
         """One word for it, which is no other cube's."""
         return f"{escape(self.user_id)}/{escape(self.mem_cube_id)}"
 
+    @classmethod
+    def of_tenant(cls, tenant: str) -> Self:
+        """The cube of such a word."""
+        user_id, _, mem_cube_id = tenant.partition("/")
+        return cls(unescape(user_id), unescape(mem_cube_id))
+
 
 class AccessState(StrEnum):
     """What a name of a user stands for."""

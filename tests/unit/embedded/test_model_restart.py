@@ -103,10 +103,14 @@ def test_only_a_server_that_loaded_an_adapter_begins_anew_without_it(server: Ser
 def test_where_no_server_runs_none_is_ended(server: Server, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_server, "_pid_at", lambda _: None)
     server.loaded = ["memsched-1.gguf"]
+    (place / "adapters").mkdir()
+    for name in ("memsched-1", "another"):
+        (place / "adapters" / f"{name}.gguf").touch()
 
     model_server.unload_adapter(place, "memsched-1")
 
     assert server.ended_after == []
+    assert [each.name for each in (place / "adapters").iterdir()] == ["another.gguf"]
 
 
 @pytest.mark.parametrize("is_named", [True, False])

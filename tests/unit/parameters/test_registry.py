@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from memsched.embedded.model_server import unload_adapter
 from memsched.llm.server_errors import ServerError
 from memsched.llm.servers import DIALECTS
 from memsched.llm.servers.base import Dialect
@@ -128,7 +129,7 @@ async def test_a_server_of_our_own_is_started_anew_with_it_and_without_it(made: 
     folder.mkdir()
     (folder / "another.gguf").write_bytes(b"weights")
     own = Own(server, folder)
-    registry = Registry(server, own, lambda: [tmp_path])
+    registry = Registry(server, own, lambda name: unload_adapter(tmp_path, name))
 
     for _ in range(2):
         await registry.load(NAME, made, FIGURES)
@@ -169,19 +170,12 @@ async def test_weights_that_are_gone_are_told(made: Path, tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("kind", ["llama_cpp", "vllm", "openai", None])
-async def test_what_is_unloaded_is_gone_with_whatever_model_it_was_loaded(tmp_path: Path, kind: str | None) -> None:
-    files = [tmp_path / "llm" / model / "adapters" / f"{NAME}.gguf" for model in ("of before", "of now")]
-    for each in files:
-        each.parent.mkdir(parents=True)
-        each.write_bytes(b"weights")
-        each.with_name("another.gguf").write_bytes(b"weights")
-    server = Server(kind) if kind else None
-    own = Own(server, files[1].parent) if server else None
-    places = [each.parents[1] for each in files]
+async def test_what_is_unloaded_is_gone_from_servers_of_our_own_too(tmp_path: Path, kind: str | None) -> None:
+    gone: list[str] = []
 
-    await Registry(server, own, lambda: places).unload(NAME)
+    await Registry(Server(kind) if kind else None, None, gone.append).unload(NAME)
 
-    assert {each.name for each in tmp_path.glob("llm/*/adapters/*")} == {"another.gguf"}
+    assert gone == [NAME]
 
 
 async def test_what_somebody_who_died_left_half_copied_goes(made: Path, tmp_path: Path) -> None:

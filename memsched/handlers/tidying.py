@@ -1,0 +1,42 @@
+"""Tidying: what was left on disk and at the model's server, by who died or could not reach it, goes unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from memsched.activation.kept import KeptSlots
+from memsched.errors import MemschedError, UnreachableError
+from memsched.logs import exception_field, get_logger
+from memsched.parameters.parameters import Parameters
+
+log = get_logger(__name__)
+
+_FIRST_SECONDS = 60.0
+"""A command ends before: it does not wait for what others left."""
+_EVERY_SECONDS = 3600.0
+
+
+class Tidying:
+    """Sweeps saved slots, and revoked adapters of all cubes, as long as memory is open; each process does it."""
+
+    def __init__(self, kept: KeptSlots, parameters: Parameters) -> None:
+        self._kept = kept
+        self._parameters = parameters
+
+    async def run(self) -> None:
+        seconds = _FIRST_SECONDS
+        while True:
+            await asyncio.sleep(seconds * random.uniform(0.5, 1.0))
+            seconds = _EVERY_SECONDS
+            try:
+                await self.tidy()
+            except UnreachableError as error:
+                log.debug("tidying waits for the server", action="tidying.waits", error=str(error))
+            except (MemschedError, OSError) as error:
+                log.warning("tidying failed; it is tried again", action="tidying.failed", **exception_field(error))
+
+    async def tidy(self) -> None:
+        """One round."""
+        await self._kept.sweep()
+        await self._parameters.sweep_all()
