@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from memsched.memory.access.api_keys import Principal, Role
+from memsched.memory.access.api_keys import KEY_PREFIX, Principal, Role
 from memsched.mos.options import MosOptions
 from memsched.service.problems import Problem
 from memsched.service.state import Service
@@ -54,18 +54,27 @@ class Gate:
 
 async def _principal(scope: Scope, service: Service) -> Principal:
     kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-    if kind:
-        known = await service.api_keys.principal(token.strip()) if kind.lower() == "bearer" else None
-        if known is None:
-            raise _unauthorized("The API key is not valid (any more).", 'error="invalid_token"')
-        return known
-    if service.settings.access == "open":
+    token = token.strip()
+    if kind.lower() == "bearer" and token.startswith(KEY_PREFIX):
+        if (known := await service.api_keys.principal(token)) is not None:
+            return known
+    elif not (why := await _why_a_key(scope, service)):
+        # Clients of model servers always send a key, of another server's: where nobody needs ours, it is none.
         return _anybody()
+    elif not kind:
+        raise _unauthorized(why)
+    raise _unauthorized("The API key is not valid (any more).", 'error="invalid_token"')
+
+
+async def _why_a_key(scope: Scope, service: Service) -> str:
+    """Why whoever asks needs a key; "" if they need none."""
+    if service.settings.access == "open":
+        return ""
     if await service.any_key():
-        raise _unauthorized("Send an API key: Authorization: Bearer msk_...")
+        return "Send an API key: Authorization: Bearer msk_..."
     if not is_loopback((scope.get("client") or ("",))[0]):
-        raise _unauthorized("There is no API key yet, so only its own machine is served: memsched keys create.")
-    return _anybody()
+        return "There is no API key yet, so only its own machine is served: memsched keys create."
+    return ""
 
 
 def _anybody() -> Principal:

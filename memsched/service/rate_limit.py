@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 
-from limits import parse
+from limits import RateLimitItem, parse
 from limits.aio.storage.base import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_int, script
+from memsched.errors import ServerUnreachable
+from memsched.logs import get_logger
+
+log = get_logger(__name__)
 
 _COUNT_REQUEST = script("count_request", "service")
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 0.5, 5.0
+"""So long is the server waited for; after that it is not asked for so long."""
 
 
 class RateLimit:
@@ -26,12 +33,28 @@ class RateLimit:
     def __init__(self, limit: str, server: Server, keys: Keys) -> None:
         self._limit = parse(limit) if limit else None
         self._limiter = FixedWindowRateLimiter(_ServerStorage(server, keys))
+        self._from = float("-inf")
+        """When it counts again (time.monotonic)."""
 
     async def seconds_to_wait(self, key_id: str) -> int:
-        """Count one request; 0 if it may go on, otherwise after how many seconds the next may."""
-        if self._limit is None or await self._limiter.hit(self._limit, key_id):
+        """Count one request; 0 if it may go on, otherwise after how many seconds the next may.
+
+        While the server does not answer, nothing is counted: what can be served then is served.
+        """
+        if self._limit is None or time.monotonic() < self._from:
             return 0
-        stats = await self._limiter.get_window_stats(self._limit, key_id)
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self._counted(self._limit, key_id)
+        except (ServerUnreachable, TimeoutError):
+            self._from = time.monotonic() + _PAUSE_SECONDS
+            log.warning("the queue's server does not answer; no rate is limited", action="http.rate_not_limited")
+            return 0
+
+    async def _counted(self, limit: RateLimitItem, key_id: str) -> int:
+        if await self._limiter.hit(limit, key_id):
+            return 0
+        stats = await self._limiter.get_window_stats(limit, key_id)
         return max(1, math.ceil(stats.reset_time - time.time()))
 
 

@@ -8,11 +8,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from memsched.errors import ServerUnreachable
 from memsched.logs import get_logger
 from memsched.memory.access.api_keys import ApiKeys
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import MosOptions
 from memsched.scheduler import AsyncMemScheduler
+from memsched.service.proxy import Proxy
 from memsched.service.rate_limit import RateLimit
 from memsched.settings import Settings
 
@@ -22,6 +24,8 @@ SESSION = "http"
 """The session of requests that name none: the same in every process of the service."""
 _ANY_KEY_SECONDS = 5.0
 """So long may it take until the first key counts: then nobody gets in without one any more."""
+_PATIENCE_SECONDS = 0.5
+"""So long is the server waited for that has answered before."""
 
 
 class Service:
@@ -36,11 +40,12 @@ class Service:
         self.settings = settings
         self.scheduler = scheduler or AsyncMemScheduler(settings)
         self.mos = AsyncMOS.over(self.scheduler, MosOptions(session_id=SESSION, enable_mem_scheduler=worker))
+        self.proxy = Proxy(self.scheduler)
         self.stopping = asyncio.Event()
         """Set when no more requests are taken: whoever streams ends then."""
         self._own = scheduler is None
         self._warming: asyncio.Task[None] | None = None
-        self._any_key = (False, float("-inf"))
+        self._any_key: tuple[bool | None, float] = (None, float("-inf"))
 
     async def open(self) -> None:
         """Connect, and start the handlers that shall run here. Raises ServerUnreachable."""
@@ -56,6 +61,7 @@ class Service:
         self.stopping.set()
         if self._warming is not None:
             self._warming.cancel()
+        await self.proxy.aclose()
         if self._own:
             await self.mos.stop()
 
@@ -67,10 +73,20 @@ class Service:
             log.warning("memory cannot be opened yet", action="http.memory_not_open", error=str(error))
 
     async def any_key(self) -> bool:
-        """Whether keys were created: from then on nobody is served without one."""
+        """Whether keys were created: from then on nobody is served without one.
+
+        While the server does not answer, what it said last holds.
+        """
         found, looked = self._any_key
-        if time.monotonic() - looked > _ANY_KEY_SECONDS:
-            found = await self.api_keys.any()
+        if found is None or time.monotonic() - looked > _ANY_KEY_SECONDS:
+            known = found
+            try:
+                async with asyncio.timeout(None if known is None else _PATIENCE_SECONDS):
+                    found = await self.api_keys.any()
+            except (ServerUnreachable, TimeoutError):
+                if known is None:
+                    raise
+                found = known
             self._any_key = (found, time.monotonic())
         return found
 

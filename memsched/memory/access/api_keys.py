@@ -7,6 +7,7 @@ it ends with the key that made it, and an audit shows which backend a browser be
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -25,7 +26,7 @@ from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
 from memsched.durations import Seconds, seconds_of
-from memsched.errors import InvalidArgument, NotAllowed
+from memsched.errors import InvalidArgument, NotAllowed, ServerUnreachable
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import check_id
 
@@ -34,9 +35,14 @@ log = get_logger(__name__)
 _CREATE = script("create_key", "memory/access")
 _REVOKE = script("revoke_key", "memory/access")
 _USE = script("use_key", "memory/access")
-_TOKEN = re.compile(r"msk_([0-9a-f]{12}(?:\.[0-9a-f]{16})?)_([0-9a-f]{64})").fullmatch
+KEY_PREFIX = "msk_"
+_TOKEN = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}}(?:\.[0-9a-f]{{16}})?)_([0-9a-f]{{64}})").fullmatch
 _KNOWN_SECONDS = 4.0
 """For so long a process believes what it read of a key: a revoked one is refused within 5 s everywhere."""
+_BELIEVED_SECONDS = 600.0
+"""A key that was good so lately is good while the server cannot be asked: nobody can revoke one there either."""
+_PATIENCE_SECONDS = 0.5
+"""So long is the server waited for about such a key."""
 _KNOWN_KEYS = 10_000
 _USED_MS = 60_000
 """When a key was used last is written once a minute at most."""
@@ -171,8 +177,8 @@ class ApiKeys:
         self._keys = keys
         self._now = now
         self._monotonic = monotonic
-        self._known: OrderedDict[str, tuple[float, _Record | None]] = OrderedDict()
-        """By id, until when what was read of it is believed; None: there is no such key."""
+        self._known: OrderedDict[str, tuple[float, float, _Record | None]] = OrderedDict()
+        """By id, until when what was read of it is believed, and when it was read; None: there is no such key."""
 
     async def create(
         self,
@@ -305,14 +311,28 @@ class ApiKeys:
 
     async def _record(self, key_id: str) -> _Record | None:
         asked = self._monotonic()
-        until, record = self._known.get(key_id, (0.0, None))
+        until, read, record = self._known.get(key_id, (0.0, 0.0, None))
         if asked < until:
             return record
         parent = key_id.partition(".")[0]
         keys = [self._keys.api_keys, self._keys.api_keys_used]
-        found = await self._call(_USE.command(keys, [key_id, parent, int(self._now() * 1000), _USED_MS], as_text))
-        record = _Record.of(found) if found else None
-        self._known[key_id] = (asked + _KNOWN_SECONDS, record)
+        use = _USE.command(keys, [key_id, parent, int(self._now() * 1000), _USED_MS], as_text)
+        is_believed = record is not None and asked - read < _BELIEVED_SECONDS
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS if is_believed else None):
+                found = await self._call(use)
+        except (ServerUnreachable, TimeoutError):
+            if not is_believed:
+                raise
+            log.warning(
+                "the queue's server does not answer; an API key that was good lately is believed",
+                action="key.believed",
+                key_id=key_id,
+            )
+            asked = self._monotonic()
+        else:
+            read, record = asked, _Record.of(found) if found else None
+        self._known[key_id] = (asked + _KNOWN_SECONDS, read, record)
         self._known.move_to_end(key_id)
         while len(self._known) > _KNOWN_KEYS:
             self._known.popitem(last=False)

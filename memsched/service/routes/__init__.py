@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from memsched.service.routes import health, users
+from memsched.service.routes import completions, health, users
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, users.router)
+ROUTERS: tuple[APIRouter, ...] = (health.router, users.router, completions.router)

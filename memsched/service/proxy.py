@@ -1,0 +1,297 @@
+"""The proxy before a model's server: what a cube knows goes in front of a client's messages, and what is said into it.
+
+A client sends the whole talk each time. What is new in it is what stands behind the assistant's last message; that and
+the answer are remembered, once for each list of messages: the ids of what is submitted are made of it, so that a client
+that asks again does not say it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Self
+from uuid import UUID, uuid5
+
+from memsched.errors import InvalidMessage, MemschedError, ServerRefused, ServerUnreachable, UnreachableError
+from memsched.logs import get_logger
+from memsched.memory.access.cubes import Cubes, CubeView
+from memsched.memory.access.permissions import Permission
+from memsched.memory.ingest.turns import Talk, read, with_time
+from memsched.memory.ingest.turns.wordless import without_files
+from memsched.memory.search.retriever import MAX_QUERY_CHARACTERS
+from memsched.memory_face import NOT_ANSWERED
+from memsched.memory_prompt import MemoryPrompt
+from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.mos.lookup import cube_meant
+from memsched.scheduler import AsyncMemScheduler
+from memsched.service.problems import at_field
+from memsched.service.upstream import Upstream
+
+log = get_logger(__name__)
+
+_AWAY = (TimeoutError, ServerUnreachable, ServerRefused, UnreachableError, *NOT_ANSWERED)
+_MEMORY_SECONDS = 1.0
+"""So long a call waits for each of: the queue's server, search, and what is near without a search."""
+_PAUSE_SECONDS = 5.0
+"""After that, calls do not wait for it at all for so long."""
+_CLOSE_SECONDS = 10.0
+_SHARE_OF_THE_CONTEXT = 2
+"""What is told of the cube takes this part of what the model can hold (MEMSCHED_LLM_CONTEXT_TOKENS), at most."""
+_TURNS = UUID("5e3f3d0e-6a0f-4c64-9c3b-2b0a3f8f5d61")
+_INSTRUCTIONS = ("system", "developer")
+UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A client's request for a chat completion. body: all of it, as it came."""
+
+    body: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, raw: bytes) -> Self:
+        """Raises Problem for what is no such request; all but messages and user is for the model's server to judge."""
+        try:
+            body = json.loads(raw, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            raise at_field(422, "It is not JSON.") from None
+        if not isinstance(body, dict):
+            raise at_field(422, "It must be a JSON object.")
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise at_field(422, "It must be a list of one message at least.", "messages")
+        for number, each in enumerate(messages):
+            if not isinstance(each, dict):
+                raise at_field(422, "It must be an object with role and content.", "messages", number)
+        if not isinstance(body.get("user"), str | None):
+            raise at_field(422, "It must be a text: whom the call acts for.", "user")
+        return cls(body)
+
+    @property
+    def user(self) -> str | None:
+        """Whom the client says that it acts for."""
+        return self.body.get("user")
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return list(self.body["messages"])
+
+    @property
+    def new(self) -> list[dict[str, Any]]:
+        """What stands behind the assistant's last message: what came before was sent before."""
+        last = max((at for at, each in enumerate(self.messages) if each.get("role") == "assistant"), default=-1)
+        return self.messages[last + 1 :]
+
+    @cached_property
+    def question(self) -> str:
+        """What the user said last; "" if nothing can be read."""
+        last = next((each for each in reversed(self.messages) if each.get("role") == "user"), None)
+        turns = read([last], Talk(datetime.now(UTC), called="messages")).turns if last else []
+        return turns[0].text if turns else ""
+
+    @property
+    def session(self) -> str:
+        """What the talk is called where the client does not say it: it begins with the same message each time."""
+        first = next((each for each in self.messages if each.get("role") not in _INSTRUCTIONS), {})
+        return f"chat-{hashlib.sha256(_canonical(first)).hexdigest()[:16]}"
+
+    def with_memory(self, text: str) -> bytes:
+        """The request with a text in front of its messages, and otherwise as it came.
+
+        Instructions of the client's own stand behind it in the same message: many models take only one, the first.
+        """
+        first, *rest = self.messages
+        if first.get("role") in _INSTRUCTIONS:
+            own = first.get("content")
+            content: Any = text
+            if isinstance(own, str):
+                content = f"{text}\n\n{own}"
+            elif isinstance(own, list):
+                content = [{"type": "text", "text": f"{text}\n\n"}, *own]
+            messages = [{**first, "content": content}, *rest]
+        else:
+            messages = [{"role": "system", "content": text}, first, *rest]
+        return json.dumps({**self.body, "messages": messages}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request on its way through the proxy.
+
+    Args:
+        cube: as the client names it; None: the one that the user means.
+        prompt: what is told of the cube; None: memory gave no answer.
+        header: what the client is told of that.
+    """
+
+    request: Completion
+    user_id: str
+    cube: str | None
+    session_id: str
+    at: datetime
+    prompt: MemoryPrompt | None
+    header: str
+    sent: bytes
+
+
+class Proxy:
+    """Puts memory into requests, and what came of them into memory.
+
+    Args:
+        pause: seconds for which what gave no answer is left alone.
+    """
+
+    def __init__(self, scheduler: AsyncMemScheduler, *, pause: float = _PAUSE_SECONDS) -> None:
+        self.upstream = Upstream(scheduler.settings)
+        self._scheduler = scheduler
+        self._pause = pause
+        self._memory_from = self._search_from = float("-inf")
+        """When they are asked again (time.monotonic)."""
+        self._remembering: set[asyncio.Task[None]] = set()
+
+    async def begin(
+        self, raw: bytes, request: Completion, user_id: str, cube: str | None, session_id: str | None
+    ) -> Call:
+        """What goes to the model's server. Without memory's servers that is what the client sent.
+
+        Raises CubeForbidden, UnknownCube, InvalidId, CubeNotSaid.
+        """
+        session, at = session_id or request.session, datetime.now(UTC)
+        prompt, header = await self._told(request, user_id, cube, session)
+        sent = raw if prompt is None else request.with_memory(prompt.text)
+        return Call(request, user_id, cube, session, at, prompt, header, sent)
+
+    def remember(self, call: Call, said: str, *, broke_off: bool) -> None:
+        """Have the scheduler told what was asked and answered; the client does not wait for it.
+
+        As of a chat's: an answer that broke off is not remembered, and what was asked is.
+        """
+        task = asyncio.create_task(self._remember(call, said, broke_off))
+        self._remembering.add(task)
+        task.add_done_callback(self._remembering.discard)
+
+    async def aclose(self) -> None:
+        """Wait until what was said is submitted; close the connections."""
+        if self._remembering:
+            await asyncio.wait(self._remembering, timeout=_CLOSE_SECONDS)
+        await self.upstream.aclose()
+
+    # -- before the model ----------------------------------------------------------------------------------------
+
+    async def _told(
+        self, request: Completion, user_id: str, cube: str | None, session: str
+    ) -> tuple[MemoryPrompt | None, str]:
+        if time.monotonic() < self._memory_from:
+            return None, UNAVAILABLE
+        try:
+            async with asyncio.timeout(_MEMORY_SECONDS):
+                view = await self._view(user_id, cube)
+            prompt, searched = await self._prompt(user_id, view.name, request.question, session)
+        except _AWAY as error:
+            self._memory_from = time.monotonic() + self._pause
+            log.warning(
+                "memory gives no answer; calls of models go on without it",
+                action="proxy.without_memory",
+                error=str(error) or type(error).__name__,
+            )
+            return None, UNAVAILABLE
+        found = f"found={len(prompt.found)}" if searched else "search=unavailable"
+        # Which adapter answers is the client's to say: it names the model.
+        return prompt.answered_by(None), f"used; {found} block={prompt.activation.version}"
+
+    async def _prompt(self, user_id: str, cube: str, question: str, session: str) -> tuple[MemoryPrompt, bool]:
+        """The prompt, and whether search was asked: the block and what is near are elsewhere than the store."""
+        most = self._scheduler.settings.llm_context_tokens // _SHARE_OF_THE_CONTEXT
+        query = question[:MAX_QUERY_CHARACTERS] or None
+        if time.monotonic() >= self._search_from:
+            try:
+                async with asyncio.timeout(_MEMORY_SECONDS):
+                    return await self._scheduler.prompt(user_id, cube, query, session, most), True
+            except (TimeoutError, *NOT_ANSWERED) as error:
+                self._search_from = time.monotonic() + self._pause
+                log.warning(
+                    "search gives no answer; calls of models are told what is near",
+                    action="proxy.without_search",
+                    error=str(error) or type(error).__name__,
+                )
+        async with asyncio.timeout(_MEMORY_SECONDS):
+            return await self._scheduler.prompt(user_id, cube, None, session, most), False
+
+    async def _view(self, user_id: str, cube: str | None) -> CubeView:
+        """The user's cube. Raises as ``begin``."""
+        scheduler = self._scheduler
+        cubes = Cubes(await scheduler.server(), scheduler.keys, scheduler.settings)
+        return await cubes.view(user_id, cube or await cube_meant(cubes, user_id), Permission.READ)
+
+    # -- after it ------------------------------------------------------------------------------------------------
+
+    async def _remember(self, call: Call, said: str, broke_off: bool) -> None:
+        try:
+            view = await self._view(call.user_id, call.cube)
+            if messages := list(self._messages(call, view, "" if broke_off else said, broke_off)):
+                await self._scheduler.submit_messages(messages)
+        except MemschedError as error:
+            log.warning(
+                "what was said through the proxy could not be submitted; this turn is not remembered",
+                action="proxy.not_submitted",
+                error=str(error),
+            )
+
+    def _messages(self, call: Call, view: CubeView, said: str, broke_off: bool) -> Iterable[ScheduleMessageItem]:
+        """``query``, ``answer`` and ``add``; who may only read the cube asks, and no more."""
+        answered_at = datetime.now(UTC)
+        name = hashlib.sha256(_canonical([call.user_id, view.name, call.session_id, call.request.messages])).hexdigest()
+
+        def message(label: str, content: str, at: datetime, **more: Any) -> ScheduleMessageItem:
+            # After an answer that broke off the client may ask again, and that answer shall count.
+            cause = f"{name} {label}{' broken off' if broke_off else ''}"
+            return ScheduleMessageItem(
+                item_id=str(uuid5(_TURNS, cause)),
+                user_id=call.user_id,
+                mem_cube_id=view.name,
+                label=label,
+                content=content,
+                timestamp=at,
+                session_id=call.session_id,
+                **more,
+            )
+
+        new = _readable(call.request.new, call.user_id)
+        if call.request.question and any(each.get("role") == "user" for each in new):
+            yield message(QUERY_TASK_LABEL, call.request.question, call.at)
+        if not view.permission.allows(Permission.WRITE):
+            return
+        if said:
+            memory_ids = call.prompt.memory_ids if call.prompt else []
+            yield message(ANSWER_TASK_LABEL, said, answered_at, info={"memory_ids": memory_ids})
+        history = [with_time(each, call.at) for each in new]
+        history += [{"role": "assistant", "content": said, "timestamp": answered_at.isoformat()}] if said else []
+        if history:
+            yield message(ADD_TASK_LABEL, "", call.at, chat_history=history)
+
+
+def _readable(messages: Sequence[Mapping[str, Any]], user_id: str) -> list[Mapping[str, Any]]:
+    """Those that say something, by the one reader of conversations; what it cannot read is left out, and told."""
+    plain = [without_files(each) for each in messages]
+    try:
+        reading = read(plain, Talk(datetime.now(UTC), known_as=(user_id,), called="messages"))
+    except InvalidMessage as error:
+        log.info("what a client sent is not remembered", action="proxy.not_read", error=str(error))
+        return []
+    if reading.refused:
+        log.info("some of what a client sent is not remembered", action="proxy.not_read", error=reading.refused[0].why)
+    return [plain[turn.position] for turn in reading.turns]
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(constant)
