@@ -52,6 +52,10 @@ class AdapterFolders:
         cube = hashlib.sha256(ref.tenant.encode()).hexdigest()[:16]
         return AdapterFolder(self.root / cube / adapter_id)
 
+    def remove(self, ref: CubeRef, adapter_id: str) -> bool:
+        """Whether nothing of it is left. Where the folder of all is not there, another machine may have it."""
+        return self.root.is_dir() and self.of(ref, adapter_id).remove()
+
     @property
     def lock(self) -> Path:
         """The file whose kernel lock a trainer on this machine holds."""

@@ -408,7 +408,7 @@ class Parameters:
     async def _removed(self, ref: CubeRef, adapter: Adapter) -> bool:
         """Whether an adapter has left nothing. What cannot be reached now is tried again by whoever sweeps next."""
         try:
-            removed = await asyncio.to_thread(self.folders.of(ref, adapter.adapter_id).remove)
+            removed = await asyncio.to_thread(self.folders.remove, ref, adapter.adapter_id)
             if adapter.loaded:
                 await self._forget_caches(ref)
                 await self._adapter_server.unload(adapter.name)

@@ -286,7 +286,7 @@ async def test_an_adapter_that_is_revoked_while_it_is_loaded_is_unloaded(
     assert not cube.folder(adapter).exists()
 
 
-async def test_workers_remove_what_a_revoked_adapter_left(cube_with: Callable[..., Any]) -> None:
+async def test_workers_remove_what_a_revoked_adapter_left(cube_with: Callable[..., Any], tmp_path: Path) -> None:
     cube: Cube = await cube_with()
     adapter = await cube.made()
     await cube.parameters.activate(HOME, adapter.adapter_id)
@@ -297,9 +297,14 @@ async def test_workers_remove_what_a_revoked_adapter_left(cube_with: Callable[..
     await tidying.tidy()
     assert cube.server.names == {adapter.name}
     cube.server.away = False
+    hidden = cube.parameters.folders.root.rename(tmp_path / "on another machine")
+    await tidying.tidy()
+    assert (await cube.adapter(adapter.adapter_id)).files, "who does not see the folder does not take it for empty"
+    hidden.rename(cube.parameters.folders.root)
     await tidying.tidy()
 
     assert cube.server.names == set()
+    assert not (await cube.adapter(adapter.adapter_id)).files
     assert await cube.parameters.states.cubes() == [HOME]
 
 
