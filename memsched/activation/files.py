@@ -35,6 +35,10 @@ _Count = Annotated[int, Field(ge=0)]
 _Time = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
 
 
+class OpenFolder(MemschedError):
+    """Everybody on the machine may enter the folder of saved slots. They hold what was said: nothing is saved there."""
+
+
 class DamagedSlotFile(MemschedError):
     """A saved slot is not what was saved. It was deleted; the server computes it again."""
 
@@ -106,6 +110,11 @@ class SlotFiles:
         self._max_bytes = max_bytes
         self._max_days = max_days
         self._clock = clock
+
+    def refuse_open(self) -> None:
+        """Raises OpenFolder. Another user's server writes files as its umask has it: the folder keeps others out."""
+        if self.folder.stat().st_mode & stat.S_IRWXO:
+            raise OpenFolder(f"chmod o-rwx {self.folder}")
 
     def new_part(self, cube: str) -> str:
         """A name for a file that the server is to write."""

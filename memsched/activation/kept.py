@@ -149,8 +149,8 @@ class KeptSlots:
         assert self._files is not None
         files, identity = self._files, await slots.identity()
         there = self._there.get(hint.head)
-        if there is not None and identity.instance and there[0] == identity.instance:
-            return there[1]
+        if there is not None and there != _LOST and there[0] == identity.instance:
+            return there[1]  # of a server that does not tell when it was started, until a chat does not find it
         if hint.adapter is not None and hint.adapter not in identity.adapters:
             return 0
         key = self._key(identity, hint)
@@ -188,6 +188,7 @@ class KeptSlots:
         assert caching.hint.slot is not None
         files, identity, cube = self._files, await slots.identity(), cube_hash(ref.user_id, ref.mem_cube_id)
         part, slot = files.new_part(cube), caching.hint.slot
+        await asyncio.to_thread(files.refuse_open)
         try:
             saved = await slots.save(slot, part)
             tokens = await slots.tokens_of(self._warmed_with(caching))

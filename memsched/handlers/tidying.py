@@ -6,8 +6,8 @@ import asyncio
 import random
 
 from memsched.activation.kept import KeptSlots
-from memsched.errors import MemschedError, UnreachableError
-from memsched.logs import exception_field, get_logger
+from memsched.errors import MemschedError
+from memsched.logs import get_logger
 from memsched.parameters.parameters import Parameters
 
 log = get_logger(__name__)
@@ -31,10 +31,8 @@ class Tidying:
             seconds = _EVERY_SECONDS
             try:
                 await self.tidy()
-            except UnreachableError as error:
-                log.debug("tidying waits for the server", action="tidying.waits", error=str(error))
             except (MemschedError, OSError) as error:
-                log.warning("tidying failed; it is tried again", action="tidying.failed", **exception_field(error))
+                log.warning("what was left is looked for later", action="tidying.failed", error=str(error))
 
     async def tidy(self) -> None:
         """One round."""

@@ -13,6 +13,7 @@ from memsched.activation.kept import KeptSlots
 from memsched.activation.place import files_of
 from memsched.embedded.model_server import SLOTS, place_of
 from memsched.llm.client import LLM
+from memsched.llm.server_errors import ServerError
 from memsched.llm.servers import DIALECTS
 from memsched.llm.servers.base import CacheHint, Caching, Dialect, Step
 from memsched.memory.access.permissions import CubeRef
@@ -27,8 +28,10 @@ class Server:
 
     build = ""
 
-    def __init__(self) -> None:
+    def __init__(self, marker: str = "<one>") -> None:
+        self.marker = marker
         self.restored: list[str] = []
+        self.saved: list[str] = []
         self.warmed = 0
 
     async def dialect(self) -> Dialect:
@@ -38,10 +41,18 @@ class Server:
         self.warmed += 1
 
     async def manage(self, method: str, path: str, body: Any) -> Any:
+        if "action=save" in path:
+            self.saved.append(body["filename"])
+            raise ServerError("no.", kind="refused")
         if "action=restore" in path:
             self.restored.append(body["filename"])
             return {"n_restored": 9, "n_read": 100}
-        answers = {"/props": {"media_marker": "<one>"}, "/v1/models": {}, "/lora-adapters": [], "/slots": [{"id": 0}]}
+        answers = {
+            "/props": {"media_marker": self.marker},
+            "/v1/models": {},
+            "/lora-adapters": [],
+            "/slots": [{"id": 0}],
+        }
         return answers[path]
 
 
@@ -123,6 +134,35 @@ async def test_after_a_chat_that_did_not_find_it_a_head_is_restored_once(tmp_pat
     assert [await kept.restore(HINT) for _ in range(2)] == [9, 9]
 
     assert server.restored == [file_of(saved.name)]
+
+
+async def test_nothing_is_saved_where_everybody_may_read_it(tmp_path: Path) -> None:
+    server = Server()
+    kept, files, _ = await saved_by(server, tmp_path)
+    files.folder.chmod(0o755)
+
+    with capture_logs() as lines:
+        await kept.warm(REF, Caching(CacheHint("another head", "", ""), Step.ONCE), [], yes)
+
+    (line,) = [each for each in lines if each["action"] == "activation.not_kept"]
+    assert f"chmod o-rwx {files.folder}" in line["error"]
+    assert server.warmed == 1
+    assert server.saved == []
+
+
+@pytest.mark.parametrize("marker", ["", "<__media__>"])
+async def test_a_server_that_does_not_tell_when_it_was_started_is_not_asked_at_every_chat(
+    tmp_path: Path, marker: str
+) -> None:
+    server = Server(marker)
+    kept, _, saved = await saved_by(server, tmp_path)
+
+    assert [await kept.restore(HINT) for _ in range(3)] == [9, 9, 9]
+    assert server.restored == [file_of(saved.name)]
+
+    kept.lost(HINT)
+    assert [await kept.restore(HINT) for _ in range(3)] == [9, 9, 9]
+    assert server.restored == [file_of(saved.name)] * 2
 
 
 async def test_a_server_is_never_asked_to_restore_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
