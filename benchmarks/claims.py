@@ -3,7 +3,8 @@
 A case is a line of JSON: ``id``, ``lang``, ``form``, ``label`` (``supported`` or ``unsupported``), ``source`` (turns
 with ``speaker``: ``user``, ``assistant`` or another's name, and ``text``), and the ``claim``, as a model might extract
 it. It is verified as what a model says is, each turn in turn as its quote. *Rejected*: a supported one that is not
-kept. *Stored*: an unsupported one that is.
+kept. *Stored*: an unsupported one that is. *Asked about* are those that the rules leave open: whether they are kept, a
+model says that is asked once more. So what is stored lies between *stored* and *stored or asked about*.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.aside import is_aside
-from memsched.llm.extraction import verified
+from memsched.llm.extraction import OpenClaim, verified
 from memsched.llm.schemas import ExtractedMemory, Extraction
 
 _ERRORS = (("supported", "rejected"), ("unsupported", "stored"))
@@ -44,6 +45,7 @@ class Judged:
     claim: Claim
     kept: bool
     reasons: tuple[str, ...] = ()
+    is_open: bool = False
 
     @property
     def is_wrong(self) -> bool:
@@ -60,6 +62,7 @@ def judged(claim: Claim) -> Judged:
     speakers = ["" if turn["speaker"] == "user" else turn["speaker"] for turn in claim.source]
     rejected: Counter[str] = Counter()
     kept = False
+    unsure: list[OpenClaim] = []
     for index, text in enumerate(texts):
         memory = ExtractedMemory(kind="fact", text=claim.claim, quote=text, source_turns=[index])
         found = verified(
@@ -68,17 +71,20 @@ def judged(claim: Claim) -> Judged:
             speakers=speakers,
             by_user=[not speaker for speaker in speakers],
             rejected=rejected,
+            unsure=unsure,
         )
         kept = kept or bool(found)
-    return Judged(claim, kept, tuple(sorted(rejected)))
+    reasons = tuple(sorted({*rejected, *(each.doubt for each in unsure)}))
+    return Judged(claim, kept, reasons, is_open=bool(unsure) and not kept)
 
 
 def figures(outcomes: Sequence[Judged]) -> dict[str, float]:
-    """The sums: how many of the supported ones were rejected, of the others stored."""
+    """The sums: how many of the supported ones were rejected, of the others stored, and how many are asked about."""
     found: dict[str, float] = {}
     for label, error in _ERRORS:
         some = [each for each in outcomes if each.claim.label == label]
         found |= {label: len(some), error: sum(each.is_wrong for each in some)}
+        found[f"{label}_asked"] = sum(each.is_open for each in some)
     return found
 
 
@@ -90,8 +96,12 @@ def table(outcomes: Sequence[Judged]) -> str:
         of_label = [each for each in outcomes if each.claim.label == label]
         for form in [*sorted({each.claim.form for each in of_label}), "all"]:
             some = [each for each in of_label if form in ("all", each.claim.form)]
-            of = Counter(each.claim.lang for each in some)
-            wrong = Counter(each.claim.lang for each in some if each.is_wrong)
-            cells = [f"{wrong[lang]}/{of[lang]}" if of[lang] else "" for lang in languages]
-            lines.append(f"| {form} | {error} | {wrong.total()}/{len(some)} | {' | '.join(cells)} |")
+            lines.append(_row(form, error, some, [each for each in some if each.is_wrong], languages))
+        lines.append(_row("all", "asked about", of_label, [each for each in of_label if each.is_open], languages))
     return "\n".join(lines) + "\n"
+
+
+def _row(form: str, counted: str, of: Sequence[Judged], some: Sequence[Judged], languages: Sequence[str]) -> str:
+    every, told = (Counter(each.claim.lang for each in among) for among in (of, some))
+    cells = [f"{told[lang]}/{every[lang]}" if every[lang] else "" for lang in languages]
+    return f"| {form} | {counted} | {told.total()}/{len(of)} | {' | '.join(cells)} |"

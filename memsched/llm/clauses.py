@@ -28,6 +28,7 @@ from memsched.llm.entailment_words import (
     NUMERALS,
     OBJECT_PRONOUNS,
     POSSESSIVES,
+    QUESTION_OPENINGS,
     SAME_WORDS,
     SUBJECT_PRONOUNS,
     TO_WHOM,
@@ -263,9 +264,18 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
                 joined = joined or word in CONJUNCTIONS[language]
                 begin = at + 1
         conditions = {Marker.CONDITION} & {marker for clause in clauses for marker in clause.markers}
+        _ask_from_its_opening(clauses)
         for clause in clauses:
             clause.markers |= conditions
             yield clause
+
+
+def _ask_from_its_opening(clauses: Sequence[Clause]) -> None:
+    """What stands before a question of its own is stated: "We fly on Friday, can you remind me?"."""
+    opens = [bool(each.tokens) and each.tokens[0].word.casefold() in QUESTION_OPENINGS for each in clauses]
+    if True in opens[1:] and not opens[0]:
+        for clause in clauses[: opens.index(True)]:
+            clause.asks = False
 
 
 def _goes_on(tokens: Sequence[Token], part: Sequence[str], language: Language) -> bool:

@@ -182,7 +182,7 @@ def _doubt_about_clause(
         and not ((token.thing or _is_day(token)) and _elsewhere(token, clause))
         and not _is_gapped(token, clause)
     ]
-    if any(token.number or token.capital for token in missing):
+    if any(token.number or token.capital or token.thing for token in missing):
         return "number" if any(token.number for token in missing) else "words"
     if Marker.NEGATION not in claim.clause.markers and any(
         Marker.NEGATION in each.markers and has_word(each, token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Literal
@@ -74,7 +75,7 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
     found: list[tuple[int, ChineseDoubt | None]] = []
     told = in_one_way(told)
     for sentence in _CHINESE_SENTENCE.findall(in_one_way(without_quotations(text))):
-        asks = sentence.rstrip().endswith("?") or re.search(r"吗\W*$", sentence) is not None
+        asks = _asks(sentence)
         conditions = _chinese_markers(sentence) & {Marker.CONDITION}
         for part in _parts(sentence):
             doubt, extra = _doubt_about_chinese(told, part, asks, conditions, sentence)
@@ -82,6 +83,32 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
                 found.append((extra, doubt))
     # The clause that says least beside it is the one that it is about.
     return min(found, key=lambda each: each[0])[1] if found else "words"
+
+
+@dataclass(frozen=True, slots=True)
+class ChineseClause:
+    """A part between commas, with what changes its meaning."""
+
+    text: str
+    markers: frozenset[Marker]
+    asks: bool = False
+
+
+def chinese_clauses(text: str) -> list[ChineseClause]:
+    """The clauses of a text, without what is quoted; a condition counts for its whole sentence."""
+    found = []
+    for sentence in _CHINESE_SENTENCE.findall(in_one_way(without_quotations(text))):
+        conditions = _chinese_markers(sentence) & {Marker.CONDITION}
+        found += [
+            ChineseClause(part, frozenset(_chinese_markers(part) | conditions), _asks(sentence))
+            for part in _CHINESE_CLAUSE.split(sentence)
+            if part.strip()
+        ]
+    return found
+
+
+def _asks(sentence: str) -> bool:
+    return sentence.rstrip().endswith("?") or re.search(r"吗\W*$", sentence) is not None
 
 
 def in_one_way(text: str) -> str:
@@ -133,6 +160,9 @@ def _doubt_about_chinese(
         return "supposed", extra
     if any(each[1] in _KIN and each[1] in claim and each[2] not in claim for each in _OF_WHOM.finditer(part)):
         return "subject", extra
+    at_home = re.match(f"{_SPEAKER_SIGN}的?家(.)", has)
+    if at_home and "家" not in claim and at_home[1] not in claim:
+        return "subject", extra  # "my family's dog"
     owned = re.search(f"{_SPEAKER_SIGN}的?([^{_SPEAKER_SIGN}]{{1,2}})", part.replace("我", _SPEAKER_SIGN))
     if owned and owned[1] in _KIN and owned[1] not in claim:
         return "subject", extra
@@ -143,6 +173,8 @@ def _doubt_about_chinese(
 
 def _is_another_value(wanted: str, has: str) -> bool:
     """Whether something else stands where the clause has its value (Xining, where it was Xi'an), or elsewhere."""
+    if wanted[-_LONGEST_VALUE:] not in has and not set(wanted[-_LONGEST_VALUE:]) & set(has):
+        return True  # a claim ends with what it says of somebody
     for kind, begin, end, at, until in SequenceMatcher(None, wanted, has, autojunk=False).get_opcodes():
         run = wanted[begin:end]
         if kind == "replace" and len(run) == until - at <= _LONGEST_VALUE and _SPEAKER_SIGN not in run:

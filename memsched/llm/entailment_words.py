@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum
+from pathlib import Path
 
 
 class Marker(Enum):
@@ -91,8 +93,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         ),
         Marker.REPORTED: _any(
             """
-            sagt* sage meint* meine_dass glaubt* glaube denkt denke dachte behauptet* gehört_dass angeblich gerücht
-            laut geträumt findet_dass erzählt*
+            sagt* sage gesagt meint* meine_dass glaubt* glaube denkt denke dachte behauptet* gehört_dass angeblich
+            gerücht laut geträumt findet_dass erzählt*
             """
         ),
         Marker.EXCEPT: _any("außer ausgenommen bis_auf"),
@@ -175,10 +177,11 @@ CHINESE_NO_MARKERS = (
     "小说",
     "理想",
     "别人",
+    "主要",
 )
 CHINESE_MARKERS: dict[Marker, re.Pattern[str]] = {
     Marker.UNSURE: re.compile(
-        "可能|也许|或许|大概|没准|说不定|打算|准备(?!好)|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑"
+        "可能|也许|或许|大概|没准|说不定|打算|准备(?!好)|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑|预计"
     ),
     Marker.NEGATION: re.compile("没有|不是|[不没未别无]"),
     Marker.ALMOST: re.compile("差一?点|几乎|险些"),
@@ -234,83 +237,15 @@ LIGHT_WORDS = frozenset(
         """.split()
 ) - frozenset(("take", "live", "work", "trabaj", "arbeit", "go", "geh"))
 """As stems: a claim may have one more of these than what was said."""
-SAME_WORDS = {
-    form: base
-    for base, _, forms in (
-        line.partition(": ")
-        for line in """
-beat: won win wins beats defeated
-prefer: rather prefers
-like: dislikes disliked dislike hate hates hated love loves enjoy enjoys
-moge: hasse hasst liebe mag liebt
-gusta: odio odia detesto encanta gustan encantan
-esse: isst
-lese: liest
-spreche: spricht
-nehme: nimmt
-gebe: gibt
-sehe: sieht
-helfe: hilft
-treffe: trifft
-vergesse: vergisst
-fahre: fahrt
-laufe: lauft
-schlafe: schlaft
-trage: tragt
-halte: halt
-lasse: lasst
-wisse: weiss
-kid: kids
-mother: mum mom
-father: dad
-color: colour
-da: doy
-hace: hago
-dice: digo
-pone: pongo
-sale: salgo
-conoce: conozco
-meet: met meets
-drive: drove
-buy: bought purchased purchases
-sell: sold
-relocate: moved moves move relocated relocates
-begin: started starts start began begins
-automobile: car cars
-apartment: flat flats apartments
-movie: film films
-bicycle: bike bikes bicycles
-physician: doctor doctors
-holiday: vacation vacations holidays
-employment: job jobs
-replace: swapped replaced
-often: frequently
-tram: strassenbahn
-tag: taglich
-oft: haufig
-wagen: auto
-kaufe: erwirbt erworben gekauft
-halte: halt haben hat besitzt
-beginne: angefangen anfangt beginnt begonnen
-fahrrad: rad
-stelle: job arbeitsplatz
-wohne: lebt lebe wohnt
-coche: carro auto
-piso: apartamento departamento
-empleo: trabajo
-compro: compre adquirio adquiri compro
-vive: reside resido vivo
-empieza: comienza comence empece empezo comenzo
-menor: pequeno pequena
-mayor: grande
-movil: celular
-ordenador: computadora
-abrir: montar
-""".strip().splitlines()
-    )
-    for form in forms.split()
+_WORDS = json.loads(Path(__file__).with_name("claim_words.json").read_text(encoding="utf-8"))
+SAME_WORDS: dict[str, str] = {
+    form: base for base, _, forms in (line.partition(": ") for line in _WORDS["same"]) for form in forms.split()
 }
 """Forms of one word that no stemmer brings together, and a few words of one meaning."""
+PERSON_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["persons"]).split())
+"""Who somebody may speak of, folded: "my sister had twins" is not said of the speaker."""
+QUESTION_OPENINGS: frozenset[str] = frozenset(" ".join(_WORDS["open_a_question"]).split())
+NEED_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["needs"]).split())
 USER_WORDS = frozenset(
     "user users user's nutzer nutzerin nutzers benutzer benutzerin benutzers usuario usuaria speaker sprecher".split()
 )

@@ -116,6 +116,27 @@ Answer with one JSON object of this form and nothing else. When nothing is worth
     user_template="The conversation:\n$turns\nWrite its memories as JSON.",
 )
 
+VERIFY = Prompt(
+    name="verify",
+    version=1,
+    system=f"""You check statements against a conversation. For each one: is all of it stated in its turns, yes or no?
+
+{DATA_RULE}
+
+Other words for the same are a yes. In a turn, "I" and "we" are its speaker; a statement calls a speaker by name, or
+"the user". It is a no when
+- a person, place, thing, number, time, or who does what to whom, is another one, or is not in the turns,
+- one of the two says "not", "no longer" or "almost" and the other does not,
+- it is told as a fact, and the turns only ask, suppose, wish, plan, joke or quote it, or say it of somebody else,
+- it adds anything, even if it is likely.
+When in doubt: no.
+
+Answer with one JSON object and nothing else: {{"stated": [indices of the statements with a yes]}}. When there is none:
+{{"stated": []}}""",
+    user_template="The turns:\n$turns\nThe statements, each with the indices of its turns:\n$statements\n"
+    "Say as JSON which are stated.",
+)
+
 RERANK = Prompt(
     name="rerank",
     version=1,
@@ -225,4 +246,4 @@ def chat_messages(
     return [{"role": "system", "content": told}, *history, *asked]
 
 
-PROMPTS = (EXTRACT, RERANK, USED, FEEDBACK, REVISE, CHAT)
+PROMPTS = (EXTRACT, VERIFY, RERANK, USED, FEEDBACK, REVISE, CHAT)

@@ -164,6 +164,17 @@ class Used(_Sent):
         return _salvage(sent, "used", _is_index, MAX_INDICES)
 
 
+class Stated(_Sent):
+    """``{"stated": [...]}``: indices of the statements that their turns state."""
+
+    stated: Indices
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, sent: Any) -> Any:
+        return _salvage(sent, "stated", _is_index, MAX_INDICES)
+
+
 class Feedback(_Sent):
     """A correction understood.
 

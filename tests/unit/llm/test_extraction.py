@@ -83,6 +83,44 @@ async def test_nothing_is_asked_about_nothing(llm: LLM, server: FakeLLM) -> None
     assert server.asked == []
 
 
+MOVING = SourceTurn("", "We fly to Oslo on Friday, and I can't stand cilantro, it tastes like soap to me.")
+
+
+def _claims_of_moving(*texts: str) -> Reply:
+    return says_json({"memories": [{**NUTS_MEMORY, "text": text, "quote": MOVING.text} for text in texts]})
+
+
+async def test_claims_that_no_rule_decides_are_asked_about_once_and_together(llm: LLM, server: FakeLLM) -> None:
+    sure = "The user flies to Oslo on Friday."
+    unsure = ["The user strongly dislikes cilantro for its soapy taste.", "The user prefers the taste of parsley."]
+    server.then(_claims_of_moving(sure, *unsure), says_json({"stated": [0, 9]}))
+
+    found = await extract(llm, [MOVING])
+
+    assert [memory.text for memory in found] == [sure, unsure[0]]
+    assert [each["text"] for each in data_in(server.asked[1])[1]] == unsure
+    assert [each["text"] for each in data_in(server.asked[1])[0]] == [MOVING.text]
+    assert len(server.asked) == 2
+    assert sum(llm.counters.rejections.values()) == 1
+
+
+@pytest.mark.parametrize("reply", [says_json({"memories": []}), says("no idea"), Reply(status=400)])
+async def test_a_model_that_does_not_confirm_loses_only_what_is_unsure(llm: LLM, server: FakeLLM, reply: Reply) -> None:
+    sure = "The user flies to Oslo on Friday."
+    server.then(_claims_of_moving(sure, "The user strongly dislikes cilantro for its soapy taste."), reply, reply)
+
+    assert [memory.text for memory in await extract(llm, [MOVING])] == [sure]
+    assert sum(llm.counters.fallbacks.values()) == 1
+
+
+async def test_a_claim_against_what_was_said_is_not_asked_about(llm: LLM, server: FakeLLM) -> None:
+    against = ["The user flies to Bergen.", "The user flies to Oslo with 3 friends.", "The user can stand cilantro."]
+    server.then(_claims_of_moving(*against))
+
+    assert await extract(llm, [MOVING]) == []
+    assert len(server.asked) == 1
+
+
 async def test_a_long_conversation_is_read_in_portions_that_keep_their_indices(llm: LLM, server: FakeLLM) -> None:
     def first_of_each(asked: Asked) -> Reply:
         turn = data_in(asked)[0][0]

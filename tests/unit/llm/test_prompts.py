@@ -50,7 +50,7 @@ def test_a_value_that_is_missing_is_noticed() -> None:
 
 
 def test_every_prompt_has_a_version_and_says_that_data_is_data() -> None:
-    assert len({prompt.name for prompt in PROMPTS}) == len(PROMPTS) == 6
+    assert len({prompt.name for prompt in PROMPTS}) == len(PROMPTS) == 7
     for prompt in PROMPTS:
         assert prompt.version >= 1
         assert DATA_RULE in prompt.system

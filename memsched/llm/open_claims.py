@@ -1,0 +1,163 @@
+"""Which claims are open: not entailed by the words of their source, and not against it either. A model is asked again.
+
+The rules of entailment.py know few words of one meaning, so they refuse most paraphrases. Here is decided which of the
+refused are worth a question: another number, another name, a "not" that nobody said or that was lost, what was only
+asked, supposed or quoted, and what is said of somebody else, are not.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from memsched.lexicon import is_without_spaces
+from memsched.llm.clauses import Clause, Language, Role, Token, clauses_of, is_in_jest, language_of
+from memsched.llm.entailment import SaidTurn
+from memsched.llm.entailment_chinese import chinese_clauses, in_digits, in_one_way, meaning_signs
+from memsched.llm.entailment_subjects import has_word, is_same
+from memsched.llm.entailment_words import LIGHT_WORDS, NEED_WORDS, OTHER_PRONOUNS, PERSON_WORDS, USER_WORDS, Marker
+
+_AGAINST = ("empty", "order", "speaker")
+"""Doubts that no other wording removes."""
+_AGAINST_UNSPACED = (*_AGAINST, "negation", "question", "subject")
+_DENYING = frozenset((Marker.NEGATION, Marker.ENDED, Marker.FORMERLY, Marker.DISLIKE, Marker.ALMOST, Marker.EXCEPT))
+_WEAKENING = frozenset((Marker.UNSURE, Marker.CONDITION, Marker.REPORTED))
+_QUOTES = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]')
+_SENTENCE = re.compile("[^.!?\u3002\uff01\uff1f]+[.!?\u3002\uff01\uff1f]?")
+_BEFORE_A_PLACE = ("nach", "in", "aus")
+"""In German, where every noun has a capital, a name is known by these right before it."""
+_SHARED_SIGNS = 0.4
+"""Of a Chinese claim's signs that its turn has; with fewer it is about something else."""
+_FEW_SIGNS = 2
+
+
+def is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
+    """Whether a turn may say what a claim says though the rules doubt it.
+
+    Args:
+        doubt: what ``entailment.doubt_about`` says of the two.
+    """
+    if turn.by_assistant or is_in_jest(turn.text):
+        return False
+    unspaced = is_without_spaces(claim), is_without_spaces(turn.text)
+    if all(unspaced):
+        return doubt not in _AGAINST_UNSPACED and _is_open_in_chinese(claim, turn)
+    if doubt in _AGAINST:
+        return False
+    if any(unspaced):
+        numbers = (_numbers(text, language_of(text)) for text in (claim, turn.text + turn.asked))
+        return not next(numbers) - next(numbers) and not _only_asks(turn.text)
+    return _is_open(claim, turn, doubt)
+
+
+def _numbers(text: str, language: Language) -> set[str]:
+    """The numbers in a text, as digits; but for "one", which is an article in most languages."""
+    if is_without_spaces(text):
+        return set(re.findall(r"\d+", in_digits(text))) - ({"1"} - set(re.findall(r"\d+", text)))
+    return {
+        token.stem.removesuffix("clock").removesuffix("am").removesuffix("pm")
+        for clause in clauses_of(_QUOTES.sub(", ", text), language, ())
+        for token in clause.tokens
+        if token.number and (token.stem != "1" or token.word[:1].isdigit())
+    }
+
+
+def _only_asks(text: str) -> bool:
+    return all(
+        part.rstrip().endswith(("?", "\uff1f"))
+        for part in re.findall(r"[^.!?\u3002\uff01\uff1f]+[.!?\u3002\uff01\uff1f]?", text)
+        if part.strip()
+    )
+
+
+def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
+    language = language_of(turn.text, language_of(claim))
+    names = [turn.speaker] if turn.speaker else []
+    claims = list(clauses_of(claim, language_of(claim), names, claimed=True))
+    everything = _tokens(clauses_of(_QUOTES.sub(", ", f"{turn.asked} {turn.text}"), language, names))
+    asked_and_said = f"{turn.asked} {turn.text}"
+    if _numbers(claim, language) - _numbers(asked_and_said, language) or _names_another(claims, everything, language):
+        return False
+    claimed = {marker for clause in claims for marker in clause.markers}
+    if any(token.word.casefold() in NEED_WORDS for token in _tokens(claims)):
+        claimed.add(Marker.UNSURE)  # what somebody wants of the user is what they need
+    text = _QUOTES.sub(", ", turn.text) if Marker.REPORTED in claimed else turn.text
+    said = list(clauses_of(text, language, names))
+    if claimed & _DENYING and not any(clause.markers & _DENYING for clause in said):
+        return False
+    wanted = [token for token in _tokens(claims) if _tells(token)]
+    about = [clause for clause in said if any(has_word(clause, token) for token in wanted)]
+    if doubt == "negation" and any(all(has_word(clause, token) for token in wanted) for clause in about):
+        return False
+    return any(_may_say(clause, claimed) for clause in about) and not _is_of_another(claims, about)
+
+
+def _tokens(clauses: Iterable[Clause]) -> list[Token]:
+    return [token for clause in clauses for token in clause.tokens]
+
+
+def _tells(token: Token) -> bool:
+    return token.number or (token.content and token.stem not in LIGHT_WORDS)
+
+
+def _names_another(claims: Sequence[Clause], said: Sequence[Token], language: Language) -> bool:
+    """Whether a claim has a name that nobody said."""
+    for clause in claims:
+        for at, token in enumerate(clause.tokens):
+            is_name = token.capital and token.content
+            if language == "de":
+                is_name = is_name and at > 0 and clause.tokens[at - 1].word.casefold() in _BEFORE_A_PLACE
+            if is_name and not any(is_same(token, each) for each in said):
+                return True
+    return False
+
+
+def _may_say(clause: Clause, claimed: set[Marker]) -> bool:
+    """Whether a clause states what it says as a claim with these markers does."""
+    if clause.asks or (clause.markers & {Marker.NEGATION, Marker.DISLIKE} and not claimed & _DENYING):
+        return False
+    if clause.markers & _WEAKENING and not claimed & (_WEAKENING | {Marker.FUTURE}):
+        return False
+    return not (Marker.FUTURE in clause.markers and Marker.PAST in claimed and Marker.FUTURE not in claimed)
+
+
+def _is_of_another(claims: Sequence[Clause], about: Sequence[Clause]) -> bool:
+    """Whether a claim is about the user, and all that was said of it about another person: "my sister had twins"."""
+    first = next((token for token in _tokens(claims) if token.role or token.content), None)
+    if first is None or first.role is not Role.SUBJECT or first.word.casefold() not in USER_WORDS:
+        return False
+    return all(_begins_with_a_person(clause) for clause in about)
+
+
+def _begins_with_a_person(clause: Clause) -> bool:
+    for token in clause.tokens:
+        if token.role in (Role.SUBJECT, Role.OBJECT):
+            return False
+        if token.word.casefold() in PERSON_WORDS:
+            return True
+        if token.content or token.word.casefold() in OTHER_PRONOUNS:
+            return False
+    return False
+
+
+def _is_open_in_chinese(claim: str, turn: SaidTurn) -> bool:
+    told, text = in_one_way(claim.replace("\u7528\u6237", "")), in_one_way(turn.text)
+    if _numbers(told, "en") - _numbers(text + unicodedata.normalize("NFKC", turn.asked), "en"):
+        return False
+    wanted = set(meaning_signs(told))
+    clauses = chinese_clauses(text)
+    shared = [(len(wanted & set(meaning_signs(clause.text))), clause) for clause in clauses]
+    if len(wanted & set(meaning_signs(text))) < _SHARED_SIGNS * len(wanted):
+        return False
+    claimed = chinese_clauses(told)
+    markers = {marker for clause in claimed for marker in clause.markers}
+    if markers & _DENYING and not any(clause.markers & _DENYING for clause in clauses):
+        return False
+    return any(
+        count >= min(_FEW_SIGNS, len(wanted))
+        and not clause.asks
+        and not (Marker.NEGATION in clause.markers and not markers & _DENYING)
+        and not (clause.markers & _WEAKENING and not markers & _WEAKENING)
+        for count, clause in shared
+    )
