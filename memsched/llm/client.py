@@ -20,7 +20,7 @@ from memsched.llm.errors import LLMError, LLMInvalidAnswer, LLMRefused, LLMTimeo
 from memsched.llm.kind import Kind
 from memsched.llm.local import LocalServer
 from memsched.llm.metrics import Counters
-from memsched.llm.prompts import ASK_FOR_JSON, Message, second_try
+from memsched.llm.prompts import ASK_FOR_JSON, Message, salted, second_try
 from memsched.llm.request import Habits, Request, configured, plain
 from memsched.llm.responses import END, TRUNCATED, Answer, Tokens, check_empty, read_answer, read_piece
 from memsched.llm.server_errors import NOT_UNDERSTOOD, ServerError
@@ -246,10 +246,12 @@ class LLM:
     ) -> Schema:
         """Return the model's answer as an object of ``schema``; the prompt says what the JSON should look like.
 
+        What follows the system's message is in nobody else's prefix cache: a salt stands before it.
+
         One that does not fit is shown to the model with what is wrong, once. Raises LLMInvalidAnswer when the next does
         not fit either. Secrets in it are masked, or its texts with secrets empty: what it says is kept.
         """
-        messages = list(prompt_messages)
+        messages = salted(prompt_messages)
         if not any("json" in message["content"].lower() for message in messages):
             # OpenAI refuses to be in JSON mode when no message speaks of JSON.
             messages.append({"role": "system", "content": ASK_FOR_JSON})

@@ -9,6 +9,7 @@ Change a prompt's words: raise its version.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -63,6 +64,19 @@ def numbered(texts: Sequence[str], most_characters: int = 1000) -> list[dict[str
 
 
 ASK_FOR_JSON = "Answer with one JSON object and nothing else."
+
+
+def salted(messages: Sequence[Message]) -> list[Message]:
+    """The messages with a salt of their own, behind the instructions and before any word of anybody's.
+
+    A server that keeps what it computed for one prompt answers another one sooner that begins the same. So whoever
+    guesses what somebody said finds it in no cache, while the instructions, which all have, stay there.
+    """
+    salt = f"Number of this request: {secrets.token_hex(8)}"
+    first, *rest = messages
+    if first["role"] != "system":
+        return [{"role": "system", "content": salt}, first, *rest]
+    return [{**first, "content": f"{first['content']}\n\n{salt}"}, *rest]
 
 
 def second_try(answer: str, problem: str) -> list[Message]:

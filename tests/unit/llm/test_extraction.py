@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, says, says_json
+from support.prefix_cache import PrefixCache, Slots, tokens_of
 
 from memsched.llm.client import LLM
 from memsched.llm.errors import LLMInvalidAnswer, LLMTimeout
 from memsched.llm.extraction import SourceTurn, extract, verified
+from memsched.llm.prompts import EXTRACT
 from memsched.llm.schemas import ExtractedMemory, Extraction
 from memsched.settings import Settings
 
@@ -340,3 +342,16 @@ def test_who_said_it_is_told_by_the_turn_that_proves_it() -> None:
     )
 
     assert [(each.text, each.source_turns) for each in kept] == [("Bob loves sports.", [1, 0])]
+
+
+async def test_who_guesses_what_another_said_finds_nothing_of_it_in_the_servers_cache(
+    llm: LLM, server: FakeLLM
+) -> None:
+    server.always = cache = PrefixCache(Slots())
+    instructions = f"[system] {EXTRACT.system}"
+
+    for _ in range(2):
+        await extract(llm, [NUTS])
+
+    (cached,) = cache.cached.values()
+    assert tokens_of(instructions) <= cached <= tokens_of(f"{instructions}\n\nNumber of this request: ")
