@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -55,13 +55,28 @@ class StrictLoader(yaml.SafeLoader):
         return node
 
 
+YamlPath: TypeAlias = tuple[str | int, ...]
+"""Where in a document something is: names of keys and numbers of items."""
+
+
 def read_yaml(path: str | os.PathLike[str]) -> Any:
     """The document in a YAML file. Raises SettingsError for a file that cannot be read."""
+    return read_yaml_with_lines(path)[0]
+
+
+def read_yaml_with_lines(path: str | os.PathLike[str]) -> tuple[Any, Callable[[YamlPath], int]]:
+    """The same, and in which line a part of it is, or else the nearest part around it."""
     name = os.fspath(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
         # JSON is YAML, unless tabs indent it: within its texts there are none.
-        return yaml.load(text.replace("\t", " ") if name.endswith(".json") else text, Loader=StrictLoader)  # noqa: S506
+        loader = StrictLoader(text.replace("\t", " ") if name.endswith(".json") else text)
+        try:
+            node = loader.get_single_node()
+            document = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+        return document, lambda at: _line_of(node, at)
     except OSError as error:
         raise SettingsError([f"{name}: it cannot be read: {error.strerror or error}."]) from error
     except yaml.MarkedYAMLError as error:
@@ -69,6 +84,22 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
         raise SettingsError([f"{name}: {place}{error.problem or error}."]) from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError([f"{name}: it is no YAML: {error}"]) from error
+
+
+def _line_of(node: yaml.Node | None, at: YamlPath) -> int:
+    line = 1
+    for part in at:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == part), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
 
 
 def scheduler_file(path: str | os.PathLike[str], settings: Iterable[str]) -> dict[str, Any]:

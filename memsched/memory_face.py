@@ -401,8 +401,14 @@ class MemoryFace(ABC):
             }
         )
 
-    async def _released_events(self, events: list[ScheduleLogForWebItem]) -> list[ScheduleLogForWebItem]:
-        """Events, as far as the permission hook lets them; it is told of the memories that they are about."""
+    async def _released_events(
+        self, events: list[ScheduleLogForWebItem], reader: str = ""
+    ) -> list[ScheduleLogForWebItem]:
+        """Events, as far as the permission hook lets them; it is told of the memories that they are about.
+
+        Args:
+            reader: who asks; "": an operator.
+        """
         if not self.release.asks:
             return events
         services = await self.memory()
@@ -414,7 +420,7 @@ class MemoryFace(ABC):
             with suppress(CubeForbidden, UnknownCube, InvalidId):  # of what nobody may read any more nothing leaves
                 ref = await services.reading(user_id, name)
                 cubes[user_id, name] = ref, await services.store.get(ref, sorted(memory_ids))
-        return self.release.events(events, cubes)
+        return self.release.events(events, cubes, reader)
 
     async def pin(self, user_id: str, mem_cube_id: str, memory_id: str) -> bool:
         """Keep a memory in the working set and out of the archive, until ``unpin``; whether it was not pinned already.

@@ -26,7 +26,7 @@ from memsched.errors import (
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
 from memsched.logs import get_logger, write_from
-from memsched.memory.access.release import Release
+from memsched.memory.access.hook import release_from
 from memsched.memory.search.retriever import Retriever
 from memsched.memory_face import MemoryFace
 from memsched.message_queue import AsyncMessageQueue
@@ -80,7 +80,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         self.keys = Keys(self.settings.prefix, self.settings.partitions)
         self.orchestrator = Orchestrator(self.settings)
         self.memos_message_queue = AsyncMessageQueue(self)
-        self.release = Release.by(self.settings.permissions)
+        self.release = release_from(self.settings)
         self.retriever = Retriever(
             self.memory,
             top_k=self.settings.top_k,

@@ -323,6 +323,16 @@ class Settings(BaseSettings):
         description="What of a memory may leave, by reader and purpose: a hook of another package: "
         "docs/extending.md#permissions. Empty: who may read a cube may read all of it.",
     )
+    access_policy: str = Field(
+        "",
+        description="What of a memory may leave, by the reader's role, purpose and tags: a YAML file with rules: "
+        "docs/access.md#policy. Instead of `MEMSCHED_PERMISSIONS`, on workers too. Empty: none.",
+    )
+    audit_maxlen: int = Field(
+        100_000,
+        ge=1,
+        description="How many entries of the audit are kept (who read and changed what): docs/access.md#audit.",
+    )
     strategy: str = Field(
         "standard",
         description="How the working set is chosen: `standard`, `recent_first`, `activated_first`, or one of another "

@@ -155,6 +155,10 @@ class Keys:
         """hash: the configurations of the cubes that the user owns, by their names for them."""
         return f"{self._of_user(user_id)}:configs"
 
+    def user_tags(self, user_id: str) -> str:
+        """hash: the tags of the cubes that the user owns, by their names for them."""
+        return f"{self._of_user(user_id)}:tags"
+
     def user_grants(self, user_id: str, mem_cube_id: str) -> str:
         """hash: with whom the user shares this cube of their own."""
         return f"{self._of_user(user_id)}:grants:{escape(mem_cube_id)}"

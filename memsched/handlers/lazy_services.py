@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
+from memsched.memory.access.hook import release_from
 from memsched.memory.access.release import Release
 from memsched.policy.binding import binding_named
 from memsched.policy.ranking import strategy_named
@@ -35,7 +36,7 @@ class LazyServices:
 
     Args:
         server: returns the connection to Redis, which may be opened as late.
-        release: None: with the hook that MEMSCHED_PERMISSIONS names.
+        release: None: with the hook that the settings say.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class LazyServices:
         self.rules: TransitionRules | None = None
         self._strategy = strategy_named(settings.strategy)  # here, so that a wrong name is told before any message
         binding_named(settings.binding)
-        self._release = release or Release.by(settings.permissions)
+        self._release = release or release_from(settings)
         self._rules = rules_named(settings.transitions, settings.archive_after_days, settings.long_term_capacity)
         self._keys = keys
         self._server = server

@@ -251,7 +251,8 @@ def _statement(
             if index < len(turns)
         },
         importance=float(claim["importance"]),
-        tags=[*claim["tags"], *turn.tags],
+        tags=claim["tags"],
+        given_tags=turn.tags,
         metadata=turn.metadata,
         derived_from=[stored[index].memory_id for index in claim["source_turns"] if index in stored],
         said_by=turn.speaker,

@@ -40,7 +40,8 @@ async def pref_add(
                 by_user=turn.by_user,
                 sources={f"{name}#{turn.position}": turn.reference},
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),
-                tags=("preference", *turn.tags),
+                tags=("preference",),
+                given_tags=turn.tags,
                 metadata=turn.metadata,
             )
             for turn in said

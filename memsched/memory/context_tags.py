@@ -1,4 +1,4 @@
-"""The tags that bind a memory to a role or a task: what its message's ``info`` said of them."""
+"""The tags that a message's ``info`` gives its memories: what they are, and to which role or task they are bound."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from memsched.errors import InvalidMessage
 from memsched.messages import MAX_ID_CHARACTERS
 
 _KINDS = ("role", "task")
+MOST_TAGS, LONGEST_TAG = 64, 64
 
 
 def tags_of(info: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """``role:nurse`` and ``task:move``; none for an ``info`` that binds to nothing. Raises InvalidMessage."""
+    """``role:nurse`` and ``task:move``, and what ``tags`` lists; none where nothing is said. Raises InvalidMessage."""
     given = [(kind, (info or {}).get(kind)) for kind in _KINDS]
     for kind, name in given:
         if not isinstance(name, str | None):
@@ -20,7 +21,29 @@ def tags_of(info: Mapping[str, Any] | None) -> tuple[str, ...]:
     named = [(kind, (name or "").strip().casefold()) for kind, name in given]
     if any(len(name) > MAX_ID_CHARACTERS for _, name in named):  # every memory of the message has it
         raise InvalidMessage(f"info.role and info.task have at most {MAX_ID_CHARACTERS} characters")
-    return tuple(f"{kind}:{name}" for kind, name in named if name)
+    bound = [f"{kind}:{name}" for kind, name in named if name]
+    try:
+        return tuple(dict.fromkeys([*bound, *checked_tags((info or {}).get("tags"))]))
+    except ValueError as error:
+        raise InvalidMessage(f"info.{error}") from error
+
+
+def checked_tags(given: Any) -> tuple[str, ...]:
+    """Tags as they are kept: in lower case, each once. Raises ValueError for what cannot be tags.
+
+    Such as "medical": an access policy says who may read what has it.
+    """
+    if given is None:
+        return ()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(f"tags must be a list of texts, not {type(given).__name__}")
+    found = list(given)
+    for each in found:
+        if not isinstance(each, str) or not each.strip() or len(each) > LONGEST_TAG or not each.isprintable():
+            raise ValueError(f"tags: each is a text of 1 to {LONGEST_TAG} printable characters, not {each!r:.80}")
+    if len(found) > MOST_TAGS:
+        raise ValueError(f"tags: there are {MOST_TAGS} at most, not {len(found)}")
+    return tuple(dict.fromkeys(each.strip().casefold() for each in found))
 
 
 def bound_to(tags: Iterable[str]) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from memsched.activation.chats import CachedChats
 from memsched.errors import InvalidMessage, MemoryPinned, MemschedError, UnknownMemory
@@ -20,6 +20,7 @@ from memsched.llm.servers.base import Caching
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
+from memsched.memory.access.reading_as import roles_now
 from memsched.memory.ingest.forget_requests import ForgetRequest, forget_request, names
 from memsched.memory.ingest.forgettable import EVERYTHING, FORGOTTEN, Asker, memories_named
 from memsched.memory.ingest.turns import Talk, Turn, entries_of, read
@@ -42,6 +43,7 @@ NO_MODEL = "No language model is configured."
 _TOLD = 5
 """Memories in an answer that no model wrote."""
 _TOLD_CHARACTERS = 300
+_TalkKey: TypeAlias = tuple[str, str, str, frozenset[str]]
 _SESSIONS_KEPT = 1000
 _ANSWER_TOKENS = 1024
 """Left for an answer whose length nobody limits."""
@@ -111,7 +113,9 @@ class Chat:
     def __init__(self, scheduler: AsyncMemScheduler, options: MosOptions) -> None:
         self._scheduler = scheduler
         self._options = options
-        self._said: OrderedDict[tuple[str, str, str], list[Message]] = OrderedDict()
+        self._said: OrderedDict[_TalkKey, list[Message]] = OrderedDict()
+        self._told: dict[_TalkKey, list[str]] = {}
+        """By talk, the tags of what it was told that an access policy decides by: the turns that it keeps know it."""
         self._own_llm: LLM | None = None
         self._cached: CachedChats | None = None
         self._adapters = AdapterChats(scheduler)
@@ -120,6 +124,7 @@ class Chat:
         """Forget the recent turns of all of a user's sessions. What was remembered stays in the cubes."""
         for key in [key for key in self._said if key[0] == user_id]:
             del self._said[key]
+            self._told.pop(key, None)
 
     def forget(self, mem_cube_id: str, texts: Sequence[str] | None = None) -> None:
         """Forget, of the recent turns about a cube, those that say one of these texts, with what they answer or what
@@ -362,6 +367,7 @@ class Chat:
         What was listed without a model is no answer: it would count as use of all that was found.
         """
         question = turn.question
+        tags = await self._tags_told(turn)
         said: list[Message] = [{"role": "user", "content": question.text}]
         if turn.answer:
             said.append({"role": "assistant", "content": asked(turn.answer, self._scheduler.settings.secrets)})
@@ -373,17 +379,43 @@ class Chat:
         answered_at = datetime.now(UTC)
         messages = []
         if turn.answer and turn.may_write:
-            info = {"memory_ids": turn.prompt.memory_ids}
+            used = {"memory_ids": turn.prompt.memory_ids}
             name = question.mem_cube_id
-            messages.append(self._message(question, name, ANSWER_TASK_LABEL, turn.answer, answered_at, info))
+            messages.append(self._message(question, name, ANSWER_TASK_LABEL, turn.answer, answered_at, used))
         if turn.remember_in is not None:
             times = (turn.at, answered_at)
             history = [{**each, "timestamp": at.isoformat()} for each, at in zip(said, times, strict=False)]
-            done = {FORGOTTEN: turn.archived} if turn.archived else None
-            heard = self._message(question, turn.remember_in, ADD_TASK_LABEL, "", turn.at, done)
+            info: dict[str, Any] = {"tags": tags} if tags else {}
+            if turn.archived:
+                info[FORGOTTEN] = turn.archived
+            heard = self._message(question, turn.remember_in, ADD_TASK_LABEL, "", turn.at, info or None)
             messages.append(heard.model_copy(update={"chat_history": history}))
         if messages:
             await self._submit(messages, "this turn is not remembered")
+
+    async def _tags_told(self, turn: _Turn) -> list[str]:
+        """The tags that a turn must have because of what this talk was told: see ``Release.passed_on``.
+
+        Where nobody can say, it is not remembered.
+        """
+        release, key = self._scheduler.release, _talk_of(turn.question)
+        if not release.asks:
+            return []
+        try:
+            whole = await (await self._scheduler.memory()).store.get(turn.ref, turn.prompt.memory_ids)
+        except NOT_ANSWERED as error:
+            turn.remember_in = None
+            log.warning(
+                "the store does not say what a chat was told, and who may know; this turn is not remembered",
+                action="mos.chat_not_submitted",
+                error=str(error),
+            )
+            return []
+        left = release.memories(turn.question.user_id, "prompt", turn.ref, whole.values())
+        told = [each for each in left if each.indexed_text == whole[each.memory_id].indexed_text]
+        tags = [tag for each in told for tag in (*each.tags, *(turn.ref.tags or ()))]
+        self._told[key] = release.passed_on([*self._told.get(key, ()), *tags])
+        return self._told[key]
 
     async def _submit(self, messages: Iterable[ScheduleMessageItem], otherwise: str) -> None:
         """Submit; who asks gets an answer also when the queue is full or gone."""
@@ -416,7 +448,7 @@ class Chat:
         key = _talk_of(question)
         self._said[key] = [*self._said.pop(key, []), *said][-window:] if window else []
         while len(self._said) > _SESSIONS_KEPT:
-            self._said.popitem(last=False)
+            self._told.pop(self._said.popitem(last=False)[0], None)
 
     @staticmethod
     def _fell_back(counters: Any, error: MemschedError) -> None:
@@ -489,8 +521,9 @@ def _for_people(prompt: MemoryPrompt, question: str) -> list[str]:
     return [told for memory_id, told in prompt.told.items() if memory_id in (stating or said)]
 
 
-def _talk_of(question: Question) -> tuple[str, str, str]:
-    return question.user_id, question.session_id, question.mem_cube_id
+def _talk_of(question: Question) -> _TalkKey:
+    """What was answered to one role of the access policy is not repeated to another."""
+    return question.user_id, question.session_id, question.mem_cube_id, roles_now()
 
 
 def _in_plain_words(why: str, found: Sequence[str]) -> str:

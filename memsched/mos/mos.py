@@ -219,6 +219,18 @@ class AsyncMOS:
         """End a share, from the other user's next call on; False if there was none."""
         return await (await self._cubes()).revoke(self._user(user_id), cube_id, target_user_id)
 
+    async def tag_cube(self, cube_id: str, tags: Iterable[str], user_id: str | None = None) -> list[str]:
+        """Say what a cube of the user's own is, such as "finance": its tags, in place of those it had. Returns them.
+
+        An access policy says who may read what has them (docs/access.md).
+        """
+        return [*await (await self._cubes()).tag(self._user(user_id), cube_id, tags)]
+
+    async def cube_tags(self, cube_id: str, user_id: str | None = None) -> list[str]:
+        """What the owner of a cube that the user may read says that it is."""
+        cubes = await self._cubes()
+        return [*await cubes.tags_of(await cubes.resolve(self._user(user_id), cube_id, Permission.READ))]
+
     # -- remembering ---------------------------------------------------------------------------------------------
 
     async def add(
@@ -234,6 +246,7 @@ class AsyncMOS:
         user_name: str | None = None,
         info: Mapping[str, Any] | None = None,
         metadata: Mapping[str, MetadataValue] | None = None,
+        tags: Iterable[str] | None = None,
         doc_path: str | os.PathLike[str] | None = None,
     ) -> str:
         """Have a conversation or one statement remembered.
@@ -249,6 +262,7 @@ class AsyncMOS:
                 (``working_set``).
             metadata: kept with what is remembered, and given back with it: texts, numbers, true and false, and lists of
                 them, by name. ``search(filter=...)`` asks for it.
+            tags: what it is, such as "medical": who may read it an access policy says (docs/access.md).
             doc_path: refused: files are not read here.
         """
         if doc_path is not None:
@@ -275,9 +289,7 @@ class AsyncMOS:
             session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
             chat_history=history if talk else None,
-            info={**(info or {}), "metadata": metadata_given(metadata)}
-            if metadata is not None
-            else info and dict(info),
+            info=_with_what_is_said(info, metadata, tags),
         )
         reading = reading_of(message, called="messages").or_refuse()
         plain = redacted_message(message, self.settings.secrets)
@@ -679,6 +691,18 @@ def _message(user_id: str, mem_cube_id: str, label: str, content: str, **more: A
         return ScheduleMessageItem(user_id=user_id, mem_cube_id=mem_cube_id, label=label, content=content, **more)
     except ValidationError as error:
         raise InvalidMessage(describe_validation_error(error)) from error
+
+
+def _with_what_is_said(
+    info: Mapping[str, Any] | None, metadata: Mapping[str, MetadataValue] | None, tags: Iterable[str] | None
+) -> dict[str, Any] | None:
+    """A message's ``info``. Raises InvalidMessage."""
+    said = dict(info or {})
+    if metadata is not None:
+        said["metadata"] = metadata_given(metadata)
+    if tags is not None:
+        said["tags"] = tags if isinstance(tags, str) else [*tags]
+    return said or None
 
 
 def _described(view: CubeView) -> dict[str, str]:

@@ -39,6 +39,8 @@ class MOS(Blocking[AsyncMOS]):
     accept_cube = blocking(AsyncMOS.accept_cube)
     decline_cube = blocking(AsyncMOS.decline_cube)
     revoke_cube_from_user = blocking(AsyncMOS.revoke_cube_from_user)
+    tag_cube = blocking(AsyncMOS.tag_cube)
+    cube_tags = blocking(AsyncMOS.cube_tags)
 
     add = blocking(AsyncMOS.add)
     update = blocking(AsyncMOS.update)

@@ -13,7 +13,7 @@ from memsched import Settings
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
-from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownUser
+from memsched.errors import CubeExists, CubeForbidden, InvalidArgument, InvalidId, UnknownCube, UnknownUser
 from memsched.memory.access.cubes import Cubes, CubeView, Grant, User
 from memsched.memory.access.permissions import CubeRef, Permission
 
@@ -559,3 +559,38 @@ async def test_every_script_touches_one_slot(place: Place) -> None:
     assert len(scripts) == 11
     for call in scripts:
         assert len({key_slot(key.encode()) for key in call[3 : 3 + call[2]]}) == 1
+
+
+# -- tags --------------------------------------------------------------------------------------------------------
+
+
+async def test_only_the_owner_says_what_a_cube_is(cubes: Cubes) -> None:
+    await cubes.register("alice", "home")
+    await cubes.share("alice", "home", "bob", Permission.WRITE, accepted=True)
+
+    assert await cubes.tag("alice", "home", [" Medical ", "medical", "a b:{c}"]) == ("medical", "a b:{c}")
+    assert await cubes.tags_of(CubeRef("alice", "home")) == ("medical", "a b:{c}")
+    assert await cubes.tags_of(CubeRef("bob", "home")) == ()
+    with pytest.raises(CubeForbidden, match="only its owner 'alice' may tag it"):
+        await cubes.tag("bob", "alice/home", [])
+    for bad in ("medical", [7], [""], ["x" * 65], ["a\nb"], [str(number) for number in range(65)]):
+        with pytest.raises(InvalidArgument, match="tags"):
+            await cubes.tag("alice", "home", bad)  # type: ignore[arg-type]
+    assert await cubes.tag("alice", "home", []) == ()
+    assert await cubes.tags_of(CubeRef("alice", "home")) == ()
+
+
+async def test_tags_are_read_with_each_use_of_a_cube_only_where_a_permission_hook_asks(place: Place) -> None:
+    await place.cubes().register("alice", "home")
+    await place.cubes().share("alice", "home", "bob", Permission.READ, accepted=True)
+    await place.cubes().tag("alice", "home", ["medical"])
+    asking = place.cubes(permissions="some:hook")
+
+    assert (await asking.resolve("alice", "home", Permission.READ)).tags == ("medical",)
+    assert (await asking.resolve("bob", "alice/home", Permission.READ)).tags == ("medical",)
+    assert [each.ref.tags for each in await asking.cubes_of("bob")] == [("medical",)]
+    await place.cubes().tag("alice", "home", [])
+    assert (await asking.resolve("bob", "alice/home", Permission.READ)).tags == ()
+    watched, cubes = place.watched()
+    assert (await cubes.resolve("bob", "alice/home", Permission.READ)).tags is None
+    assert len(watched.trips) == 1

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.memories import conversation, idle, memories_of, put, said
 
 from memsched import AsyncMemScheduler, AsyncMOS
+from memsched.errors import InvalidMessage
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS
 from memsched.memory.ingest.turns import turns_of
@@ -435,3 +436,18 @@ async def test_what_another_said_in_a_shared_cube_is_not_forgotten_for_them(sche
 
     status = {each.text: each.status for each in await memories_of(scheduler)}
     assert status == {"My garden has roses.": "activated", "My garden has tulips.": "archived"}
+
+
+async def test_tags_are_kept_with_what_is_remembered_and_the_same_text_with_others_is_another_memory(
+    scheduler: AsyncMemScheduler,
+) -> None:
+    mos = AsyncMOS.over(scheduler, MosOptions(user_id="alice"))
+    text = "The blood count of May is normal."
+    for tags in (None, ["Medical"], ["medical", "medical"]):
+        await mos.add(memory_content=text, mem_cube_id="home", tags=tags, wait=True)
+
+    kept = [each for each in await memories_of(scheduler) if each.text == text]
+    assert sorted(each.tags for each in kept) == [[], ["medical"]]
+    for bad in ("medical", [7]):
+        with pytest.raises(InvalidMessage, match="info.tags"):
+            await mos.add(memory_content=text, mem_cube_id="home", tags=bad)  # type: ignore[arg-type]

@@ -148,6 +148,7 @@ NO_WAYS_OUT = {
     *("working_set_policy", "add", "clear_messages", "create_cube_for_user", "create_user", "delete", "delete_all"),
     *("get_user_info", "list_users", "load", "over", "register_mem_cube", "revoke_cube_from_user", "update"),
     *("share_cube_with_user", "list_invitations", "accept_cube", "decline_cube", "activation_status", "warm"),
+    *("tag_cube", "cube_tags"),
 }
 """What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
 WAYS_OUT = {

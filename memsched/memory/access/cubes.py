@@ -15,16 +15,25 @@ later one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys, escape, unescape
 from memsched.broker.scripting import Command, as_int, as_text, as_texts, script
-from memsched.errors import CubeExists, CubeForbidden, InvalidId, UnknownCube, UnknownInvitation, UnknownUser
+from memsched.errors import (
+    CubeExists,
+    CubeForbidden,
+    InvalidArgument,
+    InvalidId,
+    UnknownCube,
+    UnknownInvitation,
+    UnknownUser,
+)
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import Access, AccessState, CubeRef, Permission
+from memsched.memory.context_tags import checked_tags
 from memsched.messages import MAX_ID_CHARACTERS
 from memsched.redaction import Secrets, redacted, refuse_secret_id
 from memsched.settings import Settings
@@ -87,6 +96,8 @@ class Cubes:
         self._keys = keys
         self._auto = settings.auto_register_cubes
         self._secrets: Secrets = settings.secrets
+        self._hook_asks = bool(settings.permissions or settings.access_policy)
+        """Only a permission hook wants to know of tags."""
 
     # -- users ---------------------------------------------------------------------------------------------------
 
@@ -143,6 +154,33 @@ class Cubes:
         (config,) = await self._run([Command(("HGET", self._keys.user_configs(ref.user_id), field), _text_or_none)])
         return None if config is None else json.loads(config)
 
+    async def tag(self, owner: str, mem_cube_id: str, tags: Iterable[str]) -> tuple[str, ...]:
+        """Say what a cube is: its tags, in place of those it had. They count from the next read on, for all it holds.
+
+        Raises UnknownCube and CubeForbidden if it is not the owner's cube, and InvalidArgument for what are no tags.
+        """
+        check_ids(owner, mem_cube_id)
+        try:
+            kept = checked_tags(tags)
+        except ValueError as error:
+            raise InvalidArgument("tags", tags, str(error)) from error
+        (access,) = await self._run([self.resolve_command(owner, mem_cube_id)])
+        ref = await self.admit(access, Permission.WRITE) if access.state is AccessState.UNKNOWN else access.ref
+        if ref.user_id != owner:
+            raise CubeForbidden(owner, mem_cube_id, f"only its owner {ref.user_id!r} may tag it")
+        key, name = self._keys.user_tags(owner), escape(mem_cube_id)
+        said = ("HSET", key, name, " ".join(map(escape, kept))) if kept else ("HDEL", key, name)
+        await self._run([Command(said, as_int)])
+        log.info(
+            "a cube's tags are said", action="cube.tagged", user_id=owner, mem_cube_id=mem_cube_id, tags=", ".join(kept)
+        )
+        return kept
+
+    async def tags_of(self, ref: CubeRef) -> tuple[str, ...]:
+        """A cube's tags. Who may is checked by the caller."""
+        found: list[tuple[str, ...]] = await self._run([self._tags_command(ref)])
+        return found[0]
+
     async def cubes_of(self, user_id: str) -> list[CubeView]:
         """The cubes that the user has: first their own, then those of others that they accepted; each part by name."""
         return await self._views(user_id, (AccessState.OWN, AccessState.SHARED))
@@ -156,6 +194,9 @@ class Cubes:
         (entries,) = await self._run([Command(("HGETALL", self._keys.user_cubes(user_id)), _mapping)])
         found = (Access.of(user_id, unescape(name), entry) for name, entry in entries.items())
         views = [CubeView(each.name, each.ref, each.granted) for each in found if each.state in states and each.granted]
+        if self._hook_asks and views:
+            tags = await self._run([self._tags_command(view.ref) for view in views])
+            views = [replace(view, ref=replace(view.ref, tags=its)) for view, its in zip(views, tags, strict=True)]
         return sorted(views, key=lambda view: (view.ref.user_id != user_id, view.name))
 
     # -- sharing -------------------------------------------------------------------------------------------------
@@ -337,7 +378,13 @@ class Cubes:
         )
 
     async def admit(self, access: Access, need: Permission) -> CubeRef:
-        """The cube, if ``access`` is enough. Calls the server only to make a cube. Raises as ``resolve``."""
+        """The cube, if ``access`` is enough. Calls the server only to make a cube, and, where a permission hook asks,
+        for its tags. Raises as ``resolve``.
+        """
+        ref = await self._admit(access, need)
+        return replace(ref, tags=await self.tags_of(ref)) if self._hook_asks else ref
+
+    async def _admit(self, access: Access, need: Permission) -> CubeRef:
         if access.state is AccessState.UNKNOWN:
             if not self._auto:
                 raise UnknownCube(access.user_id, access.name)
@@ -368,6 +415,12 @@ class Cubes:
                 "a cube is registered", action="cube.registered", user_id=user_id, mem_cube_id=mem_cube_id, how=how
             )
         return access
+
+    def _tags_command(self, ref: CubeRef) -> Command[tuple[str, ...]]:
+        return Command(
+            ("HGET", self._keys.user_tags(ref.user_id), escape(ref.mem_cube_id)),
+            lambda reply: tuple(map(unescape, (_text_or_none(reply) or "").split())),
+        )
 
     def _user_command(self, user_id: str, name: str) -> Command[int]:
         """Returns 1 if the user was not known."""

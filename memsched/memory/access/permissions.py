@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -29,10 +29,14 @@ class Permission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CubeRef:
-    """A cube: its owner's id, and the owner's name of it. Keys and payloads hold this pair, whoever uses the cube."""
+    """A cube: its owner's id, and the owner's name of it. Keys and payloads hold this pair, whoever uses the cube.
+
+    tags: what its owner says that it is (``Cubes.tag``), as far as a permission hook asks; None: nobody has looked.
+    """
 
     user_id: str
     mem_cube_id: str
+    tags: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def tenant(self) -> str:

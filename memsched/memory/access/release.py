@@ -1,7 +1,8 @@
 """The permission hook: what of a memory may leave, by who reads it and for what. All ways out lead through ``Release``.
 
-``Cubes`` says who may read a cube at all. A hook of another package (MEMSCHED_PERMISSIONS) says more, memory by memory:
-it lets the text through, puts another in its place (redaction), or vetoes the memory. One that fails has vetoed.
+``Cubes`` says who may read a cube at all. A hook (an access policy, or one of another package: hook.py) says more,
+memory by memory: it lets the text through, puts another in its place (redaction), or vetoes the memory. One that fails
+has vetoed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
 
-from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.metadata import MetadataValue
@@ -37,6 +37,8 @@ class LeavingMemory:
         added_by: who sent it to the cube; "" where nobody wrote that down.
         metadata: what was given with it. Each name and value in it leaves only as the hook lets it: it is asked about
             it as about a memory's text, of a number or a truth as JSON writes it; what it puts in its place leaves.
+        about: of an event's own words, the ids of the memories that it names; ``tags`` are theirs.
+        cube_tags: what the cube's owner says that it is; None where nobody may read the cube any more.
     """
 
     owner: str
@@ -51,6 +53,8 @@ class LeavingMemory:
     tags: tuple[str, ...] = ()
     added_by: str = ""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    cube_tags: tuple[str, ...] | None = None
+    about: tuple[str, ...] = ()
 
 
 class PermissionHook(Protocol):
@@ -73,17 +77,17 @@ class Release:
     def __init__(self, hook: PermissionHook | None = None) -> None:
         self._hook = hook
 
-    @classmethod
-    def by(cls, name: str) -> Release:
-        """With the hook that MEMSCHED_PERMISSIONS names. Raises SettingsError."""
-        if not name:
-            return cls()
-        return cls(extension("MEMSCHED_PERMISSIONS", "memsched.permissions", name, ("release",), {}))
-
     @property
     def asks(self) -> bool:
         """Whether there is a hook to be asked: then it needs the memories whole."""
         return self._hook is not None
+
+    def passed_on(self, tags: Iterable[str]) -> list[str]:
+        """Which of the tags of what somebody was told shall be on what they make of it: those that an access policy
+        decides by. Else an answer would tell everybody what its sources tell to some.
+        """
+        decides_by = getattr(self._hook, "decides_by", None)
+        return [] if decides_by is None else [tag for tag in dict.fromkeys(tags) if decides_by(tag)]
 
     def memories(
         self,
@@ -189,7 +193,10 @@ class Release:
         ]
 
     def events(
-        self, events: Iterable[ScheduleLogForWebItem], cubes: Mapping[tuple[str, str], CubeMemories]
+        self,
+        events: Iterable[ScheduleLogForWebItem],
+        cubes: Mapping[tuple[str, str], CubeMemories],
+        reader: str = "",
     ) -> list[ScheduleLogForWebItem]:
         """Events, as far as they may leave. They were written before anybody knew who reads them: so they are asked
         about when they are read.
@@ -200,18 +207,25 @@ class Release:
         Args:
             cubes: by event's user and cube, the memories that are named there (``named_in``). What is not there any
                 more does not leave.
+            reader: who asks; "": an operator.
         """
         if self._hook is None:
             return list(events)
-        return [self._event(each, cubes.get((each.user_id, each.mem_cube_id))) for each in events]
+        return [self._event(each, cubes.get((each.user_id, each.mem_cube_id)), reader) for each in events]
 
-    def _event(self, event: ScheduleLogForWebItem, cube: CubeMemories | None) -> ScheduleLogForWebItem:
+    def _event(self, event: ScheduleLogForWebItem, cube: CubeMemories | None, reader: str) -> ScheduleLogForWebItem:
         owner, memories = cube or (CubeRef(event.user_id, event.mem_cube_id), {})
-        asked = {each: self._text("", "events", _leaving(owner, memories[each])) for each in memories}
-        leaves = all(each in asked and asked[each] == _told(memories[each]) for each in named_in(event))
+        named = sorted(named_in(event))
+        known = [each for each in named if each in memories]
+        asked = {each: self._text(reader, "events", _leaving(owner, memories[each])) for each in known}
+        leaves = all(each in asked and asked[each] == _told(memories[each]) for each in named)
+        tags = tuple(dict.fromkeys(tag for each in known for tag in memories[each].tags))
+        own = LeavingMemory(
+            owner.user_id, owner.mem_cube_id, "", "", tags=tags, cube_tags=owner.tags, about=tuple(named)
+        )
 
         def words(text: str) -> str | None:
-            return self._text("", "events", LeavingMemory(owner.user_id, owner.mem_cube_id, "", text))
+            return self._text(reader, "events", replace(own, text=text))
 
         def details(value: Any, about: str = "") -> Any:
             if isinstance(value, str):
@@ -301,6 +315,7 @@ def _leaving(ref: CubeRef, memory: Any) -> LeavingMemory:
         tuple(memory.tags),
         memory.added_by,
         memory.metadata,
+        ref.tags,
     )
 
 

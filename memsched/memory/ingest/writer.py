@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -58,6 +58,7 @@ class Statement:
 
     Args:
         key: its position in the message; it must be the same when the message runs again.
+        given_tags: those that came with its message. What says the same with others is another memory.
         derived_from: ids of the turns that it was taken from.
         event_date: when it happened or will happen (``Memory.event_date``).
         said_by: their speaker, where ``speaker`` is nobody.
@@ -77,6 +78,7 @@ class Statement:
     sources: Mapping[str, str] = field(default_factory=dict)
     importance: float | None = None
     tags: Sequence[str] = ()
+    given_tags: Sequence[str] = ()
     derived_from: Sequence[str] = ()
     said_by: str = ""
     event_date: str = ""
@@ -300,7 +302,7 @@ class MemoryWriter:
                 draft = _of_turn(ref, item_id, turn, session, place, part, text, now, added_by, asked)
                 if whole:  # equal parts of a text, or of two texts, are no repeats: each text keeps all of its own
                     draft = draft.model_copy(
-                        update={"content_hash": _hash(turn.speaker, text, turn.metadata, f"{whole}/{part}")}
+                        update={"content_hash": _hash(turn.speaker, text, turn.metadata, turn.tags, f"{whole}/{part}")}
                     )
                 drafts.append(draft)
                 if session:
@@ -518,7 +520,9 @@ def _of_turn(
         importance=importance(text, about_speaker=about_oneself(text), speaker=turn.speaker),
         value=text_value(text, place),
         answers=asked.memory_id if asked else "",
-        content_hash=_hash(turn.speaker, with_caption(text, caption), turn.metadata, asked.text if asked else ""),
+        content_hash=_hash(
+            turn.speaker, with_caption(text, caption), turn.metadata, turn.tags, asked.text if asked else ""
+        ),
         tags=[*(["preference"] * (turn.by_user and is_preference(text))), *turn.tags],
         added_by=added_by,
         metadata=dict(turn.metadata),
@@ -549,8 +553,8 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         sources=dict(each.sources) or {f"{item_id}#{each.key}": ""},
         importance=value,
         value=text_value(each.text, each.turn),
-        content_hash=_hash(f"{each.kind}:{each.speaker}", each.text, each.metadata),
-        tags=list(each.tags),
+        content_hash=_hash(f"{each.kind}:{each.speaker}", each.text, each.metadata, each.given_tags),
+        tags=list(dict.fromkeys([*each.tags, *each.given_tags])),
         derived_from=list(each.derived_from),
         said_by=each.said_by,
         by_user=each.by_user,
@@ -560,9 +564,10 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
     )
 
 
-def _hash(speaker: str, text: str, metadata: Mapping[str, MetadataValue], asked: str = "") -> str:
-    """What was given other metadata is another memory: who asks for the one must not get, or miss, the other."""
+def _hash(speaker: str, text: str, metadata: Mapping[str, MetadataValue], tags: Iterable[str], asked: str = "") -> str:
+    """Given other metadata or tags it is another memory: who asks for the one must not get, or miss, the other."""
     said = content_hash(speaker, text, asked)
-    if not metadata:
+    given = [*sorted(keywords_of(metadata)), *sorted(f"#{tag}" for tag in tags)]
+    if not given:
         return said
-    return hashlib.sha256("\n".join([said, *sorted(keywords_of(metadata))]).encode("utf-8", "replace")).hexdigest()[:32]
+    return hashlib.sha256("\n".join([said, *given]).encode("utf-8", "replace")).hexdigest()[:32]
