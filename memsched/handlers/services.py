@@ -268,6 +268,19 @@ class MemoryServices:
         """These memories as the store has them, by id: what the permission hook, if there is one, is told of them."""
         return await self.store.get(ref, [each.memory_id for each in named]) if self.release.asks else {}
 
+    async def tags_told(self, reader: str, ref: CubeRef, memory_ids: Sequence[str]) -> list[str]:
+        """The tags that what somebody says has to have because of what they were told: see ``Release.passed_on``.
+
+        Args:
+            memory_ids: of what they were told; what they saw redacted does not count.
+        """
+        if not self.release.asks:
+            return []
+        whole = await self.store.get(ref, memory_ids)
+        left = self.release.memories(reader, "prompt", ref, whole.values())
+        told = [each for each in left if each.indexed_text == whole[each.memory_id].indexed_text]
+        return self.release.passed_on(tag for each in told for tag in (*each.tags, *(ref.tags or ())))
+
     async def activation_status(self, ref: CubeRef) -> ActivationStatus:
         """What the model's server has of a cube's prompts."""
         return await self.warming.status(ref, adapter=await self.adapter_of(ref))

@@ -394,15 +394,16 @@ class Chat:
             await self._submit(messages, "this turn is not remembered")
 
     async def _tags_told(self, turn: _Turn) -> list[str]:
-        """The tags that a turn must have because of what this talk was told: see ``Release.passed_on``.
+        """The tags that a turn must have because of what this talk was told.
 
         Where nobody can say, it is not remembered.
         """
-        release, key = self._scheduler.release, _talk_of(turn.question)
-        if not release.asks:
+        if not self._scheduler.release.asks:
             return []
+        question, key = turn.question, _talk_of(turn.question)
         try:
-            whole = await (await self._scheduler.memory()).store.get(turn.ref, turn.prompt.memory_ids)
+            services = await self._scheduler.memory()
+            tags = await services.tags_told(question.user_id, turn.ref, turn.prompt.memory_ids)
         except NOT_ANSWERED as error:
             turn.remember_in = None
             log.warning(
@@ -411,10 +412,7 @@ class Chat:
                 error=str(error),
             )
             return []
-        left = release.memories(turn.question.user_id, "prompt", turn.ref, whole.values())
-        told = [each for each in left if each.indexed_text == whole[each.memory_id].indexed_text]
-        tags = [tag for each in told for tag in (*each.tags, *(turn.ref.tags or ()))]
-        self._told[key] = release.passed_on([*self._told.get(key, ()), *tags])
+        self._told[key] = list(dict.fromkeys([*self._told.get(key, ()), *tags]))
         return self._told[key]
 
     async def _submit(self, messages: Iterable[ScheduleMessageItem], otherwise: str) -> None:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memsched.memory.access.api_keys import KEY_PREFIX, Principal, Role
+from memsched.memory.access.reading_as import reading_as
 from memsched.mos.options import MosOptions
 from memsched.service.problems import Problem
 from memsched.service.state import Service
@@ -31,7 +32,7 @@ _NOTHING = re.compile(r"^ff|-0{32}-|-0{16}-")
 class Gate:
     """Middleware that lets a request through only with a valid key, and only so many of each; before its body is read.
 
-    The principal stands in the request's scope from then on.
+    The principal stands in the request's scope from then on; what is read is read in its roles of the access policy.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,6 +50,9 @@ class Gate:
                     kind="RateLimited",
                     headers={"Retry-After": str(seconds)},
                 )
+            with reading_as(principal.reading_as):
+                await self._app(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
 

@@ -234,7 +234,11 @@ class Proxy:
     async def _remember(self, call: Call, said: str, broke_off: bool) -> None:
         try:
             view = await self._view(call.user_id, call.cube)
-            if messages := list(self._messages(call, view, "" if broke_off else said, broke_off)):
+            tags: list[str] = []
+            if call.prompt is not None and self._scheduler.release.asks:
+                services = await self._scheduler.memory()
+                tags = await services.tags_told(call.user_id, view.ref, call.prompt.memory_ids)
+            if messages := list(self._messages(call, view, "" if broke_off else said, broke_off, tags)):
                 await self._scheduler.submit_messages(messages)
         except MemschedError as error:
             log.warning(
@@ -243,7 +247,9 @@ class Proxy:
                 error=str(error),
             )
 
-    def _messages(self, call: Call, view: CubeView, said: str, broke_off: bool) -> Iterable[ScheduleMessageItem]:
+    def _messages(
+        self, call: Call, view: CubeView, said: str, broke_off: bool, tags: Sequence[str]
+    ) -> Iterable[ScheduleMessageItem]:
         """``query``, ``answer`` and ``add``; who may only read the cube asks, and no more."""
         answered_at = datetime.now(UTC)
         name = hashlib.sha256(_canonical([call.user_id, view.name, call.session_id, call.request.messages])).hexdigest()
@@ -273,7 +279,7 @@ class Proxy:
         history = [with_time(each, call.at) for each in new]
         history += [{"role": "assistant", "content": said, "timestamp": answered_at.isoformat()}] if said else []
         if history:
-            yield message(ADD_TASK_LABEL, "", call.at, chat_history=history)
+            yield message(ADD_TASK_LABEL, "", call.at, chat_history=history, info={"tags": tags} if tags else None)
 
 
 def _readable(messages: Sequence[Mapping[str, Any]], user_id: str) -> list[Mapping[str, Any]]:

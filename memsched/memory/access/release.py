@@ -83,7 +83,7 @@ class Release:
         return self._hook is not None
 
     def passed_on(self, tags: Iterable[str]) -> list[str]:
-        """Which of the tags of what somebody was told shall be on what they make of it: those that an access policy
+        """Which of the tags of what somebody was told have to be on what they make of it: those that an access policy
         decides by. Else an answer would tell everybody what its sources tell to some.
         """
         decides_by = getattr(self._hook, "decides_by", None)
