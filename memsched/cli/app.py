@@ -18,6 +18,8 @@ _COMMANDS = {
     "status": "memsched.cli.status:status",
     "submit": "memsched.cli.submit:submit",
     "task": "memsched.cli.task:task",
+    "keys": "memsched.cli.keys:keys",
+    "audit": "memsched.cli.audit:audit",
     "dead": "memsched.cli.dead_letter_queue:dead",
     "pause": "memsched.cli.pause:pause",
     "resume": "memsched.cli.pause:resume",

@@ -19,7 +19,7 @@ from rich.text import Text
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.cli.exit_codes import EXIT_WRONG_USE, complain
-from memsched.cli.shared_options import AsJson, Prefix, RedisUrl, Yes, confirm
+from memsched.cli.shared_options import UNIT_SECONDS, AsJson, Prefix, RedisUrl, Yes, confirm, parse_age
 from memsched.cli.tool_settings import tool_settings
 from memsched.console.output import as_text, console
 from memsched.console.terminal import duration
@@ -30,15 +30,6 @@ from memsched.settings import Settings
 T = TypeVar("T")
 
 _SHOWN_CHARACTERS = 200
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def parse_age(text: str) -> float:
-    """``90s``, ``15m``, ``2h``, ``7d`` as seconds. A bare number is none: who means 30 days must not get 30 seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no age; write 90s, 15m, 2h or 7d.")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 def parse_rate(text: str) -> float:
@@ -46,7 +37,7 @@ def parse_rate(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?", text.strip())
     if found is None or float(found[1]) == 0:
         raise typer.BadParameter(f"{text!r} is no rate; write 10/s or 600/m.")
-    return float(found[1]) / _SECONDS[found[2] or "s"]
+    return float(found[1]) / UNIT_SECONDS[found[2] or "s"]
 
 
 def parse_reason(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -18,7 +19,16 @@ Prefix = Annotated[
 User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Who asks.")]
 Cube = Annotated[str, typer.Option("--cube", "-c", metavar="ID", help="The user's name of the cube.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def parse_age(text: str) -> float:
+    """``90s``, ``15m``, ``2h``, ``7d`` as seconds. A bare number is none: who means 30 days must not get 30 seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no age; write 90s, 15m, 2h or 7d.")
+    return float(found[1]) * UNIT_SECONDS[found[2]]
 
 
 def confirm(question: str) -> None:

@@ -149,7 +149,8 @@ def test_the_table_of_keys_has_every_key() -> None:
     }
     expected |= {keys.reindex("memsched"), keys.user("alice"), keys.user_cubes("alice"), keys.user_configs("alice")}
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
-    expected |= {f"{keys.prefix}:rate:<limit and API key>", keys.api_keys}
+    expected |= {f"{keys.prefix}:rate:<limit and API key>", keys.audit, keys.user_tags("alice")}
+    expected |= {keys.api_keys, keys.api_keys_due, keys.api_keys_used}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
     assert ours == {
         "lane",
@@ -161,6 +162,7 @@ def test_the_table_of_keys_has_every_key() -> None:
         "user_cubes",
         "user_configs",
         "user_grants",
+        "user_tags",
         "ladder",
         "rate",
     }

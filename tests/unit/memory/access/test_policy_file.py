@@ -144,3 +144,14 @@ def test_the_settings_say_which_hook_there_is(tmp_path: Path) -> None:
         release_from(Settings.load(**named, permissions="some:hook"))
     with pytest.raises(SettingsError, match="cannot be read"):
         release_from(Settings.load(redis_url="memory://", access_policy=str(tmp_path / "other.yaml")))
+
+
+def test_the_policy_that_the_documentation_shows_is_the_example() -> None:
+    root = Path(__file__).parents[4]
+    example = (root / "examples" / "access_policy.yaml").read_text(encoding="utf-8")
+
+    assert f"```yaml\n{example}```" in (root / "docs" / "access.md").read_text(encoding="utf-8")
+    hook = AccessPolicy.of(root / "examples" / "access_policy.yaml")
+    assert leaves(hook, "dr-who", tags=("medical",)) == "kumquat"
+    assert leaves(hook, "frida", tags=("medical",)) == "(a medical record)"
+    assert leaves(hook, "dr-who", "export", tags=("medical",)) is None
