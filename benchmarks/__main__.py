@@ -1,7 +1,8 @@
 """``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what the
 activation block is worth on a real model server (activation), what search finds (recall), what each part of it gives
 (ablation), what is decided about memories (decisions), small cubes in several languages (languages), what the score of
-a result says (scores), and what adapters learn and harm (parameters).
+a result says (scores), what adapters learn and harm (parameters), and what the
+service takes (service).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "languages": "LanguagesBenchmark",
     "parameters": "ParametersBenchmark",
     "scores": "ScoresBenchmark",
+    "service": "ServiceBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 WITH_DATA = ("recall", "ablation", "decisions", "languages", "scores")

@@ -1,0 +1,169 @@
+"""What the service takes, in one run: ``memsched serve`` in a process of its own, a cube of 10,000 memories.
+
+``proxy``: the same question to a stand-in for a model's server, and through the proxy before it, in turn. No worker runs:
+what is to be remembered waits, so that it is the request itself that is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.talk import Talk
+from benchmarks.targets import Results, Target, at_most
+from memsched import AsyncMemScheduler, Settings
+from memsched.embedded.teardown import end_servers
+from memsched.logs import configure_logs
+
+MEMORIES = 10_000
+QUESTIONS = 200
+WARM_UP = 20
+PAUSE_SECONDS = 0.1
+"""Between two pieces of the stand-in's stream."""
+USER, CUBE = "anna", "talk"
+TARGETS: dict[str, Target] = {
+    "proxy_adds_p50_ms": at_most("proxy_adds_p50_ms", 10, "ms"),
+    "proxy_first_piece_adds_p50_ms": at_most("proxy_first_piece_adds_p50_ms", 10, "ms"),
+}
+_ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Yes."},"finish_reason":"stop"}]}'
+_PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"Yes. "},"finish_reason":null}]}\n\n'
+_DONE = b"data: [DONE]\n\n"
+
+
+class ServiceBenchmark:
+    """A step for each part of the service."""
+
+    STEPS: tuple[str, ...] = ("proxy",)
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self._talk = Talk()
+
+    async def run(self, only: list[str]) -> None:
+        """Run the steps; fills in the flat results."""
+        folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
+        settings = Settings.load(redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="error")
+        configure_logs(settings)
+        print(f"{MEMORIES:,} memories ...", file=sys.stderr, flush=True)
+        async with AsyncMemScheduler(settings) as scheduler:
+            await scheduler.start()
+            await scheduler.submit_messages(
+                each.model_copy(update={"mem_cube_id": CUBE}) for each in self._talk.messages(USER, MEMORIES)
+            )
+            await scheduler.wait()
+            await scheduler.stop()
+            await scheduler.server()  # so that its servers stay for the service
+            async with _model() as model, httpx.AsyncClient(timeout=60) as client:
+                with _service(folder, model) as url:
+                    for step in only or self.STEPS:
+                        print(f"{step} ...", file=sys.stderr, flush=True)
+                        await getattr(self, f"_{step}")(client, model, f"{url}/v1")
+        await asyncio.to_thread(end_servers, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    async def _proxy(self, client: httpx.AsyncClient, model: str, service: str) -> None:
+        async def whole(url: str, question: str) -> None:
+            answer = await client.post(f"{url}/chat/completions", json=_body(question), headers=_HEADERS)
+            assert answer.content == _ANSWER, answer.text
+            memory = answer.headers.get("x-memsched-memory", "")
+            assert url == model or memory.startswith("used; found="), memory
+
+        async def first_piece(url: str, question: str) -> None:
+            body = _body(question) | {"stream": True}
+            async with client.stream("POST", f"{url}/chat/completions", json=body, headers=_HEADERS) as answer:
+                assert await anext(answer.aiter_raw()) == _PIECE
+
+        await self._compare("proxy", whole, model, service, QUESTIONS)
+        await self._compare("proxy_first_piece", first_piece, model, service, QUESTIONS // 2)
+
+    async def _compare(
+        self, name: str, ask: Callable[[str, str], Awaitable[None]], model: str, service: str, count: int
+    ) -> None:
+        """Both in turn, so that they meet the same machine."""
+        taken: dict[str, list[float]] = defaultdict(list)
+        for number in range(-WARM_UP, count):
+            question = f"When did {self._talk.sentence(3)}"
+            for url in (model, service):
+                begun = time.perf_counter()
+                await ask(url, question)
+                if number >= 0:
+                    taken[url].append(1000 * (time.perf_counter() - begun))
+        direct, through = (sorted(taken[url]) for url in (model, service))
+        self.results[f"{name}_direct_p50_ms"] = statistics.median(direct)
+        self.results[f"{name}_p50_ms"] = statistics.median(through)
+        self.results[f"{name}_adds_p50_ms"] = statistics.median(through) - statistics.median(direct)
+        self.results[f"{name}_p95_ms"] = through[int(0.95 * count)]
+
+
+_HEADERS = {"X-Memsched-Cube": CUBE, "X-Memsched-Session": "benchmark"}
+
+
+def _body(question: str) -> dict[str, object]:
+    return {"model": "m", "messages": [{"role": "user", "content": question}], "user": USER}
+
+
+@asynccontextmanager
+async def _model() -> AsyncIterator[str]:
+    """A stand-in for a model's server, which answers at once, or in two pieces with a pause between them."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                asked = await reader.readexactly(int(length[1]) if length else 0)
+                if b'"stream"' not in asked:
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+                    writer.write(b"content-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER))
+                    continue
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+                )
+                writer.write(b"%x\r\n%b\r\n" % (len(_PIECE), _PIECE))
+                await asyncio.sleep(PAUSE_SECONDS)
+                writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(_DONE), _DONE))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+
+
+@contextmanager
+def _service(folder: Path, model: str) -> Iterator[str]:
+    """``memsched serve`` on the servers in a folder; its address, once it is ready."""
+    log = folder / "serve.log"
+    environment = {
+        **os.environ,
+        "MEMSCHED_REDIS_URL": f"embedded://{folder}",
+        "MEMSCHED_LLM_BASE_URL": model,
+        "MEMSCHED_LISTEN": "127.0.0.1:0",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "memsched", "serve"], stdout=output, stderr=output, env=environment
+        )
+    try:
+        while not (found := re.search(r"serving at (http://\S+)", log.read_text(encoding="utf-8"))):
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            time.sleep(0.05)
+        while httpx.get(f"{found[1]}/readyz").status_code != httpx.codes.OK:
+            time.sleep(0.05)
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(30)
