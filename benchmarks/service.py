@@ -1,7 +1,7 @@
 """What the service takes, in one run: ``memsched serve`` in a process of its own, a cube of 10,000 memories.
 
-``proxy``: the same question to a stand-in for a model's server, and through the proxy before it, in turn. No worker runs:
-what is to be remembered waits, so that it is the request itself that is measured.
+``proxy``: the same question to a stand-in for a model's server, and through the proxy before it, in turn. No worker
+runs: what is to be remembered waits, so that it is the request itself that is measured.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from support.llm import FakeLLM, says
 from support.messages import message
 from support.processes import clean_environment, end, spawn
 from support.servers import RedisServer
@@ -243,3 +245,72 @@ def test_a_status_is_printed_as_it_was_read(capsys: pytest.CaptureFixture[str]) 
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["nobody", "2", "2"] in [line[:3] for line in printed]
     assert ["other", "7"] in [line[:2] for line in printed]
+
+
+PET = """
+import asyncio, json, time
+from memsched import MEM_UPDATE_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.api import APIADDRequest, ChatPlaygroundRequest, add_handler, chat_stream_playground, mem_scheduler
+
+USER, CUBE = "paula", "pets"
+TALK = [
+    {"role": "user", "content": "Since Saturday a cat called Minka lives with us."},
+    {"role": "assistant", "content": "How nice! Does she like it?"},
+    {"role": "user", "content": "Minka sleeps on the piano, and eats nothing but salmon."},
+]
+
+def hear(messages: list[ScheduleMessageItem]):
+    for message in messages:
+        print(f"asked: {message.content}", flush=True)
+        mem_scheduler.submit_messages([message.model_copy(update={"label": MEM_UPDATE_TASK_LABEL})])
+
+def look(messages: list[ScheduleMessageItem]):
+    for message in messages:
+        if not message.content:
+            continue
+        found = mem_scheduler.retriever.search(
+            query=message.content, user_id=message.user_id, mem_cube_id=message.mem_cube_id,
+            mem_cube=mem_scheduler.current_mem_cube, top_k=2, method=mem_scheduler.search_method, search_args={},
+        )
+        for result in found:
+            print(f"near: {result.memory[:50]}", flush=True)
+
+async def main():
+    added = add_handler.handle_add_memories(
+        APIADDRequest(user_id=USER, writable_cube_ids=[CUBE], messages=TALK, async_mode="sync")
+    )
+    print(added.code, added.data[0]["status"])
+    asked = ChatPlaygroundRequest(
+        user_id=USER, query="What does Minka eat?", readable_cube_ids=[CUBE], writable_cube_ids=[CUBE]
+    )
+    answer = ""
+    async for event in chat_stream_playground(asked).body_iterator:
+        data = json.loads(event.removeprefix("data: "))
+        if data["type"] == "text":
+            answer += data["data"]
+    print(">> AI:", answer)
+
+mem_scheduler.register_handlers({QUERY_TASK_LABEL: hear, MEM_UPDATE_TASK_LABEL: look})
+asyncio.run(main())
+mem_scheduler.wait(user_id=USER, timeout=30)
+mem_scheduler.stop()
+"""
+
+
+@pytest.mark.parametrize("has_model", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_conversation_about_a_pet_through_the_originals_web_server(has_model: bool) -> None:
+    with FakeLLM(says("Salmon, and only salmon.")) as model:
+        given = {"MEMSCHED_LLM_MODEL": "m", "MEMSCHED_LLM_BASE_URL": model.url} if has_model else {}
+        ended = run(PET, f"memory://{uuid4()}", MEMSCHED_MEMORY="true", **given)
+
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if "action=" not in line]
+    assert "200 completed" in said
+    assert "asked: What does Minka eat?" in said
+    assert "near: Minka sleeps on the piano, and eats nothing but sa" in said
+    if has_model:
+        assert ">> AI: Salmon, and only salmon." in said
+        assert "eats nothing but salmon" in next(each.prompt for each in model.asked if not each.is_reading)
+    else:
+        assert ">> AI: No language model is configured. What I remember about this:" in said
+        assert "- 20" in ended.stdout

@@ -1,0 +1,332 @@
+"""The original system's requests, under its names, and what they mean here: for its scripts (``memsched.api``) and for
+clients of its HTTP routes (``/product``).
+
+Fields of the original that change nothing here are taken, and left aside; what cannot be done here is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memsched.durations import Seconds
+from memsched.errors import InvalidArgument, WaitTimeout
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import Permission
+from memsched.memory.model import Memory
+from memsched.memory.search.arguments import SearchResult
+from memsched.messages import MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
+from memsched.mos.lookup import cube_meant
+from memsched.mos.mos import AsyncMOS, FoundInCube
+from memsched.mos.tasks import UnknownTask
+
+Waits = Literal["async", "sync"]
+Unused = Any
+"""What a field is that changes nothing here."""
+_OTHER_KINDS = ("act_mem", "para_mem", "pref_mem", "tool_mem", "skill_mem")
+"""Of memory, in the original's answers; here all that is found is text, preferences among it."""
+
+
+class BaseRequest(BaseModel):
+    """What all requests have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: str | None = Field(None, description="Whom it is for.", examples=["ada"])
+    manager_user_id: Unused = Field(None, description="Changes nothing here.")
+    project_id: Unused = Field(None, description="Changes nothing here.")
+
+
+class APIADDRequest(BaseRequest):
+    """Have something remembered.
+
+    ``info``, ``custom_tags`` (as ``tags``) and ``source`` are kept as metadata.
+    """
+
+    writable_cube_ids: list[str] | None = Field(None, description="The cubes that keep it.", examples=[["home"]])
+    mem_cube_id: str | None = Field(None, description="The same, for one cube.")
+    session_id: str | None = None
+    task_id: str | None = Field(None, description="Of one's own, for whoever follows the work.")
+    messages: str | list[Any] | None = Field(
+        None, description="What was said.", examples=[[{"role": "user", "content": "I have a dog, Max."}]]
+    )
+    memory_content: str | None = Field(None, description="The same, as one text.")
+    async_mode: Waits = Field("async", description="sync: the answer waits until it can be found.")
+    info: dict[str, Any] | None = None
+    custom_tags: list[str] | None = None
+    source: str | None = None
+    doc_path: str | None = Field(None, description="Refused: files are not read here.")
+    is_feedback: Literal[False] = Field(False, description="Corrections are feedback requests.")
+    mode: Unused = Field(None, description="Changes nothing here.")
+    chat_history: Unused = Field(None, description="Changes nothing here.")
+    operation: Unused = Field(None, description="Changes nothing here.")
+
+
+class APISearchRequest(BaseRequest):
+    """Look for memories."""
+
+    query: str = Field(examples=["What is my dog called?"])
+    readable_cube_ids: list[str] | None = Field(None, description="Where; without them in all that the user may read.")
+    mem_cube_id: str | None = Field(None, description="The same, for one cube.")
+    top_k: int = Field(10, ge=1, le=100)
+    filter: dict[str, Any] | None = Field(None, description="Of metadata, as everywhere here.")
+    session_id: Unused = Field(None, description="Changes nothing here.")
+    mode: Unused = Field(None, description="Changes nothing here.")
+    relativity: Unused = Field(None, description="Changes nothing here.")
+    threshold: Unused = Field(None, description="Changes nothing here.")
+    dedup: Unused = Field(None, description="Changes nothing here.")
+    include_preference: Unused = Field(None, description="Preferences are among the memories.")
+    pref_top_k: Unused = Field(None, description="Changes nothing here.")
+    search_tool_memory: Unused = Field(None, description="Changes nothing here.")
+    tool_mem_top_k: Unused = Field(None, description="Changes nothing here.")
+    include_skill_memory: Unused = Field(None, description="Changes nothing here.")
+    skill_mem_top_k: Unused = Field(None, description="Changes nothing here.")
+    search_memory_type: Unused = Field(None, description="Changes nothing here.")
+    chat_history: Unused = Field(None, description="Changes nothing here.")
+    internet_search: Literal[False] = Field(False, description="Nothing is searched on the internet.")
+    neighbor_discovery: Unused = Field(None, description="Changes nothing here.")
+    moscube: Unused = Field(None, description="Changes nothing here.")
+    operation: Unused = Field(None, description="Changes nothing here.")
+    source: Unused = Field(None, description="Changes nothing here.")
+
+
+class GetMemoryPlaygroundRequest(BaseRequest):
+    """All memories, or those that fit a query."""
+
+    memory_type: Literal["text_mem"] = Field("text_mem", description="The others have nothing to list here.")
+    mem_cube_ids: list[str] | None = Field(None, description="Where; without them in all that the user may read.")
+    search_query: str | None = None
+    search_type: Unused = Field(None, description="Changes nothing here.")
+
+
+class DeleteMemoryRequest(BaseRequest):
+    """Delete memories for good. Nothing is deleted unless each of them is there and may be deleted."""
+
+    memory_ids: list[str] = Field(min_length=1, max_length=1000)
+    writable_cube_ids: list[str] | None = Field(None, description="Where they are; without it in any of the user's.")
+
+
+class APIFeedbackRequest(BaseRequest):
+    """Say what is right: it takes the place of what it corrects."""
+
+    feedback_content: str = Field(examples=["My dog is called Rex, not Max."])
+    retrieved_memory_ids: list[str] | None = Field(
+        None, description="One: that memory is corrected; otherwise the one that the words fit best."
+    )
+    writable_cube_ids: list[str] | None = Field(None, description="The cube; without it the user's only one.")
+    mem_cube_id: str | None = Field(None, description="The same.")
+    session_id: str | None = None
+    task_id: str | None = None
+    async_mode: Waits = "async"
+    info: Unused = Field(None, description="Changes nothing here.")
+    history: Unused = Field(None, description="Changes nothing here.")
+    feedback_time: Unused = Field(None, description="Changes nothing here.")
+    corrected_answer: Literal[False] = Field(False, description="No answer is written anew.")
+
+
+class ChatRequest(BaseRequest):
+    """Ask a cube. Which model answers, and how, the settings say."""
+
+    query: str = Field(examples=["What is my dog called?"])
+    readable_cube_ids: list[str] | None = Field(None, max_length=1, description="The cube that is asked.")
+    writable_cube_ids: list[str] | None = Field(None, max_length=1, description="The cube that keeps what is said.")
+    mem_cube_id: str | None = Field(None, description="The same, for both.")
+    history: list[Any] | None = Field(None, description="The turns before; without them those of the session.")
+    session_id: str | None = None
+    top_k: int = Field(10, ge=1, le=100)
+    add_message_on_answer: Literal[True] = Field(True, description="A chat remembers what is said.")
+    internet_search: Literal[False] = Field(False, description="Nothing is searched on the internet.")
+    system_prompt: None = Field(None, description="Refused: the prompt is memsched's own.")
+    filter: None = Field(None, description="Refused.")
+    mode: Unused = Field(None, description="Changes nothing here.")
+    include_preference: Unused = Field(None, description="Changes nothing here.")
+    pref_top_k: Unused = Field(None, description="Changes nothing here.")
+    model_name_or_path: Unused = Field(None, description="The settings name the model.")
+    max_tokens: Unused = Field(None, description="Changes nothing here.")
+    temperature: Unused = Field(None, description="Changes nothing here.")
+    top_p: Unused = Field(None, description="Changes nothing here.")
+    relativity: Unused = Field(None, description="Changes nothing here.")
+    threshold: Unused = Field(None, description="Changes nothing here.")
+    moscube: Unused = Field(None, description="Changes nothing here.")
+
+
+class ChatPlaygroundRequest(ChatRequest):
+    """As ``ChatRequest``."""
+
+    beginner_guide_step: Unused = Field(None, description="Changes nothing here.")
+
+
+class OriginalCalls:
+    """The original's calls, made with a MOS. Each takes a request, and returns the ``data`` of the answer.
+
+    They raise what the MOS raises.
+    """
+
+    def __init__(self, mos: AsyncMOS) -> None:
+        self._mos = mos
+
+    async def add(self, request: APIADDRequest, timeout: Seconds | None = None) -> list[dict[str, Any]]:
+        """One entry a cube: ``{"cube_id", "task_id", "status"}``."""
+        metadata = {**(request.info or {})}
+        metadata |= {"tags": request.custom_tags} if request.custom_tags else {}
+        metadata |= {"source": request.source} if request.source else {}
+        added: list[dict[str, Any]] = []
+        for cube in _cubes(request.writable_cube_ids, request.mem_cube_id):
+            task = await self._mos.add(
+                request.messages,
+                request.memory_content,
+                cube,
+                request.user_id,
+                request.session_id,
+                metadata=metadata or None,
+                doc_path=request.doc_path,
+            )
+            added.append({"cube_id": cube, "task_id": task, "status": "waiting"})
+        if request.async_mode == "sync":
+            for each in added:
+                each["status"] = await self._waited(each["task_id"], request.user_id, timeout)
+        return added
+
+    async def search(self, request: APISearchRequest) -> dict[str, Any]:
+        """``{"text_mem": [{"cube_id", "memories", "total_nodes"}], ...}``, the best first."""
+        cubes = request.readable_cube_ids or ([request.mem_cube_id] if request.mem_cube_id else None)
+        found = await self._mos.search(request.query, request.user_id, cubes, request.top_k, filter=request.filter)
+        others: dict[str, Any] = {name: [] for name in _OTHER_KINDS}
+        return {"text_mem": _by_cube(found["text_mem"]), **others, "pref_note": "", "pref_string": ""}
+
+    async def get_all(self, request: GetMemoryPlaygroundRequest) -> list[dict[str, Any]]:
+        """``[{"cube_id", "memories", "total_nodes"}]``."""
+        if request.search_query:
+            searched = await self._mos.search(request.search_query, request.user_id, request.mem_cube_ids, 100)
+            return _by_cube(searched["text_mem"])
+        parts: list[FoundInCube] = []
+        for cube in _cubes(request.mem_cube_ids):
+            parts += (await self._mos.get_all(cube, request.user_id))["text_mem"]
+        return _by_cube(parts)
+
+    async def get_memory(self, memory_id: str, user_id: str | None) -> dict[str, Any]:
+        """One memory. Raises UnknownMemory."""
+        return memory_item(await self._mos.get(memory_id, None, user_id))
+
+    async def delete(self, request: DeleteMemoryRequest) -> dict[str, Any]:
+        """Raises UnknownMemory before anything was deleted."""
+        cubes = _cubes(request.writable_cube_ids)
+        if len(cubes) > 1:
+            raise InvalidArgument("writable_cube_ids", cubes, "name one cube, or none: ids are enough")
+        for memory_id in request.memory_ids:
+            await self._mos.get(memory_id, cubes[0], request.user_id)
+        for memory_id in dict.fromkeys(request.memory_ids):
+            await self._mos.delete(memory_id, cubes[0], request.user_id)
+        return {"status": "success"}
+
+    async def feedback(self, request: APIFeedbackRequest, timeout: Seconds | None = None) -> list[dict[str, Any]]:
+        """``[{"cube_id", "task_id", "status"}]``."""
+        cubes = _cubes(request.writable_cube_ids, request.mem_cube_id)
+        if len(cubes) > 1:
+            raise InvalidArgument("writable_cube_ids", cubes, "feedback is about one cube")
+        user, text = request.user_id or self._mos.user_id, request.feedback_content
+        named = request.retrieved_memory_ids or []
+        if len(named) == 1:
+            task = await self._mos.update(named[0], text, cubes[0], user)
+        else:
+            task = await self._correct(text, cubes[0], user, request.session_id)
+        status = await self._waited(task, user, timeout) if request.async_mode == "sync" else "waiting"
+        return [{"cube_id": cubes[0], "task_id": task, "status": status}]
+
+    async def chat(self, request: ChatRequest) -> dict[str, Any]:
+        """``{"response": the answer}``."""
+        return {"response": await self._mos.chat(**_asked(request))}
+
+    async def chat_events(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+        """The answer as events: ``{"type": "text", "data": a piece}`` each, and ``{"type": "end"}``."""
+        async with aclosing(self._mos.chat_stream(**_asked(request))) as pieces:
+            async for piece in pieces:
+                yield _event({"type": "text", "data": piece})
+        yield _event({"type": "end"})
+
+    async def _correct(self, text: str, cube: str | None, user: str, session: str | None) -> str:
+        """Submit a correction of whatever memory its words fit best."""
+        scheduler = self._mos.mem_scheduler
+        cubes = Cubes(await scheduler.server(), scheduler.keys, scheduler.settings)
+        name = cube or await cube_meant(cubes, user)
+        await cubes.resolve(user, name, Permission.WRITE)
+        message = ScheduleMessageItem(
+            user_id=user, mem_cube_id=name, label=MEM_FEEDBACK_TASK_LABEL, content=text, session_id=session
+        )
+        await scheduler.submit_messages(message)
+        return message.item_id
+
+    async def _waited(self, task: str, user: str | None, timeout: Seconds | None) -> str:
+        """What a task is after so long."""
+        try:
+            await self._mos.wait(task, timeout=timeout)
+        except UnknownTask:
+            await self._mos.wait(user_id=user, timeout=timeout)
+        except WaitTimeout:
+            return "waiting"
+        return "completed"
+
+
+def memory_item(memory: Memory, relativity: float | None = None) -> dict[str, Any]:
+    """A memory in the original's form.
+
+    Args:
+        relativity: how probable it is that it answers what was asked, 0 to 1.
+    """
+    ref_id = f"[{memory.memory_id.partition('-')[0]}]"
+    metadata = {
+        **memory.metadata,
+        "id": memory.memory_id,
+        "ref_id": ref_id,
+        "memory": memory.text,
+        "memory_type": memory.memory_type,
+        "type": memory.kind,
+        "status": memory.status,
+        "user_id": memory.user_id,
+        "session_id": memory.session_id,
+        "created_at": memory.created_at.isoformat(),
+        "updated_at": memory.updated_at.isoformat(),
+        "memory_time": memory.at.isoformat(),
+    }
+    if relativity is not None:
+        metadata["relativity"] = round(relativity, 4)
+    return {"id": memory.memory_id, "ref_id": ref_id, "memory": memory.text, "metadata": metadata}
+
+
+def _by_cube(found: Iterable[FoundInCube]) -> list[dict[str, Any]]:
+    cubes = []
+    for each in found:
+        items = [
+            memory_item(one.item, one.score) if isinstance(one, SearchResult) else memory_item(one)
+            for one in each["memories"]
+        ]
+        cubes.append({"cube_id": each["cube_id"], "memories": items, "total_nodes": len(items)})
+    return cubes
+
+
+def _cubes(names: Sequence[str] | None, name: str | None = None) -> Sequence[str | None]:
+    """Which cubes are meant; None: the user's own one."""
+    return names or [name]
+
+
+def _asked(request: ChatRequest) -> dict[str, Any]:
+    """What a MOS is asked."""
+    asked = _cubes(request.readable_cube_ids, request.mem_cube_id)[0]
+    keeps = _cubes(request.writable_cube_ids)[0]
+    return {
+        "query": request.query,
+        "user_id": request.user_id,
+        "mem_cube_id": asked or keeps,
+        "session_id": request.session_id,
+        "history": request.history,
+        "remember_in": keeps,
+        "top_k": request.top_k,
+    }
+
+
+def _event(data: Mapping[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
