@@ -204,6 +204,7 @@ class WaitTimeout(MemschedError):
 
     def __init__(self, unfinished: int, seconds: float, *, advice: str = "") -> None:
         self.unfinished = unfinished
+        self.advice = advice
         super().__init__(f"{unfinished} unfinished after {seconds:g} s. {advice}".rstrip())
 
 

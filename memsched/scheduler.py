@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from memsched.backoff import poll_pauses
@@ -37,11 +39,11 @@ from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.epoch import begun_epoch, current_epoch
-from memsched.queue.events import newest_events
+from memsched.queue.events import events_after, newest_events, newest_place
 from memsched.queue.pause import pause, resume
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
 from memsched.queue.submit import Producer
-from memsched.queue.tasks import cancel_task, find_tasks
+from memsched.queue.tasks import Task, cancel_task, find_tasks, parts_of_task
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.waiting import Waiting
@@ -57,6 +59,7 @@ log = get_logger(__name__)
 _left_in_parent: list[Any] = []
 """Kept: the child of a fork that let a connection go would take it from the epoll that it shares with its parent."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
+_EVENTS_AT_ONCE, _EVENTS_EVERY_SECONDS = 100, 0.5
 
 
 class AsyncMemScheduler(MemoryFace, OriginalNames):
@@ -278,7 +281,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         """
         if isinstance(message, str):
             which = _which(message, user_id, label)
-            found = [task.status for task in await find_tasks(await self.server(), self.keys, *which)]
+            found = [task.status for task in await self.find_tasks(*which)]
             return max(found, key=lambda status: status.submitted_ms, default=None)
         lane = self.keys.lane(message.label, message.user_id, message.mem_cube_id)
         server = await self.server()
@@ -302,21 +305,42 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         ttl = self.settings.task_ttl_seconds
         return any([await cancel_task(server, self.keys, task, ttl) for task in tasks])
 
-    async def wait(self, *, user_id: str | None = None, timeout: Seconds | None = None) -> None:
-        """Until all messages (of one user, or of all) are finished, and the follow-ups they led to.
+    async def find_tasks(self, user_id: str, item_id: str, label: str | None = None) -> list[Task]:
+        """A user's messages with this item id, one of each label at most; only of one label, if it is given."""
+        return await find_tasks(await self.server(), self.keys, user_id, item_id, label)
+
+    async def tasks_of(self, user_id: str, task_id: str) -> list[Task]:
+        """The messages of a user that name this business task (their ``task_id``), with the follow-ups they led to.
+
+        In the order in which they were submitted; known for a week after the last one, and as long as their records
+        (MEMSCHED_TASK_TTL_SECONDS).
+        """
+        return await parts_of_task(await self.server(), self.keys, user_id, task_id)
+
+    async def wait(
+        self, *, user_id: str | None = None, task_id: str | None = None, timeout: Seconds | None = None
+    ) -> None:
+        """Until all messages (of one user, of one of their business tasks, or of all) are finished, and the follow-ups
+        they led to.
 
         What was put off because no model answers (``mem_reread``) is not waited for until it is due.
         Messages that a foreign producer put in by plain XADD count for ``wait()``, not for ``wait(user_id=...)``.
         Raises WaitTimeout after ``timeout`` seconds, SchedulerStopped when somebody calls ``stop`` meanwhile,
         WorkerFailed when handlers ran here and their worker has failed, and MessagesLost when the server was emptied
         since messages were submitted here that are not known to be finished.
+
+        Args:
+            task_id: only the messages that name it as their ``task_id``, and their follow-ups. InvalidArgument is
+                raised without a user_id: ids are the user's own.
         """
+        if task_id is not None and user_id is None:
+            raise InvalidArgument("user_id", None, "ids are the user's own; say whose task_id this one is")
         deadline = Deadline(seconds_or_none("timeout", timeout))
         waiting = Waiting(self, deadline.seconds)
         stops = self._stops
         pauses = poll_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         submits = self._submits
-        while unfinished := await self._unfinished(user_id):
+        while unfinished := await self.unfinished(user_id, task_id):
             pause = next(pauses)
             if pause > deadline.left:
                 raise await waiting.timed_out(unfinished)
@@ -343,7 +367,10 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         """Whether handlers ran here, and a part of the worker has failed. Not while it is stopped or started."""
         return self._worker is not None and not self.running and not self._starting.locked()
 
-    async def _unfinished(self, user_id: str | None) -> int:
+    async def unfinished(self, user_id: str | None = None, task_id: str | None = None) -> int:
+        """How many messages ``wait`` would wait for now: all, a user's, or those of one of their business tasks."""
+        if user_id is not None and task_id is not None:
+            return sum(_waited_for(task) for task in await self.tasks_of(user_id, task_id))
         if user_id is None:
             status = await self.read_status()
             if status.unknown and not status.total.backlog:
@@ -394,6 +421,24 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         events = await server.persistently(lambda: server.call(newest_events(self.keys, limit)))
         return await self._released_events(events)
 
+    async def follow_events(self, after: str | None = None) -> AsyncGenerator[tuple[str, ScheduleLogForWebItem], None]:
+        """Memory events as they happen, each with its place in the log; without end.
+
+        Args:
+            after: the place of the last one that was seen; None: those from now on.
+        """
+        server = await self.server()
+        place = await server.persistently(lambda: server.call(newest_place(self.keys))) if after is None else after
+        while True:
+            command = events_after(self.keys, place, _EVENTS_AT_ONCE)
+            place, found = await server.persistently(partial(server.call, command))
+            released = await self._released_events([each for _, each in found])
+            places = {each.item_id: each_place for each_place, each in found}
+            for each in released:
+                yield places[each.item_id], each
+            if not found:
+                await asyncio.sleep(_EVENTS_EVERY_SECONDS)
+
     async def pause(self, label: str) -> bool:
         """Let no worker take more messages of a label, until ``resume``; whether it was not paused already.
 
@@ -426,6 +471,11 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         if self._producer is None:
             self._producer = Producer(server, self.keys, self.settings)
         return self._producer
+
+
+def _waited_for(task: Task) -> bool:
+    is_due = task.lane.label not in NOT_WAITED_FOR or task.status.due_ms <= time.time() * 1000
+    return task.unfinished and is_due
 
 
 def _which(message: ScheduleMessageItem | str, user_id: str | None, label: str | None) -> tuple[str, str, str | None]:

@@ -82,6 +82,9 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
 
     submit_messages = blocking(AsyncMemScheduler.submit_messages)
     get_task_status = blocking(AsyncMemScheduler.get_task_status)
+    find_tasks = blocking(AsyncMemScheduler.find_tasks)
+    tasks_of = blocking(AsyncMemScheduler.tasks_of)
+    unfinished = blocking(AsyncMemScheduler.unfinished)
     cancel_task = blocking(AsyncMemScheduler.cancel_task)
     wait = blocking(AsyncMemScheduler.wait)
 

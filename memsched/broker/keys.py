@@ -58,6 +58,10 @@ class Lane:
         """hash: the status of one message. Ids are the user's own: two users may use the same one."""
         return f"{self.task_prefix}{escape(user_id)}/{escape(item_id)}"
 
+    def parts_of(self, user_id: str, task_id: str) -> str:
+        """set: the (escaped) item ids of the messages that name this business task of a user."""
+        return f"{self.task_prefix.removesuffix('task:')}parts:{escape(user_id)}/{escape(task_id)}"
+
     def batch(self, name: str) -> str:
         """list: pages of a handler's follow-ups, in the outbox or staged for it."""
         return f"{self.outbox}:{name}"

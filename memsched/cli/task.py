@@ -122,20 +122,7 @@ def _run(settings: Settings, work: Callable[[Server, Keys], Awaitable[T]]) -> T:
 
 
 def _as_dict(found: Task) -> dict[str, Any]:
-    status = found.status
-    return {
-        "item_id": found.item_id,
-        "user_id": found.user_id,
-        "label": found.lane.label,
-        "lane": found.lane.name,
-        "state": status.state.value,
-        "submitted_ms": status.submitted_ms,
-        "due_ms": status.due_ms,
-        "started_ms": status.started_ms,
-        "finished_ms": status.finished_ms,
-        "worker": status.worker,
-        "error": status.error,
-    }
+    return {**found.as_dict(), "lane": found.lane.name}
 
 
 def _print(found: Task) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from memsched.broker.keys import Keys
-from memsched.broker.scripting import Command, as_texts
+from memsched.broker.scripting import Command, as_text, as_texts
 from memsched.errors import InvalidMessage
 from memsched.messages import ScheduleLogForWebItem
 
@@ -30,13 +30,37 @@ def newest_events(keys: Keys, limit: int, about: Sequence[str] = ()) -> Command[
     """
 
     def parse(reply: Any) -> list[ScheduleLogForWebItem]:
-        items = []
-        for _, fields in reversed(reply or []):
-            texts = as_texts(fields)
-            if about and not any(each in text for text in texts for each in about):
-                continue
-            with suppress(InvalidMessage):  # a stranger's, or of a form that is not known here: the others are shown
-                items.append(ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True))))
-        return items
+        return [each for _, each in _read(reversed(reply or []), about)]
 
     return Command(("XREVRANGE", keys.events, "+", "-", "COUNT", limit), parse)
+
+
+def events_after(keys: Keys, place: str, limit: int) -> Command[tuple[str, list[tuple[str, ScheduleLogForWebItem]]]]:
+    """The oldest events behind a place in the log, each with its own; and the place behind all that was looked at.
+
+    Args:
+        place: ``<ms>-<number>``. Where the log does not reach back so far any more, it goes on with the oldest one.
+    """
+
+    def parse(reply: Any) -> tuple[str, list[tuple[str, ScheduleLogForWebItem]]]:
+        return as_text(reply[-1][0]) if reply else place, list(_read(reply or [], ()))
+
+    return Command(("XRANGE", keys.events, f"({place}", "+", "COUNT", limit), parse)
+
+
+def newest_place(keys: Keys) -> Command[str]:
+    """The place behind the newest event."""
+
+    def parse(reply: Any) -> str:
+        return as_text(reply[0][0]) if reply else "0-0"
+
+    return Command(("XREVRANGE", keys.events, "+", "-", "COUNT", 1), parse)
+
+
+def _read(rows: Iterable[Any], about: Sequence[str]) -> Iterator[tuple[str, ScheduleLogForWebItem]]:
+    for place, fields in rows:
+        texts = as_texts(fields)
+        if about and not any(each in text for text in texts for each in about):
+            continue
+        with suppress(InvalidMessage):  # a stranger's, or of a form that is not known here: the others are shown
+            yield as_text(place), ScheduleLogForWebItem.from_wire(dict(zip(texts[::2], texts[1::2], strict=True)))

@@ -184,6 +184,9 @@ class TaskStatus:
     due_ms: int
     worker: str
     error: str
+    """The last one; "cancelled" for a message that was taken off the queue."""
+    failures: int = 0
+    """How often its handler failed, and it was tried again."""
 
 
 def task_status(lane: Lane, user_id: str, item_id: str) -> Command[TaskStatus | None]:
@@ -203,6 +206,7 @@ def task_status(lane: Lane, user_id: str, item_id: str) -> Command[TaskStatus | 
             times["due"],
             found.get("worker", ""),
             found.get("error", ""),
+            int(found.get("failures") or 0),
         )
 
     return Command(("HGETALL", lane.task(user_id, item_id)), parse)

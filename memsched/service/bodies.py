@@ -67,6 +67,7 @@ _IdText = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), Afte
 UserId = Annotated[_IdText, Field(description="Whom it is for. A key of one user means that user.", examples=["ada"])]
 CubeName = Annotated[_IdText, Field(description="The user's name of the cube.", examples=["default"])]
 SessionId = Annotated[_IdText, Field(description="The conversation.", examples=["monday"])]
+ItemId = Annotated[_IdText, Field(description="The id of a message: the caller's own.", examples=["order-17"])]
 MemoryId = Annotated[
     str,
     Field(

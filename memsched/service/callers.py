@@ -9,13 +9,14 @@ import re
 from ipaddress import ip_address
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memsched.memory.access.api_keys import KEY_PREFIX, Principal, Role
 from memsched.memory.access.reading_as import reading_as
 from memsched.mos.options import MosOptions
+from memsched.service.bodies import UserId
 from memsched.service.problems import Problem
 from memsched.service.state import Service
 
@@ -108,6 +109,21 @@ def principal_of(request: Request) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(principal_of)]
+
+
+def _user_of_query(caller: Caller, user_id: Annotated[UserId | None, Query()] = None) -> str:
+    return caller.user(user_id)
+
+
+def _operator(caller: Caller) -> Principal:
+    caller.require_may("operate")
+    return caller
+
+
+QueryUser = Annotated[str, Depends(_user_of_query)]
+"""For whom a request acts that has no body: ``user_id`` behind the question mark, or the key's own user."""
+Operator = Annotated[Principal, Depends(_operator)]
+"""Who asks, and may operate the queue. A stream has begun its answer before its function runs: so it is asked here."""
 
 
 def traceparent_of(request: Request) -> str | None:

@@ -209,7 +209,7 @@ async def test_the_total_is_right_while_messages_go_from_lane_to_lane(
     seen, own = set(), set()
     while not done:
         status = await watcher.read_status()
-        unfinished = await watcher._unfinished("user-1")
+        unfinished = await watcher.unfinished("user-1")
         if not done:
             seen.add(status.total.backlog)
             own.add(unfinished)

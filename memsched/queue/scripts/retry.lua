@@ -25,6 +25,7 @@ for number, id in ipairs(ids) do
     local at = 1 + 5 * number
     local user, due = ARGV[at + 1], now + tonumber(ARGV[at + 2])
     record(KEYS[5 + number], 'HSET', 'state', 'waiting', 'entry', '', 'due', due, 'error', ARGV[at + 4])
+    if ARGV[at + 4] ~= '' then record(KEYS[5 + number], 'HINCRBY', 'failures', 1) end
     delay_until(lane, user, due, ARGV[at + 3], function() return redis.pcall('XDEL', lane.stream, id) end)
     redis.call('XACK', lane.stream, ARGV[1], id)
     uncount(lane, user, {id}, now)

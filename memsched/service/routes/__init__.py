@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from memsched.service.routes import completions, health, users
+from memsched.service.routes import completions, dead_letters, events, health, scheduler, users
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, users.router, completions.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    users.router,
+    completions.router,
+    scheduler.router,
+    dead_letters.router,
+    events.router,
+)
