@@ -137,7 +137,12 @@ def test_the_table_of_keys_has_every_key() -> None:
     keys = Keys()
     lane = keys.lane("add", "alice", "home")
     expected = {*dataclasses.astuple(lane)} - {lane.label, lane.name, lane.task_prefix}
-    expected |= {f"{lane.users}:<user>", f"{lane.parked}:<user>", f"{lane.outbox}:<batch>"}
+    expected |= {
+        f"{lane.users}:<user>",
+        f"{lane.parked}:<user>",
+        f"{lane.outbox}:<batch>",
+        lane.parts_of("<user>", "<task>").replace("%3C", "<").replace("%3E", ">"),
+    }
     expected |= {lane.task_prefix + "<user>/<item_id>", keys.lanes, keys.workers, keys.events, keys.paused}
     expected |= {
         keys.wake,
