@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -18,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memsched.logs import get_logger
 from memsched.scheduler import AsyncMemScheduler
-from memsched.service.callers import Gate
+from memsched.service.callers import OPEN_PATHS, Gate
+from memsched.service.openapi import document
 from memsched.service.problems import Problem, add_problem_handlers, log_failure, problem_of, too_large
 from memsched.service.routes import ROUTERS
 from memsched.service.state import Service
@@ -63,6 +65,7 @@ def create_app(settings: Settings, scheduler: AsyncMemScheduler | None = None, *
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi = cache(partial(document, app, OPEN_PATHS))  # type: ignore[method-assign]
     add_problem_handlers(app)
     app.add_middleware(Gate)  # the last one added is the first one passed
     app.add_middleware(Door, settings=settings)

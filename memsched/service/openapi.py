@@ -1,0 +1,82 @@
+"""The OpenAPI document: what FastAPI makes of the routes, with how one is let in and what every route may answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from memsched.service.problems import MEDIA_TYPE
+
+_KEY = "key"
+_METHODS = frozenset({"get", "put", "post", "delete", "patch"})
+_SAID = {
+    "401": "No key, or one that is not valid (any more).",
+    "403": "The key may not do this, or acts for other users.",
+    "404": "There is no such thing, or it is another's.",
+    "422": "The request cannot be understood; `errors` says where.",
+    "429": "Too many requests of this key: `Retry-After`.",
+    "503": "A server is away, or the queue is full: `Retry-After`.",
+    "default": "Another problem.",
+}
+_PROBLEM: dict[str, Any] = {
+    "title": "Problem",
+    "description": "RFC 9457.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:memsched:error:InvalidRequest"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, and what to do."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["detail"],
+                "properties": {
+                    "detail": {"type": "string"},
+                    "pointer": {
+                        "type": "string",
+                        "description": "In the body: a JSON pointer.",
+                        "examples": ["#/text"],
+                    },
+                    "parameter": {"type": "string", "description": "Elsewhere: its name."},
+                    "in": {"type": "string", "enum": ["path", "query", "header", "cookie"]},
+                },
+            },
+        },
+    },
+}
+
+
+def document(app: FastAPI, open_paths: frozenset[str]) -> dict[str, Any]:
+    """The document of an application.
+
+    Args:
+        open_paths: what is served without a key.
+    """
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's: it answers otherwise here
+        schemas.pop(name, None)
+    schemas["Problem"] = _PROBLEM
+    made["components"]["securitySchemes"] = {
+        _KEY: {"type": "http", "scheme": "bearer", "description": "An API key: memsched keys create."}
+    }
+    for path, operations in made["paths"].items():
+        if path in open_paths:
+            continue
+        for method, operation in operations.items():
+            if method in _METHODS:
+                operation["security"] = [{_KEY: []}]
+                operation["responses"].pop("422", None)
+                for status, said in _SAID.items():
+                    operation["responses"].setdefault(status, _answer(said))
+    return made
+
+
+def _answer(said: str) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": said, "content": content}
