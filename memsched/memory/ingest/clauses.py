@@ -53,6 +53,11 @@ _ONLY_NUMBERS = re.compile(r"[#$\u20ac]?\d[\w\s.,:/x\u00d7%\u20ac$-]*")
 _LEAST_CLAUSE = 3
 """Words of one."""
 _NOT_BUT_GOES_ON = re.compile(r"(?:but|sondern|sino|\u800c\u662f)\b")
+_IS_NOT, _BUT_IS = re.compile("(?<!\u662f)\u4e0d\u662f"), re.compile("\u662f(?!\u4e0d\u662f)")
+"""In Chinese "not the 3rd, is the 8th" is "not the 3rd but the 8th"."""
+_WIDE = {",": "\uff0c", ";": "\uff1b", "!": "\uff01", ":": "\uff1a"}
+_ASCII_MARK = re.compile(r"(?<=[\u3400-\u9fff])[,;!:](?=\S)|(?<=\d)[,;!](?=[\u3400-\u9fff])")
+"""A mark of ASCII that stands in Chinese, where no blank follows; 5,000 has none."""
 _COMMA = re.compile(r",\s+|[\uff0c\u3001]|\s[-\u2013\u2014]\s|\s?\u2014\s?|\.\.\.\s*|\s?\((?=\w)")
 _LEAST_SAID = 3
 _LEAST_SAID_ZH = 4
@@ -102,6 +107,8 @@ class Clause:
 def sentences_of(text: str, lang: str) -> tuple[tuple[str, str], ...]:
     """The sentences of a text without what they quote, and why of each nothing is stated, as ``Clause.apart``."""
     plain = re.sub(r"[ \t]+", " ", text.replace("\u2019", "'"))
+    if lang == "zh":
+        plain = _ASCII_MARK.sub(lambda match: _WIDE[match.group()], plain)
     whole = "untold" if found("untold", lang, plain) else ""
     sentences = []
     for sentence in _SENTENCE.split(plain):
@@ -227,6 +234,8 @@ def _pieces(sentence: str, lang: str) -> list[str]:
     for piece in (each.strip(" .!?\u3002\uff01\u2026") for each in pieces):
         if joined and (_ONLY_NUMBERS.fullmatch(piece) or _NOT_BUT_GOES_ON.match(piece)):
             joined[-1] += ", " + piece
+        elif joined and _BUT_IS.match(piece) and _IS_NOT.search(joined[-1]):
+            joined[-1] += "\u800c" + piece
         elif piece:
             joined.append(piece)
     return joined

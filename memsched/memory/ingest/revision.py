@@ -17,7 +17,7 @@ from memsched.lexicon import STOP_WORDS, is_negated, is_negation, is_question, s
 from memsched.memory.ingest.certainty import moved_home, only_another_value, only_denies
 from memsched.memory.ingest.chinese import as_words, have_nothing_in_common
 from memsched.memory.ingest.clauses import NOTHING_SAID, Clause, clauses_of, introduced_by
-from memsched.memory.ingest.revision_words import found, language_of_pair, listed, may_tell
+from memsched.memory.ingest.revision_words import are_opposites, found, language_of_pair, listed, may_tell
 from memsched.memory.ingest.subjects import IT, OWN
 from memsched.memory.ingest.vital import vital_kind
 from memsched.memory.model import as_called
@@ -172,7 +172,7 @@ def _of_clauses(newer: Clause, older: Clause) -> Revision:
     value = pair.other_value()
     if value.verdict == "supersedes" and pair.may_be_another():
         return Revision("may_revise", value.because)
-    return value
+    return value if value.weight else pair.opposite()
 
 
 class _Pair:
@@ -342,6 +342,15 @@ class _Pair:
             return link
         if newer.lang == "zh" and who == "same" and "now" in signs and newer.verb == older.verb == "is" and short:
             return link  # a teacher, and now a doctor: the Chinese "is" is followed by what somebody is, not how
+        return UNRELATED
+
+    def opposite(self) -> Revision:
+        """They are married, where they were single: seldom in words of which both have one."""
+        newer, older = self.newer, self.older
+        both_own = self.who == "open" and newer.lang == "zh" and newer.is_own and older.is_own
+        one = self.who == "same" or (both_own and not found("may_be_several", "zh", f"{newer.text} {older.text}"))
+        if one and are_opposites(newer.text, older.text, newer.lang):
+            return Revision("may_revise", f'the opposite of "{older.text}"')
         return UNRELATED
 
     def may_be_another(self) -> bool:

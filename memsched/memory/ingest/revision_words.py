@@ -41,6 +41,7 @@ _NO_PATTERNS = (
     "classes",
     "verbs",
     "kin",
+    "opposites",
     "copulas",
     "goes_on",
     "joins",
@@ -133,6 +134,20 @@ def _compiled(words_of_it: Sequence[str], lang: str) -> re.Pattern[str]:
     if lang == "zh":
         return re.compile("|".join(sorted(words_of_it, key=len, reverse=True)))
     return as_words(words_of_it)
+
+
+def are_opposites(one: str, other: str, lang: str) -> bool:
+    """Whether two texts tell states that nobody is in at once: single and married."""
+    return any(
+        (left.search(one) and right.search(other)) or (right.search(one) and left.search(other))
+        for left, right in _opposites(lang)
+    )
+
+
+@lru_cache(maxsize=8)
+def _opposites(lang: str) -> tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]:
+    pairs = (pair.split(" / ") for pair in listed("opposites", lang))
+    return tuple((_compiled([left], lang), _compiled([right], lang)) for left, right in pairs)
 
 
 @lru_cache(maxsize=8)

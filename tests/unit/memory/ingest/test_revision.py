@@ -47,6 +47,38 @@ def test_of_our_own_cases_most_revisions_are_seen_in_each_language(cases: list[d
         assert all(may_correct(case["later"]) for case in seen)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("我在腾讯上班。", "我跳槽去了字节跳动。"),
+        ("我最喜欢的颜色是蓝色。", "我最喜欢的颜色是绿色。"),
+        ("我的航班是下午三点。", "说错了,不是下午三点,是下午五点。"),
+        ("考试在5月3号。", "不是5月3号,是5月8号。"),
+        ("我是单身。", "我上周领证了。"),
+        ("I'm single at the moment.", "We got married last weekend!"),
+        ("Ich bin ledig.", "Wir haben am Samstag geheiratet."),
+        ("Soy soltero.", "Nos hemos casado."),
+    ],
+)
+def test_another_job_favourite_day_or_state_is_seen(old: str, new: str) -> None:
+    assert verdict(old, new) != "unrelated"
+    assert may_correct(new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("我在腾讯上班。", "我同事跳槽去了字节跳动。"),
+        ("我最喜欢的颜色是蓝色。", "我最喜欢的水果是苹果。"),
+        ("我妈的生日是6月2号。", "我爸的生日不是6月1号,是6月12号。"),
+        ("I'm single.", "My sister got married."),
+        ("Ich bin ledig.", "Mein Bruder hat geheiratet."),
+    ],
+)
+def test_of_another_one_or_another_thing_it_is_not(old: str, new: str) -> None:
+    assert verdict(old, new) == "unrelated"
+
+
 @given(text=st.text(max_size=80))
 def test_no_text_revises_a_copy_of_itself(text: str) -> None:
     assert verdict(text, text) == "unrelated"
