@@ -71,6 +71,7 @@ def vital_kind(text: str, speaker: str = "") -> str:
     plain = as_spelled(text.replace("\u2019", "'"), lang)
     if not may_be_vital(plain, lang):
         return ""
+    plain = _without_signs(plain, lang)
     kind = ""
     begun = 0
     for sentence, apart in sentences_of(plain, lang):
@@ -84,6 +85,16 @@ def vital_kind(text: str, speaker: str = "") -> str:
                 kind = _of_chinese(sentence) if lang == "zh" else _of_sentence(sentence, lang, plain[:begun], speaker)
         begun += len(sentence)
     return kind
+
+
+def _without_signs(text: str, lang: str) -> str:
+    """Without what is a sign of the zodiac and no illness, as blanks: "I'm a Cancer", "mein Sternzeichen ist Krebs"."""
+    signs = pattern("signs", lang)
+    if signs.search(text) is None:
+        return text
+    return pattern("zodiac", lang).sub(
+        lambda match: signs.sub(lambda sign: " " * len(sign.group()), match.group()), text
+    )
 
 
 # -- with spaces -----------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any
 from unicodedata import normalize
@@ -118,7 +118,7 @@ def _alike(language: str, asked: str, other: str) -> float:
     """How much of the one word the other one is: another form, or, in German, a part of it."""
     short, long = sorted((asked, other), key=len)
     more = len(long) - len(short)
-    if len(short) < _LEAST_PART or not more:
+    if len(short) < _LEAST_PART or not more or not _apart_stems(language).isdisjoint((asked, other)):
         return 0.0
     if language == "de":
         is_part = more >= _LEAST_MORE and (long.startswith(short) or long.endswith(short))
@@ -126,10 +126,21 @@ def _alike(language: str, asked: str, other: str) -> float:
     return ALIKE if len(short) >= _LEAST_STEM and more < _LEAST_MORE and long.startswith(short) else 0.0
 
 
+@lru_cache(maxsize=8)
+def _apart(language: str) -> frozenset[str]:
+    """Words for people that are no form or part of another: whose sister is asked for has not asked for a brother."""
+    return frozenset(_DATA[language].get("apart", "").split())
+
+
+@lru_cache(maxsize=8)
+def _apart_stems(language: str) -> frozenset[str]:
+    return frozenset(_folded_stem(language, stem(word)) for word in _apart(language))
+
+
 @lru_cache(maxsize=65_536)
 def _folded_stem(language: str, word: str) -> str:
     """A word's stem in its language, without accents."""
-    stemmed = str(_stemmer(language).stemWord(word))
+    stemmed = word if word in _apart(language) else str(_stemmer(language).stemWord(word))
     return "".join(each for each in normalize("NFD", stemmed) if not "\u0300" <= each <= "\u036f")
 
 
@@ -145,11 +156,20 @@ def _asking(language: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _synonyms(language: str) -> Mapping[str, tuple[str, ...]]:
+    return _grouped(_DATA[language]["synonyms"], partial(_folded_stem, language))
+
+
+def _grouped(groups: Iterable[str], form: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
+    """By each word what else it may be called. In "siblings: brother sister" the first one is any of the others, and
+    each of them is the first one, but none of them another.
+    """
     found: dict[str, set[str]] = defaultdict(set)
-    for group in _DATA[language]["synonyms"]:
-        same = {_folded_stem(language, each) for each in group.split()}
-        for each in same:
-            found[each] |= same - {each}
+    for group in groups:
+        general, _, rest = group.rpartition(": ")
+        for called in [(general, each) for each in rest.split()] if general else [rest.split()]:
+            same = {form(each) for each in called}
+            for each in same:
+                found[each] |= same - {each}
     return {each: tuple(sorted(others)) for each, others in found.items()}
 
 
@@ -205,9 +225,4 @@ def _asking_characters(language: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=8)
 def _synonyms_of_characters(language: str) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for group in _DATA[language]["synonyms"]:
-        same = set(group.split())
-        for each in same:
-            found[each] |= same - {each}
-    return {each: tuple(sorted(others)) for each, others in found.items()}
+    return _grouped(_DATA[language]["synonyms"], str)

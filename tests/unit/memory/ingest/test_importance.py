@@ -97,6 +97,14 @@ def test_what_is_denied_or_asked_is_not_vital_but_what_stands_beside_it_is(text:
 DECISIONS = Path(__file__).parents[3] / "data" / "decisions"
 
 
+def test_a_sign_of_the_zodiac_is_no_illness_and_what_stands_beside_it_may_be() -> None:
+    lines = (DECISIONS / "vital.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [case for case in map(json.loads, lines) if case["form"] == "zodiac"]
+
+    assert len(cases) > 50
+    assert [case for case in cases if bool(vital_kind(case["text"])) != (case["label"] == "vital")] == []
+
+
 @pytest.mark.parametrize(
     ("name", "label", "missed", "taken"), [("vital", "vital", 0.1, 0.03), ("preference", "own", 0.1, 0.03)]
 )

@@ -39,6 +39,15 @@ def test_the_language_of_a_question(query: str, language: str) -> None:
         ("¿Dónde están las bicis?", "bicicletas las", {"bicicletas"}),
         ("我丈夫的猫叫什么？", "老公 橘猫 什么 我的", {"老公", "橘猫"}),
         ("夫はどこで働いていますか？", "旦那 働く ます", {"旦那", "働く"}),
+        # a brother is no sister, but both are siblings
+        ("Wie heißt mein Bruder?", "bruder schwester geschwister", {"bruder", "geschwister"}),
+        ("Wie heißen meine Geschwister?", "bruder schwester cousin", {"bruder", "schwester"}),
+        ("Wie heißt meine Mutter?", "mutter großmutter schwiegermutt vater", {"mutter"}),
+        ("Wie heißt meine Freundin?", "freund freundin", {"freundin"}),
+        ("¿Cómo se llama mi hermana?", "hermana hermano", {"hermana"}),
+        ("¿Cómo se llaman mis hermanos?", "hermana hermano primo", {"hermana", "hermano"}),
+        ("¿Cómo se llama mi tío?", "tío tía", {"tío"}),
+        ("我舅舅叫什么？", "舅舅 叔叔 姑姑", {"舅舅"}),
     ],
 )
 def test_it_is_asked_in_the_words_of_the_cube(query: str, vocabulary: str, found: set[str]) -> None:
