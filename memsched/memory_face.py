@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from uuid import UUID, uuid5
 
 from memsched.broker.client import Server, answered
@@ -17,6 +18,7 @@ from memsched.broker.scripting import Command
 from memsched.durations import Seconds
 from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidArgument, InvalidId, UnknownCube, UnknownMemory
 from memsched.history import HistoryEntry, history_of, versions_of
+from memsched.lexicon import stems
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
@@ -25,8 +27,9 @@ from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.model import expect_memory_id
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.retriever import Retriever
+from memsched.memory.search.wording import ENGLISH, asked_in
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused, StoreUnavailable
-from memsched.memory_prompt import MemoryPrompt, prompt_of
+from memsched.memory_prompt import NOTHING_ASKED, SUFFICIENT, MemoryPrompt, SearchWhen, Sufficiency, prompt_of
 from memsched.messages import (
     PREDICT_TASK_LABEL,
     PRELOAD_TASK_LABEL,
@@ -37,12 +40,12 @@ from memsched.messages import (
 )
 from memsched.parameters.states import ParameterStates
 from memsched.policy.binding import Context
-from memsched.policy.block import ActivationBlock
+from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.salt import passing_salt
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.theme import Theme
 from memsched.queue.events import newest_events
-from memsched.redaction import redacted_id
+from memsched.redaction import asked, redacted_id
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.activation_status import ActivationStatus
@@ -210,7 +213,7 @@ class MemoryFace(ABC):
         It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it:
         ``block.head(instructions)`` is what a prompt begins with. Raises CubeForbidden or UnknownCube.
         """
-        block, _ = await self._head(user_id, mem_cube_id)
+        block, *_ = await self._head(user_id, mem_cube_id)
         return block
 
     async def activation_status(self, user_id: str, mem_cube_id: str) -> ActivationStatus:
@@ -232,13 +235,13 @@ class MemoryFace(ABC):
         await services.warming.warm(ref, adapter=await services.adapter_of(ref), anyway=True)
         return await services.activation_status(ref)
 
-    async def _head(self, user_id: str, mem_cube_id: str) -> tuple[ActivationBlock, Sent]:
-        """The block that the user may read, and what of the cube a model's server was sent last."""
+    async def _head(self, user_id: str, mem_cube_id: str) -> tuple[ActivationBlock, Sent, Sequence[Member]]:
+        """The block that the user may read, what of the cube a model's server was sent last, and the members."""
         ref, head = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
         services = await self.memory() if self.release.asks else None
         whole = await services.whole(ref, head.members) if services else {}
         members = self.release.members(user_id, ref, head.members, whole)
-        return ActivationBlock.of(members, head.salt), head.sent
+        return ActivationBlock.of(members, head.salt), head.sent, members
 
     async def prompt(
         self,
@@ -249,6 +252,9 @@ class MemoryFace(ABC):
         max_tokens: int | None = None,
         *,
         top_k: int | None = None,
+        search: SearchWhen = "always",
+        role: str | None = None,
+        task: str | None = None,
     ) -> MemoryPrompt:
         """What goes before a model call about this cube: its head (salt, instructions, activation block) byte for byte,
         then what search finds for the query, then the rest of the working set; as text, and as OpenAI's messages.
@@ -262,33 +268,83 @@ class MemoryFace(ABC):
             max_tokens: of the text, estimated as ``activation`` does; at least 1. The least relevant goes first, and
                 the block last, and whole.
             top_k: memories that are searched for; default: ``retriever.top_k``.
+            search: ``auto``: only where no memory that is near answers the query by its words, so that mostly nothing
+                is embedded and the store is not asked; ``never``.
+            role: as ``working_set`` has it.
+            task: the same.
         """
         if max_tokens is not None and max_tokens < 1:
             raise InvalidArgument("max_tokens", max_tokens, "the text has 1 at least; None: as many as it takes")
         if query is not None and not isinstance(query, str):
             raise InvalidArgument("query", query, "it must be a text")
-        found: list[SearchResult] = []
-        if query is not None and query.strip():
-            try:
-                found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
-            except NOT_ANSWERED as error:
-                # The working set holds what matters most, and is elsewhere: a poorer prompt, not none.
-                log.warning(
-                    "search failed; the prompt goes on with what is near",
-                    action="prompt.search_failed",
-                    user_id=user_id,
-                    mem_cube_id=mem_cube_id,
-                    error=str(error),
-                )
+        if search not in get_args(SearchWhen):
+            raise InvalidArgument("search", search, "it must be auto, never or always")
         block, sent = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}")), NOTHING_SENT
         near: list[WorkingMemory] = []
+        members: Sequence[Member] = ()
         adapter = beside = None
         with suppress(*NOT_ANSWERED):  # only a permission hook asks the store
-            block, sent = await self._head(user_id, mem_cube_id)
+            block, sent, members = await self._head(user_id, mem_cube_id)
             adapter, beside = await self._adapters(user_id, mem_cube_id)
-            near = await self.working_set(user_id, mem_cube_id, session_id, purpose="prompt")
+            near = await self.working_set(user_id, mem_cube_id, session_id, role=role, task=task, purpose="prompt")
+        found: list[SearchResult] = []
+        sufficient = NOTHING_ASKED
+        if query is not None and query.strip():
+            sufficient = Sufficiency(value=False, reason="not_searched", searched=False)
+            if search == "auto":
+                sufficient = await self._sufficiency(user_id, mem_cube_id, query, near, members)
+            if search == "always" or sufficient.reason == "does_not_answer":
+                with self._search_failing(user_id, mem_cube_id):
+                    found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
+                    sufficient = replace(sufficient, searched=True)
         today = datetime.now().astimezone().date()
-        return prompt_of(block, near, found, query, max_tokens, today, sent=sent, adapter=adapter, beside=beside)
+        return prompt_of(
+            *(block, near, found, query, max_tokens, today),
+            sent=sent,
+            adapter=adapter,
+            beside=beside,
+            sufficient=sufficient,
+        )
+
+    @contextmanager
+    def _search_failing(self, user_id: str, mem_cube_id: str) -> Iterator[None]:
+        """The working set holds what matters most, and is elsewhere: a poorer prompt, not none."""
+        try:
+            yield
+        except NOT_ANSWERED as error:
+            log.warning(
+                "search failed; the prompt goes on with what is near",
+                action="prompt.search_failed",
+                user_id=user_id,
+                mem_cube_id=mem_cube_id,
+                error=str(error),
+            )
+
+    async def _sufficiency(
+        self,
+        user_id: str,
+        mem_cube_id: str,
+        query: str,
+        near: Sequence[WorkingMemory],
+        members: Sequence[Member],
+    ) -> Sufficiency:
+        """Whether a memory that is near answers the query by its words; without embedding it, and without the store."""
+        services = await self.memory()
+        words = stems(asked_text := asked(query, self.settings.secrets))
+        terms = services.terms
+        counts_of = terms.counts_command if asked_in(asked_text) == ENGLISH else terms.vocabulary_command
+        ref, counts = await self._read_hot(user_id, mem_cube_id, lambda _, ref: counts_of(ref, words))
+        payloads = {each.memory_id: {"text": each.said} for each in members}
+        payloads |= {
+            each.memory_id: {
+                "text": f"{each.asked} {each.text}".strip(),
+                "caption": each.caption,
+                "speaker": each.speaker,
+            }
+            for each in near
+        }
+        fits = services.search.sufficiency(ref, asked_text, payloads, counts) >= SUFFICIENT
+        return Sufficiency(value=fits, reason="answers" if fits else "does_not_answer", searched=False)
 
     async def _adapters(self, user_id: str, mem_cube_id: str) -> tuple[str | None, str | None]:
         """The adapter that answers this user about the cube, and one that is tried beside, by their names.

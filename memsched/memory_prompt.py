@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
 from memsched.lexicon import estimate_tokens
 from memsched.llm.prompts import CHAT, Message, chat_messages
@@ -22,6 +23,31 @@ _CORRECTED = "(corrected since) "
 _MAY_BE_REVISED = "(may be revised by a later statement) "
 
 
+SearchWhen = Literal["auto", "never", "always"]
+"""When a prompt searches: auto: where what is near does not answer the question."""
+SUFFICIENT = 0.5
+"""So probable it must be that one memory that is near answers the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sufficiency:
+    """Whether what was near answers the question, or a search was needed.
+
+    Args:
+        value: whether it does.
+        reason: how that is known: ``nothing_asked``, ``answers`` or ``does_not_answer`` (by its words, before any
+            search), ``holds_the_best`` or ``lacks_some`` (of what a search found), ``not_searched`` (it was not to be).
+        searched: whether there was a search that answered.
+    """
+
+    value: bool
+    reason: Literal["nothing_asked", "answers", "does_not_answer", "holds_the_best", "lacks_some", "not_searched"]
+    searched: bool
+
+
+NOTHING_ASKED = Sufficiency(value=True, reason="nothing_asked", searched=False)
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryPrompt:
     """What a model is told of a cube before it answers.
@@ -37,6 +63,7 @@ class MemoryPrompt:
         adapter: that answers, by its name at the model's server.
         beside: one that is tried beside, unseen; its name there.
         sent: what a model's server was sent last of the cube.
+        sufficient: whether what was near answers the question, and how that is known.
     """
 
     activation: ActivationBlock
@@ -48,6 +75,7 @@ class MemoryPrompt:
     adapter: str | None = None
     sent: Sent = NOTHING_SENT
     beside: str | None = None
+    sufficient: Sufficiency = NOTHING_ASKED
 
     def answered_by(self, adapter: str | None) -> MemoryPrompt:
         """The same prompt for another adapter, or for the model as it is (None): its head is another."""
@@ -102,6 +130,7 @@ def prompt_of(
     adapter: str | None = None,
     sent: Sent = NOTHING_SENT,
     beside: str | None = None,
+    sufficient: Sufficiency = NOTHING_ASKED,
 ) -> MemoryPrompt:
     """The prompt made of these: the block; what was found, the best first; then what else is in the set.
 
@@ -124,7 +153,10 @@ def prompt_of(
         some = dict(list(told.items())[:count])
         messages = chat_messages(query, list(some.values()), head=head_of(block, adapter), today=today)
         enough = near.issuperset(each.memory_id for each in memories[:_BEST])
-        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent, beside)
+        known = sufficient
+        if sufficient.searched:
+            known = replace(sufficient, value=enough, reason="holds_the_best" if enough else "lacks_some")
+        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent, beside, known)
 
     whole = prompt(block, len(told))
     if max_tokens is None:

@@ -143,6 +143,10 @@ class Keys:
         """hash: which process embeds all memories of this collection anew."""
         return f"{self.prefix}:reindex:{escape(collection)}"
 
+    def idempotency(self, item_id: str) -> str:
+        """string: a hash of the body that was submitted with the Idempotency-Key which stands for this item id."""
+        return f"{self.prefix}:idempotency:{escape(item_id)}"
+
     def rate(self, window: str) -> str:
         """string: how many requests came in a window of the rate limit of an API key."""
         return f"{self.prefix}:rate:{escape(window)}"

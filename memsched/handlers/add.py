@@ -15,11 +15,13 @@ from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up, update_after
 from memsched.handlers.forget import forget_as_asked, requests_among, without_requests
 from memsched.handlers.memory_events import log_written
+from memsched.handlers.results import tell_results
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.exports.pasted import refuse_export
-from memsched.memory.ingest.turns import Turn, turns_of
+from memsched.memory.ingest.turns import Reading, Turn, reading_of
+from memsched.memory.ingest.writer import Written
 from memsched.messages import MEM_READ_TASK_LABEL, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -37,10 +39,13 @@ async def remember(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> dict[str, list[Turn]]:
     """Store the utterances, but for requests to forget something, which are followed. Returns what was to be stored."""
-    everything = await _parsed(services, cube.ref, messages, ctx)
+    readings = await _parsed(services, cube.ref, messages, ctx)
+    everything = {key: reading.turns for key, reading in readings.items()}
     requests, turns = await requests_among(services, cube.ref, messages, everything)
-    await store(services, cube, messages, turns, ctx)
+    written = await store(services, cube, messages, turns, ctx)
     await forget_as_asked(services, cube.ref, requests, ctx)
+    asked = {(each.message.item_id, each.turn.position) for each in requests}
+    await tell_results([each for each in messages if each.item_id in readings], readings, asked, written, ctx)
     return turns
 
 
@@ -52,23 +57,24 @@ async def parse(
     A follow-up carries the conversation as it came and parses it anew: what a turn is may have changed with the version
     of the worker that takes it. A message whose utterances cannot be read is given up; its neighbours are not.
     """
-    return without_requests(await _parsed(services, ref, messages, ctx))
+    readings = await _parsed(services, ref, messages, ctx)
+    return without_requests({key: reading.turns for key, reading in readings.items()})
 
 
 async def _parsed(
     services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
-) -> dict[str, list[Turn]]:
-    turns: dict[str, list[Turn]] = {}
+) -> dict[str, Reading]:
+    readings: dict[str, Reading] = {}
     for message in messages:
         try:
             if not message.chat_history:
                 refuse_export(message.content, "content")
             speaker = await services.speaker(ref, message)
             named = message.model_copy(update={"user_name": speaker})
-            turns[message.item_id] = turns_of(named, await services.names_of(message))
+            readings[message.item_id] = reading_of(named, await services.names_of(message)).or_refuse()
         except InvalidMessage as error:
             ctx.fail(message, error)
-    return turns
+    return readings
 
 
 async def store(
@@ -77,7 +83,7 @@ async def store(
     messages: list[ScheduleMessageItem],
     turns: Mapping[str, list[Turn]],
     ctx: HandlerContext,
-) -> None:
+) -> dict[str, Written]:
     """Store utterances, tell what became of them, and have the working set updated."""
     said = {key: each for key, each in turns.items() if each}
     written = await services.writer.write_turns(cube.ref, said, messages[0].user_id, emptied=cube.emptied)
@@ -85,6 +91,7 @@ async def store(
     embed_later(messages, written, ctx)
     if stored := [message for message in messages if turns.get(message.item_id)]:
         ctx.submit(update_after(stored))
+    return written
 
 
 def _to_read(message: ScheduleMessageItem) -> ScheduleMessageItem:

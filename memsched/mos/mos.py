@@ -9,8 +9,9 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypedDict
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from pydantic import ValidationError
 
@@ -22,17 +23,19 @@ from memsched.memory.access.cubes import Cubes, CubeView, Grant, check_id
 from memsched.memory.access.permissions import Permission
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
-from memsched.memory.ingest.turns import reading_of, refuse_role, statement_of, with_time
+from memsched.memory.ingest.turns import Reading, reading_of, refuse_role, statement_of, with_time
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
 from memsched.memory.model import Memory, expect_memory_id
 from memsched.memory.search.arguments import SearchArgs, SearchResult
+from memsched.memory.search.pages import ListOrder, MemoryPage, page_of
 from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.memory.transfer.dump_folder import MANIFEST
-from memsched.memory_prompt import MemoryPrompt
+from memsched.memory_prompt import MemoryPrompt, SearchWhen
 from memsched.messages import (
     ADD_TASK_LABEL,
+    ANSWER_TASK_LABEL,
     MEM_FEEDBACK_TASK_LABEL,
     MEM_UPDATE_TASK_LABEL,
     ScheduleMessageItem,
@@ -46,6 +49,7 @@ from memsched.policy.block import ActivationBlock
 from memsched.policy.theme import Theme
 from memsched.redaction import SECRETS_DROPPED, redacted_message
 from memsched.scheduler import AsyncMemScheduler
+from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
 from memsched.tiers.hot_state import WorkingMemory
 from memsched.worker.handlers import HandlerEntry
@@ -58,6 +62,24 @@ log = get_logger(__name__)
 
 MOST_CUBES_SEARCHED = 32
 """By one search that names none: each is a search of its own."""
+
+
+_ANSWERS = UUID("5f6b9f0a-0c8e-4c0e-9a52-3b5ad2e0f3d7")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What ``record`` submitted.
+
+    Args:
+        task_id: of the task, which is also the item id of its ``add``.
+        mem_cube_id: the user's name of the cube that remembers it.
+        results: of ``add``, and of ``answer`` if there is one.
+    """
+
+    task_id: str
+    mem_cube_id: str
+    results: Sequence[SubmitResult]
 
 
 class FoundInCube(TypedDict):
@@ -270,6 +292,100 @@ class AsyncMOS:
                 "doc_path: files are not read here; `memsched import FILE` remembers the conversations of an export, "
                 "and a text goes in as messages or memory_content"
             )
+        message, _ = await self._to_add(
+            messages,
+            memory_content,
+            mem_cube_id,
+            user_id,
+            session_id,
+            user_name=user_name,
+            info=info,
+            metadata=metadata,
+            tags=tags,
+        )
+        await self._tasks.submit(message)
+        if wait:
+            await self._tasks.wait(message.item_id, timeout)
+        return message.item_id
+
+    async def record(
+        self,
+        messages: Iterable[Any] | str | None = None,
+        memory_content: str | None = None,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        *,
+        used_memory_ids: Iterable[str] = (),
+        user_name: str | None = None,
+        info: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, MetadataValue] | None = None,
+        tags: Iterable[str] | None = None,
+        item_id: str | None = None,
+        trace_id: str | None = None,
+    ) -> Recorded:
+        """After a model call, at once: have what was said remembered (``add``), and, where it ends with the model's
+        answer, have the memories credited that the answer used (label ``answer``).
+
+        Raises as ``add``.
+
+        Args:
+            used_memory_ids: of the memories that the prompt held (``prompt.memory_ids``).
+            item_id: of the message of ``add``; with the same one again nothing is done twice.
+            trace_id: W3C traceparent of what caused it.
+        """
+        task_id = item_id or str(uuid4())
+        message, reading = await self._to_add(
+            messages,
+            memory_content,
+            mem_cube_id,
+            user_id,
+            session_id,
+            user_name=user_name,
+            info=info,
+            metadata=metadata,
+            tags=tags,
+            item_id=task_id,
+            task_id=task_id,
+            trace_id=trace_id,
+        )
+        beside = []
+        if reading.turns[-1].by_assistant:
+            beside.append(
+                ScheduleMessageItem(
+                    item_id=str(uuid5(_ANSWERS, message.item_id)),
+                    user_id=message.user_id,
+                    mem_cube_id=message.mem_cube_id,
+                    label=ANSWER_TASK_LABEL,
+                    content=reading.turns[-1].text,
+                    session_id=message.session_id,
+                    task_id=message.task_id,
+                    trace_id=trace_id,
+                    info={"memory_ids": list(used_memory_ids)},
+                )
+            )
+        results = await self._tasks.submit(message, *beside)
+        return Recorded(message.item_id, message.mem_cube_id, results)
+
+    async def _to_add(
+        self,
+        messages: Iterable[Any] | str | None,
+        memory_content: str | None,
+        mem_cube_id: str | None,
+        user_id: str | None,
+        session_id: str | None,
+        *,
+        user_name: str | None,
+        info: Mapping[str, Any] | None,
+        metadata: Mapping[str, MetadataValue] | None,
+        tags: Iterable[str] | None,
+        **more: Any,
+    ) -> tuple[ScheduleMessageItem, Reading]:
+        """The message of ``add``, and what is kept of it.
+
+        Args:
+            more: other fields of the message. With a ``task_id`` its status tells what became of it.
+        """
         if (messages is None) == (memory_content is None):
             raise InvalidMessage("give messages or memory_content, one of both")
         if isinstance(said := messages if memory_content is None else memory_content, str):
@@ -290,6 +406,7 @@ class AsyncMOS:
             user_name=user_name,
             chat_history=history if talk else None,
             info=_with_what_is_said(info, metadata, tags),
+            **more,
         )
         reading = reading_of(message, called="messages").or_refuse()
         plain = redacted_message(message, self.settings.secrets)
@@ -300,10 +417,7 @@ class AsyncMOS:
             why = ", ".join(dict.fromkeys(reasons))
             raise InvalidMessage(f"there is nothing in it to remember{': ' if why else ''}{why}")
         await (await self._cubes()).resolve(user, name, Permission.WRITE)
-        await self._tasks.submit(message)
-        if wait:
-            await self._tasks.wait(message.item_id, timeout)
-        return message.item_id
+        return message, kept
 
     async def update(
         self,
@@ -352,15 +466,28 @@ class AsyncMOS:
         return deleted
 
     async def wait(
-        self, task_id: str | None = None, *, user_id: str | None = None, timeout: Seconds | None = None
+        self,
+        task_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        mem_cube_id: str | None = None,
+        label: str = ADD_TASK_LABEL,
+        timeout: Seconds | None = None,
     ) -> None:
         """Until a task of ``add`` or ``update`` is done and what follows from it; or all of a user's; or all.
 
         After that, whoever asks sees it. Raises WaitTimeout, TaskFailed, UnknownTask.
+
+        Args:
+            mem_cube_id: the user's cube that the task is about: then it may have been submitted anywhere.
+            label: of the task's message, with ``mem_cube_id``: ``mem_feedback`` of ``update``.
         """
         await self.start()
         if task_id is None:
             await self.mem_scheduler.wait(user_id=user_id, timeout=timeout)
+        elif mem_cube_id is not None:
+            message = _message(self._user(user_id), mem_cube_id, label, "", item_id=task_id)
+            await self._tasks.follow(message, timeout)
         else:
             await self._tasks.wait(task_id, timeout)
 
@@ -433,6 +560,33 @@ class AsyncMOS:
             found[name] = sorted(memories, key=lambda each: (each.at, each.session_id, each.turn, each.part))
         return _by_cube(found, {name: ref.user_id for name, ref in refs.items()})
 
+    async def list_memories(
+        self,
+        mem_cube_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        limit: int = 50,
+        order: ListOrder = "newest",
+        after: str = "",
+        conditions: SearchArgs | Mapping[str, Any] | None = None,
+    ) -> MemoryPage:
+        """One page of a cube's memories.
+
+        Raises InvalidSearch for conditions, an order or a cursor that are none, CubeForbidden and UnknownCube.
+
+        Args:
+            order: by when they were said.
+            after: the ``cursor`` of the page before; the order and the conditions must be the same.
+            conditions: as ``search_args`` has them: ``filter``, ``kind``, ``session_id``, ``since``, ...
+        """
+        user = self._user(user_id)
+        wanted = SearchArgs.of(conditions)
+        services = await self._services()
+        name = await self._cube_name(user, mem_cube_id)
+        ref = await services.reading(user, name)
+        found = await page_of(services.store, ref, wanted, order=order, limit=limit, cursor=after)
+        return replace(found, memories=self.mem_scheduler.release.memories(user, "read", ref, found.memories))
+
     async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
         """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""
         user = self._user(user_id)
@@ -486,12 +640,17 @@ class AsyncMOS:
         max_tokens: int | None = None,
         *,
         top_k: int | None = None,
+        search: SearchWhen = "always",
+        role: str | None = None,
+        task: str | None = None,
     ) -> MemoryPrompt:
         """What goes before a model call: block, what search finds, working set. See AsyncMemScheduler.prompt."""
         user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         session = session_id or self.session_id
-        return await self.mem_scheduler.prompt(user, name, query, session, max_tokens, top_k=top_k)
+        return await self.mem_scheduler.prompt(
+            user, name, query, session, max_tokens, top_k=top_k, search=search, role=role, task=task
+        )
 
     async def themes(self, mem_cube_id: str | None = None, user_id: str | None = None) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first."""
@@ -637,6 +796,15 @@ class AsyncMOS:
         if memory_id is None:
             return user, await self._cube_name(user, None)
         return user, (await find_memory(await self._services(), user, memory_id, None, Permission.READ)).name
+
+    async def cube_of(self, memory_id: str, user_id: str | None = None) -> str:
+        """The user's name of the cube that has a memory. Raises UnknownMemory."""
+        _, name = await self._whose(memory_id, None, user_id)
+        return name
+
+    async def cube_meant(self, user_id: str | None = None) -> str:
+        """The user's name of the cube that is meant where none is named. Raises CubeNotSaid."""
+        return await self._cube_name(self._user(user_id), None)
 
     async def _cube_name(self, user_id: str, given: str | None) -> str:
         return await cube_meant(await self._cubes(), user_id) if given is None else given

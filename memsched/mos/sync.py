@@ -30,6 +30,8 @@ class MOS(Blocking[AsyncMOS]):
     start = blocking(AsyncMOS.start)
 
     create_user = blocking(AsyncMOS.create_user)
+    cube_of = blocking(AsyncMOS.cube_of)
+    cube_meant = blocking(AsyncMOS.cube_meant)
     list_users = blocking(AsyncMOS.list_users)
     get_user_info = blocking(AsyncMOS.get_user_info)
     create_cube_for_user = blocking(AsyncMOS.create_cube_for_user)
@@ -43,6 +45,7 @@ class MOS(Blocking[AsyncMOS]):
     cube_tags = blocking(AsyncMOS.cube_tags)
 
     add = blocking(AsyncMOS.add)
+    record = blocking(AsyncMOS.record)
     update = blocking(AsyncMOS.update)
     delete = blocking(AsyncMOS.delete)
     delete_all = blocking(AsyncMOS.delete_all)
@@ -50,6 +53,7 @@ class MOS(Blocking[AsyncMOS]):
 
     search = blocking(AsyncMOS.search)
     get_all = blocking(AsyncMOS.get_all)
+    list_memories = blocking(AsyncMOS.list_memories)
     get = blocking(AsyncMOS.get)
     working_set = blocking(AsyncMOS.working_set)
     prompt = blocking(AsyncMOS.prompt)

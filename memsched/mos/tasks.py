@@ -12,7 +12,7 @@ from memsched.errors import MemschedError
 from memsched.handlers.follow_ups import follow_up
 from memsched.messages import MEM_READ_TASK_LABEL, MEM_UPDATE_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
-from memsched.task_status import TaskState
+from memsched.task_status import SubmitResult, TaskState
 from memsched.waiting import Waiting
 
 _KNOWN = 10_000
@@ -41,17 +41,27 @@ class Tasks:
         self._scheduler = scheduler
         self._known: OrderedDict[str, ScheduleMessageItem] = OrderedDict()
 
-    async def submit(self, message: ScheduleMessageItem) -> None:
-        await self._scheduler.submit_messages(message)
+    async def submit(self, message: ScheduleMessageItem, *beside: ScheduleMessageItem) -> list[SubmitResult]:
+        """Submit it, and others together with it that nobody waits for."""
+        results = await self._scheduler.submit_messages([message, *beside])
         self._known[message.item_id] = message.model_copy(update={"content": "", "chat_history": None, "info": None})
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)
+        return results
 
     async def wait(self, task_id: str, timeout: Seconds | None = None) -> None:
         """Until the task and its follow-ups are done. Raises WaitTimeout, TaskFailed, UnknownTask."""
         message = self._known.get(task_id)
         if message is None:
             raise UnknownTask(task_id)
+        await self.follow(message, timeout)
+
+    async def follow(self, message: ScheduleMessageItem, timeout: Seconds | None = None) -> None:
+        """The same for a message that was submitted anywhere; one that is not known any more is done.
+
+        Args:
+            message: of it only user, cube, label and item id count.
+        """
         deadline = Deadline(seconds_or_none("timeout", timeout))
         waiting = Waiting(self._scheduler, deadline.seconds)
         await self._done(message, deadline, waiting)

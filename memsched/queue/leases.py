@@ -156,8 +156,15 @@ class Leases:
 
     def checkpoint(self, lane: Lane, deliveries: Sequence[Delivery], data: str) -> Command[list[str]]:
         """Keep ``data`` (JSON) with all of them, or with none; returns the ids that were lost."""
+        return self._keep(lane, deliveries, "checkpoint", data)
+
+    def result(self, lane: Lane, deliveries: Sequence[Delivery], data: str) -> Command[list[str]]:
+        """The same with what became of them."""
+        return self._keep(lane, deliveries, "result", data)
+
+    def _keep(self, lane: Lane, deliveries: Sequence[Delivery], field: str, data: str) -> Command[list[str]]:
         keys = [lane.stream, *(delivery.task_key for delivery in deliveries)]
-        args = [GROUP, self.worker_id, data, *(delivery.entry_id for delivery in deliveries)]
+        args = [GROUP, self.worker_id, field, data, *(delivery.entry_id for delivery in deliveries)]
         return _CHECKPOINT.command(keys, args, as_texts)
 
     def release(self, lane: Lane, entry_ids: Sequence[str]) -> Command[int]:

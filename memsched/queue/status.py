@@ -13,6 +13,7 @@ ready      backlog without what is not due yet: what workers are needed for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -187,6 +188,8 @@ class TaskStatus:
     """The last one; "cancelled" for a message that was taken off the queue."""
     failures: int = 0
     """How often its handler failed, and it was tried again."""
+    result: Any = None
+    """What its handler told of it (``context.result``), any JSON value; None: nothing."""
 
 
 def task_status(lane: Lane, user_id: str, item_id: str) -> Command[TaskStatus | None]:
@@ -207,6 +210,7 @@ def task_status(lane: Lane, user_id: str, item_id: str) -> Command[TaskStatus | 
             found.get("worker", ""),
             found.get("error", ""),
             int(found.get("failures") or 0),
+            json.loads(found["result"]) if "result" in found else None,
         )
 
     return Command(("HGETALL", lane.task(user_id, item_id)), parse)

@@ -25,6 +25,11 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def an_example(**given: Any) -> ConfigDict:
+    """For ``model_config``: what such a body may be, for the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": [given]})
+
+
 def _plain(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("text", "It must not hold a NUL character.")

@@ -83,6 +83,11 @@ def at_field(status: int, detail: str, *path: str | int, kind: str = "InvalidReq
     return Problem(status, detail, kind=kind, fields=[{"detail": detail, "pointer": pointer(path)}])
 
 
+def at_parameter(detail: str, name: str, where: str) -> Problem:
+    """A problem with a parameter of the query, or a header."""
+    return Problem(422, detail, kind="InvalidRequest", fields=[{"detail": detail, "parameter": name, "in": where}])
+
+
 def pointer(path: Iterable[str | int]) -> str:
     """A JSON pointer, as a URI fragment (RFC 6901)."""
     return "#" + "".join(f"/{str(each).replace('~', '~0').replace('/', '~1')}" for each in path)

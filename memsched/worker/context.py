@@ -22,9 +22,10 @@ _MAX_CHECKPOINT_CHARACTERS = 1024 * 1024
 
 
 class LeaseHolder(Protocol):
-    """Who holds the leases of a call's messages: the worker, as a context needs it. Both raise LeaseLost."""
+    """Who holds the leases of a call's messages: the worker, as a context needs it. All raise LeaseLost."""
 
     async def save_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None: ...
+    async def save_result(self, deliveries: Sequence[Delivery], data: str) -> None: ...
     async def renew_leases(self, deliveries: Sequence[Delivery]) -> None: ...
 
 
@@ -153,17 +154,23 @@ class HandlerContext:
 
         Raises LeaseLost when a message belongs to another worker now; then nothing was kept.
         """
-        try:
-            text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-            text.encode()  # half a surrogate pair is no character
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidMessage(f"a checkpoint must be JSON ({error}).") from error
-        if len(text) > _MAX_CHECKPOINT_CHARACTERS:
-            raise InvalidMessage(f"a checkpoint may have {_MAX_CHECKPOINT_CHARACTERS:,} characters, not {len(text):,}.")
+        text = _as_json(data, "a checkpoint")
+        await self._holder.save_checkpoint(self._ours(message), text)
+
+    async def result(self, data: Any, message: ScheduleMessageItem | None = None) -> None:
+        """Tell what became of a message (any JSON value), or of all of this call: its status has it from then on
+        (``get_task_status(...).result``), as long as it is kept.
+
+        Raises LeaseLost when a message belongs to another worker now; then nothing was told.
+        """
+        text = _as_json(data, "a result")
+        await self._holder.save_result(self._ours(message), text)
+
+    def _ours(self, message: ScheduleMessageItem | None) -> Sequence[Delivery]:
         chosen = self._all if message is None else [self._delivery_of(message)]
         self._refuse_lost(chosen)
         self._refuse_late()
-        await self._holder.save_checkpoint(chosen, text)
+        return chosen
 
     async def renew(self) -> None:
         """Make sure, at the server, that the messages are still ours, before an effect that cannot be undone.
@@ -207,6 +214,9 @@ class SyncHandlerContext(HandlerContext):
     def checkpoint(self, data: Any, message: ScheduleMessageItem | None = None) -> Any:
         return self._wait(super().checkpoint(data, message))
 
+    def result(self, data: Any, message: ScheduleMessageItem | None = None) -> Any:
+        return self._wait(super().result(data, message))
+
     def renew(self) -> Any:
         return self._wait(super().renew())
 
@@ -221,6 +231,17 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _as_json(data: Any, what: str) -> str:
+    try:
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+        text.encode()  # half a surrogate pair is no character
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidMessage(f"{what} must be JSON ({error}).") from error
+    if len(text) > _MAX_CHECKPOINT_CHARACTERS:
+        raise InvalidMessage(f"{what} may have {_MAX_CHECKPOINT_CHARACTERS:,} characters, not {len(text):,}.")
+    return text
 
 
 def _described(error: str | BaseException) -> str:

@@ -463,6 +463,9 @@ class Cycle:
     async def save_checkpoint(self, deliveries: Sequence[Delivery], data: str) -> None:
         await self._or_lost(deliveries, self._leases.checkpoint(deliveries[0].lane, deliveries, data))
 
+    async def save_result(self, deliveries: Sequence[Delivery], data: str) -> None:
+        await self._or_lost(deliveries, self._leases.result(deliveries[0].lane, deliveries, data))
+
     async def renew_leases(self, deliveries: Sequence[Delivery]) -> None:
         ids = [delivery.entry_id for delivery in deliveries]
         await self._or_lost(deliveries, self._leases.renew(deliveries[0].lane, ids))

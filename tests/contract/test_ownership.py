@@ -25,8 +25,9 @@ from memsched.queue.lanes import ensure_groups, register_lanes
 from memsched.queue.leases import Begin, Claim, Holder, Leases
 from memsched.queue.outbox import Batch
 from memsched.queue.outcomes import NOT_STAGED, GiveUp, Outcomes, Retry
-from memsched.queue.status import count_unfinished, read_status
+from memsched.queue.status import count_unfinished, read_status, task_status
 from memsched.queue.submit import Producer
+from memsched.task_status import TaskState
 from memsched.worker.outbox import Outbox
 
 MIN_IDLE_MS = 60_000
@@ -265,6 +266,22 @@ async def test_a_checkpoint_reaches_the_next_owner(place: Place) -> None:
     (claimed,) = await second.claim()
 
     assert await second.begin(claimed) == (Begin.BEGUN, {"step": 3, "text": "é"})
+
+
+async def test_what_became_of_a_message_is_in_its_status(place: Place) -> None:
+    first, second = place.actor("first"), place.actor("second")
+    sent = message()
+    await place.submit(sent)
+    held = await first.read()
+    kept = await first.server.call(first.leases.result(place.lane, held, '{"added": ["é"]}'))
+    await first.server.call(first.outcomes.settle(place.lane, held))
+
+    status = await first.server.call(task_status(place.lane, sent.user_id, sent.item_id))
+    lost = await second.server.call(second.leases.result(place.lane, held, "1"))
+
+    assert status is not None
+    assert (kept, status.state, status.result) == ([], TaskState.COMPLETED, {"added": ["é"]})
+    assert lost == [held[0].entry_id]
 
 
 async def test_nobody_claims_from_a_worker_that_renews(place: Place) -> None:

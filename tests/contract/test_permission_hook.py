@@ -122,6 +122,7 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
         "working set": await scheduler.working_set(reader, cube),
         "set of a role": await scheduler.working_set(reader, cube, role="cook"),
         "all": await mos.get_all(cube, reader),
+        "page": await mos.list_memories(cube, reader),
         "themes": await scheduler.themes(reader, cube),
         "activation block": await scheduler.activation(reader, cube),
         "explain": await scheduler.explain(reader, cube),
@@ -162,6 +163,7 @@ NO_WAYS_OUT = {
     *("find_tasks", "tasks_of", "unfinished"),
     *("share_cube_with_user", "list_invitations", "accept_cube", "decline_cube", "activation_status", "warm"),
     *("tag_cube", "cube_tags"),
+    *("cube_of", "cube_meant", "record"),
 }
 """What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
 WAYS_OUT = {
@@ -185,6 +187,7 @@ WAYS_OUT = {
         "dump",
         "get",
         "get_all",
+        "list_memories",
         "search",
     ),
 }

@@ -35,6 +35,34 @@ async def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[...,
     return made
 
 
+@pytest.mark.parametrize(
+    ("query", "search", "reason", "searched"),
+    [
+        ("Where is the boat?", "auto", "answers", False),
+        ("What is the capital of France?", "auto", "holds_the_best", True),
+        ("Which animals were mentioned?", "auto", "holds_the_best", True),
+        ("Where is the boat?", "always", "holds_the_best", True),
+        ("Where is the boat?", "never", "not_searched", False),
+        (" ", "auto", "nothing_asked", False),
+    ],
+)
+async def test_it_searches_only_where_what_is_near_does_not_answer(
+    make: Callable[..., Any], query: str, search: str, reason: str, searched: bool
+) -> None:
+    scheduler = await make()
+
+    prompt = await scheduler.prompt("alice", "home", query, search=search)
+
+    assert (prompt.sufficient.reason, prompt.sufficient.searched) == (reason, searched)
+    assert bool(prompt.found) == searched
+    assert prompt.sufficient.value is (reason != "not_searched")
+
+
+async def test_what_is_no_way_to_search_is_refused(make: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidArgument, match="auto, never or always"):
+        await (await make()).prompt("alice", "home", "x", search="sometimes")
+
+
 async def test_it_begins_with_the_head_and_tells_what_was_found_and_what_is_near(make: Callable[..., Any]) -> None:
     scheduler = await make()
     block = await scheduler.activation("alice", "home")

@@ -63,9 +63,10 @@ def parse_scroll(given: Any) -> edge.ScrollRequest:
 
 def parse_order_by(given: Any) -> edge.OrderBy:
     order = as_object(given, "order_by", "key", "direction")
-    if order.get("direction") != "desc":
-        raise unsupported("order_by in another direction than desc")
-    return edge.OrderBy(required(order, "key"), edge.Direction.Desc)
+    directions = {"asc": edge.Direction.Asc, "desc": edge.Direction.Desc}
+    if (direction := order.get("direction", "asc")) not in directions:
+        raise bad_request(f"direction must be asc or desc, not {direction!r:.20}")
+    return edge.OrderBy(required(order, "key"), directions[direction])
 
 
 def payload_selector(given: Any) -> bool | list[str]:

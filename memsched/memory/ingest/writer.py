@@ -96,12 +96,20 @@ class Written:
         repeated: (text, the memory that says it already).
         corrected: (older memory, the newer one that corrects it).
         without_vector: the ids of those for which the embedding model gave no vector, and may give one later.
+        by_position: by a turn's place in the message, which memories hold what it says: new ones, and others.
     """
 
     added: list[Memory] = field(default_factory=list)
     repeated: list[tuple[str, Memory]] = field(default_factory=list)
     corrected: list[tuple[Memory, Memory]] = field(default_factory=list)
     without_vector: list[str] = field(default_factory=list)
+    by_position: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+
+    def held(self, draft: Memory, memory_id: str) -> None:
+        """What a draft says stands in this memory."""
+        position = next(iter(draft.sources), "").rpartition("#")[2]
+        new, others = self.by_position.setdefault(position, ([], []))
+        (new if memory_id == draft.memory_id else others).append(memory_id)
 
 
 class MemoryWriter:
@@ -362,12 +370,14 @@ class MemoryWriter:
                     repeat = None
                 if memory.memory_id in stored or repeat is None or is_said_anew(memories, repeat, memory):
                     results[item_id].added.append(memory)
+                    results[item_id].held(memory, memory.memory_id)
                     new.append(memory)
                     said_now[memory.content_hash] = memory
                 else:
                     same = repeat.memory
                     again[same.memory_id] = repeat.told_at(memory.at, again.get(same.memory_id, same))
                     results[item_id].repeated.append((memory.text, same))
+                    results[item_id].held(memory, same.memory_id)
                     asked_before[memory.memory_id] = same.memory_id
                     if memory.session_id and not memory.part and asks(memory.text):
                         place = place_name(memory.session_id, memory.turn)

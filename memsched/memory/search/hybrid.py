@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain, islice
+from typing import Any
 
 from memsched.lexicon import STOP_WORDS, content_words, is_without_spaces, stem, stems, words
 from memsched.memory.access.permissions import CubeRef
@@ -122,6 +123,25 @@ class HybridSearch:
         return await self._results(
             ref, prepared, await self._rankings.query(ref, prepared.rankings), top_k, links=links
         )
+
+    def sufficiency(self, ref: CubeRef, query: str, near: Mapping[str, Mapping[str, Any]], counts: TermCounts) -> float:
+        """How probable it is that one of these memories answers the question, 0 to 1: by their own words alone, without
+        the store and without a model. Of a question for several things nobody can say so by what is near: 0.
+
+        Args:
+            near: by id, the payload of each: text, caption, speaker, at.
+            counts: of the query's stems.
+        """
+        words = list(dict.fromkeys(stems(query)))
+        if not words or asks_for_several(query):
+            return 0.0
+        asked = _Asked(ref, query, words, counts, has_windows=True, own_words=True, hides=True)
+        hits = [ScoredHit(memory_id, dict(payload)) for memory_id, payload in near.items()]
+        for each in hits:
+            each.parts["words"] = each.score = asked.own_points(each)
+        if not asks_about_asking(query):
+            _keep_back(hits, frozenset(words), is_keywords=asked.is_keywords)
+        return max(map(asked.fits(hits, is_model=False), hits), default=0.0)
 
     async def search_each(
         self, ref: CubeRef, queries: Sequence[tuple[str, SearchArgs]], top_k: int
@@ -407,6 +427,10 @@ class _Asked:
         """What the store says of a memory with such a window."""
         around = sum(idf * window.get(each, 0.0) for each, idf in self.idfs.items())
         return around + self.own * self._own_words(hit) + self._spoken(hit)
+
+    def own_points(self, hit: ScoredHit) -> float:
+        """What a memory's own words, and its speaker, give it."""
+        return self._own_words(hit) + self._spoken(hit)
 
     def parts_of(self, hit: ScoredHit) -> dict[str, float]:
         """The parts of a score, where what the store said of words is taken apart: own ones, those around, the

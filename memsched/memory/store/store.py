@@ -368,6 +368,37 @@ class MemoryStore:
         )
         return int((records[0].payload or {}).get("turn", 0)) + 1 if records else 0
 
+    async def by_time(
+        self,
+        ref: CubeRef,
+        limit: int,
+        conditions: Conditions | None = None,
+        *,
+        newest: bool,
+        at_most: int | None = None,
+        without: Sequence[str] = (),
+    ) -> list[Memory]:
+        """Memories in the order in which they were said.
+
+        Args:
+            newest: the newest first; otherwise the oldest.
+            at_most: from this time on, ms since the epoch, in that direction.
+            without: ids of some that are left out.
+        """
+        others: list[Any] = []
+        if at_most is not None:
+            bounds = models.Range(lt=at_most + 1) if newest else models.Range(gte=at_most)
+            others.append(models.FieldCondition(key="at", range=bounds))
+        if without:
+            others.append(models.Filter(must_not=[among([*without])]))
+        direction = models.Direction.DESC if newest else models.Direction.ASC
+        order = models.OrderBy(key="at", direction=direction)
+        chosen = matching(ref, conditions, *others)
+        records, _ = await self._call(
+            lambda client, name: client.scroll(name, chosen, limit=limit, order_by=order, with_payload=True)
+        )
+        return _memories(ref, records)
+
     async def newest(self, ref: CubeRef, limit: int, conditions: Conditions | None = None) -> list[Memory]:
         """The memories said last, newest first."""
         chosen = matching(ref, conditions)

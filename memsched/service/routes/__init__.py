@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from memsched.service.routes import completions, dead_letters, events, health, scheduler, users
+from memsched.service.routes import (
+    completions,
+    dead_letters,
+    events,
+    health,
+    memories,
+    prompt,
+    scheduler,
+    users,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
+    prompt.router,
+    memories.router,
     users.router,
     completions.router,
     scheduler.router,

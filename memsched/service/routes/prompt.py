@@ -1,0 +1,213 @@
+"""Before a model call: what a cube knows, as text and as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field, model_validator
+
+from memsched.errors import QueueFull
+from memsched.lexicon import estimate_tokens
+from memsched.logs import get_logger
+from memsched.memory_prompt import MemoryPrompt
+from memsched.messages import QUERY_TASK_LABEL, ScheduleMessageItem
+from memsched.scheduler import AsyncMemScheduler
+from memsched.service.bodies import (
+    MOST_MESSAGES,
+    MOST_TOP_K,
+    Body,
+    CubeName,
+    Json,
+    SessionId,
+    Text,
+    UserId,
+    an_example,
+)
+from memsched.service.callers import Caller, Traceparent
+from memsched.service.problems import at_field
+from memsched.service.state import SESSION, Here
+from memsched.service.views import View
+from memsched.service.writes import AfterWrite
+
+log = get_logger(__name__)
+
+router = APIRouter(prefix="/v1/prompt", tags=["prompt"])
+
+Role = Annotated[Text, Field(max_length=200, description="In which role the user acts.", examples=["engineer"])]
+Task = Annotated[Text, Field(max_length=200, description="At which task.", examples=["atlas"])]
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000])]
+
+
+class PromptRequest(Body):
+    """What somebody asks, as a query or as the messages that go to the model; or neither, for what is near anyway."""
+
+    model_config = an_example(query="Where is the boat?", user_id="ada", session_id="monday")
+
+    query: Text | None = Field(default=None, description="What somebody asks.")
+    messages: list[Json] | None = Field(
+        default=None,
+        max_length=MOST_MESSAGES,
+        description="The messages that go to the model, in OpenAI's form: the last one of the user is what is asked.",
+    )
+    user_id: UserId | None = None
+    cube: CubeName | None = None
+    session_id: SessionId | None = None
+    role: Role | None = None
+    task: Task | None = None
+    max_tokens: MaxTokens | None = None
+    top_k: int | None = Field(default=None, ge=0, le=MOST_TOP_K, description="Memories that are searched for.")
+    search: Literal["auto", "never", "always"] = Field(
+        default="auto", description="auto: search only where no memory that is near answers the question by its words."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> PromptRequest:
+        if self.query is not None and self.messages is not None:
+            raise ValueError("give query or messages, one of both")
+        return self
+
+
+class Activation(View):
+    """The activation block: with it the text begins, byte for byte, as long as it can."""
+
+    text: str
+    version: str = Field(description="Of the text: another one when its bytes are others.")
+
+
+class NearMemory(View):
+    """A memory that is near."""
+
+    id: str
+    text: str
+    score: float
+    parts: dict[str, float] = Field(description="What the score is made of.")
+    tier: Literal["activation", "working"] = Field(description="activation: it stands in the block.")
+    theme: str = Field(description="What it is about; empty without a theme.")
+    at: datetime = Field(description="When it was said.")
+    cube: str = Field(description="The cube it is from, in a set of several cubes (role, task); else empty.")
+
+
+class Sufficient(View):
+    """Whether what is near answers the question, and how that is known."""
+
+    value: bool
+    reason: Literal["nothing_asked", "answers", "does_not_answer", "holds_the_best", "lacks_some", "not_searched"]
+    searched: bool
+
+
+class PromptAnswer(View):
+    """What goes before a model call."""
+
+    text: str = Field(description="The system message: salt, instructions, block, what was found, what is near.")
+    messages: list[Any] = Field(description="Ready for the model: the text first, then what was given.")
+    activation: Activation
+    working_set: list[NearMemory]
+    sufficient: Sufficient
+    tokens: int = Field(description="Of the text, estimated.")
+    as_of: datetime
+    memory_ids: list[str] = Field(description="What the text holds: say with POST /v1/memories which were used.")
+    scheduled: bool = Field(description="Whether the scheduler is told what was asked.")
+
+
+@router.post("", summary="What goes before a model call", operation_id="create_prompt")
+async def create_prompt(
+    here: Here, caller: Caller, body: PromptRequest, traceparent: Traceparent, _after: AfterWrite = None
+) -> PromptAnswer:
+    """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
+    scheduler, which brings near what the next one will need."""
+    user = caller.user(body.user_id)
+    query = body.query if body.messages is None else question_in(body.messages)
+    cube = body.cube or await here.mos.cube_meant(user)
+    prompt = await here.mos.prompt(
+        *(query, cube, user, body.session_id, body.max_tokens),
+        top_k=body.top_k,
+        search=body.search,
+        role=body.role,
+        task=body.task,
+    )
+    scheduled = False
+    if query and query.strip():
+        asked = ScheduleMessageItem(
+            user_id=user,
+            mem_cube_id=cube,
+            label=QUERY_TASK_LABEL,
+            content=query,
+            session_id=body.session_id or SESSION,
+            trace_id=traceparent,
+        )
+        scheduled = await _schedule(here.scheduler, asked)
+    return _answer(prompt, body.messages, scheduled=scheduled)
+
+
+@router.get("", summary="What is near, without a question and without effects", operation_id="get_prompt")
+async def get_prompt(
+    here: Here,
+    caller: Caller,
+    _after: AfterWrite = None,
+    user_id: Annotated[UserId | None, Query()] = None,
+    cube: Annotated[CubeName | None, Query()] = None,
+    session_id: Annotated[SessionId | None, Query()] = None,
+    role: Annotated[Role | None, Query()] = None,
+    task: Annotated[Task | None, Query()] = None,
+    max_tokens: Annotated[MaxTokens | None, Query()] = None,
+) -> PromptAnswer:
+    """The same as the POST without what is asked: texts do not belong into addresses."""
+    prompt = await here.mos.prompt(
+        *(None, cube, caller.user(user_id), session_id, max_tokens), search="never", role=role, task=task
+    )
+    return _answer(prompt, None, scheduled=False)
+
+
+async def _schedule(scheduler: AsyncMemScheduler, asked: ScheduleMessageItem) -> bool:
+    try:
+        await scheduler.submit_messages(asked)
+    except QueueFull as error:  # the prompt is there, and the model waits for it
+        log.warning("the scheduler is not told what was asked", action="http.not_scheduled", error=str(error))
+        return False
+    return True
+
+
+def question_in(messages: Sequence[Any]) -> str | None:
+    """What the user says last. Raises Problem for messages that are none."""
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise at_field(
+                422, 'A message is an object with a role: {"role": "user", "content": "..."}.', "messages", number
+            )
+    said = next((each.get("content") for each in reversed(messages) if each["role"] == "user"), None)
+    if isinstance(said, list):
+        return "\n".join(part["text"] for part in said if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return said if isinstance(said, str) else None
+
+
+def _answer(prompt: MemoryPrompt, messages: Sequence[Any] | None, *, scheduled: bool) -> PromptAnswer:
+    block = prompt.activation
+    held = frozenset(block.memory_ids)
+    return PromptAnswer(
+        text=prompt.text,
+        messages=[*prompt.messages] if messages is None else [prompt.messages[0], *messages],
+        activation=Activation(text=block.text, version=block.version),
+        working_set=[
+            NearMemory(
+                id=each.memory_id,
+                text=each.said,
+                score=each.score,
+                parts=each.parts,
+                tier="activation" if each.memory_id in held else "working",
+                theme=each.theme,
+                at=each.at,
+                cube=each.cube,
+            )
+            for each in prompt.working_set
+        ],
+        sufficient=Sufficient(
+            value=prompt.sufficient.value, reason=prompt.sufficient.reason, searched=prompt.sufficient.searched
+        ),
+        tokens=estimate_tokens(prompt.text),
+        as_of=datetime.now(UTC),
+        memory_ids=prompt.memory_ids,
+        scheduled=scheduled,
+    )

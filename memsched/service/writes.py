@@ -1,0 +1,93 @@
+"""Writes: tokens by which a read waits for one, and keys that keep one from being done twice."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from contextlib import suppress
+from typing import Annotated
+from uuid import UUID, uuid5
+
+from fastapi import Depends, Header, Query, Request
+from pydantic import BaseModel
+
+from memsched.broker.scripting import Command, as_text
+from memsched.messages import ADD_TASK_LABEL
+from memsched.mos.tasks import TaskFailed
+from memsched.service.callers import principal_of
+from memsched.service.problems import at_parameter
+from memsched.service.state import Service, service_of
+
+WAIT_SECONDS = 10.0
+"""So long a read waits for a write at most."""
+_KEYS = UUID("c1d9c4e0-1d0f-4c39-9a52-0f2f6f6f4c0e")
+_SHAPE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def token_of(user_id: str, cube: str, item_id: str, label: str = ADD_TASK_LABEL) -> str:
+    """What a read says (``after=``) that shall see this write."""
+    said = json.dumps([user_id, cube, item_id, label], ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
+
+
+def _write_of(token: str) -> tuple[str, str, str, str]:
+    """User, cube, item and label of a token. Raises Problem."""
+    try:
+        found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode())
+    except (binascii.Error, ValueError):
+        found = None
+    if not isinstance(found, list) or len(found) != 4 or not all(isinstance(each, str) and each for each in found):
+        detail = "after: it is no token that a write was answered with."
+        raise at_parameter(detail, "after", "query")
+    user_id, cube, item_id, label = found
+    return user_id, cube, item_id, label
+
+
+async def _wait_for_write(
+    request: Request,
+    after: Annotated[
+        str | None,
+        Query(max_length=4096, description="The token of a write: the answer sees it, or is 503 after ten seconds."),
+    ] = None,
+) -> None:
+    if after is None:
+        return
+    user_id, cube, item_id, label = _write_of(after)
+    user = principal_of(request).user(user_id)
+    with suppress(TaskFailed):  # it will never be in: there is nothing to wait for
+        mos = service_of(request).mos
+        await mos.wait(item_id, user_id=user, mem_cube_id=cube, label=label, timeout=WAIT_SECONDS)
+
+
+AfterWrite = Annotated[None, Depends(_wait_for_write)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="With the same key again, the same body is not submitted twice, and another one is refused.",
+    ),
+]
+
+
+async def item_id_for(here: Service, user_id: str, route: str, key: str | None, body: BaseModel) -> str | None:
+    """The item id that an Idempotency-Key stands for; None without one. Raises Problem for the key of another body.
+
+    The key is the user's own, for each route. It is known as long as the status of a finished message.
+    """
+    if key is None:
+        return None
+    if not _SHAPE.fullmatch(key):
+        detail = "Idempotency-Key: 1 to 255 characters of ASCII, without blanks."
+        raise at_parameter(detail, "Idempotency-Key", "header")
+    name = str(uuid5(_KEYS, json.dumps([user_id, route, key])))
+    digest = hashlib.sha256(body.model_dump_json().encode("utf-8", "replace")).hexdigest()
+    server, place = await here.scheduler.server(), here.scheduler.keys.idempotency(name)
+    ttl = here.settings.task_ttl_seconds
+    command = Command(("SET", place, digest, "NX", "GET", "EX", ttl), lambda reply: reply and as_text(reply))
+    before = await server.persistently(lambda: server.call(command))
+    if before and before != digest:
+        raise at_parameter("Idempotency-Key: it was used for another body.", "Idempotency-Key", "header")
+    return name
