@@ -797,6 +797,12 @@ class AsyncMOS:
             return user, await self._cube_name(user, None)
         return user, (await find_memory(await self._services(), user, memory_id, None, Permission.READ)).name
 
+    async def writable(self, mem_cube_id: str | None = None, user_id: str | None = None) -> CubeView:
+        """A cube that the user may write to; a new one of their own is made. Raises CubeForbidden, UnknownCube."""
+        user = self._user(user_id)
+        name = await self._cube_name(user, mem_cube_id)
+        return await (await self._cubes()).view(user, name, Permission.WRITE)
+
     async def cube_of(self, memory_id: str, user_id: str | None = None) -> str:
         """The user's name of the cube that has a memory. Raises UnknownMemory."""
         _, name = await self._whose(memory_id, None, user_id)

@@ -30,6 +30,7 @@ class MOS(Blocking[AsyncMOS]):
     start = blocking(AsyncMOS.start)
 
     create_user = blocking(AsyncMOS.create_user)
+    writable = blocking(AsyncMOS.writable)
     cube_of = blocking(AsyncMOS.cube_of)
     cube_meant = blocking(AsyncMOS.cube_meant)
     list_users = blocking(AsyncMOS.list_users)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,14 @@ class View(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class CubeView(View):
+    """A cube as a user sees it."""
+
+    cube_id: str = Field(description="The user's name of it.", examples=["default"])
+    owner_id: str = Field(examples=["ada"])
+    permission: Literal["read", "write"] = Field(examples=["write"])
 
 
 class MemoryView(View):

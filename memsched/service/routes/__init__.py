@@ -6,12 +6,14 @@ from fastapi import APIRouter
 
 from memsched.service.routes import (
     completions,
+    cubes,
     dead_letters,
     events,
     health,
     memories,
     prompt,
     scheduler,
+    search,
     users,
 )
 
@@ -19,6 +21,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     prompt.router,
     memories.router,
+    search.router,
+    cubes.router,
     users.router,
     completions.router,
     scheduler.router,

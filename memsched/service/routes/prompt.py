@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -31,6 +31,7 @@ from memsched.service.problems import at_field
 from memsched.service.state import SESSION, Here
 from memsched.service.views import View
 from memsched.service.writes import AfterWrite
+from memsched.tiers.hot_state import WorkingMemory
 
 log = get_logger(__name__)
 
@@ -88,6 +89,24 @@ class NearMemory(View):
     theme: str = Field(description="What it is about; empty without a theme.")
     at: datetime = Field(description="When it was said.")
     cube: str = Field(description="The cube it is from, in a set of several cubes (role, task); else empty.")
+
+    @classmethod
+    def of(cls, memory: WorkingMemory, held: Set[str]) -> NearMemory:
+        """What of it is told.
+
+        Args:
+            held: the ids of what stands in the block.
+        """
+        return cls(
+            id=memory.memory_id,
+            text=memory.said,
+            score=memory.score,
+            parts=memory.parts,
+            tier="activation" if memory.memory_id in held else "working",
+            theme=memory.theme,
+            at=memory.at,
+            cube=memory.cube,
+        )
 
 
 class Sufficient(View):
@@ -190,19 +209,7 @@ def _answer(prompt: MemoryPrompt, messages: Sequence[Any] | None, *, scheduled: 
         text=prompt.text,
         messages=[*prompt.messages] if messages is None else [prompt.messages[0], *messages],
         activation=Activation(text=block.text, version=block.version),
-        working_set=[
-            NearMemory(
-                id=each.memory_id,
-                text=each.said,
-                score=each.score,
-                parts=each.parts,
-                tier="activation" if each.memory_id in held else "working",
-                theme=each.theme,
-                at=each.at,
-                cube=each.cube,
-            )
-            for each in prompt.working_set
-        ],
+        working_set=[NearMemory.of(each, held) for each in prompt.working_set],
         sufficient=Sufficient(
             value=prompt.sufficient.value, reason=prompt.sufficient.reason, searched=prompt.sufficient.searched
         ),
