@@ -245,8 +245,8 @@ class OriginalCalls:
         """The answer as events: ``{"type": "text", "data": a piece}`` each, and ``{"type": "end"}``."""
         async with aclosing(self._mos.chat_stream(**_asked(request))) as pieces:
             async for piece in pieces:
-                yield _event({"type": "text", "data": piece})
-        yield _event({"type": "end"})
+                yield event({"type": "text", "data": piece})
+        yield event({"type": "end"})
 
     async def _correct(self, text: str, cube: str | None, user: str, session: str | None) -> str:
         """Submit a correction of whatever memory its words fit best."""
@@ -328,5 +328,6 @@ def _asked(request: ChatRequest) -> dict[str, Any]:
     }
 
 
-def _event(data: Mapping[str, Any]) -> str:
+def event(data: Mapping[str, Any]) -> str:
+    """An event of a stream (SSE)."""
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from memsched.messages import MAX_ID_CHARACTERS
@@ -82,4 +82,6 @@ MemoryId = Annotated[
     ),
 ]
 Json = Annotated[Any, AfterValidator(_json)]
+PLAIN = BeforeValidator(_json)
+"""For a body that is a model of elsewhere: all in it can be kept."""
 Metadata = Annotated[dict[str, Any], AfterValidator(_json)]

@@ -204,11 +204,15 @@ def too_large(limit: int) -> Problem:
 
 
 async def _answer_validation(request: Request, error: Exception) -> Response:
-    """What pydantic found, field by field, without what was given."""
     assert isinstance(error, RequestValidationError)
+    return problem_of_validation(error).response()
+
+
+def problem_of_validation(error: RequestValidationError) -> Problem:
+    """What pydantic found, field by field, without what was given."""
     fields = [_field(each) for each in error.errors()]
     detail = "; ".join(dict.fromkeys(each["detail"] for each in fields[:5]))
-    return Problem(422, detail, kind="InvalidRequest", fields=fields[:100]).response()
+    return Problem(422, detail, kind="InvalidRequest", fields=fields[:100])
 
 
 def _field(found: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from memsched.service.routes import (
     events,
     health,
     memories,
+    product,
     prompt,
     scheduler,
     search,
@@ -28,4 +29,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     scheduler.router,
     dead_letters.router,
     events.router,
+    product.router,
 )
