@@ -286,6 +286,7 @@ def memory_item(memory: Memory, relativity: float | None = None) -> dict[str, An
         "memory_type": memory.memory_type,
         "type": memory.kind,
         "status": memory.status,
+        "superseded_by": memory.superseded_by,
         "user_id": memory.user_id,
         "session_id": memory.session_id,
         "created_at": memory.created_at.isoformat(),

@@ -68,8 +68,7 @@ async def test_what_is_added_is_found_read_corrected_chatted_about_and_deleted(p
         history=[],
     )
     corrected = await post("search", query="Does Minka eat tuna?", readable_cube_ids=["pets"])
-    print(json.dumps(corrected, indent=1))
-    (tuna,) = (each for each in corrected["text_mem"][0]["memories"] if "nothing but" in each["memory"])
+    tuna, *older = (each for each in corrected["text_mem"][0]["memories"] if "nothing but" in each["memory"])
     deleted = await post("delete_memory", memory_ids=[tuna["id"]], writable_cube_ids=["pets"])
     gone = await paula.get(f"/product/get_memory/{tuna['id']}")
 
@@ -86,6 +85,7 @@ async def test_what_is_added_is_found_read_corrected_chatted_about_and_deleted(p
     *texts, end = events_of(streamed.text)
     assert {each["type"] for each in texts} == {"text"}
     assert end == {"type": "end"}
+    assert {each["metadata"]["superseded_by"] for each in older} <= {tuna["id"]}
     assert tuna["memory"] == "Minka eats nothing but tuna."
     assert deleted == {"status": "success"}
     assert (gone.status_code, gone.json()["code"], gone.json()["data"]) == (404, 404, None)

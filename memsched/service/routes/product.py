@@ -18,7 +18,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 from memsched.errors import MemschedError, UnreachableError, WaitTimeout
-from memsched.messages import NOT_WAITED_FOR
 from memsched.mos.tasks import UnknownTask
 from memsched.original_requests import (
     APIADDRequest,
@@ -31,18 +30,20 @@ from memsched.original_requests import (
     OriginalCalls,
     event,
 )
-from memsched.queue.status import count_unfinished
 from memsched.service.bodies import PLAIN, MemoryId, UserId
 from memsched.service.callers import Caller
 from memsched.service.problems import Problem, log_failure, problem_of, problem_of_validation
 from memsched.service.sse import until_stopped
 from memsched.service.state import Here, Service
+from memsched.task_status import TaskState
 
 T = TypeVar("T")
 R = TypeVar("R", bound=BaseRequest)
 _SYNC_SECONDS = 60.0
 """So long does ``async_mode="sync"`` wait; what takes longer is ``waiting`` in the answer."""
 _LONGEST_WAIT_SECONDS = 600.0
+_WORST_FIRST = (TaskState.FAILED, TaskState.IN_PROGRESS, TaskState.WAITING, TaskState.COMPLETED)
+"""What a task of several messages is, is what one of them is."""
 
 
 class Envelope(BaseModel, Generic[T]):
@@ -161,17 +162,17 @@ async def product_scheduler_status(
     user_id: Annotated[UserId | None, Query()] = None,
     task_id: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Envelope[list[dict[str, str]]]:
-    """Without a `task_id`, one entry for all work of the user, under the user's id."""
+    """By a `task_id` of one's own, or of an answer; without it, one entry for all work of the user, under their id."""
     user = caller.user(user_id)
     if task_id is None:
-        status = "in_progress" if await _unfinished(here, user) else "completed"
-        found = {"task_id": user, "status": status}
+        status = TaskState.IN_PROGRESS if await here.scheduler.unfinished(user) else TaskState.COMPLETED
     else:
-        task = await here.scheduler.get_task_status(task_id, user_id=user)
-        if task is None:
+        parts = await here.scheduler.tasks_of(user, task_id) or await here.scheduler.find_tasks(user, task_id)
+        if not parts:
             raise UnknownTask(task_id)
-        found = {"task_id": task_id, "status": task.state.value}
-    return Envelope(message="Memory get status successfully", data=[found])
+        states = {part.status.state for part in parts}
+        status = next(state for state in _WORST_FIRST if state in states)
+    return Envelope(message="Memory get status successfully", data=[{"task_id": task_id or user, "status": status}])
 
 
 @router.get("/scheduler/allstatus", summary="All work of all users, in numbers")
@@ -197,7 +198,7 @@ async def product_task_queue_status(
 ) -> Envelope[dict[str, Any]]:
     """How many messages of the user are unfinished."""
     user = caller.user(user_id)
-    data = {"user_id": user, "remaining_tasks_count": await _unfinished(here, user)}
+    data = {"user_id": user, "remaining_tasks_count": await here.scheduler.unfinished(user)}
     return Envelope(message="Scheduler task queue status retrieved successfully", data=data)
 
 
@@ -235,7 +236,7 @@ async def product_scheduler_wait_stream(
 async def _progress(here: Service, user: str, how: _Patience) -> AsyncGenerator[str, None]:
     begun = time.monotonic()
     while True:
-        active, elapsed = await _unfinished(here, user), time.monotonic() - begun
+        active, elapsed = await here.scheduler.unfinished(user), time.monotonic() - begun
         is_late = elapsed >= how.timeout_seconds
         status = "idle" if not active else "timeout" if is_late else "running"
         told = {"user_name": user, "active_tasks": active, "elapsed_seconds": round(elapsed, 3), "status": status}
@@ -251,11 +252,6 @@ async def _progress(here: Service, user: str, how: _Patience) -> AsyncGenerator[
 def _acting(caller: Caller, body: R) -> R:
     """The request, for the user whom the key acts for."""
     return body.model_copy(update={"user_id": caller.user(body.user_id)})
-
-
-async def _unfinished(here: Service, user: str) -> int:
-    server, keys = await here.scheduler.server(), here.scheduler.keys
-    return await server.persistently(lambda: count_unfinished(server, keys, user, NOT_WAITED_FOR))
 
 
 async def _streamed(here: Service, events: AsyncGenerator[str, None]) -> StreamingResponse:
