@@ -50,6 +50,13 @@ _PROBLEM: dict[str, Any] = {
     },
 }
 
+_ENVELOPE: dict[str, Any] = {
+    "type": "object",
+    "required": ["code", "message", "data"],
+    "properties": {"code": {"type": "integer"}, "message": {"type": "string"}, "data": {"type": "null"}},
+}
+"""In what the original's routes say an error."""
+
 
 def document(app: FastAPI, open_paths: frozenset[str]) -> dict[str, Any]:
     """The document of an application.
@@ -73,10 +80,12 @@ def document(app: FastAPI, open_paths: frozenset[str]) -> dict[str, Any]:
                 operation["security"] = [{_KEY: []}]
                 operation["responses"].pop("422", None)
                 for status, said in _SAID.items():
-                    operation["responses"].setdefault(status, _answer(said))
+                    operation["responses"].setdefault(status, _answer(said, path))
     return made
 
 
-def _answer(said: str) -> dict[str, Any]:
+def _answer(said: str, path: str) -> dict[str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    if path.startswith("/product/"):
+        content["application/json"] = {"schema": _ENVELOPE}
     return {"description": said, "content": content}

@@ -14,7 +14,7 @@ from memsched.memory.access.api_keys import Principal
 from memsched.service.bodies import CubeName, SessionId
 from memsched.service.callers import Caller
 from memsched.service.heard import Heard
-from memsched.service.problems import Problem, at_field
+from memsched.service.problems import MEDIA_TYPE, Problem, at_field
 from memsched.service.proxy import Completion
 from memsched.service.relay import ClientGone, Relay, while_connected
 from memsched.service.state import Here
@@ -57,8 +57,10 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": f"What the model's server answered, as it came; {MEMORY} says what memory added.",
         "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
     },
-    502: {"description": "The model's server does not answer."},
-    503: {"description": "No model's server is configured."},
+    "default": {
+        "description": "What the model's server refused, as it came; or it does not answer, or none is configured.",
+        "content": {"application/json": {}, MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    },
 }
 
 NameInHeader = Annotated[str | None, Header(description="Percent-encoded where it is not ASCII.")]
@@ -105,7 +107,12 @@ async def create_chat_completion(
     return Relay(answer, headers, heard.feed, ended)
 
 
-@router.get("/models", summary="The models of the model's server", response_class=Response)
+@router.get(
+    "/models",
+    summary="The models of the model's server",
+    response_class=Response,
+    responses={"default": _ANSWERS["default"], 200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+)
 async def list_models(request: Request, here: Here, caller: Caller) -> Response:
     """What the model's server answers."""
     caller.require_may("memory")
