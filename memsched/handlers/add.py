@@ -39,7 +39,7 @@ async def remember(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> dict[str, list[Turn]]:
     """Store the utterances, but for requests to forget something, which are followed. Returns what was to be stored."""
-    readings = await _parsed(services, cube.ref, messages, ctx)
+    readings = await readings_of(services, cube.ref, messages, ctx)
     everything = {key: reading.turns for key, reading in readings.items()}
     requests, turns = await requests_among(services, cube.ref, messages, everything)
     written = await store(services, cube, messages, turns, ctx)
@@ -57,13 +57,14 @@ async def parse(
     A follow-up carries the conversation as it came and parses it anew: what a turn is may have changed with the version
     of the worker that takes it. A message whose utterances cannot be read is given up; its neighbours are not.
     """
-    readings = await _parsed(services, ref, messages, ctx)
+    readings = await readings_of(services, ref, messages, ctx)
     return without_requests({key: reading.turns for key, reading in readings.items()})
 
 
-async def _parsed(
+async def readings_of(
     services: MemoryServices, ref: CubeRef, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> dict[str, Reading]:
+    """What became of each turn by message id, parsed once; requests to forget something are among the turns."""
     readings: dict[str, Reading] = {}
     for message in messages:
         try:

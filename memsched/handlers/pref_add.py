@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from memsched.handlers.add import parse
+from memsched.handlers.add import readings_of
 from memsched.handlers.follow_ups import update_after
+from memsched.handlers.forget import forget_as_asked, requests_among
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -20,8 +21,13 @@ _LEAST_IMPORTANCE = 0.6
 async def pref_add(
     services: MemoryServices, cube: CubeView, messages: list[ScheduleMessageItem], ctx: HandlerContext
 ) -> None:
-    """``content`` is the preference. From a conversation (``chat_history``), what sounds like one is taken."""
-    turns = await parse(services, cube.ref, messages, ctx)
+    """``content`` is the preference. From a conversation (``chat_history``), what sounds like one is taken.
+
+    A request to forget something is followed, as by ``add``.
+    """
+    readings = await readings_of(services, cube.ref, messages, ctx)
+    everything = {key: reading.turns for key, reading in readings.items()}
+    requests, turns = await requests_among(services, cube.ref, messages, everything)
     written: dict[str, Written] = {}
     for message in messages:
         said = turns.get(message.item_id, [])
@@ -51,5 +57,6 @@ async def pref_add(
             cube.ref, message.item_id, statements, message.user_id, emptied=cube.emptied
         )
     await log_written(services, cube.ref, messages, written, ctx)
+    await forget_as_asked(services, cube.ref, requests, ctx)
     if written:  # also when it was all there: the run before this one may have died between the two
         ctx.submit(update_after(messages))

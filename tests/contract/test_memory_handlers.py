@@ -264,6 +264,13 @@ async def test_a_preference_is_about_the_user_and_found_as_one(scheduler: AsyncM
     assert "I prefer trains to planes." in await found(scheduler, "trains", search_args={"tags": ["preference"]})
 
 
+async def test_a_request_to_forget_among_preferences_is_followed(scheduler: AsyncMemScheduler) -> None:
+    await tell(scheduler, said("I like jazz.", 0))
+    await tell(scheduler, said("Please forget that I like jazz.", 2, "pref_add"))
+
+    assert await found(scheduler, "jazz") == []
+
+
 # -- query, answer, add ----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,9 @@ from memsched.memory.exports.conversation import Conversation, Unreadable, descr
 from memsched.memory.ingest.turns.answers import is_answer
 from memsched.memory.ingest.turns.forms import FIELDS, role_of
 
-_SPEAKERS = ("role", "from", "sender", "speaker", "author")
+_SPEAKERS = ("role", "Role", "from", "sender", "speaker", "author")
+_MARKS = ("createdDateTime", "ts", "timestamp_ms")
+"""A time as Teams, Slack and Messenger write it: what has one is a message of theirs, also where nobody sent it."""
 _TYPES = ("chat", "constructor")
 """Of LangChain, beside those that are roles."""
 
@@ -30,7 +32,9 @@ def form_of(message: Any) -> str:
     kind = message.get("type")
     if isinstance(kind, str) and (role_of(kind) or kind in _TYPES) and "role" not in message:
         return "langchain"
-    return "openai" if any(message.get(name) for name in _SPEAKERS) else ""
+    if "source" in message and "content" in message:  # as AutoGen has them
+        return "openai"
+    return "openai" if any(message.get(name) for name in (*_SPEAKERS, *_MARKS)) else ""
 
 
 def messages_in(value: Any) -> list[Any] | None:
@@ -44,6 +48,8 @@ def messages_in(value: Any) -> list[Any] | None:
         return [
             _of_chunk(each) for each in chunked["chunks"] if isinstance(each, Mapping) and not each.get("isThought")
         ]
+    if "@odata.context" in value and isinstance(value.get("value"), list):  # a page of Microsoft Graph
+        return list(value["value"])
     return next((value[name] for name in FIELDS["messages"] if isinstance(value.get(name), list)), None)
 
 

@@ -23,6 +23,11 @@ FIELDS: dict[str, tuple[str, ...]] = {name: tuple(listed) for name, listed in _D
 TIMES = {name: frozenset(words) for name, words in _DATA["times"].items()}
 """The words of names that a time of a message has, and of those that are of something else."""
 TAGS = tuple(_DATA["tags"])
+EVENTS = {name: frozenset(kinds) for name, kinds in _DATA["events"].items()}
+"""By the name of a field, the values with which a program tells what happened, and nobody said anything."""
+SAID_TYPES = frozenset(_DATA["said_types"])
+"""Of the numbers that Discord has for types of messages, those of messages that people wrote."""
+BREAKS, UNSEEN_TAGS = frozenset(_DATA["breaks"]), frozenset(_DATA["unseen_tags"])
 _RUNS = frozenset(_DATA["runs"])
 _AS_ROLES: dict[str, Role] = {name: role for role, names in _DATA["names_as_roles"].items() for name in names}
 PART_TYPE, PART_TEXT = tuple(_DATA["part_type"]), tuple(_DATA["part_text"])

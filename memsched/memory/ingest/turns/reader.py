@@ -35,6 +35,7 @@ from memsched.memory.ingest.turns.forms import (
     spelled,
     words_of,
 )
+from memsched.memory.ingest.turns.programs import is_event, is_html, text_of_html, with_letters
 from memsched.memory.ingest.turns.times import in_fixed_zone, said_at
 from memsched.memory.ingest.turns.wordless import NO_WORDS, is_markup_alone, placeholder, without_data
 from memsched.memory.metadata import MetadataValue, metadata_of
@@ -62,6 +63,7 @@ _MESSAGE_NAMES = {
     "data": ("content",),
     "kwargs": ("content",),
     "content": ("role",),
+    "body": ("content",),
 }
 """By which names a field's object is a message, and not a part of one."""
 _WHY: Mapping[PartKind, str] = {
@@ -82,6 +84,7 @@ _SENDER_WORDS = {"sender", "speaker", "author", "nick", "nickname"}
 CONTENT = "content"
 """What the one turn of a message without a list is called."""
 NOTHING_SAID = "nothing is said"
+AN_EVENT = "an event, which nobody said"
 _PLACEHOLDERS = re.compile(r"(?:\[(?:picture|audio|video|file|data)\]\s*)+")
 _SHOWN: tuple[PartKind, ...] = ("picture", "audio", "video", "file")
 """What a placeholder stands for, where others speak of it."""
@@ -329,13 +332,17 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
         entry = dict(zip(("role", CONTENT), entry, strict=True))
     if not isinstance(entry, Mapping):
         raise InvalidMessage(f"{where} must be a text or an object, not {type(entry).__name__}")
-    fields = _unwrapped(message_of(entry, where) if is_answer(entry) else entry)
+    fields = with_letters(_unwrapped(message_of(entry, where) if is_answer(entry) else entry))
+    if is_event(fields):
+        return Passed(position, AN_EVENT)
     role, speaker, by_user = _speaker(fields, where, talk)
     if role == "instruction" or role == "tool":
         return Passed(position, _WHY[role], role)
     if why := _not_said(fields, role):
         return Passed(position, why, role)
     said = _said(fields, where)
+    if said.text and is_html(fields):
+        said.text = text_of_html(said.text)
     if role == "assistant" and said.text:
         said.text = without_thinking(said.text)
         if not said.text.strip():
@@ -413,7 +420,7 @@ def _speaker(fields: Mapping[str, Any], where: str, talk: Talk) -> tuple[Role | 
 
 def _role_given(fields: Mapping[str, Any], where: str) -> str:
     for name, given in named(fields, "role"):
-        value = given.get("role") if isinstance(given, Mapping) else given
+        value = next((each for _, each in named(given, "label")), None) if isinstance(given, Mapping) else given
         if is_empty(value):
             continue
         if spelled(name) == "role":
@@ -543,6 +550,8 @@ def _texts(given: Any, where: str, said: _Said, depth: int = 0) -> list[str]:
 def _texts_of_part(part: Mapping[str, Any], where: str, said: _Said, depth: int) -> list[str]:
     if all(value in (None, "", [], {}) for value in part.values()):
         return []
+    if "$type" in part:  # .NET writes names with a capital
+        part = {name[:1].lower() + name[1:]: value for name, value in part.items()}
     kind = part_kind(part)
     if kind is None:
         named = next((str(part[name])[:40] for name in PART_TYPE if part.get(name)), ", ".join(map(str, part))[:80])
