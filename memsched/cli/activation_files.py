@@ -23,8 +23,14 @@ files = typer.Typer(help="What llama.cpp's server keeps on disk of cubes' prompt
 
 @files.command("list")
 def list_files(as_json: AsJson = False) -> None:
-    """Show the files, those of the most used cubes first. They name no cube: `cube` is a hash."""
-    found, now = _folder().all(), time.time()
+    """Show the files, those of the most used cubes first. They name no cube: `cube` is a hash.
+
+    Also those of models of before, in the same embedded folder.
+    """
+    _folder()
+    now = time.time()
+    found = [each for folder in all_files_of(Settings.load()) for each in folder.all()]
+    found.sort(key=lambda each: -each.value(now))
     rows = [
         {
             "cube": each.cube,
@@ -39,6 +45,9 @@ def list_files(as_json: AsJson = False) -> None:
     ]
     if as_json:
         typer.echo(json.dumps(rows))
+        return
+    if not rows:
+        console().print("no files")
         return
     table = new_table()
     for name in ("cube", "key", "tokens", "MB", "saved at", "needed at", "value"):
@@ -66,14 +75,13 @@ def remove(
 
 
 def _folder() -> SlotFiles:
-    found = files_of(Settings.load())
+    settings = Settings.load()
+    found = files_of(settings)
     if found is None:
-        raise SettingsError(
-            [
-                "MEMSCHED_ACTIVATION_FILES is not set, and MEMSCHED_LLM_BASE_URL names no server of our own: nothing "
-                "is kept on disk."
-            ]
-        )
+        why = "MEMSCHED_ACTIVATION_FILES_MB is 0"
+        if settings.activation_files_mb:
+            why = "MEMSCHED_ACTIVATION_FILES is not set, and no server of our own (MEMSCHED_LLM_BASE_URL, _MODEL)"
+        raise SettingsError([f"{why}: nothing is kept on disk."])
     return found
 
 

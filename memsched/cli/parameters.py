@@ -76,15 +76,19 @@ def export(
 def train(adapter: AdapterId, user: User, cube: Cube, redis_url: RedisUrl = None, prefix: Prefix = None) -> None:
     """Have a worker train an adapter (MEMSCHED_PARAMETER_COMMAND), and the gate judge it. Returns at once."""
 
-    async def run(found: Parameters, ref: CubeRef, scheduler: AsyncMemScheduler) -> None:
-        known = await found.adapter(ref, adapter)
+    async def run(found: Parameters, ref: CubeRef, scheduler: AsyncMemScheduler) -> str:
+        known = await found.to_be_trained(ref, adapter)
         message = ScheduleMessageItem(
             user_id=user, mem_cube_id=cube, label=PARAMETER_TRAIN_TASK_LABEL, content=known.adapter_id
         )
         await scheduler.submit_messages(message)
+        return message.item_id
 
-    _run(run, user, cube, redis_url, prefix)
-    typer.echo(f"submitted; `memsched parameters list -u {user} -c {cube}` shows what becomes of it")
+    item_id = _run(run, user, cube, redis_url, prefix)
+    typer.echo(
+        f"submitted: `memsched task show {item_id} -u {user}` tells how far a worker is, and "
+        f"`memsched parameters list -u {user} -c {cube}` what the gate says"
+    )
 
 
 @parameters.command()

@@ -17,7 +17,7 @@ from memsched.messages import (
     ScheduleMessageItem,
 )
 from memsched.parameters.dataset import NoReplay, UnreadableReplay
-from memsched.parameters.parameters import NothingStable
+from memsched.parameters.parameters import HookDecides, NothingStable
 from memsched.worker.context import HandlerContext
 
 
@@ -29,7 +29,7 @@ async def parameter_export(
     for message in messages:
         try:
             await _export(services, cube, message, ctx)
-        except (NothingStable, NoReplay, UnreadableReplay, InvalidMessage) as error:
+        except (NothingStable, NoReplay, UnreadableReplay, HookDecides, InvalidMessage) as error:
             ctx.fail(message, error)
 
 

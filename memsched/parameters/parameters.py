@@ -55,7 +55,14 @@ class NothingStable(MemschedError):
 
     def __init__(self, left_out: Mapping[str, int]) -> None:
         said = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items())) or "it has none"
-        super().__init__(f"Of its memories ({said}). Only what its metadata calls a template, procedure, style or faq.")
+        super().__init__(
+            f"Left out of its memories ({said}). An adapter is made of what its metadata calls a template, procedure, "
+            "style or faq, what was used for long and never corrected, and whose owner consents."
+        )
+
+
+class HookDecides(MemschedError):
+    """A permission hook says who may see which memory; weights serve all readers alike. Export without ``shared``."""
 
 
 class UnknownAdapter(MemschedError):
@@ -125,7 +132,8 @@ class Parameters:
     # -- export --------------------------------------------------------------------------------------------------
 
     async def export(self, ref: CubeRef, *, facts: bool = False, scope: Scope = "own", adapter_id: str = "") -> Adapter:
-        """Choose memories and write their data set. Raises NothingStable, NoReplay, ChangedMeanwhile.
+        """Choose memories and write their data set. Raises NothingStable, NoReplay, UnreadableReplay, HookDecides,
+        ChangedMeanwhile.
 
         What is written down first is whose memories they are: a deletion that comes in between finds it.
 
@@ -134,7 +142,7 @@ class Parameters:
             adapter_id: for whoever may repeat it: one that is there is returned as it is.
         """
         if scope == "shared" and self._release.asks:
-            raise MemschedError("A permission hook says who may see which memory; weights serve all readers alike.")
+            raise HookDecides
         state = await self.states.load(ref)
         if adapter_id in state.adapters and state.adapters[adapter_id].state is not AdapterState.CANDIDATE:
             return state.adapters[adapter_id]
@@ -202,6 +210,13 @@ class Parameters:
         return await self._to(ref, adapter.adapter_id, AdapterState.EXPORTED, data_hash=written)
 
     # -- what a trainer made -------------------------------------------------------------------------------------
+
+    async def to_be_trained(self, ref: CubeRef, adapter_id: str) -> Adapter:
+        """Raises UnknownAdapter, and WrongState if there is nothing to train."""
+        adapter = await self.adapter(ref, adapter_id)
+        if adapter.state not in (AdapterState.EXPORTED, AdapterState.TRAINED):
+            raise WrongState(adapter_id, adapter.state, "only one that is exported can be trained")
+        return adapter
 
     async def trained(self, ref: CubeRef, adapter_id: str, name: str, figures: Figures) -> Adapter:
         """Take in what was measured, and let it through the gate or refuse it."""

@@ -6,6 +6,10 @@ from memsched.errors import MemschedError
 from memsched.parameters.record import AdapterState, ParameterState, Serving, Shadow
 
 
+class NothingActive(MemschedError):
+    """No adapter is active: there is nothing to roll back."""
+
+
 def activated(state: ParameterState, adapter_id: str) -> ParameterState:
     """With this adapter answering; the one before is retired."""
     adapter, serving = state.adapters[adapter_id].to(AdapterState.ACTIVE), state.serving
@@ -28,10 +32,10 @@ def shadowed(state: ParameterState, adapter_id: str) -> ParameterState:
 
 
 def rolled_back(state: ParameterState) -> ParameterState:
-    """With the adapter before answering, or none. Raises MemschedError where none answers."""
+    """With the adapter before answering, or none. Raises NothingActive."""
     serving = state.serving
     if not serving.active:
-        raise MemschedError("No adapter is active: there is nothing to roll back.")
+        raise NothingActive
     state = state.with_adapter(state.adapters[serving.active].to(AdapterState.RETIRED))
     *before, last = serving.before or [""]
     if last:

@@ -403,12 +403,15 @@ async def test_the_commands_lead_through_it(
     assert await run("list") == "no adapters\n"
     told = json.loads(await run("export", "--json"))
     assert (Path(told["folder"]) / "train.jsonl").exists()
-    await run("train", told["adapter_id"])
+    said = await run("train", told["adapter_id"])
+    item_id = said.partition("task show ")[2].partition(" ")[0]
     await idle(cube.scheduler)
+    assert (await cube.scheduler.get_task_status(item_id, user_id="alice")) is not None
     (listed,) = json.loads(await run("list", "--json"))["adapters"].values()
     assert (listed["state"], listed["figures"]["held_out"]) == ("gated", 0.96)
     assert "No language model is set (MEMSCHED_LLM_MODEL)" in await run("activate", told["adapter_id"], code=1)
-    assert "nothing to roll back" in await run("rollback", code=1)
+    assert await run("rollback", code=1) == "memsched: No adapter is active: there is nothing to roll back.\n"
+    assert "is gated; only one that is exported" in await run("train", told["adapter_id"], code=1)
 
     await cube.services.cubes.share("alice", "home", "bob", Permission.WRITE, accepted=True)
     assert "only its owner 'alice'" in await run("export", user="bob", name="alice/home", code=1)

@@ -52,5 +52,11 @@ def test_those_of_a_server_of_our_own_are_found_by_its_folder_and_model(tmp_path
     where = {"MEMSCHED_LLM_BASE_URL": f"embedded://{tmp_path}", "MEMSCHED_LLM_MODEL": "m.gguf"}
 
     assert len(json.loads(run("list", "--json", **where))) == 1
-    with pytest.raises(SettingsError, match="nothing is kept on disk"):
+    saved(place_of(tmp_path, "of before.gguf") / "slots", "w")
+    assert len(json.loads(run("list", "--json", **where))) == 2, "and those of models of before, which `remove` removes"
+    with pytest.raises(SettingsError, match="FILES_MB is 0: nothing is kept on disk"):
         run("list", **where, MEMSCHED_ACTIVATION_FILES_MB="0")
+    with pytest.raises(SettingsError, match="MEMSCHED_ACTIVATION_FILES is not set, .*: nothing is kept on disk"):
+        run("list")
+    run("remove", "--all", **where)
+    assert run("list", **where) == "no files\n"
