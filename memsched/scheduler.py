@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -41,6 +41,7 @@ from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.epoch import begun_epoch, current_epoch
 from memsched.queue.events import events_after, newest_events, newest_place
 from memsched.queue.pause import pause, resume
+from memsched.queue.statistics import LabelStatistics, read_statistics
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
 from memsched.queue.submit import Producer
 from memsched.queue.tasks import Task, cancel_task, find_tasks, parts_of_task
@@ -406,6 +407,32 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         None where no message waits in a stream.
         """
         return (await self.read_status()).as_dict()
+
+    async def scaling(self, labels: Iterable[str] | None = None) -> dict[str, Any]:
+        """How many workers are needed: ``{"ready", "backlog", "delayed", "oldest_age_seconds"}``.
+
+        ``ready`` is in the streams, parked, or delayed and due, whether or not a worker lives that could move it on.
+        Scale by it: ``backlog`` also has what is put off until tomorrow. The age is 0.0 where nothing waits.
+        Raises ServerRefused if the server refused the question for one of the labels.
+
+        Args:
+            labels: only of these; None: of all.
+        """
+        status = await self.read_status()
+        return status.scaling(None if labels is None else frozenset(labels))
+
+    async def statistics(self, minutes: int | None = None) -> dict[str, LabelStatistics]:
+        """What was counted of each label: submitted, outcomes, and how long messages waited and handlers ran.
+
+        Workers add to it once a second at most; what they counted outlives them.
+
+        Args:
+            minutes: only in the last so many; beyond 180, in steps of ten, and at most 3 days. None: ever.
+        """
+        if minutes is not None and minutes < 1:
+            raise InvalidArgument("minutes", minutes, "at least 1, or None for all there ever was")
+        server = await self.server()
+        return await server.persistently(lambda: read_statistics(server, self.keys, minutes=minutes))
 
     async def print_tasks_status(self, tasks_status: Mapping[str, Any] | None = None) -> None:
         """Print the status as a table: what ``get_tasks_status`` returned, or (None) that of now."""

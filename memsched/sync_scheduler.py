@@ -104,6 +104,8 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
     restore = blocking(AsyncMemScheduler.restore)
 
     read_status = blocking(AsyncMemScheduler.read_status)
+    scaling = blocking(AsyncMemScheduler.scaling)
+    statistics = blocking(AsyncMemScheduler.statistics)
     get_tasks_status = blocking(AsyncMemScheduler.get_tasks_status)
     print_tasks_status = blocking(AsyncMemScheduler.print_tasks_status)
 

@@ -44,6 +44,8 @@ class Lane:
     """hash: the min idle of each consumer; 0 for one that was seen to die."""
     deaths: str
     """zset: the workers that died, by time; the last thousand."""
+    stats: str
+    """hash: totals of what was counted; beside it those of each minute and each ten (queue/statistics.py)."""
     task_prefix: str
 
     def __hash__(self) -> int:
@@ -116,6 +118,8 @@ class Keys:
         self.wake = f"{prefix}:wake"
         self.users = f"{prefix}:users"
         self.epoch = f"{prefix}:epoch"
+        self.statistics = f"{prefix}:statistics:{{all}}"
+        """hash: what processes counted beside messages; beside it those of each minute and each ten."""
         self.training = f"{prefix}:training"
         """string: which process trains an adapter now."""
         self.adapted = f"{prefix}:adapted"
@@ -210,5 +214,6 @@ class Keys:
             oldest=f"{tag}:oldest",
             leases=f"{tag}:leases",
             deaths=f"{tag}:deaths",
+            stats=f"{tag}:stats",
             task_prefix=f"{tag}:task:",
         )

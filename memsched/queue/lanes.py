@@ -53,7 +53,15 @@ async def ask_every_lane(
         known = answered(before)
 
 
-_TYPES = {"stream": "stream", "delayed": "zset", "dead": "stream", "users": "hash", "parked": "hash", "outbox": "hash"}
+_TYPES = {
+    "stream": "stream",
+    "delayed": "zset",
+    "dead": "stream",
+    "users": "hash",
+    "parked": "hash",
+    "outbox": "hash",
+    "stats": "hash",
+}
 
 
 async def wrong_keys(server: Server, lane: Lane) -> list[str]:

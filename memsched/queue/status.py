@@ -21,6 +21,7 @@ from typing import Any
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_int, as_text, as_texts, script
+from memsched.errors import ServerRefused
 from memsched.queue.lanes import ask_every_lane
 from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerInfo, WorkerRegistry
@@ -64,6 +65,25 @@ class Status:
     """Labels of which workers take nothing (see pause.py)."""
     unknown: dict[str, str] = field(default_factory=dict)
     """Labels of which nothing can be said, and why: the server refused the question. They are not in the numbers."""
+
+    def scaling(self, labels: frozenset[str] | None = None) -> dict[str, Any]:
+        """``{"ready", "backlog", "delayed", "oldest_age_seconds"}`` of some labels, or of all: for an autoscaler.
+
+        Raises ServerRefused if nothing can be said of one of them: 0 would end the workers.
+        """
+        for label, why in self.unknown.items():
+            if labels is None or label in labels:
+                raise ServerRefused(f"{why} (label {label!r}: nobody can say how much is ready)")
+        total = Counts()
+        for label, counts in self.labels.items():
+            if labels is None or label in labels:
+                total.add(counts)
+        return {
+            "ready": total.ready,
+            "backlog": total.backlog,
+            "delayed": total.delayed,
+            "oldest_age_seconds": total.oldest_seconds or 0.0,
+        }
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Status:

@@ -77,7 +77,7 @@ class Cycle:
         self._reporter = reporter
         self._liveness = liveness
         self.tally = Tally()
-        self._metrics = Metrics.by(settings.metrics)
+        self._metrics = Metrics.by(settings.metrics, keys)
         self.on_follow_ups: Callable[[Lane], None] = lambda lane: None
         self.dispatcher = Dispatcher(settings, orchestrator, self, self._begin, self.wake)
         self._recovery = Recovery(
@@ -113,7 +113,7 @@ class Cycle:
         self._ask_paused_at = 0.0
         self._stopped = False
         self._tries = 0
-        self._by_stream: dict[Any, Lane] = {}
+        self._by_key: dict[Any, Lane] = {}
         self._troubles: dict[tuple[Lane | None, str], tuple[int, float]] = {}
         """Commands and scripts that the server refused, by whose lane it was: how often in a row, and until when who
         was refused one waits. All others go on."""
@@ -126,7 +126,7 @@ class Cycle:
             self._recovery.add(lane)
         if new:
             self.lanes += new
-            self._by_stream |= {lane.stream: lane for lane in new}
+            self._by_key |= {key: lane for lane in new for key in (lane.stream, lane.stats)}
             self._reader.add(new)
             self.wake()
 
@@ -207,7 +207,12 @@ class Cycle:
         if self._newer:
             at = min(at, self._newer[0][0])
         pauses = [until for _, until in self._troubles.values() if until > now]
-        at = min(at, *pauses, *(report.not_before for report in self._reports), math.inf)
+        at = min(
+            at,
+            *pauses,
+            *(report.not_before for report in self._reports),
+            self._metrics.statistics.next_at(at_once=not self._reader.on),
+        )
         if self._reader.on:
             at = min(at, self._recovery.next_at())
             if not self._server.blocking and self.dispatcher.room > 0:
@@ -235,6 +240,7 @@ class Cycle:
         if self._reader.on:
             requests += self._recovery.requests(now)
             requests += self._reader.requests()
+        requests += self._metrics.statistics.requests(now, at_once=not self._reader.on, anyway=bool(requests))
         # Start what was delivered before waiting for the answer: the handlers run meanwhile.
         self.dispatcher.start_ready()
         self._reader.wait_for_more()
@@ -256,9 +262,10 @@ class Cycle:
         return any(report.not_before <= now for report in self._reports) or self._reader.more
 
     def _lane_of(self, command: Command[Any]) -> Lane | None:
-        """The lane that a command is about, by its stream, which is among the first keys of every script about one."""
+        """The lane that a command is about, by its stream or its statistics: one of them is among the first keys of
+        every script about one."""
         for arg in command.args if command.script is None else command.args[3:6]:
-            if (lane := self._by_stream.get(arg)) is not None:
+            if (lane := self._by_key.get(arg)) is not None:
                 return lane
         return None
 
@@ -358,7 +365,7 @@ class Cycle:
                 poisonous.append(entry)
                 continue
             self.tally.recovered += 1
-            self._metrics.messages(entry.lane.label, "recovered")
+            self._metrics.messages(entry.lane, "recovered")
             handed_back = entry.previous_owner == NOBODY
             (log.info if handed_back else log.warning)(
                 f"a message {'that was handed back' if handed_back else 'of a silent worker'} goes on here",
@@ -380,8 +387,7 @@ class Cycle:
         if not calls:
             return
         for call in calls:
-            seconds = time.time() - call.deliveries[0].started
-            self._metrics.handler_seconds(call.label, str(call.result), seconds)
+            self._metrics.called(call.deliveries, str(call.result))
             if call.context is not None and call.context.events and call.result is not CallResult.LOST:
                 self._events += [self._reporter.event(fields) for fields in call.context.events]
         try:
@@ -424,7 +430,7 @@ class Cycle:
         self._reports += self._reporter.releases([delivery for delivery in report.batch if not delivery.lost])
 
     def _count(self, report: Report, count: int) -> None:
-        self._metrics.messages(report.lane.label, report.what, count)
+        self._metrics.messages(report.lane, report.what, count)
         if report.what == "done":
             self.tally.done += count
             if self._settings.log_level == "debug":
@@ -440,7 +446,7 @@ class Cycle:
         for delivery in list(deliveries):
             if not delivery.lost:
                 self.tally.lost += 1
-                self._metrics.messages(delivery.lane.label, "lost")
+                self._metrics.messages(delivery.lane, "lost")
                 log.warning(
                     "a message belongs to another worker now; what was done with it here does not count",
                     action="message.lost",
@@ -493,7 +499,7 @@ class Cycle:
     @property
     def unreported(self) -> bool:
         """Whether there is still something to tell the server."""
-        return bool(self._reports or self._events or self.dispatcher.any_ended)
+        return bool(self._reports or self._events or self.dispatcher.any_ended or self._metrics.statistics.pending)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

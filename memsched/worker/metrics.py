@@ -1,17 +1,27 @@
-"""Metrics: what a worker counts, told to a sink of another package (MEMSCHED_METRICS), as it happens."""
+"""Metrics: what a worker counts. It is added to the statistics in the server, once a second at most, and told to a sink
+of another package (MEMSCHED_METRICS) as it happens.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+from memsched.broker.keys import Keys, Lane
+from memsched.counting import Counts, counted
 from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
+from memsched.queue.delivery import Delivery
+from memsched.queue.statistics import count_command
+from memsched.worker.pipeline import Request
 
 log = get_logger(__name__)
 
 _TOLD_EVERY_SECONDS = 60.0
+_SENT_EVERY_SECONDS = 1.0
 
 
 class MetricsSink(Protocol):
@@ -27,29 +37,95 @@ class MetricsSink(Protocol):
         """One measurement: ``handler_seconds``, of a handler's call by ``outcome`` (done, error, timeout, ...)."""
 
 
-class Metrics:
-    """Tells a sink, and lets none of its errors reach a message."""
+class Statistics:
+    """What is to be added to the statistics in the server, until it is there.
 
-    def __init__(self, sink: MetricsSink | None = None) -> None:
+    A process that dies takes a second of it along. What was sent when the server went away is sent again, and may count
+    twice.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._all = keys.statistics
+        self._counts: dict[str, Counts] = {}
+        self._not_before: dict[str, float] = {}
+        self._next_at = 0.0
+
+    def of(self, lane: Lane) -> Counts:
+        """What is to be added to a lane's."""
+        found = self._counts.get(lane.stats)
+        if found is None:
+            found = self._counts[lane.stats] = Counts()
+        return found
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something of the lanes that is not in the server, and was not refused there."""
+        return not self._counts.keys() <= self._not_before.keys()
+
+    def next_at(self, *, at_once: bool = False) -> float:
+        """When something is to be sent, in loop.time()."""
+        earliest = min((self._not_before.get(stats, 0.0) for stats in self._counts), default=math.inf)
+        return earliest if at_once else max(self._next_at, earliest)
+
+    def requests(self, now: float, *, at_once: bool = False, anyway: bool = False) -> Iterable[Request]:
+        """What is due.
+
+        Args:
+            at_once: without regard to the second.
+            anyway: something is sent anyway; without it, what the process counted beside messages waits.
+        """
+        if now < self._next_at and not at_once:
+            return
+        due = {stats: each for stats, each in self._counts.items() if self._not_before.get(stats, 0.0) <= now}
+        if counted and (due or anyway) and self._not_before.get(self._all, 0.0) <= now:
+            due[self._all] = counted
+        if due:
+            self._next_at = now + _SENT_EVERY_SECONDS
+        for stats, counts in due.items():
+            sent = dict(counts)
+            put_off = partial(self._not_before.__setitem__, stats)
+            yield Request(count_command(stats, sent), partial(self._sent, stats, counts, sent), put_off)
+
+    def _sent(self, stats: str, counts: Counts, sent: Mapping[str, int], _: Any) -> None:
+        counts.sent(sent)
+        self._not_before.pop(stats, None)
+        if not counts:
+            self._counts.pop(stats, None)
+
+
+class Metrics:
+    """Counts for the statistics, and tells a sink; lets none of its errors reach a message."""
+
+    def __init__(self, statistics: Statistics, sink: MetricsSink | None = None) -> None:
+        self.statistics = statistics
         self._sink = sink
         self._told_at = -_TOLD_EVERY_SECONDS
 
     @classmethod
-    def by(cls, name: str) -> Metrics:
+    def by(cls, name: str, keys: Keys) -> Metrics:
         """With the sink that MEMSCHED_METRICS names. Raises SettingsError."""
-        if not name:
-            return cls()
-        return cls(extension("MEMSCHED_METRICS", "memsched.metrics", name, ("count", "observe"), {}))
+        sink = extension("MEMSCHED_METRICS", "memsched.metrics", name, ("count", "observe"), {}) if name else None
+        return cls(Statistics(keys), sink)
 
-    def messages(self, label: str, outcome: str, count: int = 1) -> None:
-        """Some messages of a label came to this outcome."""
-        if self._sink is not None and count:
-            self._safely(self._sink.count, "messages", count, {"label": label, "outcome": outcome})
-
-    def handler_seconds(self, label: str, outcome: str, seconds: float) -> None:
-        """A handler's call took so long."""
+    def messages(self, lane: Lane, outcome: str, count: int = 1) -> None:
+        """Some messages of a lane came to this outcome."""
+        if not count:
+            return
+        self.statistics.of(lane)[f"outcome:{outcome}"] += count
         if self._sink is not None:
-            self._safely(self._sink.observe, "handler_seconds", seconds, {"label": label, "outcome": outcome})
+            self._safely(self._sink.count, "messages", count, {"label": lane.label, "outcome": outcome})
+
+    def called(self, deliveries: Sequence[Delivery], outcome: str) -> None:
+        """A handler's call with these messages, which are of one lane, has ended."""
+        lane, started = deliveries[0].lane, deliveries[0].started
+        seconds = time.time() - started
+        if started > 0:  # else its process ended before it ran
+            counts = self.statistics.of(lane)
+            counts.observe("run", seconds)
+            for delivery in deliveries:
+                counts.observe("wait", started - int(delivery.entry_id.partition("-")[0]) / 1000)
+        if self._sink is not None:
+            self._safely(self._sink.observe, "handler_seconds", seconds, {"label": lane.label, "outcome": outcome})
 
     def _safely(self, tell: Callable[..., Any], *args: Any) -> None:
         try:

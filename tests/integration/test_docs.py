@@ -149,6 +149,7 @@ def test_the_table_of_keys_has_every_key() -> None:
         keys.users,
         keys.epoch,
         keys.training,
+        keys.statistics,
         keys.adapted,
         f"{keys.prefix}:ladder:<server%20model>",
     }
@@ -210,6 +211,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "blocking",
         "lexicon",
         "backoff",
+        "counting",
         "deadline",
         "durations",
         "pace",

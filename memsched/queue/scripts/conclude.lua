@@ -1,6 +1,6 @@
 -- conclude: acknowledge a handler's messages and submit its follow-ups, or neither.
 --
--- include: now owned users accept notify record
+-- include: now owned users accept notify record statistics
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6..] one task key per message that is done; then per follow-up: the five keys of its lane, and its task key;
 --          last <prefix>:lanes, for a lane is known before it holds its first message, or nobody would see it.
@@ -57,6 +57,7 @@ else
     local accepted, problem = pcall(function()
       local earliest = redis.call('ZRANGE', lane.delayed, 0, 0)[1]
       local outcome = accept(lane, task, user, fields, delay, now)
+      if outcome ~= 'duplicate' then add_to_statistics(stats_of(lane), {'submitted', 1}, now) end
       if outcome == 'delayed' then notify_due(lane.delayed, earliest, ARGV[5], name) end
     end)
     if not accepted then

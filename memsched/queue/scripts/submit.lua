@@ -1,6 +1,6 @@
 -- submit: put messages of one lane on their way, each once, up to the lane's limit.
 --
--- include: now users accept notify
+-- include: now users accept notify statistics
 -- KEYS[1..5] the lane: stream, delayed, dead, users, parked
 -- KEYS[6+] <prefix>:{<lane>}:task:<user>/<item_id>, one per message
 -- ARGV[1]  most unfinished messages that the lane may hold
@@ -17,6 +17,7 @@ local limit = tonumber(ARGV[1])
 local outcomes = {}
 local at = 5
 local earliest, any_delayed
+local submitted = 0
 for number = 6, #KEYS do
   local user, delay, count = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local outcome = 'full'
@@ -26,10 +27,11 @@ for number = 6, #KEYS do
       earliest = redis.call('ZRANGE', lane.delayed, 0, 0)[1]
     end
     outcome = accept(lane, KEYS[number], user, {unpack(ARGV, at + 3, at + 2 + count)}, delay, now)
-    if outcome ~= 'duplicate' then held = held + 1 end
+    if outcome ~= 'duplicate' then held, submitted = held + 1, submitted + 1 end
   end
   outcomes[#outcomes + 1] = outcome
   at = at + 3 + count
 end
+if submitted > 0 then add_to_statistics(stats_of(lane), {'submitted', submitted}, now) end
 if any_delayed then notify_due(lane.delayed, earliest, ARGV[3], ARGV[4]) end
 return outcomes

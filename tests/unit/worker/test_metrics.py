@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 import structlog
 
-from memsched.worker.metrics import Metrics
+from memsched.broker.keys import Keys
+from memsched.queue.delivery import Delivery, read_entry
+from memsched.worker.metrics import Metrics, Statistics
+
+KEYS = Keys()
+LANE = KEYS.lane_named("add")
+DELIVERY = read_entry(LANE, b"1700000000000-0", [b"user_id", b"u", b"content", b"c", b"mem_cube_id", b"m"])
+assert isinstance(DELIVERY, Delivery)
 
 
 class Broken:
@@ -18,11 +25,11 @@ class Broken:
 
 
 def test_a_sink_that_fails_is_told_of_once_a_minute() -> None:
-    metrics = Metrics(Broken())
+    metrics = Metrics(Statistics(KEYS), Broken())
 
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
-            metrics.messages("add", "done")
-            metrics.handler_seconds("add", "done", 0.1)
+            metrics.messages(LANE, "done")
+            metrics.called([DELIVERY], "done")
 
     assert [each["action"] for each in logs] == ["metrics.failed"]

@@ -1,0 +1,131 @@
+"""Statistics: what was submitted, what came of it, how long it waited and ran; in the server, so they outlive workers.
+
+Each lane has a hash of totals, one for each minute (kept for 3 hours) and one for each ten minutes (kept for 3 days).
+Fields are ``submitted``, ``outcome:<outcome>``, and of the histograms ``wait`` and ``run`` a field for each bucket and
+``<name>:sum``, in microseconds. What processes count beside messages has hashes of the same form (``Keys.statistics``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memsched.broker.client import Server
+from memsched.broker.keys import Keys
+from memsched.broker.scripting import Argument, Command, as_texts, script
+from memsched.counting import BOUNDS
+from memsched.queue.lanes import known_lanes
+
+_COUNT = script("count")
+_AT_ONCE = 500
+"""Hashes that are asked for in one round trip."""
+
+MINUTES_KEPT, TEN_MINUTES_KEPT = 180, 3 * 24 * 60
+"""For so many minutes back there are numbers of each minute, and of each ten."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Measurements in seconds, by buckets of doubling width."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    sum_seconds: float = 0.0
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+    def quantile(self, share: float) -> float | None:
+        """The upper bound of the bucket in which this share of the measurements ends; None without any."""
+        wanted, below = share * self.count, 0
+        for number, bound in enumerate(BOUNDS):
+            below += self.buckets[number]
+            if below and below >= wanted:
+                return float(bound)
+        return math.inf if self.count else None
+
+
+@dataclass(slots=True)
+class LabelStatistics:
+    """What was counted of one label.
+
+    Attributes:
+        submitted: messages that were accepted; what a foreign producer put in by plain XADD is not among them.
+        outcomes: messages by what came of an attempt: done, retried, dead, released, lost, recovered.
+        wait: from when they were in the stream to the begin of their handler.
+        run: handler calls.
+    """
+
+    submitted: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    wait: Histogram = field(default_factory=Histogram)
+    run: Histogram = field(default_factory=Histogram)
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add what a hash holds. Fields of a later version are nobody's."""
+        self.submitted += counts.get("submitted", 0)
+        for name, number in counts.items():
+            kind, _, rest = name.partition(":")
+            if kind == "outcome":
+                self.outcomes[rest] += number
+            elif kind in ("wait", "run"):
+                histogram: Histogram = getattr(self, kind)
+                if rest == "sum":
+                    histogram.sum_seconds += number / 1_000_000
+                elif rest.isdecimal() and int(rest) < len(histogram.buckets):
+                    histogram.buckets[int(rest)] += number
+
+
+def count_command(stats: str, counts: Mapping[str, int]) -> Command[Any]:
+    """Add to a hash of totals, and to those of this minute and these ten."""
+    args: list[Argument] = [part for name, number in counts.items() for part in (name, number)]
+    return _COUNT.command([stats], args, lambda reply: reply)
+
+
+def _read(key: str) -> Command[dict[str, int]]:
+    def parse(reply: Any) -> dict[str, int]:
+        texts = as_texts([part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply)
+        return {name: int(number) for name, number in zip(texts[::2], texts[1::2], strict=True)}
+
+    return Command(("HGETALL", key), parse)
+
+
+async def read_statistics(server: Server, keys: Keys, *, minutes: int | None = None) -> dict[str, LabelStatistics]:
+    """What was counted of each label.
+
+    Args:
+        minutes: only in the last so many (this one among them); beyond 180, in steps of ten, and at most 3 days.
+            None: ever.
+    """
+    lanes = await known_lanes(server, keys)
+    ends = [""] if minutes is None else _ends(await _minute(server), minutes)
+    asked = [(lane.label, _read(lane.stats + end)) for end in ends for lane in lanes]
+    found = {lane.label: LabelStatistics() for lane in lanes}
+    for at in range(0, len(asked), _AT_ONCE):
+        page = asked[at : at + _AT_ONCE]
+        replies = await server.run([command for _, command in page])
+        for (label, _), counts in zip(page, replies, strict=True):
+            if not isinstance(counts, Exception):  # else the key is another program's: that one is not counted
+                found[label].add(counts)
+    return found
+
+
+async def read_counts(server: Server, keys: Keys) -> dict[str, int]:
+    """What the processes counted beside messages."""
+    return await server.call(_read(keys.statistics))
+
+
+def _ends(now: int, minutes: int) -> Iterable[str]:
+    if minutes <= MINUTES_KEPT:
+        return [f":{minute}" for minute in range(now - minutes + 1, now + 1)]
+    first = now - min(minutes, TEN_MINUTES_KEPT) + 1
+    return [f":ten:{ten}" for ten in range(first // 10, now // 10 + 1)]
+
+
+async def _minute(server: Server) -> int:
+    """Minutes since the epoch, by the server's clock."""
+    seconds, _ = await server.execute("TIME")
+    return int(seconds) // 60
