@@ -39,4 +39,4 @@ class Counts(Counter[str]):
 
 
 counted = Counts()
-"""Of this process, not yet in the server. Fields are ``<what>:<which>``, of small fixed sets: never ids, never texts."""
+"""Of this process, not yet in the server. Fields: ``<what>:<which>``, of small fixed sets; never ids, never texts."""

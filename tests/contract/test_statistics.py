@@ -80,7 +80,7 @@ async def test_a_running_worker_tells_within_a_second_and_an_idle_one_says_nothi
     worker = scheduler._worker
     assert worker is not None
     pending = worker.cycle._metrics.statistics
-    assert not pending.pending
+    await until(lambda: not pending.pending)
     assert pending.next_at() == float("inf")
 
 

@@ -25,7 +25,6 @@ from memsched.messages import (
     QUERY_TASK_LABEL,
     ScheduleMessageItem,
 )
-from memsched.queue.status import Counts
 from memsched.queue.tasks import Task
 from memsched.service.bodies import (
     MOST_MESSAGES,
@@ -328,17 +327,7 @@ async def get_scaling(
     """For an autoscaler. `ready` is what a worker could take now; it is counted whether or not any worker lives."""
     caller.require_may("metrics")
     wanted = {label.strip() for label in labels.split(",")} - {""}
-    found = (await here.scheduler.read_status()).labels
-    total = Counts()
-    for label, counts in found.items():
-        if not wanted or label in wanted:
-            total.add(counts)
-    return Scaling(
-        ready=total.ready,
-        backlog=total.backlog,
-        delayed=total.delayed,
-        oldest_age_seconds=total.oldest_seconds or 0.0,
-    )
+    return Scaling(**await here.scheduler.scaling(wanted or None))
 
 
 @router.post("/labels/{label:path}/pause", summary="Let workers take no more of a label")
