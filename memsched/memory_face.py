@@ -134,8 +134,8 @@ class MemoryFace(ABC):
         self, reader: str, purpose: Purpose, ref: CubeRef, near: list[WorkingMemory]
     ) -> list[WorkingMemory]:
         """Those that may leave. The permission hook is told all that the store knows of them."""
-        if self.release.asks:
-            near = self.release.memories(reader, purpose, ref, near, await (await self.memory()).whole(ref, near))
+        whole = await (await self.memory()).whole(ref, near) if self.release.asks else None
+        near = self.release.memories(reader, purpose, ref, near, whole)
         wanted = list(dict.fromkeys(each.answers for each in near if each.answers))
         if not wanted:
             return near

@@ -27,7 +27,7 @@ def audit(
         str | None, typer.Option("--key", "-k", metavar="ID", help="Only with this API key, and what it minted.")
     ] = None,
     action: Annotated[
-        str | None, typer.Option("--action", "-a", help="Only this, and what is below it: memory, memory.search.")
+        str | None, typer.Option("--action", "-a", help="Only what has this in it: DELETE, /v1/prompt.")
     ] = None,
     since: Annotated[
         float | None, typer.Option("--since", metavar="AGE", parser=parse_age, help="Only as old: 15m, 2h, 7d.")

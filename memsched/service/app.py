@@ -18,8 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memsched.logs import get_logger
+from memsched.memory.access.audit import AuditEntry
+from memsched.memory.access.trail import Trail, trail
 from memsched.scheduler import AsyncMemScheduler
-from memsched.service.callers import OPEN_PATHS, Gate
+from memsched.service.callers import OPEN_PATHS, Gate, principal_in
 from memsched.service.openapi import document
 from memsched.service.problems import Problem, add_problem_handlers, log_failure, problem_of, too_large
 from memsched.service.routes import ROUTERS
@@ -104,7 +106,8 @@ class Requests:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            with trail() as touched:
+                await self._app(scope, receive, answer)
         except Exception as error:
             if status:
                 raise
@@ -113,7 +116,8 @@ class Requests:
                 log_failure(scope, error, problem.status)
             await problem.response()(scope, receive, answer)
         finally:
-            principal = scope.get("memsched_principal")
+            _audit(scope, touched, status)
+            principal = principal_in(scope)
             log.info(
                 "a request",
                 action="http.request",
@@ -124,6 +128,25 @@ class Requests:
                 request_id=request_id,
                 key_id=principal.key_id if principal else "",
             )
+
+
+def _audit(scope: Scope, touched: Trail, status: int) -> None:
+    """Note who read and changed what, or might not. A look at the queue is no entry, nor what has no good key."""
+    principal, audit = principal_in(scope), scope["app"].state.service.audit
+    reads = scope["method"] in ("GET", "HEAD", "OPTIONS")
+    if principal is None or audit is None or (reads and not touched.user_id and status != 403):
+        return
+    named = [str(value) for name, value in scope.get("path_params", {}).items() if name.endswith("_id")]
+    audit.record(
+        AuditEntry(
+            f"{scope['method']} {getattr(scope.get('route'), 'path', '')}",
+            principal.key_id,
+            touched.user_id,
+            ", ".join(touched.cubes),
+            tuple(dict.fromkeys([*named, *touched.ids])),
+            "ok" if status and status < 400 else str(status or "broken off"),
+        )
+    )
 
 
 class Door:

@@ -102,6 +102,11 @@ def _unauthorized(detail: str, more: str = "") -> Problem:
     return Problem(401, detail, headers={"WWW-Authenticate": challenge})
 
 
+def principal_in(scope: Scope) -> Principal | None:
+    """Who asks; None where the gate has let nobody in."""
+    return scope.get(_PRINCIPAL)
+
+
 def principal_of(request: Request) -> Principal:
     """Who asks."""
     principal: Principal = request.scope[_PRINCIPAL]

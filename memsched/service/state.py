@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from memsched.errors import ServerUnreachable
 from memsched.logs import get_logger
 from memsched.memory.access.api_keys import ApiKeys
+from memsched.memory.access.audit import Audit
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import MosOptions
 from memsched.scheduler import AsyncMemScheduler
@@ -43,6 +44,8 @@ class Service:
         self.proxy = Proxy(self.scheduler)
         self.stopping = asyncio.Event()
         """Set when no more requests are taken: whoever streams ends then."""
+        self.audit: Audit | None = None
+        """Once it is open."""
         self._own = scheduler is None
         self._warming: asyncio.Task[None] | None = None
         self._any_key: tuple[bool | None, float] = (None, float("-inf"))
@@ -51,6 +54,7 @@ class Service:
         """Connect, and start the handlers that shall run here. Raises ServerUnreachable."""
         server = await self.scheduler.server()
         self.api_keys = ApiKeys(server, self.scheduler.keys)
+        self.audit = Audit(server, self.scheduler.keys, self.settings.audit_maxlen)
         self.rate_limit = RateLimit(self.settings.rate_limit, server, self.scheduler.keys)
         await self.mos.start()
         if self.settings.memory:
@@ -62,6 +66,8 @@ class Service:
         if self._warming is not None:
             self._warming.cancel()
         await self.proxy.aclose()
+        if self.audit is not None:
+            await self.audit.aclose()
         if self._own:
             await self.mos.stop()
 

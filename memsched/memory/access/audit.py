@@ -20,12 +20,12 @@ from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_text, as_texts
 from memsched.errors import UnreachableError
 from memsched.logs import get_logger
+from memsched.memory.access.trail import MOST_IDS
 from memsched.memory.model import is_memory_id
 from memsched.redaction import redacted_id
 
 log = get_logger(__name__)
 
-MOST_IDS = 100
 _LONGEST = 300
 _EVERY_SECONDS = 1.0
 _AT_ENTRIES = 100
@@ -44,7 +44,7 @@ class AuditEntry:
     """One thing that somebody did, or was refused.
 
     Args:
-        action: what, ``memory.search`` say.
+        action: what: the method and the route of a request.
         key_id: the API key; "" where nobody needs one.
         user_id: for whom.
         cube: as that user calls it.
@@ -72,7 +72,7 @@ class AuditFilter:
 
     Args:
         key_id: also what was done with the keys that it minted.
-        action: also all below it: ``memory`` for ``memory.search``.
+        action: what has this in it.
         since: seconds since the epoch.
     """
 
@@ -85,7 +85,7 @@ class AuditFilter:
         return (
             (self.user_id is None or entry.user_id == self.user_id)
             and (self.key_id is None or f"{entry.key_id}.".startswith(f"{self.key_id}."))
-            and (self.action is None or f"{entry.action}.".startswith(f"{self.action}."))
+            and (self.action is None or self.action in entry.action)
         )
 
 

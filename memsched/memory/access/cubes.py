@@ -33,6 +33,7 @@ from memsched.errors import (
 )
 from memsched.logs import get_logger
 from memsched.memory.access.permissions import Access, AccessState, CubeRef, Permission
+from memsched.memory.access.trail import touched_cube
 from memsched.memory.context_tags import checked_tags
 from memsched.messages import MAX_ID_CHARACTERS
 from memsched.redaction import Secrets, redacted, refuse_secret_id
@@ -381,6 +382,7 @@ class Cubes:
         """The cube, if ``access`` is enough. Calls the server only to make a cube, and, where a permission hook asks,
         for its tags. Raises as ``resolve``.
         """
+        touched_cube(access.user_id, access.name)
         ref = await self._admit(access, need)
         return replace(ref, tags=await self.tags_of(ref)) if self._hook_asks else ref
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from memsched.logs import exception_field, get_logger
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.access.trail import touched
 from memsched.memory.metadata import MetadataValue
 from memsched.memory.model import Memory, is_memory_id, with_caption
 from memsched.messages import ScheduleLogForWebItem
@@ -103,10 +104,12 @@ class Release:
             whole: by id, the memories as the store has them, where ``memories`` have not all of it. What is not there
                 does not leave.
         """
+        found = list(memories)
         if self._hook is None:
-            return list(memories)
+            touched(each.memory_id for each in found)
+            return found
         released = []
-        for each in memories:
+        for each in found:
             known = each if whole is None else whole.get(each.memory_id)
             text = None if known is None else self._text(reader, purpose, _leaving(ref, known))
             if text is None or known is None:
@@ -121,6 +124,7 @@ class Release:
             if "content_hash" in _fields_of(each):
                 changed["content_hash"] = ""  # who guesses the text could tell by it
             released.append(_with(each, **changed))
+        touched(each.memory_id for each in released)
         texts = [each.text for each in released]
         return [
             _with(each, theme=_words_in(each.theme, texts)) if "theme" in _fields_of(each) else each
@@ -135,6 +139,7 @@ class Release:
         """
         found = list(members)
         if self._hook is None:
+            touched(each.memory_id for each in found)
             return found
         known = [whole[each.memory_id] for each in found if each.memory_id in whole]
         released = {each.memory_id: each for each in self.memories(reader, "activation", ref, known)}
@@ -150,6 +155,7 @@ class Release:
         """The same for what a search found (``SearchResult``)."""
         found = list(results)
         if self._hook is None:
+            touched(each.id for each in found)
             return found
         kept = {each.memory_id: each for each in self.memories(reader, purpose, ref, [each.item for each in found])}
         return [_with(each, item=kept[each.id]) for each in found if each.id in kept]
