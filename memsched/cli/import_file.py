@@ -58,14 +58,15 @@ def import_file(
 
     Exit code 1: something was refused or failed, or FILE could not be read to its end. Everything else was done.
     """
-    report = _Report()
     if dry_run:
+        report = _Report(Settings.load().long_term_capacity)
         with report.to_the_end():
             _show(report.judged(conversations_in(file, form), user, cube), as_json=as_json)
         if not as_json:
             report.print(f"would be kept: {report.counted()}")
     else:
         settings = tool_settings(redis_url=redis_url, prefix=prefix, log_level="error")
+        report = _Report(settings.long_term_capacity)
         began = time.monotonic()
         with _progress(file, report) as bar:
             try:
@@ -78,6 +79,8 @@ def import_file(
             typer.echo(json.dumps(report.as_json(), ensure_ascii=False))
         else:
             report.print(f"{report.counted()}\n{report.settled(time.monotonic() - began)}")
+    if report.over_capacity:
+        complain(report.warning())
     if report.broken is not None:
         complain(f"{plain(str(report.broken))} What stands before it was read.")
     if report.broken is not None or report.totals.refused or report.totals.dead or report.paused:
@@ -104,9 +107,14 @@ async def _import(
 
 
 class _Report:
-    """What is told at the end, and kept until then: numbers, and the first of what was refused."""
+    """What is told at the end, and kept until then: numbers, and the first of what was refused.
 
-    def __init__(self) -> None:
+    Args:
+        capacity: so many memories of a cube stay beside its archive.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
         self.totals = Totals()
         self.refused: list[tuple[str, str]] = []
         self.broken: BrokenExport | None = None
@@ -150,6 +158,20 @@ class _Report:
         ]
         return f"{', '.join(conversations)}; {', '.join(turns)}"
 
+    @property
+    def over_capacity(self) -> int:
+        """How many turns of the file, new and known ones, are beyond the capacity; there may be more in the cube."""
+        return max(0, self.totals.kept + self.totals.known - self._capacity)
+
+    def warning(self) -> str:
+        told = self.totals.kept + self.totals.known
+        return (
+            f"{counted(told, 'turn')} and a MEMSCHED_LONG_TERM_CAPACITY of {self._capacity:,}: of the memories in the "
+            f"cube the least valuable, {self.over_capacity:,} or more, are archived. Nothing is lost, and memsched "
+            "search finds them; chat, and search without include_archived=True, leave them out. To have all at hand, "
+            f"set MEMSCHED_LONG_TERM_CAPACITY to {2 * told} for this command and the workers before the import"
+        )
+
     def settled(self, seconds: float) -> str:
         told = self.totals
         if told.dead:
@@ -177,7 +199,11 @@ class _Report:
         told = self.totals
         numbers = ("conversations", "new", "empty", "kept", "known", "refused", "waiting", "dead")
         listed = [{"where": where, "why": why} for where, why in self.refused]
-        return {name: getattr(told, name) for name in numbers} | {"passed": dict(told.passed), "refusals": listed}
+        return {name: getattr(told, name) for name in numbers} | {
+            "passed": dict(told.passed),
+            "refusals": listed,
+            "over_capacity": self.over_capacity,
+        }
 
 
 def _title(judged: Judged) -> str:

@@ -626,6 +626,14 @@ def test_an_import_s_dry_run_says_what_would_be_kept_and_writes_nothing(here: Ru
     assert real_redis.client.dbsize() == 0
 
 
+@pytest.mark.parametrize(("capacity", "told"), [("4", True), ("6", False)])
+def test_an_import_of_more_than_the_capacity_says_how_many_are_archived(here: Run, capacity: str, told: bool) -> None:
+    file = str(EXPORTS / "chatgpt.json")
+    result = here("import", file, "-u", "alice", "-c", "home", "--dry-run", MEMSCHED_LONG_TERM_CAPACITY=capacity)
+
+    assert ("the least valuable, 2 or more, are archived" in " ".join(result.stderr.split())) == told
+
+
 def test_an_import_s_dry_run_in_json_has_a_line_for_each_conversation(here: Run) -> None:
     result = here("import", str(EXPORTS / "claude.json"), "-u", "alice", "-c", "home", "--dry-run", "--json")
 
