@@ -1,9 +1,9 @@
 """The thinking of a reasoning model, which many servers leave in its answer: what of a text it is, and what is said.
 
-It stands at the beginning: ``<think>...</think>`` or marks of other kinds (thinking_words.json), several blocks, blocks
-within blocks, one that never ends (the model used up its tokens), or its end alone, because the prompt began it.
-Further on it is a block on lines of its own. Any other mark within what is said is spoken about, and stays; one that a
-thought quotes, or has in a fence of code, neither begins nor ends it.
+It stands at the beginning: ``<think>...</think>`` or marks of other kinds (thinking_words.json), also escaped for HTML,
+several blocks, blocks within blocks, one that never ends (the model used up its tokens), or its end alone, because the
+prompt began it. Further on it is a block on lines of its own. Any other mark within what is said is spoken about, and
+stays; one that a thought quotes, or has in a fence of code, neither begins nor ends it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ _NAME = rf"(?:{_any_of(_NAMES)})"
 _ATTRIBUTE = r"\s{1,9}[\w:.-]{1,40}(?:\s?=\s?(?:\"[^\"<>]{0,99}\"|'[^'<>]{0,99}'|[^\s\"'<>]{1,99}))"
 _OPENING = (
     rf"(?P<opening><\s?{_NAME}(?:{_ATTRIBUTE}){{0,3}}\s{{0,9}}>|\[think\]|\u25c1think\u25b7"
-    rf"|{_any_of(_WORDS['opening_tokens'])})"
+    rf"|&lt;{_NAME}&gt;|{_any_of(_WORDS['opening_tokens'])})"
 )
-_CLOSING = rf"(?P<closing><\s?/\s?{_NAME}\s{{0,9}}>|\[/think\]|\u25c1/think\u25b7|{_any_of(_WORDS['closing_tokens'])})"
+_CLOSING = (
+    rf"(?P<closing><\s?/\s?{_NAME}\s{{0,9}}>|\[/think\]|\u25c1/think\u25b7|&lt;/{_NAME}&gt;"
+    rf"|{_any_of(_WORDS['closing_tokens'])})"
+)
 _EMPTY = rf"(?P<empty><\s?{_NAME}\s{{0,9}}/\s?>)"
 _LONGEST = 500
 _UNSEEN = r"[\s\ufeff\u200b-\u200f\u2060]*"
@@ -42,6 +45,7 @@ _BEGINS = re.compile(
 _MARKS = re.compile(rf"{_CLOSING}|{_OPENING}", re.IGNORECASE)
 _ENDS = re.compile(rf"{_CLOSING}|{_EMPTY}", re.IGNORECASE)
 _BEGUN = re.compile(r"(?:[<\[\u25c1]\s?/?\s?(?P<name>[\w:]*)(?P<more>(?:\s[^<>]*|/\s?))?)?")
+_BEGUN_ESCAPED = re.compile(r"&(?:l(?:t(?:;(?:/?(?P<name>[\w:]*)(?P<more>&g?t?)?)?)?)?)?")
 _IS_UNSEEN = re.compile(_UNSEEN)
 
 _PHRASES = (*_WORDS["joins"], *_WORDS["nouns"], *_WORDS["verbs"])
@@ -76,6 +80,8 @@ _ENDS_WORD = re.compile(r"[^\W\u2e80-\U0010ffff]|[.,!?%)\u2026]")
 _ON_THE_LINE = 1000
 """Characters before a mark that are looked at for the quote that is open there."""
 _FENCES = ("```", "~~~")
+_ESCAPED = "&lt;"
+"""The kind of thinking whose marks a server or a front end has escaped for HTML."""
 _PROMPTED = "think"
 """The kind of thinking that a prompt may begin."""
 
@@ -252,7 +258,7 @@ def _may_begin_a_mark(text: str) -> bool:
             break
     if any(token.startswith(begun) and token != begun for token in _TOKENS):
         return True
-    mark = _BEGUN.fullmatch(begun)
+    mark = _BEGUN.fullmatch(begun) or _BEGUN_ESCAPED.fullmatch(begun)
     if mark is None:
         return False
     name = mark["name"] or ""
@@ -264,6 +270,8 @@ def _kind(mark: re.Match[str]) -> str:
     told = (mark["opening"] or mark["closing"]).casefold()
     if (token := _TOKENS.get(told)) is not None:
         return token
+    if told.startswith("&"):
+        return _ESCAPED
     name = told.strip("<>[]/\u25c1\u25b7 \t\r\n").split()[0]
     return name if name in _WORDS["other_names"] else _PROMPTED
 
@@ -358,7 +366,7 @@ def _unopened_end(text: str) -> int | None:
     for mark in _MARKS.finditer(text):
         fences += text.count(_FENCES[0], counted, mark.start())
         counted = mark.start()
-        if _kind(mark) in _WORDS["other_names"] or _quoted(text, 0, mark):
+        if _kind(mark) in (*_WORDS["other_names"], _ESCAPED) or _quoted(text, 0, mark):
             continue
         if not mark["closing"]:
             if _SPEAKS_OF_IT.match(text, mark.end()) is None:
