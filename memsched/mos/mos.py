@@ -27,7 +27,7 @@ from memsched.memory.ingest.turns import Reading, reading_of, refuse_role, state
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
-from memsched.memory.model import Memory, expect_memory_id
+from memsched.memory.model import Memory, expect_memory_id, is_memory_id
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.memory.search.pages import ListOrder, MemoryPage, page_of
 from memsched.memory.transfer.cube_object import GeneralMemCube
@@ -330,11 +330,15 @@ class AsyncMOS:
         Raises as ``add``.
 
         Args:
-            used_memory_ids: of the memories that the prompt held (``prompt.memory_ids``).
+            used_memory_ids: of the memories that the prompt held (``prompt.memory_ids``). What is said has their tags
+                that an access policy decides by.
             item_id: of the message of ``add``; with the same one again nothing is done twice.
             trace_id: W3C traceparent of what caused it.
         """
         task_id = item_id or str(uuid4())
+        used = list(used_memory_ids)
+        if told := await self._tags_told(user_id, mem_cube_id, used):
+            tags = [*((info or {}).get("tags", ()) if tags is None else tags), *told]
         message, reading = await self._to_add(
             messages,
             memory_content,
@@ -361,11 +365,19 @@ class AsyncMOS:
                     session_id=message.session_id,
                     task_id=message.task_id,
                     trace_id=trace_id,
-                    info={"memory_ids": list(used_memory_ids)},
+                    info={"memory_ids": used},
                 )
             )
         results = await self._tasks.submit(message, *beside)
         return Recorded(message.item_id, message.mem_cube_id, results)
+
+    async def _tags_told(self, user_id: str | None, mem_cube_id: str | None, memory_ids: Sequence[str]) -> list[str]:
+        """See MemoryServices.tags_told."""
+        if not (memory_ids and self.mem_scheduler.release.asks):
+            return []
+        user, services = self._user(user_id), await self._services()
+        ref = await services.reading(user, await self._cube_name(user, mem_cube_id))
+        return await services.tags_told(user, ref, [each for each in memory_ids if is_memory_id(each)])
 
     async def _to_add(
         self,

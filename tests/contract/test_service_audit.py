@@ -84,3 +84,19 @@ async def test_who_read_and_changed_what_is_in_the_audit_and_nothing_else(servic
     )
     assert "kumquat" not in raw
     assert token.rpartition("_")[2] not in raw
+
+
+async def test_an_app_makes_short_lived_keys_for_browsers(service: Serving) -> None:
+    async with await service.key(Role.APP, users="acme-*", reading_as=["staff"]) as app:
+        made = await app.post("/v1/keys", json={"user_id": "acme-7", "ttl_seconds": 60})
+        assert made.status_code == 201
+        assert (await app.post("/v1/keys", json={"user_id": "other"})).status_code == 403
+        assert (await app.post("/v1/keys", json={"user_id": "acme-7", "ttl_seconds": 86_401})).status_code == 422
+        assert (await app.post("/v1/keys", json={"user_id": "acme-7", "reading_as": ["cfo"]})).status_code == 403
+    async with service.asking(made.json()["token"]) as browser:
+        assert (await browser.get("/v1/users/me")).json()["user_id"] == "acme-7"
+        assert (await browser.get("/test/roles")).json() == ["staff"]
+        assert (await browser.post("/v1/keys", json={"user_id": "acme-7"})).status_code == 403
+    found = await entries(service)
+    assert made.json()["token"].rpartition("_")[2] not in repr(found)
+    assert [each.outcome for each in found if each.action == "POST /v1/keys"] == ["ok", "403", "422", "403", "403"]
