@@ -44,6 +44,7 @@ class SaidTurn:
         by_user: whether it is the user who speaks.
         by_assistant: whether an assistant does, who is no source about anybody.
         asked: the question that it answers, or "".
+        before: what was said right before it, by whomever: of that may be what "it" stands for.
     """
 
     text: str
@@ -51,6 +52,7 @@ class SaidTurn:
     by_user: bool = True
     by_assistant: bool = False
     asked: str = ""
+    before: str = ""
 
 
 def doubt_about(claim: str, turn: SaidTurn) -> Doubt | None:

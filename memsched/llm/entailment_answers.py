@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from memsched.llm.clauses import Language, Token, clauses_of, language_of
-from memsched.llm.entailment_chinese import in_one_way, meaning_signs
+from memsched.llm.entailment_chinese import in_digits, in_one_way, meaning_signs
 from memsched.llm.entailment_words import LIGHT_WORDS, MARKERS, Marker
 
 _LONGEST = 8
@@ -70,8 +70,8 @@ def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
         return False
     plain = [in_one_way(unicodedata.normalize("NFKC", each)) for each in (claim, asked, answer)]
     wanted, question, said = (meaning_signs(each.replace("\u7528\u6237", "")) for each in plain)
-    numbers = set(re.findall(r"\d+", plain[0]))
-    if numbers - set(re.findall(r"\d+", plain[2])) or not wanted:
+    numbers = set(re.findall(r"\d+", in_digits(plain[0])))
+    if numbers - set(re.findall(r"\d+", in_digits(plain[2]))) or not wanted:
         return False
     if not said.strip() or not (set(said) & set(wanted) or no or _YES.match(answer)):
         return False

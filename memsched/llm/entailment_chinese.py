@@ -14,7 +14,8 @@ from memsched.llm.entailment_words import CHINESE_FUNCTION_SIGNS, CHINESE_MARKER
 
 ChineseDoubt = Literal["question", "negation", "supposed", "subject", "number", "words", "speaker"]
 _WEAKENING = frozenset((Marker.FORMERLY, Marker.CONDITION, Marker.UNSURE, Marker.REPORTED, Marker.EXCEPT))
-_SHARE = 0.75
+_HALF = 0.5
+_SHARE = 0.85
 """Of a claim's signs, in their order, that the clause must have."""
 _CHINESE_SENTENCE = re.compile(r"[^\u3002\uff01\uff1f!?\uff1b;\n]*[\u3002\uff01\uff1f!?\uff1b;\n]?")
 _CHINESE_CLAUSE = re.compile(r"[\uff0c,\u3001\uff1a:]|但是|可是|而且|所以|不过(?!敏)|但")
@@ -77,7 +78,9 @@ def doubt_in_chinese(claim: str, text: str, speaker: str, *, by_user: bool) -> C
     for sentence in _CHINESE_SENTENCE.findall(in_one_way(without_quotations(text))):
         asks = _asks(sentence)
         conditions = _chinese_markers(sentence) & {Marker.CONDITION}
-        for part in _parts(sentence):
+        for part, halves in _parts(sentence):
+            if halves and not any(_is_mostly_told(half, told) for half in halves):
+                continue
             doubt, extra = _doubt_about_chinese(told, part, asks, conditions, sentence)
             if doubt != "words":
                 found.append((extra, doubt))
@@ -117,16 +120,22 @@ def in_one_way(text: str) -> str:
     return _MONEY.sub("元", _DAY.sub("日", plain)).replace("于", "在")
 
 
-def _parts(sentence: str) -> list[str]:
-    """Its clauses, and each two in a row that only state: the first may name what the second tells."""
+def _parts(sentence: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Its clauses, and each two in a row that only state, with these two: the first may name what the second tells."""
     clauses = [part for part in _CHINESE_CLAUSE.split(sentence) if part.strip()]
     plain = [not _chinese_markers(part) for part in clauses]
     pairs = [
-        f"{one}{other}"
+        (f"{one}{other}", (one, other))
         for at, (one, other) in enumerate(pairwise(clauses))
         if plain[at] and plain[at + 1] and not _SUBJECT.match(other)
     ]
-    return [*clauses, *pairs]
+    return [*((clause, ()) for clause in clauses), *pairs]
+
+
+def _is_mostly_told(clause: str, claim: str) -> bool:
+    """Whether a claim tells most of a clause: of two in a row, it must not take a bit of each."""
+    has = meaning_signs(re.sub("我们?|咱们?", "", clause))
+    return len(_longest_common(has, meaning_signs(claim))) > _HALF * len(has)
 
 
 def _doubt_about_chinese(

@@ -115,7 +115,9 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.CONDITION: _any("si ojalá supón fingí finge fingió fingir fingiendo imagina supongamos imaginémonos"),
         Marker.UNSURE: _any(
             """
-            quizá quizás tal_vez podría* puede_que a_lo_mejor quiero quiere quería quisiera espero espera debería*
+            quizá quizás tal_vez
+            igual_*mos igual_me igual_nos podría*
+            puede_que a_lo_mejor quiero quiere quería quisiera espero espera debería*
             probablemente posiblemente acaso pienso pensando planeo planea planeando planeamos valorando barajando
             baraj* contempl* gustaría *dría *bría [a-z]{2,}(?<!mar)(?<!secret)(?<!comis)(?<!not)aría *iría sería
             debería querría haría comería vendería *ríamos
@@ -244,8 +246,11 @@ SAME_WORDS: dict[str, str] = {
 """Forms of one word that no stemmer brings together, and a few words of one meaning."""
 PERSON_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["persons"]).split())
 """Who somebody may speak of, folded: "my sister had twins" is not said of the speaker."""
+AGREEING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["agree"]).split())
+"""With which a short turn says the same of its own speaker."""
 QUESTION_OPENINGS: frozenset[str] = frozenset(" ".join(_WORDS["open_a_question"]).split())
-NEED_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["needs"]).split())
+WEAKENING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["weaken"]).split())
+"""With which a claim says no more than that somebody wants, plans or says it."""
 USER_WORDS = frozenset(
     "user users user's nutzer nutzerin nutzers benutzer benutzerin benutzers usuario usuaria speaker sprecher".split()
 )

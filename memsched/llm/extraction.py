@@ -247,7 +247,8 @@ def _proof(
             speaker = speakers[index] if index < len(speakers) else ""
             own = by_user[index] if index < len(by_user) else speaker not in _ASSISTANTS
             by_assistant = speaker in _ASSISTANTS or index in assistants
-            said = SaidTurn(turns[index], speaker, own, by_assistant, _asked_before(turns, speakers, index))
+            asked, before = _asked_before(turns, speakers, index), turns[index - 1] if index else ""
+            said = SaidTurn(turns[index], speaker, own, by_assistant, asked, before)
             found = doubt_about(memory.text, said)
             if found is None:
                 return index, None, False

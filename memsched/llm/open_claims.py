@@ -8,7 +8,6 @@ asked, supposed or quoted, and what is said of somebody else, are not.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from memsched.lexicon import is_without_spaces
@@ -16,12 +15,22 @@ from memsched.llm.clauses import Clause, Language, Role, Token, clauses_of, is_i
 from memsched.llm.entailment import SaidTurn
 from memsched.llm.entailment_chinese import chinese_clauses, in_digits, in_one_way, meaning_signs
 from memsched.llm.entailment_subjects import has_word, is_same
-from memsched.llm.entailment_words import LIGHT_WORDS, NEED_WORDS, OTHER_PRONOUNS, PERSON_WORDS, USER_WORDS, Marker
+from memsched.llm.entailment_words import (
+    AGREEING_WORDS,
+    LIGHT_WORDS,
+    OTHER_PRONOUNS,
+    PERSON_WORDS,
+    USER_WORDS,
+    WEAKENING_WORDS,
+    Marker,
+)
 
-_AGAINST = ("empty", "order", "speaker")
+_AGAINST = ("empty", "speaker")
 """Doubts that no other wording removes."""
 _AGAINST_UNSPACED = (*_AGAINST, "negation", "question", "subject")
-_DENYING = frozenset((Marker.NEGATION, Marker.ENDED, Marker.FORMERLY, Marker.DISLIKE, Marker.ALMOST, Marker.EXCEPT))
+_TURNING = frozenset((Marker.NEGATION, Marker.ENDED, Marker.DISLIKE))
+_NO_LONGER = frozenset((Marker.FORMERLY, Marker.ALMOST, Marker.EXCEPT))
+_DENYING = _TURNING | _NO_LONGER
 _WEAKENING = frozenset((Marker.UNSURE, Marker.CONDITION, Marker.REPORTED))
 _QUOTES = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]')
 _SENTENCE = re.compile("[^.!?\u3002\uff01\uff1f]+[.!?\u3002\uff01\uff1f]?")
@@ -30,6 +39,8 @@ _BEFORE_A_PLACE = ("nach", "in", "aus")
 _SHARED_SIGNS = 0.4
 """Of a Chinese claim's signs that its turn has; with fewer it is about something else."""
 _FEW_SIGNS = 2
+_SHORT_UNSPACED = 14
+"""Signs of a Chinese turn that may be understood only by what was said right before it."""
 
 
 def is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
@@ -59,38 +70,49 @@ def _numbers(text: str, language: Language) -> set[str]:
         token.stem.removesuffix("clock").removesuffix("am").removesuffix("pm")
         for clause in clauses_of(_QUOTES.sub(", ", text), language, ())
         for token in clause.tokens
-        if token.number and (token.stem != "1" or token.word[:1].isdigit())
+        if token.number and token.stem[:1].isdigit() and (token.stem != "1" or token.word[:1].isdigit())
     }
 
 
 def _only_asks(text: str) -> bool:
-    return all(
-        part.rstrip().endswith(("?", "\uff1f"))
-        for part in re.findall(r"[^.!?\u3002\uff01\uff1f]+[.!?\u3002\uff01\uff1f]?", text)
-        if part.strip()
-    )
+    return all(part.endswith(("?", "\uff1f")) for part in map(str.strip, _SENTENCE.findall(text)) if part)
 
 
 def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     language = language_of(turn.text, language_of(claim))
     names = [turn.speaker] if turn.speaker else []
     claims = list(clauses_of(claim, language_of(claim), names, claimed=True))
-    everything = _tokens(clauses_of(_QUOTES.sub(", ", f"{turn.asked} {turn.text}"), language, names))
-    asked_and_said = f"{turn.asked} {turn.text}"
-    if _numbers(claim, language) - _numbers(asked_and_said, language) or _names_another(claims, everything, language):
+    known = f"{turn.before} {turn.asked} {turn.text}"
+    everything = _tokens(clauses_of(_QUOTES.sub(", ", known), language, names))
+    if not _numbers(claim, language) <= _and_forms(_numbers(known, language)):
+        return False
+    if _names_another(claims, everything, language):
         return False
     claimed = {marker for clause in claims for marker in clause.markers}
-    if any(token.word.casefold() in NEED_WORDS for token in _tokens(claims)):
-        claimed.add(Marker.UNSURE)  # what somebody wants of the user is what they need
+    if any(token.word.casefold() in WEAKENING_WORDS for token in _tokens(claims)):
+        claimed |= _WEAKENING
     text = _QUOTES.sub(", ", turn.text) if Marker.REPORTED in claimed else turn.text
+    if any(token.word.casefold() in AGREEING_WORDS for token in _tokens(clauses_of(turn.text, language, names))):
+        text = f"{turn.before}\n{text}"
     said = list(clauses_of(text, language, names))
-    if claimed & _DENYING and not any(clause.markers & _DENYING for clause in said):
-        return False
     wanted = [token for token in _tokens(claims) if _tells(token)]
     about = [clause for clause in said if any(has_word(clause, token) for token in wanted)]
-    if doubt == "negation" and any(all(has_word(clause, token) for token in wanted) for clause in about):
+    covered = [clause for clause in about if all(has_word(clause, token) for token in wanted)]
+    if covered and all(_says_otherwise(clause, claimed) for clause in covered):
         return False
+    if doubt == "order" and sum(map(_is_person, _tokens(claims))) > 1:
+        return False
+    if not about and language_of(claim) != language:
+        about = said  # other words for the same, in another language
     return any(_may_say(clause, claimed) for clause in about) and not _is_of_another(claims, about)
+
+
+def _and_forms(numbers: set[str]) -> set[str]:
+    """Numbers, and other forms of them: 15:00 and 3, 7:00 and 7."""
+    hours = {each.removesuffix(":00") for each in numbers}
+    return (
+        numbers | hours | {f"{each}:00" for each in hours} | {str(int(each) + 12) for each in hours if each.isdecimal()}
+    )
 
 
 def _tokens(clauses: Iterable[Clause]) -> list[Token]:
@@ -111,6 +133,20 @@ def _names_another(claims: Sequence[Clause], said: Sequence[Token], language: La
             if is_name and not any(is_same(token, each) for each in said):
                 return True
     return False
+
+
+def _says_otherwise(clause: Clause, claimed: set[Marker]) -> bool:
+    """Whether a clause says of all that is claimed that it is, was, or almost was, where that is claimed otherwise."""
+    differs = bool(clause.markers & _TURNING) != bool(claimed & _TURNING)
+    return differs or bool((clause.markers - claimed) & _NO_LONGER)
+
+
+def _is_person(token: Token) -> bool:
+    return (
+        token.role in (Role.SUBJECT, Role.OBJECT)
+        or (token.capital and token.content)
+        or token.word.casefold().removesuffix("'s") in PERSON_WORDS
+    )
 
 
 def _may_say(clause: Clause, claimed: set[Marker]) -> bool:
@@ -143,12 +179,14 @@ def _begins_with_a_person(clause: Clause) -> bool:
 
 def _is_open_in_chinese(claim: str, turn: SaidTurn) -> bool:
     told, text = in_one_way(claim.replace("\u7528\u6237", "")), in_one_way(turn.text)
-    if _numbers(told, "en") - _numbers(text + unicodedata.normalize("NFKC", turn.asked), "en"):
+    before = in_one_way(turn.before)
+    if _numbers(told, "en") - _numbers(f"{before} {text}", "en"):
         return False
+    known = f"{before} {text}" if len(text) <= _SHORT_UNSPACED else text
     wanted = set(meaning_signs(told))
     clauses = chinese_clauses(text)
     shared = [(len(wanted & set(meaning_signs(clause.text))), clause) for clause in clauses]
-    if len(wanted & set(meaning_signs(text))) < _SHARED_SIGNS * len(wanted):
+    if len(wanted & set(meaning_signs(known))) < _SHARED_SIGNS * len(wanted):
         return False
     claimed = chinese_clauses(told)
     markers = {marker for clause in claimed for marker in clause.markers}
@@ -159,5 +197,6 @@ def _is_open_in_chinese(claim: str, turn: SaidTurn) -> bool:
         and not clause.asks
         and not (Marker.NEGATION in clause.markers and not markers & _DENYING)
         and not (clause.markers & _WEAKENING and not markers & _WEAKENING)
+        and not (clause.markers - markers) & _NO_LONGER
         for count, clause in shared
     )

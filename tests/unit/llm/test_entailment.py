@@ -55,15 +55,22 @@ def test_of_claims_that_say_it_otherwise_few_are_stored_wrongly_and_half_are_bel
     assert wrong["unsupported"] <= 0.03 * sum(case["label"] == "unsupported" for case in fresh)
 
 
-@pytest.mark.parametrize("name", ["claims.jsonl", "claims_more.jsonl", "claims_fresh.jsonl", "claims_plain.jsonl"])
-def test_of_what_is_stated_little_is_refused_without_asking_and_of_the_rest_little_is_believed(name: str) -> None:
-    lines = _FILE.with_name(name).read_text(encoding="utf-8").splitlines()
-    outcomes = [judged(Claim(**json.loads(line))) for line in lines]
-    of = {label: [each for each in outcomes if each.claim.label == label] for label in ("supported", "unsupported")}
+CLAIMS = ("claims", "claims_more", "claims_fresh", "claims_plain", "claims_turns")
 
-    assert sum(not each.kept and not each.is_open for each in of["supported"]) <= 0.1 * len(of["supported"])
-    assert sum(each.kept for each in of["unsupported"]) <= 0.1 * len(of["unsupported"])
-    assert sum(each.is_open for each in of["unsupported"]) <= 0.3 * len(of["unsupported"])
+
+def test_what_is_stated_is_believed_or_asked_about_and_of_the_rest_little() -> None:
+    asked_of = unsupported = 0
+    for name in CLAIMS:
+        lines = _FILE.with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        outcomes = [judged(Claim(**json.loads(line))) for line in lines]
+        true = [each for each in outcomes if each.claim.label == "supported"]
+        false = [each for each in outcomes if each.claim.label == "unsupported"]
+        assert sum(not each.kept and not each.is_open for each in true) <= 0.03 * len(true), name
+        assert sum(each.kept for each in false) <= 0.05 * len(false), name
+        asked_of += sum(each.is_open for each in false)
+        unsupported += len(false)
+
+    assert asked_of <= 0.27 * unsupported
 
 
 @pytest.mark.parametrize(
