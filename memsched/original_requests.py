@@ -50,7 +50,7 @@ class APIADDRequest(BaseRequest):
     writable_cube_ids: list[str] | None = Field(None, description="The cubes that keep it.", examples=[["home"]])
     mem_cube_id: str | None = Field(None, description="The same, for one cube.")
     session_id: str | None = None
-    task_id: str | None = Field(None, description="Of one's own, for whoever follows the work.")
+    task_id: Unused = Field(None, description="Changes nothing here: the answer names the task.")
     messages: str | list[Any] | None = Field(
         None, description="What was said.", examples=[[{"role": "user", "content": "I have a dog, Max."}]]
     )
@@ -120,7 +120,7 @@ class APIFeedbackRequest(BaseRequest):
     writable_cube_ids: list[str] | None = Field(None, description="The cube; without it the user's only one.")
     mem_cube_id: str | None = Field(None, description="The same.")
     session_id: str | None = None
-    task_id: str | None = None
+    task_id: Unused = Field(None, description="Changes nothing here: the answer names the task.")
     async_mode: Waits = "async"
     info: Unused = Field(None, description="Changes nothing here.")
     history: Unused = Field(None, description="Changes nothing here.")

@@ -138,6 +138,7 @@ class Call:
     prompt: MemoryPrompt | None
     header: str
     sent: bytes
+    trace_id: str | None
 
 
 class Proxy:
@@ -156,7 +157,13 @@ class Proxy:
         self._remembering: set[asyncio.Task[None]] = set()
 
     async def begin(
-        self, raw: bytes, request: Completion, user_id: str, cube: str | None, session_id: str | None
+        self,
+        raw: bytes,
+        request: Completion,
+        user_id: str,
+        cube: str | None,
+        session_id: str | None,
+        trace_id: str | None = None,
     ) -> Call:
         """What goes to the model's server. Without memory's servers that is what the client sent.
 
@@ -165,7 +172,7 @@ class Proxy:
         session, at = session_id or request.session, datetime.now(UTC)
         prompt, header = await self._told(request, user_id, cube, session)
         sent = raw if prompt is None else request.with_memory(prompt.text)
-        return Call(request, user_id, cube, session, at, prompt, header, sent)
+        return Call(request, user_id, cube, session, at, prompt, header, sent, trace_id)
 
     def remember(self, call: Call, said: str, *, broke_off: bool) -> None:
         """Have the scheduler told what was asked and answered; the client does not wait for it.
@@ -192,7 +199,7 @@ class Proxy:
         try:
             async with asyncio.timeout(_MEMORY_SECONDS):
                 view = await self._view(user_id, cube)
-            prompt, searched = await self._prompt(user_id, view.name, request.question, session)
+            prompt, may_search = await self._prompt(user_id, view.name, request.question, session)
         except _AWAY as error:
             self._memory_from = time.monotonic() + self._pause
             log.warning(
@@ -201,18 +208,18 @@ class Proxy:
                 error=str(error) or type(error).__name__,
             )
             return None, UNAVAILABLE
-        found = f"found={len(prompt.found)}" if searched else "search=unavailable"
+        found = f"found={len(prompt.found)}" if may_search else "search=unavailable"
         # Which adapter answers is the client's to say: it names the model.
         return prompt.answered_by(None), f"used; {found} block={prompt.activation.version}"
 
     async def _prompt(self, user_id: str, cube: str, question: str, session: str) -> tuple[MemoryPrompt, bool]:
-        """The prompt, and whether search was asked: the block and what is near are elsewhere than the store."""
+        """The prompt, and whether it could be searched for: the block and what is near are elsewhere than the store."""
         most = self._scheduler.settings.llm_context_tokens // _SHARE_OF_THE_CONTEXT
         query = question[:MAX_QUERY_CHARACTERS] or None
         if time.monotonic() >= self._search_from:
             try:
                 async with asyncio.timeout(_MEMORY_SECONDS):
-                    return await self._scheduler.prompt(user_id, cube, query, session, most), True
+                    return await self._scheduler.prompt(user_id, cube, query, session, most, search="auto"), True
             except (TimeoutError, *NOT_ANSWERED) as error:
                 self._search_from = time.monotonic() + self._pause
                 log.warning(
@@ -265,6 +272,7 @@ class Proxy:
                 content=content,
                 timestamp=at,
                 session_id=call.session_id,
+                trace_id=call.trace_id,
                 **more,
             )
 

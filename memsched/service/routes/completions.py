@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from memsched.errors import InvalidArgument
 from memsched.memory.access.api_keys import Principal
 from memsched.service.bodies import CubeName, SessionId
-from memsched.service.callers import Caller
+from memsched.service.callers import Caller, Traceparent
 from memsched.service.heard import Heard
 from memsched.service.problems import MEDIA_TYPE, Problem, at_field
 from memsched.service.proxy import Completion
@@ -77,6 +77,7 @@ async def create_chat_completion(
     request: Request,
     here: Here,
     caller: Caller,
+    traceparent: Traceparent,
     x_memsched_cube: NameInHeader = None,
     x_memsched_session: NameInHeader = None,
 ) -> Response:
@@ -88,7 +89,7 @@ async def create_chat_completion(
     user = _user(caller, asked)
     cube, session = _name(_CUBE, x_memsched_cube), _name(_SESSION, x_memsched_session)
     proxy = here.proxy
-    call = await proxy.begin(raw, asked, user, cube, session)
+    call = await proxy.begin(raw, asked, user, cube, session, traceparent)
     sending = proxy.upstream.send("POST", "chat/completions", request.headers, call.sent)
     try:
         answer = await while_connected(request.receive, sending)
