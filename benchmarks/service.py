@@ -1,13 +1,15 @@
 """What the service takes, in one run: ``memsched serve`` in a process of its own, a cube of 10,000 memories.
 
-``proxy``: the same question to a stand-in for a model's server, and through the proxy before it, in turn. No worker
-runs: what is to be remembered waits, so that it is the request itself that is measured.
+``proxy``: the same question to a stand-in for a model's server, and through the proxy before it, in turn: questions in
+the words of what is near, which need no search, and others. No worker runs: what is to be remembered waits, so that it
+is the request itself that is measured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import shutil
 import statistics
@@ -31,7 +33,7 @@ from memsched.logs import configure_logs
 MEMORIES = 10_000
 QUESTIONS = 200
 WARM_UP = 20
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.05
 """Between two pieces of the stand-in's stream."""
 USER, CUBE = "anna", "talk"
 TARGETS: dict[str, Target] = {
@@ -51,6 +53,8 @@ class ServiceBenchmark:
     def __init__(self, results: Results) -> None:
         self.results = results
         self._talk = Talk()
+        self._near: list[str] = []
+        self._searched = 0
 
     async def run(self, only: list[str]) -> None:
         """Run the steps; fills in the flat results."""
@@ -64,6 +68,7 @@ class ServiceBenchmark:
                 each.model_copy(update={"mem_cube_id": CUBE}) for each in self._talk.messages(USER, MEMORIES)
             )
             await scheduler.wait()
+            self._near = [each.text for each in await scheduler.working_set(USER, CUBE)]
             await scheduler.stop()
             await scheduler.server()  # so that its servers stay for the service
             async with _model() as model, httpx.AsyncClient(timeout=60) as client:
@@ -75,37 +80,54 @@ class ServiceBenchmark:
         shutil.rmtree(folder, ignore_errors=True)
 
     async def _proxy(self, client: httpx.AsyncClient, model: str, service: str) -> None:
+        chosen = random.Random(1)
+
         async def whole(url: str, question: str) -> None:
             answer = await client.post(f"{url}/chat/completions", json=_body(question), headers=_HEADERS)
             assert answer.content == _ANSWER, answer.text
             memory = answer.headers.get("x-memsched-memory", "")
             assert url == model or memory.startswith("used; found="), memory
+            self._searched += url == service and "found=0" not in memory
 
         async def first_piece(url: str, question: str) -> None:
             body = _body(question) | {"stream": True}
             async with client.stream("POST", f"{url}/chat/completions", json=body, headers=_HEADERS) as answer:
                 assert await anext(answer.aiter_raw()) == _PIECE
 
-        await self._compare("proxy", whole, model, service, QUESTIONS)
-        await self._compare("proxy_first_piece", first_piece, model, service, QUESTIONS // 2)
+        def near() -> str:
+            return f"Is it so that {chosen.choice(self._near)}"
+
+        def far() -> str:
+            return f"When did {self._talk.sentence(3)}"
+
+        await self._compare("proxy", whole, near, (model, service))
+        await self._compare("proxy_searching", whole, far, (model, service))
+        await self._compare("proxy_first_piece", first_piece, near, (model, service))
 
     async def _compare(
-        self, name: str, ask: Callable[[str, str], Awaitable[None]], model: str, service: str, count: int
+        self,
+        name: str,
+        ask: Callable[[str, str], Awaitable[None]],
+        question: Callable[[], str],
+        urls: tuple[str, str],
     ) -> None:
-        """Both in turn, so that they meet the same machine."""
+        """Ask both in turn, so that they meet the same machine."""
         taken: dict[str, list[float]] = defaultdict(list)
-        for number in range(-WARM_UP, count):
-            question = f"When did {self._talk.sentence(3)}"
-            for url in (model, service):
+        self._searched = 0
+        for number in range(-WARM_UP, QUESTIONS):
+            asked = question()
+            for url in urls:
                 begun = time.perf_counter()
-                await ask(url, question)
+                await ask(url, asked)
                 if number >= 0:
                     taken[url].append(1000 * (time.perf_counter() - begun))
-        direct, through = (sorted(taken[url]) for url in (model, service))
+        direct, through = (sorted(taken[url]) for url in urls)
         self.results[f"{name}_direct_p50_ms"] = statistics.median(direct)
         self.results[f"{name}_p50_ms"] = statistics.median(through)
         self.results[f"{name}_adds_p50_ms"] = statistics.median(through) - statistics.median(direct)
-        self.results[f"{name}_p95_ms"] = through[int(0.95 * count)]
+        self.results[f"{name}_p95_ms"] = through[int(0.95 * QUESTIONS)]
+        if self._searched:
+            self.results[f"{name}_searched"] = self._searched / (QUESTIONS + WARM_UP)
 
 
 _HEADERS = {"X-Memsched-Cube": CUBE, "X-Memsched-Session": "benchmark"}
