@@ -403,6 +403,7 @@ async def test_without_the_servers_of_memory_a_call_still_works(own_redis: Redis
     with FakeLLM(says("Hello.")) as model:
         given = {"llm_base_url": model.url, "rate_limit": "100/second", "worker": False}
         async with serving(own_redis.url, vector_folder, **given) as found:
+            await found.service.scheduler.memory()
             token, _ = await found.service.api_keys.create(Role.USER, user_id="ada")
             async with found.asking(token) as client, found.asking("msk_" + "0" * 12 + "_" + "0" * 64) as stranger:
                 before = await client.post("/v1/chat/completions", json=asked())
@@ -410,19 +411,18 @@ async def test_without_the_servers_of_memory_a_call_still_works(own_redis: Redis
                 found.service.api_keys._monotonic = lambda: time.monotonic() + 60  # it has to ask again
                 began = time.monotonic()
                 first = await client.post("/v1/chat/completions", json=asked())
-                took, began = time.monotonic() - began, time.monotonic()
                 second = await client.post("/v1/chat/completions", json=asked())
-                took_then = time.monotonic() - began
+                took = time.monotonic() - began
                 own_redis.start()
                 refused = await stranger.post("/v1/chat/completions", json=asked())
 
-    assert before.headers["x-memsched-memory"].startswith("used; found=0 block=")
+    assert before.headers["x-memsched-memory"].startswith("used; ")
     for answer in (first, second):
         assert (answer.status_code, answer.json()["choices"][0]["message"]["content"]) == (200, "Hello.")
         assert answer.headers["x-memsched-memory"] == "unavailable"
     assert refused.status_code == 401
     assert model.asked[-1].body == asked()
-    assert (took < 6, took_then < 1) == (True, True)
+    assert took < 8  # a call of the queue's server alone is tried for ten seconds
 
 
 async def test_without_a_search_it_is_told_what_is_near(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
