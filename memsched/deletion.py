@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from memsched.broker.client import Server
@@ -60,7 +60,7 @@ class Deletion:
         working_sets: WorkingSets,
         outdated: Outdated,
     ) -> None:
-        self._events_maxlen = settings.events_maxlen
+        self._settings = settings
         self._server = server
         self._keys = keys
         self._store = store
@@ -87,7 +87,7 @@ class Deletion:
         memory_type = memories[0].memory_type if memories else LONG_TERM_MEMORY_TYPE
         had = {memory.memory_id: {"had_superseded": memory.replaces} for memory in memories if memory.replaces}
         details: list[dict[str, Any]] = [{"memory_id": memory_id, **had.get(memory_id, {})} for memory_id in ids]
-        await self._log(user_id, name, said, memory_type, details, working_set_size)
+        await self._log(ref, user_id, name, said, memory_type, details, working_set_size)
 
     async def delete_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:
         """Delete all memories of a cube, its working set and its word counts. Returns how many it had.
@@ -118,7 +118,7 @@ class Deletion:
         await forget_events(self._server, self._keys, ref, frozenset(ids), None)
         await self._end(ref)
         await self._states.forget_uses(ref)
-        await self._log(user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)
+        await self._log(ref, user_id, name, f"All memories were deleted: {count}", LONG_TERM_MEMORY_TYPE, [], 0)
         return count
 
     async def finish(self, ref: CubeRef) -> None:
@@ -160,7 +160,14 @@ class Deletion:
         return len(after.working_set)
 
     async def _log(
-        self, user_id: str, name: str, said: str, memory_type: str, details: list[dict[str, Any]], working_set_size: int
+        self,
+        ref: CubeRef,
+        user_id: str,
+        name: str,
+        said: str,
+        memory_type: str,
+        details: list[dict[str, Any]],
+        working_set_size: int,
     ) -> None:
         item = ScheduleLogForWebItem(
             user_id=user_id,
@@ -172,34 +179,49 @@ class Deletion:
             metadata=details,
             current_memory_sizes={"working_memory_size": working_set_size},
         )
-        command = append_event(self._keys, item.to_wire(), maxlen=self._events_maxlen)
-        await self._server.persistently(lambda: self._server.call(command))
+        await append_event(self._server, self._keys, self._settings, (ref.user_id, ref.mem_cube_id), item)
 
 
 async def forget_events(
     server: Server, keys: Keys, ref: CubeRef, memory_ids: Set[str], texts: Sequence[str] | None
 ) -> None:
     """Delete the events that name these memories, and those of the cube that hold their texts (None: all of it)."""
+    own = keys.cube(ref.user_id, ref.mem_cube_id).events
+    if texts is None:
+        await server.persistently(lambda: server.execute("DEL", own))
+    else:
+        await _forget(server, own, lambda fields: _names(fields, memory_ids) or _shows(fields, texts))
+    await _forget(server, keys.events, lambda fields: _names(fields, memory_ids) or _shows(fields, texts, of=ref))
+
+
+async def _forget(server: Server, stream: str, is_meant: Callable[[Sequence[str]], bool]) -> None:
     after = "-"
     while True:
-        page = Command(("XRANGE", keys.events, after, "+", "COUNT", _EVENTS_PER_CALL), lambda reply: reply)
+        page = Command(("XRANGE", stream, after, "+", "COUNT", _EVENTS_PER_CALL), lambda reply: reply)
         entries = await server.persistently(lambda page=page: server.call(page))  # type: ignore[misc]
         if not entries:
             return
-        names = [name for name, fields in entries if _tells(as_texts(fields), memory_ids, ref, texts)]
+        names = [name for name, fields in entries if is_meant(as_texts(fields))]
         if names:
-            await server.persistently(lambda names=names: server.execute("XDEL", keys.events, *names))  # type: ignore[misc]
+            await server.persistently(lambda names=names: server.execute("XDEL", stream, *names))  # type: ignore[misc]
         after = f"({as_text(entries[-1][0])}"
 
 
-def _tells(fields: Sequence[str], memory_ids: Set[str], ref: CubeRef, texts: Sequence[str] | None) -> bool:
-    if not memory_ids.isdisjoint(_MEMORY_ID.findall(" ".join(fields))):
-        return True
+def _names(fields: Sequence[str], memory_ids: Set[str]) -> bool:
+    return not memory_ids.isdisjoint(_MEMORY_ID.findall(" ".join(fields)))
+
+
+def _shows(fields: Sequence[str], texts: Sequence[str] | None, *, of: CubeRef | None = None) -> bool:
+    """Whether an event shows one of these texts (None: any).
+
+    Args:
+        of: only if it is of this cube.
+    """
     try:
         event = ScheduleLogForWebItem.from_wire(dict(zip(fields[::2], fields[1::2], strict=True)))
     except InvalidMessage:
         return False
-    if CubeRef(event.user_id, event.mem_cube_id) != ref:
+    if of is not None and CubeRef(event.user_id, event.mem_cube_id) != of:
         return False
     if texts is None:
         return True

@@ -1,7 +1,7 @@
 """The history of a memory: all its versions, when each was said, corrected, used and moved, and why.
 
-Put together from what is stored of it: the memories themselves, the cube's last moves and answers, and the event log as
-far back as it reaches (MEMSCHED_EVENTS_MAXLEN).
+Put together from what is stored of it: the memories themselves, the cube's last moves and answers, and its events as
+far back as they reach (MEMSCHED_CUBE_EVENTS_MAXLEN).
 """
 
 from __future__ import annotations

@@ -399,14 +399,15 @@ class MemoryFace(ABC):
 
     async def history(self, user_id: str, mem_cube_id: str, memory_id: str) -> list[HistoryEntry]:
         """All that is known of a memory, oldest first: its versions, and when each was said, said again, corrected,
-        used and moved, and why. Of uses and of the working set, as far back as the event log reaches.
+        used and moved, and why. Of uses and of the working set, as far back as the cube's events reach.
 
         Raises CubeForbidden, UnknownCube, UnknownMemory or StoreUnavailable.
         """
         services, ref = await self._cube_of(user_id, mem_cube_id, memory_id)
         await services.named(user_id, ref, memory_id)
         versions = list(await versions_of(services, ref, memory_id))
-        command = newest_events(self.keys, self.settings.events_maxlen, versions)
+        own = self.keys.cube(ref.user_id, ref.mem_cube_id).events
+        command = newest_events(own, self.settings.cube_events_maxlen, versions)
         events = await services.server.persistently(lambda: services.server.call(command))
         return await history_of(services, self.release, ref, user_id, memory_id, events)
 

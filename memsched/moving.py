@@ -20,37 +20,36 @@ class Moving:
     """
 
     def __init__(self, settings: Settings, server: Server, keys: Keys, placements: Placements) -> None:
-        self._events_maxlen = settings.events_maxlen
+        self._settings = settings
         self._server = server
         self._keys = keys
         self._placements = placements
 
     async def pin(self, ref: CubeRef, memory_id: str, *, user_id: str, name: str) -> bool:
         """``user_id``: who asks; ``name``: that user's name of the cube."""
-        return await self._told("pin", await self._placements.pin(ref, memory_id), user_id, name)
+        return await self._told(ref, "pin", await self._placements.pin(ref, memory_id), user_id, name)
 
     async def unpin(self, ref: CubeRef, memory_id: str, *, user_id: str, name: str) -> bool:
-        return await self._told("unpin", await self._placements.unpin(ref, memory_id), user_id, name)
+        return await self._told(ref, "unpin", await self._placements.unpin(ref, memory_id), user_id, name)
 
     async def archive(self, ref: CubeRef, memory_id: str, *, user_id: str, name: str) -> bool:
-        return await self._told("archive", await self._placements.archive(ref, memory_id), user_id, name)
+        return await self._told(ref, "archive", await self._placements.archive(ref, memory_id), user_id, name)
 
     async def restore(self, ref: CubeRef, memory_id: str, *, user_id: str, name: str) -> bool:
         """Out of the archive, and from under what corrects it."""
         reinstated = await self._placements.reinstate(ref, memory_id)
         for each in reinstated:
-            await self._tell(event_of_restored(each, user_id, name, "restore"))
-        moved = await self._told("restore", await self._placements.restore(ref, memory_id), user_id, name)
+            await self._tell(ref, event_of_restored(each, user_id, name, "restore"))
+        moved = await self._told(ref, "restore", await self._placements.restore(ref, memory_id), user_id, name)
         return moved or bool(reinstated)
 
-    async def _told(self, label: str, move: Move | None, user_id: str, name: str) -> bool:
+    async def _told(self, ref: CubeRef, label: str, move: Move | None, user_id: str, name: str) -> bool:
         if move is not None:
-            await self._tell(event_of_move(move, user_id, name, label))
+            await self._tell(ref, event_of_move(move, user_id, name, label))
         return move is not None
 
-    async def _tell(self, item: ScheduleLogForWebItem) -> None:
-        command = append_event(self._keys, item.to_wire(), maxlen=self._events_maxlen)
-        await self._server.persistently(lambda: self._server.call(command))
+    async def _tell(self, ref: CubeRef, item: ScheduleLogForWebItem) -> None:
+        await append_event(self._server, self._keys, self._settings, (ref.user_id, ref.mem_cube_id), item)
 
 
 def event_of_restored(restored: Restored, user_id: str, mem_cube_id: str, label: str) -> ScheduleLogForWebItem:

@@ -445,7 +445,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
     async def get_web_log_messages(self, limit: int = 100) -> list[ScheduleLogForWebItem]:
         """The newest memory events, oldest first."""
         server = await self.server()
-        events = await server.persistently(lambda: server.call(newest_events(self.keys, limit)))
+        events = await server.persistently(lambda: server.call(newest_events(self.keys.events, limit)))
         return await self._released_events(events)
 
     async def follow_events(self, after: str | None = None) -> AsyncGenerator[tuple[str, ScheduleLogForWebItem], None]:

@@ -117,6 +117,13 @@ class Settings(BaseSettings):
         10_000, ge=1, description="How many memory events (`context.log`) are kept for people to look at."
     )
 
+    cube_events_maxlen: int = Field(
+        200, ge=1, description="How many of each cube's own events are kept, for its history; about."
+    )
+    cube_events_days: float = Field(
+        90.0, gt=0, le=3650, description="Days without an event after which those of a cube are deleted."
+    )
+
     # How messages are run
     app: str = Field(
         "",

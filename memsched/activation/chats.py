@@ -54,7 +54,6 @@ class CachedChats:
         self._settings = settings
         self._kept: KeptSlots | None = None
         self._live_seconds = settings.activation_live_minutes * 60
-        self._events_maxlen = settings.events_maxlen
         self._server = server
         self._keys = keys
         self._ladder = Ladder(server, keys)
@@ -160,5 +159,4 @@ class CachedChats:
                 "tokens": tokens,
             },
         )
-        command = append_event(self._keys, event.to_wire(), maxlen=self._events_maxlen)
-        await self._server.persistently(lambda: self._server.call(command))
+        await append_event(self._server, self._keys, self._settings, (ref.user_id, ref.mem_cube_id), event)

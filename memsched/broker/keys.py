@@ -99,6 +99,8 @@ class CubeKeys:
     """hash: by conversation of an export, what of it was brought in."""
     adapters: str
     """hash: the adapters of parameter memory by compare-and-set, which of them serves, and who consented."""
+    events: str
+    """stream, capped: what happened to the cube's memories."""
 
 
 class Keys:
@@ -181,7 +183,10 @@ class Keys:
     def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
-        names = ("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "imported", "adapters")
+        names = (
+            *("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "imported", "adapters"),
+            "events",
+        )
         return CubeKeys(*(f"{tag}:{name}" for name in names))
 
     def lane(self, label: str, user_id: str, mem_cube_id: str) -> Lane:

@@ -52,6 +52,7 @@ async def handle(
         services = await shared.get()
         cube = await services.cubes.view(first.user_id, first.mem_cube_id, needs)
         cube = replace(cube, emptied=await services.tombstones.emptied(cube.ref))
+        ctx.cube = (cube.ref.user_id, cube.ref.mem_cube_id)
         if current := await _current(services, cube, messages, ctx):
             await function(services, cube, current, ctx)
     except (CubeForbidden, UnknownCube, InvalidId, InvalidMessage) as error:

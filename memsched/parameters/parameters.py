@@ -501,5 +501,4 @@ class Parameters:
             to_memory_type=to_type,
             metadata=[{"memory_id": each} for each in memory_ids],
         )
-        command = append_event(self._keys, item.to_wire(), maxlen=self._settings.events_maxlen)
-        await self._server.persistently(lambda: self._server.call(command))
+        await append_event(self._server, self._keys, self._settings, (ref.user_id, ref.mem_cube_id), item)

@@ -1,38 +1,64 @@
-"""The event log of memories, a capped stream: what happened to them, for people to look at."""
+"""The event logs of memories, capped streams: what happened to them, for people to look at.
+
+Each event stands in two: in the one of all, and in its cube's, out of which no other cube's events push it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_text, as_texts
 from memsched.errors import InvalidMessage
 from memsched.messages import ScheduleLogForWebItem
+from memsched.settings import Settings
+
+Cube = tuple[str, str]
+"""Whose cube, and the owner's name of it."""
+_SECONDS_PER_DAY = 86_400
 
 
-def append_event(keys: Keys, fields: Sequence[str], *, maxlen: int) -> Command[Any]:
-    """Append an event.
+def event_commands(keys: Keys, settings: Settings, cube: Cube, fields: Sequence[str]) -> list[Command[Any]]:
+    """Append an event to both logs.
 
     Args:
         fields: the event in wire form.
-        maxlen: how many of the newest events are kept, about (MEMSCHED_EVENTS_MAXLEN).
     """
-    return Command(("XADD", keys.events, "MAXLEN", "~", maxlen, "*", *fields), lambda reply: reply)
+
+    def append(stream: str, maxlen: int) -> Command[Any]:
+        return Command(("XADD", stream, "MAXLEN", "~", maxlen, "*", *fields), lambda reply: reply)
+
+    own = keys.cube(*cube).events
+    seconds = math.ceil(settings.cube_events_days * _SECONDS_PER_DAY)
+    return [
+        append(keys.events, settings.events_maxlen),
+        append(own, settings.cube_events_maxlen),
+        Command(("EXPIRE", own, seconds), lambda reply: reply),
+    ]
 
 
-def newest_events(keys: Keys, limit: int, about: Sequence[str] = ()) -> Command[list[ScheduleLogForWebItem]]:
-    """The newest events, oldest first.
+async def append_event(server: Server, keys: Keys, settings: Settings, cube: Cube, item: ScheduleLogForWebItem) -> None:
+    """Append an event to both logs. Raises ServerUnreachable or ServerRefused."""
+    for reply in await server.persistently(lambda: server.run(event_commands(keys, settings, cube, item.to_wire()))):
+        answered(reply)
+
+
+def newest_events(stream: str, limit: int, about: Sequence[str] = ()) -> Command[list[ScheduleLogForWebItem]]:
+    """The newest events of a log, oldest first.
 
     Args:
+        stream: ``Keys.events``, or ``CubeKeys.events``.
         about: only of those, the ones that have one of these texts in their details.
     """
 
     def parse(reply: Any) -> list[ScheduleLogForWebItem]:
         return [each for _, each in _read(reversed(reply or []), about)]
 
-    return Command(("XREVRANGE", keys.events, "+", "-", "COUNT", limit), parse)
+    return Command(("XREVRANGE", stream, "+", "-", "COUNT", limit), parse)
 
 
 def events_after(keys: Keys, place: str, limit: int) -> Command[tuple[str, list[tuple[str, ScheduleLogForWebItem]]]]:

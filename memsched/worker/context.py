@@ -56,7 +56,9 @@ class HandlerContext:
         """What becomes of those in follow-ups."""
         self.deadline = time.time() + timeout_seconds if timeout_seconds else None
         self.follow_ups: list[FollowUp] = []
-        self.events: list[list[str]] = []
+        self.cube: tuple[str, str] | None = None
+        """Whose cube this call is about, and its owner's name of it, where known: its events are that cube's."""
+        self.events: list[tuple[tuple[str, str], list[str]]] = []
         """In wire form: what a handler does to an item after it was told, changes nothing here."""
         self.decisions: dict[Delivery, Decision] = {}
         self._open = threading.Lock()
@@ -128,7 +130,7 @@ class HandlerContext:
             raise InvalidMessage(f"it cannot be sent ({error}).") from error
         with self._open:
             self._refuse_late()
-            self.events.append(fields)
+            self.events.append((self.cube or (item.user_id, item.mem_cube_id), fields))
 
     def fail(self, message: ScheduleMessageItem, error: str | BaseException) -> None:
         """Give this message up when the call has returned, without any retry: it goes to the dead letters."""

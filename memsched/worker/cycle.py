@@ -389,7 +389,8 @@ class Cycle:
         for call in calls:
             self._metrics.called(call.deliveries, str(call.result))
             if call.context is not None and call.context.events and call.result is not CallResult.LOST:
-                self._events += [self._reporter.event(fields) for fields in call.context.events]
+                for cube, fields in call.context.events:
+                    self._events += self._reporter.event(cube, fields)
         try:
             self._reports += self._reporter.reports(calls)
         except BaseException as error:

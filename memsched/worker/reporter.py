@@ -11,7 +11,7 @@ from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Command
 from memsched.logs import exception_field, get_logger
 from memsched.queue.delivery import Delivery, Malformed, Newer
-from memsched.queue.events import append_event
+from memsched.queue.events import Cube, event_commands
 from memsched.queue.follow_ups import FollowUp
 from memsched.queue.leases import Leases
 from memsched.queue.outbox import Batch
@@ -266,9 +266,9 @@ class Reporter:
                 reports.append(Report(lane, self._outcomes.dead_letter(lane, part), deliveries, "dead", given_up=part))
         return reports
 
-    def event(self, fields: Sequence[str]) -> Command[Any]:
+    def event(self, cube: Cube, fields: Sequence[str]) -> list[Command[Any]]:
         """Append to the events that people look at."""
-        return append_event(self._keys, fields, maxlen=self._settings.events_maxlen)
+        return event_commands(self._keys, self._settings, cube, fields)
 
 
 def _parts(items: list[T]) -> Iterable[list[T]]:

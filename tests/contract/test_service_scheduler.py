@@ -211,7 +211,7 @@ async def test_events_go_on_behind_the_last_one_that_was_received(
             to_memory_type="UserMemory",
             log_content=f"event {number}",
         )
-        await server.call(append_event(scheduler.keys, event.to_wire(), maxlen=100))
+        await append_event(server, scheduler.keys, scheduler.settings, ("ada", "home"), event)
 
     places = []
     async for place, event in scheduler.follow_events("0-0"):

@@ -210,7 +210,7 @@ async def test_a_server_that_did_not_keep_it_is_warmed_in_the_next_way(
             seen.append(step)
 
     assert seen == steps
-    events = await server.call(newest_events(Keys(), 100))
+    events = await server.call(newest_events(Keys().events, 100))
     told = [each.metadata for each in events if isinstance(each.metadata, dict)]
     assert [each["after"] for each in told] == [each.value for each in steps[1:]]
     assert all("3 chats in a row found" in each.log_content for each in events)
@@ -277,7 +277,7 @@ async def test_a_server_that_says_nothing_is_warmed_on_and_nothing_is_learnt_of_
         assert chat.use.cached is None
 
     assert await talk.step() is first
-    assert await server.call(newest_events(Keys(), 100)) == []
+    assert await server.call(newest_events(Keys().events, 100)) == []
 
 
 async def test_a_server_that_begins_anew_is_not_taken_for_one_that_keeps_nothing(talk_to: Callable[..., Any]) -> None:
