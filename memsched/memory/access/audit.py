@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from memsched.broker.client import Server, answered, reconnect_backoff
@@ -21,12 +23,13 @@ from memsched.broker.scripting import Command, as_text, as_texts
 from memsched.errors import UnreachableError
 from memsched.logs import get_logger
 from memsched.memory.access.trail import MOST_IDS
-from memsched.memory.model import is_memory_id
+from memsched.pace import Pace
 from memsched.redaction import redacted_id
 
 log = get_logger(__name__)
 
 _LONGEST = 300
+_MEMORY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _EVERY_SECONDS = 1.0
 _AT_ENTRIES = 100
 _HELD = 10_000
@@ -189,7 +192,11 @@ class Audit:
     async def _write(self, entries: Sequence[AuditEntry]) -> None:
         """What is written no longer waits. Sent again after no answer, an entry may be there twice."""
         head = ("XADD", self._key, "MAXLEN", "~", self._maxlen, "*")
-        replies = await self._server.run([Command((*head, *_fields(entry)), as_text) for entry in entries])
+        pace, calls = Pace(), []
+        for entry in entries:
+            calls.append(Command((*head, *_fields(entry)), as_text))
+            await pace.rest()
+        replies = await self._server.run(calls)
         for entry in entries:
             if self._waiting and self._waiting[0] is entry:
                 self._waiting.popleft()
@@ -219,9 +226,10 @@ def _fields(entry: AuditEntry) -> list[str]:
     return [part for name, value in told.items() if value for part in (name, value)]
 
 
+@lru_cache(maxsize=10_000)
 def _plain(text: str) -> str:
     """Unicode text of a bounded length, without anything that is a secret by its shape."""
-    if is_memory_id(text):
+    if _MEMORY_ID(text):
         return text
     return redacted_id(text[:_LONGEST].encode("utf-8", "replace").decode(), "mask")
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,6 +22,8 @@ from memsched.memory.access.reading_as import roles_now
 from memsched.memory.access.release import LeavingMemory, Purpose
 
 Effect = Literal["allow", "redact", "deny"]
+_DECISIONS_KEPT = 10_000
+"""A prompt asks about a hundred memories, most of them with the same tags."""
 
 
 def _listed(given: Any) -> Any:
@@ -74,15 +77,15 @@ class When(_Strict):
     def holds_always(self) -> bool:
         return not self.model_fields_set - {"mark"}
 
-    def fits(self, reader: str, roles: frozenset[str], purpose: str, memory: LeavingMemory) -> bool:
+    def fits(self, reader: str, roles: frozenset[str], purpose: str, owner: str, cube: str) -> bool:
         """Whether all but the tags fits."""
         if self.roles is not None and roles.isdisjoint(self.roles):
             return False
         if self.purposes is not None and purpose not in self.purposes:
             return False
-        if self.whose is not None and (reader == memory.owner) != (self.whose == "own"):
+        if self.whose is not None and (reader == owner) != (self.whose == "own"):
             return False
-        return _any_fits(self.owners, memory.owner) and _any_fits(self.cubes, memory.mem_cube_id)
+        return _any_fits(self.owners, owner) and _any_fits(self.cubes, cube)
 
     def names_tag(self, tags: Sequence[str]) -> bool:
         """Whether one of these tags is asked for; True where none is."""
@@ -139,6 +142,7 @@ class AccessPolicy:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._decided = lru_cache(maxsize=_DECISIONS_KEPT)(self._decide)
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Self:
@@ -165,36 +169,43 @@ class AccessPolicy:
         """See PermissionHook. What nobody can read any more does not leave (``cube_tags`` None)."""
         if memory.cube_tags is None:
             return None
-        roles = self._roles_of(reader)
-        tags = [each.casefold() for each in (*memory.tags, *memory.cube_tags)]
         # An event's words that name no memory, such as a question, may be about one with any tags.
         any_tags = not memory.memory_id and not memory.about
+        tags = (*memory.tags, *memory.cube_tags)
+        effect, mark = self._decided(reader, roles_now(), purpose, memory.owner, memory.mem_cube_id, tags, any_tags)
+        return memory.text if effect == "allow" else mark if effect == "redact" else None
+
+    def _decide(
+        self,
+        reader: str,
+        roles: frozenset[str],
+        purpose: str,
+        owner: str,
+        cube: str,
+        given: tuple[str, ...],
+        any_tags: bool,
+    ) -> tuple[Effect, str]:
+        """What becomes of a memory, and the mark of a redaction."""
+        policy = self._policy
+        roles = roles.union(role for role, readers in policy.roles.items() if reader and _any_fits(readers, reader))
+        tags = [each.casefold() for each in given]
         allowed_tags: set[str] = set()
-        for rule in self._policy.rules:
+        for rule in policy.rules:
             when = rule.when
-            if not when.fits(reader, roles, purpose, memory):
+            if not when.fits(reader, roles, purpose, owner, cube):
                 continue
             if when.names_tag(tags):
-                return self._left(rule, memory)
+                return rule.effect, when.mark or policy.mark
             if any_tags and rule.effect == "allow":
                 allowed_tags.update(when.tags or ())
             elif any_tags and not allowed_tags.issuperset(when.tags or ()):
-                return self._left(rule, memory)
-        allowed = self._policy.default == "all" or (self._policy.default == "own" and reader == memory.owner)
-        return memory.text if allowed else None
+                return rule.effect, when.mark or policy.mark
+        allowed = policy.default == "all" or (policy.default == "own" and reader == owner)
+        return "allow" if allowed else "deny", policy.mark
 
     def decides_by(self, tag: str) -> bool:
         """Whether a rule asks for this tag."""
         return any(rule.when.tags is not None and rule.when.names_tag([tag.casefold()]) for rule in self._policy.rules)
-
-    def _left(self, rule: Rule, memory: LeavingMemory) -> str | None:
-        if rule.effect == "redact":
-            return rule.when.mark or self._policy.mark
-        return memory.text if rule.effect == "allow" else None
-
-    def _roles_of(self, reader: str) -> frozenset[str]:
-        by_file = (role for role, readers in self._policy.roles.items() if reader and _any_fits(readers, reader))
-        return roles_now().union(by_file)
 
 
 def _any_fits(patterns: Sequence[str] | None, text: str) -> bool:
