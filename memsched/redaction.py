@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from memsched.errors import InvalidId, InvalidMessage
 from memsched.messages import MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
-from memsched.secrets_in_text import mask, mask_value
+from memsched.secrets_in_text import mask, mask_after, mask_value
 
 Secrets = Literal["keep", "mask", "drop"]
 """What becomes of a text with a secret: kept as it is, kept without the secret, not kept."""
@@ -130,7 +130,12 @@ def _redacted_value(given: Any, how: Secrets, ids: frozenset[str], name: str = "
         same = values.keys() == given.keys() and all(values[key] is given[key] for key in given)
         return given if same else values
     if isinstance(given, list | tuple):
-        parts = [_redacted_value(each, how, ids, name) for each in given]
+        parts: list[Any] = []
+        before = ""
+        for each in given:
+            plain = _redacted_value(each, how, ids, name)
+            parts.append(_redacted_after(before, plain, how) if before else plain)
+            before = _said(plain, last=True)
         return parts if any(new is not old for new, old in zip(parts, given, strict=True)) else given
     if isinstance(given, str) and name in ids:
         plain = redacted_id(given, how)
@@ -143,3 +148,31 @@ def _redacted_value(given: Any, how: Secrets, ids: frozenset[str], name: str = "
     if plain == str(given):
         return given
     return "" if how == "drop" and name not in ids else plain
+
+
+_SAYS = ("text", "content")
+"""Where a part of a message, and a message, has its text."""
+
+
+def _said(given: Any, last: bool = False) -> str:
+    """The text of a message or of a part, or of its first or its last part; empty if it has none."""
+    if isinstance(given, Mapping):
+        return next((_said(given[key], last) for key in _SAYS if given.get(key)), "")
+    if isinstance(given, list | tuple) and given:
+        return _said(given[-1 if last else 0], last)
+    return given if isinstance(given, str) else ""
+
+
+def _redacted_after(before: str, given: Any, how: Secrets) -> Any:
+    """A message, or a part of one, without the secret that goes on with what was said before it."""
+    text = _said(given)
+    plain = mask_after(before, text) if text else text
+    return given if plain == text else _with_said(given, "" if how == "drop" else plain)
+
+
+def _with_said(given: Any, text: str) -> Any:
+    """The same with another text in the place that ``_said`` reads."""
+    if isinstance(given, Mapping):
+        key = next(key for key in _SAYS if given.get(key))
+        return {**given, key: _with_said(given[key], text)}
+    return text if isinstance(given, str) else [_with_said(given[0], text), *given[1:]]

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote, unquote
 
 _RULES: dict[str, Any] = json.loads(files(__package__).joinpath("secret_rules.json").read_text(encoding="utf-8"))
 _KEY_BLOCK = re.compile(
@@ -22,9 +23,14 @@ _KEY_BLOCK = re.compile(
 )
 _PUTTY_KEY = re.compile(r"(?<=Private-Lines: )\d+(?:\s+[A-Za-z0-9+/=]{20,})+(?:\s+[A-Za-z0-9+/=]{4,}(?=\s))?")
 _URL = re.compile(
-    r"(?<=://)([^\s/:@\"'<>]{0,300}):((?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{1,300}|[^\s/\"'<>]{1,300})@(?=[\w.\[-])"
+    r"(?<=://)(?!(?:localhost|\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}@)([^\s/:@\"'<>]{0,300}):((?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{1,300}|[^\s/\"'<>]{1,300})@(?=[\w.\[-])"
 )
-_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])(?:" + "|".join(_RULES["tokens"]) + r")(?![A-Za-z0-9])")
+_TOKEN = re.compile(
+    r"(?:(?<![A-Za-z0-9_-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\\u00[0-9a-f]{2}))(?:"
+    + "|".join(_RULES["tokens"])
+    + r")(?![A-Za-z0-9])"
+)
+_GLUED = re.compile(f"(?:{'|'.join(_RULES['glued'])})(?![A-Za-z0-9])")
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=])(?=\S*[A-Z])(?=\S*[g-z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
 """Only beside the id of an access key."""
 _BEFORE, _AFTER, _JOINS = _RULES["before"], _RULES["after"], _RULES["joins"]
@@ -38,7 +44,7 @@ _SETTINGS: dict[str, tuple[re.Pattern[str], ...]] = {
     kind: (
         # in quotes
         re.compile(
-            rf"{_BEFORE[kind]}{words}{_AFTER}\\?[\"'`]?\s*(?:=>|:=|[:=])\s*\\?[\"']([^\"'\s\\]{{3,}})\\?[\"']", re.I
+            rf"{_BEFORE[kind]}{words}{_AFTER}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']([^\"'\s\\]{{3,}})\\?[\"']", re.I
         ),
         # without blanks: of an environment, of a connection, of a query
         re.compile(rf"{_BEFORE[kind]}{words}{_AFTER}=({_PLAIN}{{3,}})(?=[\s;&\"'`\\|]|$)", re.I),
@@ -60,7 +66,7 @@ _IS_COMMAND = re.compile(
     r"(?<!\S)-|requirepass|login |identified by|with (?:encrypted )?password|sqlplus|echo ", re.IGNORECASE
 )
 _IS_ASSIGNED = re.compile("[=:\uff1a]|Basic ")
-_NUMBER = re.compile(r"\d{3}")
+_NUMBER = re.compile(r"\d\d")
 _COMMANDS = [re.compile(each, re.MULTILINE) for each in _RULES["commands"]]
 _HEADERS = [re.compile(each) for each in _RULES["headers"]]
 _COOKIES = re.compile(_RULES["cookies"]["lines"])
@@ -83,7 +89,8 @@ _PUBLIC = re.compile(rf"(?<![A-Za-z]){_RULES['public']}", re.IGNORECASE)
 _ORDER = re.compile(rf"(?<![A-Za-z]){_RULES['orders']}", re.IGNORECASE)
 _CARD = re.compile(
     r"(?<![A-Za-z0-9_./+-])"
-    r"(?:\d{4}([ \u00a0-]{1,2})\d{4}\1\d{4}\1(?:\d{4}(?:\1\d{3})?|\d{1,2})|\d{4}([ \u00a0-])\d{6}\2\d{4,5}|\d{13,19})"
+    r"(?:\d{4}([ \u00a0\u2009\u202f\u3000-]{1,2}|[._/])\d{4}\1\d{4}\1(?:\d{4}(?:\1\d{3})?|\d{1,2})"
+    r"|\d{4}([ \u00a0-])\d{6}\2\d{4,5}|\d{13,19})"
     r"(?![A-Za-z0-9_]|[.-]\d| \d(?!\d?\s*[/ -]\s*\d\d))"  # but for its expiry: 12/27
 )
 _ISSUERS = (
@@ -97,24 +104,74 @@ _ISSUERS = (
 _IBAN_BEFORE = re.compile(r"[A-Z]{2}\d{2} (?:[A-Z0-9]{4} )*$")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _NEXT_FIELD = re.compile(r"[;&][\w .-]+=")
-_MAY_BE = re.compile(
-    r"\d{3}|://|authorization|basic |-u|--user|-----BEGIN|Private-Lines|[a-zA-Z\d]{2}[_-][A-Za-z0-9]|[A-Z0-9]{12}|eyJ|"
-    r"hv[sb]\.|dp\.|mfa\.|sl\.|atlasv1|pass|pwd|\bpw\b|kennwort|contrase|clave|senha|key|schl\u00fcssel|token|secret|"
-    r"cookie|sess|sudo -|credential|identified by|seed|mnemonic|recovery|wallet|words|semilla| -[pPaAwWbU]|"
-    r"\u5bc6|\u4ee4|\u7801|\u78bc|\u8bcd|\u77ed\u8bed|\u30d1|\ube44|\u043f\u0430\u0440",
-    re.IGNORECASE,
-)
+_MAY_BE = re.compile(_RULES["may_be"])
 """Without any of these there is none: most texts are not looked at closer."""
 _TELLS = re.compile(
     "|".join([*_RULES["named"].values(), *_RULES["keys"].values(), _RULES["codes"], "pin|cvv|cvc|csc"]), re.IGNORECASE
 )
-_LEAST_TOKEN, _LEAST_SETTING, _LEAST_TOLD, _MOST_TOLD = 16, 8, 6, 100
+_STANDS_FOR = {
+    "<password>": f"(?:{_RULES['named']['password']}|{_RULES['keys']['password']})",
+    "<codes>": _RULES["codes"],
+    "<second>": _RULES["second"],
+}
+
+
+def _spoken(pattern: str) -> re.Pattern[str]:
+    """A pattern of the rules, with the words that its names stand for."""
+    for name, words in _STANDS_FOR.items():
+        pattern = pattern.replace(name, words)
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+
+_SAID = {kind: [_spoken(each) for each in patterns] for kind, patterns in _RULES["said"].items()}
+_ASKS, _ANSWER = _spoken(_RULES["asks"]), _spoken(_RULES["answers"])
+_NO_TOLD = re.compile(_RULES["no_told"], re.IGNORECASE)
+_NO_PHRASE = frozenset(_RULES["no_phrase"])
+_LOOSE_CARD = re.compile(r"(?<!\d)(?<![A-Z]{2})\d(?:[ .\-/_\u00a0\u2009\u202f\u3000]{0,2}\d){12,18}(?!\d)")
+_CARD_WORD = re.compile(rf"(?<![A-Za-z]){_RULES['card_words']}(?![a-z])", re.IGNORECASE)
+_TABLE = re.compile(
+    r"^[ \t]*\|([^\n]+)\|[ \t]*\n[ \t]*\|[ :|-]{3,200}\|[ \t]*\n((?:[ \t]*\|[^\n]+\|[ \t]*(?:\n|$))+)", re.MULTILINE
+)
+_ENCODED = re.compile(r"[^\s%]{0,300}+(?:%[0-9A-Fa-f]{2}[^\s%]{0,300}+){1,200}+")
+_TELLS_PASSWORD = re.compile(_STANDS_FOR["<password>"], re.IGNORECASE)
+_OPEN = re.compile(_RULES["open"], re.IGNORECASE)
+"""How a text ends that has its secret in the next one."""
+_LEAST_TOKEN, _LEAST_SETTING, _LEAST_TOLD, _MOST_TOLD, _LOOKED_BACK = 16, 8, 6, 100, 120
 
 
 def mask(text: str) -> str:
     """A text with what stands for a secret in the place of each; the same text if there is none."""
-    if not text or _MAY_BE.search(text) is None:
+    if not text or _MAY_BE.search(text.lower()) is None:
         return text
+    text = _without_secrets(text)
+    if "%" not in text:
+        return text
+    return _ENCODED.sub(_without_encoded, text)
+
+
+def mask_after(before: str, text: str) -> str:
+    """A text that goes on with another one, or answers it: "my password is", "hunter2".
+
+    Args:
+        before: what was said just before it, masked.
+        text: what is said now, masked.
+    """
+    before = before[-_LOOKED_BACK:]
+    if not text or not _TELLS.search(before):
+        return text
+    if (asked := _ASKS.search(before)) and (answer := _ANSWER.search(text)):
+        value = answer[1].rstrip(".!,")
+        is_code, instead = bool(asked["number"]), "[code]" if asked["number"] else "[password]"
+        if value.isdigit() and len(value) >= 4 if is_code else not value.isdigit() and _is_password(value):
+            return text[: answer.start(1)] + instead + text[answer.start(1) + len(value) :]
+    if not _OPEN.search(before):
+        return text
+    told = f"{before} {text}"
+    shown = mask(told)
+    return shown[len(before) + 1 :] if shown.startswith(f"{before} ") else text
+
+
+def _without_secrets(text: str) -> str:
     text, found = _without_shapes(text), dict[str, str]()
     if _IS_COMMAND.search(text):
         text = _each(_COMMANDS, "[password]", _is_given, text, found)
@@ -124,13 +181,22 @@ def mask(text: str) -> str:
         text = _each([_SESSION], "[token]", _is_mixed, text, found)
         text = _each(_SETTINGS["password"], "[password]", _is_setting, text, found)
         text = _each(_SETTINGS["token"], "[token]", _is_token_setting, text, found)
-    text = _each([_NAMED["password"]], "[password]", _is_password, text, found)
+    if "|" in text:
+        text = _TABLE.sub(_without_cells, text)
+    if _TELLS_PASSWORD.search(text):
+        text = _each(_SAID["call"], "[password]", _is_given, text, found)
+        text = _each([_NAMED["password"], *_SAID["password"]], "[password]", _is_password, text, found)
+        text = _each(_SAID["word"], "[password]", _is_told, text, found)
+    text = _each(_SAID["beside"], "[password]", _is_mixed, text, found)
     text = _each([_NAMED["token"], _TOLD], "[token]", _is_token, text, found)
+    if _CARD_WORD.search(text):
+        text = _LOOSE_CARD.sub(_without_loose_card, text)
     if _NUMBER.search(text):
         text = _CARD.sub(_without_card, text)
         for pattern in _BESIDE_CARD:
             text = pattern.sub(r"\1[code]", text)
-        text = _each([_CARD_CODE, _CODE_NAMED], "[code]", _is_given, text, found)
+        text = _each([_CARD_CODE, _CODE_NAMED, *_SAID["code"]], "[code]", _is_given, text, found)
+    text = _each(_SAID["recovery"], "[code]", _is_given, text, found)
     text = _each([_WORDS], "[words of a wallet]", _is_seed, text, found)
     if found:  # said once more, without its name
         again = "|".join(map(re.escape, sorted(found, key=len, reverse=True)))
@@ -156,7 +222,7 @@ def _without_shapes(text: str) -> str:
     text = _KEY_BLOCK.sub("[private key]", text)
     text = _PUTTY_KEY.sub("[private key]", text)
     text = _URL.sub(_without_password, text)
-    text = _TOKEN.sub("[token]", text)
+    text = _GLUED.sub("[token]", _TOKEN.sub("[token]", text))
     return _AWS_SECRET.sub("[token]", text) if has_key_id else text
 
 
@@ -166,10 +232,11 @@ def _each(
     """With ``instead`` in the place of each value that a pattern names; ``found`` learns those that nothing else is."""
 
     def put(match: re.Match[str]) -> str:
-        value = match[1].rstrip(".,;:!?)\\")
+        place = match.lastindex or 1
+        value = match[place].rstrip(".,;:!?)\\")
         if further := _NEXT_FIELD.search(value):
             value = value[: further.start()]
-        begin = match.start(1) - match.start()
+        begin = match.start(place) - match.start()
         before = match.string[max(0, match.start() - 20) : match.start()]
         if not is_one(value) or _PUBLIC.search(before):
             return match[0]
@@ -228,14 +295,75 @@ def _is_seed(words: str) -> bool:
     return not _NO_SEED.intersection(re.findall("[a-z]+", words.lower()))
 
 
+def _is_told(value: str) -> bool:
+    """Whether one word, or a phrase, that a sentence gives as a password is one, and does not say how it is."""
+    words = re.findall(r"[^\W\d_]+", value.lower())
+    if not _is_given(value) or not words or not _NO_PHRASE.isdisjoint(words):
+        return False
+    if len(words) == 1 and _NO_TOLD.fullmatch(words[0]):
+        return False
+    return not any(map(_NO_WORD.fullmatch, words))
+
+
+def _without_cells(match: re.Match[str]) -> str:
+    """A table of Markdown without what stands under "password"."""
+    names = [each.strip(" \t*`") for each in match[1].split("|")]
+    if not any(map(_TELLS.search, names)):
+        return match[0]
+
+    def row(cells: re.Match[str]) -> str:
+        values = cells[0].split("|")
+        if len(values) != len(names) + 2:
+            return cells[0]
+        for place, name in enumerate(names, start=1):
+            value = values[place].strip(" \t*`")
+            values[place] = values[place].replace(value, mask_value(name, value)) if value else values[place]
+        return "|".join(values)
+
+    begin = match.start(2) - match.start()
+    return match[0][:begin] + re.sub(r"[^\n]+", row, match[2])
+
+
+def _without_encoded(match: re.Match[str]) -> str:
+    """A run of characters that may be percent-encoded, without the secrets that show when it is decoded."""
+    plain = unquote(match[0])
+    masked = _without_secrets(plain)
+    return match[0] if masked == plain else quote(masked, safe=":/?#[]@!$&()*+,;=~<>")
+
+
 def _without_card(match: re.Match[str]) -> str:
     text, at = match.string, match.start()
-    digits = re.sub(r"\D", "", match[0])
-    is_card = any(issuer.match(digits) and len(digits) in lengths for issuer, lengths in _ISSUERS)
-    if not is_card or not _passes_luhn(digits) or len(set(digits)) == 1:
+    if not _is_card(_digits(match[0])):
         return match[0]
+    return match[0] if _is_other_number(text, at) else "[card number]"
+
+
+def _without_loose_card(match: re.Match[str]) -> str:
+    """In any groups, beside a word that says that it is a card."""
+    text, at, end = match.string, match.start(), match.end()
+    if not _CARD_WORD.search(text[max(0, at - 30) : end + 30]) or _is_other_number(text, at):
+        return match[0]
+    ends = [place for place, each in enumerate(match[0], start=1) if each.isdigit()]
+    for length in (16, 15, 14, 13, 19, 18, 17):
+        if length <= len(ends) and _is_card(_digits(match[0][: ends[length - 1]])):
+            return "[card number]" + match[0][ends[length - 1] :]
+    return match[0]
+
+
+def _is_other_number(text: str, at: int) -> bool:
+    """Whether what stands before a number says that it is another one than a card's."""
     before = text[max(0, at - 40) : at]
-    return match[0] if _ORDER.search(before) or _IBAN_BEFORE.search(before) else "[card number]"
+    return bool(_ORDER.search(before) or _IBAN_BEFORE.search(before))
+
+
+def _digits(number: str) -> str:
+    """The digits of a number, full-width ones too, as ASCII."""
+    return "".join(str(int(each)) for each in number if each.isdecimal())
+
+
+def _is_card(digits: str) -> bool:
+    is_issued = any(issuer.match(digits) and len(digits) in lengths for issuer, lengths in _ISSUERS)
+    return is_issued and _passes_luhn(digits) and len(set(digits)) > 1
 
 
 def _passes_luhn(digits: str) -> bool:

@@ -33,7 +33,7 @@ from memsched.mos.adapter_chats import AdapterChats
 from memsched.mos.options import MosOptions
 from memsched.policy.block import ActivationBlock
 from memsched.policy.salt import passing_salt
-from memsched.redaction import asked
+from memsched.redaction import asked, redacted_fields
 from memsched.scheduler import AsyncMemScheduler
 from memsched.thinking import Thinking, without_thinking
 
@@ -355,9 +355,9 @@ class Chat:
             return list(self._said.get(_talk_of(question), ()))
         secrets = self._scheduler.settings.secrets
         turns: list[Message] = [
-            {"role": each["role"], "content": asked(each["content"], secrets)}
-            for each in _readable(question.history, question.user_id)
+            {"role": each["role"], "content": each["content"]} for each in _readable(question.history, question.user_id)
         ]
+        turns = redacted_fields(turns, "keep" if secrets == "keep" else "mask")
         window = 2 * self._options.max_turns_window
         return turns[-window:] if window else []
 
