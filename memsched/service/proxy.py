@@ -179,6 +179,8 @@ class Proxy:
 
         As of a chat's: an answer that broke off is not remembered, and what was asked is.
         """
+        if not self._scheduler.settings.memory:
+            return
         task = asyncio.create_task(self._remember(call, said, broke_off))
         self._remembering.add(task)
         task.add_done_callback(self._remembering.discard)
@@ -194,6 +196,8 @@ class Proxy:
     async def _told(
         self, request: Completion, user_id: str, cube: str | None, session: str
     ) -> tuple[MemoryPrompt | None, str]:
+        if not self._scheduler.settings.memory:
+            return None, "off"
         if time.monotonic() < self._memory_from:
             return None, UNAVAILABLE
         try:

@@ -284,6 +284,24 @@ async def test_the_services_own_key_is_neither_shown_nor_taken_for_the_clients(p
     assert UPSTREAM_KEY not in refused.value.response.text
 
 
+async def test_of_headers_goes_on_what_is_for_the_other_side(place: Place) -> None:
+    token, _ = await place.service.service.api_keys.create(Role.USER, user_id=user())
+    kept = {"X-RateLimit-Remaining": "3", "OpenAI-Version": "1", "Content-Type": "application/json"}
+    others = {"Set-Cookie": "a=b", "Access-Control-Allow-Origin": "*", "Strict-Transport-Security": "max-age=1"}
+    place.model.then(says("Hello.", headers={**kept, **others}))
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    given = {"Cookie": "a=b", "X-Forwarded-For": "10.1.2.3", "OpenAI-Organization": "org", "traceparent": trace}
+    async with place.service.asking(token, **given) as client:
+        answer = await client.post("/v1/chat/completions", json=asked())
+
+    sent = place.model.asked[-1].headers
+    assert not {"cookie", "x-forwarded-for", "openai-organization"} & sent.keys()
+    assert (sent["traceparent"], token in str(sent)) == (trace, False)
+    assert {name: answer.headers[name] for name in kept} == kept
+    assert not {name.lower() for name in others} & answer.headers.keys()
+
+
 async def test_a_client_that_goes_ends_the_servers_work_and_of_its_talk_the_question_is_kept(place: Place) -> None:
     client, ada = await place.client(), user()
     place.model.hold_again()
@@ -375,7 +393,7 @@ async def test_the_first_piece_has_arrived_before_the_second_is_sent_byte_for_by
     gate, pieces = asyncio.Event(), ['data:  {"choices": []}\r\n\r\n', ": comment\n\ndata: [DONE]\n\n"]
     async with (
         chunked(pieces, gate) as model,
-        serving(place.redis_url, vector_folder, llm_base_url=model, worker=False) as found,
+        serving(place.redis_url, vector_folder, llm_base_url=model, memory=False, worker=False) as found,
         listening(found.app) as url,
         httpx.AsyncClient() as client,
         client.stream("POST", f"{url}/v1/chat/completions", json=asked(stream=True)) as answer,
@@ -386,6 +404,7 @@ async def test_the_first_piece_has_arrived_before_the_second_is_sent_byte_for_by
         rest = b"".join([piece async for piece in received])
 
     assert [first.decode(), rest.decode()] == pieces
+    assert answer.headers["x-memsched-memory"] == "off"
 
 
 async def test_without_a_configured_server_it_is_said_which_variable_to_set(place: Place, vector_folder: str) -> None:
