@@ -46,7 +46,8 @@ def search(
         typer.Option(
             "--filter",
             metavar="NAME=VALUE",
-            help="By metadata: also >, >=, <, <= with a number; =, several times with one name: any of them.",
+            help="By metadata: also >, >=, <, <= with a number; =, several times with one name: any of them. "
+            "Or a whole filter as JSON (docs/http.md#filters).",
         ),
     ] = None,
     min_score: Annotated[
@@ -86,7 +87,11 @@ async def _search(
 def _filter(given: Sequence[str]) -> dict[str, Any]:
     """What ``--filter`` says, as a search has it. A value is JSON (a number, true, "a text"), or else a text."""
     found: dict[str, Any] = {}
+    whole: list[Any] = []
     for each in given:
+        if each.startswith("{"):
+            whole.append(_value(each))
+            continue
         if (read := _FILTER.fullmatch(each)) is None:
             raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--filter")
         name, operator, value = read["name"], read["operator"], _value(read["value"])
@@ -97,7 +102,7 @@ def _filter(given: Sequence[str]) -> dict[str, Any]:
             before.append(value)
         else:
             before[_OPERATORS[operator]] = value
-    return found
+    return {"and": [found, *whole]} if whole else found
 
 
 def _time(text: str) -> datetime:

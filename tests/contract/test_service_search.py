@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -67,10 +68,41 @@ async def test_search_looks_only_where_it_shall(client: httpx.AsyncClient, user:
     assert await cubes(speaker=["nobody"]) == set()
 
 
+async def test_a_filter_asks_the_same_of_a_list_and_of_a_search(client: httpx.AsyncClient, user: str) -> None:
+    await told(client, user, "The red boat is mine.", metadata={"n": 1, "who": ["ann", "bob"], "at": "Kiel harbour"})
+    await told(client, user, "The blue boat is hers.", metadata={"n": 2}, session_id="monday")
+    asked: dict[str, set[str]] = {
+        '{"n": 1}': {"red"},
+        '{"n": {"ne": 1}}': {"blue"},
+        '{"or": [{"n": 1}, {"n": {"gte": 2}}]}': {"red", "blue"},
+        '{"not": {"@session_id": "monday"}}': {"red"},
+        '{"who": {"contains": "bob"}}': {"red"},
+        '{"at": {"contains": "harb"}}': {"red"},
+        '{"at": {"exists": false}}': {"blue"},
+        '{"@text": {"contains": "blue"}}': {"blue"},
+        '{"@text": {"contains": "lue boa"}}': {"blue"},
+        '{"@kind": ["turn", "fact"], "@use_count": 0, "@version": 1}': {"red", "blue"},
+        '{"@use_count": {"gt": 0}}': set(),
+        '{"@at": {"gte": "2020-01-01T00:00:00Z"}}': {"red", "blue"},
+        '{"@at": {"lt": "2020-01-01T00:00:00Z"}}': set(),
+        '{"@tags": {"exists": true}}': set(),
+        '{"@last_used_at": {"exists": false}}': {"red", "blue"},
+        '{"and": [{"n": 2}, {"@status": "activated"}]}': {"blue"},
+    }
+    for filter, wanted in asked.items():
+        listed = await client.get("/v1/memories", params={"user_id": user, "filter": filter})
+        body = {"user_id": user, "query": "boat", "filter": json.loads(filter)}
+        found = await client.post("/v1/search", json=body)
+        colours = {each["text"].split()[1] for each in listed.json()["memories"]}
+        assert colours == wanted, filter
+        assert {each["memory"]["text"].split()[1] for each in found.json()["results"]} == wanted, filter
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {"query": "x", "top_k": 101},
+        {"query": "x", "filter": {"not": {"not": {"not": {"not": {"not": {"a": 1}}}}}}},
         {"query": "x", "cubes": []},
         {"query": "x", "filter": {"a": {"near": 1}}},
         {"query": "x", "filter": "a"},

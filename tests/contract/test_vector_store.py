@@ -449,7 +449,7 @@ async def test_a_refused_request_says_why_as_qdrant_does(
         ("mus in filter", "POST", "points/count", {"filter": {"mus": []}}),
         ("nested in filter", "POST", "points/count", {"filter": {"must": [{"nested": {}}]}}),
         ("geo_radius in condition", "POST", "points/count", {"filter": {"must": [{"key": "a", "geo_radius": {}}]}}),
-        ("text in match", "POST", "points/count", {"filter": {"must": [{"key": "a", "match": {"text": "b"}}]}}),
+        ("phrase in match", "POST", "points/count", {"filter": {"must": [{"key": "a", "match": {"phrase": "b"}}]}}),
         (
             "true and false in match",
             "POST",

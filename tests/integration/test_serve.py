@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import Popen
+from uuid import uuid4
 
 import httpx
 import pytest
 from support.conditions import wait_until
-from support.processes import clean_environment, end, spawn
+from support.processes import ROOT, clean_environment, end, free_port, spawn
 from support.servers import RedisServer
 
 pytestmark = pytest.mark.timeout(60)
@@ -72,3 +75,29 @@ def test_it_says_that_the_port_is_taken(serve: Serve) -> None:
 
     assert "Address already in use" in log.read_text()
     assert "--listen HOST:PORT" in log.read_text()
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is not installed")
+def test_the_lines_of_the_documentation_do_what_it_says(
+    tmp_path: Path, real_redis: RedisServer, vector_folder: str
+) -> None:
+    log, at = tmp_path / "serve.log", f"127.0.0.1:{free_port()}"
+    place = {"MEMSCHED_REDIS_URL": real_redis.url, "MEMSCHED_QDRANT_URL": f"embedded://{vector_folder}"}
+    name = f"h{uuid4().hex[:10]}"
+    environment = clean_environment(**place, MEMSCHED_PREFIX=name, MEMSCHED_COLLECTION=name)
+    command = [sys.executable, "-m", "memsched", "serve", "--worker", "--listen", at]
+    process = spawn(command, log=log, env=environment)
+    try:
+        address_in(log)
+        page = (ROOT / "docs/http.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+        script = "\n".join(["set -euo pipefail", *blocks]).replace("localhost:8765", at)
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    finally:
+        end(process)
+
+    assert done.returncode == 0, done.stderr
+    for said in ('"task_id"', '"added"', '"corrects"', "Flensburg", '"sufficient"', '"said"', '{"changed":true}'):
+        assert said in done.stdout, f"{said}: {done.stdout}"
+    assert "urn:memsched" not in done.stdout
+    assert "about:blank" not in done.stdout

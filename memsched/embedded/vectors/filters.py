@@ -42,9 +42,11 @@ def _field_condition(given: Json) -> edge.FieldCondition:
 
 
 def _match(given: Any) -> Any:
-    match = as_object(given, "match", "value", "any")
+    match = as_object(given, "match", "value", "any", "text")
     if len(match) != 1:
-        raise bad_request("match needs exactly one of value, any")
+        raise bad_request("match needs exactly one of value, any, text")
+    if "text" in match:
+        return edge.MatchSubstring(match["text"])  # as a server does without an index for texts
     if "any" in match:
         return edge.MatchAny([_word_or_number(value) for value in match["any"]])
     return edge.MatchValue(_word_or_number(match["value"]))

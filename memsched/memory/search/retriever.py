@@ -12,7 +12,7 @@ from memsched.lexicon import stems
 from memsched.memory.access.cubes import Cubes
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import Purpose, Release
-from memsched.memory.metadata import fits
+from memsched.memory.filter_language import fits
 from memsched.memory.model import folded
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs, SearchResult, method_named
 from memsched.memory.search.term_statistics import TermStatistics
@@ -139,7 +139,7 @@ class Retriever:
         there = [_without(each, gone) for each in found if each.id not in gone]
         released = self._release.results(user_id, purpose, ref, there)
         # By what they see of it: else who may not see a value could find it out by asking for one after another.
-        released = [each for each in released if fits(each.item.metadata, args.filter)]
+        released = [each for each in released if fits(each.item, args.filter)]
         return await self._with_questions(services, ref, user_id, purpose, released, gone)
 
     async def _with_names(self, services: Services, ref: CubeRef, args: SearchArgs) -> SearchArgs:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
 
-from memsched.memory.metadata import Wanted, wanted
+from memsched.memory.filter_language import AllOf, filter_of
 from memsched.memory.model import MemoryKind
 
 
@@ -25,8 +25,7 @@ class Conditions(BaseModel):
         tags: at least one of them.
         speaker: in any case.
         spoken_by_users: beside ``speaker``, what these users said under any name, or without one.
-        filter: by the names of metadata, what their values must be: a value, a list of which it must be one, or bounds
-            (memory/metadata.py).
+        filter: what metadata and fields must be (memory/filter_language.py).
         since, until: when it was said, aware times, until exclusive.
         include_archived: also memories that were archived because nobody needed them.
     """
@@ -39,7 +38,7 @@ class Conditions(BaseModel):
     tags: list[str] = Field(default_factory=list)
     speaker: list[str] = Field(default_factory=list)
     spoken_by_users: list[str] = Field(default_factory=list)
-    filter: dict[str, Wanted] = Field(default_factory=dict)
+    filter: InstanceOf[AllOf] = AllOf()
     since: datetime | None = None
     until: datetime | None = None
     include_archived: bool = False
@@ -49,7 +48,7 @@ class Conditions(BaseModel):
     def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    _filter_is_read = field_validator("filter", mode="before")(wanted)
+    _filter_is_read = field_validator("filter", mode="before")(filter_of)
     _are_aware = field_validator("since", "until")(with_zone)
 
     @model_validator(mode="after")

@@ -11,12 +11,15 @@ from typing import Any
 from qdrant_client import models
 
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.metadata import Wanted
-from memsched.memory.model import folded, to_ms
+from memsched.memory.filter_language import AllOf, AnyOf, FilterPart, Has, NotOf, within_bounds
+from memsched.memory.metadata import keyword_of
+from memsched.memory.model import Memory, folded, to_ms
 from memsched.memory.store.conditions import Conditions
 
 TENANT = "cube"
 _WHEN = ("at", "last_said")
+_PAYLOAD_NAMES = {"speaker": "speaker_folded"}
+"""Of fields that are asked for by something else in the payload."""
 _KEYWORDS = ("memory_type", "kind", "session_id", "tags")
 
 
@@ -36,7 +39,7 @@ def matching(ref: CubeRef, conditions: Conditions | None, *others: Any) -> model
     ]
     if conditions.speaker:
         must.append(_spoken_by(ref, conditions.speaker, conditions.spoken_by_users))
-    must += [_has(name, wanted) for name, wanted in conditions.filter.items()]
+    must += [_asked_for(part) for part in conditions.filter.parts]
     if conditions.since is not None or conditions.until is not None:
         bounds = models.Range(
             gte=None if conditions.since is None else to_ms(conditions.since),
@@ -67,11 +70,43 @@ def _spoken_by(ref: CubeRef, speakers: list[str], users: list[str]) -> models.Fi
     return models.Filter(should=should)
 
 
-def _has(name: str, wanted: Wanted) -> models.FieldCondition:
-    if wanted.any_of:
-        return models.FieldCondition(key="metadata_keywords", match=models.MatchAny(any=list(wanted.any_of)))
-    bounds = models.Range(gte=wanted.at_least, lt=wanted.below)
-    return models.FieldCondition(key=f"metadata.{name}", range=bounds)
+def _asked_for(part: FilterPart) -> models.Filter | models.FieldCondition:
+    """A filter of the filter language, in Qdrant's form."""
+    match part:
+        case AllOf(parts):
+            return models.Filter(must=[_asked_for(each) for each in parts])
+        case AnyOf(parts):
+            return models.Filter(should=[_asked_for(each) for each in parts])
+        case NotOf(negated):
+            return models.Filter(must_not=[_asked_for(negated)])
+        case Has():
+            return _has(part)
+
+
+def _has(asked: Has) -> models.Filter | models.FieldCondition:
+    rule = asked.rule
+    key = _PAYLOAD_NAMES.get(asked.name, asked.name) if asked.field else f"metadata.{asked.name}"
+    if rule.exists is not None:
+        nothing: list[Any] = [_is_empty(key), *([equals(key, "")] if asked.field else [])]
+        return models.Filter(must_not=nothing) if rule.exists else models.Filter(should=nothing)
+    if rule.contains is not None:
+        element = rule.contains if asked.field else keyword_of(asked.name, rule.contains)
+        should: list[Any] = [equals(key if asked.field else "metadata_keywords", element)]
+        if isinstance(rule.contains, str):
+            should.append(models.FieldCondition(key=key, match=models.MatchText(text=rule.contains)))
+        return models.Filter(should=should)
+    if rule.any_of:
+        key = key if asked.field else "metadata_keywords"
+        return models.FieldCondition(key=key, match=models.MatchAny(any=list(rule.any_of)))
+    bounds = models.FieldCondition(key=key, range=models.Range(gte=rule.at_least, lt=rule.below))
+    usual = Memory.model_fields[asked.name].default if asked.field else None
+    if isinstance(usual, int | float) and within_bounds(usual, rule):  # what is usual is left out of the payload
+        return models.Filter(should=[bounds, _is_empty(key)])
+    return bounds
+
+
+def _is_empty(key: str) -> models.IsEmptyCondition:
+    return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
 
 
 def told_since(ms: int) -> models.Filter:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
 from memsched.errors import InvalidMessage
-from memsched.memory.metadata import checked_metadata, fits, keywords_of, metadata_given, metadata_of, wanted
+from memsched.memory.filter_language import Has, Rule, filter_of, fits
+from memsched.memory.metadata import checked_metadata, keywords_of, metadata_given, metadata_of
+from memsched.memory.model import Memory
 from memsched.memory.search.arguments import InvalidSearch, SearchArgs
+
+
+def rule_of(given: dict[str, Any]) -> Rule:
+    """Of a filter with one."""
+    (part,) = filter_of(given).parts
+    assert isinstance(part, Has)
+    return part.rule
 
 
 def test_metadata_is_kept_as_it_was_given() -> None:
@@ -59,18 +69,18 @@ def test_what_is_no_metadata_is_refused_by_name(given: Any, what: str) -> None:
     ],
 )
 def test_equal_values_have_equal_keywords(asked: Any, found: dict[str, Any]) -> None:
-    assert set(wanted({"x": asked})["x"].any_of) & set(keywords_of(found))
-    assert not set(wanted({"y": asked})["y"].any_of) & set(keywords_of(found))
+    assert set(rule_of({"x": asked}).any_of) & set(keywords_of(found))
+    assert not set(rule_of({"y": asked}).any_of) & set(keywords_of(found))
 
 
 @pytest.mark.parametrize(("asked", "found"), [(1, True), ("1", 1), ("true", True), ("Atlas", "atlas"), (0, False)])
 def test_values_of_another_type_or_spelling_do_not(asked: Any, found: Any) -> None:
-    assert not set(wanted({"x": asked})["x"].any_of) & set(keywords_of({"x": found}))
+    assert not set(rule_of({"x": asked}).any_of) & set(keywords_of({"x": found}))
 
 
 def test_bounds_are_from_and_below() -> None:
-    (plain,) = wanted({"x": {"gte": 2, "lt": 5}}).values()
-    (other,) = wanted({"x": {"gt": 2, "lte": 5}}).values()
+    plain = rule_of({"x": {"gte": 2, "lt": 5}})
+    other = rule_of({"x": {"gt": 2, "lte": 5}})
 
     assert (plain.at_least, plain.below) == (2, 5)
     assert other.at_least is not None
@@ -95,6 +105,18 @@ def test_bounds_are_from_and_below() -> None:
         {"a name": {"gte": 2}},
         {"x": [["y"]]},
         {1: 2},
+        {"@nothing": 1},
+        {"@kind": 1},
+        {"@kind": {"gte": "a"}},
+        {"@at": "yesterday"},
+        {"@at": {"gte": "2026-05-01T10:30:00"}},
+        {"@use_count": {"exists": True}},
+        {"@use_count": {"contains": 1}},
+        {"x": {"exists": 1}},
+        {"x": {"ne": [1]}},
+        {"a name": {"exists": True}},
+        {"not": {"not": {"not": {"not": {"not": {"x": 1}}}}}},
+        {"or": [{"x": n} for n in range(65)]},
     ],
 )
 def test_what_is_no_filter_is_refused(given: Any) -> None:
@@ -119,9 +141,39 @@ def test_what_is_no_filter_is_refused(given: Any) -> None:
         ({"open": 1}, False),
         ({"open": {"gte": 0}}, False),
         ({"project": {"gte": 0}}, False),
+        ({"project": {"ne": "orion"}, "other": {"ne": "x"}}, True),
+        ({"project": {"ne": "atlas"}}, False),
+        ({"project": {"contains": "tla"}, "labels": {"contains": "b"}}, True),
+        ({"labels": {"contains": "c"}}, False),
+        ({"project": {"exists": True}, "other": {"exists": False}}, True),
+        ({"other": {"exists": True}}, False),
+        ({"or": [{"year": 1999}, {"project": "atlas"}]}, True),
+        ({"or": [{"year": 1999}, {"project": "orion"}]}, False),
+        ({"and": [{"year": 2026}, {"not": {"project": "orion"}}]}, True),
+        ({"not": [{"year": 1999}, {"year": 2026}]}, False),
+        ({"and": "x"}, False),
+        ({"@kind": "turn", "@speaker": "ADA", "@tags": "red", "@text": {"contains": "boat"}}, True),
+        ({"@kind": ["fact", "event"]}, False),
+        ({"@at": {"gte": "2026-05-01T00:00:00Z", "lt": "2026-05-02T00:00:00+00:00"}}, True),
+        ({"@at": {"lt": "2026-05-01T00:00:00Z"}}, False),
+        ({"@use_count": 0, "@version": {"lte": 1}, "@last_used_at": {"exists": False}}, True),
+        ({"@use_count": {"ne": 0}}, False),
     ],
 )
 def test_what_is_there_is_looked_at_as_the_store_looks_at_it(asked: dict[str, Any], found: bool) -> None:
     metadata = checked_metadata({"project": "atlas", "labels": ["a", "b"], "year": 2026, "open": True})
+    at = datetime(2026, 5, 1, 10, tzinfo=UTC)
+    memory = Memory(
+        memory_id="m",
+        user_id="ada",
+        mem_cube_id="home",
+        text="the boat",
+        speaker="Ada",
+        at=at,
+        created_at=at,
+        updated_at=at,
+        tags=["red", "big"],
+        metadata=metadata,
+    )
 
-    assert fits(metadata, wanted(asked)) is found
+    assert fits(memory, filter_of(asked)) is found
