@@ -42,6 +42,7 @@ OF_A_STUDENT = "4532015112830366"
         ("\u5bc6\u7801\u8bbe\u7f6e\u4e3aRosebud42", "Rosebud42"),
         ("\u53e3\u4ee4\u662f swordfish", "swordfish"),
         ("| user | password |\n|---|---|\n| bob | swordfish |", "swordfish"),
+        ("Note this: | user | password |\n|---|---|\n| bob | Bluebird9x |", "Bluebird9x"),
         ("network key is 8372910465", "8372910465"),
         ("4821 is my PIN", "4821"),
         ("I changed my PIN to 7731", "7731"),
