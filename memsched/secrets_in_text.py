@@ -130,7 +130,9 @@ _NO_PHRASE = frozenset(_RULES["no_phrase"])
 _LOOSE_CARD = re.compile(r"(?<!\d)(?<![A-Z]{2})\d(?:[ .\-/_\u00a0\u2009\u202f\u3000]{0,2}\d){12,18}(?!\d)")
 _CARD_WORD = re.compile(rf"(?<![A-Za-z]){_RULES['card_words']}(?![a-z])", re.IGNORECASE)
 _TABLE = re.compile(
-    r"^[^|\n]{0,200}\|([^\n]+)\|[ \t]*\n[ \t]*\|[ :|-]{3,200}\|[ \t]*\n((?:[ \t]*\|[^\n]+\|[ \t]*(?:\n|$))+)", re.MULTILINE
+    r"^[^|\n]{0,200}\|([^\n]+)\|[ \t]*\n[ \t]*\|[ :|-]{3,200}\|[ \t]*\n"
+    r"((?:[ \t]*\|[^\n]+\|[ \t]*(?:\n|$))+)",
+    re.MULTILINE,
 )
 _ENCODED = re.compile(r"[^\s%]{0,300}+(?:%[0-9A-Fa-f]{2}[^\s%]{0,300}+){1,200}+")
 _TELLS_PASSWORD = re.compile(_STANDS_FOR["<password>"], re.IGNORECASE)

@@ -47,7 +47,7 @@ from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
 from memsched.policy.block import ActivationBlock
 from memsched.policy.theme import Theme
-from memsched.redaction import SECRETS_DROPPED, redacted_message
+from memsched.redaction import SECRETS_DROPPED, redacted_message, refuse_secret_id
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
@@ -409,6 +409,7 @@ class AsyncMOS:
             history = [with_time(each, began) for each in history]
         user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
+        refuse_secret_id("mem_cube_id", name, self.settings.secrets)
         message = _message(
             user,
             name,
