@@ -15,14 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memsched.durations import Seconds
 from memsched.errors import InvalidArgument, WaitTimeout
-from memsched.memory.access.cubes import Cubes
-from memsched.memory.access.permissions import Permission
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchResult
-from memsched.messages import MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
-from memsched.mos.lookup import cube_meant
+from memsched.messages import ADD_TASK_LABEL, MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.mos import AsyncMOS, FoundInCube
-from memsched.mos.tasks import UnknownTask
+from memsched.mos.tasks import TaskFailed, UnknownTask
 
 Waits = Literal["async", "sync"]
 Unused = Any
@@ -50,7 +47,9 @@ class APIADDRequest(BaseRequest):
     writable_cube_ids: list[str] | None = Field(None, description="The cubes that keep it.", examples=[["home"]])
     mem_cube_id: str | None = Field(None, description="The same, for one cube.")
     session_id: str | None = None
-    task_id: Unused = Field(None, description="Changes nothing here: the answer names the task.")
+    task_id: str | None = Field(
+        None, description="Of one's own, for one cube: with the same one again nothing is done twice."
+    )
     messages: str | list[Any] | None = Field(
         None, description="What was said.", examples=[[{"role": "user", "content": "I have a dog, Max."}]]
     )
@@ -59,7 +58,7 @@ class APIADDRequest(BaseRequest):
     info: dict[str, Any] | None = None
     custom_tags: list[str] | None = None
     source: str | None = None
-    doc_path: str | None = Field(None, description="Refused: files are not read here.")
+    doc_path: None = Field(None, description="Refused: files are not read here.")
     is_feedback: Literal[False] = Field(False, description="Corrections are feedback requests.")
     mode: Unused = Field(None, description="Changes nothing here.")
     chat_history: Unused = Field(None, description="Changes nothing here.")
@@ -170,26 +169,37 @@ class OriginalCalls:
         self._mos = mos
 
     async def add(self, request: APIADDRequest, timeout: Seconds | None = None) -> list[dict[str, Any]]:
-        """One entry a cube: ``{"cube_id", "task_id", "status"}``."""
+        """One entry a cube: ``{"cube_id", "task_id", "status"}``, and what was waited for has ``memory_ids``."""
         metadata = {**(request.info or {})}
         metadata |= {"tags": request.custom_tags} if request.custom_tags else {}
         metadata |= {"source": request.source} if request.source else {}
+        user, cubes = request.user_id or self._mos.user_id, _cubes(request.writable_cube_ids, request.mem_cube_id)
         added: list[dict[str, Any]] = []
-        for cube in _cubes(request.writable_cube_ids, request.mem_cube_id):
-            task = await self._mos.add(
-                request.messages,
-                request.memory_content,
-                cube,
-                request.user_id,
-                request.session_id,
+        for cube in cubes:
+            recorded = await self._mos.record(
+                *(request.messages, request.memory_content, cube, user, request.session_id),
                 metadata=metadata or None,
-                doc_path=request.doc_path,
+                item_id=request.task_id if len(cubes) == 1 else None,  # ids are the user's own, whatever the cube
             )
-            added.append({"cube_id": cube, "task_id": task, "status": "waiting"})
+            added.append({"cube_id": recorded.mem_cube_id, "task_id": recorded.task_id, "status": "waiting"})
         if request.async_mode == "sync":
             for each in added:
-                each["status"] = await self._waited(each["task_id"], request.user_id, timeout)
+                each.update(await self._became(each["task_id"], each["cube_id"], user, timeout))
         return added
+
+    async def _became(self, task: str, cube: str, user: str, timeout: Seconds | None) -> dict[str, Any]:
+        """What became of what was added, once it can be found."""
+        try:
+            await self._mos.wait(task, user_id=user, mem_cube_id=cube, timeout=timeout)
+        except WaitTimeout:
+            return {}
+        except TaskFailed:
+            return {"status": "failed"}
+        status = await self._mos.mem_scheduler.get_task_status(task, user_id=user, label=ADD_TASK_LABEL)
+        told = status.result if status is not None else None
+        turns = told["turns"] if isinstance(told, Mapping) else {}
+        ids = [memory_id for place in sorted(turns, key=int) for memory_id in turns[place][1]]
+        return {"status": "completed", "memory_ids": list(dict.fromkeys(ids))}
 
     async def search(self, request: APISearchRequest) -> dict[str, Any]:
         """``{"text_mem": [{"cube_id", "memories", "total_nodes"}], ...}``, the best first."""
@@ -250,14 +260,11 @@ class OriginalCalls:
 
     async def _correct(self, text: str, cube: str | None, user: str, session: str | None) -> str:
         """Submit a correction of whatever memory its words fit best."""
-        scheduler = self._mos.mem_scheduler
-        cubes = Cubes(await scheduler.server(), scheduler.keys, scheduler.settings)
-        name = cube or await cube_meant(cubes, user)
-        await cubes.resolve(user, name, Permission.WRITE)
+        name = (await self._mos.writable(cube, user)).name
         message = ScheduleMessageItem(
             user_id=user, mem_cube_id=name, label=MEM_FEEDBACK_TASK_LABEL, content=text, session_id=session
         )
-        await scheduler.submit_messages(message)
+        await self._mos.mem_scheduler.submit_messages(message)
         return message.item_id
 
     async def _waited(self, task: str, user: str | None, timeout: Seconds | None) -> str:
@@ -268,6 +275,8 @@ class OriginalCalls:
             await self._mos.wait(user_id=user, timeout=timeout)
         except WaitTimeout:
             return "waiting"
+        except TaskFailed:
+            return "failed"
         return "completed"
 
 

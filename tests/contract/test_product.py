@@ -72,6 +72,8 @@ async def test_what_is_added_is_found_read_corrected_chatted_about_and_deleted(p
     deleted = await post("delete_memory", memory_ids=[tuna["id"]], writable_cube_ids=["pets"])
     gone = await paula.get(f"/product/get_memory/{tuna['id']}")
 
+    assert best["id"] in added["memory_ids"]
+    assert len(added["memory_ids"]) == len(TALK)
     assert (added["cube_id"], added["status"], fed_back["status"]) == ("pets", "completed", "completed")
     assert (cube["cube_id"], cube["total_nodes"]) == ("pets", len(cube["memories"]))
     assert best["memory"] == "Minka eats nothing but salmon."
@@ -92,7 +94,7 @@ async def test_what_is_added_is_found_read_corrected_chatted_about_and_deleted(p
 
 
 async def test_the_scheduler_tells_of_a_users_work(service: Serving, paula: httpx.AsyncClient) -> None:
-    (added,) = await told(await paula.post("/product/add", json={"memory_content": "Minka purrs."}))
+    (added,) = await told(await paula.post("/product/add", json={"memory_content": "Minka purrs.", "task_id": "t 1"}))
     waited = await paula.post("/product/scheduler/wait", params={"timeout_seconds": 30})
     streamed = await paula.get("/product/scheduler/wait/stream", params={"timeout_seconds": 30, "poll_interval": 0.05})
     task = await told(await paula.get("/product/scheduler/status", params={"task_id": added["task_id"]}))
@@ -103,6 +105,7 @@ async def test_the_scheduler_tells_of_a_users_work(service: Serving, paula: http
     async with await service.key(Role.VIEWER) as viewer:
         numbers = await told(await viewer.get("/product/scheduler/allstatus"))
 
+    assert added["task_id"] == "t 1"
     assert waited.json()["message"] == "idle"
     assert waited.json()["data"]["timed_out"] is False
     assert events_of(streamed.text)[-1]["status"] == "idle"
