@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from memsched.messages import MAX_ID_CHARACTERS
 
 MOST_TOP_K = 100
 MOST_MESSAGES = 1_000
-_LARGEST = 2**63 - 1
-_DEEPEST = 64
+LARGEST = 2**63 - 1
+DEEPEST = 64
 """Levels of free JSON: deeper is no message, and nobody wants to walk it."""
 
 
@@ -45,11 +45,11 @@ def _json(value: Any) -> Any:
     left: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
     while left:
         each, path = left.pop()
-        if len(path) > _DEEPEST:
-            raise PydanticCustomError("json", f"It is nested deeper than {_DEEPEST} levels.", {"at": path[:2]})
+        if len(path) > DEEPEST:
+            raise PydanticCustomError("json", f"It is nested deeper than {DEEPEST} levels.", {"at": path[:2]})
         if isinstance(each, str):
             _plain_at(each, path)
-        elif isinstance(each, int | float) and not -_LARGEST <= each <= _LARGEST:  # NaN neither
+        elif isinstance(each, int | float) and not -LARGEST <= each <= LARGEST:  # NaN neither
             raise PydanticCustomError("json", "It is no number that can be kept.", {"at": path})
         elif isinstance(each, list):
             left += [(item, (*path, number)) for number, item in enumerate(each)]
@@ -67,8 +67,17 @@ def _plain_at(text: str, path: tuple[str | int, ...]) -> None:
         raise PydanticCustomError("text", error.message_template, {"at": path}) from None
 
 
-Text = Annotated[str, AfterValidator(_plain)]
-_IdText = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), AfterValidator(_plain)]
+def _whole(value: Any) -> Any:
+    """To JSON, 5.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+NO_NUL = {"pattern": "^[^\\u0000]*$"}
+FREE_JSON = "x-free-json"
+"""Stands in a schema for any JSON (openapi.py puts it in)."""
+Whole = Annotated[int, BeforeValidator(_whole)]
+Text = Annotated[str, AfterValidator(_plain), Field(json_schema_extra=NO_NUL)]
+_IdText = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
 UserId = Annotated[_IdText, Field(description="Whom it is for. A key of one user means that user.", examples=["ada"])]
 CubeName = Annotated[_IdText, Field(description="The user's name of the cube.", examples=["default"])]
 SessionId = Annotated[_IdText, Field(description="The conversation.", examples=["monday"])]
@@ -81,7 +90,11 @@ MemoryId = Annotated[
         examples=["6f1de0c4-3f0a-5d3c-8b69-0d7c6f3a52c1"],
     ),
 ]
-Json = Annotated[Any, AfterValidator(_json)]
+Json = Annotated[Any, AfterValidator(_json), WithJsonSchema({FREE_JSON: True})]
 PLAIN = BeforeValidator(_json)
 """For a body that is a model of elsewhere: all in it can be kept."""
-Metadata = Annotated[dict[str, Any], AfterValidator(_json)]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_json),
+    WithJsonSchema({"type": "object", "additionalProperties": {FREE_JSON: True}, "propertyNames": NO_NUL}),
+]

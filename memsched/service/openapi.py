@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from memsched.service.bodies import DEEPEST, FREE_JSON, LARGEST, NO_NUL
 from memsched.service.problems import MEDIA_TYPE
 
 _KEY = "key"
@@ -19,6 +20,18 @@ _SAID = {
     "429": "Too many requests of this key: `Retry-After`.",
     "503": "A server is away, or the queue is full: `Retry-After`.",
     "default": "Another problem.",
+}
+_HERE = {"$ref": "#/components/schemas/Json"}
+_JSON: dict[str, Any] = {
+    "title": "Json",
+    "description": f"Any JSON, to {DEEPEST} levels.",
+    "anyOf": [
+        {"type": ["null", "boolean"]},
+        {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+        {"type": "string", **NO_NUL},
+        {"type": "array", "items": _HERE},
+        {"type": "object", "additionalProperties": _HERE, "propertyNames": NO_NUL},
+    ],
 }
 _PROBLEM: dict[str, Any] = {
     "title": "Problem",
@@ -68,7 +81,7 @@ def document(app: FastAPI, open_paths: frozenset[str]) -> dict[str, Any]:
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's: it answers otherwise here
         schemas.pop(name, None)
-    schemas["Problem"] = _PROBLEM
+    schemas |= {"Problem": _PROBLEM, "Json": _JSON}
     made["components"]["securitySchemes"] = {
         _KEY: {"type": "http", "scheme": "bearer", "description": "An API key: memsched keys create."}
     }
@@ -81,7 +94,20 @@ def document(app: FastAPI, open_paths: frozenset[str]) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
                 for status, said in _SAID.items():
                     operation["responses"].setdefault(status, _answer(said, path))
-    return made
+    found: dict[str, Any] = _with_free_json(made)
+    return found
+
+
+def _with_free_json(schema: Any) -> Any:
+    """A schema with a reference in each place where any JSON may stand."""
+    if isinstance(schema, list):
+        return [_with_free_json(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get(FREE_JSON) is True:
+        others = {name: each for name, each in schema.items() if name != FREE_JSON}
+        return {**others, "$ref": "#/components/schemas/Json"}
+    return {name: _with_free_json(each) for name, each in schema.items()}
 
 
 def _answer(said: str, path: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from memsched.queue.dead_letters import DeadFilter, DeadLetter
-from memsched.service.bodies import Body, ItemId, UserId
+from memsched.service.bodies import Body, ItemId, UserId, Whole
 from memsched.service.callers import Operator
 from memsched.service.problems import at_field
 from memsched.service.routes.scheduler import LabelName
@@ -58,9 +58,9 @@ class Which(Body):
     reason: Reason | None = None
     user_id: UserId | None = None
     ids: list[ItemId] = Field([], max_length=1_000, description="Of items (of any user), or of letters.")
-    before_ms: int = Field(0, ge=0, lt=2**53, description="Only those given up before this time (ms since the epoch).")
+    before_ms: Whole = Field(0, ge=0, lt=2**53, description="Only those given up before it (ms since the epoch).")
     all: bool = Field(False, description="Needed to mean all of them: an empty filter means none.")
-    limit: int = Field(_MOST_AT_ONCE, ge=1, le=_MOST_AT_ONCE)
+    limit: Whole = Field(_MOST_AT_ONCE, ge=1, le=_MOST_AT_ONCE)
 
     def filter(self) -> DeadFilter:
         """Raises a problem for what names nothing."""
@@ -73,7 +73,7 @@ class Which(Body):
 class ToRedrive(Which):
     """Which dead letters are sent again, and how fast."""
 
-    per_second: float | None = Field(None, gt=0, le=10_000, strict=False, description="At most so many in a second.")
+    per_second: float | None = Field(None, gt=0, le=10_000, description="At most so many in a second.")
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"label": "add", "reason": "errors", "per_second": 10}]})
 

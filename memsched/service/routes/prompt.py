@@ -24,6 +24,7 @@ from memsched.service.bodies import (
     SessionId,
     Text,
     UserId,
+    Whole,
     an_example,
 )
 from memsched.service.callers import Caller, Traceparent
@@ -39,7 +40,7 @@ router = APIRouter(prefix="/v1/prompt", tags=["prompt"])
 
 Role = Annotated[Text, Field(max_length=200, description="In which role the user acts.", examples=["engineer"])]
 Task = Annotated[Text, Field(max_length=200, description="At which task.", examples=["atlas"])]
-MaxTokens = Annotated[int, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000])]
+MaxTokens = Annotated[Whole, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000])]
 
 
 class PromptRequest(Body):
@@ -59,7 +60,7 @@ class PromptRequest(Body):
     role: Role | None = None
     task: Task | None = None
     max_tokens: MaxTokens | None = None
-    top_k: int | None = Field(default=None, ge=0, le=MOST_TOP_K, description="Memories that are searched for.")
+    top_k: Whole | None = Field(default=None, ge=0, le=MOST_TOP_K, description="Memories that are searched for.")
     search: Literal["auto", "never", "always"] = Field(
         default="auto", description="auto: search only where no memory that is near answers the question by its words."
     )

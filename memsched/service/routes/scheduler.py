@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Literal
+from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -40,6 +41,7 @@ from memsched.service.callers import Caller, Operator, QueryUser, Traceparent
 from memsched.service.problems import not_found
 from memsched.service.sse import until_stopped
 from memsched.service.state import Here, Service
+from memsched.service.writes import IdempotencyKey, item_id_for
 from memsched.task_status import TaskState
 
 router = APIRouter(prefix="/v1/scheduler", tags=["scheduler"])
@@ -94,7 +96,7 @@ class Submission(Body):
 
     user_id: UserId | None = None
     messages: list[Item] = Field(min_length=1, max_length=MOST_MESSAGES)
-    delay_seconds: float = Field(0.0, ge=0, le=366 * 86_400, strict=False, description="Before they may be handled.")
+    delay_seconds: float = Field(0.0, ge=0, le=366 * 86_400, description="Before they may be handled.")
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -187,12 +189,17 @@ class Paused(BaseModel):
 
 
 @router.post("/messages", status_code=202, summary="Submit messages")
-async def submit_messages(body: Submission, here: Here, caller: Caller, trace: Traceparent) -> SubmittedAll:
+async def submit_messages(
+    body: Submission, here: Here, caller: Caller, trace: Traceparent, idempotency_key: IdempotencyKey = None
+) -> SubmittedAll:
     """They are kept when this answers, until they are handled. If it does not, send the same again with the same
-    `item_id`s: none runs twice. A key of a user may submit the labels of a conversation only.
+    `item_id`s, or `Idempotency-Key`: none runs twice. A key of a user may submit the labels of a conversation only.
     """
     user = caller.user(body.user_id)
     messages = [_message(item, user, caller, trace) for item in body.messages]
+    if name := await item_id_for(here, user, "messages", idempotency_key, body):
+        for number, (item, message) in enumerate(zip(body.messages, messages, strict=True)):
+            message.item_id = item.item_id or str(uuid5(UUID(name), str(number)))
     results = await here.scheduler.submit_messages(messages, delay=body.delay_seconds)
     return SubmittedAll(items=[Submitted(item_id=each.item_id, outcome=each.outcome) for each in results])  # type: ignore[arg-type]
 
