@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from memsched.messages import MAX_ID_CHARACTERS
@@ -25,9 +26,13 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def an_example(**given: Any) -> ConfigDict:
-    """For ``model_config``: what such a body may be, for the OpenAPI document."""
-    return ConfigDict(json_schema_extra={"examples": [given]})
+def an_example(rule: JsonDict | None = None, /, **given: Any) -> ConfigDict:
+    """For ``model_config``: what such a body may be, for the OpenAPI document.
+
+    Args:
+        rule: more that its schema says, of several fields together.
+    """
+    return ConfigDict(json_schema_extra={**(rule or {}), "examples": [given]})
 
 
 def _plain(text: str) -> str:
@@ -67,6 +72,12 @@ def _plain_at(text: str, path: tuple[str | int, ...]) -> None:
         raise PydanticCustomError("text", error.message_template, {"at": path}) from None
 
 
+def _only_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("moment", "It must be a text such as 2026-01-02T03:04:05Z.")
+    return value
+
+
 def _whole(value: Any) -> Any:
     """To JSON, 5.0 is an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -75,6 +86,7 @@ def _whole(value: Any) -> Any:
 NO_NUL = {"pattern": "^[^\\u0000]*$"}
 FREE_JSON = "x-free-json"
 """Stands in a schema for any JSON (openapi.py puts it in)."""
+Moment = Annotated[AwareDatetime, Field(strict=False, examples=["2026-01-02T03:04:05Z"]), BeforeValidator(_only_text)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Text = Annotated[str, AfterValidator(_plain), Field(json_schema_extra=NO_NUL)]
 _IdText = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]

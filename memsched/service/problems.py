@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from memsched import errors
 from memsched.broker.lock import LockHeld
@@ -193,9 +194,18 @@ async def _answer_http(request: Request, error: Exception) -> Response:
         return at_field(422, "It is not JSON.").response()
     if error.status_code == 413:
         return too_large(request.app.state.service.settings.max_body_bytes).response()
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     said = {404: "There is no such route.", 405: "The route does not know this method."}
     detail = said.get(error.status_code, HTTPStatus(error.status_code).description or str(error.detail))
-    return Problem(error.status_code, detail, headers=error.headers).response()
+    return Problem(error.status_code, detail, headers=headers).response()
+
+
+def _methods_at(request: Request) -> set[str]:
+    """What is answered at the path of a request: each route that matches it knows its own methods only."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    return {method for route in routes if route.path_regex.match(request.url.path) for method in route.methods or ()}
 
 
 def too_large(limit: int) -> Problem:

@@ -17,7 +17,7 @@ from memsched.broker.scripting import Command, as_text
 from memsched.messages import ADD_TASK_LABEL
 from memsched.mos.tasks import TaskFailed
 from memsched.service.callers import principal_of
-from memsched.service.problems import at_parameter
+from memsched.service.problems import Problem, at_parameter
 from memsched.service.state import Service, service_of
 
 WAIT_SECONDS = 10.0
@@ -38,8 +38,7 @@ def _write_of(token: str) -> tuple[str, str, str, str]:
     except (binascii.Error, ValueError):
         found = None
     if not isinstance(found, list) or len(found) != 4 or not all(isinstance(each, str) and each for each in found):
-        detail = "after: it is no token that a write was answered with."
-        raise at_parameter(detail, "after", "query")
+        raise Problem(404, "after: no write was answered with this token.", kind="NotFound")
     user_id, cube, item_id, label = found
     return user_id, cube, item_id, label
 

@@ -101,13 +101,13 @@ class Principal:
     def user(self, given: str | None = None) -> str:
         """For whom a request acts that names ``given``.
 
-        Raises NotAllowed, in the same words whether or not there is such a user; InvalidArgument where one has to be
-        named; InvalidId.
+        Raises NotAllowed, in the same words whether or not there is such a user, and where one has to be named;
+        InvalidId.
         """
         self.require_may("memory")
         if given is None:
             if not self.user_id:
-                raise InvalidArgument("user_id", given, f"a key of the role {self.role} says for which user it acts")
+                raise NotAllowed(f"Its role is {self.role}: say with user_id for whom it acts.")
             return self.user_id
         check_id("user_id", given)
         if self.role is Role.USER and given != self.user_id:

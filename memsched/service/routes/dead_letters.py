@@ -6,10 +6,11 @@ import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, JsonValue
+from pydantic.config import JsonDict
 
 from memsched.queue.dead_letters import DeadFilter, DeadLetter
-from memsched.service.bodies import Body, ItemId, UserId, Whole
+from memsched.service.bodies import Body, ItemId, UserId, Whole, an_example
 from memsched.service.callers import Operator
 from memsched.service.problems import at_field
 from memsched.service.routes.scheduler import LabelName
@@ -18,6 +19,7 @@ from memsched.service.state import Here
 router = APIRouter(prefix="/v1/scheduler/dead-letters", tags=["dead letters"])
 
 Reason = Literal["errors", "timeouts", "crashes", "malformed", "rejected", "expired"]
+_CONDITIONS = ("label", "reason", "user_id", "ids", "before_ms")
 _MOST_LISTED = 100
 _MOST_AT_ONCE = 10_000
 _LONGEST_SECONDS = 50.0
@@ -51,20 +53,34 @@ class Letters(BaseModel):
     more: bool = Field(description="Whether there are more.")
 
 
+_GIVEN: list[JsonValue] = [
+    {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in _CONDITIONS
+]
+_NARROWING: JsonDict = {"anyOf": [*_GIVEN, {"required": ["all"], "properties": {"all": {"const": True}}}]}
+
+
 class Which(Body):
     """Which dead letters are meant."""
+
+    model_config = an_example(_NARROWING, reason="errors", limit=100)
 
     label: LabelName | None = None
     reason: Reason | None = None
     user_id: UserId | None = None
-    ids: list[ItemId] = Field([], max_length=1_000, description="Of items (of any user), or of letters.")
-    before_ms: Whole = Field(0, ge=0, lt=2**53, description="Only those given up before it (ms since the epoch).")
+    ids: list[ItemId] | None = Field(
+        None, min_length=1, max_length=1_000, description="Of items (of any user), or of letters."
+    )
+    before_ms: Whole | None = Field(
+        None, ge=1, lt=2**53, description="Only those given up before it (ms since the epoch)."
+    )
     all: bool = Field(False, description="Needed to mean all of them: an empty filter means none.")
     limit: Whole = Field(_MOST_AT_ONCE, ge=1, le=_MOST_AT_ONCE)
 
     def filter(self) -> DeadFilter:
         """Raises a problem for what names nothing."""
-        which = DeadFilter(self.label or "", self.reason or "", self.user_id or "", frozenset(self.ids), self.before_ms)
+        which = DeadFilter(
+            self.label or "", self.reason or "", self.user_id or "", frozenset(self.ids or ()), self.before_ms or 0
+        )
         if which == DeadFilter() and not self.all:
             raise at_field(422, "Say which ones: label, reason, user_id, ids or before_ms; or all: true.", "all")
         return which
@@ -75,7 +91,7 @@ class ToRedrive(Which):
 
     per_second: float | None = Field(None, gt=0, le=10_000, description="At most so many in a second.")
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"label": "add", "reason": "errors", "per_second": 10}]})
+    model_config = an_example(_NARROWING, label="add", reason="errors", per_second=10)
 
 
 class Redriven(BaseModel):

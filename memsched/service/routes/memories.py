@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from memsched.errors import WaitTimeout
 from memsched.history import HistoryEntry
@@ -45,10 +47,19 @@ OfCube = Annotated[CubeName | None, Query()]
 Which = Annotated[MemoryId, Path()]
 
 
+_EITHER: JsonDict = {
+    "oneOf": [
+        {"required": ["messages"], "properties": {"messages": {"type": "array"}, "text": {"type": "null"}}},
+        {"required": ["text"], "properties": {"text": {"type": "string"}, "messages": {"type": "null"}}},
+    ]
+}
+
+
 class NewMemories(Body):
     """What was said, as messages or as one statement."""
 
     model_config = an_example(
+        _EITHER,
         user_id="ada",
         session_id="monday",
         messages=[
@@ -81,7 +92,7 @@ class NewMemories(Body):
     @model_validator(mode="after")
     def _one_of_both(self) -> NewMemories:
         if (self.messages is None) == (self.text is None):
-            raise ValueError("give messages or text, one of both")
+            raise PydanticCustomError("one_of_both", "Give messages or text, one of both.")
         return self
 
 
@@ -229,7 +240,7 @@ async def list_memories(
     include_archived: Annotated[bool, Query()] = False,
     order: Annotated[Literal["newest", "oldest"], Query(description="By when it was said.")] = "newest",
     limit: Annotated[int, Query(ge=1, le=MOST_OF_A_PAGE)] = 50,
-    cursor: Annotated[str, Query(max_length=100_000, description="Of the page before.")] = "",
+    cursor: Annotated[str, Query(max_length=16_000, description="Of the page before.")] = "",
 ) -> MemoryList:
     """Of one cube: the one that is named, or the user's only one."""
     conditions = {

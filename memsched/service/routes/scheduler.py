@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field
 
 from memsched.backoff import poll_pauses
 from memsched.errors import NotAllowed, WaitTimeout
@@ -33,9 +33,11 @@ from memsched.service.bodies import (
     CubeName,
     ItemId,
     Json,
+    Moment,
     SessionId,
     Text,
     UserId,
+    an_example,
 )
 from memsched.service.callers import Caller, Operator, QueryUser, Traceparent
 from memsched.service.problems import not_found
@@ -79,26 +81,23 @@ class Item(Body):
     task_id: TaskId | None = None
     session_id: SessionId | None = None
     user_name: Text | None = Field(None, max_length=512, description='Who says "I".')
-    timestamp: AwareDatetime | None = Field(None, strict=False, description="When it happened; default: now.")
-    expires_at: AwareDatetime | None = Field(None, strict=False, description="After which it is not begun any more.")
+    timestamp: Moment | None = Field(None, description="When it happened; default: now.")
+    expires_at: Moment | None = Field(None, description="After which it is not begun any more.")
     info: dict[str, Json] | None = None
     chat_history: list[Json] | None = Field(None, max_length=MOST_MESSAGES)
-
-
-_EXAMPLE: JsonValue = {
-    "user_id": "ada",
-    "messages": [{"label": "query", "content": "What did I plan for May?", "mem_cube_id": "default"}],
-}
 
 
 class Submission(Body):
     """Messages of one user."""
 
+    model_config = an_example(
+        user_id="ada",
+        messages=[{"label": "query", "content": "What did I plan for May?", "mem_cube_id": "default"}],
+    )
+
     user_id: UserId | None = None
     messages: list[Item] = Field(min_length=1, max_length=MOST_MESSAGES)
     delay_seconds: float = Field(0.0, ge=0, le=366 * 86_400, description="Before they may be handled.")
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
 
 class Submitted(BaseModel):

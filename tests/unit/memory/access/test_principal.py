@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memsched.errors import InvalidArgument, InvalidId, NotAllowed
+from memsched.errors import InvalidId, NotAllowed
 from memsched.memory.access.api_keys import Principal, Role
 
 ALICE = Principal("k", Role.USER, user_id="alice")
@@ -40,7 +40,7 @@ def test_for_others_it_may_not_act(principal: Principal, given: str | None) -> N
 
 @pytest.mark.parametrize("principal", [APP, ADMIN], ids=["app", "admin"])
 def test_who_acts_for_many_says_for_whom(principal: Principal) -> None:
-    with pytest.raises(InvalidArgument, match="user_id"):
+    with pytest.raises(NotAllowed, match="user_id"):
         principal.user()
     with pytest.raises(InvalidId):
         principal.user("\ud800")
