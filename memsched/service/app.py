@@ -24,7 +24,7 @@ from memsched.scheduler import AsyncMemScheduler
 from memsched.service.callers import OPEN_PATHS, Gate, principal_in
 from memsched.service.openapi import document
 from memsched.service.problems import Problem, add_problem_handlers, log_failure, problem_of, too_large
-from memsched.service.routes import ROUTERS
+from memsched.service.routes import ROUTERS, methods_at
 from memsched.service.state import Service
 from memsched.settings import Settings, listen_address
 from memsched.version import __version__
@@ -65,6 +65,7 @@ def create_app(settings: Settings, scheduler: AsyncMemScheduler | None = None, *
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.methods_at = methods_at
     for router in ROUTERS:
         app.include_router(router)
     app.openapi = cache(partial(document, app, OPEN_PATHS))  # type: ignore[method-assign]

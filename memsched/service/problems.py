@@ -17,7 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Route
 
 from memsched import errors
 from memsched.broker.lock import LockHeld
@@ -196,16 +195,11 @@ async def _answer_http(request: Request, error: Exception) -> Response:
         return too_large(request.app.state.service.settings.max_body_bytes).response()
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
+        known = {*headers.get("Allow", "").split(", "), *request.app.state.methods_at(request.url.path)}
+        headers["Allow"] = ", ".join(sorted(known - {""}))
     said = {404: "There is no such route.", 405: "The route does not know this method."}
     detail = said.get(error.status_code, HTTPStatus(error.status_code).description or str(error.detail))
     return Problem(error.status_code, detail, headers=headers).response()
-
-
-def _methods_at(request: Request) -> set[str]:
-    """What is answered at the path of a request: each route that matches it knows its own methods only."""
-    routes = (route for route in request.app.routes if isinstance(route, Route))
-    return {method for route in routes if route.path_regex.match(request.url.path) for method in route.methods or ()}
 
 
 def too_large(limit: int) -> Problem:

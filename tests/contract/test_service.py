@@ -197,7 +197,9 @@ async def test_unknown_routes_and_methods_are_problems(service: Serving) -> None
 
     assert (unknown.status_code, other.status_code) == (404, 405)
     assert {each.headers["Content-Type"] for each in (unknown, other)} == {"application/problem+json"}
-    assert other.headers["Allow"] == "GET"
+    assert other.headers["Allow"] == "GET, PUT"
+    several = await service.client.options("/v1/memories")
+    assert (several.status_code, several.headers["Allow"]) == (405, "GET, POST")
 
 
 @pytest.mark.parametrize(("given", "kept"), [("abc-1.2", True), ("a b", False), ("x" * 65, False), ("é", False)])
@@ -241,7 +243,7 @@ async def test_with_a_key_nobody_is_served_without_one_and_only_so_often(url: st
     assert (unknown.status_code, nobody.status_code) == (401, 401)
     assert 'error="invalid_token"' in unknown.headers["WWW-Authenticate"]
     assert own.json()["user_id"] == "ada"
-    assert (others.status_code, not_theirs.status_code, unsaid.status_code) == (403, 403, 422)
+    assert (others.status_code, not_theirs.status_code, unsaid.status_code) == (403, 403, 403)
     assert acting.json()["user_id"] == "ann"
     assert (third.status_code, fourth.status_code) == (200, 429)
     assert 1 <= int(fourth.headers["Retry-After"]) <= 60

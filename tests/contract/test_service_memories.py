@@ -194,11 +194,13 @@ async def test_memories_come_page_by_page_in_either_order(client: httpx.AsyncCli
     assert {each["content"] for each in talk[4:]} == set(some) == set(newest[:3]) == set(oldest[4:])
 
 
-@pytest.mark.parametrize(
-    "params", [{"limit": 101}, {"limit": 0}, {"cursor": "x"}, {"order": "x"}, {"filter": "x"}, {"after": "x"}]
-)
+@pytest.mark.parametrize("params", [{"limit": 101}, {"limit": 0}, {"cursor": "x"}, {"order": "x"}, {"filter": "x"}])
 async def test_a_bad_page_is_refused(client: httpx.AsyncClient, params: dict[str, Any]) -> None:
     assert (await client.get("/v1/memories", params=params)).status_code == 422
+
+
+async def test_a_token_of_no_write_is_not_found(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/memories", params={"after": "x"})).status_code == 404
 
 
 async def test_a_memory_is_changed_only_as_it_was_read(client: httpx.AsyncClient, user: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from starlette.routing import Route
 
 from memsched.service.routes import (
     completions,
@@ -33,3 +34,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     product.router,
 )
+
+
+def methods_at(path: str) -> set[str]:
+    """What is answered at a path: each route knows its own method only."""
+    routes = (route for router in ROUTERS for route in router.routes if isinstance(route, Route))
+    return {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}

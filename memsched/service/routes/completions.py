@@ -34,8 +34,10 @@ _BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "description": "OpenAI's. What is in it is for the model's server to refuse.",
+                    "description": "OpenAI's. What else is in it, the model's server refuses or takes.",
+                    "required": ["messages"],
                     "properties": {
+                        "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
                         "user": {"type": ["string", "null"], "description": "Whom the call acts for."},
                     },
                     "additionalProperties": True,
@@ -134,18 +136,10 @@ def _name(header: str, given: str | None) -> str | None:
     if given is None:
         return None
     try:
-        return _NAMES[header].validate_python(_read(given))
-    except ValidationError:
+        return _NAMES[header].validate_python(unquote(given.encode("latin-1").decode(), errors="strict"))
+    except (UnicodeError, ValidationError):
         detail = f"{header}: it must be a name of 1 to 512 characters, in UTF-8 or percent-encoded."
         raise Problem(422, detail, kind="InvalidRequest", fields=[{"detail": detail, "parameter": header}]) from None
-
-
-def _read(given: str) -> str:
-    """A header's value as a text; one that is neither UTF-8 nor percent-encoded is what it looks like."""
-    try:
-        return unquote(given.encode("latin-1").decode(), errors="strict").replace("\0", "%00")
-    except UnicodeError:
-        return given
 
 
 def _is_streamed(answer: httpx.Response) -> bool:
