@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
+from memsched.counting import counted
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.supersession import Restored
 from memsched.messages import ScheduleLogForWebItem
@@ -45,11 +46,17 @@ class Moving:
 
     async def _told(self, ref: CubeRef, label: str, move: Move | None, user_id: str, name: str) -> bool:
         if move is not None:
+            count_move(move)
             await self._tell(ref, event_of_move(move, user_id, name, label))
         return move is not None
 
     async def _tell(self, ref: CubeRef, item: ScheduleLogForWebItem) -> None:
         await append_event(self._server, self._keys, self._settings, (ref.user_id, ref.mem_cube_id), item)
+
+
+def count_move(move: Move) -> None:
+    """For the numbers that people watch."""
+    counted[f"move:{move.from_tier}:{move.to_tier}"] += 1
 
 
 def event_of_restored(restored: Restored, user_id: str, mem_cube_id: str, label: str) -> ScheduleLogForWebItem:

@@ -13,7 +13,7 @@ from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import id_within, to_ms
 from memsched.messages import MEM_ARCHIVE_TASK_LABEL, ScheduleMessageItem
-from memsched.moving import event_of_move
+from memsched.moving import count_move, event_of_move
 from memsched.tiers.hot_state import mark_of
 from memsched.worker.context import HandlerContext
 
@@ -31,6 +31,7 @@ async def mem_archive(
     last = messages[-1]
     for move in moves:
         said = shown(memories[move.subject_id].indexed_text) if move.subject_id in memories else ""
+        count_move(move)
         ctx.log(event_of_move(move, last.user_id, last.mem_cube_id, last.label, said))
     if more:
         info: dict[str, Any] = {"rounds": rounds + 1}

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
+from memsched.counting import counted
 from memsched.deadline import Deadline
 from memsched.lexicon import estimate_tokens
 from memsched.llm.capabilities import Capabilities
@@ -437,7 +438,9 @@ class LLM:
             call.succeeded()
             raise
         finally:
-            self.counters.latency_seconds += time.monotonic() - started
+            seconds = time.monotonic() - started
+            self.counters.latency_seconds += seconds
+            counted.observe("model_seconds", seconds)
         advice = "(see MEMSCHED_LLM_BUDGET_SECONDS)"
         timeout = LLMTimeout(f"{self._endpoint.address} was given {waited:.1f} s {advice}.")
         # A task with little time (reranking) shall not have the model left alone by those with more.
@@ -467,11 +470,16 @@ class LLM:
     @contextlib.contextmanager
     def _counted(self, task: str) -> Iterator[None]:
         self.counters.calls[task] += 1
+        outcome = "error"
         try:
             yield
+            outcome = "done"
         except LLMError as error:
             self.counters.failures[error.kind] += 1
+            outcome = error.kind
             raise
+        finally:
+            counted[f"model:{task}:{outcome}"] += 1
 
     def _count(self, request: Request, answer: Answer) -> None:
         self.counters.truncated += answer.finish == TRUNCATED

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from memsched.counting import counted
 from memsched.llm.errors import LLMError
 
 
@@ -66,9 +67,13 @@ class Counters:
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         self.estimated += estimated
-        if cached is not None:
-            self.cached_tokens += cached
-            self.cached_of_tokens += input_tokens
+        if cached is None:
+            counted["tokens:unknown"] += input_tokens
+            return
+        self.cached_tokens += cached
+        self.cached_of_tokens += input_tokens
+        counted["tokens:yes"] += cached
+        counted["tokens:no"] += max(0, input_tokens - cached)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, nested by label, fit for JSON."""

@@ -38,6 +38,18 @@ class Histogram:
     def count(self) -> int:
         return sum(self.buckets)
 
+    def add(self, name: str, number: int) -> None:
+        """Add a field: the number of a bucket, or ``sum``, in microseconds. Those of a later version are nobody's."""
+        if name == "sum":
+            self.sum_seconds += number / 1_000_000
+        elif name.isdecimal() and int(name) < len(self.buckets):
+            self.buckets[int(name)] += number
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another one has."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.sum_seconds += other.sum_seconds
+
     def quantile(self, share: float) -> float | None:
         """The upper bound of the bucket in which this share of the measurements ends; None without any."""
         wanted, below = share * self.count, 0
@@ -72,11 +84,14 @@ class LabelStatistics:
             if kind == "outcome":
                 self.outcomes[rest] += number
             elif kind in ("wait", "run"):
-                histogram: Histogram = getattr(self, kind)
-                if rest == "sum":
-                    histogram.sum_seconds += number / 1_000_000
-                elif rest.isdecimal() and int(rest) < len(histogram.buckets):
-                    histogram.buckets[int(rest)] += number
+                getattr(self, kind).add(rest, number)
+
+    def merge(self, other: LabelStatistics) -> None:
+        """Add what was counted of another label."""
+        self.submitted += other.submitted
+        self.outcomes += other.outcomes
+        self.wait.merge(other.wait)
+        self.run.merge(other.run)
 
 
 def count_command(stats: str, counts: Mapping[str, int]) -> Command[Any]:

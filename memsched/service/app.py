@@ -118,14 +118,17 @@ class Requests:
             await problem.response()(scope, receive, answer)
         finally:
             _audit(scope, touched, status)
-            principal = principal_in(scope)
+            principal, seconds = principal_in(scope), time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", "")
+            service: Service = scope["app"].state.service
+            service.numbers.observe_http(route, scope["method"], status, seconds)
             log.info(
                 "a request",
                 action="http.request",
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", ""),
+                route=route,
                 status=status,
-                milliseconds=round((time.perf_counter() - began) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
                 request_id=request_id,
                 key_id=principal.key_id if principal else "",
             )

@@ -12,6 +12,7 @@ from memsched.errors import ServerUnreachable
 from memsched.logs import get_logger
 from memsched.memory.access.api_keys import ApiKeys
 from memsched.memory.access.audit import Audit
+from memsched.metrics.prometheus import Numbers
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import MosOptions
 from memsched.scheduler import AsyncMemScheduler
@@ -42,6 +43,7 @@ class Service:
         self.scheduler = scheduler or AsyncMemScheduler(settings)
         self.mos = AsyncMOS.over(self.scheduler, MosOptions(session_id=SESSION, enable_mem_scheduler=worker))
         self.proxy = Proxy(self.scheduler)
+        self.numbers = Numbers(self.scheduler)
         self.stopping = asyncio.Event()
         """Set when no more requests are taken: whoever streams ends then."""
         self.audit: Audit | None = None

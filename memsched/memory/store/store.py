@@ -7,6 +7,7 @@ One collection holds the memories of all cubes. Every call names a cube, and eve
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
 
+from memsched.counting import counted
 from memsched.deadline import Deadline
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.model import NEEDED, Memory, is_memory_id, readable, to_ms
@@ -484,7 +486,14 @@ class MemoryStore:
             async with asyncio.timeout(self._settings.store_timeout_seconds):
                 return await ask(client, name)
 
-        return await self._retrying(once)
+        began, outcome = time.monotonic(), "error"
+        try:
+            found = await self._retrying(once)
+            outcome = "done"
+            return found
+        finally:
+            counted[f"store:{outcome}"] += 1
+            counted.observe("store_seconds", time.monotonic() - began)
 
     async def _retrying(self, once: Callable[[], Awaitable[T]]) -> T:
         return await with_retries(self._settings, once, on_gone=self._forget_name)

@@ -13,6 +13,7 @@ from memsched.service.routes import (
     health,
     keys,
     memories,
+    metrics,
     product,
     prompt,
     scheduler,
@@ -22,6 +23,7 @@ from memsched.service.routes import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
+    metrics.router,
     prompt.router,
     memories.router,
     search.router,

@@ -1,0 +1,1 @@
+"""Numbers in the forms of monitoring systems."""
