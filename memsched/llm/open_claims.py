@@ -34,6 +34,7 @@ _DENYING = _TURNING | _NO_LONGER
 _WEAKENING = frozenset((Marker.UNSURE, Marker.CONDITION, Marker.REPORTED))
 _QUOTES = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]')
 _SENTENCE = re.compile("[^.!?\u3002\uff01\uff1f]+[.!?\u3002\uff01\uff1f]?")
+_HOUR = re.compile("[0-9]{1,2}")
 _BEFORE_A_PLACE = ("nach", "in", "aus")
 """In German, where every noun has a capital, a name is known by these right before it."""
 _SHARED_SIGNS = 0.4
@@ -108,11 +109,9 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
 
 
 def _and_forms(numbers: set[str]) -> set[str]:
-    """Numbers, and other forms of them: 15:00 and 3, 7:00 and 7."""
-    hours = {each.removesuffix(":00") for each in numbers}
-    return (
-        numbers | hours | {f"{each}:00" for each in hours} | {str(int(each) + 12) for each in hours if each.isdecimal()}
-    )
+    """Numbers, and other forms of those that may be hours: 7:00 and 7, 3 and 15:00."""
+    hours = {hour for each in numbers if _HOUR.fullmatch(hour := each.removesuffix(":00"))}
+    return numbers | hours | {f"{int(hour) + later}:00" for hour in hours for later in (0, 12)}
 
 
 def _tokens(clauses: Iterable[Clause]) -> list[Token]:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from benchmarks.claims import Claim, judged
 from memsched.llm.entailment import SaidTurn, doubt_about
 from memsched.llm.entailment_chinese import chinese_number
+from memsched.llm.open_claims import is_open
 
 _FILE = Path(__file__).parents[2] / "data" / "decisions" / "claims.jsonl"
 CASES = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]
@@ -71,6 +74,13 @@ def test_what_is_stated_is_believed_or_asked_about_and_of_the_rest_little() -> N
         unsupported += len(false)
 
     assert asked_of <= 0.27 * unsupported
+
+
+@given(claim=st.text(max_size=40), said=st.text(max_size=40), before=st.text(max_size=20))
+@example(claim=f"The user owes {'9' * 5000}.", said=f"I owe {'9' * 5000} at 7.", before="")
+@example(claim="The user leaves at ²:00.", said="Leaving at ²:00, ٣.", before="")
+def test_of_any_claim_it_can_be_told_whether_it_is_open(claim: str, said: str, before: str) -> None:
+    assert is_open(claim, SaidTurn(said, before=before), "words") in (True, False)
 
 
 @pytest.mark.parametrize(
