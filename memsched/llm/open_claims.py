@@ -8,7 +8,8 @@ asked, supposed or quoted, and what is said of somebody else, are not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from functools import lru_cache
 
 from memsched.lexicon import is_without_spaces
 from memsched.llm.clauses import Clause, Language, Role, Token, clauses_of, is_in_jest, language_of
@@ -63,7 +64,14 @@ def is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     return _is_open(claim, turn, doubt)
 
 
-def _numbers(text: str, language: Language) -> set[str]:
+@lru_cache(maxsize=64)
+def _said(text: str, language: Language, speaker: str) -> tuple[Clause, ...]:
+    """The clauses of what was said: a model claims many things of one turn."""
+    return tuple(clauses_of(text, language, [speaker] if speaker else []))
+
+
+@lru_cache(maxsize=64)
+def _numbers(text: str, language: Language) -> Set[str]:
     """The numbers in a text, as digits; but for "one", which is an article in most languages."""
     if is_without_spaces(text):
         return set(re.findall(r"\d+", in_digits(text))) - ({"1"} - set(re.findall(r"\d+", text)))
@@ -84,7 +92,7 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     names = [turn.speaker] if turn.speaker else []
     claims = list(clauses_of(claim, language_of(claim), names, claimed=True))
     known = f"{turn.before} {turn.asked} {turn.text}"
-    everything = _tokens(clauses_of(_QUOTES.sub(", ", known), language, names))
+    everything = _tokens(_said(_QUOTES.sub(", ", known), language, turn.speaker))
     if not _numbers(claim, language) <= _and_forms(_numbers(known, language)):
         return False
     if _names_another(claims, everything, language):
@@ -93,11 +101,11 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     if any(token.word.casefold() in WEAKENING_WORDS for token in _tokens(claims)):
         claimed |= _WEAKENING
     text = _QUOTES.sub(", ", turn.text) if Marker.REPORTED in claimed else turn.text
-    if any(token.word.casefold() in AGREEING_WORDS for token in _tokens(clauses_of(turn.text, language, names))):
+    if any(token.word.casefold() in AGREEING_WORDS for token in _tokens(_said(turn.text, language, turn.speaker))):
         text = f"{turn.before}\n{text}"
-    said = list(clauses_of(text, language, names))
+    said = _said(text, language, turn.speaker)
     wanted = [token for token in _tokens(claims) if _tells(token)]
-    about = [clause for clause in said if any(has_word(clause, token) for token in wanted)]
+    about: Sequence[Clause] = [clause for clause in said if any(has_word(clause, token) for token in wanted)]
     covered = [clause for clause in about if all(has_word(clause, token) for token in wanted)]
     if covered and all(_says_otherwise(clause, claimed) for clause in covered):
         return False
@@ -108,7 +116,7 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     return any(_may_say(clause, claimed) for clause in about) and not _is_of_another(claims, about)
 
 
-def _and_forms(numbers: set[str]) -> set[str]:
+def _and_forms(numbers: Set[str]) -> Set[str]:
     """Numbers, and other forms of those that may be hours: 7:00 and 7, 3 and 15:00."""
     hours = {hour for each in numbers if _HOUR.fullmatch(hour := each.removesuffix(":00"))}
     return numbers | hours | {f"{int(hour) + later}:00" for hour in hours for later in (0, 12)}
