@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID, uuid5
 
 from memsched.broker.client import Server, answered
@@ -26,7 +26,9 @@ from memsched.memory.access.release import CubeMemories, Purpose, Release, named
 from memsched.memory.embedding.embedder import EmbeddingError
 from memsched.memory.model import expect_memory_id
 from memsched.memory.search.arguments import SearchResult
+from memsched.memory.search.bm25 import TermCounts
 from memsched.memory.search.retriever import Retriever
+from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.wording import ENGLISH, asked_in
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused, StoreUnavailable
 from memsched.memory_prompt import NOTHING_ASKED, SUFFICIENT, MemoryPrompt, SearchWhen, Sufficiency, prompt_of
@@ -38,6 +40,7 @@ from memsched.messages import (
     ScheduleLogForWebItem,
     ScheduleMessageItem,
 )
+from memsched.parameters.record import Serving
 from memsched.parameters.states import ParameterStates
 from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock, Member
@@ -50,7 +53,7 @@ from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 from memsched.tiers.activation_status import ActivationStatus
 from memsched.tiers.explanation import Explanation
-from memsched.tiers.hot_state import NOTHING_SENT, HotStates, Sent, WorkingMemory
+from memsched.tiers.hot_state import NOTHING_SENT, HeadState, HotStates, WorkingMemory
 from memsched.tiers.moves import Move
 
 if TYPE_CHECKING:
@@ -59,8 +62,6 @@ if TYPE_CHECKING:
 
 
 log = get_logger(__name__)
-
-Value = TypeVar("Value")
 
 NOT_ANSWERED = (
     StoreUnavailable,
@@ -125,7 +126,7 @@ class MemoryFace(ABC):
         if role or task:
             return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
         session = session_id and redacted_id(session_id, self.settings.secrets)
-        ref, found = await self._read_hot(
+        ref, (found,) = await self._read_hot(
             user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, user_id, session)
         )
         return await self._released_near(user_id, purpose, ref, found)
@@ -213,7 +214,8 @@ class MemoryFace(ABC):
         It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it:
         ``block.head(instructions)`` is what a prompt begins with. Raises CubeForbidden or UnknownCube.
         """
-        block, *_ = await self._head(user_id, mem_cube_id)
+        ref, (head,) = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+        block, _ = await self._released_head(user_id, ref, head)
         return block
 
     async def activation_status(self, user_id: str, mem_cube_id: str) -> ActivationStatus:
@@ -235,13 +237,14 @@ class MemoryFace(ABC):
         await services.warming.warm(ref, adapter=await services.adapter_of(ref), anyway=True)
         return await services.activation_status(ref)
 
-    async def _head(self, user_id: str, mem_cube_id: str) -> tuple[ActivationBlock, Sent, Sequence[Member]]:
-        """The block that the user may read, what of the cube a model's server was sent last, and the members."""
-        ref, head = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+    async def _released_head(
+        self, user_id: str, ref: CubeRef, head: HeadState
+    ) -> tuple[ActivationBlock, Sequence[Member]]:
+        """The block that the user may read, and its members."""
         services = await self.memory() if self.release.asks else None
         whole = await services.whole(ref, head.members) if services else {}
         members = self.release.members(user_id, ref, head.members, whole)
-        return ActivationBlock.of(members, head.salt), head.sent, members
+        return ActivationBlock.of(members, head.salt), members
 
     async def prompt(
         self,
@@ -279,20 +282,37 @@ class MemoryFace(ABC):
             raise InvalidArgument("query", query, "it must be a text")
         if search not in get_args(SearchWhen):
             raise InvalidArgument("search", search, "it must be auto, never or always")
+        if not isinstance(role, str | None) or not isinstance(task, str | None):
+            raise InvalidArgument("role, task", (role, task), "they must be texts")
+        session = session_id and redacted_id(session_id, self.settings.secrets)
+        server = await self.server()
+        parameters = ParameterStates(server, self.keys)
+        counts_of = self._counts_of(server, query if search == "auto" else None)
+        ref, (head, serving, stored, counts) = await self._read_hot(
+            user_id,
+            mem_cube_id,
+            HotStates.activation_command,
+            lambda _, ref: parameters.serving_command(ref),
+            lambda states, ref: states.working_set_command(ref, user_id, session),
+            lambda _, ref: counts_of(ref),
+        )
         block, sent = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}")), NOTHING_SENT
         near: list[WorkingMemory] = []
         members: Sequence[Member] = ()
         adapter = beside = None
         with suppress(*NOT_ANSWERED):  # only a permission hook asks the store
-            block, sent, members = await self._head(user_id, mem_cube_id)
-            adapter, beside = await self._adapters(user_id, mem_cube_id)
-            near = await self.working_set(user_id, mem_cube_id, session_id, role=role, task=task, purpose="prompt")
+            block, members = await self._released_head(user_id, ref, head)
+            sent, (adapter, beside) = head.sent, self._adapters(user_id, ref, serving)
+            if role or task:
+                near = await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), "prompt")
+            else:
+                near = await self._released_near(user_id, "prompt", ref, stored)
         found: list[SearchResult] = []
         sufficient = NOTHING_ASKED
         if query is not None and query.strip():
             sufficient = Sufficiency(value=False, reason="not_searched", searched=False)
             if search == "auto":
-                sufficient = await self._sufficiency(user_id, mem_cube_id, query, near, members)
+                sufficient = await self._sufficiency(ref, query, near, members, counts)
             if search == "always" or sufficient.reason == "does_not_answer":
                 with self._search_failing(user_id, mem_cube_id):
                     found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
@@ -322,18 +342,14 @@ class MemoryFace(ABC):
 
     async def _sufficiency(
         self,
-        user_id: str,
-        mem_cube_id: str,
+        ref: CubeRef,
         query: str,
         near: Sequence[WorkingMemory],
         members: Sequence[Member],
+        counts: TermCounts,
     ) -> Sufficiency:
         """Whether a memory that is near answers the query by its words; without embedding it, and without the store."""
         services = await self.memory()
-        words = stems(asked_text := asked(query, self.settings.secrets))
-        terms = services.terms
-        counts_of = terms.counts_command if asked_in(asked_text) == ENGLISH else terms.vocabulary_command
-        ref, counts = await self._read_hot(user_id, mem_cube_id, lambda _, ref: counts_of(ref, words))
         payloads = {each.memory_id: {"text": each.said} for each in members}
         payloads |= {
             each.memory_id: {
@@ -343,35 +359,42 @@ class MemoryFace(ABC):
             }
             for each in near
         }
-        fits = services.search.sufficiency(ref, asked_text, payloads, counts) >= SUFFICIENT
+        fits = services.search.sufficiency(ref, asked(query, self.settings.secrets), payloads, counts) >= SUFFICIENT
         return Sufficiency(value=fits, reason="answers" if fits else "does_not_answer", searched=False)
 
-    async def _adapters(self, user_id: str, mem_cube_id: str) -> tuple[str | None, str | None]:
+    def _counts_of(self, server: Server, query: str | None) -> Callable[[CubeRef], Command[TermCounts]]:
+        """Asks how rare a query's words are; in another language than English, in which words it may be asked."""
+        text = asked(query or "", self.settings.secrets)
+        terms, words = TermStatistics(server, self.keys), stems(text)
+        counts_of = terms.counts_command if not words or asked_in(text) == ENGLISH else terms.vocabulary_command
+        return lambda ref: counts_of(ref, words)
+
+    def _adapters(self, user_id: str, ref: CubeRef, serving: Serving) -> tuple[str | None, str | None]:
         """The adapter that answers this user about the cube, and one that is tried beside, by their names.
 
         Where a permission hook decides who sees what, weights answer the cube's owner alone.
         """
-        states = ParameterStates(await self.server(), self.keys)
-        ref, serving = await self._read_hot(user_id, mem_cube_id, lambda _, ref: states.serving_command(ref))
         is_owner = ref.user_id == user_id
         if self.release.asks and not is_owner:
             return None, None
         return serving.named(is_owner), serving.beside(is_owner)
 
     async def _read_hot(
-        self, user_id: str, mem_cube_id: str, command_for: Callable[[HotStates, CubeRef], Command[Value]]
-    ) -> tuple[CubeRef, Value]:
-        """A cube that the user may read, and a part of its hot state."""
+        self, user_id: str, mem_cube_id: str, *commands_for: Callable[[HotStates, CubeRef], Command[Any]]
+    ) -> tuple[CubeRef, list[Any]]:
+        """A cube that the user may read, and parts of its hot state, in one round trip."""
         server = await self.server()
         cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
         own = CubeRef(user_id, mem_cube_id)
         # Nearly always it is the user's own cube: asked for together with the question whether it is.
-        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id), command_for(states, own)]
-        access, value = map(answered, await server.persistently(lambda: server.run(commands)))
+        commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id)]
+        commands += [command_for(states, own) for command_for in commands_for]
+        access, *values = map(answered, await server.persistently(lambda: server.run(commands)))
         ref = await cubes.admit(access, Permission.READ)
         if ref != own:
-            value = await server.persistently(lambda: server.call(command_for(states, ref)))
-        return ref, value
+            theirs = [command_for(states, ref) for command_for in commands_for]
+            values = list(map(answered, await server.persistently(lambda: server.run(theirs))))
+        return ref, values
 
     async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first, at the time of its latest message.

@@ -113,14 +113,18 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-Caller = Annotated[Principal, Depends(principal_of)]
+async def _caller(request: Request) -> Principal:  # async, as all here: what is not runs in a thread
+    return principal_of(request)
 
 
-def _user_of_query(caller: Caller, user_id: Annotated[UserId | None, Query()] = None) -> str:
+Caller = Annotated[Principal, Depends(_caller)]
+
+
+async def _user_of_query(caller: Caller, user_id: Annotated[UserId | None, Query()] = None) -> str:
     return caller.user(user_id)
 
 
-def _operator(caller: Caller) -> Principal:
+async def _operator(caller: Caller) -> Principal:
     caller.require_may("operate")
     return caller
 
@@ -131,7 +135,7 @@ Operator = Annotated[Principal, Depends(_operator)]
 """Who asks, and may operate the queue. A stream has begun its answer before its function runs: so it is asked here."""
 
 
-def traceparent_of(request: Request) -> str | None:
+async def traceparent_of(request: Request) -> str | None:
     """The W3C traceparent of the request, for the messages that it submits; None for what is none."""
     given = request.headers.get("traceparent", "").strip()
     return given if _TRACEPARENT.fullmatch(given) and not _NOTHING.search(given) else None

@@ -105,4 +105,8 @@ def service_of(request: Request) -> Service:
     return service
 
 
-Here = Annotated[Service, Depends(service_of)]
+async def _here(request: Request) -> Service:  # async: what is not runs in a thread
+    return service_of(request)
+
+
+Here = Annotated[Service, Depends(_here)]

@@ -59,6 +59,8 @@ from memsched.memory.store.store import MemoryStore
 from memsched.pace import Pace
 
 _MOST_CANDIDATES = 4_000
+_LIKELIEST = 3
+"""Of what is near, so many that have the most of a question are looked at for whether they answer it."""
 _BEST = 1
 _MINUTE_MS = 60_000
 _ROUNDED = 1e-3
@@ -141,7 +143,8 @@ class HybridSearch:
             each.parts["words"] = each.score = asked.own_points(each)
         if not asks_about_asking(query):
             _keep_back(hits, frozenset(words), is_keywords=asked.is_keywords)
-        return max(map(asked.fits(hits, is_model=False), hits), default=0.0)
+        best = sorted((each for each in hits if each.score > 0), key=lambda each: -each.score)[:_LIKELIEST]
+        return max(map(asked.fits(best, is_model=False), best), default=0.0)
 
     async def search_each(
         self, ref: CubeRef, queries: Sequence[tuple[str, SearchArgs]], top_k: int
@@ -485,7 +488,7 @@ class _Asked:
         return fits
 
     def _own_weights(self, speaker: str, text: str) -> Mapping[str, float]:
-        return own_weights(stems(text if self.has_windows or not speaker else f"{speaker}: {text}"))
+        return _weights_of(text if self.has_windows or not speaker else f"{speaker}: {text}")
 
     def _own_words(self, hit: ScoredHit) -> float:
         own = self._own_weights(hit.speaker, hit.searched_text)
@@ -493,6 +496,12 @@ class _Asked:
 
     def _spoken(self, hit: ScoredHit) -> float:
         return SPEAKER * len(self.names.intersection(names_of(hit.speaker, hit.searched_text)))
+
+
+@lru_cache(maxsize=4_096)
+def _weights_of(text: str) -> Mapping[str, float]:
+    """What is near is looked at again with every question."""
+    return own_weights(stems(text))
 
 
 def _weights(things: Iterable[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
