@@ -84,17 +84,23 @@ class ServiceBenchmark:
     async def _proxy(self, client: httpx.AsyncClient, model: str, service: str) -> None:
         chosen = random.Random(1)
 
-        async def whole(url: str, question: str) -> None:
+        async def whole(url: str, question: str) -> float:
             answer = await client.post(f"{url}/chat/completions", json=_body(question), headers=_HEADERS)
+            arrived = time.perf_counter()
             assert answer.content == _ANSWER, answer.text
             memory = answer.headers.get("x-memsched-memory", "")
             assert url == model or memory.startswith("used; found="), memory
             self._searched += url == service and "found=0" not in memory
+            return arrived
 
-        async def first_piece(url: str, question: str) -> None:
+        async def first_piece(url: str, question: str) -> float:
             body = _body(question) | {"stream": True}
             async with client.stream("POST", f"{url}/chat/completions", json=body, headers=_HEADERS) as answer:
-                assert await anext(answer.aiter_raw()) == _PIECE
+                pieces = answer.aiter_raw()
+                assert await anext(pieces) == _PIECE
+                arrived = time.perf_counter()
+                assert b"".join([piece async for piece in pieces]) == _DONE
+            return arrived
 
         def near() -> str:
             return f"Is it so that {chosen.choice(self._near)}"
@@ -109,20 +115,24 @@ class ServiceBenchmark:
     async def _compare(
         self,
         name: str,
-        ask: Callable[[str, str], Awaitable[None]],
+        ask: Callable[[str, str], Awaitable[float]],
         question: Callable[[], str],
         urls: tuple[str, str],
     ) -> None:
-        """Ask both in turn, so that they meet the same machine."""
+        """Ask both in turn, so that they meet the same machine.
+
+        Args:
+            ask: returns when what is measured had arrived.
+        """
         taken: dict[str, list[float]] = defaultdict(list)
         self._searched = 0
         for number in range(-WARM_UP, QUESTIONS):
             asked = question()
             for url in urls:
                 begun = time.perf_counter()
-                await ask(url, asked)
+                arrived = await ask(url, asked)
                 if number >= 0:
-                    taken[url].append(1000 * (time.perf_counter() - begun))
+                    taken[url].append(1000 * (arrived - begun))
                 await asyncio.sleep(READ_SECONDS)
         direct, through = (sorted(taken[url]) for url in urls)
         self.results[f"{name}_direct_p50_ms"] = statistics.median(direct)
