@@ -47,6 +47,7 @@ from memsched.queue.submit import Producer
 from memsched.queue.tasks import Task, cancel_task, find_tasks, parts_of_task
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
+from memsched.tracing import tracing_of
 from memsched.waiting import Waiting
 from memsched.worker.handlers import HandlerEntry, Orchestrator
 from memsched.worker.middleware import Middleware
@@ -82,6 +83,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         self.settings = settings or Settings.load(**given)
         write_from(self.settings.log_level)
         self.keys = Keys(self.settings.prefix, self.settings.partitions)
+        self._tracing = tracing_of(self.settings.traces, texts=self.settings.trace_texts)
         self.orchestrator = Orchestrator(self.settings)
         self.memos_message_queue = AsyncMessageQueue(self)
         self.release = release_from(self.settings)
@@ -264,7 +266,11 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         if (epoch := self._epoch) is None:
             epoch = await begun_epoch(await self.server(), self.keys)
         try:
-            return await producer.submit_or_raise(messages_of(messages), delay_ms=delay_ms)
+            given = messages_of(messages)
+            if self._tracing is None or not given:
+                return await producer.submit_or_raise(given, delay_ms=delay_ms)
+            with self._tracing.send(given) as traced:
+                return await producer.submit_or_raise(traced, delay_ms=delay_ms)
         finally:
             self._epoch = epoch
             self._submits += 1

@@ -210,6 +210,13 @@ class Settings(BaseSettings):
         "docs/extending.md#metrics. Empty: nowhere.",
     )
 
+    traces: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Traces of messages (extra `otel`), sent as the usual variables of OpenTelemetry say "
+        "(`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). `auto`: if they name a collector.",
+    )
+    trace_texts: bool = Field(False, description="Let the texts of messages and errors stand in the traces.")
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
     log_format: Literal["console", "json"] = Field("console", description="`console` for people, `json` for machines.")

@@ -27,6 +27,7 @@ from memsched.queue.outcomes import NOT_STAGED, refusing_lane_in
 from memsched.queue.pause import paused_command
 from memsched.queue.workers import WorkerRegistry
 from memsched.settings import Settings
+from memsched.tracing import tracing_of
 from memsched.worker.call import CallResult
 from memsched.worker.dispatcher import Dispatcher
 from memsched.worker.handlers import Orchestrator
@@ -78,6 +79,7 @@ class Cycle:
         self._liveness = liveness
         self.tally = Tally()
         self._metrics = Metrics.by(settings.metrics, keys)
+        self._tracing = tracing_of(settings.traces, texts=settings.trace_texts)
         self.on_follow_ups: Callable[[Lane], None] = lambda lane: None
         self.dispatcher = Dispatcher(settings, orchestrator, self, self._begin, self.wake)
         self._recovery = Recovery(
@@ -399,12 +401,17 @@ class Cycle:
             raise RuntimeError("how calls ended cannot be told") from error
 
     def _receiver_of(self, report: Report) -> Callable[[Sequence[str]], None]:
+        asked_ns = time.time_ns()
+
         def receive(lost_ids: Sequence[str]) -> None:
             if lost_ids == NOT_STAGED:  # the server was away for longer than it keeps what is staged
                 report.stage_again()
                 return
             self._reports.remove(report)
             lost = set(lost_ids)
+            if self._tracing is not None:
+                kept = [] if report.batch and lost else [one for one in report.deliveries if one.entry_id not in lost]
+                self._tracing.settled([one.message for one in kept], report.what, asked_ns)
             if report.batch:
                 self._concluded(report, lost)
                 return

@@ -20,6 +20,7 @@ from memsched.queue.outcomes import Outcomes
 from memsched.queue.submit import Producer
 from memsched.queue.workers import WorkerRegistry, started_now
 from memsched.settings import Settings
+from memsched.tracing import tracing_of
 from memsched.version import __version__
 from memsched.worker.cancellation import cancel_and_wait
 from memsched.worker.cycle import Cycle
@@ -82,6 +83,9 @@ class Worker:
         self._registry = WorkerRegistry(server, keys, settings.worker_ttl_seconds)
         self._leases = Leases(keys, self.worker_id)
         self._liveness = Liveness(liveness_dir(settings), self.worker_id)
+        tracing = tracing_of(settings.traces, texts=settings.trace_texts)
+        if tracing is not None and tracing not in orchestrator.middleware:
+            orchestrator.middleware.insert(0, tracing)
         outcomes = Outcomes(keys, self.worker_id, settings.task_ttl_seconds, settings.max_per_user)
         reporter = Reporter(settings, keys, self._leases, outcomes, clustered=server.clustered)
         self._about: dict[str, str] = {}

@@ -212,6 +212,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "lexicon",
         "backoff",
         "counting",
+        "tracing",
         "deadline",
         "durations",
         "pace",
