@@ -23,6 +23,7 @@ from memsched.settings import Settings
 from memsched.tiers.hot_state import HotState, HotStates
 from memsched.tiers.moves import Placement
 from memsched.tiers.working_set import WorkingSets
+from memsched.tracing import memory_operation
 
 DELETED = "Deleted"
 _LABEL = "delete"
@@ -71,6 +72,7 @@ class Deletion:
         self._working_sets = working_sets
         self._outdated = outdated
 
+    @memory_operation("delete_memory")
     async def delete(self, ref: CubeRef, memories: Sequence[Memory], *, user_id: str, name: str) -> None:
         """Delete these memories of a cube, and what was derived from them.
 
@@ -89,6 +91,7 @@ class Deletion:
         details: list[dict[str, Any]] = [{"memory_id": memory_id, **had.get(memory_id, {})} for memory_id in ids]
         await self._log(ref, user_id, name, said, memory_type, details, working_set_size)
 
+    @memory_operation("delete_memory")
     async def delete_all(self, ref: CubeRef, *, user_id: str, name: str) -> int:
         """Delete all memories of a cube, its working set and its word counts. Returns how many it had.
 

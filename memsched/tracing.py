@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from memsched.errors import SettingsError
 from memsched.messages import ScheduleMessageItem
 from memsched.version import __version__
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Link, Span, Tracer
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _span: ContextVar[Span | None] = ContextVar("memsched_span", default=None)
 _MOST_LINKS = 100
+_on: Tracing | None = None
+"""What makes the spans of this process, once somebody asked for it."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Tracing:
@@ -54,12 +59,8 @@ class Tracing:
         if given and not self._trace.get_current_span(parent).get_span_context().is_valid:
             parent = self._propagator.extract({"traceparent": given})
         labels = {each.label for each in messages}
-        with self._tracer.start_as_current_span(
-            f"send {labels.pop()}" if len(labels) == 1 else "send",
-            context=parent,
-            kind=self._trace.SpanKind.PRODUCER,
-            attributes=self._about("send", messages),
-        ):
+        name = f"send {labels.pop()}" if len(labels) == 1 else "send"
+        with self._current(name, self._trace.SpanKind.PRODUCER, self._about("send", messages), parent):
             carrier: dict[str, str] = {}
             self._propagator.inject(carrier)
             origin = carrier.get("traceparent")
@@ -86,9 +87,7 @@ class Tracing:
     def failed(self, messages: list[ScheduleMessageItem], error: BaseException) -> None:
         """It raised, or ran too long."""
         if (span := _span.get()) is not None:
-            span.set_attribute("error.type", type(error).__qualname__)
-            said = str(error) if self._texts else type(error).__qualname__
-            span.set_status(self._trace.StatusCode.ERROR, said)
+            self._fail(span, error)
             span.end()
 
     def settled(self, messages: Sequence[ScheduleMessageItem], outcome: str, began_ns: int) -> None:
@@ -101,6 +100,35 @@ class Tracing:
                 attributes={**self._about("settle", messages), "memsched.outcome": outcome},
                 start_time=began_ns,
             ).end(time.time_ns())
+
+    @contextmanager
+    def memory(self, operation: str) -> Iterator[None]:
+        """A span about an operation of memory, by its name in the semantic conventions."""
+        about = {"gen_ai.operation.name": operation, "gen_ai.provider.name": "memsched"}
+        with self._current(operation, self._trace.SpanKind.INTERNAL, about, None):
+            yield
+
+    @contextmanager
+    def _current(self, name: str, kind: SpanKind, about: dict[str, Any], parent: Context | None) -> Iterator[None]:
+        """A span that is the current one; an error's own words stand in it only if texts may."""
+        with self._tracer.start_as_current_span(
+            name,
+            context=parent,
+            kind=kind,
+            attributes=about,
+            record_exception=self._texts,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                self._fail(span, error)
+                raise
+
+    def _fail(self, span: Span, error: BaseException) -> None:
+        span.set_attribute("error.type", type(error).__qualname__)
+        said = str(error) if self._texts else type(error).__qualname__
+        span.set_status(self._trace.StatusCode.ERROR, said)
 
     def _about(self, kind: str, messages: Sequence[ScheduleMessageItem]) -> dict[str, Any]:
         about: dict[str, Any] = {
@@ -135,7 +163,31 @@ def tracing_of(traces: Literal["auto", "on", "off"], *, texts: bool) -> Tracing 
     """
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     asked = traces == "on" or (traces == "auto" and any(os.environ.get(name) for name in _ENDPOINTS))
-    return _tracing(os.getpid(), texts) if asked and not disabled else None
+    if not asked or disabled:
+        return None
+    global _on
+    _on = _tracing(os.getpid(), texts)
+    return _on
+
+
+def memory_operation(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
+    """Decorates an operation of memory, so that it has a span where this process is traced.
+
+    Args:
+        name: `search_memory`, `upsert_memory` or `delete_memory`, as the semantic conventions for GenAI have it.
+    """
+
+    def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        @wraps(function)
+        async def traced(*args: P.args, **kwargs: P.kwargs) -> T:
+            if _on is None:
+                return await function(*args, **kwargs)
+            with _on.memory(name):
+                return await function(*args, **kwargs)
+
+        return traced
+
+    return decorate
 
 
 @lru_cache(maxsize=4)

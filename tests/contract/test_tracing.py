@@ -15,6 +15,9 @@ from support.conditions import until
 from support.messages import LABEL, message
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem, tracing
+from memsched.deletion import Deletion
+from memsched.memory.ingest.writer import MemoryWriter
+from memsched.memory.search.hybrid import HybridSearch
 
 REQUEST = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -28,6 +31,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     tracing._tracing.cache_clear()
     yield found
     tracing._tracing.cache_clear()
+    monkeypatch.setattr(tracing, "_on", None)
 
 
 def by_name(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
@@ -68,6 +72,23 @@ async def test_a_message_is_followed_from_its_request_to_its_end(
     assert sorted(span.status.is_ok for span in processed) == [False, True]
     assert {str(span.attributes["memsched.outcome"]) for span in settled} == {"done", "dead"}
     assert ("secret" in "".join(span.to_json() for span in exporter.get_finished_spans())) == texts
+
+
+async def test_what_memory_does_has_the_names_of_the_conventions(exporter: InMemorySpanExporter) -> None:
+    assert tracing.tracing_of("on", texts=False) is not None
+
+    @tracing.memory_operation("search_memory")
+    async def search(query: str) -> str:
+        raise LookupError(query)
+
+    with pytest.raises(LookupError):
+        await search("a secret")
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.attributes["gen_ai.operation.name"]) == ("search_memory", "search_memory")
+    assert span.attributes["error.type"] == "LookupError"
+    assert "secret" not in span.to_json()
+    for method in (HybridSearch.search, MemoryWriter.write_turns, Deletion.delete, Deletion.delete_all):
+        assert hasattr(method, "__wrapped__"), method
 
 
 def test_nothing_is_loaded_while_they_are_off() -> None:

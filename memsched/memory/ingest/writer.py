@@ -44,6 +44,7 @@ from memsched.memory.store.store import MemoryStore
 from memsched.memory.tombstones import Deleted, Tombstones
 from memsched.messages import LONG_TERM_MEMORY_TYPE, USER_MEMORY_TYPE, utc_offset_of
 from memsched.pace import Pace
+from memsched.tracing import memory_operation
 
 _HASHES_PER_CALL = 100
 _LONG = 20_000
@@ -142,6 +143,7 @@ class MemoryWriter:
         self._corrections = corrections
         self._windows = Windows(store)
 
+    @memory_operation("upsert_memory")
     async def write_turns(
         self, ref: CubeRef, messages: Mapping[str, Sequence[Turn]], added_by: str = "", *, emptied: int | None = None
     ) -> dict[str, Written]:
@@ -179,6 +181,7 @@ class MemoryWriter:
                 found[numbers["#" + source.rpartition("#")[2]]] = memory
         return found
 
+    @memory_operation("upsert_memory")
     async def write_statements(
         self,
         ref: CubeRef,

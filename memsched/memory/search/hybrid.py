@@ -57,6 +57,7 @@ from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import LEXICAL, Hit, Ranking
 from memsched.memory.store.store import MemoryStore
 from memsched.pace import Pace
+from memsched.tracing import memory_operation
 
 _MOST_CANDIDATES = 4_000
 _LIKELIEST = 3
@@ -96,6 +97,7 @@ class HybridSearch:
         self._rankings = cache or store
         self._own_words = own_words
 
+    @memory_operation("search_memory")
     async def search(
         self,
         ref: CubeRef,
