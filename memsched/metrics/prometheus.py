@@ -80,7 +80,7 @@ class Numbers:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 server = await self._scheduler.server()
                 if counted:
-                    sent = dict(counted)
+                    sent = counted.numbers()
                     await server.call(count_command(self._scheduler.keys.statistics, sent))
                     counted.sent(sent)
                 status = await self._scheduler.read_status()

@@ -82,7 +82,7 @@ class Statistics:
         if due:
             self._next_at = now + _SENT_EVERY_SECONDS
         for stats, counts in due.items():
-            sent = dict(counts)
+            sent = counts.numbers()
             put_off = partial(self._not_before.__setitem__, stats)
             yield Request(count_command(stats, sent), partial(self._sent, stats, counts, sent), put_off)
 
