@@ -66,6 +66,8 @@ MAX_LABEL_CHARACTERS = 128
 MOST_OFFSET = 24 * 60
 """Minutes that a zone can be away from UTC."""
 
+_SIZE_OF_A_TURN = 200
+"""Characters that take as long as all else about a turn."""
 _ON_THE_WIRE = "on the wire"
 _OFFSET = re.compile(r":\d{2}(?:\.\d+)?([+-])(\d{2}):?(\d{2})\s*$")
 _ENTRY_NAMESPACE = UUID("9f4c5a6e-57f1-4d0c-9a3e-6d4f0c2b8e11")
@@ -275,6 +277,16 @@ _TEXT_FIELDS = (
     "expires_at",
 )
 _JSON_FIELDS = ("info", "chat_history")
+
+
+def size_of(message: ScheduleMessageItem) -> int:
+    """How many characters it has, about: of what is nested deeper nothing is counted but that it is there."""
+    return len(message.content) + sum(map(_size_of_turn, message.chat_history or ()))
+
+
+def _size_of_turn(turn: Any) -> int:
+    said = turn.get("content") if isinstance(turn, Mapping) else turn
+    return len(said) + _SIZE_OF_A_TURN if isinstance(said, str) else 10 * _SIZE_OF_A_TURN
 
 
 def describe_validation_error(error: ValidationError) -> str:

@@ -21,6 +21,7 @@ from memsched.history import HistoryEntry
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView, Grant, check_id
 from memsched.memory.access.permissions import Permission
+from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
 from memsched.memory.ingest.turns import Reading, reading_of, refuse_role, statement_of, with_time
@@ -40,14 +41,16 @@ from memsched.messages import (
     MEM_UPDATE_TASK_LABEL,
     ScheduleMessageItem,
     describe_validation_error,
+    size_of,
 )
 from memsched.mos.chat import Chat, Question
 from memsched.mos.lookup import FIRST, cube_meant, find_memory
 from memsched.mos.options import Config, MosOptions, read_config
 from memsched.mos.tasks import Tasks
+from memsched.pace import beside_the_loop
 from memsched.policy.block import ActivationBlock
 from memsched.policy.theme import Theme
-from memsched.redaction import SECRETS_DROPPED, redacted_message, refuse_secret_id
+from memsched.redaction import SECRETS_DROPPED, Secrets, redacted_message, refuse_secret_id
 from memsched.scheduler import AsyncMemScheduler
 from memsched.task_status import SubmitResult
 from memsched.tiers.explanation import Explanation
@@ -64,6 +67,8 @@ MOST_CUBES_SEARCHED = 32
 """By one search that names none: each is a search of its own."""
 
 
+_SIZE_OF_A_TURN = 500
+"""Characters, about."""
 _ANSWERS = UUID("5f6b9f0a-0c8e-4c0e-9a52-3b5ad2e0f3d7")
 
 
@@ -402,11 +407,8 @@ class AsyncMOS:
             raise InvalidMessage("give messages or memory_content, one of both")
         if isinstance(said := messages if memory_content is None else memory_content, str):
             refuse_export(said, "messages" if memory_content is None else "memory_content")
-        talk = None if messages is None or isinstance(messages, str) else conversation_given(messages, "messages")
-        history = [] if talk is None else [without_files(each) for each in talk.messages]
-        if talk is not None and talk.began is not None:
-            began = moment_of(talk.began, "messages")
-            history = [with_time(each, began) for each in history]
+        many = len(messages) if isinstance(messages, list) else 0
+        talk, history = await beside_the_loop(many * _SIZE_OF_A_TURN, _talk_in, messages)
         user = self._user(user_id)
         name = await self._cube_name(user, mem_cube_id)
         refuse_secret_id("mem_cube_id", name, self.settings.secrets)
@@ -421,9 +423,7 @@ class AsyncMOS:
             info=_with_what_is_said(info, metadata, tags),
             **more,
         )
-        reading = reading_of(message, called="messages").or_refuse()
-        plain = redacted_message(message, self.settings.secrets)
-        kept = reading if plain is message else reading_of(plain, called="messages")
+        reading, kept = await beside_the_loop(size_of(message), _read_twice, message, self.settings.secrets)
         if not kept.turns:
             reasons = [*(talk.passed if talk else ()), *(each.why for each in reading.passed)]
             reasons += [SECRETS_DROPPED] if reading.turns else []
@@ -870,6 +870,25 @@ class AsyncMOS:
         refresh = _message(user_id, name, MEM_UPDATE_TASK_LABEL, "")
         await self.mem_scheduler.submit_messages(refresh)
         return name
+
+
+def _talk_in(messages: Iterable[Any] | str | None) -> tuple[Conversation | None, list[Any]]:
+    """The conversation in what was given, and its turns as they are kept. Raises InvalidMessage."""
+    if messages is None or isinstance(messages, str):
+        return None, []
+    talk = conversation_given(messages, "messages")
+    history = [without_files(each) for each in talk.messages]
+    if talk.began is not None:
+        began = moment_of(talk.began, "messages")
+        history = [with_time(each, began) for each in history]
+    return talk, history
+
+
+def _read_twice(message: ScheduleMessageItem, secrets: Secrets) -> tuple[Reading, Reading]:
+    """What is in a message, and what of it is without secrets. Raises InvalidMessage."""
+    reading = reading_of(message, called="messages").or_refuse()
+    plain = redacted_message(message, secrets)
+    return reading, reading if plain is message else reading_of(plain, called="messages")
 
 
 def _message(user_id: str, mem_cube_id: str, label: str, content: str, **more: Any) -> ScheduleMessageItem:

@@ -11,10 +11,11 @@ from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.errors import QueueFull
 from memsched.logs import get_logger, log_fields
-from memsched.messages import ScheduleMessageItem
+from memsched.messages import ScheduleMessageItem, size_of
+from memsched.pace import beside_the_loop
 from memsched.queue.follow_ups import FollowUp
 from memsched.queue.lanes import register_lanes, register_lanes_command
-from memsched.redaction import redacted_message, refuse_secret_ids
+from memsched.redaction import Secrets, redacted_message, refuse_secret_ids
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
 
@@ -52,11 +53,8 @@ class Producer:
         how = self._settings.secrets if self._settings.memory else "keep"
         for message in messages:
             refuse_secret_ids(message, how)
-        plain = [redacted_message(message, how) for message in messages]
-        numbered = [
-            (number, message, each.to_wire(self._settings.max_message_bytes))
-            for number, (message, each) in enumerate(zip(messages, plain, strict=True))
-        ]
+        plain, wires = await beside_the_loop(sum(map(size_of, messages)), self._prepared, messages, how)
+        numbered = [(number, message, wire) for number, (message, wire) in enumerate(zip(messages, wires, strict=True))]
         for message, each in zip(messages, plain, strict=True):
             if how == "drop" and each is not message:
                 log.info(
@@ -66,6 +64,13 @@ class Producer:
                 )
         outcomes = await self._submit(numbered, delay_ms, self._settings.max_backlog)
         return [SubmitResult(message.item_id, outcomes[number]) for number, message in enumerate(messages)]
+
+    def _prepared(
+        self, messages: Sequence[ScheduleMessageItem], how: Secrets
+    ) -> tuple[list[ScheduleMessageItem], list[list[str]]]:
+        """The messages without secrets, and in wire form."""
+        plain = [redacted_message(message, how) for message in messages]
+        return plain, [each.to_wire(self._settings.max_message_bytes) for each in plain]
 
     async def forward(self, follow_ups: Sequence[FollowUp]) -> None:
         """Submit follow-ups whatever their lanes hold. Raises as ``submit``."""

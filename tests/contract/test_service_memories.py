@@ -148,6 +148,14 @@ async def test_the_prompt_has_the_block_first_and_the_given_messages_as_they_are
     assert unasked["text"].startswith(found["text"][:40])
 
 
+async def test_a_document_in_a_question_goes_to_the_model_as_it_is(client: httpx.AsyncClient, user: str) -> None:
+    long = "Where is my boat? " + "many words of a document " * 20_000
+    answer = await client.post("/v1/prompt", json={"user_id": user, "query": long})
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["messages"][1]["content"] == long
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

@@ -38,6 +38,8 @@ log = get_logger(__name__)
 
 router = APIRouter(prefix="/v1/prompt", tags=["prompt"])
 
+_HALF_A_QUESTION = 2_000
+"""Characters: more is a document, and to look for all of its words helps nobody."""
 Role = Annotated[Text, Field(max_length=200, description="In which role the user acts.", examples=["engineer"])]
 Task = Annotated[Text, Field(max_length=200, description="At which task.", examples=["atlas"])]
 MaxTokens = Annotated[Whole, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000])]
@@ -139,7 +141,7 @@ async def create_prompt(
     """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
     scheduler, which brings near what the next one will need."""
     user = caller.user(body.user_id)
-    query = body.query if body.messages is None else question_in(body.messages)
+    query = asked_of(body.query if body.messages is None else question_in(body.messages))
     cube = body.cube or await here.mos.cube_meant(user)
     prompt = await here.mos.prompt(
         *(query, cube, user, body.session_id, body.max_tokens),
@@ -159,7 +161,8 @@ async def create_prompt(
             trace_id=traceparent,
         )
         scheduled = await _schedule(here.scheduler, asked)
-    return _answer(prompt, body.messages, scheduled=scheduled)
+    given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
+    return _answer(prompt, given, scheduled=scheduled)
 
 
 @router.get("", summary="What is near, without a question and without effects", operation_id="get_prompt")
@@ -188,6 +191,13 @@ async def _schedule(scheduler: AsyncMemScheduler, asked: ScheduleMessageItem) ->
         log.warning("the scheduler is not told what was asked", action="http.not_scheduled", error=str(error))
         return False
     return True
+
+
+def asked_of(said: str | None) -> str | None:
+    """Of what somebody says, as much as memory is asked for: of a long text its beginning and its end."""
+    if said is None or len(said) <= 2 * _HALF_A_QUESTION:
+        return said
+    return f"{said[:_HALF_A_QUESTION]}\n{said[-_HALF_A_QUESTION:]}"
 
 
 def question_in(messages: Sequence[Any]) -> str | None:

@@ -20,6 +20,8 @@ from memsched.tiers.explanation import Explanation
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
+MOST_OF_A_QUERY = 10_000
+"""Characters: a longer one holds up others."""
 OfUser = Annotated[UserId | None, Query()]
 OfCube = Annotated[CubeName | None, Query()]
 
@@ -29,7 +31,7 @@ class SearchRequest(Body):
 
     model_config = an_example(query="Where is the boat?", user_id="ada", top_k=5)
 
-    query: Text = Field(max_length=100_000)
+    query: Text = Field(max_length=MOST_OF_A_QUERY)
     user_id: UserId | None = None
     cubes: list[CubeName] | None = Field(
         default=None,
