@@ -118,10 +118,10 @@ class Settings(BaseSettings):
     )
 
     cube_events_maxlen: int = Field(
-        200, ge=1, description="How many of each cube's own events are kept, for its history; about."
+        100, ge=1, description="How many of each cube's own events are kept, for its history; about."
     )
     cube_events_days: float = Field(
-        90.0, gt=0, le=3650, description="Days without an event after which those of a cube are deleted."
+        30.0, gt=0, le=3650, description="Days without an event after which those of a cube are deleted."
     )
 
     # How messages are run
