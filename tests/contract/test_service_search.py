@@ -197,3 +197,19 @@ async def test_a_cube_is_made_and_a_user_is_known(client: httpx.AsyncClient, use
     for at in ("accept", "decline"):
         answer = await client.post(f"/v1/invitations/nobody/x/{at}", params={"user_id": user})
         assert answer.status_code == 404
+
+
+async def test_a_chat_answers_whole_and_in_pieces(client: httpx.AsyncClient, user: str) -> None:
+    await told(client, user)
+    body = {"user_id": user, "query": "Where is my boat?"}
+    whole = await client.post("/v1/chat", json=body)
+    pieces = await client.post("/v1/chat/stream", json=body)
+    refused = [await client.post(f"/v1/chat{at}", json={**body, "query": ""}) for at in ("", "/stream")]
+
+    assert "Kiel" in whole.json()["answer"]
+    assert pieces.headers["Content-Type"].startswith("text/event-stream")
+    events = [each.split("\n") for each in pieces.text.strip().split("\n\n")]
+    said = "".join(json.loads(data.removeprefix("data: "))["text"] for name, data in events if name == "event: text")
+    assert "Kiel" in said
+    assert events[-1][0] == "event: end"
+    assert [each.status_code for each in refused] == [422, 422]

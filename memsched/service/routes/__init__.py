@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.routing import Route
 
 from memsched.service.routes import (
+    chat,
     completions,
     cubes,
     dead_letters,
@@ -28,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     memories.router,
     search.router,
     cubes.router,
+    chat.router,
     users.router,
     keys.router,
     completions.router,
