@@ -350,7 +350,8 @@ class MemoryFace(ABC):
     ) -> Sufficiency:
         """Whether a memory that is near answers the query by its words; without embedding it, and without the store."""
         services = await self.memory()
-        payloads = {each.memory_id: {"text": each.said} for each in members}
+        known = {each.memory_id for each in near}
+        payloads = {each.memory_id: {"text": each.said} for each in members if each.memory_id not in known}
         payloads |= {
             each.memory_id: {
                 "text": f"{each.asked} {each.text}".strip(),

@@ -163,7 +163,7 @@ NO_WAYS_OUT = {
     *("find_tasks", "tasks_of", "unfinished"),
     *("share_cube_with_user", "list_invitations", "accept_cube", "decline_cube", "activation_status", "warm"),
     *("tag_cube", "cube_tags"),
-    *("cube_of", "cube_meant", "record", "writable"),
+    *("cube_of", "cube_meant", "record", "writable", "statistics", "scaling"),
 }
 """What gives nothing of a memory: it takes something in, or tells of messages, users and cubes."""
 WAYS_OUT = {
