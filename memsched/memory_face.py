@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID, uuid5
 
@@ -47,7 +49,7 @@ from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.salt import passing_salt
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.theme import Theme
-from memsched.queue.events import newest_events
+from memsched.queue.events import events_after, newest_events, newest_place
 from memsched.redaction import asked, redacted_id
 from memsched.settings import Settings
 from memsched.task_status import SubmitResult
@@ -74,6 +76,7 @@ NOT_ANSWERED = (
 """What is raised when the vector store, or the embedding model, gives no answer that can be used."""
 
 _PRELOADED_EVERY_SECONDS = 60
+_EVENTS_AT_ONCE, _EVENTS_EVERY_SECONDS = 100, 0.5
 _PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
 
 
@@ -481,6 +484,48 @@ class MemoryFace(ABC):
                 "memory": memory,
             }
         )
+
+    async def follow_cube_events(
+        self, user_id: str, mem_cube_id: str, after: str | None = None
+    ) -> AsyncGenerator[tuple[str, ScheduleLogForWebItem], None]:
+        """What happens to the memories of a cube as it happens, each event with its place in the cube's log.
+
+        Raises CubeForbidden or UnknownCube, also when the user may no longer read it.
+
+        Args:
+            after: as ``follow_events`` has it. The log keeps the newest MEMSCHED_CUBE_EVENTS_MAXLEN.
+        """
+        cubes = Cubes(await self.server(), self.keys, self.settings)
+
+        async def log_of_cube() -> str:
+            ref = await cubes.resolve(user_id, mem_cube_id, Permission.READ)
+            return self.keys.cube(ref.user_id, ref.mem_cube_id).events
+
+        async with aclosing(self._follow(log_of_cube, after, user_id)) as events:
+            async for each in events:
+                yield each
+
+    async def _follow(
+        self, log_meant: Callable[[], Awaitable[str]], after: str | None, reader: str = ""
+    ) -> AsyncGenerator[tuple[str, ScheduleLogForWebItem], None]:
+        """The events of a log behind a place.
+
+        Args:
+            log_meant: the key of the log, or the reason why it may not be read; asked before each look.
+        """
+        server = await self.server()
+        stream = await log_meant()
+        place = await server.persistently(lambda: server.call(newest_place(stream))) if after is None else after
+        while True:
+            command = events_after(stream, place, _EVENTS_AT_ONCE)
+            place, found = await server.persistently(partial(server.call, command))
+            released = await self._released_events([each for _, each in found], reader)
+            places = {each.item_id: each_place for each_place, each in found}
+            for each in released:
+                yield places[each.item_id], each
+            if not found:
+                await asyncio.sleep(_EVENTS_EVERY_SECONDS)
+            stream = await log_meant()
 
     async def _released_events(
         self, events: list[ScheduleLogForWebItem], reader: str = ""

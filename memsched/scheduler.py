@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from functools import partial
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 from memsched.backoff import poll_pauses
@@ -39,7 +39,7 @@ from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
 from memsched.queue.dead_letters import DeadLetters
 from memsched.queue.epoch import begun_epoch, current_epoch
-from memsched.queue.events import events_after, newest_events, newest_place
+from memsched.queue.events import newest_events
 from memsched.queue.pause import pause, resume
 from memsched.queue.statistics import LabelStatistics, read_statistics
 from memsched.queue.status import Status, TaskStatus, count_unfinished, read_status, task_status
@@ -61,7 +61,6 @@ log = get_logger(__name__)
 _left_in_parent: list[Any] = []
 """Kept: the child of a fork that let a connection go would take it from the epoll that it shares with its parent."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
-_EVENTS_AT_ONCE, _EVENTS_EVERY_SECONDS = 100, 0.5
 
 
 class AsyncMemScheduler(MemoryFace, OriginalNames):
@@ -455,22 +454,18 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         return await self._released_events(events)
 
     async def follow_events(self, after: str | None = None) -> AsyncGenerator[tuple[str, ScheduleLogForWebItem], None]:
-        """Memory events as they happen, each with its place in the log; without end.
+        """Memory events of all as they happen, each with its place in the log; without end.
 
         Args:
             after: the place of the last one that was seen; None: those from now on.
         """
-        server = await self.server()
-        place = await server.persistently(lambda: server.call(newest_place(self.keys))) if after is None else after
-        while True:
-            command = events_after(self.keys, place, _EVENTS_AT_ONCE)
-            place, found = await server.persistently(partial(server.call, command))
-            released = await self._released_events([each for _, each in found])
-            places = {each.item_id: each_place for each_place, each in found}
-            for each in released:
-                yield places[each.item_id], each
-            if not found:
-                await asyncio.sleep(_EVENTS_EVERY_SECONDS)
+
+        async def log_of_all() -> str:
+            return self.keys.events
+
+        async with aclosing(self._follow(log_of_all, after)) as events:
+            async for each in events:
+                yield each
 
     async def pause(self, label: str) -> bool:
         """Let no worker take more messages of a label, until ``resume``; whether it was not paused already.

@@ -61,26 +61,27 @@ def newest_events(stream: str, limit: int, about: Sequence[str] = ()) -> Command
     return Command(("XREVRANGE", stream, "+", "-", "COUNT", limit), parse)
 
 
-def events_after(keys: Keys, place: str, limit: int) -> Command[tuple[str, list[tuple[str, ScheduleLogForWebItem]]]]:
+def events_after(stream: str, place: str, limit: int) -> Command[tuple[str, list[tuple[str, ScheduleLogForWebItem]]]]:
     """The oldest events behind a place in the log, each with its own; and the place behind all that was looked at.
 
     Args:
+        stream: as ``newest_events`` has it.
         place: ``<ms>-<number>``. Where the log does not reach back so far any more, it goes on with the oldest one.
     """
 
     def parse(reply: Any) -> tuple[str, list[tuple[str, ScheduleLogForWebItem]]]:
         return as_text(reply[-1][0]) if reply else place, list(_read(reply or [], ()))
 
-    return Command(("XRANGE", keys.events, f"({place}", "+", "COUNT", limit), parse)
+    return Command(("XRANGE", stream, f"({place}", "+", "COUNT", limit), parse)
 
 
-def newest_place(keys: Keys) -> Command[str]:
+def newest_place(stream: str) -> Command[str]:
     """The place behind the newest event."""
 
     def parse(reply: Any) -> str:
         return as_text(reply[0][0]) if reply else "0-0"
 
-    return Command(("XREVRANGE", keys.events, "+", "-", "COUNT", 1), parse)
+    return Command(("XREVRANGE", stream, "+", "-", "COUNT", 1), parse)
 
 
 def _read(rows: Iterable[Any], about: Sequence[str]) -> Iterator[tuple[str, ScheduleLogForWebItem]]:

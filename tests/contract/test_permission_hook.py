@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,8 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
         "explain": await scheduler.explain(reader, cube),
         "chat": await mos.chat("What is the code of the safe?", reader, cube),
         "events": await scheduler.get_web_log_messages(),
-        "events as they happen": await all_events(scheduler),
+        "events as they happen": await all_events(scheduler.follow_events("0-0")),
+        "events of the cube": await all_events(scheduler.follow_cube_events(reader, cube, "0-0")),
         "dump": await mos.dump(folder / reader, cube, reader),
     }
     for memory in await memories_of(scheduler):
@@ -145,10 +146,10 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
     return {**{way: to_json(each, fallback=repr).decode() for way, each in found.items()}, "dump": dumped}
 
 
-async def all_events(scheduler: AsyncMemScheduler) -> list[Any]:
+async def all_events(source: AsyncGenerator[Any, None]) -> list[Any]:
     found = []
     with suppress(TimeoutError):
-        async with asyncio.timeout(0.1), aclosing(scheduler.follow_events("0-0")) as events:
+        async with asyncio.timeout(0.1), aclosing(source) as events:
             async for _, each in events:
                 found.append(each)
     return found
@@ -169,6 +170,7 @@ NO_WAYS_OUT = {
 WAYS_OUT = {
     *(
         "follow_events",
+        "follow_cube_events",
         "activation",
         "explain",
         "get_task_status",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +13,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from support.service import Serving, serving
+
+from memsched.errors import CubeForbidden
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 SAID = ("My boat is in the harbour of Kiel.", "I am allergic to nuts.", "My sister Anna lives in Rome.")
@@ -213,3 +217,26 @@ async def test_a_chat_answers_whole_and_in_pieces(client: httpx.AsyncClient, use
     assert "Kiel" in said
     assert events[-1][0] == "event: end"
     assert [each.status_code for each in refused] == [422, 422]
+
+
+async def test_what_happens_to_a_cube_is_streamed_to_whoever_may_read_it(service: Serving, user: str) -> None:
+    await told(service.client, user, SAID[0], cube="home")
+    scheduler, guest = service.service.scheduler, f"{user}-guest"
+    mos = service.service.mos
+    await mos.share_cube_with_user("home", guest, user_id=user)
+    await mos.accept_cube(f"{user}/home", guest)
+
+    async with asyncio.timeout(10), aclosing(scheduler.follow_cube_events(guest, f"{user}/home", "0-0")) as events:
+        _, first = await anext(events)
+        await mos.revoke_cube_from_user("home", guest, user)
+        with pytest.raises(CubeForbidden):
+            await rest_of(events)
+
+    assert SAID[0] in first.log_content
+    path = f"/v1/cubes/{user}/home/events"
+    assert (await service.client.get(path, params={"user_id": guest})).status_code == 404
+
+
+async def rest_of(events: AsyncIterator[Any]) -> None:
+    async for _ in events:
+        pass
