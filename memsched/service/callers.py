@@ -5,14 +5,19 @@ Without any key, this machine is served: whoever reaches a loopback address here
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from memsched.errors import ServerUnreachable
 from memsched.memory.access.api_keys import KEY_PREFIX, Principal, Role
 from memsched.memory.access.reading_as import reading_as
 from memsched.mos.options import MosOptions
@@ -23,6 +28,8 @@ from memsched.service.state import Service
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """For probes and for tools: they say nothing about anybody."""
 _PRINCIPAL = "memsched_principal"
+_LOOK_AGAIN_SECONDS = 5.0
+"""So often is asked whether the key of a stream is still good."""
 DEFAULT_USER: str = MosOptions.model_fields["user_id"].default
 """Who is meant without keys where nobody is named: somebody alone at their machine need not say who they are."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -52,9 +59,47 @@ class Gate:
                     headers={"Retry-After": str(seconds)},
                 )
             with reading_as(principal.reading_as):
-                await self._app(scope, receive, send)
+                if principal.key_id:
+                    await _while_good(partial(_principal, scope, service), self._app, scope, receive, send)
+                else:
+                    await self._app(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+async def _while_good(
+    ask: Callable[[], Awaitable[Principal]], app: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer, and end what is streamed as if its client had left when the key is good no more."""
+    is_read = is_over = has_begun = has_ended = False
+
+    async def heard() -> Message:
+        nonlocal is_read, is_over
+        if not is_read:
+            message = await receive()
+            is_read = message["type"] != "http.request" or not message.get("more_body", False)
+            return message
+        hearing = asyncio.ensure_future(receive())  # streams wait here for their client to leave
+        try:
+            while not (await asyncio.wait({hearing}, timeout=_LOOK_AGAIN_SECONDS))[0]:
+                with suppress(ServerUnreachable):
+                    await ask()
+            return hearing.result()
+        except Problem:
+            is_over = True
+            return {"type": "http.disconnect"}
+        finally:
+            hearing.cancel()
+
+    async def answer(message: Message) -> None:
+        nonlocal has_begun, has_ended
+        has_begun = True
+        has_ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await send(message)
+
+    await app(scope, heard, answer)
+    if is_over and has_begun and not has_ended:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _principal(scope: Scope, service: Service) -> Principal:

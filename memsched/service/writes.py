@@ -14,6 +14,7 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel
 
 from memsched.broker.scripting import Command, as_text
+from memsched.errors import NotAllowed
 from memsched.messages import ADD_TASK_LABEL
 from memsched.mos.tasks import TaskFailed
 from memsched.service.callers import principal_of
@@ -38,9 +39,13 @@ def _write_of(token: str) -> tuple[str, str, str, str]:
     except (binascii.Error, ValueError):
         found = None
     if not isinstance(found, list) or len(found) != 4 or not all(isinstance(each, str) and each for each in found):
-        raise Problem(404, "after: no write was answered with this token.", kind="NotFound")
+        raise _no_write()
     user_id, cube, item_id, label = found
     return user_id, cube, item_id, label
+
+
+def _no_write() -> Problem:
+    return Problem(404, "after: no write was answered with this token.", kind="NotFound")
 
 
 async def _wait_for_write(
@@ -53,7 +58,12 @@ async def _wait_for_write(
     if after is None:
         return
     user_id, cube, item_id, label = _write_of(after)
-    user = principal_of(request).user(user_id)
+    principal = principal_of(request)
+    principal.require_may("memory")
+    try:
+        user = principal.user(user_id)
+    except NotAllowed:  # what is another's is answered as what is not there
+        raise _no_write() from None
     with suppress(TaskFailed):  # it will never be in: there is nothing to wait for
         mos = service_of(request).mos
         await mos.wait(item_id, user_id=user, mem_cube_id=cube, label=label, timeout=WAIT_SECONDS)

@@ -1,0 +1,91 @@
+"""Event streams through a real server: who leaves, and whose key ends, frees what worked for them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from support.service import Serving, serving
+
+from memsched import ScheduleMessageItem
+from memsched.memory.access.api_keys import Role
+from memsched.service import callers
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+STREAMS = [
+    "GET /v1/scheduler/events",
+    "GET /v1/scheduler/wait/stream?user_id=ada",
+    "GET /product/scheduler/wait/stream?user_name=ada&poll_interval=60",
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(_session_servers: Any) -> AsyncIterator[Serving]:
+    async with serving(_session_servers.get("redis").url, "/nowhere", worker=False, memory=False) as found:
+        message = ScheduleMessageItem(user_id="ada", mem_cube_id="c", label="add", content="later")
+        await found.service.scheduler.submit_messages(message, delay=600)
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def address(service: Serving) -> AsyncIterator[tuple[str, int]]:
+    """Of uvicorn, in this process and on a socket."""
+    server = uvicorn.Server(uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, ws="none"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server._serve([listener]))
+        yield listener.getsockname()
+        server.should_exit = server.force_exit = True
+        await running
+
+
+async def ask(address: tuple[str, int], what: str, token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"{what} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    assert b" 200 " in await reader.readline()
+    await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+def tasks() -> int:
+    return len(asyncio.all_tasks())
+
+
+async def as_few_as(count: int, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while tasks() > count:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("what", STREAMS)
+async def test_a_lost_client_frees_its_task(service: Serving, address: tuple[str, int], what: str) -> None:
+    token, _ = await service.service.api_keys.create(Role.ADMIN)
+    before = tasks()
+    _, writer = await ask(address, what, token)
+    assert tasks() > before
+    writer.close()
+    await as_few_as(before, 20)
+
+
+@pytest.mark.parametrize("what", STREAMS)
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_stream_ends_with_its_key(
+    service: Serving, address: tuple[str, int], what: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "_LOOK_AGAIN_SECONDS", 0.1)
+    ttl = timedelta(seconds=0.5) if how == "expired" else None
+    token, made = await service.service.api_keys.create(Role.ADMIN, ttl=ttl)
+    before = tasks()
+    reader, writer = await ask(address, what, token)
+    if how == "revoked":
+        assert await service.service.api_keys.revoke(made.key_id)
+    async with asyncio.timeout(10):
+        rest = await reader.readuntil(b"0\r\n\r\n")  # whole: no broken transfer
+    writer.close()
+    await as_few_as(before, 5)
+    assert b"error" not in rest
