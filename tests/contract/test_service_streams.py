@@ -20,14 +20,17 @@ from memsched.service import callers
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 STREAMS = [
     "GET /v1/scheduler/events",
+    "GET /v1/cubes/home/events?user_id=ada",
     "GET /v1/scheduler/wait/stream?user_id=ada",
     "GET /product/scheduler/wait/stream?user_name=ada&poll_interval=60",
 ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(_session_servers: Any) -> AsyncIterator[Serving]:
-    async with serving(_session_servers.get("redis").url, "/nowhere", worker=False, memory=False) as found:
+async def service(_session_servers: Any, vector_folder: str) -> AsyncIterator[Serving]:
+    async with serving(_session_servers.get("redis").url, vector_folder, worker=False) as found:
+        await found.service.mos.create_cube_for_user("home", "ada")
+        await found.service.scheduler.memory()
         message = ScheduleMessageItem(user_id="ada", mem_cube_id="c", label="add", content="later")
         await found.service.scheduler.submit_messages(message, delay=600)
         yield found
@@ -50,6 +53,17 @@ async def ask(address: tuple[str, int], what: str, token: str) -> tuple[asyncio.
     assert b" 200 " in await reader.readline()
     await reader.readuntil(b"\r\n\r\n")
     return reader, writer
+
+
+async def test_a_stream_of_a_cube_ends_when_it_is_shared_no_more(service: Serving, address: tuple[str, int]) -> None:
+    token, _ = await service.service.api_keys.create(Role.USER, user_id="bob")
+    await service.service.mos.share_cube_with_user("home", "bob", user_id="ada")
+    await service.service.mos.accept_cube("ada/home", "bob")
+    reader, writer = await ask(address, "GET /v1/cubes/ada%2Fhome/events", token)
+    await service.service.mos.revoke_cube_from_user("home", "bob", "ada")
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(b"0\r\n\r\n")).endswith(b"0\r\n\r\n")
+    writer.close()
 
 
 def tasks() -> int:

@@ -5,6 +5,7 @@ changes or waits for what is another's, and it is answered as what is not there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from support.servers import RedisServer
 from support.service import Serving, serving
 from support.service_cases import CASES, QUESTION, Case
 
+from memsched.errors import CubeForbidden
 from memsched.memory.access.api_keys import Role
 from memsched.memory.access.audit import AuditFilter
 from memsched.service.routes import ROUTERS
@@ -192,7 +194,9 @@ async def test_every_route_is_asked() -> None:
     assert all(case.names() or "{" not in case.path for case in CASES)
 
 
-@pytest.mark.parametrize("case", [each for each in asked("users") if not each.values[0].changes])
+@pytest.mark.parametrize(
+    "case", [each for each in asked("users") if not (each.values[0].changes or each.values[0].endless)]
+)
 async def test_ones_own_answer_holds_nothing_of_anothers(tenants: Tenants, case: Case) -> None:
     async with asyncio.timeout(SECONDS):
         answer = await case.ask(tenants.clients[EVE], tenants.things[EVE])
@@ -201,7 +205,9 @@ async def test_ones_own_answer_holds_nothing_of_anothers(tenants: Tenants, case:
     assert ADA not in answer.text
 
 
-@pytest.mark.parametrize("case", [each for each in asked("users") if each.values[0].names() & OF_ONE])
+@pytest.mark.parametrize(
+    "case", [each for each in asked("users") if each.values[0].names() & OF_ONE and not each.values[0].endless]
+)
 async def test_what_is_anothers_is_answered_as_what_is_not_there(tenants: Tenants, case: Case) -> None:
     eve, ada, before = tenants.clients[EVE], tenants.things[ADA], await tenants.state()
     if "cube" in case.names():  # who writes into a cube that is not there has made one
@@ -338,6 +344,17 @@ async def test_a_shared_cube_is_read_and_written_as_far_as_it_is_shared(tenants:
     await ada.delete("/v1/cubes/lent/memories", params={"confirm": "lent"})
 
 
+async def events_of_cube(tenants: Tenants, name: str) -> list[str]:
+    """What Eve is streamed of a cube, from its beginning on."""
+    told: list[str] = []
+    source = tenants.serving.service.scheduler.follow_cube_events(EVE, name, "0-0")
+    with contextlib.suppress(TimeoutError, CubeForbidden):
+        async with asyncio.timeout(0.3), contextlib.aclosing(source) as following:
+            async for _, event in following:
+                told.append(event.model_dump_json())
+    return told
+
+
 async def test_background_work_and_the_traces_of_it_keep_them_apart(tenants: Tenants) -> None:
     scheduler, eve = tenants.serving.service.scheduler, tenants.clients[EVE]
     await eve.get("/v1/scheduler/wait", params={"timeout": 30})
@@ -346,6 +363,11 @@ async def test_background_work_and_the_traces_of_it_keep_them_apart(tenants: Ten
         own = [event.model_dump_json() for event in events if event.user_id == user]
         assert own
         assert not any(WORD[other] in event for event in own)
+    told = await events_of_cube(tenants, CUBE)
+    assert told
+    assert not any(WORD[ADA] in each for each in told)
+    for name in (ATTIC, f"{ADA}/{CUBE}", f"{ADA}/{ATTIC}"):
+        assert not any(WORD[ADA] in each for each in await events_of_cube(tenants, name))
     # no question to the model, whatever it was for, holds the words of both
     assert tenants.model.asked
     assert not any(all(word in asked.prompt for word in WORD.values()) for asked in tenants.model.asked)
@@ -391,8 +413,8 @@ async def test_a_redacted_text_is_nowhere(real_redis: RedisServer, vector_folder
             things = {**missing(), "memory_id": memory, "cube": CUBE, "token": made["token"], "etag": etag}
             held = []
             for case in sorted(CASES, key=lambda each: each.changes):
-                if case.route == "GET /v1/scheduler/events":
-                    continue  # it has no end: its events are read below
+                if case.endless:
+                    continue  # their events are read below
                 for client, user in ((ada, None), (admin, ADA if case.who == "users" and case.names_user else None)):
                     async with asyncio.timeout(30):
                         answer = await case.ask(client, things, user)

@@ -25,6 +25,7 @@ class Case:
         who: users (it acts for one), operators, viewers, apps; anybody: without a key.
         names_user: where the user stands whom it acts for: a name in the query, or in the body.
         changes: asked for one's own things, it takes them away.
+        endless: what is one's own is streamed for good.
     """
 
     route: str
@@ -34,6 +35,7 @@ class Case:
     who: Literal["users", "operators", "viewers", "apps", "anybody"] = "users"
     names_user: str = "user_id"
     changes: bool = False
+    endless: bool = False
 
     @property
     def id(self) -> str:
@@ -151,6 +153,7 @@ CASES = [
         changes=True,
     ),
     Case("DELETE /v1/cubes/{name:path}/memories", "/v1/cubes/{cube}/memories?confirm={cube}", changes=True),
+    _get("/v1/cubes/{cube}/events", at="/v1/cubes/{name:path}/events", headers={"Last-Event-ID": "1-1"}, endless=True),
     _get("/v1/invitations"),
     *(
         _post(f"/v1/invitations/{{invitation}}/{how}", at=f"/v1/invitations/{{name:path}}/{how}")
@@ -179,7 +182,13 @@ CASES = [
         _post(f"{_SCHEDULER}/dead-letters/{how}", {"ids": ["{item_id}"]}, who="operators")
         for how in ("redrive", "purge")
     ),
-    Case(f"GET {_SCHEDULER}/events", f"{_SCHEDULER}/events", headers={"Last-Event-ID": "1-1"}, who="operators"),
+    Case(
+        f"GET {_SCHEDULER}/events",
+        f"{_SCHEDULER}/events",
+        headers={"Last-Event-ID": "1-1"},
+        who="operators",
+        endless=True,
+    ),
     # the original's names
     _post("/product/add", {"memory_content": "The safe is green.", "mem_cube_id": "{cube}", "task_id": "same-add"}),
     _post("/product/search", {"query": QUESTION}),

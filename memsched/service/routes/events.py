@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from memsched.errors import CubeForbidden
 from memsched.service.bodies import CubeName
 from memsched.service.callers import Operator, QueryUser
 from memsched.service.sse import LastEventId, until_stopped
@@ -46,9 +48,10 @@ async def stream_cube_events(
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Remembered, corrected, moved, put away, and why; for who may read the cube. `Last-Event-ID` goes on behind that
-    event, as far back as the cube's log reaches (MEMSCHED_CUBE_EVENTS_MAXLEN).
+    event, as far back as the cube's log reaches (MEMSCHED_CUBE_EVENTS_MAXLEN). It ends when the cube is shared no more.
     """
     user, name = readable
     source = here.scheduler.follow_cube_events(user, name, place_of(last_event_id))
-    async for place, event in until_stopped(here, source):
-        yield ServerSentEvent(id=place, event="memory", data=event)
+    with suppress(CubeForbidden):
+        async for place, event in until_stopped(here, source):
+            yield ServerSentEvent(id=place, event="memory", data=event)
