@@ -5,19 +5,15 @@ By commas, conjunctions and word lists (entailment_words.py), in English, German
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Literal
 
 import Stemmer
 
-from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS, is_without_spaces
+from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS
 from memsched.llm.entailment_words import (
     ARTICLES,
     CONJUNCTIONS,
@@ -35,79 +31,12 @@ from memsched.llm.entailment_words import (
     USER_WORDS,
     Marker,
 )
+from memsched.llm.quotations import without_quotations
+from memsched.llm.tokens import Clause, Role, Token
 
 Language = Literal["en", "de", "es"]
-_LANGUAGES: tuple[Language, ...] = ("en", "de", "es")
+LANGUAGES: tuple[Language, ...] = ("en", "de", "es")
 _STEMMERS = {"en": "english", "de": "german", "es": "spanish"}
-
-
-class Role(Enum):
-    """What the speaker is in a clause: as a subject, an object, or whose something is."""
-
-    SUBJECT = "subject"
-    OBJECT = "object"
-    OWNER = "owner"
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One word.
-
-    Args:
-        stem: what it is compared by; a number as digits.
-        role: of the one who speaks, if it stands for them.
-        thing: whether it names a person or a thing: after an article or a possessive, or with a capital.
-        free: whether it may stand anywhere: after "in", "since".
-        to: the preposition that says whom it is done to, right before it.
-    """
-
-    word: str
-    stem: str
-    content: bool = False
-    number: bool = False
-    role: Role | None = None
-    thing: bool = False
-    free: bool = False
-    capital: bool = False
-    negation: bool = False
-    to: str = ""
-
-
-SPEAKER = Token("", "", role=Role.SUBJECT)
-
-
-@dataclass(slots=True)
-class Clause:
-    """A part of a sentence with a verb of its own, as far as commas and conjunctions tell.
-
-    Args:
-        markers: what changes its meaning, in it or, for a condition, in its sentence.
-        follows: the clause before it.
-        begins: whether it begins a sentence.
-        joined: whether a conjunction joins it to what it follows.
-    """
-
-    tokens: list[Token]
-    markers: set[Marker]
-    asks: bool = False
-    follows: Clause | None = None
-    begins: bool = False
-    joined: bool = False
-
-
-_QUOTED = re.compile(
-    r"[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300e]([^\"\u201c\u201d\u201e\u00ab\u00bb\u300d\u300f]*)"
-    r"[\"\u201c\u201d\u00bb\u00ab\u300d\u300f]"
-)
-_WORDS = json.loads(Path(__file__).with_name("quoted_words.json").read_text(encoding="utf-8"))
-_IN_JEST = re.compile(_WORDS["in_jest"], re.IGNORECASE)
-_GIVES_A_TEXT = re.compile(
-    rf"(?im)^(?:[^:\uff1a\n]*\b(?:{_WORDS['en']}|{_WORDS['de']}|{_WORDS['es']})\b[^:\uff1a\n]*"
-    rf"|[^:\uff1a\n]*(?:{_WORDS['zh']})[^:\uff1a\n]*)[:\uff1a](?=\s|[^\x00-\x7f])"
-)
-_WORKS_ON_WHAT_STANDS_BEFORE = re.compile(
-    rf"(?i)[^.!?\u3002\n]*(?:{_WORDS['this_into']})[^.!?\u3002\n]*[.!?\u3002]?\s*$"
-)
 _WORKS_AS = re.compile(r"\b(?:works? as|arbeitet als|trabaja (?:como|de))\b", re.IGNORECASE)
 _OF_ONES_OWN = re.compile(r"\bthe ([a-z]+) of (the user's [a-z]+)\b", re.IGNORECASE)
 """The wife of the user's cousin is the user's cousin's wife."""
@@ -124,6 +53,10 @@ _HALF = {
     "es": (re.compile(r"\b(\w+) y media\b", re.IGNORECASE), 0),
 }
 """Half an hour after an hour; in German, of the one before."""
+_LONGEST_HOUR = 9
+"""Digits: of a longer number there is no half hour."""
+_LONGEST_BEGINNING = 40
+"""Words that "but the piano" may take over from what was denied before it; in a long list each would take one more."""
 _OF_ELN = re.compile(r"(?<=[a-z][b-df-hj-np-tv-z])elt$")
 """He "pendelt" where they say "ich pendle"."""
 _DAY_AND_MONTH = re.compile(r"(?<![\d.])([12]?\d|3[01])\.(0?[1-9]|1[0-2])\.(?!\d)")
@@ -167,35 +100,17 @@ def language_of(text: str, otherwise: Language | None = None) -> Language:
         otherwise: the language that it is in unless two words speak for another one.
     """
     words = {word.casefold() for word in _WORD.findall(text)}
-    only = {language: len(words & FUNCTION_WORDS[language] - _of_others(language)) for language in _LANGUAGES}
+    only = {language: len(words & _own_words(language)) for language in LANGUAGES}
     if not any(only.values()):  # "Llevo seis a\u00f1os siendo vegano": by its letters
-        only = {language: len(_LETTERS[language].findall(text)) for language in _LANGUAGES}
-    best = max(_LANGUAGES, key=lambda each: only[each])
+        only = {language: len(_LETTERS[language].findall(text)) for language in LANGUAGES}
+    best = max(LANGUAGES, key=lambda each: only[each])
     return best if otherwise is None or only[best] >= only[otherwise] + 2 else otherwise
 
 
 @cache
-def _of_others(language: Language) -> frozenset[str]:
-    return frozenset[str]().union(*(FUNCTION_WORDS[each] for each in _LANGUAGES if each != language))
-
-
-def is_in_jest(text: str) -> bool:
-    """Whether somebody agrees only to tell what cannot be: "Yeah sure, and I'm the queen"."""
-    return _IN_JEST.search(text) is not None
-
-
-def without_quotations(text: str) -> str:
-    """Without what is quoted from others, or given to be worked on; a title or a single word stays."""
-    if (mark := _GIVES_A_TEXT.search(text)) is not None:
-        text = text[: mark.end()]
-    if (mark := _WORKS_ON_WHAT_STANDS_BEFORE.search(text)) is not None:
-        text = text[mark.start() :]
-
-    def kept(match: re.Match[str]) -> str:
-        is_short = len(match[1]) < 4 if is_without_spaces(match[1]) else len(match[1].split()) < 3
-        return match[0] if is_short else " , "
-
-    return _QUOTED.sub(kept, text)
+def _own_words(language: Language) -> frozenset[str]:
+    """The function words that no other language has."""
+    return FUNCTION_WORDS[language].difference(*(FUNCTION_WORDS[each] for each in LANGUAGES if each != language))
 
 
 def _as_claimed(text: str, language: Language) -> str:
@@ -208,7 +123,8 @@ def _with_half_hours(text: str, language: Language) -> str:
 
     def written(match: re.Match[str]) -> str:
         hour = _number(match[1].casefold(), language) or match[1]
-        return f"{int(hour) + later}:30" if hour.isdigit() and int(hour) else match[0]
+        is_hour = hour.isdecimal() and len(hour) <= _LONGEST_HOUR and int(hour)
+        return f"{int(hour) + later}:30" if is_hour else match[0]
 
     return pattern.sub(written, text)
 
@@ -298,6 +214,8 @@ def _complete(clause: Clause, before: Clause) -> None:
     bare = not any(token.role for token in clause.tokens) and sum(token.content for token in clause.tokens) <= 2
     if bare and Marker.NEGATION in before.markers:
         at = next((at for at, token in enumerate(before.tokens) if token.negation), 0)
+        if at > _LONGEST_BEGINNING:
+            return
         verb = next((token for token in before.tokens[at + 1 :] if token.content), None)
         clause.tokens = [*before.tokens[:at], *([verb] if verb is not None else []), *clause.tokens]
 

@@ -8,73 +8,51 @@ nothing. It errs on the side of refusing: the turn itself is kept anyway.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from memsched.lexicon import is_without_spaces
-from memsched.llm.clauses import SPEAKER, Clause, Language, Role, Token, clauses_of, is_in_jest, language_of
+from memsched.llm.clauses import Language, clauses_of, language_of
 from memsched.llm.entailment_answers import is_answer, is_chinese_answer
 from memsched.llm.entailment_chinese import doubt_in_chinese
 from memsched.llm.entailment_subjects import (
     ALL_ARTICLES,
     HeldClaim,
     doubt_about_subject,
-    has_word,
     in_order,
-    is_same,
 )
 from memsched.llm.entailment_words import DAYS, LIGHT_WORDS, MONTHS, OPPOSITES, OTHER_PRONOUNS, TURNS, Marker
+from memsched.llm.said_turn import Reading, SaidTurn
+from memsched.llm.tokens import SPEAKER, Clause, Role, Token, has_word, is_same
 
 Doubt = Literal["empty", "name", "question", "negation", "supposed", "subject", "order", "number", "words", "speaker"]
 _MATCHED_FOR_ONE_MISSING = 2
 """So many words of a claim must be in the clause for each that is not, and one more."""
-
-
 _GAPPED = 1
 """Content words of a clause that may leave out its verb."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaidTurn:
-    """A turn that a claim is said to be from.
-
-    Args:
-        speaker: a name, or "".
-        by_user: whether it is the user who speaks.
-        by_assistant: whether an assistant does, who is no source about anybody.
-        asked: the question that it answers, or "".
-        before: what was said right before it, by whomever: of that may be what "it" stands for.
-    """
-
-    text: str
-    speaker: str = ""
-    by_user: bool = True
-    by_assistant: bool = False
-    asked: str = ""
-    before: str = ""
 
 
 def doubt_about(claim: str, turn: SaidTurn) -> Doubt | None:
     """Why a turn does not say what a claim says (a fixed word for a counter), or None."""
     if turn.by_assistant:
         return "speaker"
-    if is_in_jest(turn.text):
+    if turn.is_in_jest:
         return "supposed"
-    if is_without_spaces(claim) or is_without_spaces(turn.text + turn.asked):
-        doubt: Doubt | None = doubt_in_chinese(claim, turn.text, turn.speaker, by_user=turn.by_user)
+    if turn.is_unspaced or is_without_spaces(claim):
+        doubt: Doubt | None = doubt_in_chinese(claim, turn.chinese, turn.speaker, by_user=turn.by_user)
         return doubt and (None if turn.by_user and is_chinese_answer(claim, turn.asked, turn.text) else doubt)
     doubt = _doubt_about_statement(claim, turn)
     return doubt and (None if turn.by_user and is_answer(claim, turn.asked, turn.text) else doubt)
 
 
 def _doubt_about_statement(claim: str, turn: SaidTurn) -> Doubt | None:
-    language = language_of(turn.text, language_of(claim))
-    said = list(clauses_of(turn.text, language, _names(turn)))
-    claims = list(clauses_of(claim, language_of(claim, language), _names(turn), claimed=True))
-    known = {token.stem for clause in said for token in clause.tokens}
+    language = turn.language_beside[language_of(claim)]
+    said = turn.read(turn.text, language)
+    names = [turn.speaker] if turn.speaker else []
+    claims = list(clauses_of(claim, language_of(claim, language), names, claimed=True))
     if language != "de" and any(
-        token.capital and token.content and token.stem not in known for each in claims for token in each.tokens
+        token.capital and token.content and token.stem not in said.stems for each in claims for token in each.tokens
     ):
         return "name"
     subject: list[Token] = [SPEAKER]
@@ -86,10 +64,6 @@ def _doubt_about_statement(claim: str, turn: SaidTurn) -> Doubt | None:
         if (doubt := _doubt(parts, said, turn, language)) is not None:
             return doubt
     return None if told else "empty"
-
-
-def _names(turn: SaidTurn) -> list[str]:
-    return [turn.speaker] if turn.speaker else []
 
 
 # Holding a claim against clauses
@@ -125,7 +99,7 @@ def _parts(clause: Clause, last: list[Token]) -> HeldClaim:
 _EXPLETIVES = frozenset(("there", "it", "es", "hay", "se"))
 
 
-def _doubt(claim: HeldClaim, said: Sequence[Clause], turn: SaidTurn, language: Language) -> Doubt | None:
+def _doubt(claim: HeldClaim, said: Reading, turn: SaidTurn, language: Language) -> Doubt | None:
     wanted = [token for token in claim.predicate if token.content and token.stem not in LIGHT_WORDS]
     wanted += [token for token in claim.predicate if token.number]
     subject = [token for token in claim.subject if token.content]
@@ -133,24 +107,33 @@ def _doubt(claim: HeldClaim, said: Sequence[Clause], turn: SaidTurn, language: L
         wanted = [token for token in claim.predicate if token.content]
     if not wanted and not subject:
         return None
-    scores = [(_score(clause, wanted), sum(has_word(clause, token) for token in subject)) for clause in said]
-    best = max(scores, default=((0, 0), 0))
-    if not best[0][0] and not best[1]:
+    best = _best(said, wanted)
+    if not best and not any(said.has(token) for token in subject):
         return "words"
-    doubts = [
-        _doubt_about_clause(claim, wanted, subject, clause, said, turn, language)
-        for clause, score in zip(said, scores, strict=True)
-        if score[0] == best[0]
-    ]
-    if None in doubts and "negation" not in doubts:
-        return None
-    return next(doubt for doubt in sorted(doubts, key=lambda each: each != "negation") if doubt is not None)
+    doubts = []
+    for clause in best or said.clauses:
+        doubt = _doubt_about_clause(claim, wanted, subject, clause, said, turn, language)
+        if doubt == "negation":
+            return doubt
+        doubts.append(doubt)
+    return None if None in doubts else next(doubt for doubt in doubts if doubt is not None)
 
 
-def _score(clause: Clause, wanted: Sequence[Token]) -> tuple[int, int]:
-    """How much of a claim a clause has; what "it" stands for counts where the clause has something itself."""
-    own = sum(_weight(token) for token in wanted if has_word(clause, token))
-    return own and sum(_weight(token) for token in wanted if has_word(clause, token) or _elsewhere(token, clause)), own
+def _best(said: Reading, wanted: Sequence[Token]) -> list[Clause]:
+    """The clauses that have most of a claim, in order; none, if none has any of it.
+
+    What "it" stands for counts where the clause has something itself.
+    """
+    own: Counter[int] = Counter()
+    for token in wanted:
+        own.update(dict.fromkeys(said.places.of(token), _weight(token)))
+    scores: dict[int, tuple[int, int]] = {}
+    for number, weight in own.items():
+        clause = said.clauses[number]
+        elsewhere = sum(_weight(token) for token in wanted if not has_word(clause, token) and _elsewhere(token, clause))
+        scores[number] = weight + elsewhere, weight
+    best = max(scores.values(), default=(0, 0))
+    return [said.clauses[number] for number in sorted(scores) if scores[number] == best]
 
 
 def _weight(token: Token) -> int:
@@ -167,7 +150,7 @@ def _doubt_about_clause(
     wanted: Sequence[Token],
     subject: Sequence[Token],
     clause: Clause,
-    said: Sequence[Clause],
+    said: Reading,
     turn: SaidTurn,
     language: Language,
 ) -> Doubt | None:
@@ -187,10 +170,7 @@ def _doubt_about_clause(
     if any(token.number or token.capital or token.thing for token in missing):
         return "number" if any(token.number for token in missing) else "words"
     if Marker.NEGATION not in claim.clause.markers and any(
-        Marker.NEGATION in each.markers and has_word(each, token)
-        for each in said
-        for token in missing
-        if not _is_day(token)
+        said.places.is_denied(token) for token in missing if not _is_day(token)
     ):
         return "negation"
     if missing and len(missing) * _MATCHED_FOR_ONE_MISSING + 1 > len(wanted) - len(missing) + len(subject):
@@ -279,24 +259,30 @@ _EXCEPT = frozenset(("except", "menos", "excepto", "salvo", "außer", "but"))
 
 def _numbers_fit(claim: HeldClaim, clause: Clause) -> bool:
     """Whether each number stands beside the same word on both sides."""
-    for at, token in enumerate(claim.clause.tokens):
-        if not token.number or token.free:
-            continue
-        if not any(
-            is_same(token, other) and _beside(claim.clause.tokens, at) & _beside(clause.tokens, place)
-            for place, other in enumerate(clause.tokens)
-        ) and _beside(claim.clause.tokens, at):
-            return False
-    return True
+    tokens = claim.clause.tokens
+    if not any(token.number and not token.free for token in tokens):
+        return True
+    claimed, said = _beside(tokens), _beside(clause.tokens)
+    return all(
+        any(is_same(token, other) and near & said[place] for place, other in enumerate(clause.tokens))
+        for token, near in zip(tokens, claimed, strict=True)
+        if token.number and not token.free and near
+    )
 
 
-def _beside(tokens: Sequence[Token], at: int) -> set[tuple[str, str]]:
-    """The nearest words before and after a number."""
-    near = set()
-    for direction, rest in (("before", [*reversed(tokens[:at])]), ("after", tokens[at + 1 :])):
-        told = [
-            "" if token.role else token.stem for token in rest if token.role or (token.content and not token.number)
-        ]
-        found = told[:1] + [stem for stem in told if stem not in TURNS][:1]  # who turns five is five
-        near |= {("" if stem in MONTHS else direction, stem) for stem in found}
+def _beside(tokens: Sequence[Token]) -> list[set[tuple[str, str]]]:
+    """Of each word, the nearest words before and after it."""
+    near: list[set[tuple[str, str]]] = [set() for _ in tokens]
+    for direction, places in (("before", range(len(tokens))), ("after", range(len(tokens) - 1, -1, -1))):
+        found: set[tuple[str, str]] = set()
+        beyond: set[tuple[str, str]] = set()
+        for place in places:
+            near[place] |= found
+            token = tokens[place]
+            if token.role or (token.content and not token.number):
+                stem = "" if token.role else token.stem
+                told = ("" if stem in MONTHS else direction, stem)
+                # Who turns five is five: the next word counts, too.
+                beyond = beyond if stem in TURNS else {told}
+                found = {told} | beyond
     return near

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
-from memsched.llm.clauses import Language, Token, clauses_of, language_of
+from memsched.llm.clauses import Language, clauses_of, language_of
 from memsched.llm.entailment_chinese import in_digits, in_one_way, meaning_signs
 from memsched.llm.entailment_words import LIGHT_WORDS, MARKERS, Marker
+from memsched.llm.tokens import Token
 
 _LONGEST = 8
 """Words of a short answer."""
@@ -37,8 +39,7 @@ def is_answer(claim: str, asked: str, answer: str) -> bool:
     """Whether a claim tells what somebody answered in a few words."""
     if not asked or len(answer.split()) > _LONGEST or answer.rstrip().endswith("?"):
         return False
-    language = language_of(f"{asked} {answer}")
-    question, said = (_tokens(each, language) for each in (asked.rstrip("?").lstrip("\u00bf"), answer))
+    language, question, said = _exchange(asked, answer)
     claimed = [token for each in clauses_of(claim, language, (), claimed=True) for token in each.tokens]
     wanted = [token for token in claimed if (token.content and token.stem not in LIGHT_WORDS) or token.number]
     own = [token for token in said if token.content or token.number]
@@ -76,6 +77,13 @@ def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
     if not said.strip() or not (set(said) & set(wanted) or no or _YES.match(answer)):
         return False
     return set(wanted) <= set(question) | set(said) | _LIGHT_SIGNS
+
+
+@lru_cache(maxsize=16)
+def _exchange(asked: str, answer: str) -> tuple[Language, list[Token], list[Token]]:
+    """The language of a question and its answer, and the words of both: of one answer many things are claimed."""
+    language = language_of(f"{asked} {answer}")
+    return language, _tokens(asked.rstrip("?").lstrip("\u00bf"), language), _tokens(answer, language)
 
 
 def _tokens(text: str, language: Language) -> list[Token]:

@@ -9,43 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from memsched.llm.clauses import Clause, Language, Role, Token
+from memsched.llm.clauses import Language
 from memsched.llm.entailment_words import ARTICLES, OTHER_PRONOUNS, OWN_GROUPS, USER_WORDS, WE, Marker
+from memsched.llm.tokens import Clause, Role, Token, has_word, is_same, place_of
 
 
 @dataclass(slots=True)
 class HeldClaim:
-    """A clause of a claim: who it is about, and what it says of them."""
+    """A clause of a claim: who it is about, and what it says of them.
+
+    Args:
+        subjects_of: by the numbers of clauses that were looked at, the clause that each has its subject from.
+    """
 
     clause: Clause
     subject: list[Token] = field(default_factory=list)
     predicate: list[Token] = field(default_factory=list)
+    subjects_of: dict[int, Clause] = field(default_factory=dict)
 
 
 ALL_ARTICLES = frozenset(word for language in ("en", "de", "es") for word in ARTICLES[language])
-
-
-def has_word(clause: Clause, token: Token) -> bool:
-    """Whether a clause has a word of a claim."""
-    return place_of(clause, token) is not None
-
-
-def place_of(clause: Clause, token: Token) -> int | None:
-    """Where a clause has it."""
-    return next((at for at, each in enumerate(clause.tokens) if is_same(token, each)), None)
-
-
-def is_same(token: Token, other: Token) -> bool:
-    """Whether two words are forms of one, or one number."""
-    if token.number or other.number:
-        return token.number and other.number and token.stem == other.stem
-    if token.stem == other.stem:
-        return True
-    if not (token.content and other.content):
-        return False
-    shared = next((at for at, pair in enumerate(zip(token.stem, other.stem, strict=False)) if pair[0] != pair[1]), None)
-    shared = min(len(token.stem), len(other.stem)) if shared is None else shared
-    return shared >= 4 and shared >= 0.65 * max(len(token.stem), len(other.stem))
 
 
 def doubt_about_subject(
@@ -158,14 +141,29 @@ def _speaker_is_subject(claim: HeldClaim, clause: Clause, language: Language) ->
         return True
     if Role.OBJECT in own and language in ("es",):
         return True
-    while clause.follows is not None and not clause.begins and _is_headless(claim, clause):
-        clause = clause.follows
-        if any(token.role is Role.SUBJECT for token in clause.tokens):
-            return True
+    clause = _with_subject_of(claim, clause)
+    if any(token.role is Role.SUBJECT for token in clause.tokens):
+        return True
     # "No, Linux": an answer has no subject at all.
     return not any(token.role or token.word.casefold() in OTHER_PRONOUNS for token in clause.tokens) and (
         len([token for token in clause.tokens if token.content]) <= 2 and clause.follows is None
     )
+
+
+def _with_subject_of(claim: HeldClaim, clause: Clause) -> Clause:
+    """The clause before it, or itself, that names the subject: "I get up, have tea and leave". Each is passed once."""
+    passed = []
+    while (found := claim.subjects_of.get(clause.number)) is None:
+        if clause.follows is None or clause.begins or not _is_headless(claim, clause):
+            found = clause
+            break
+        passed.append(clause.number)
+        clause = clause.follows
+        if any(token.role is Role.SUBJECT for token in clause.tokens):
+            found = clause
+            break
+    claim.subjects_of |= dict.fromkeys(passed, found)
+    return found
 
 
 def _names_who(clause: Clause) -> bool:

@@ -12,10 +12,8 @@ from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 
 from memsched.lexicon import is_without_spaces
-from memsched.llm.clauses import Clause, Language, Role, Token, clauses_of, is_in_jest, language_of
-from memsched.llm.entailment import SaidTurn
-from memsched.llm.entailment_chinese import chinese_clauses, in_digits, in_one_way, meaning_signs
-from memsched.llm.entailment_subjects import has_word, is_same
+from memsched.llm.clauses import Language, clauses_of, language_of
+from memsched.llm.entailment_chinese import ChineseText, in_digits, in_one_way, meaning_signs
 from memsched.llm.entailment_words import (
     AGREEING_WORDS,
     LIGHT_WORDS,
@@ -25,6 +23,8 @@ from memsched.llm.entailment_words import (
     WEAKENING_WORDS,
     Marker,
 )
+from memsched.llm.said_turn import Reading, SaidTurn
+from memsched.llm.tokens import Clause, Role, Token
 
 _AGAINST = ("empty", "speaker")
 """Doubts that no other wording removes."""
@@ -51,7 +51,7 @@ def is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     Args:
         doubt: what ``entailment.doubt_about`` says of the two.
     """
-    if turn.by_assistant or is_in_jest(turn.text):
+    if turn.by_assistant or turn.is_in_jest:
         return False
     unspaced = is_without_spaces(claim), is_without_spaces(turn.text)
     if all(unspaced):
@@ -62,12 +62,6 @@ def is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
         numbers = (_numbers(text, language_of(text)) for text in (claim, turn.text + turn.asked))
         return not next(numbers) - next(numbers) and not _only_asks(turn.text)
     return _is_open(claim, turn, doubt)
-
-
-@lru_cache(maxsize=64)
-def _said(text: str, language: Language, speaker: str) -> tuple[Clause, ...]:
-    """The clauses of what was said: a model claims many things of one turn."""
-    return tuple(clauses_of(text, language, [speaker] if speaker else []))
 
 
 @lru_cache(maxsize=64)
@@ -88,31 +82,31 @@ def _only_asks(text: str) -> bool:
 
 
 def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
-    language = language_of(turn.text, language_of(claim))
+    language = turn.language_beside[language_of(claim)]
     names = [turn.speaker] if turn.speaker else []
     claims = list(clauses_of(claim, language_of(claim), names, claimed=True))
     known = f"{turn.before} {turn.asked} {turn.text}"
-    everything = _tokens(_said(_QUOTES.sub(", ", known), language, turn.speaker))
     if not _numbers(claim, language) <= _and_forms(_numbers(known, language)):
         return False
-    if _names_another(claims, everything, language):
+    if _names_another(claims, turn.read(_QUOTES.sub(", ", known), language), language):
         return False
     claimed = {marker for clause in claims for marker in clause.markers}
     if any(token.word.casefold() in WEAKENING_WORDS for token in _tokens(claims)):
         claimed |= _WEAKENING
     text = _QUOTES.sub(", ", turn.text) if Marker.REPORTED in claimed else turn.text
-    if any(token.word.casefold() in AGREEING_WORDS for token in _tokens(_said(turn.text, language, turn.speaker))):
+    if not AGREEING_WORDS.isdisjoint(turn.read(turn.text, language).words):
         text = f"{turn.before}\n{text}"
-    said = _said(text, language, turn.speaker)
+    said = turn.read(text, language)
     wanted = [token for token in _tokens(claims) if _tells(token)]
-    about: Sequence[Clause] = [clause for clause in said if any(has_word(clause, token) for token in wanted)]
-    covered = [clause for clause in about if all(has_word(clause, token) for token in wanted)]
+    having = [set(said.places.of(token)) for token in wanted]
+    about: Sequence[Clause] = [said.clauses[number] for number in sorted(set().union(*having))]
+    covered = [said.clauses[number] for number in set.intersection(*having)] if having else []
     if covered and all(_says_otherwise(clause, claimed) for clause in covered):
         return False
     if doubt == "order" and sum(map(_is_person, _tokens(claims))) > 1:
         return False
     if not about and language_of(claim) != language:
-        about = said  # other words for the same, in another language
+        about = said.clauses  # other words for the same, in another language
     return any(_may_say(clause, claimed) for clause in about) and not _is_of_another(claims, about)
 
 
@@ -130,14 +124,14 @@ def _tells(token: Token) -> bool:
     return token.number or (token.content and token.stem not in LIGHT_WORDS)
 
 
-def _names_another(claims: Sequence[Clause], said: Sequence[Token], language: Language) -> bool:
+def _names_another(claims: Sequence[Clause], said: Reading, language: Language) -> bool:
     """Whether a claim has a name that nobody said."""
     for clause in claims:
         for at, token in enumerate(clause.tokens):
             is_name = token.capital and token.content
             if language == "de":
                 is_name = is_name and at > 0 and clause.tokens[at - 1].word.casefold() in _BEFORE_A_PLACE
-            if is_name and not any(is_same(token, each) for each in said):
+            if is_name and not said.has(token):
                 return True
     return False
 
@@ -191,11 +185,11 @@ def _is_open_in_chinese(claim: str, turn: SaidTurn) -> bool:
         return False
     known = f"{before} {text}" if len(text) <= _SHORT_UNSPACED else text
     wanted = set(meaning_signs(told))
-    clauses = chinese_clauses(text)
-    shared = [(len(wanted & set(meaning_signs(clause.text))), clause) for clause in clauses]
+    clauses = turn.chinese_clauses
+    shared = [(len(wanted.intersection(clause.signs)), clause) for clause in clauses]
     if len(wanted & set(meaning_signs(known))) < _SHARED_SIGNS * len(wanted):
         return False
-    claimed = chinese_clauses(told)
+    claimed = ChineseText(told).clauses
     markers = {marker for clause in claimed for marker in clause.markers}
     if markers & _DENYING and not any(clause.markers & _DENYING for clause in clauses):
         return False

@@ -46,8 +46,13 @@ def _plain(text: str) -> str:
 
 def quoted_in(quote: str, turns: Sequence[str]) -> bool:
     """Whether the quote has a word in it and occurs in one of the turns."""
+    return any(is_quote(quote, normalised(turn)) for turn in turns)
+
+
+def is_quote(quote: str, said: str) -> bool:
+    """The same of one text that is normalised already."""
     wanted = normalised(quote)
-    return bool(_words(wanted)) and any(wanted in normalised(turn) for turn in turns)
+    return bool(_words(wanted)) and wanted in said
 
 
 def unsupported(text: str, sources: Sequence[str], speakers: Iterable[str] = ()) -> str | None:

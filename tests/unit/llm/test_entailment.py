@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.claims import Claim, judged
-from memsched.llm.entailment import SaidTurn, doubt_about
+from memsched.llm import entailment, entailment_subjects, said_turn, tokens
+from memsched.llm.clauses import Clause, clauses_of
+from memsched.llm.entailment import doubt_about
 from memsched.llm.entailment_chinese import chinese_number
+from memsched.llm.extraction import verified
 from memsched.llm.open_claims import is_open
+from memsched.llm.quotations import without_quotations
+from memsched.llm.said_turn import SaidTurn
+from memsched.llm.schemas import ExtractedMemory, Extraction
 
 _FILE = Path(__file__).parents[2] / "data" / "decisions" / "claims.jsonl"
 CASES = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]
@@ -167,3 +176,112 @@ def test_why_a_claim_is_doubted(said: str, claim: str, doubt: str) -> None:
 )
 def test_chinese_numerals(written: str, number: str) -> None:
     assert chinese_number(written) == number
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts how often a text is taken apart, and two words are compared."""
+    done: Counter[str] = Counter()
+
+    def read(text: str, *args: Any, **more: Any) -> Iterator[Clause]:
+        done["texts"] += 1
+        return clauses_of(text, *args, **more)
+
+    def is_same(one: tokens.Token, other: tokens.Token) -> bool:
+        done["words"] += 1
+        return compared(one, other)
+
+    compared = tokens.is_same
+    monkeypatch.setattr(said_turn, "clauses_of", read)
+    monkeypatch.setattr(tokens, "is_same", is_same)
+    monkeypatch.setattr(entailment, "is_same", is_same)
+    monkeypatch.setattr(entailment_subjects, "is_same", is_same)
+    return done
+
+
+LIST = "I like nuts and Ann plays the piano in Rome, "
+CLAIMS_OF_ONE_TURN = [
+    f"The user {does} {what} in {where}."
+    for does in ("likes", "sold")
+    for what in ("nuts", "pianos")
+    for where in ("Rome", "Oslo", "May", "2024", "spring")
+]
+
+
+def test_a_turn_is_taken_apart_once_for_all_that_is_claimed_of_it(work: Counter[str]) -> None:
+    turn = (LIST * 150)[:6000]
+    extraction = Extraction(
+        memories=[ExtractedMemory(kind="fact", text=text, quote=LIST, source_turns=[0]) for text in CLAIMS_OF_ONE_TURN]
+    )
+
+    verified(extraction, [turn], speakers=["Ann"], unsure=[])
+
+    assert 1 <= work["texts"] <= 2, "its text, and its text with what stands before it"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        LIST,
+        "I like nuts. ",
+        "and leave, ",
+        "and not nuts, ",
+        "7 7 nuts 7 ",
+        "nuts ",
+        "\u6211\u559c\u6b22\u575a\u679c\uff0c\u6211\u5988\u4f4f\u5728\u6b66\u6c49\u3002",
+    ],
+    ids=["clauses", "sentences", "verbs", "denials", "numbers", "word", "chinese"],
+)
+def test_the_work_for_a_claim_grows_no_faster_than_its_turn(piece: str, work: Counter[str]) -> None:
+    """At most so many comparisons as the turn has characters, and in twice the turn twice as many."""
+    claim = "The user likes 7 nuts and leaves Rome on Sunday."
+    needed = []
+    for size in (6_000, 12_000, 24_000):
+        turn = SaidTurn((piece * size)[:size], "Ann")
+        doubt = doubt_about(claim, turn)
+        work.clear()
+        assert doubt_about(claim.replace("Sunday", "Monday"), turn) == doubt
+        needed.append(work["words"])
+        assert needed[-1] <= size
+
+    assert all(later <= 2.2 * earlier + 200 for earlier, later in pairwise(needed))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "translate this ",
+        "please translate ",
+        "\u300c",
+        "\u628a\u8fd9\u7ffb\u8bd1",
+        "translat",
+        "a'",
+        "it turns out ",
+        "and not nuts, ",
+        "and leave ",
+    ],
+)
+def test_a_text_of_100_kb_is_read_to_its_end_however_it_repeats_itself(piece: str) -> None:
+    """Quadratic, each of these would take minutes: the test's own limit of time tells."""
+    turn = SaidTurn((piece * 100_000)[:100_000], "Ann")
+    assert doubt_about("The user likes jazz.", turn) is not None
+
+
+@pytest.mark.parametrize("said", [f"half past {'9' * 5000}", "\u4e07" * 5000, "half past \U00010a40"])
+def test_numbers_that_are_none_are_read_as_words(said: str) -> None:
+    assert doubt_about("The user gets up at half past 9.", SaidTurn(said)) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "stated"),
+    [
+        ("I live in Rome. Translate! This!", " Translate! This!"),
+        ("I live in Rome. Can you translate both of this? \n", " Can you translate both of this? \n"),
+        ("Translate this. I live in Rome.", "Translate this. I live in Rome."),
+        ("Please translate: I live in Rome.", "Please translate:"),
+        ("It is so: I live in Rome.", "It is so: I live in Rome."),
+        ("He said \u201eI live in Rome\u201c, and \u300copened", "He said  , , and \u300copened"),
+    ],
+)
+def test_what_is_given_to_be_worked_on_or_quoted_is_left_out(said: str, stated: str) -> None:
+    assert without_quotations(said) == stated
