@@ -31,6 +31,7 @@ from memsched.memory_prompt import MemoryPrompt, answers_nothing, dated, prompt_
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.adapter_chats import AdapterChats
 from memsched.mos.options import MosOptions
+from memsched.pace import beside_the_loop
 from memsched.policy.block import ActivationBlock
 from memsched.policy.salt import passing_salt
 from memsched.redaction import asked, redacted_fields
@@ -47,6 +48,8 @@ _TalkKey: TypeAlias = tuple[str, str, str, frozenset[str]]
 _SESSIONS_KEPT = 1000
 _ANSWER_TOKENS = 1024
 """Left for an answer whose length nobody limits."""
+_SIZE_OF_A_TURN = 500
+"""Characters, about, that a turn of a history has."""
 _INSTRUCTION_TOKENS = 512
 """Of every prompt, without what is remembered."""
 _SHARE_OF_A_TURN = 4
@@ -177,7 +180,7 @@ class Chat:
         self._refuse_too_long(question)
         if (request := forget_request(question.text)) is not None and (kept := self._said.get(_talk_of(question))):
             self._said[_talk_of(question)] = _without(kept, lambda said: request.is_all or names(request, said))
-        history = self._history(question)
+        history = await self._history(question)
         llm = await self._model()
         cubes = Cubes(await self._scheduler.server(), self._scheduler.keys, self._scheduler.settings)
         user, name, target = question.user_id, question.mem_cube_id, question.remember_in
@@ -349,17 +352,18 @@ class Chat:
         left = self._prompt_tokens - estimate_tokens(turn.prompt.text) - estimate_tokens(turn.question.text)
         return turn.prompt.messages_after(_newest(turn.history, left))
 
-    def _history(self, question: Question) -> list[Message]:
+    async def _history(self, question: Question) -> list[Message]:
         """The turns before the question that its prompt repeats."""
         if question.history is None:
             return list(self._said.get(_talk_of(question), ()))
         secrets = self._scheduler.settings.secrets
-        turns: list[Message] = [
-            {"role": each["role"], "content": each["content"]} for each in _readable(question.history, question.user_id)
-        ]
-        turns = redacted_fields(turns, "keep" if secrets == "keep" else "mask")
         window = 2 * self._options.max_turns_window
-        return turns[-window:] if window else []
+        many = len(question.history) if isinstance(question.history, list) else 0
+        said = await beside_the_loop(many * _SIZE_OF_A_TURN, _readable, question.history, question.user_id)
+        newest = said[-window:] if window else []
+        turns: list[Message] = [{"role": each["role"], "content": each["content"]} for each in newest]
+        size = sum(len(str(each["content"])) for each in turns)
+        return await beside_the_loop(size, redacted_fields, turns, "keep" if secrets == "keep" else "mask")
 
     async def _end(self, turn: _Turn) -> None:
         """Tell the scheduler what was answered and said, and keep it for the session's next prompt.
