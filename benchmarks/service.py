@@ -1,5 +1,8 @@
 """What the service takes, in one run: ``memsched serve`` in a process of its own, a cube of 10,000 memories.
 
+``prompt``: what goes before a model call, of questions in the words of what is near, which need no search. ``search``:
+the same questions as searches, with an embedding model that takes 50 ms. ``rate``: prompts on 32 connections, and an
+empty route of the same application. ``workers``: what their statistics cost, and their commands when idle.
 ``proxy``: the same question to a stand-in for a model's server, and through the proxy before it, in turn: questions in
 the words of what is near, which need no search, and others. No worker runs: what is to be remembered waits, so that it
 is the request itself that is measured.
@@ -8,6 +11,7 @@ is the request itself that is measured.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -24,8 +28,11 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks import transport
+from benchmarks.embedding_server import SETTINGS, EmbeddingServer
+from benchmarks.load import Load, Loaded, loaded
 from benchmarks.talk import Talk
-from benchmarks.targets import Results, Target, at_most
+from benchmarks.targets import Results, Target, at_least, at_most, share
 from memsched import AsyncMemScheduler, Settings
 from memsched.embedded.teardown import end_servers
 from memsched.logs import configure_logs
@@ -38,7 +45,15 @@ PAUSE_SECONDS = 0.05
 READ_SECONDS = 0.02
 """For which an answer is read before the next question: what is done after it is no part of the next one's time."""
 USER, CUBE = "anna", "talk"
+PROMPTS, CONNECTIONS = 1_000, 32
+EMBEDDER_SECONDS = 0.05
 TARGETS: dict[str, Target] = {
+    "prompt_p50_ms": at_most("prompt_p50_ms", 5, "ms"),
+    "prompt_p99_ms": at_most("prompt_p99_ms", 25, "ms"),
+    "search_by_prompt": at_least("search_by_prompt", 10, "times the prompt's p50"),
+    "prompts_per_s": share("prompts_per_s", "empty_per_s", 0.25),
+    "statistics_cost_share": transport.TARGETS["statistics_cost_share"],
+    "idle_commands_per_s": transport.TARGETS["idle_commands_per_s"],
     "proxy_adds_p50_ms": at_most("proxy_adds_p50_ms", 10, "ms"),
     "proxy_first_piece_adds_p50_ms": at_most("proxy_first_piece_adds_p50_ms", 10, "ms"),
 }
@@ -50,7 +65,7 @@ _DONE = b"data: [DONE]\n\n"
 class ServiceBenchmark:
     """A step for each part of the service."""
 
-    STEPS: tuple[str, ...] = ("proxy",)
+    STEPS: tuple[str, ...] = ("prompt", "search", "rate", "proxy", "workers")
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -60,8 +75,19 @@ class ServiceBenchmark:
 
     async def run(self, only: list[str]) -> None:
         """Run the steps; fills in the flat results."""
+        steps = only or self.STEPS
+        if set(steps) - {"workers"}:
+            async with EmbeddingServer().running() as self._embedding:
+                await self._asked([step for step in steps if step != "workers"])
+        if "workers" in steps:
+            await transport.TransportBenchmark(self.results).run(["statistics", "idle"])
+
+    async def _asked(self, steps: list[str]) -> None:
         folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
-        settings = Settings.load(redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="error")
+        given = {**SETTINGS, "embedding_base_url": self._embedding.url}
+        settings = Settings.load(
+            redis_url=f"embedded://{folder}", qdrant_url="", memory=True, log_level="error", **given
+        )
         configure_logs(settings)
         print(f"{MEMORIES:,} memories ...", file=sys.stderr, flush=True)
         async with AsyncMemScheduler(settings) as scheduler:
@@ -74,12 +100,53 @@ class ServiceBenchmark:
             await scheduler.stop()
             await scheduler.server()  # so that its servers stay for the service
             async with _model() as model, httpx.AsyncClient(timeout=60) as client:
-                with _service(folder, model) as url:
-                    for step in only or self.STEPS:
+                variables = {f"MEMSCHED_{name.upper()}": str(value) for name, value in given.items()}
+                with _service(folder, {**variables, "MEMSCHED_LLM_BASE_URL": model}) as url:
+                    for step in steps:
                         print(f"{step} ...", file=sys.stderr, flush=True)
                         await getattr(self, f"_{step}")(client, model, f"{url}/v1")
         await asyncio.to_thread(end_servers, folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+    async def _prompt(self, _: httpx.AsyncClient, __: str, service: str) -> None:
+        found = await self._load(f"{service}/prompt", PROMPTS)
+        self.results["prompt_p50_ms"] = found.percentile(0.5)
+        self.results["prompt_p99_ms"] = found.percentile(0.99)
+        answer = json.loads(found.answer)
+        assert answer["working_set"], answer
+        assert answer["scheduled"], answer
+        self.results["prompt_searched"] = found.counted / (PROMPTS + WARM_UP)
+        self.results["prompt_kb"] = len(found.answer) / 1000
+
+    async def _search(self, _: httpx.AsyncClient, __: str, service: str) -> None:
+        self._embedding.seconds = EMBEDDER_SECONDS
+        found = await self._load(f"{service}/search", QUESTIONS)
+        self._embedding.seconds = 0.0
+        self.results["search_p50_ms"] = found.percentile(0.5)
+        if "prompt_p50_ms" in self.results:
+            self.results["search_by_prompt"] = self.results["search_p50_ms"] / self.results["prompt_p50_ms"]
+
+    async def _rate(self, _: httpx.AsyncClient, __: str, service: str) -> None:
+        """In turn, best of three: so that both meet the same machine."""
+        empty, prompts = [], []
+        for _turn in range(3):
+            url = service.removesuffix("/v1") + "/healthz"
+            empty.append((await loaded(Load(url, [], 4 * PROMPTS, CONNECTIONS))).rate)
+            prompts.append((await self._load(f"{service}/prompt", PROMPTS, CONNECTIONS)).rate)
+        self.results["empty_per_s"], self.results["prompts_per_s"] = max(empty), max(prompts)
+
+    async def _load(self, url: str, requests: int, connections: int = 1) -> Loaded:
+        """Each search asks anew: a text that was embedded before is not embedded again."""
+        searches = url.endswith("/search")
+        more = {"cubes": [CUBE]} if searches else {"session_id": "benchmark", "cube": CUBE}
+        chosen = random.Random(1)
+        bodies = [
+            json.dumps(
+                {"query": f"Is it so that {chosen.choice(self._near)}{number * searches or ''}", "user_id": USER} | more
+            )
+            for number in range(1, requests + WARM_UP + 1)
+        ]
+        return await loaded(Load(url, bodies, requests + WARM_UP, connections, WARM_UP, '"searched":true'))
 
     async def _proxy(self, client: httpx.AsyncClient, model: str, service: str) -> None:
         chosen = random.Random(1)
@@ -179,13 +246,13 @@ async def _model() -> AsyncIterator[str]:
 
 
 @contextmanager
-def _service(folder: Path, model: str) -> Iterator[str]:
+def _service(folder: Path, variables: dict[str, str]) -> Iterator[str]:
     """``memsched serve`` on the servers in a folder; its address, once it is ready."""
     log = folder / "serve.log"
     environment = {
         **os.environ,
         "MEMSCHED_REDIS_URL": f"embedded://{folder}",
-        "MEMSCHED_LLM_BASE_URL": model,
+        **variables,
         "MEMSCHED_LISTEN": "127.0.0.1:0",
     }
     with log.open("wb") as output:

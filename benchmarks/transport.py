@@ -32,6 +32,8 @@ from memsched.deadline import Deadline
 MESSAGES = 20_000
 CUBES = 1_000
 BODY = "x" * 1024
+DRAINS = 5
+"""With statistics and without, in turn."""
 
 
 def _drain(results: Results) -> tuple[str, bool]:
@@ -42,6 +44,7 @@ def _drain(results: Results) -> tuple[str, bool]:
 TARGETS: dict[str, Target] = {
     "submit_batch": share("submit_batch", "raw_submit", 0.35),
     "drain": _drain,
+    "statistics_cost_share": at_most("statistics_cost_share", 0.02, "of the drain rate"),
     "start_p50_ms": at_most("start_p50_ms", 1.0, "ms"),
     "start_p99_ms": at_most("start_p99_ms", 3.0, "ms"),
     "sleep10_1": at_least("sleep10_1", 0.95, "of the ideal"),
@@ -58,7 +61,7 @@ TARGETS: dict[str, Target] = {
 class TransportBenchmark:
     """All steps in order; each starts with an empty server."""
 
-    STEPS: tuple[str, ...] = ("raw", "submit", "drain", "start", "sleep", "idle", "recovery", "memory")
+    STEPS: tuple[str, ...] = ("raw", "submit", "drain", "statistics", "start", "sleep", "idle", "recovery", "memory")
 
     def __init__(self, results: Results) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="memsched-bench-"))
@@ -120,14 +123,29 @@ class TransportBenchmark:
 
     async def _drain(self) -> None:
         """One worker process, everything on; best of three, as the raw rates meet less disturbance."""
-        rates = []
-        for _ in range(3):
-            self.redis.flushall()
-            await self._preload(MESSAGES, "noop")
-            async with self._workers(1):
-                ended = await self._until_empty("noop")
-                rates.append(MESSAGES / (ended - float((self.folder / "first").read_text())))
-        self.results["drain"] = max(rates)
+        self.results["drain"] = max([(await self._drained())[0] for _ in range(3)])
+
+    async def _statistics(self) -> None:
+        """The same by workers that count and by workers that do not, in turn: in rate (best of each), and in CPU time
+        (median), which other work on the machine disturbs less."""
+        runs: dict[str, list[tuple[float, float]]] = {"handlers": [], "without_statistics": []}
+        for number in range(2 * DRAINS):
+            module = list(runs)[(number + number // 2) % 2]  # each goes first as often
+            runs[module].append(await self._drained(module))
+        rate, cpu = ({module: [run[of] for run in each] for module, each in runs.items()} for of in (0, 1))
+        self.results["statistics_cost_share"] = 1 - max(rate["handlers"]) / max(rate["without_statistics"])
+        self.results["statistics_cpu_share"] = (
+            statistics.median(cpu["handlers"]) / statistics.median(cpu["without_statistics"]) - 1
+        )
+
+    async def _drained(self, module: str = "handlers") -> tuple[float, float]:
+        """Messages a second of one worker process, and the seconds of CPU that it took for all of them."""
+        self.redis.flushall()
+        await self._preload(MESSAGES, "noop")
+        async with self._workers(1, MEMSCHED_APP=f"benchmarks.{module}:handlers") as processes:
+            ended = await self._until_empty("noop")
+            cpu = sum(psutil.Process(processes[0].pid).cpu_times()[:2])
+            return MESSAGES / (ended - float((self.folder / "first").read_text())), cpu
 
     async def _start(self) -> None:
         """From the call of submit_messages to the handler's first line, at 50 messages a second."""
