@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from benchmarks.handlers import handlers
+from memsched.broker.keys import Lane
+from memsched.queue.delivery import Delivery
 from memsched.worker.metrics import Metrics
 
 __all__ = ["handlers"]
 
 
-def _nothing(*_: Any) -> None:
+def _messages(self: Metrics, lane: Lane, outcome: str, count: int = 1) -> None:
     """Nothing."""
 
 
-Metrics.messages = _nothing  # type: ignore[method-assign]
-Metrics.called = _nothing  # type: ignore[method-assign]
+def _called(self: Metrics, deliveries: Sequence[Delivery], outcome: str) -> None:
+    """Nothing."""
+
+
+Metrics.messages = _messages  # type: ignore[method-assign]
+Metrics.called = _called  # type: ignore[method-assign]

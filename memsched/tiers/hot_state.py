@@ -14,9 +14,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
@@ -568,12 +569,17 @@ def mark_of(label: str, item_id: str) -> str:
     return f"{label}:{item_id}" if len(item_id) <= 64 else f"{label}:{hashlib.sha256(item_id.encode()).hexdigest()}"
 
 
+@cache
+def _list_of(model: type[_Value]) -> TypeAdapter[list[_Value]]:
+    return TypeAdapter(list[model])  # type: ignore[valid-type]
+
+
 def _listed(model: type[_Value], stored: str | bytes | None) -> list[_Value]:
     """A list as it is stored, without what of it cannot be read: that counts as not there."""
-    given = json.loads(stored or "[]")
     try:
-        return [model.model_validate(each) for each in given]
+        return _list_of(model).validate_json(stored or "[]")
     except ValidationError:
+        given = json.loads(stored or "[]")
         return [found for each in given if (found := _part(model, json.dumps(each))) is not None]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field, model_validator
 
 from memsched.errors import QueueFull
@@ -134,10 +134,10 @@ class PromptAnswer(View):
     scheduled: bool = Field(description="Whether the scheduler is told what was asked.")
 
 
-@router.post("", summary="What goes before a model call", operation_id="create_prompt")
+@router.post("", summary="What goes before a model call", operation_id="create_prompt", response_model=PromptAnswer)
 async def create_prompt(
     here: Here, caller: Caller, body: PromptRequest, traceparent: Traceparent, _after: AfterWrite = None
-) -> PromptAnswer:
+) -> Response:
     """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
     scheduler, which brings near what the next one will need."""
     user = caller.user(body.user_id)
@@ -162,7 +162,9 @@ async def create_prompt(
         )
         scheduled = await _schedule(here.scheduler, asked)
     given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
-    return _answer(prompt, given, scheduled=scheduled)
+    answer = _answer(prompt, given, scheduled=scheduled)
+    # Written here, since what was made of checked parts would be checked once more on its way out.
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.get("", summary="What is near, without a question and without effects", operation_id="get_prompt")
