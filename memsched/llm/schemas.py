@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from memsched.llm.verification import one_line
 
@@ -165,14 +174,13 @@ class Used(_Sent):
 
 
 class Stated(_Sent):
-    """``{"stated": [...]}``: indices of the statements that their turns state."""
+    """``{"stated": [...]}``: indices of the statements that their turns state.
 
-    stated: Indices
+    Nothing else is a yes: not a truth value in the place of an index, not a list of another name, not half an answer.
+    """
 
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, sent: Any) -> Any:
-        return _salvage(sent, "stated", _is_index, MAX_INDICES)
+    may_be_repaired: ClassVar[bool] = False
+    stated: Annotated[list[StrictInt], Field(max_length=MAX_INDICES)]
 
 
 class Feedback(_Sent):

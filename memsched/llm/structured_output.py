@@ -28,13 +28,14 @@ _MAX_PROBLEMS = 5
 def parse_json(text: str, schema: type[Schema]) -> Schema:
     """Return the first object in the answer that is of the schema.
 
+    One that says ``may_be_repaired = False`` is not made of what was cut off, is no JSON, or are several answers.
     Raises LLMInvalidAnswer with what is wrong with the first one that is not: places and rules, nothing of its text.
     """
     text = _PADDING.sub(" ", text.strip())
     if len(text) > MAX_CHARACTERS:
         raise LLMInvalidAnswer(f"The answer is longer than {MAX_CHARACTERS} characters.")
     problem = ""
-    for candidate in _candidates(text):
+    for candidate in _candidates(text, repaired=getattr(schema, "may_be_repaired", True)):
         try:
             return schema.model_validate(candidate)
         except ValidationError as error:
@@ -42,28 +43,30 @@ def parse_json(text: str, schema: type[Schema]) -> Schema:
     raise LLMInvalidAnswer(problem or "There is no JSON object in the answer.")
 
 
-def _candidates(text: str) -> Iterator[Any]:
+def _candidates(text: str, *, repaired: bool) -> Iterator[Any]:
     """Values that may be meant, the likeliest first."""
-    for value in _values(text):
+    for value in _values(text, repaired=repaired):
         yield value
         if (unpacked := _unpacked(value)) != value:
             yield unpacked
         yield from _objects_within(unpacked)
 
 
-def _values(text: str) -> Iterator[Any]:
+def _values(text: str, *, repaired: bool) -> Iterator[Any]:
     begin, end = text.find("{"), text.rfind("}")
     for part in (text, text[begin : end + 1]):
         try:
             yield json.loads(part)
         except (ValueError, RecursionError):
             continue
+    if not repaired:
+        return
     several = list(_one_after_another(text))
     if len(several) > 1:
         yield several
-    repaired = _repaired(text)
-    if isinstance(repaired, dict | list):
-        yield repaired
+    found = _repaired(text)
+    if isinstance(found, dict | list):
+        yield found
 
 
 def _one_after_another(text: str) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memsched.llm.errors import LLMInvalidAnswer
-from memsched.llm.schemas import Extraction, Feedback, Ranking, Used
+from memsched.llm.schemas import Extraction, Feedback, Ranking, Stated, Used
 from memsched.llm.structured_output import MAX_CHARACTERS, parse_json
 
 ANN: dict[str, Any] = {"kind": "fact", "text": "Ann likes tea", "quote": "I like tea", "source_turns": [0]}
@@ -72,3 +72,28 @@ def test_other_schemas_are_found_as_well() -> None:
 def test_what_is_none_is_refused(nothing: str) -> None:
     with pytest.raises(LLMInvalidAnswer):
         parse_json(nothing, Extraction)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"stated": false}',
+        '{"stated": [false]}',
+        '{"stated": [true]}',
+        '[{"index": 0, "stated": false}]',
+        '{"not_stated": [0]}',
+        '{"no": [0]}',
+        '{"stated": []}\n{"stated": [0]}',
+        '{"stated": [0',
+        '{"stated": "0"}',
+        "[0]",
+    ],
+)
+def test_only_an_index_in_its_list_is_a_yes(answer: str) -> None:
+    with pytest.raises(LLMInvalidAnswer):
+        parse_json(answer, Stated)
+
+
+@pytest.mark.parametrize("answer", ['{"stated": [0, 2]}', 'They are:\n```json\n{"stated": [0, 2]}\n```'])
+def test_which_statements_are_stated(answer: str) -> None:
+    assert parse_json(answer, Stated).stated == [0, 2]
