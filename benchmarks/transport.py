@@ -32,7 +32,7 @@ from memsched.deadline import Deadline
 MESSAGES = 20_000
 CUBES = 1_000
 BODY = "x" * 1024
-DRAINS = 5
+DRAINS = 3
 """With statistics and without, in turn."""
 
 
