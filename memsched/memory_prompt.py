@@ -29,6 +29,11 @@ SUFFICIENT = 0.5
 """So probable it must be that one memory that is near answers the question."""
 
 
+Reason = Literal[
+    "nothing_asked", "answers", "does_not_answer", "holds_the_best", "lacks_some", "nothing_fits", "not_searched"
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Sufficiency:
     """Whether what was near answers the question, or a search was needed.
@@ -36,12 +41,13 @@ class Sufficiency:
     Args:
         value: whether it does.
         reason: how that is known: ``nothing_asked``, ``answers`` or ``does_not_answer`` (by its words, before any
-            search), ``holds_the_best`` or ``lacks_some`` (of what a search found), ``not_searched`` (it was not to be).
+            search), ``holds_the_best`` or ``lacks_some`` (of what a search found), ``nothing_fits`` (what it found
+            answers nothing, or it found nothing), ``not_searched`` (it was not to be).
         searched: whether there was a search that answered.
     """
 
     value: bool
-    reason: Literal["nothing_asked", "answers", "does_not_answer", "holds_the_best", "lacks_some", "not_searched"]
+    reason: Reason
     searched: bool
 
 
@@ -155,7 +161,9 @@ def prompt_of(
         enough = near.issuperset(each.memory_id for each in memories[:_BEST])
         known = sufficient
         if sufficient.searched:
-            known = replace(sufficient, value=enough, reason="holds_the_best" if enough else "lacks_some")
+            fits = max((each.score for each in found[:_BEST]), default=0.0) >= SUFFICIENT
+            reason: Reason = "nothing_fits" if not fits else "holds_the_best" if enough else "lacks_some"
+            known = replace(sufficient, value=enough and fits, reason=reason)
         return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent, beside, known)
 
     whole = prompt(block, len(told))

@@ -90,7 +90,7 @@ def _filter(given: Sequence[str]) -> dict[str, Any]:
     whole: list[Any] = []
     for each in given:
         if each.startswith("{"):
-            whole.append(_value(each))
+            whole.append(_whole(each))
             continue
         if (read := _FILTER.fullmatch(each)) is None:
             raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--filter")
@@ -103,6 +103,13 @@ def _filter(given: Sequence[str]) -> dict[str, Any]:
         else:
             before[_OPERATORS[operator]] = value
     return {"and": [found, *whole]} if whole else found
+
+
+def _whole(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"it begins with {{ and is no JSON: {error}", param_hint="--filter") from error
 
 
 def _time(text: str) -> datetime:

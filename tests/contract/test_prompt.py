@@ -39,8 +39,8 @@ async def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[...,
     ("query", "search", "reason", "searched"),
     [
         ("Where is the boat?", "auto", "answers", False),
-        ("What is the capital of France?", "auto", "holds_the_best", True),
-        ("Which animals were mentioned?", "auto", "holds_the_best", True),
+        ("What is the capital of France?", "auto", "nothing_fits", True),
+        ("Which animals were mentioned?", "auto", "nothing_fits", True),
         ("Where is the boat?", "always", "holds_the_best", True),
         ("Where is the boat?", "never", "not_searched", False),
         (" ", "auto", "nothing_asked", False),
@@ -55,7 +55,13 @@ async def test_it_searches_only_where_what_is_near_does_not_answer(
 
     assert (prompt.sufficient.reason, prompt.sufficient.searched) == (reason, searched)
     assert bool(prompt.found) == searched
-    assert prompt.sufficient.value is (reason != "not_searched")
+    assert prompt.sufficient.value is (reason not in ("not_searched", "nothing_fits"))
+
+
+async def test_nothing_is_no_answer(make: Callable[..., Any]) -> None:
+    prompt = await (await make()).prompt("nobody", "empty", "What is my shoe size?")
+
+    assert (prompt.sufficient.value, prompt.sufficient.reason) == (False, "nothing_fits")
 
 
 async def test_what_is_no_way_to_search_is_refused(make: Callable[..., Any]) -> None:

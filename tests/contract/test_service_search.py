@@ -240,3 +240,13 @@ async def test_what_happens_to_a_cube_is_streamed_to_whoever_may_read_it(service
 async def rest_of(events: AsyncIterator[Any]) -> None:
     async for _ in events:
         pass
+
+
+async def test_a_question_makes_no_cube(service: Serving, user: str) -> None:
+    await told(service.client, user, SAID[0], cube="home")
+    body = {"user_id": user, "cube": "hme", "query": "Where is the boat?"}
+    assert (await service.client.post("/v1/prompt", json=body)).status_code == 200
+    await service.client.get("/v1/scheduler/wait", params={"user_id": user, "timeout": 20})
+
+    cubes = (await service.client.get("/v1/users/me", params={"user_id": user})).json()["cubes"]
+    assert [each["cube_id"] for each in cubes] == ["home"]

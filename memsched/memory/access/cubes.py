@@ -359,8 +359,8 @@ class Cubes:
         """As ``resolve``, with what the user may do with the cube."""
         (access,) = await self._run([self.resolve_command(user_id, mem_cube_id)])
         ref = await self.admit(access, need)
-        # One that is not registered yet is the user's own.
-        return CubeView(mem_cube_id, ref, access.permission or Permission.WRITE)
+        # Of one that is not there yet there is something to read only: a question must not make a cube.
+        return CubeView(mem_cube_id, ref, access.permission or need)
 
     async def once_shared(self, user_id: str, mem_cube_id: str) -> CubeRef | None:
         """The cube of somebody else that the user's name stands for, also when it is shared with them no longer.

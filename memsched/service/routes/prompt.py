@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from memsched.errors import QueueFull
 from memsched.lexicon import estimate_tokens
 from memsched.logs import get_logger
-from memsched.memory_prompt import MemoryPrompt
+from memsched.memory_prompt import MemoryPrompt, Reason
 from memsched.messages import QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.bodies import (
@@ -116,7 +116,7 @@ class Sufficient(View):
     """Whether what is near answers the question, and how that is known."""
 
     value: bool
-    reason: Literal["nothing_asked", "answers", "does_not_answer", "holds_the_best", "lacks_some", "not_searched"]
+    reason: Reason
     searched: bool
 
 
