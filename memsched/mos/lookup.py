@@ -26,7 +26,8 @@ class CubeNotSaid(MemschedError):
     """The user has several cubes, and it was not said which one is meant."""
 
     def __init__(self, user_id: str, names: Sequence[str]) -> None:
-        super().__init__(f"user_id={user_id!r}: give mem_cube_id, one of {', '.join(map(repr, names[:10]))}.")
+        self.names = names[:10]
+        super().__init__(f"user_id={user_id!r}: give mem_cube_id, one of {', '.join(map(repr, self.names))}.")
 
 
 class FoundMemory(NamedTuple):

@@ -115,7 +115,7 @@ class Requests:
             problem = problem_of(error)
             if problem.status >= 500:
                 log_failure(scope, error, problem.status)
-            await problem.response()(scope, receive, answer)
+            await problem.response(scope["path"])(scope, receive, answer)
         finally:
             _audit(scope, touched, status)
             principal, seconds = principal_in(scope), time.perf_counter() - began

@@ -27,6 +27,7 @@ from memsched.service.state import Service
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """For probes and for tools: they say nothing about anybody."""
+_PASSED_ON = frozenset({b"forwarded", b"via", b"x-real-ip"})
 _PRINCIPAL = "memsched_principal"
 _LOOK_AGAIN_SECONDS = 5.0
 """So often is asked whether the key of a stream is still good."""
@@ -124,7 +125,17 @@ async def _why_a_key(scope: Scope, service: Service) -> str:
         return "Send an API key: Authorization: Bearer msk_..."
     if not is_loopback((scope.get("client") or ("",))[0]):
         return "There is no API key yet, so only its own machine is served: memsched keys create."
+    if _is_passed_on(scope):
+        return "There is no API key yet, so nothing is served that a proxy passes on: memsched keys create."
     return ""
+
+
+def _is_passed_on(scope: Scope) -> bool:
+    """Whether a proxy on this machine passes on what somebody elsewhere asks: by its headers, or by HTTP/1.0, which is
+    nginx's way if nobody tells it another.
+    """
+    said = any(name.startswith(b"x-forwarded-") or name in _PASSED_ON for name, _ in scope["headers"])
+    return said or scope.get("http_version") == "1.0"
 
 
 def _anybody() -> Principal:

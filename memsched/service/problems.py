@@ -33,6 +33,7 @@ from memsched.tiers.hot_state import HotStateContested
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_OF_OPENAI = ("/v1/chat/completions", "/v1/models")
 _TRY_AGAIN_SECONDS = 2
 
 
@@ -60,8 +61,12 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         super().__init__(detail)
 
-    def response(self) -> JSONResponse:
-        """The answer, as problem+json."""
+    def response(self, path: str = "") -> JSONResponse:
+        """The answer, as problem+json.
+
+        Args:
+            path: what was asked for. Clients of OpenAI's routes look for an ``error`` as well.
+        """
         content: dict[str, Any] = {
             "type": f"urn:memsched:error:{self.kind}" if self.kind else "about:blank",
             "title": _TITLES.get(self.kind or "", HTTPStatus(self.status).phrase),
@@ -70,6 +75,9 @@ class Problem(Exception):
         }
         if self.fields:
             content["errors"] = [dict(each) for each in self.fields]
+        if path.startswith(_OF_OPENAI):
+            kind = self.kind or content["title"]
+            content["error"] = {"message": self.detail, "type": kind, "param": None, "code": None}
         return JSONResponse(content, self.status, self.headers, MEDIA_TYPE)
 
 
@@ -133,7 +141,6 @@ _STATUS: Mapping[type[Exception], int] = {
     errors.InvalidMessage: 422,
     errors.InvalidArgument: 422,
     errors.InvalidId: 422,
-    CubeNotSaid: 422,
     InvalidSearch: 422,
     LLMRefused: 502,
     LLMError: 503,
@@ -151,6 +158,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, errors.QueueFull):
         detail = f"{_summary(error)} Try again in {error.retry_after:g} s."
         return Problem(503, detail, kind=kind, headers=_retry_after(error.retry_after))
+    if isinstance(error, CubeNotSaid):
+        detail = f"There are several cubes: say which with cube, one of {', '.join(map(repr, error.names))}."
+        return Problem(422, detail, kind=kind)
     if isinstance(error, _AWAY):
         return Problem(503, _summary(error), kind=kind, headers=_retry_after(_TRY_AGAIN_SECONDS))
     for known, status in _STATUS.items():
@@ -174,7 +184,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= 500:
         log_failure(request.scope, error, problem.status)
-    return problem.response()
+    return problem.response(request.url.path)
 
 
 def log_failure(scope: Mapping[str, Any], error: Exception, status: int) -> None:
@@ -190,16 +200,16 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     """Of Starlette and FastAPI: unknown routes, other methods, bodies that are too large or cannot be parsed."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # FastAPI's, for a body that json gave up on: bytes, depth, digits
-        return at_field(422, "It is not JSON.").response()
+        return at_field(422, "It is not JSON.").response(request.url.path)
     if error.status_code == 413:
-        return too_large(request.app.state.service.settings.max_body_bytes).response()
+        return too_large(request.app.state.service.settings.max_body_bytes).response(request.url.path)
     headers = dict(error.headers or {})
     if error.status_code == 405:
         known = {*headers.get("Allow", "").split(", "), *request.app.state.methods_at(request.url.path)}
         headers["Allow"] = ", ".join(sorted(known - {""}))
     said = {404: "There is no such route.", 405: "The route does not know this method."}
     detail = said.get(error.status_code, HTTPStatus(error.status_code).description or str(error.detail))
-    return Problem(error.status_code, detail, headers=headers).response()
+    return Problem(error.status_code, detail, headers=headers).response(request.url.path)
 
 
 def too_large(limit: int) -> Problem:
@@ -209,7 +219,7 @@ def too_large(limit: int) -> Problem:
 
 async def _answer_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem_of_validation(error).response()
+    return problem_of_validation(error).response(request.url.path)
 
 
 def problem_of_validation(error: RequestValidationError) -> Problem:

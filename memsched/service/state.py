@@ -73,6 +73,11 @@ class Service:
         if self._own:
             await self.mos.stop()
 
+    async def opened(self, seconds: float) -> None:
+        """Wait until memory is open for the first time, for so long at most."""
+        if self._warming is not None and not self._warming.done():
+            await asyncio.wait({self._warming}, timeout=seconds)
+
     async def _open_memory(self) -> None:
         """So that no request waits for what is slow to load; what does not open now is opened by the first one."""
         try:

@@ -247,3 +247,22 @@ async def test_with_a_key_nobody_is_served_without_one_and_only_so_often(url: st
     assert acting.json()["user_id"] == "ann"
     assert (third.status_code, fourth.status_code) == (200, 429)
     assert 1 <= int(fourth.headers["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "X-Real-IP"])
+async def test_without_a_key_nothing_is_served_that_a_proxy_passes_on(
+    url: str, vector_folder: str, service: Serving, name: str
+) -> None:
+    async with serving(url, vector_folder, memory=False, worker=False) as fresh:
+        passed_on = await fresh.client.get("/v1/users/me", headers={name: "203.0.113.9"})
+        own = await fresh.client.get("/v1/users/me")
+
+    assert (passed_on.status_code, own.status_code) == (401, 200)
+    assert "proxy" in passed_on.json()["detail"]
+
+
+async def test_openais_routes_have_errors_as_their_clients_look_for_them(service: Serving) -> None:
+    answer = await service.client.post("/v1/chat/completions", content="no JSON")
+
+    assert answer.json()["error"]["message"] == answer.json()["detail"]
+    assert "error" not in (await service.client.post("/v1/search", content="no JSON")).json()

@@ -226,7 +226,7 @@ async def test_a_memory_is_changed_only_as_it_was_read(client: httpx.AsyncClient
 
     assert read.json()["text"] == "My boat is in the harbour of Kiel."
     assert (unsaid.status_code, stale.status_code, done.status_code) == (428, 412, 200)
-    assert after["superseded_by"]
+    assert done.json()["memory_ids"] == [after["superseded_by"]]
     assert "corrected" in {each["what"] for each in history}
 
 

@@ -26,6 +26,8 @@ MEMORY = "X-Memsched-Memory"
 _CUBE, _SESSION = "X-Memsched-Cube", "X-Memsched-Session"
 _NAMES: dict[str, TypeAdapter[str]] = {_CUBE: TypeAdapter(CubeName), _SESSION: TypeAdapter(SessionId)}
 _NOBODY_WAITS = 499
+_OPENING_SECONDS = 10.0
+"""So long the first requests of a service wait for its memory; later ones have a second for it."""
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -87,6 +89,7 @@ async def create_chat_completion(
     asked = Completion.read(raw)
     user = _user(caller, asked)
     cube, session = _name(_CUBE, x_memsched_cube), _name(_SESSION, x_memsched_session)
+    await here.opened(_OPENING_SECONDS)
     proxy = here.proxy
     call = await proxy.begin(raw, asked, user, cube, session, traceparent)
     sending = proxy.upstream.send("POST", "chat/completions", request.headers, call.sent)

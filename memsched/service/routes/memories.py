@@ -307,7 +307,10 @@ async def correct_memory(
     task_id = await here.mos.update(memory_id, body.text, name, user)
     item = Item(item_id=task_id, label=MEM_FEEDBACK_TASK_LABEL, outcome="queued")
     done = Submitted(task_id=task_id, items=[item], token=token_of(user, name, task_id, MEM_FEEDBACK_TASK_LABEL))
-    return await _after(here, done, user, name, MEM_FEEDBACK_TASK_LABEL, wait, response)
+    done = await _after(here, done, user, name, MEM_FEEDBACK_TASK_LABEL, wait, response)
+    if response.status_code == 200 and (now := (await here.mos.get(memory_id, name, user)).superseded_by):
+        done = done.model_copy(update={"memory_ids": [now]})
+    return done
 
 
 @router.delete("/{memory_id}", status_code=204, summary="Delete a memory for good", operation_id="delete_memory")
