@@ -63,12 +63,19 @@ class CubeView:
     """A cube as one user sees it: their name of it, what it is, and what they may do with it.
 
     emptied: when all of it was deleted last, ms since the epoch, as far as whoever asked for it wanted to know.
+    is_there: whether it was made already; the first statement in it makes it, no question does.
     """
 
     name: str
     ref: CubeRef
     permission: Permission
     emptied: int = 0
+    is_there: bool = True
+
+    @property
+    def is_to_change(self) -> bool:
+        """Whether what the user asks in it may change what is near there."""
+        return self.is_there and self.permission.allows(Permission.WRITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +366,9 @@ class Cubes:
         """As ``resolve``, with what the user may do with the cube."""
         (access,) = await self._run([self.resolve_command(user_id, mem_cube_id)])
         ref = await self.admit(access, need)
-        # Of one that is not there yet there is something to read only: a question must not make a cube.
-        return CubeView(mem_cube_id, ref, access.permission or need)
+        # One that is not there yet is the user's own.
+        is_there = access.state is not AccessState.UNKNOWN or need is Permission.WRITE
+        return CubeView(mem_cube_id, ref, access.permission or Permission.WRITE, is_there=is_there)
 
     async def once_shared(self, user_id: str, mem_cube_id: str) -> CubeRef | None:
         """The cube of somebody else that the user's name stands for, also when it is shared with them no longer.
