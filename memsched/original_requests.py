@@ -19,7 +19,7 @@ from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchResult
 from memsched.messages import ADD_TASK_LABEL, MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.mos import AsyncMOS, FoundInCube
-from memsched.mos.tasks import TaskFailed, UnknownTask
+from memsched.mos.tasks import TaskFailed
 
 Waits = Literal["async", "sync"]
 Unused = Any
@@ -239,12 +239,12 @@ class OriginalCalls:
         if len(cubes) > 1:
             raise InvalidArgument("writable_cube_ids", cubes, "feedback is about one cube")
         user, text = request.user_id or self._mos.user_id, request.feedback_content
-        named = request.retrieved_memory_ids or []
+        named, place = request.retrieved_memory_ids or [], None
         if len(named) == 1:
             task = await self._mos.update(named[0], text, cubes[0], user)
         else:
-            task = await self._correct(text, cubes[0], user, request.session_id)
-        status = await self._waited(task, user, timeout) if request.async_mode == "sync" else "waiting"
+            task, place = await self._correct(text, cubes[0], user, request.session_id)
+        status = await self._waited(task, user, place, timeout) if request.async_mode == "sync" else "waiting"
         return [{"cube_id": cubes[0], "task_id": task, "status": status}]
 
     async def chat(self, request: ChatRequest) -> dict[str, Any]:
@@ -258,21 +258,19 @@ class OriginalCalls:
                 yield event({"type": "text", "data": piece})
         yield event({"type": "end"})
 
-    async def _correct(self, text: str, cube: str | None, user: str, session: str | None) -> str:
-        """Submit a correction of whatever memory its words fit best."""
+    async def _correct(self, text: str, cube: str | None, user: str, session: str | None) -> tuple[str, str]:
+        """Submit a correction of whatever memory its words fit best. Its task, and the cube that it is about."""
         name = (await self._mos.writable(cube, user)).name
         message = ScheduleMessageItem(
             user_id=user, mem_cube_id=name, label=MEM_FEEDBACK_TASK_LABEL, content=text, session_id=session
         )
         await self._mos.mem_scheduler.submit_messages(message)
-        return message.item_id
+        return message.item_id, name
 
-    async def _waited(self, task: str, user: str | None, timeout: Seconds | None) -> str:
-        """What a task is after so long."""
+    async def _waited(self, task: str, user: str | None, cube: str | None, timeout: Seconds | None) -> str:
+        """What a task of feedback is after so long."""
         try:
-            await self._mos.wait(task, timeout=timeout)
-        except UnknownTask:
-            await self._mos.wait(user_id=user, timeout=timeout)
+            await self._mos.wait(task, user_id=user, mem_cube_id=cube, label=MEM_FEEDBACK_TASK_LABEL, timeout=timeout)
         except WaitTimeout:
             return "waiting"
         except TaskFailed:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from support.service import Serving, serving
 
 from memsched.memory.access.api_keys import Role
+from memsched.service.routes import product
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 TALK = [
@@ -158,3 +159,16 @@ async def test_what_cannot_be_done_is_refused_in_the_envelope(paula: httpx.Async
     assert answer.status_code == 422, answer.text
     assert (answer.json()["code"], answer.json()["data"]) == (422, None)
     assert answer.json()["message"]
+
+
+async def test_feedback_does_not_wait_for_other_work_of_the_user(
+    paula: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it takes longer than the answer may wait, that is no error."""
+    monkeypatch.setattr(product, "_SYNC_SECONDS", 2.0)
+    await told(await paula.post("/product/add", json={"memory_content": "Minka is grey.", "async_mode": "sync"}))
+    later = {"label": "query", "content": "later", "mem_cube_id": "default"}
+    await paula.post("/v1/scheduler/messages", json={"messages": [later], "delay_seconds": 600})
+    body = {"feedback_content": "Minka is black.", "async_mode": "sync"}
+    (done,) = await told(await paula.post("/product/feedback", json=body))
+    assert done["status"] in ("completed", "waiting")
