@@ -99,6 +99,7 @@ def list_(
 @dead.command()
 def show(
     item_id: Annotated[str, typer.Argument(metavar="ID", help="An item id, or the id of a dead letter.")],
+    user: User = None,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -106,7 +107,7 @@ def show(
     """Show everything that is known about a dead letter, and what its message says."""
 
     async def run(letters: DeadLetters) -> None:
-        found = [letter async for letter in letters.letters(_filter([item_id], None, None, None, None))]
+        found = [letter async for letter in letters.letters(_filter([item_id], None, None, user, None))]
         for letter in found:
             if as_json:
                 typer.echo(json.dumps(letter.as_dict()))

@@ -47,6 +47,10 @@ def create(
     prefix: Prefix = None,
 ) -> None:
     """Make an API key. It is printed once, and can never be shown again; what it is goes to stderr."""
+    if role is Role.USER and not user:
+        raise typer.BadParameter("give --user ID (with --role app: --users PATTERN)", param_hint="--user")
+    if role is Role.APP and not users:
+        raise typer.BadParameter("give --users PATTERN, such as 'acme-*', or '*' for everybody", param_hint="--users")
     settings = tool_settings(redis_url=redis_url, prefix=prefix)
 
     async def run() -> tuple[str, KeyInfo]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import signal
 import socket
@@ -81,13 +82,21 @@ def _listening(listen: str) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise CannotStart(
-            f"MEMSCHED_LISTEN={listen}: {error.strerror or error}. Is something else there? Try another port, --listen "
-            "HOST:PORT."
-        ) from None
+    except (OSError, UnicodeError) as error:  # the latter is of names that cannot be one
+        why = error.strerror if isinstance(error, OSError) else None
+        raise CannotStart(f"MEMSCHED_LISTEN={listen}: {why or error}. {_advice(error)}") from None
     with listener:
         yield listener
+
+
+def _advice(error: OSError | UnicodeError) -> str:
+    """What to do where nobody can listen."""
+    match getattr(error, "errno", None):
+        case errno.EADDRINUSE:
+            return "Is something else there? Try another port, --listen HOST:PORT."
+        case errno.EACCES:
+            return "Ports below 1024 are for root: try a higher one, --listen HOST:PORT."
+    return "The host must be an address or a name of this machine: 127.0.0.1, or 0.0.0.0 for all its addresses."
 
 
 async def _refuse_everybody_without_keys(service: Service) -> None:

@@ -68,7 +68,10 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(memsched: Run
 
 
 def test_what_makes_no_key_says_why(memsched: Run) -> None:
-    assert "user_id: it has 0 characters" in str(memsched("keys", "create").exception)
+    for role, wanted in (("user", "give --user ID (with --role app: --users PATTERN)"), ("app", "give --users PATTERN")):
+        told = memsched("keys", "create", "--role", role)
+        assert told.exit_code == 2
+        assert wanted in " ".join(told.output.replace("\u2502", " ").split())
     told = memsched("keys", "create", "--role", "admin", "--ttl", "30")
     assert told.exit_code == 2
     assert "is no age; write 90s, 15m, 2h or 7d" in " ".join(told.output.replace("\u2502", " ").split())

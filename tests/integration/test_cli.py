@@ -399,7 +399,7 @@ def test_live_is_no_without_workers_and_names_the_stale_one(here: Run, tmp_path:
 
 
 def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[ScheduleMessageItem]) -> None:
-    listed, in_json, of_bob, two, old, no_unit, shown, missing = run_all(
+    listed, in_json, of_bob, two, old, no_unit, shown, others, missing = run_all(
         "dead list",
         "dead list --json",
         "dead list --user bob --json",
@@ -407,6 +407,7 @@ def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[S
         "dead list --before 1h",
         "dead list --before 30",
         f"dead show {shlex.quote(dead_letters[2].item_id)}",
+        f"dead show {shlex.quote(dead_letters[2].item_id)} --user nobody",
         "dead show nothing",
     )
 
@@ -423,7 +424,8 @@ def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[S
     assert no_unit.returncode == 2, "thirty days, or seconds?"
     assert "'30' is no age; write 90s, 15m, 2h or 7d" in no_unit.stderr
     assert f"id {SHOWN}" in shown.stdout
-    assert missing.returncode == 1
+    assert "no dead letter with this id" in others.stderr, "an item id is a user's own"
+    assert (others.returncode, missing.returncode) == (1, 1)
 
 
 def test_dead_letters_are_redriven_when_it_is_said_which(

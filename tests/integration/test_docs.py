@@ -56,8 +56,11 @@ from memsched import (
 from memsched.broker.keys import Keys
 from memsched.config_file import YAML_NAMES
 from memsched.logs import configure_logs
+from memsched.memory.access.api_keys import ApiKeys, Role
+from memsched.memory.access.audit import Audit, AuditEntry, AuditFilter
 from memsched.messages import MAX_ID_CHARACTERS, WIRE_VERSION
 from memsched.queue.dead_letters import DeadFilter
+from memsched.service.rate_limit import RateLimit
 from memsched.settings import ORIGINAL_SWITCHES, PREFIX
 
 pytestmark = pytest.mark.timeout(60)
@@ -605,6 +608,7 @@ async def test_the_rights_that_the_operations_page_gives_are_enough(
     await scheduler.submit_messages([message(text) for text in ("plain", "give up", "fails once", "leads on")])
     await scheduler.submit_messages(message("later"), delay=0.1)
     await _use_memory(scheduler)
+    await _use_keys(scheduler)
     producer = any_server.client.connection_pool.connection_kwargs["path"]
     add = ["XADD", "memsched:{DEMO}:stream", "*", "user_id", "u", "mem_cube_id", "c", "content", "from abroad"]
     for command in (["SADD", "memsched:lanes", "DEMO"], add):
@@ -648,6 +652,23 @@ async def _use_memory(scheduler: AsyncMemScheduler) -> None:
     assert [each.memory for each in await scheduler.retriever.search("Rome", "bob", grant.name)]
     assert await scheduler.working_set("bob", grant.name)
     assert await cubes.revoke("ada", "home", "bob")
+
+
+async def _use_keys(scheduler: AsyncMemScheduler) -> None:
+    """Everything that the service keeps of those who ask."""
+    server = await scheduler.server()
+    api_keys = ApiKeys(server, scheduler.keys)
+    token, made = await api_keys.create(Role.APP, users="*", ttl=3600)
+    principal = await api_keys.principal(token)
+    assert principal is not None
+    await api_keys.mint(principal, "ada")
+    assert await RateLimit("9/second", server, scheduler.keys).seconds_to_wait(made.key_id) == 0
+    assert len(await api_keys.list()) == 2
+    assert await api_keys.revoke(made.key_id)
+    audit = Audit(server, scheduler.keys, scheduler.settings.audit_maxlen)
+    audit.record(AuditEntry("GET /v1/memories", made.key_id, "ada", "home", (), "ok"))
+    await audit.aclose()
+    assert len(await audit.read(AuditFilter(), 9)) == 1
 
 
 def _as_producer(socket: str, command: list[str]) -> None:

@@ -19,7 +19,12 @@ from support.conditions import wait_until
 from support.processes import ROOT, clean_environment, end, free_port, spawn
 from support.servers import RedisServer
 
+from memsched.errors import CannotStart
+from memsched.service.process import _listening
+
 pytestmark = pytest.mark.timeout(60)
+LATER = ('"project": "atlas"', '"label":"mem_feedback"', "ada/house", "The spare keys are with Mr Berg.", '{"deleted":3}')
+"""What lines further down in the page print."""
 Serve = Callable[..., tuple["Popen[bytes]", Path]]
 
 
@@ -77,6 +82,12 @@ def test_it_says_that_the_port_is_taken(serve: Serve) -> None:
     assert "--listen HOST:PORT" in log.read_text()
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+def test_a_host_that_is_not_this_machine_is_no_matter_of_ports(host: str) -> None:
+    with pytest.raises(CannotStart, match="must be an address or a name of this machine"), _listening(f"{host}:8765"):
+        pass
+
+
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is not installed")
 def test_the_lines_of_the_documentation_do_what_it_says(
     tmp_path: Path, real_redis: RedisServer, vector_folder: str
@@ -97,7 +108,7 @@ def test_the_lines_of_the_documentation_do_what_it_says(
         end(process)
 
     assert done.returncode == 0, done.stderr
-    for said in ('"task_id"', '"added"', '"corrects"', "Flensburg", '"sufficient"', '"said"', '{"changed":true}'):
+    for said in ('"task_id"', '"added"', '"corrects"', "Flensburg", '"sufficient"', '"said"', '{"changed":true}', *LATER):
         assert said in done.stdout, f"{said}: {done.stdout}"
     assert "urn:memsched" not in done.stdout
     assert "about:blank" not in done.stdout
