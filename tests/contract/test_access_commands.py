@@ -68,7 +68,10 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(memsched: Run
 
 
 def test_what_makes_no_key_says_why(memsched: Run) -> None:
-    for role, wanted in (("user", "give --user ID (with --role app: --users PATTERN)"), ("app", "give --users PATTERN")):
+    for role, wanted in (
+        ("user", "give --user ID (with --role app: --users PATTERN)"),
+        ("app", "give --users PATTERN"),
+    ):
         told = memsched("keys", "create", "--role", role)
         assert told.exit_code == 2
         assert wanted in " ".join(told.output.replace("\u2502", " ").split())

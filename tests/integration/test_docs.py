@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from zlib import crc32
 
 import pytest
@@ -58,6 +58,7 @@ from memsched.config_file import YAML_NAMES
 from memsched.logs import configure_logs
 from memsched.memory.access.api_keys import ApiKeys, Role
 from memsched.memory.access.audit import Audit, AuditEntry, AuditFilter
+from memsched.memory_prompt import Reason
 from memsched.messages import MAX_ID_CHARACTERS, WIRE_VERSION
 from memsched.queue.dead_letters import DeadFilter
 from memsched.service.rate_limit import RateLimit
@@ -125,6 +126,15 @@ def test_every_action_of_the_logs_is_explained() -> None:
 
     logged = re.findall(r'action="([a-z_.]+)"(?: if .+ else "([a-z_.]+)")?', sources("memsched/**/*.py"))
     assert sorted(explained) == sorted({action for either in logged for action in either if action})
+
+
+def test_the_page_about_http_explains_every_reason_of_a_prompt() -> None:
+    shown = [
+        named(cells[0])[0]
+        for cells in table(section(ROOT / "docs/http.md", "## Before the model"), "`sufficient.reason`")
+    ]
+
+    assert set(shown) == set(get_args(Reason))
 
 
 def test_the_page_about_handlers_explains_everything_that_a_handler_gets_in_its_context() -> None:
@@ -740,6 +750,18 @@ def test_the_examples_of_the_page_about_handlers_run_without_a_server(tmp_path: 
     tracker.failed([item], ValueError("broken"))
     tracker.dead(item, "errors", "broken")
     assert told == [("broken", "L"), ("given up (errors): broken", "L")]
+
+
+@pytest.mark.long
+def test_the_requests_of_the_original_run_as_the_page_shows_them(tmp_path: Path) -> None:
+    (requests,) = [
+        each for each in blocks(HANDLERS, "python", "## Scripts for the original system") if "asyncio" in each
+    ]
+
+    said = run_python(["-c", requests], tmp_path)
+
+    assert "My boat is in the harbour of Kiel." in said
+    assert 'data: {"type": "end"}' in said
 
 
 async def test_the_test_of_a_handler_that_the_page_writes_passes(tmp_path: Path) -> None:

@@ -23,7 +23,13 @@ from memsched.errors import CannotStart
 from memsched.service.process import _listening
 
 pytestmark = pytest.mark.timeout(60)
-LATER = ('"project": "atlas"', '"label":"mem_feedback"', "ada/house", "The spare keys are with Mr Berg.", '{"deleted":3}')
+LATER = (
+    '"project": "atlas"',
+    '"label":"mem_feedback"',
+    "ada/house",
+    "The spare keys are with Mr Berg.",
+    '{"deleted":3}',
+)
 """What lines further down in the page print."""
 Serve = Callable[..., tuple["Popen[bytes]", Path]]
 
@@ -108,7 +114,16 @@ def test_the_lines_of_the_documentation_do_what_it_says(
         end(process)
 
     assert done.returncode == 0, done.stderr
-    for said in ('"task_id"', '"added"', '"corrects"', "Flensburg", '"sufficient"', '"said"', '{"changed":true}', *LATER):
+    for said in (
+        '"task_id"',
+        '"added"',
+        '"corrects"',
+        "Flensburg",
+        '"sufficient"',
+        '"said"',
+        '{"changed":true}',
+        *LATER,
+    ):
         assert said in done.stdout, f"{said}: {done.stdout}"
     assert "urn:memsched" not in done.stdout
     assert "about:blank" not in done.stdout
