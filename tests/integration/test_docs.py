@@ -405,14 +405,15 @@ def test_the_extras_that_the_readme_names_exist() -> None:
     assert extras == set(project["optional-dependencies"]) - {"dev"}
 
 
-def test_the_image_on_top_of_ours_gets_what_the_extra_has() -> None:
+@pytest.mark.parametrize(("heading", "extra"), [("### Docker", "models"), ("### The service", "service")])
+def test_the_image_on_top_of_ours_gets_what_the_extra_has(heading: str, extra: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (dockerfile,) = blocks(OPERATIONS, "dockerfile", "### Docker")
-    line = re.search(r"pip .*install (.+?) \\", dockerfile)
+    (dockerfile,) = blocks(OPERATIONS, "dockerfile", heading)
+    line = re.search(r"pip .*install (.+?) && rm", dockerfile.replace("\\\n", " "))
     assert line is not None
 
-    needed = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"]["models"]}
-    assert set(line[1].split()) == needed
+    needed = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"][extra]}
+    assert {re.split(r"[<>=]", each)[0] for each in shlex.split(line[1])} == needed
 
 
 def test_the_kubernetes_example_gives_workers_time_to_stop() -> None:
