@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 from uuid import UUID, uuid4, uuid5
 
@@ -30,7 +30,7 @@ from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
 from memsched.memory.model import Memory, expect_memory_id, is_memory_id
 from memsched.memory.search.arguments import SearchArgs, SearchResult
-from memsched.memory.search.pages import ListOrder, MemoryPage, page_of
+from memsched.memory.search.pages import ListOrder, MemoryPage, page_of, released_page_of
 from memsched.memory.transfer.cube_object import GeneralMemCube
 from memsched.memory.transfer.dump_folder import MANIFEST
 from memsched.memory_prompt import MemoryPrompt, SearchWhen
@@ -597,8 +597,14 @@ class AsyncMOS:
         services = await self._services()
         name = await self._cube_name(user, mem_cube_id)
         ref = await services.reading(user, name)
-        found = await page_of(services.store, ref, wanted, order=order, limit=limit, cursor=after)
-        return replace(found, memories=self.mem_scheduler.release.memories(user, "read", ref, found.memories))
+        hook = self.mem_scheduler.release
+        if not hook.asks:
+            return await page_of(services.store, ref, wanted, order=order, limit=limit, cursor=after)
+
+        def released(memories: Sequence[Memory]) -> list[Memory]:
+            return hook.memories(user, "read", ref, memories)
+
+        return await released_page_of(services.store, ref, wanted, released, order=order, limit=limit, cursor=after)
 
     async def get(self, memory_id: str, mem_cube_id: str | None = None, user_id: str | None = None) -> Memory:
         """One memory, in this cube or in any that the user may read. Raises UnknownMemory."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Completion:
     def read(cls, raw: bytes) -> Self:
         """Raises Problem for what is no such request; all but messages and user is for the model's server to judge."""
         try:
-            body = json.loads(raw, parse_constant=_no_number)
+            body = json.loads(raw, parse_constant=_no_number, parse_float=_number)
         except (ValueError, RecursionError):
             raise at_field(422, "It is not JSON.") from None
         if not isinstance(body, dict):
@@ -69,8 +70,8 @@ class Completion:
         for number, each in enumerate(messages):
             if not isinstance(each, dict):
                 raise at_field(422, "It must be an object with role and content.", "messages", number)
-        if not isinstance(body.get("user"), str | None):
-            raise at_field(422, "It must be a text: whom the call acts for.", "user")
+        if not isinstance(body.get("user"), str | None) or "\0" in (body.get("user") or ""):
+            raise at_field(422, "It must be a text, without NUL: whom the call acts for.", "user")
         return cls(body)
 
     @property
@@ -309,6 +310,12 @@ def _readable(messages: Sequence[Mapping[str, Any]], user_id: str) -> list[Mappi
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
+
+
+def _number(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 def _no_number(constant: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import httpx
@@ -31,6 +31,8 @@ _KEPT_BACK = frozenset(
 )
 """What does not come back: what is about one connection, or about another site."""
 _CORS = b"access-control-"
+_OF_A_BODY = frozenset({b"content-length", b"content-encoding", b"transfer-encoding"})
+_SHORTEST_SECRET = 6
 _NO_RETRY = {"x-should-retry": "false"}
 """Clients of the openai library ask again after a 5xx, unless they are told."""
 
@@ -55,7 +57,7 @@ class Upstream:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=_KEPT_SECONDS)
         plain = self._endpoint.url.startswith("http://") or self._endpoint.is_embedded
         verify: ssl.SSLContext | bool = not plain  # to load certificates takes a while
-        return httpx.AsyncClient(timeout=timeout, limits=limits, verify=verify, follow_redirects=True)
+        return httpx.AsyncClient(timeout=timeout, limits=limits, verify=verify, follow_redirects=False)
 
     async def send(
         self, method: str, path: str, headers: Mapping[str, str], content: bytes | None = None
@@ -85,7 +87,22 @@ class Upstream:
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             await answer.aclose()
             raise self._refused()
-        return answer
+        if answer.is_redirect:  # our key and what is remembered go to no server that nobody configured
+            await answer.aclose()
+            raise self._away(f"it redirects ({answer.status_code})")
+        return await self._without_secrets(answer, key)
+
+    async def _without_secrets(self, answer: httpx.Response, key: str) -> httpx.Response:
+        """An answer that does not quote what is ours: servers do, most of all in errors."""
+        secrets = [each.encode() for each in (key, *self._headers.values()) if len(each) >= _SHORTEST_SECRET]
+        raw = [(name, _without(value, secrets)) for name, value in answer.headers.raw]
+        if not answer.is_error or not secrets:
+            answer.headers = httpx.Headers(raw)
+            return answer
+        body = _without(await answer.aread(), secrets)
+        await answer.aclose()
+        kept = [(name, value) for name, value in raw if name.lower() not in _OF_A_BODY]
+        return httpx.Response(answer.status_code, headers=kept, content=body)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -136,6 +153,12 @@ class Upstream:
         )
         detail = "The model's server refuses the key of this service (MEMSCHED_LLM_API_KEY)."
         return Problem(502, detail, kind="ModelKeyRefused", headers=_NO_RETRY)
+
+
+def _without(text: bytes, secrets: Sequence[bytes]) -> bytes:
+    for each in secrets:
+        text = text.replace(each, b"***")
+    return text
 
 
 def headers_back(answer: httpx.Response) -> RawHeaders:

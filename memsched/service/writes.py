@@ -6,7 +6,8 @@ import base64
 import binascii
 import hashlib
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 from uuid import UUID, uuid5
 
@@ -14,7 +15,7 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel
 
 from memsched.broker.scripting import Command, as_text
-from memsched.errors import NotAllowed
+from memsched.errors import MemschedError, NotAllowed, ServerRefused, ServerUnreachable
 from memsched.messages import ADD_TASK_LABEL
 from memsched.mos.tasks import TaskFailed
 from memsched.service.callers import principal_of
@@ -36,7 +37,7 @@ def _write_of(token: str) -> tuple[str, str, str, str]:
     """User, cube, item and label of a token. Raises Problem."""
     try:
         found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode())
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or len(found) != 4 or not all(isinstance(each, str) and each for each in found):
         raise _no_write()
@@ -80,19 +81,32 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def item_id_for(here: Service, user_id: str, route: str, key: str | None, body: BaseModel) -> str | None:
-    """The item id that an Idempotency-Key stands for; None without one. Raises Problem for the key of another body.
+@asynccontextmanager
+async def item_id_for(
+    here: Service, user_id: str, route: str, key: str | None, body: BaseModel
+) -> AsyncIterator[str | None]:
+    """The item id that an Idempotency-Key and a body stand for; None without a key. Raises Problem for a key that was
+    used for another body.
 
-    The key is the user's own, for each route. It is known as long as the status of a finished message.
+    The key is the user's own, for each route. It is known as long as the status of a finished message; what is refused
+    within has used nothing.
     """
     if key is None:
-        return None
-    name = str(uuid5(_KEYS, json.dumps([user_id, route, key])))
+        yield None
+        return
     digest = hashlib.sha256(body.model_dump_json().encode("utf-8", "replace")).hexdigest()
-    server, place = await here.scheduler.server(), here.scheduler.keys.idempotency(name)
+    server = await here.scheduler.server()
+    place = here.scheduler.keys.idempotency(str(uuid5(_KEYS, json.dumps([user_id, route, key]))))
     ttl = here.settings.task_ttl_seconds
     command = Command(("SET", place, digest, "NX", "GET", "EX", ttl), lambda reply: reply and as_text(reply))
     before = await server.persistently(lambda: server.call(command))
     if before and before != digest:
         raise at_parameter("Idempotency-Key: it was used for another body.", "Idempotency-Key", "header")
-    return name
+    try:
+        # Of the body too: where the key is forgotten before the item is, another body is another item.
+        yield str(uuid5(_KEYS, json.dumps([user_id, route, key, digest])))
+    except (MemschedError, Problem) as error:
+        if not before and not isinstance(error, (ServerUnreachable, ServerRefused)):
+            forget = Command(("DEL", place), lambda reply: reply)
+            await server.persistently(lambda: server.call(forget))
+        raise

@@ -367,3 +367,20 @@ async def test_metadata_leaves_as_its_texts_may(mos_with: Callable[..., Any], tm
     ):
         assert await search(gate, "bob", "alice/home", filter=asked) == found
         assert [each.id for each in await search(gate, "alice", "home", filter=asked)] == [own.id]
+
+
+@pytest.mark.parametrize("hook", [Redacts, Vetoes])
+async def test_a_page_neither_counts_nor_finds_by_what_may_not_be_seen(
+    mos_with: Callable[..., Any], hook: type
+) -> None:
+    mos = await mos_with(hook)
+
+    async def total(word: str) -> int:
+        conditions = {"filter": {"@text": {"contains": word}}}
+        return int((await mos.list_memories("alice/home", "bob", conditions=conditions)).total)
+
+    every = await mos.list_memories("alice/home", "bob", limit=1)
+    following = await mos.list_memories("alice/home", "bob", after=every.cursor) if every.cursor else None
+    assert (await total("kumquat"), await total("kumquax")) == (0, 0)
+    assert await total("dry") == 1
+    assert every.total == len(every.memories) + (len(following.memories) if following else 0)

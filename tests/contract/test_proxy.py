@@ -284,6 +284,29 @@ async def test_the_services_own_key_is_neither_shown_nor_taken_for_the_clients(p
     assert UPSTREAM_KEY not in refused.value.response.text
 
 
+@pytest.mark.parametrize("status", [400, 403, 500])
+async def test_no_error_quotes_the_services_own_key(place: Place, status: int) -> None:
+    token, _ = await place.service.service.api_keys.create(Role.USER, user_id=user())
+    place.model.then(fails(status, f"Bad key Bearer {UPSTREAM_KEY}", x_debug_auth=UPSTREAM_KEY))
+
+    async with place.service.asking(token) as client:
+        answer = await client.post("/v1/chat/completions", json=asked())
+
+    assert answer.status_code == status
+    assert "Bad key Bearer ***" in answer.text
+    assert UPSTREAM_KEY not in answer.text + str(answer.headers)
+
+
+async def test_no_redirect_is_followed(place: Place) -> None:
+    token, _ = await place.service.service.api_keys.create(Role.USER, user_id=user())
+    place.model.then(fails(307, "elsewhere", location="http://localhost:1/steal"))
+
+    async with place.service.asking(token) as client:
+        answer = await client.post("/v1/chat/completions", json=asked())
+
+    assert (answer.status_code, "location" in answer.headers) == (502, False)
+
+
 async def test_of_headers_goes_on_what_is_for_the_other_side(place: Place) -> None:
     token, _ = await place.service.service.api_keys.create(Role.USER, user_id=user())
     kept = {"X-RateLimit-Remaining": "3", "OpenAI-Version": "1", "Content-Type": "application/json"}

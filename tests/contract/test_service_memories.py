@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -265,3 +266,42 @@ async def test_what_is_anothers_is_not_there(client: httpx.AsyncClient, user: st
         not_there = await client.request(method, missing + more, params=theirs)
         assert (there.status_code, there.content) == (404, not_there.content)
     assert (await client.get("/v1/memories", params=theirs)).json()["total"] == 0
+
+
+async def test_what_was_refused_has_not_used_its_idempotency_key(client: httpx.AsyncClient, user: str) -> None:
+    headers = {"Idempotency-Key": f"k-{user}"}
+    bad = {"user_id": user, "messages": [{"role": "user"}]}
+    good = {"user_id": user, "text": "My boat is in the harbour of Kiel."}
+
+    assert (await client.post("/v1/memories", json=bad, headers=headers)).status_code == 422
+    assert (await client.post("/v1/memories?wait=20", json=good, headers=headers)).status_code == 200
+
+
+async def test_a_key_that_is_forgotten_is_another_bodys_only_with_another_item(
+    service: Serving, client: httpx.AsyncClient, user: str
+) -> None:
+    headers = {"Idempotency-Key": f"k-{user}"}
+    first = await client.post("/v1/memories", json={"user_id": user, "text": "I live in Kiel."}, headers=headers)
+    server = await service.service.scheduler.server()
+    for key in await server.execute("KEYS", f"{service.service.scheduler.keys.prefix}:idempotency:*"):
+        await server.execute("DEL", key)
+    other = await client.post("/v1/memories?wait=20", json={"user_id": user, "text": "I sail."}, headers=headers)
+
+    assert first.json()["task_id"] != other.json()["task_id"]
+    assert other.json()["items"][0]["outcome"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [
+        ({"filter": '{"a": ' + "9" * 4000 + "}"}, 422),
+        ({"filter": '{"a": "\\u0000"}'}, 422),
+        ({"filter": '{"\\ud800": 1}'}, 422),
+        ({"cursor": base64.urlsafe_b64encode(b"[" * 9000).decode()}, 422),
+        ({"after": base64.urlsafe_b64encode(b"[" * 3000).decode()}, 404),
+    ],
+)
+async def test_no_parameter_breaks_it(
+    client: httpx.AsyncClient, user: str, params: dict[str, str], status: int
+) -> None:
+    assert (await client.get("/v1/memories", params={"user_id": user, **params})).status_code == status

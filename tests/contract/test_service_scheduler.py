@@ -175,6 +175,7 @@ async def test_a_paused_label_waits_and_is_counted_as_ready(clients: dict[str, h
     assert (await admin.post(f"{PATH}/labels/nobody-has-it/pause")).status_code == 404
     assert (await admin.post(f"{PATH}/labels/step/pause")).json() == {"label": "step", "paused": True, "changed": True}
     try:
+        await asyncio.sleep(0.5)  # what a worker is just reading it still takes
         await submit(admin, "bo", message(task_id="later"))
         await submit(admin, "bo", message(task_id="later"), delay_seconds=500)
         numbers = (await admin.get(f"{PATH}/scaling", params={"labels": "step,other"})).json()

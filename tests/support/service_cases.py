@@ -148,7 +148,7 @@ CASES = [
         changes=True,
     ),
     Case(
-        "DELETE /v1/cubes/{name:path}/shares/{with_user}",
+        "DELETE /v1/cubes/{name:path}/shares/{with_user:path}",
         "/v1/cubes/{cube}/shares/{someone}",
         changes=True,
     ),

@@ -72,7 +72,7 @@ async def share_cube(here: Here, caller: Caller, name: Which, body: Share, user_
 
 
 @router.delete(
-    "/cubes/{name:path}/shares/{with_user}", status_code=204, summary="End a share", operation_id="revoke_cube"
+    "/cubes/{name:path}/shares/{with_user:path}", status_code=204, summary="End a share", operation_id="revoke_cube"
 )
 async def revoke_cube(
     here: Here, caller: Caller, name: Which, with_user: Annotated[UserId, Path()], user_id: OfUser = None

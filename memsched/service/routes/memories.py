@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
@@ -144,15 +144,16 @@ async def add_memories(
     """After a model call: what was said is remembered, and the memories that the answer used are credited."""
     user = caller.user(body.user_id)
     info = {name: value for name in ("role", "task") if (value := getattr(body, name))}
-    recorded = await here.mos.record(
-        *(body.messages, body.text, body.cube, user, body.session_id),
-        used_memory_ids=body.used_memory_ids,
-        info=info or None,
-        metadata=body.metadata,
-        tags=body.tags or None,
-        item_id=await item_id_for(here, user, "add_memories", idempotency_key, body),
-        trace_id=traceparent,
-    )
+    async with item_id_for(here, user, "add_memories", idempotency_key, body) as item_id:
+        recorded = await here.mos.record(
+            *(body.messages, body.text, body.cube, user, body.session_id),
+            used_memory_ids=body.used_memory_ids,
+            info=info or None,
+            metadata=body.metadata,
+            tags=body.tags or None,
+            item_id=item_id,
+            trace_id=traceparent,
+        )
     labels = (ADD_TASK_LABEL, ANSWER_TASK_LABEL)
     done = Submitted(
         task_id=recorded.task_id,
@@ -214,12 +215,15 @@ class MemoryList(View):
     cursor: str = Field(description="Say cursor=<it> for the next page; empty on the last one.")
 
 
+_FREE_JSON: TypeAdapter[Any] = TypeAdapter(Json)
+
+
 def filter_given(filter: str | None) -> dict[str, Any] | None:
     """A filter that stands in an address, as JSON. Raises Problem."""
     if filter is None:
         return None
     try:
-        found = json.loads(filter)
+        found = _FREE_JSON.validate_python(json.loads(filter))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -196,10 +196,11 @@ async def submit_messages(
     """
     user = caller.user(body.user_id)
     messages = [_message(item, user, caller, trace) for item in body.messages]
-    if name := await item_id_for(here, user, "messages", idempotency_key, body):
+    async with item_id_for(here, user, "messages", idempotency_key, body) as name:
         for number, (item, message) in enumerate(zip(body.messages, messages, strict=True)):
-            message.item_id = item.item_id or str(uuid5(UUID(name), str(number)))
-    results = await here.scheduler.submit_messages(messages, delay=body.delay_seconds)
+            if name is not None and item.item_id is None:
+                message.item_id = str(uuid5(UUID(name), str(number)))
+        results = await here.scheduler.submit_messages(messages, delay=body.delay_seconds)
     return SubmittedAll(items=[Submitted(item_id=each.item_id, outcome=each.outcome) for each in results])  # type: ignore[arg-type]
 
 
