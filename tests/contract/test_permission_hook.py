@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -148,10 +148,19 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
 
 async def all_events(source: AsyncGenerator[Any, None]) -> list[Any]:
     found = []
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.1), aclosing(source) as events:
+
+    async def collect() -> None:
+        async with aclosing(source) as events:
             async for _, each in events:
                 found.append(each)
+
+    collecting = asyncio.create_task(collect())
+    await asyncio.sleep(0.1)
+    while (
+        not collecting.done()
+    ):  # before Python 3.12, asyncio.wait_for (fakeredis' way) loses a cancellation now and then
+        collecting.cancel()
+        await asyncio.wait({collecting}, timeout=0.1)
     return found
 
 
