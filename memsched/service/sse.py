@@ -22,6 +22,8 @@ from memsched.service.state import Service
 
 T = TypeVar("T")
 
+_CANCEL_AGAIN_SECONDS = 0.5
+
 
 def _one_line(value: str | None) -> str | None:
     return value if value and re.fullmatch(r"[\x21-\x7e]{1,128}", value) else None
@@ -44,9 +46,10 @@ async def until_stopped(service: Service, source: AsyncGenerator[T, None]) -> As
                 try:
                     await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    if not following.done():
+                    # Before Python 3.12, asyncio.wait_for (in memory://) loses a cancellation now and then.
+                    while not following.done():
                         following.cancel()
-                        await asyncio.wait({following})
+                        await asyncio.wait({following}, timeout=_CANCEL_AGAIN_SECONDS)
                 if following.cancelled():
                     return
                 try:
