@@ -165,13 +165,16 @@ class Cubes:
     async def tag(self, owner: str, mem_cube_id: str, tags: Iterable[str]) -> tuple[str, ...]:
         """Say what a cube is: its tags, in place of those it had. They count from the next read on, for all it holds.
 
-        Raises UnknownCube and CubeForbidden if it is not the owner's cube, and InvalidArgument for what are no tags.
+        Raises UnknownCube and CubeForbidden if it is not the owner's cube, InvalidArgument for what are no tags, and
+        InvalidId for those that hold a secret.
         """
         check_ids(owner, mem_cube_id)
         try:
             kept = checked_tags(tags)
         except ValueError as error:
             raise InvalidArgument("tags", tags, str(error)) from error
+        for each in kept:
+            refuse_secret_id("tags", each, self._secrets)
         (access,) = await self._run([self.resolve_command(owner, mem_cube_id)])
         ref = await self.admit(access, Permission.WRITE) if access.state is AccessState.UNKNOWN else access.ref
         if ref.user_id != owner:

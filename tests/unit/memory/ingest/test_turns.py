@@ -639,3 +639,33 @@ def test_the_bytes_of_files_do_not_travel() -> None:
     assert turns(*light) == turns(*given)
     assert [turn.text for turn in turns(*given)] == ["Hi.", "See [picture] there."]
     assert without_files({"text": "word " * 1_000}) == {"text": "word " * 1_000}
+
+
+QUOTE = '<blockquote itemtype="http://schema.skype.com/Reply"><b>Bob</b><p>I am allergic to nuts.</p></blockquote>'
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"messageType": "message", "body": {"contentType": "html", "content": f"{QUOTE}<p>Ow!</p>"}}, "Ow!"),
+        ({"source": "planner", "type": "ThoughtEvent", "content": "The user is lonely."}, ""),
+        ({"source": "planner", "type": "ModelClientStreamingChunkEvent", "content": "You sh"}, ""),
+        ({"type": "m.room.member", "sender": "@a:x", "content": {"membership": "join"}}, ""),
+        ({"type": "m.reaction", "sender": "@a:x", "content": {"m.relates_to": {"key": "+1"}}}, ""),
+        ({"type": "typing", "from": {"id": "u"}}, ""),
+        ({"role": "user", "content": ["Hi.", {"kind": "image-url", "url": "https://x.org/y.png"}]}, "Hi."),
+        (
+            {
+                "Role": {"Label": "user"},
+                "Items": [{"$type": "TextContent", "Text": "Hi."}, {"$type": "AnnotationContent", "FileId": "x"}],
+            },
+            "Hi.",
+        ),
+        ({"type": "human", "content": [{"type": "text", "text": "Hi."}, {"type": "non_standard", "value": {}}]}, "Hi."),
+    ],
+)
+def test_events_quotes_and_parts_of_no_words_refuse_nothing(message: dict[str, Any], said: str) -> None:
+    found = read([message], Talk(datetime.now(UTC), called="messages"))
+
+    assert [each.text for each in found.turns] == ([said] if said else [])
+    assert not found.refused
