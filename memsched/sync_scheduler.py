@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from memsched.at_exit import StopAtExit
-from memsched.blocking import Blocking, EventLoopThread, blocking, direct, shared
+from memsched.blocking import Blocking, EventLoopThread, blocking, direct, iterating, shared
 from memsched.console.tables import print_events
 from memsched.durations import Seconds, seconds_or_none
 from memsched.errors import SchedulerNotStarted
@@ -113,6 +113,8 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
         """What was given up: to list, redrive or purge."""
         return SyncDeadLetters(self._thread.call(self._async.dead_letters), self._thread)
 
+    follow_events = iterating(AsyncMemScheduler.follow_events)
+    follow_cube_events = iterating(AsyncMemScheduler.follow_cube_events)
     get_web_log_messages = blocking(AsyncMemScheduler.get_web_log_messages)
     pause = blocking(AsyncMemScheduler.pause)
     resume = blocking(AsyncMemScheduler.resume)
