@@ -198,7 +198,7 @@ class MemoryFace(ABC):
             raise InvalidArgument("text", text, "it must be a text")
         server = await self.server()
         view = await Cubes(server, self.keys, self.settings).view(user_id, mem_cube_id, Permission.READ)
-        if not (self.settings.predict_slots and text.strip() and view.is_to_change):
+        if not (self.settings.predict_slots and text.strip() and view.permission.allows(Permission.WRITE)):
             return
         message = ScheduleMessageItem(
             user_id=user_id,

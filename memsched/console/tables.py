@@ -15,7 +15,7 @@ from memsched.messages import ScheduleLogForWebItem
 from memsched.queue.status import Counts, Status
 from memsched.queue.workers import WorkerInfo
 
-_COUNTS = ("backlog", "remaining", "ready", "running", "orphaned", "delayed", "parked", "dead")
+_COUNTS = ("backlog", "remaining", "running", "orphaned", "delayed", "parked", "dead")
 _ALARMING = {"orphaned": "bold yellow", "dead": "bold red"}
 _TALLY = ("done", "retried", "recovered", "lost")
 _LONGEST_SHOWN_SILENCE_MS = 3_600_000

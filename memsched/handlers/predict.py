@@ -6,6 +6,7 @@ from memsched.handlers.mem_update import LONGEST_TALK_CHARACTERS
 from memsched.handlers.services import MemoryServices
 from memsched.lexicon import stems
 from memsched.memory.access.cubes import CubeView
+from memsched.memory.access.permissions import Permission
 from memsched.memory.model import clamped, to_ms
 from memsched.messages import TYPING, ScheduleMessageItem
 from memsched.tiers.working_set import Typed
@@ -26,7 +27,7 @@ async def predict(
     if typing and await services.states.typed(cube.ref, latest.user_id) != latest.item_id:
         return
     text = latest.content.strip()[:LONGEST_TALK_CHARACTERS]
-    if cube.is_to_change and stems(text):
+    if cube.permission.allows(Permission.WRITE) and stems(text):
         at = to_ms(clamped(latest.timestamp))
         typed = Typed(latest.user_id, text, at, typing, latest.session_id or "")
         await services.working_sets.predict(cube.ref, typed, services.settings.predict_slots)

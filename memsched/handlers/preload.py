@@ -5,6 +5,7 @@ from __future__ import annotations
 from memsched.handlers.mem_update import mem_update
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
+from memsched.memory.access.permissions import Permission
 from memsched.messages import ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -16,6 +17,6 @@ async def preload(
 
     That is standing value, and the theme of the last talk. Who may only read a cube finds it as its writers left it.
     """
-    if cube.is_to_change:
+    if cube.permission.allows(Permission.WRITE):
         latest = max(messages, key=lambda message: (message.timestamp, message.item_id))
         await mem_update(services, cube, [latest.model_copy(update={"content": ""})], ctx)

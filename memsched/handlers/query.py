@@ -6,6 +6,7 @@ from memsched.handlers.follow_ups import follow_up
 from memsched.handlers.memory_events import USER_INPUT, event, shown
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
+from memsched.memory.access.permissions import Permission
 from memsched.messages import MEM_UPDATE_TASK_LABEL, WORKING_MEMORY_TYPE, ScheduleMessageItem
 from memsched.worker.context import HandlerContext
 
@@ -17,10 +18,11 @@ async def query(
     ctx: HandlerContext,
 ) -> None:
     """Hand each question on to ``mem_update``. Who may only read the cube asks without changing its working set."""
+    may_write = cube.permission.allows(Permission.WRITE)
     for message in messages:
         if not message.content.strip():
             continue
-        if cube.is_to_change:
+        if may_write:
             ctx.submit(follow_up(message, MEM_UPDATE_TASK_LABEL, message.content))
         ctx.log(
             event(
@@ -28,6 +30,6 @@ async def query(
                 f"Asked: {shown(message.content)}",
                 from_type=USER_INPUT,
                 to_type=WORKING_MEMORY_TYPE,
-                metadata={"working_set_follows": cube.is_to_change},
+                metadata={"working_set_follows": may_write},
             )
         )

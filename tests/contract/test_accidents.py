@@ -138,7 +138,7 @@ async def test_a_resubmitted_message_counts_as_its_users(make_scheduler: MakeSch
     await scheduler.wait(user_id="alice", timeout=1)  # nothing is there: the counters are put right
     await scheduler.submit_messages(sent)
 
-    assert await scheduler._unfinished("alice") == 1
+    assert await scheduler.unfinished("alice") == 1
 
 
 async def test_a_handler_whose_entry_was_deleted_is_told(make_scheduler: MakeScheduler) -> None:

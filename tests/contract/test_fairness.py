@@ -47,7 +47,7 @@ class Lane:
         return await server.call(promote(self.keys, self._scheduler.settings.max_per_user))
 
     async def unfinished(self, user: str = "alice") -> int:
-        return await self._scheduler._unfinished(user)
+        return await self._scheduler.unfinished(user)
 
 
 async def started(make_scheduler: MakeScheduler, handle: Any, **settings: Any) -> AsyncMemScheduler:

@@ -63,7 +63,7 @@ class CubeView:
     """A cube as one user sees it: their name of it, what it is, and what they may do with it.
 
     emptied: when all of it was deleted last, ms since the epoch, as far as whoever asked for it wanted to know.
-    is_there: whether it was made already; the first statement in it makes it, no question does.
+    is_there: whether it was made already. The first message in it makes it.
     """
 
     name: str
@@ -71,11 +71,6 @@ class CubeView:
     permission: Permission
     emptied: int = 0
     is_there: bool = True
-
-    @property
-    def is_to_change(self) -> bool:
-        """Whether what the user asks in it may change what is near there."""
-        return self.is_there and self.permission.allows(Permission.WRITE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 from memsched.errors import QueueFull
 from memsched.lexicon import estimate_tokens
 from memsched.logs import get_logger
+from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.permissions import Permission
 from memsched.memory_prompt import MemoryPrompt, Reason
 from memsched.messages import QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
@@ -29,7 +31,7 @@ from memsched.service.bodies import (
 )
 from memsched.service.callers import Caller, Traceparent
 from memsched.service.problems import at_field
-from memsched.service.state import SESSION, Here
+from memsched.service.state import SESSION, Here, Service
 from memsched.service.views import View
 from memsched.service.writes import AfterWrite
 from memsched.tiers.hot_state import WorkingMemory
@@ -151,7 +153,7 @@ async def create_prompt(
         task=body.task,
     )
     scheduled = False
-    if query and query.strip():
+    if query and query.strip() and await _is_there(here, user, cube):  # else a mistyped name would make a cube
         asked = ScheduleMessageItem(
             user_id=user,
             mem_cube_id=cube,
@@ -184,6 +186,11 @@ async def get_prompt(
         *(None, cube, caller.user(user_id), session_id, max_tokens), search="never", role=role, task=task
     )
     return _answer(prompt, None, scheduled=False)
+
+
+async def _is_there(here: Service, user: str, cube: str) -> bool:
+    cubes = Cubes(await here.scheduler.server(), here.scheduler.keys, here.settings)
+    return (await cubes.view(user, cube, Permission.READ)).is_there
 
 
 async def _schedule(scheduler: AsyncMemScheduler, asked: ScheduleMessageItem) -> bool:
