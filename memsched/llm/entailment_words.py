@@ -22,6 +22,8 @@ class Marker(Enum):
     DISLIKE = "dislike"
     FUTURE = "future"
     PAST = "past"
+    RELATED = "related"
+    """It sets one thing against another, or may be a role or in jest: only a model may tell."""
 
 
 def _any(words: str) -> re.Pattern[str]:
@@ -44,9 +46,10 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             """
         ),
         Marker.CONDITION: _any(
-            """
+            r"""
             if suppose supposing imagine unless whether pretend pretends pretended pretending wish wishes hypothetically
-            otherwise
+            otherwise (?<!no\s)doubt doubts doubted deny_* denies_* denied_(?:that|having) denying_* lies?_that
+            an?_lie a_myth (?:false|untrue|wrong|nonsense)_that
             """
         ),
         Marker.UNSURE: _any(
@@ -65,7 +68,7 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             convinced novel movie film story joke character
             """
         ),
-        Marker.EXCEPT: _any("except excepting apart_from but_for besides other_than"),
+        Marker.EXCEPT: _any("except excepting apart_from but_for but_me besides other_than unlike"),
         Marker.ENDED: _any(
             """
             stop stops stopped stopping quit quits refuse refuses refused avoid avoids avoided turn_down
@@ -81,9 +84,10 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
     "de": {
         Marker.NEGATION: _any("nicht kein* nie niemals niemand* nichts nirgends ohne weder noch_nie"),
         Marker.ALMOST: _any("fast beinahe kaum"),
-        Marker.FORMERLY: _any("früher frühere* ehemals ehemalig* damals nicht_mehr kein*_mehr einst"),
+        Marker.FORMERLY: _any("früher frühere* ehemals ehemalig* damals nicht_mehr kein*_mehr einst war_mal hatte_mal"),
         Marker.CONDITION: _any(
-            "wenn falls angenommen hätte* würde* wäre* stell_dir wünschte ob sofern tat_so tue_so tut_so vorgegeben"
+            "wenn falls angenommen hätte* würde* wäre* stell_dir wünschte ob sofern tat_so tue_so tut_so vorgegeben "
+            "bezweifel* bezweifle* zweifle* bestreite* leugne* abgestritten eine_lüge gelogen stimmt_nicht nicht_wahr"
         ),
         Marker.UNSURE: _any(
             """
@@ -97,7 +101,7 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             gerücht laut geträumt findet_dass erzählt*
             """
         ),
-        Marker.EXCEPT: _any("außer ausgenommen bis_auf"),
+        Marker.EXCEPT: _any("außer ausgenommen bis_auf im_gegensatz_zu anders_als"),
         Marker.ENDED: _any(
             """
             aufgehört aufhören hört_auf abgesagt abgelehnt vergessen vermeide* vermeidet abgebrochen gekündigt
@@ -112,7 +116,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.NEGATION: _any("no nunca jamás nadie nada sin tampoco ningún ninguna ninguno ni ne pas jamais"),
         Marker.ALMOST: _any("casi apenas por_poco"),
         Marker.FORMERLY: _any("antes solía antiguamente ya_no anteriormente ex"),
-        Marker.CONDITION: _any("si ojalá supón fingí finge fingió fingir fingiendo imagina supongamos imaginémonos"),
+        Marker.CONDITION: _any("si ojalá supón fingí finge fingió fingir fingiendo imagina supongamos imaginémonos "
+            "dudo duda_que dudamos niego niega_que negué mentira mito desmiento"),
         Marker.UNSURE: _any(
             """
             quizá quizás tal_vez
@@ -129,7 +134,7 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             oí
             """
         ),
-        Marker.EXCEPT: _any("menos excepto salvo"),
+        Marker.EXCEPT: _any("menos excepto salvo a_diferencia_de"),
         Marker.ENDED: _any(
             """
             dejé_de dejar_de dejó_de deja_de rechacé rechazó cancelé canceló olvidé olvidó evito evita suspendí
@@ -183,12 +188,12 @@ CHINESE_NO_MARKERS = (
 )
 CHINESE_MARKERS: dict[Marker, re.Pattern[str]] = {
     Marker.UNSURE: re.compile(
-        "可能|也许|或许|大概|没准|说不定|打算|准备(?!好)|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑|预计"
+        "可能|也许|或许|大概|没准|说不定|打算|准备(?!好)|希望|想|应该|要不要|是不是|考虑|计划|恐怕|本来|开玩笑|预计|怀疑|たい(?:です|と|な)"
     ),
-    Marker.NEGATION: re.compile("没有|不是|[不没未别无]"),
+    Marker.NEGATION: re.compile("没有|不是|不再|[不没未别无]|ません|ない|なかった"),
     Marker.ALMOST: re.compile("差一?点|几乎|险些"),
-    Marker.FORMERLY: re.compile("以前|曾经|从前|过去|不再|原来|曾"),
-    Marker.CONDITION: re.compile("如果|要是|假如|假装|装作|倘若|假设|若是|除非|万一"),
+    Marker.FORMERLY: re.compile("以前|曾经|从前|过去|原来|曾"),
+    Marker.CONDITION: re.compile("如果|要是|假如|假装|装作|倘若|假设|若是|除非|万一|否认|假的|谎话|谎言"),
     Marker.REPORTED: re.compile("听说|据说|认为|觉得|以为|梦见|梦到|传言|说"),
     Marker.ENDED: re.compile("戒|停止|取消|拒绝|忘了|放弃|退掉"),
     Marker.EXCEPT: re.compile("除了|除"),
@@ -240,6 +245,8 @@ LIGHT_WORDS = frozenset(
 ) - frozenset(("take", "live", "work", "trabaj", "arbeit", "go", "geh"))
 """As stems: a claim may have one more of these than what was said."""
 _WORDS = json.loads(Path(__file__).with_name("claim_words.json").read_text(encoding="utf-8"))
+for _language, _words in _WORDS["relate"].items():
+    MARKERS[_language][Marker.RELATED] = _any(_words)
 SAME_WORDS: dict[str, str] = {
     form: base for base, _, forms in (line.partition(": ") for line in _WORDS["same"]) for form in forms.split()
 }

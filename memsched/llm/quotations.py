@@ -20,6 +20,8 @@ _WORDS = json.loads(Path(__file__).with_name("quoted_words.json").read_text(enco
 _IN_JEST = re.compile(_WORDS["in_jest"], re.IGNORECASE)
 _BEFORE_A_COLON = re.compile(r"(?m)^([^:\uff1a\n]*)[:\uff1a](?=\s|[^\x00-\x7f])")
 _GIVES_A_TEXT = re.compile(rf"(?i)\b(?:{_WORDS['en']}|{_WORDS['de']}|{_WORDS['es']})\b|{_WORDS['zh']}")
+_NOT_ONES_OWN = re.compile(r"```[^`]*(?:```|\Z)|(?m:^[ \t]{0,3}>.*$)")
+"""Code, and lines that answer a letter."""
 _SENTENCE_ENDS = ".!?\u3002\n"
 _WORKS_ON_WHAT_STANDS_BEFORE = re.compile(rf"(?i)(?:{_WORDS['this_into']})(?=[^{_SENTENCE_ENDS}]*[.!?\u3002]?\s*\Z)")
 _LONGEST_REQUEST = 400
@@ -33,6 +35,7 @@ def is_in_jest(text: str) -> bool:
 
 def without_quotations(text: str) -> str:
     """Without what is quoted from others, or given to be worked on; a title or a single word stays."""
+    text = _NOT_ONES_OWN.sub("\n", text)
     text = text[: _end_of_what_gives_a_text(text)]
     text = text[_begin_of_what_works_on_it(text) :]
 
