@@ -43,7 +43,14 @@ from memsched.messages import ADD_TASK_LABEL
 TARGETS: dict[str, Target] = {}
 CORRECTIONS = "corrections.jsonl"
 SAMENESS = "sameness.jsonl"
-CLAIMS = ("claims.jsonl", "claims_more.jsonl", "claims_fresh.jsonl", "claims_plain.jsonl", "claims_turns.jsonl")
+CLAIMS = (
+    "claims.jsonl",
+    "claims_more.jsonl",
+    "claims_fresh.jsonl",
+    "claims_plain.jsonl",
+    "claims_turns.jsonl",
+    "claims_doubted.jsonl",
+)
 _NAMED = (CORRECTIONS, SAMENESS, *CLAIMS)
 _SMALL_TALK = {
     "en": ["It rained all afternoon.", "Lunch was good.", "That film was quite long.", "See you later then."],

@@ -53,6 +53,8 @@ _HALF = {
     "es": (re.compile(r"\b(\w+) y media\b", re.IGNORECASE), 0),
 }
 """Half an hour after an hour; in German, of the one before."""
+_OF_A_SENTENCE = frozenset((Marker.CONDITION, Marker.RELATED))
+"""What counts for all clauses of a sentence."""
 _LONGEST_HOUR = 9
 """Digits: of a longer number there is no half hour."""
 _LONGEST_BEGINNING = 40
@@ -179,7 +181,7 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
                     previous, joined = clause, False
                 joined = joined or word in CONJUNCTIONS[language]
                 begin = at + 1
-        conditions = {Marker.CONDITION} & {marker for clause in clauses for marker in clause.markers}
+        conditions = _OF_A_SENTENCE & {marker for clause in clauses for marker in clause.markers}
         _ask_from_its_opening(clauses)
         for clause in clauses:
             clause.markers |= conditions

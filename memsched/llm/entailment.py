@@ -21,12 +21,15 @@ from memsched.llm.entailment_subjects import (
     HeldClaim,
     doubt_about_subject,
     in_order,
+    is_unclear,
 )
 from memsched.llm.entailment_words import DAYS, LIGHT_WORDS, MONTHS, OPPOSITES, OTHER_PRONOUNS, TURNS, Marker
 from memsched.llm.said_turn import Reading, SaidTurn
 from memsched.llm.tokens import SPEAKER, Clause, Role, Token, has_word, is_same
 
-Doubt = Literal["empty", "name", "question", "negation", "supposed", "subject", "order", "number", "words", "speaker"]
+Doubt = Literal[
+    "empty", "name", "question", "negation", "supposed", "subject", "order", "number", "words", "speaker", "unclear"
+]
 _MATCHED_FOR_ONE_MISSING = 2
 """So many words of a claim must be in the clause for each that is not, and one more."""
 _GAPPED = 1
@@ -179,7 +182,9 @@ def _doubt_about_clause(
         return "number"
     if doubt := doubt_about_subject(claim, subject, clause, language, by_user=turn.by_user):
         return doubt
-    return None if in_order(claim, clause) else "order"
+    if not in_order(claim, clause):
+        return "order"
+    return "unclear" if is_unclear(claim, clause, language) else None
 
 
 def _elsewhere(token: Token, clause: Clause) -> bool:

@@ -26,7 +26,8 @@ _NO = re.compile(
     r"^\W*(?:no|nope|nah|not|never|none|nein|nee|nie|nicht|kein\w*|nunca|nada|ninguno?a?|\u4e0d|\u6ca1)", re.IGNORECASE
 )
 _YES = re.compile(
-    r"^\W*(?:yes|yeah|yep|yup|sure|ja|jep|klar|s[i\u00ed]|claro|\u662f|\u5bf9|\u6709|\u55ef)\W*$", re.IGNORECASE
+    r"^\W*(?:yes|yeah|yep|yup|sure|right|correct|exactly|indeed|ja|jep|klar|genau|richtig|stimmt|s[i\u00ed]|claro|exacto|correcto|\u662f|\u5bf9|\u6709|\u55ef)\W*$",
+    re.IGNORECASE,
 )
 _UNSURE = (Marker.UNSURE, Marker.CONDITION, Marker.REPORTED)
 _UNSURE_UNSPACED = re.compile(
@@ -49,7 +50,11 @@ def is_answer(claim: str, asked: str, answer: str) -> bool:
     denies = any(token.negation for token in claimed)
     if denies != (_NO.match(answer) is not None):
         return False
-    if not own and not (_NO.match(answer) or _YES.match(answer)):
+    agrees = _YES.match(answer) is not None
+    if agrees and any(token.negation for token in question):
+        return False  # "You don't smoke, right?"
+    own = [] if agrees else own
+    if not own and not (_NO.match(answer) or agrees):
         return False
     if own and not any(_same(token, each) for token in wanted for each in own):
         return False

@@ -249,6 +249,9 @@ def _is_of_kin(claim: str, part: str, has: str) -> bool:
     """Whether a clause says it of somebody of the speaker's, or of their home, who is not in the claim."""
     if any(each[1] in _KIN and each[1] in claim and each[2] not in claim for each in _OF_WHOM.finditer(part)):
         return True
+    own = re.search(f"{_SPEAKER_SIGN}的?(..)", claim)
+    if own and own[1] in _KIN and re.search(f"[^我{_SPEAKER_SIGN}们咱]的{own[1]}", part) and f"我{own[1]}" not in part:
+        return True
     at_home = re.match(f"{_SPEAKER_SIGN}的?家(.)", has)
     if at_home and "家" not in claim and at_home[1] not in claim:
         return True  # "my family's dog"

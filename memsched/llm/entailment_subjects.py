@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memsched.llm.clauses import Language
-from memsched.llm.entailment_words import ARTICLES, OTHER_PRONOUNS, OWN_GROUPS, USER_WORDS, WE, Marker
+from memsched.llm.entailment_words import (
+    ARTICLES,
+    DAYS,
+    MONTHS,
+    OTHER_PRONOUNS,
+    OWN_GROUPS,
+    PERSON_WORDS,
+    USER_WORDS,
+    WE,
+    Marker,
+)
 from memsched.llm.tokens import Clause, Role, Token, has_word, is_same, place_of
 
 
@@ -45,7 +55,7 @@ def doubt_about_subject(
     own = [token.role for token in clause.tokens if token.role]
     if any(_owns_another(token, claim, clause) for token in subject):
         return "subject"
-    if not _owners_fit(claim, clause):
+    if not owners_fit(claim.clause.tokens, clause):
         return "subject"
     if not subject and roles:
         return None if _speaker_is_subject(claim, clause, language) or _speaker_has(claim, clause) else "subject"
@@ -104,9 +114,8 @@ def _owns_another(token: Token, claim: HeldClaim, clause: Clause) -> bool:
     return owned is not None and not any(is_same(owned, each) for each in claim.clause.tokens)
 
 
-def _owners_fit(claim: HeldClaim, clause: Clause) -> bool:
+def owners_fit(tokens: Sequence[Token], clause: Clause) -> bool:
     """Whether what is the user's in the claim is not another's in the clause: "my brother's car"."""
-    tokens = claim.clause.tokens
     for at, token in enumerate(tokens):
         if token.role is not Role.OWNER:
             continue
@@ -127,9 +136,22 @@ def _owners_fit(claim: HeldClaim, clause: Clause) -> bool:
         ):
             return False
         after = [each for each in clause.tokens[place + 1 : place + 4] if each.role or each.content]
+        if _is_of(clause.tokens[place + 1 : place + 4], owned) and not any(is_same(after[0], each) for each in tokens):
+            return False
         if len(after) > 1 and after[0].role is Role.OWNER and not any(is_same(after[1], each) for each in tokens):
             return clause.tokens[place + 1].word.casefold() not in ("of", "de", after[0].word.casefold())
     return True
+
+
+def _is_of(after: Sequence[Token], owned: Token) -> bool:
+    """Whether somebody is said to be another person's: "die Mutter von Anna"."""
+    if owned.word.casefold() not in PERSON_WORDS or not after or after[0].word.casefold() not in _OF:
+        return False
+    first = next((each for each in after[1:] if each.role or each.content), None)
+    return first is not None and first.role is None and (first.capital or first.word.casefold() in PERSON_WORDS)
+
+
+_OF = frozenset(("of", "von", "vom", "der", "des", "de", "del"))
 
 
 def _speaker_is_subject(claim: HeldClaim, clause: Clause, language: Language) -> bool:
@@ -224,4 +246,49 @@ def in_order(claim: HeldClaim, clause: Clause) -> bool:
             if other is not None and not other.free and (token.thing or other.thing or token.capital):
                 places.append(at)
     known = [at for at in places if at is not None]
+    return known == sorted(known)
+
+
+def is_unclear(claim: HeldClaim, clause: Clause, language: Language) -> bool:
+    """Whether a clause has all of a claim, and may say something else with it: only a model may tell.
+
+    It sets one thing against another, names somebody else before the one who speaks, or its words stand otherwise.
+    """
+    return (
+        Marker.RELATED in clause.markers - claim.clause.markers
+        or (language == "de" and _begins_with_an_object(clause))
+        or _another_is_before_the_speaker(claim, clause)
+        or not _stand_alike(claim, clause, language)
+    )
+
+
+def _begins_with_an_object(clause: Clause) -> bool:
+    """Whether a German sentence names first to whom somebody else did something: "den Tom hat die Anna verlassen"."""
+    first = clause.tokens[0].word.casefold() if clause.begins and clause.tokens else ""
+    return first in _ACCUSATIVE and all(token.role is not Role.SUBJECT for token in clause.tokens)
+
+
+_ACCUSATIVE = frozenset(("den", "dem", "ihn", "ihm"))
+
+
+def _another_is_before_the_speaker(claim: HeldClaim, clause: Clause) -> bool:
+    at = next((at for at, token in enumerate(clause.tokens) if token.role is Role.SUBJECT), 0)
+    return any(
+        token.word.casefold() in _OTHERS or (token.word.casefold() in PERSON_WORDS and token.content)
+        for token in clause.tokens[:at]
+        if not any(is_same(token, each) for each in claim.clause.tokens)
+    )
+
+
+_OTHERS = frozenset("he she they er sie \u00e9l ella ellos ellas".split())
+
+
+def _stand_alike(claim: HeldClaim, clause: Clause, language: Language) -> bool:
+    """Whether what is in both stands in the same order, but for numbers and times; in German, what has a capital."""
+    places = []
+    for token in claim.clause.tokens:
+        is_time = token.stem in MONTHS or token.word.casefold().removesuffix("s") in DAYS
+        if token.content and not is_time and (language != "de" or token.capital):
+            places.append(place_of(clause, token))
+    known = [at for at in places if at is not None and clause.tokens[at].content]
     return known == sorted(known)

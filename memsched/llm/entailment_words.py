@@ -116,8 +116,10 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.NEGATION: _any("no nunca jamás nadie nada sin tampoco ningún ninguna ninguno ni ne pas jamais"),
         Marker.ALMOST: _any("casi apenas por_poco"),
         Marker.FORMERLY: _any("antes solía antiguamente ya_no anteriormente ex"),
-        Marker.CONDITION: _any("si ojalá supón fingí finge fingió fingir fingiendo imagina supongamos imaginémonos "
-            "dudo duda_que dudamos niego niega_que negué mentira mito desmiento"),
+        Marker.CONDITION: _any(
+            "si ojalá supón fingí finge fingió fingir fingiendo imagina supongamos imaginémonos "
+            "dudo duda_que dudamos niego niega_que negué mentira mito desmiento"
+        ),
         Marker.UNSURE: _any(
             """
             quizá quizás tal_vez
@@ -142,7 +144,7 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             """
         ),
         Marker.DISLIKE: _any("odio odia odian detesto detesta"),
-        Marker.FUTURE: _any("va_a voy_a vamos_a van_a mañana próxim*"),
+        Marker.FUTURE: _any(r"va_a voy_a vamos_a van_a (?<!esta\s)(?<!la\s)mañana próxim*"),
         Marker.PAST: _any("fue fueron fui era eran ha_sido han_sido hizo hubo ayer"),
     },
 }
@@ -256,6 +258,14 @@ PERSON_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["persons"]).split())
 AGREEING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["agree"]).split())
 """With which a short turn says the same of its own speaker."""
 QUESTION_OPENINGS: frozenset[str] = frozenset(" ".join(_WORDS["open_a_question"]).split())
+INSTEAD_OF: frozenset[str] = frozenset(" ".join(_WORDS["instead_of"]).split())
+"""What stands behind them is not so."""
+PAST_FORMS = re.compile(_WORDS["past_forms"])
+"""Of verbs."""
+KNOWING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["knows_best"]).split())
+"""Who tells somebody what is so: a doctor."""
+PRESUPPOSING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["presuppose"]).split())
+"""With which a question tells what it does not ask: "how do I say that I am leaving?"."""
 WEAKENING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["weaken"]).split())
 """With which a claim says no more than that somebody wants, plans or says it."""
 USER_WORDS = frozenset(

@@ -14,17 +14,22 @@ from functools import lru_cache
 from memsched.lexicon import is_without_spaces
 from memsched.llm.clauses import Language, clauses_of, language_of
 from memsched.llm.entailment_chinese import ChineseText, in_digits, in_one_way, meaning_signs
+from memsched.llm.entailment_subjects import owners_fit
 from memsched.llm.entailment_words import (
     AGREEING_WORDS,
+    INSTEAD_OF,
+    KNOWING_WORDS,
     LIGHT_WORDS,
     OTHER_PRONOUNS,
+    PAST_FORMS,
     PERSON_WORDS,
+    PRESUPPOSING_WORDS,
     USER_WORDS,
     WEAKENING_WORDS,
     Marker,
 )
 from memsched.llm.said_turn import Reading, SaidTurn
-from memsched.llm.tokens import Clause, Role, Token
+from memsched.llm.tokens import Clause, Role, Token, has_word, is_same
 
 _AGAINST = ("empty", "speaker")
 """Doubts that no other wording removes."""
@@ -93,6 +98,8 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     claimed = {marker for clause in claims for marker in clause.markers}
     if any(token.word.casefold() in WEAKENING_WORDS for token in _tokens(claims)):
         claimed |= _WEAKENING
+    if any(PAST_FORMS.fullmatch(token.word.casefold()) for token in _tokens(claims)):
+        claimed.add(Marker.PAST)
     text = _QUOTES.sub(", ", turn.text) if Marker.REPORTED in claimed else turn.text
     if not AGREEING_WORDS.isdisjoint(turn.read(turn.text, language).words):
         text = f"{turn.before}\n{text}"
@@ -103,11 +110,13 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     covered = [said.clauses[number] for number in set.intersection(*having)] if having else []
     if covered and all(_says_otherwise(clause, claimed) for clause in covered):
         return False
+    if about and _is_certainly_otherwise(claims, about, claimed):
+        return False
     if doubt == "order" and sum(map(_is_person, _tokens(claims))) > 1:
         return False
     if not about and language_of(claim) != language:
         about = said.clauses  # other words for the same, in another language
-    return any(_may_say(clause, claimed) for clause in about) and not _is_of_another(claims, about)
+    return any(_may_say(clause, claimed, claims) for clause in about) and not _is_of_another(claims, about)
 
 
 def _and_forms(numbers: Set[str]) -> Set[str]:
@@ -139,7 +148,51 @@ def _names_another(claims: Sequence[Clause], said: Reading, language: Language) 
 def _says_otherwise(clause: Clause, claimed: set[Marker]) -> bool:
     """Whether a clause says of all that is claimed that it is, was, or almost was, where that is claimed otherwise."""
     differs = bool(clause.markers & _TURNING) != bool(claimed & _TURNING)
-    return differs or bool((clause.markers - claimed) & _NO_LONGER)
+    no_longer = (clause.markers - claimed) & _NO_LONGER
+    return differs or bool(no_longer - {Marker.FORMERLY} if Marker.PAST in claimed else no_longer)
+
+
+def _is_certainly_otherwise(claims: Sequence[Clause], about: Sequence[Clause], claimed: set[Marker]) -> bool:
+    """Whether what was said is of another's kin, of an exception, of what stands instead, or with numbers exchanged."""
+    tokens = _tokens(claims)
+    if any(token.role is Role.OWNER for token in tokens) and not any(owners_fit(tokens, clause) for clause in about):
+        return True
+    if claimed & _DENYING:
+        return False
+    if any(_is_instead(token, tokens, clause) for token in tokens for clause in about):
+        return True
+    first = next((token for token in tokens if token.content), None)
+    having = [clause for clause in about if first is not None and has_word(clause, first)]
+    is_excepted = (
+        all(Marker.EXCEPT in clause.markers for clause in having) and _is_person(first) if first and having else False
+    )
+    return is_excepted or any(_has_others_number(clause, about) for clause in claims)
+
+
+def _is_instead(token: Token, claimed: Sequence[Token], clause: Clause) -> bool:
+    """Whether it stands right behind "instead of", and a claim does not say so."""
+    if not token.content or any(each.word.casefold() in INSTEAD_OF for each in claimed):
+        return False
+    at = next((at for at, each in enumerate(clause.tokens) if each.word.casefold() in INSTEAD_OF), None)
+    if at is None:
+        return False
+    behind = next((each for each in clause.tokens[at + 1 :] if each.content), None)
+    return behind is not None and is_same(token, behind)
+
+
+def _has_others_number(claim: Clause, about: Sequence[Clause]) -> bool:
+    """Whether a claim's number was said of something else, and of what it says, another number."""
+    numbers = [token for token in claim.tokens if token.number]
+    words = [token for token in claim.tokens if _tells(token) and not token.number]
+    if len(numbers) != 1 or not words:
+        return False
+    with_it = [clause for clause in about if has_word(clause, numbers[0])]
+    shared = [clause for clause in about if any(has_word(clause, word) for word in words)]
+    return (
+        bool(with_it)
+        and all(clause not in shared for clause in with_it)
+        and any(token.number for clause in shared for token in clause.tokens)
+    )
 
 
 def _is_person(token: Token) -> bool:
@@ -150,13 +203,56 @@ def _is_person(token: Token) -> bool:
     )
 
 
-def _may_say(clause: Clause, claimed: set[Marker]) -> bool:
+def _may_say(clause: Clause, claimed: set[Marker], claims: Sequence[Clause]) -> bool:
     """Whether a clause states what it says as a claim with these markers does."""
-    if clause.asks or (clause.markers & {Marker.NEGATION, Marker.DISLIKE} and not claimed & _DENYING):
+    presupposed = clause.asks and _presupposes(clause, claims)
+    if (clause.asks and not presupposed) or (_is_denied(clause) and not claimed & _DENYING):
         return False
-    if clause.markers & _WEAKENING and not claimed & (_WEAKENING | {Marker.FUTURE}):
+    if Marker.FORMERLY in clause.markers and not claimed & (_DENYING | {Marker.PAST}):
+        return False
+    weakened = clause.markers & _WEAKENING
+    if presupposed:
+        weakened -= {Marker.REPORTED, Marker.UNSURE}
+    if weakened == {Marker.REPORTED} and _is_told_by_who_knows(clause):
+        weakened = set()
+    is_plan = Marker.FUTURE in claimed and Marker.CONDITION not in weakened
+    if weakened and not claimed & _WEAKENING and not is_plan:
         return False
     return not (Marker.FUTURE in clause.markers and Marker.PAST in claimed and Marker.FUTURE not in claimed)
+
+
+def _is_denied(clause: Clause) -> bool:
+    """Whether it says "not", or that somebody stopped, refused or forgot to do something."""
+    to_do = any(token.word.casefold() in ("to", "zu") for token in clause.tokens)
+    return bool(clause.markers & {Marker.NEGATION, Marker.DISLIKE}) or (to_do and Marker.ENDED in clause.markers)
+
+
+def _is_told_by_who_knows(clause: Clause) -> bool:
+    """Whether it is a doctor who says it."""
+    return Marker.REPORTED in clause.markers and any(token.word.casefold() in KNOWING_WORDS for token in clause.tokens)
+
+
+def _presupposes(clause: Clause, claims: Sequence[Clause]) -> bool:
+    """Whether a question tells by the way what is claimed: "how do I say that I am ill?", "what may my son drink?"."""
+    tokens, claimed = clause.tokens, [token for token in _tokens(claims) if token.content]
+    says_has = any(token.word.casefold() in _HAS for token in _tokens(claims))
+    for at, token in enumerate(tokens):
+        told: Sequence[Token] = ()
+        if token.role is Role.OWNER and says_has:
+            told = tokens[at + 1 : at + 4]
+        elif token.word.casefold() in PRESUPPOSING_WORDS and (
+            token.word.casefold() in _WITHOUT_PRONOUN
+            or any(each.role is Role.SUBJECT for each in tokens[at + 1 : at + 3])
+        ):
+            told = tokens[at + 1 :]
+        if any(is_same(each, other) for each in claimed for other in told):
+            return True
+    return False
+
+
+_WITHOUT_PRONOUN = ("que", "porque")
+"""Behind which Spanish needs no "I"."""
+_HAS = frozenset(("has", "hat", "tiene"))
 
 
 def _is_of_another(claims: Sequence[Clause], about: Sequence[Clause]) -> bool:
@@ -164,7 +260,7 @@ def _is_of_another(claims: Sequence[Clause], about: Sequence[Clause]) -> bool:
     first = next((token for token in _tokens(claims) if token.role or token.content), None)
     if first is None or first.role is not Role.SUBJECT or first.word.casefold() not in USER_WORDS:
         return False
-    return all(_begins_with_a_person(clause) for clause in about)
+    return all(_begins_with_a_person(clause) and not _is_told_by_who_knows(clause) for clause in about)
 
 
 def _begins_with_a_person(clause: Clause) -> bool:

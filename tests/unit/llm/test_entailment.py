@@ -85,6 +85,17 @@ def test_what_is_stated_is_believed_or_asked_about_and_of_the_rest_little() -> N
     assert asked_of <= 0.27 * unsupported
 
 
+def test_of_claims_that_turn_what_was_said_none_is_stored_unasked_and_no_true_one_refused() -> None:
+    """Another's kin and words, denials, exchanged things, former times, and what a question tells by the way."""
+    lines = _FILE.with_name("claims_doubted.jsonl").read_text(encoding="utf-8").splitlines()
+    outcomes = [judged(Claim(**json.loads(line))) for line in lines]
+    false = [each for each in outcomes if each.claim.label == "unsupported"]
+
+    assert [each.claim.id for each in false if each.kept] == []
+    assert sum(each.is_open for each in false) <= 0.2 * len(false)
+    assert [each.claim.id for each in outcomes if each not in false and not (each.kept or each.is_open)] == []
+
+
 @given(claim=st.text(max_size=40), said=st.text(max_size=40), before=st.text(max_size=20))
 @example(claim=f"The user owes {'9' * 5000}.", said=f"I owe {'9' * 5000} at 7.", before="")
 @example(claim="The user leaves at ²:00.", said="Leaving at ²:00, ٣.", before="")
