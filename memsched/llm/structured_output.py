@@ -47,7 +47,7 @@ def _candidates(text: str, *, repaired: bool) -> Iterator[Any]:
     """Values that may be meant, the likeliest first."""
     for value in _values(text, repaired=repaired):
         yield value
-        if (unpacked := _unpacked(value)) != value:
+        if (unpacked := _unpacked(value, repaired=repaired)) != value:
             yield unpacked
         yield from _objects_within(unpacked)
 
@@ -83,21 +83,25 @@ def _one_after_another(text: str) -> Iterator[Any]:
         at = text.find(first, end)
 
 
-def _unpacked(value: Any, depth: int = 0) -> Any:
+def _unpacked(value: Any, depth: int = 0, *, repaired: bool) -> Any:
     """The value with what its strings hold, where that is JSON: the arguments of a tool call are one."""
     if depth > _DEEPEST:
         return value
     if isinstance(value, dict):
-        return {name: _unpacked(each, depth + 1) for name, each in value.items()}
+        return {name: _unpacked(each, depth + 1, repaired=repaired) for name, each in value.items()}
     if isinstance(value, list):
-        return [_unpacked(each, depth + 1) for each in value]
+        return [_unpacked(each, depth + 1, repaired=repaired) for each in value]
     if not isinstance(value, str):
         return value
     try:
         held = json.loads(value)
     except (ValueError, RecursionError):
-        held = _repaired(value) if _HOLDS_JSON.match(value) else None
-    return _unpacked(held, depth + 1) if isinstance(held, dict | list | str) and held != value else value
+        held = _repaired(value) if repaired and _HOLDS_JSON.match(value) else None
+    return (
+        _unpacked(held, depth + 1, repaired=repaired)
+        if isinstance(held, dict | list | str) and held != value
+        else value
+    )
 
 
 def _objects_within(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:

@@ -87,6 +87,7 @@ def test_what_is_none_is_refused(nothing: str) -> None:
         '{"stated": [0',
         '{"stated": "0"}',
         "[0]",
+        json.dumps({"arguments": '{"stated": [0'}),
     ],
 )
 def test_only_an_index_in_its_list_is_a_yes(answer: str) -> None:
