@@ -137,8 +137,6 @@ AFTER = (
     Turn(ALICE, "There is a hedgehog in the garden, and Max is polite to it."),
     Turn(BOB, "Next summer I want to follow the Loire."),
     Turn(ALICE, "Ann visits us on Sunday and brings a cake."),
-    Turn(ALICE, "The neighbours have a grey cat, and Max greets her."),
-    Turn(ALICE, "It rains, and the kitchen still needs paint."),
     _question(ALICE, TREAT),
     _answer(ALICE, "Better not: he loves peanut butter, and yet Max is allergic to nuts."),
 )

@@ -6,6 +6,7 @@ number beside the one in use, and switch in one step.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -163,12 +164,13 @@ class Collection:
             return  # it searches without indexes, and warns of each one
 
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        await self._client.create_payload_index(name, TENANT, tenant)
-        for keyword in _KEYWORDS:
-            await self._client.create_payload_index(name, keyword, models.PayloadSchemaType.KEYWORD)
-        await self._client.create_payload_index(name, "importance", models.PayloadSchemaType.FLOAT)
-        for integer in _INTEGERS:
-            await self._client.create_payload_index(name, integer, models.PayloadSchemaType.INTEGER)
+        wanted: dict[str, models.PayloadSchemaType | models.KeywordIndexParams] = {
+            TENANT: tenant,
+            **dict.fromkeys(_KEYWORDS, models.PayloadSchemaType.KEYWORD),
+            "importance": models.PayloadSchemaType.FLOAT,
+            **dict.fromkeys(_INTEGERS, models.PayloadSchemaType.INTEGER),
+        }
+        await asyncio.gather(*(self._client.create_payload_index(name, field, kind) for field, kind in wanted.items()))
 
     async def point_alias_to(self, name: str) -> None:
         """In one step: there is no moment without the alias."""

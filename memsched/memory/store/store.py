@@ -90,8 +90,8 @@ class MemoryStore:
         return store
 
     async def open(self) -> None:
-        """Connect, and make the collection or check that it fits."""
-        await self._ready()
+        """Connect, and make the collection or check that it fits; again after a pause where that may help."""
+        await self._retrying(self._ready)
 
     async def aclose(self) -> None:
         if self._client is not None:
