@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from memsched.worker.supervisor import run_supervisor
 
 _ON_ITS_WAY_SECONDS = 0.03
 """For what a worker had sent before it was stopped to arrive at the server, on the same machine."""
-_HURRIED_SECONDS = 15.0
-_AFTER_GRACE_SECONDS = 20.0
+_PATIENCE_SECONDS = (20.0, 5.0, 5.0)
+"""After each request to the supervisor: the first stops its workers, the second has them hurry, the third kills."""
+_HURRIED_SECONDS = (2.0, 5.0, 8.0)
 
 
 class DemoFailed(MemschedError):
@@ -135,15 +137,14 @@ class WorkerProcesses:
         process = self._supervisor
         if process is None:
             return 0
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            if hurry:
+        for seconds in _HURRIED_SECONDS if hurry else _PATIENCE_SECONDS:
+            if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
-        try:
-            return await asyncio.wait_for(process.wait(), _HURRIED_SECONDS if hurry else _AFTER_GRACE_SECONDS)
-        except TimeoutError:
-            process.kill()  # its workers are told by the kernel, and end
-            return await process.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    return await process.wait()
+        process.kill()
+        return await process.wait()
 
 
 async def _held(server: Server, lane: Lane, worker_id: str) -> list[ScheduleMessageItem]:

@@ -518,8 +518,8 @@ class MemoryStore:
                 )
             if not self._in_use.name or self._name_cached.passed:
                 cached = Deadline(RESOLVE_AFTER_SECONDS)  # from now: a reindex relies on how long it is believed
-                timeout = self._settings.store_timeout_seconds
-                self._in_use = await asyncio.wait_for(self._collection.resolve(), timeout)
+                async with asyncio.timeout(self._settings.store_timeout_seconds):
+                    self._in_use = await self._collection.resolve()
                 self._name_cached = cached
             return self._client, self._in_use.name
 
