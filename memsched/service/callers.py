@@ -22,6 +22,7 @@ from memsched.memory.access.api_keys import KEY_PREFIX, Principal, Role
 from memsched.memory.access.reading_as import reading_as
 from memsched.mos.options import MosOptions
 from memsched.service.bodies import UserId
+from memsched.service.dashboard.static_files import STATIC_PATH
 from memsched.service.problems import Problem
 from memsched.service.state import Service
 
@@ -48,7 +49,7 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and not _is_open(scope["path"]):
             service: Service = scope["app"].state.service
             principal = await _principal(scope, service)
             scope[_PRINCIPAL] = principal
@@ -66,6 +67,10 @@ class Gate:
                     await self._app(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(STATIC_PATH)
 
 
 async def _while_good(

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import httpx
 
+from memsched.service.dashboard.static_files import static_url
+
 QUESTION = "What is the code of the safe?"
 _TALK = [{"role": "user", "content": QUESTION}]
 
@@ -88,6 +90,7 @@ _MEMORY, _SCHEDULER, _ID = "/v1/memories/{memory_id}", "/v1/scheduler", {"memory
 CASES = [
     *(_get(path, who="anybody") for path in ("/healthz", "/readyz")),
     _get("/metrics", who="viewers"),
+    _get(static_url("memsched.css"), at="/ui/static/{path:path}", who="anybody"),
     # before a model call, and after it
     _post("/v1/prompt", {"query": QUESTION, "search": "always", "session_id": "monday"}),
     _post("/v1/prompt", {"messages": _TALK, "cube": "{cube}"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.routing import Route
 
+from memsched.service.dashboard import static_files
 from memsched.service.routes import (
     chat,
     completions,
@@ -37,6 +38,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     events.router,
     product.router,
+    static_files.router,
 )
 
 
