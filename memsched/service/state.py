@@ -16,6 +16,9 @@ from memsched.metrics.prometheus import Numbers
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import MosOptions
 from memsched.scheduler import AsyncMemScheduler
+from memsched.service.dashboard.frames import Frames
+from memsched.service.dashboard.rendering import away
+from memsched.service.dashboard.sessions import LoginCodes, Sessions
 from memsched.service.proxy import Proxy
 from memsched.service.rate_limit import RateLimit
 from memsched.settings import Settings
@@ -46,6 +49,8 @@ class Service:
         self.numbers = Numbers(self.scheduler)
         self.stopping = asyncio.Event()
         """Set when no more requests are taken: whoever streams ends then."""
+        self.frames = Frames(self.stopping, away)
+        self.login_codes = LoginCodes()
         self.audit: Audit | None = None
         """Once it is open."""
         self._own = scheduler is None
@@ -56,6 +61,7 @@ class Service:
         """Connect, and start the handlers that shall run here. Raises ServerUnreachable."""
         server = await self.scheduler.server()
         self.api_keys = ApiKeys(server, self.scheduler.keys)
+        self.sessions = Sessions(server, self.scheduler.keys, self.api_keys)
         self.audit = Audit(server, self.scheduler.keys, self.settings.audit_maxlen)
         self.rate_limit = RateLimit(self.settings.rate_limit, server, self.scheduler.keys)
         await self.mos.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.routing import Route
 
-from memsched.service.dashboard import static_files
+from memsched.service.dashboard import pages, queue_pages, static_files
 from memsched.service.routes import (
     chat,
     completions,
@@ -39,6 +39,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     product.router,
     static_files.router,
+    pages.router,
+    queue_pages.router,
 )
 
 
