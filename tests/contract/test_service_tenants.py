@@ -261,8 +261,11 @@ async def test_who_may_not_operate_or_watch_learns_nothing(tenants: Tenants, cas
 
 @pytest.mark.parametrize("case", [*asked("viewers"), *asked("anybody")])
 async def test_numbers_name_nobody(tenants: Tenants, case: Case) -> None:
-    answer = await case.ask(tenants.clients["viewer"], {})
-    assert answer.status_code in (200, 503)
+    if case.endless:
+        answer = await tenants.serving.first_event(tenants.clients["viewer"], case.path)
+    else:
+        answer = await case.ask(tenants.clients["viewer"], {})
+    assert answer.status_code in (case.answers, 503)
     named = [*tenants.marks, ADA, EVE, *WORD.values(), CUBE, "order-17", "monday", tenants.things[EVE]["memory_id"]]
     assert [each for each in named if each in answer.text] == []
 

@@ -14,6 +14,7 @@ import httpx
 from memsched.service.dashboard.static_files import static_url
 
 QUESTION = "What is the code of the safe?"
+_OF_PAGE = {"Origin": "http://localhost"}
 _TALK = [{"role": "user", "content": QUESTION}]
 
 
@@ -28,6 +29,8 @@ class Case:
         names_user: where the user stands whom it acts for: a name in the query, or in the body.
         changes: asked for one's own things, it takes them away.
         endless: what is one's own is streamed for good.
+        form: the body is sent as a page's form.
+        answers: to whom it is for.
     """
 
     route: str
@@ -38,6 +41,8 @@ class Case:
     names_user: str = "user_id"
     changes: bool = False
     endless: bool = False
+    form: bool = False
+    answers: int = 200
 
     @property
     def id(self) -> str:
@@ -61,7 +66,8 @@ class Case:
         elif user is not None:
             params = params.set(self.names_user.split()[0], user)
         headers = filled(self.headers, things)
-        return await client.request(method, path, params=params, json=body, headers=headers)
+        given: dict[str, Any] = {"data" if self.form else "json": body}
+        return await client.request(method, path, params=params, headers=headers, **given)
 
 
 NAMES = ("memory_id", "item_id", "task_id", "token", "etag", "cube", "invitation", "cursor", "label", "someone")
@@ -90,7 +96,12 @@ _MEMORY, _SCHEDULER, _ID = "/v1/memories/{memory_id}", "/v1/scheduler", {"memory
 CASES = [
     *(_get(path, who="anybody") for path in ("/healthz", "/readyz")),
     _get("/metrics", who="viewers"),
+    # pages
     _get(static_url("memsched.css"), at="/ui/static/{path:path}", who="anybody"),
+    *(_get(path, who="anybody") for path in ("/", "/login")),
+    _post("/login", {"token": "msk_none"}, who="anybody", headers=_OF_PAGE, form=True, answers=401),
+    _post("/logout", who="anybody", headers=_OF_PAGE, answers=303),
+    _get("/ui/frames/queue", who="viewers", endless=True),
     # before a model call, and after it
     _post("/v1/prompt", {"query": QUESTION, "search": "always", "session_id": "monday"}),
     _post("/v1/prompt", {"messages": _TALK, "cube": "{cube}"}),
