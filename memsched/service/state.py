@@ -19,6 +19,7 @@ from memsched.scheduler import AsyncMemScheduler
 from memsched.service.dashboard.frames import Frames
 from memsched.service.dashboard.rendering import away
 from memsched.service.dashboard.sessions import LoginCodes, Sessions
+from memsched.service.mcp_mount import McpMount
 from memsched.service.proxy import Proxy
 from memsched.service.rate_limit import RateLimit
 from memsched.settings import Settings
@@ -46,6 +47,7 @@ class Service:
         self.scheduler = scheduler or AsyncMemScheduler(settings)
         self.mos = AsyncMOS.over(self.scheduler, MosOptions(session_id=SESSION, enable_mem_scheduler=worker))
         self.proxy = Proxy(self.scheduler)
+        self.mcp = McpMount(self)
         self.numbers = Numbers(self.scheduler)
         self.stopping = asyncio.Event()
         """Set when no more requests are taken: whoever streams ends then."""
@@ -73,6 +75,7 @@ class Service:
         self.stopping.set()
         if self._warming is not None:
             self._warming.cancel()
+        await self.mcp.aclose()
         await self.proxy.aclose()
         if self.audit is not None:
             await self.audit.aclose()

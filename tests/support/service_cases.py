@@ -92,6 +92,13 @@ def _post(path: str, body: Mapping[str, Any] | None = None, at: str = "", **more
     return Case(f"POST {at or path.partition('?')[0]}", path, body, **more)
 
 
+def _tool(name: str, arguments: Mapping[str, Any], **more: Any) -> Case:
+    """A call of a tool of the MCP server; the name behind the question mark is for the test's."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+    headers = {"Accept": "application/json, text/event-stream"}
+    return _post(f"/mcp?tool={name}", call, at="/mcp", headers=headers, names_user="", **more)
+
+
 _MEMORY, _SCHEDULER, _ID = "/v1/memories/{memory_id}", "/v1/scheduler", {"memory_ids": ["{memory_id}"]}
 CASES = [
     *(_get(path, who="anybody") for path in ("/healthz", "/readyz")),
@@ -222,4 +229,18 @@ CASES = [
     _get("/product/scheduler/task_queue_status"),
     _post("/product/scheduler/wait?timeout_seconds=20", names_user="user_name"),
     _get("/product/scheduler/wait/stream?timeout_seconds=20", names_user="user_name"),
+    # tools for agents; whose user nobody can name
+    _tool("get_context", {"query": QUESTION, "session_id": "monday"}),
+    _tool("get_context", {"query": QUESTION, "cube": "{cube}"}),
+    _tool("remember", {"text": "The safe is green.", "cube": "{cube}", "used_memory_ids": ["{memory_id}"]}),
+    _tool("recall", {"query": QUESTION, "top_k": 100}),
+    _tool("recall", {"query": QUESTION, "cube": "{cube}"}),
+    _tool("list_memories", {"cube": "{cube}", "include_archived": True}),
+    _tool("list_memories", {"cursor": "{cursor}"}),
+    _tool("task_status", {"task_id": "{task_id}"}),
+    _tool("task_status", {"task_id": "{item_id}"}),
+    _tool("correct", {"memory_id": "{memory_id}", "text": "The safe is blue."}, changes=True),
+    _tool("forget", {"memory_id": "{memory_id}"}, changes=True),
+    _tool("forget", {"scope": {"cube": "{cube}", "session_id": "monday"}}, changes=True),
+    _tool("forget", {"scope": {"cube": "{cube}"}}, changes=True),
 ]

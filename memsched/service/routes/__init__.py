@@ -14,6 +14,7 @@ from memsched.service.routes import (
     events,
     health,
     keys,
+    mcp,
     memories,
     metrics,
     product,
@@ -41,6 +42,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     static_files.router,
     pages.router,
     queue_pages.router,
+    mcp.router,
 )
 
 
