@@ -230,7 +230,7 @@ async def _serve_on_stdio(settings: Settings, user: str | None, worker: bool) ->
 
 
 async def _who_on_stdio(here: Service, user: str | None) -> Who:
-    """By the key of MEMSCHED_MCP_TOKEN, which is checked at each call; or a user of this machine. Raises CannotStart."""
+    """By the key of MEMSCHED_MCP_TOKEN, checked at each call; or a user of this machine. Raises CannotStart."""
     token = here.settings.mcp_token.get_secret_value().strip()
     if token and user is not None:
         raise CannotStart("The user is the key's (MEMSCHED_MCP_TOKEN): leave --user out.")

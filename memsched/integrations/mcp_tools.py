@@ -254,18 +254,19 @@ class ListMemories(Body):
 
 
 async def _list_memories(asked: Asked, given: ListMemories) -> str:
-    async def page(limit: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        found = await asked.here.mos.list_memories(
+    limit = given.limit
+    while True:
+        page = await asked.here.mos.list_memories(
             given.cube, asked.user, limit=limit, order=given.order, after=given.cursor, conditions=given.conditions()
         )
-        return [_seen(each) for each in found.memories], {"total": found.total, "cursor": found.cursor}
-
-    memories, head = await page(given.limit)
-    if (whole := _fitting(memories, head)) < len(memories):  # the cursor is to stand behind the last one that is shown
-        memories, head = await page(max(1, whole))
-    if head["cursor"]:
-        head["more"] = "Call list_memories again with this cursor, and with all else as it was."
-    return _with_memories(head, memories, lambda _: "")
+        memories = [_seen(each) for each in page.memories]
+        head: dict[str, Any] = {"total": page.total, "cursor": page.cursor}
+        if page.cursor:
+            head["more"] = "Call list_memories again with this cursor, and with all else as it was."
+        whole = _fitting(memories, head)
+        if whole == len(memories) or limit == 1:
+            return _with_memories(head, memories, lambda _: "")
+        limit = max(1, whole)  # once more: the cursor is to stand behind the last one that is shown
 
 
 # -- forgetting --------------------------------------------------------------------------------------------------------

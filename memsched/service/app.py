@@ -102,7 +102,7 @@ class Requests:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])  # of others it is an HTTPStatus
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
