@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID, uuid5
 
@@ -22,7 +22,7 @@ from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidArgument,
 from memsched.history import HistoryEntry, history_of, versions_of
 from memsched.lexicon import stems
 from memsched.logs import get_logger
-from memsched.memory.access.cubes import Cubes
+from memsched.memory.access.cubes import Cubes, CubeView
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import CubeMemories, Purpose, Release, named_in
 from memsched.memory.embedding.embedder import EmbeddingError
@@ -129,10 +129,10 @@ class MemoryFace(ABC):
         if role or task:
             return await self._bound_set(user_id, mem_cube_id, Context(role or "", task or ""), purpose)
         session = session_id and redacted_id(session_id, self.settings.secrets)
-        ref, (found,) = await self._read_hot(
+        cube, (found,) = await self._read_hot(
             user_id, mem_cube_id, lambda states, ref: states.working_set_command(ref, user_id, session)
         )
-        return await self._released_near(user_id, purpose, ref, found)
+        return await self._released_near(user_id, purpose, cube.ref, found)
 
     async def _released_near(
         self, reader: str, purpose: Purpose, ref: CubeRef, near: list[WorkingMemory]
@@ -217,8 +217,8 @@ class MemoryFace(ABC):
         It stays the same, or grows at its end, as long as it can, so that a model server's prefix cache hits it:
         ``block.head(instructions)`` is what a prompt begins with. Raises CubeForbidden or UnknownCube.
         """
-        ref, (head,) = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
-        block, _ = await self._released_head(user_id, ref, head)
+        cube, (head,) = await self._read_hot(user_id, mem_cube_id, HotStates.activation_command)
+        block, _ = await self._released_head(user_id, cube.ref, head)
         return block
 
     async def activation_status(self, user_id: str, mem_cube_id: str) -> ActivationStatus:
@@ -290,8 +290,9 @@ class MemoryFace(ABC):
         session = session_id and redacted_id(session_id, self.settings.secrets)
         server = await self.server()
         parameters = ParameterStates(server, self.keys)
-        counts_of = self._counts_of(server, query if search == "auto" else None)
-        ref, (head, serving, stored, counts) = await self._read_hot(
+        question = asked(query or "", self.settings.secrets) if search == "auto" else ""
+        counts_of = self._counts_of(server, question)
+        cube, (head, serving, stored, counts) = await self._read_hot(
             user_id,
             mem_cube_id,
             HotStates.activation_command,
@@ -299,6 +300,7 @@ class MemoryFace(ABC):
             lambda states, ref: states.working_set_command(ref, user_id, session),
             lambda _, ref: counts_of(ref),
         )
+        ref = cube.ref
         block, sent = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}")), NOTHING_SENT
         near: list[WorkingMemory] = []
         members: Sequence[Member] = ()
@@ -315,7 +317,7 @@ class MemoryFace(ABC):
         if query is not None and query.strip():
             sufficient = Sufficiency(value=False, reason="not_searched", searched=False)
             if search == "auto":
-                sufficient = await self._sufficiency(ref, query, near, members, counts)
+                sufficient = await self._sufficiency(ref, question, near, members, counts)
             if search == "always" or sufficient.reason == "does_not_answer":
                 with self._search_failing(user_id, mem_cube_id):
                     found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
@@ -327,6 +329,7 @@ class MemoryFace(ABC):
             adapter=adapter,
             beside=beside,
             sufficient=sufficient,
+            is_there=cube.is_there,
         )
 
     @contextmanager
@@ -346,31 +349,23 @@ class MemoryFace(ABC):
     async def _sufficiency(
         self,
         ref: CubeRef,
-        query: str,
+        question: str,
         near: Sequence[WorkingMemory],
         members: Sequence[Member],
         counts: TermCounts,
     ) -> Sufficiency:
-        """Whether a memory that is near answers the query by its words; without embedding it, and without the store."""
+        """Whether a memory that is near answers by its words; without embedding the question, and without the store."""
         services = await self.memory()
         known = {each.memory_id for each in near}
         payloads = {each.memory_id: {"text": each.said} for each in members if each.memory_id not in known}
-        payloads |= {
-            each.memory_id: {
-                "text": f"{each.asked} {each.text}".strip(),
-                "caption": each.caption,
-                "speaker": each.speaker,
-            }
-            for each in near
-        }
-        fits = services.search.sufficiency(ref, asked(query, self.settings.secrets), payloads, counts) >= SUFFICIENT
+        payloads |= {each.memory_id: _payload_of(each) for each in near}
+        fits = services.search.sufficiency(ref, question, payloads, counts) >= SUFFICIENT
         return Sufficiency(value=fits, reason="answers" if fits else "does_not_answer", searched=False)
 
-    def _counts_of(self, server: Server, query: str | None) -> Callable[[CubeRef], Command[TermCounts]]:
-        """Asks how rare a query's words are; in another language than English, in which words it may be asked."""
-        text = asked(query or "", self.settings.secrets)
-        terms, words = TermStatistics(server, self.keys), stems(text)
-        counts_of = terms.counts_command if not words or asked_in(text) == ENGLISH else terms.vocabulary_command
+    def _counts_of(self, server: Server, question: str) -> Callable[[CubeRef], Command[TermCounts]]:
+        """Asks how rare a question's words are; in another language than English, in which words it may be asked."""
+        terms, words = TermStatistics(server, self.keys), stems(question)
+        counts_of = terms.counts_command if not words or asked_in(question) == ENGLISH else terms.vocabulary_command
         return lambda ref: counts_of(ref, words)
 
     def _adapters(self, user_id: str, ref: CubeRef, serving: Serving) -> tuple[str | None, str | None]:
@@ -385,7 +380,7 @@ class MemoryFace(ABC):
 
     async def _read_hot(
         self, user_id: str, mem_cube_id: str, *commands_for: Callable[[HotStates, CubeRef], Command[Any]]
-    ) -> tuple[CubeRef, list[Any]]:
+    ) -> tuple[CubeView, list[Any]]:
         """A cube that the user may read, and parts of its hot state, in one round trip."""
         server = await self.server()
         cubes, states = Cubes(server, self.keys, self.settings), HotStates(server, self.keys)
@@ -393,12 +388,12 @@ class MemoryFace(ABC):
         # Nearly always it is the user's own cube: asked for together with the question whether it is.
         commands: list[Command[Any]] = [cubes.resolve_command(user_id, mem_cube_id)]
         commands += [command_for(states, own) for command_for in commands_for]
-        access, *values = map(answered, await server.persistently(lambda: server.run(commands)))
-        ref = await cubes.admit(access, Permission.READ)
-        if ref != own:
-            theirs = [command_for(states, ref) for command_for in commands_for]
+        access, *values = map(answered, await server.persistently(lambda: server.run_shared(commands)))
+        cube = await cubes.view_of(access, Permission.READ)
+        if cube.ref != own:
+            theirs = [command_for(states, cube.ref) for command_for in commands_for]
             values = list(map(answered, await server.persistently(lambda: server.run(theirs))))
-        return ref, values
+        return cube, values
 
     async def themes(self, user_id: str, mem_cube_id: str) -> list[Theme]:
         """What the cube's memories are about, the hottest theme first, at the time of its latest message.
@@ -590,3 +585,10 @@ class MemoryFace(ABC):
             expect_memory_id(memory_id, (user_id, mem_cube_id), "last: user_id, mem_cube_id, memory_id")
         services = await self.memory()
         return services, await services.reading(user_id, mem_cube_id)
+
+
+@lru_cache(maxsize=4_096)
+def _payload_of(memory: WorkingMemory) -> dict[str, str]:
+    """What its words are, for a search. Cached, because what is near is looked at again with every question."""
+    text = f"{memory.asked} {memory.text}".strip()
+    return {"text": text, "caption": memory.caption, "speaker": memory.speaker}

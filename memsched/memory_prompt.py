@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from typing import Literal
 
 from memsched.lexicon import estimate_tokens
@@ -70,6 +71,7 @@ class MemoryPrompt:
         beside: one that is tried beside, unseen; its name there.
         sent: what a model's server was sent last of the cube.
         sufficient: whether what was near answers the question, and how that is known.
+        is_there: whether the cube was made already: the first message in it makes it.
     """
 
     activation: ActivationBlock
@@ -82,6 +84,7 @@ class MemoryPrompt:
     sent: Sent = NOTHING_SENT
     beside: str | None = None
     sufficient: Sufficiency = NOTHING_ASKED
+    is_there: bool = True
 
     def answered_by(self, adapter: str | None) -> MemoryPrompt:
         """The same prompt for another adapter, or for the model as it is (None): its head is another."""
@@ -137,6 +140,7 @@ def prompt_of(
     sent: Sent = NOTHING_SENT,
     beside: str | None = None,
     sufficient: Sufficiency = NOTHING_ASKED,
+    is_there: bool = True,
 ) -> MemoryPrompt:
     """The prompt made of these: the block; what was found, the best first; then what else is in the set.
 
@@ -153,7 +157,7 @@ def prompt_of(
     near = {*block.memory_ids, *(each.memory_id for each in working_set)}
     for each in working_set:
         if each.memory_id not in block.memory_ids or each.asked:  # the block has no questions of short answers
-            told.setdefault(each.memory_id, dated(each, each.said))
+            told.setdefault(each.memory_id, _near_dated(each))
 
     def prompt(block: ActivationBlock, count: int) -> MemoryPrompt:
         some = dict(list(told.items())[:count])
@@ -164,7 +168,7 @@ def prompt_of(
             fits = max((each.score for each in found[:_BEST]), default=0.0) >= SUFFICIENT
             reason: Reason = "nothing_fits" if not fits else "holds_the_best" if enough else "lacks_some"
             known = replace(sufficient, value=enough and fits, reason=reason)
-        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent, beside, known)
+        return MemoryPrompt(block, working_set, found, enough, some, messages, adapter, sent, beside, known, is_there)
 
     whole = prompt(block, len(told))
     if max_tokens is None:
@@ -181,6 +185,12 @@ def prompt_of(
 def answers_nothing(memory: Memory | WorkingMemory) -> bool:
     """Whether it only asks, or only says that its speaker does not know."""
     return not memory.caption and no_answer(memory.text, memory.speaker) != ""
+
+
+@lru_cache(maxsize=4_096)
+def _near_dated(memory: WorkingMemory) -> str:
+    """Cached, because what is near is told with each question."""
+    return dated(memory, memory.said)
 
 
 def dated(memory: Memory | WorkingMemory, said: str) -> str:

@@ -6,7 +6,9 @@ What is a secret, ``secrets_in_text`` knows.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -19,6 +21,8 @@ Secrets = Literal["keep", "mask", "drop"]
 """What becomes of a text with a secret: kept as it is, kept without the secret, not kept."""
 
 Model = TypeVar("Model", bound=BaseModel)
+_COUNTED = re.compile(r"\d+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+"""How programs number what they keep."""
 SECRETS_DROPPED = (
     "it holds a password, a token or a card number, and MEMSCHED_SECRETS=drop keeps nothing of such a text: say it "
     "without the secret"
@@ -38,12 +42,13 @@ def asked(text: str, how: Secrets) -> str:
     return redacted(text, "keep" if how == "keep" else "mask")
 
 
+@lru_cache(maxsize=10_000)
 def redacted_id(name: str, how: Secrets) -> str:
     """What somebody calls a session or a turn, without its secrets; two that differ do so still.
 
-    A number is no secret here: many programs count their messages with as many digits as a card has.
+    A number is no secret here: many programs count their messages with as many digits as a card has. Nor is a UUID.
     """
-    plain = name if name.isdigit() else asked(name, how)
+    plain = name if _COUNTED(name) else asked(name, how)
     return name if plain == name else f"{plain} {hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 

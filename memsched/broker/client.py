@@ -32,6 +32,7 @@ from memsched.broker.connections import Client, client_at, client_of_node, close
 from memsched.broker.failures import Failure, failure_of, tls_mismatch
 from memsched.broker.pool import ConnectionPool
 from memsched.broker.scripting import Command, as_text
+from memsched.broker.shared_trips import SharedTrips
 from memsched.deadline import Deadline
 from memsched.errors import (
     SchedulerStopped,
@@ -98,6 +99,7 @@ class Server:
         """Reads may wait at the server (fakeredis cannot do that)."""
         self.times_moved = 0
         """How often the server was found not to be the one to talk to: it may be another one now."""
+        self._shared = SharedTrips(self.run)
         self._client: Redis | RedisCluster | None = None
         self._reader: Redis | RedisCluster | None = None
         self._pool: ConnectionPool | None = None
@@ -192,6 +194,10 @@ class Server:
         UnreachableError when there is no answer: any part of the commands may have been done.
         """
         return await self._run(commands, self._send)
+
+    async def run_shared(self, commands: Sequence[Command[Any]]) -> list[Any]:
+        """As ``run``, for what many ask at once: who asks in the same step of the event loop shares a round trip."""
+        return await self._shared.run(commands)
 
     async def run_at_one_instant(self, commands: Iterable[Command[Any]]) -> list[Any]:
         """As ``run``, with nobody else's commands in between. On a Cluster that holds for each command only."""

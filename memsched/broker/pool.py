@@ -17,7 +17,6 @@ import hiredis
 from redis.asyncio.connection import ConnectionPool as RedisPyPool
 from redis.exceptions import RedisError, ResponseError
 
-_KEPT_IDLE = 16
 _SENT_AT_ONCE_BYTES = 64 * 1024
 _MOST_IN_USE = 64
 """Pipelines at once; the next one waits. redis-py's pool would refuse it (it allows 100 connections)."""
@@ -82,10 +81,7 @@ class ConnectionPool:
                 # What broke this one most likely broke the others: the next try must not find that out one by one.
                 await self.aclose()
             raise
-        if len(self._idle) < _KEPT_IDLE:
-            self._idle.append((connection, time.monotonic()))
-        else:
-            await self._pool.release(connection)
+        self._idle.append((connection, time.monotonic()))
         return replies
 
     async def _connection(self) -> Any:

@@ -116,7 +116,12 @@ class Producer:
             for lane, part in parts:
                 yield self._command(lane, part, delay_ms, limit)
 
-        _, *replies = await self._server.persistently(lambda: self._server.run(commands()))
+        async def send() -> list[Any]:
+            if len(parts) == 1 and len(parts[0][1]) == 1:  # as requests do, many at once
+                return await self._server.run_shared([*commands()])
+            return await self._server.run(commands())
+
+        _, *replies = await self._server.persistently(send)
         return replies
 
     def _command(

@@ -61,11 +61,6 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         super().__init__(detail)
 
-    @property
-    def title(self) -> str:
-        """What kind of problem it is, for people."""
-        return _TITLES.get(self.kind or "", HTTPStatus(self.status).phrase)
-
     def response(self, path: str = "") -> JSONResponse:
         """The answer, as problem+json.
 
@@ -74,7 +69,7 @@ class Problem(Exception):
         """
         content: dict[str, Any] = {
             "type": f"urn:memsched:error:{self.kind}" if self.kind else "about:blank",
-            "title": self.title,
+            "title": _TITLES.get(self.kind or "", HTTPStatus(self.status).phrase),
             "status": self.status,
             "detail": self.detail,
         }

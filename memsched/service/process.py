@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import math
 import signal
 import socket
@@ -24,6 +25,9 @@ log = get_logger(__name__)
 
 _KEEP_ALIVE_SECONDS = 75
 """Of an idle connection; longer than the proxies', whose connections must not end while they are used."""
+_OPENED_WITHIN_SECONDS = 60.0
+_COLLECTED_AFTER = 10_000
+"""Objects that are made and not let go again: by thousands at once they take less than by hundreds (Python's 700)."""
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -68,11 +72,20 @@ async def _serve(settings: Settings, worker: bool) -> None:
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
             )
+            settling = asyncio.create_task(_settle(service), name="memsched-settle")
             await _UvicornServer(config, service).serve(sockets=[listener])
+            settling.cancel()
             await service.aclose()
         finally:
             await scheduler.stop()
     log.info("stopped", action="http.stopped")
+
+
+async def _settle(service: Service) -> None:
+    """What is loaded once stays: the collector need not look at it again, while requests wait."""
+    await service.opened(_OPENED_WITHIN_SECONDS)
+    gc.freeze()
+    gc.set_threshold(_COLLECTED_AFTER)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -43,6 +43,8 @@ _Value = TypeVar("_Value", bound=BaseModel)
 _COMMIT = script("commit_hot", "tiers")
 _ATTEMPTS = 20
 _FIELDS_PER_CALL = 500
+_READ_AGAIN = 256
+"""Lists that are kept as they were read."""
 _DIGITS = 9
 _DAY_MS = 86_400_000
 _STAYS = {"reserved", "pinned"}
@@ -106,6 +108,9 @@ class WorkingMemory(BaseModel):
     answers: str = ""
     asked: str = ""
     cube: str = ""
+
+    def __hash__(self) -> int:
+        return hash(self.memory_id)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({short_line(self.text)!r}, score={self.score:.2f}, id={self.memory_id!r})"
@@ -360,7 +365,7 @@ class HotState(BaseModel):
 class HeadState:
     """What a cube's prompts begin with: the members of its block, its salt; and what of it a server was sent."""
 
-    members: list[Member]
+    members: Sequence[Member]
     salt: str
     sent: Sent
 
@@ -413,9 +418,9 @@ class HotStates:
 
         def parse(reply: Any) -> list[WorkingMemory]:
             stored, predicted = reply
-            working_set, typed = _listed(WorkingMemory, stored), _predictions(predicted).get(reader)
+            working_set, typed = _read_again(WorkingMemory, stored), _predictions(predicted).get(reader)
             if typed is None or (session_id is not None and typed.session_id not in ("", session_id)):
-                return working_set
+                return list(working_set)
             return typed.beside(working_set)
 
         return Command(("HMGET", key, "set", "predicted"), parse)
@@ -438,7 +443,7 @@ class HotStates:
             block, salt, sent = reply
             name = f"{ref.user_id}/{ref.mem_cube_id}"
             return HeadState(
-                _listed(Member, block), as_text(salt or "") or passing_salt(name), _part(Sent, sent) or NOTHING_SENT
+                _read_again(Member, block), as_text(salt or "") or passing_salt(name), _part(Sent, sent) or NOTHING_SENT
             )
 
         return Command(("HMGET", key, "block", "salt", "sent"), parse)
@@ -581,6 +586,15 @@ def _listed(model: type[_Value], stored: str | bytes | None) -> list[_Value]:
     except ValidationError:
         given = json.loads(stored or "[]")
         return [found for each in given if (found := _part(model, json.dumps(each))) is not None]
+
+
+@lru_cache(maxsize=_READ_AGAIN)
+def _read_again(model: type[_Value], stored: str | bytes | None) -> tuple[_Value, ...]:
+    """As ``_listed``, for what each request of a cube reads: the same bytes are read once.
+
+    What is kept follows from the bytes alone, so that it cannot be out of date.
+    """
+    return tuple(_listed(model, stored))
 
 
 def _part(model: type[_Value], stored: str | bytes | None) -> _Value | None:

@@ -363,10 +363,14 @@ class Cubes:
     async def view(self, user_id: str, mem_cube_id: str, need: Permission) -> CubeView:
         """As ``resolve``, with what the user may do with the cube."""
         (access,) = await self._run([self.resolve_command(user_id, mem_cube_id)])
+        return await self.view_of(access, need)
+
+    async def view_of(self, access: Access, need: Permission) -> CubeView:
+        """As ``view``, of what the server said already."""
         ref = await self.admit(access, need)
         # One that is not there yet is the user's own.
         is_there = access.state is not AccessState.UNKNOWN or need is Permission.WRITE
-        return CubeView(mem_cube_id, ref, access.permission or Permission.WRITE, is_there=is_there)
+        return CubeView(access.name, ref, access.permission or Permission.WRITE, is_there=is_there)
 
     async def once_shared(self, user_id: str, mem_cube_id: str) -> CubeRef | None:
         """The cube of somebody else that the user's name stands for, also when it is shared with them no longer.

@@ -54,7 +54,7 @@ from memsched.memory.search.window import (
 )
 from memsched.memory.search.wording import asked_for
 from memsched.memory.store.conditions import Conditions
-from memsched.memory.store.points import LEXICAL, Hit, Ranking
+from memsched.memory.store.points import LEXICAL, Hit, Ranking, Sparse
 from memsched.memory.store.store import MemoryStore
 from memsched.pace import Pace
 from memsched.tracing import memory_operation
@@ -128,7 +128,7 @@ class HybridSearch:
             ref, prepared, await self._rankings.query(ref, prepared.rankings), top_k, links=links
         )
 
-    def sufficiency(self, ref: CubeRef, query: str, near: Mapping[str, Mapping[str, Any]], counts: TermCounts) -> float:
+    def sufficiency(self, ref: CubeRef, query: str, near: Mapping[str, dict[str, Any]], counts: TermCounts) -> float:
         """How probable it is that one of these memories answers the question, 0 to 1: by their own words alone, without
         the store and without a model. Of a question for several things nobody can say so by what is near: 0.
 
@@ -140,12 +140,15 @@ class HybridSearch:
         if not words or asks_for_several(query):
             return 0.0
         asked = _Asked(ref, query, words, counts, has_windows=True, own_words=True, hides=True)
-        hits = [ScoredHit(memory_id, dict(payload)) for memory_id, payload in near.items()]
-        for each in hits:
-            each.parts["words"] = each.score = asked.own_points(each)
+        hits = []
+        for memory_id, payload in near.items():
+            hit = ScoredHit(memory_id, payload)
+            if points := asked.own_points(hit):
+                hit.parts["words"] = hit.score = points
+                hits.append(hit)
         if not asks_about_asking(query):
             _keep_back(hits, frozenset(words), is_keywords=asked.is_keywords)
-        best = sorted((each for each in hits if each.score > 0), key=lambda each: -each.score)[:_LIKELIEST]
+        best = sorted(hits, key=lambda each: -each.score)[:_LIKELIEST]
         return max(map(asked.fits(best, is_model=False), best), default=0.0)
 
     async def search_each(
@@ -255,18 +258,19 @@ class HybridSearch:
         # Of what later words have raised, all may stand before what was best then.
         limit = min(_MOST_CANDIDATES, max(args.candidates, 3 * top_k) + len(windows))
         rankings: list[Ranking] = []
+        vector = asked.vector()
         if method != "dense":
-            rankings.append(Ranking(asked.vector, args, limit))
+            rankings.append(Ranking(vector, args, limit))
         if method == "hybrid":
-            rankings += [Ranking(asked.vector, _within(args, *each), IN_TIME) for each in dates.stretches()]
+            rankings += [Ranking(vector, _within(args, *each), IN_TIME) for each in dates.stretches()]
         is_model = not self._embedder.name.startswith("hashing")
         # Who asks for nothing but own words looks for the same subject in other words as well.
         wants_dense = is_model or asked.has_unknown or self._own_words or not args.neighbours
         by_dense = method == "dense" or (method == "hybrid" and wants_dense)
         if by_dense:
-            vector = await self._embedder.embed_query(query, asked.dense_weights)
+            embedding = await self._embedder.embed_query(query, asked.dense_weights())
             enough = MODEL_CANDIDATES if is_model else HASHING_CANDIDATES
-            rankings.append(Ranking(vector, args, max(enough, limit) if method == "dense" else enough))
+            rankings.append(Ranking(embedding, args, max(enough, limit) if method == "dense" else enough))
         return _Query(
             query, frozenset(words), method, args, asked, dates, rankings, windows, by_dense, is_model, around
         )
@@ -414,17 +418,22 @@ class _Asked:
             self.idfs = counts.idfs(each for each in words if each not in self.names) or counts.idfs(words)
             self.has_unknown = any(not counts.by_stem.get(each) for each in self.idfs)
             self._things = [(idf, {each: 1.0}) for each, idf in self.idfs.items()]
+        self._ref, self._stems, self._only_own = ref, words, only_own
+
+    def dense_weights(self) -> dict[str, float]:
+        """Of its stems, for the embedding."""
         # Where not all may be read, how rare a word is must not show in what it does not stand in.
-        self.dense_weights = {**dict.fromkeys(words, 0.0), **(dict.fromkeys(self.idfs, 1.0) if hides else self.idfs)}
-        self.vector = sparse_of(
+        known = dict.fromkeys(self.idfs, 1.0) if self._hides else self.idfs
+        return {**dict.fromkeys(self._stems, 0.0), **known}
+
+    def vector(self) -> Sparse:
+        """What the store is asked."""
+        own = self._only_own or self.own
+        return sparse_of(
             {
-                **({} if only_own else self.idfs),
-                **{
-                    own_name(each): (only_own or self.own) * idf
-                    for each, idf in self.idfs.items()
-                    if only_own or self.own
-                },
-                **dict.fromkeys(speaker_names(ref, self.names), SPEAKER),
+                **({} if self._only_own else self.idfs),
+                **({own_name(each): own * idf for each, idf in self.idfs.items()} if own else {}),
+                **dict.fromkeys(speaker_names(self._ref, self.names), SPEAKER),
             }
         )
 
@@ -494,9 +503,11 @@ class _Asked:
 
     def _own_words(self, hit: ScoredHit) -> float:
         own = self._own_weights(hit.speaker, hit.searched_text)
-        return sum(idf * own.get(each, 0.0) for each, idf in self.idfs.items())
+        return sum([idf * own[each] for each, idf in self.idfs.items() if each in own])
 
     def _spoken(self, hit: ScoredHit) -> float:
+        if not self.names:
+            return 0.0
         return SPEAKER * len(self.names.intersection(names_of(hit.speaker, hit.searched_text)))
 
 
@@ -523,10 +534,13 @@ def _keep_back(candidates: Iterable[ScoredHit], asked: Set[str], *, is_keywords:
     """
     for each in candidates:
         kind = each.no_answer
-        asks_the_same = not is_keywords and len(each.words & asked) >= ASKS_THE_SAME * len(each.words)
-        if kind == "unknown" or (kind == "asks" and asks_the_same):
+        if kind == "unknown" or (kind == "asks" and not is_keywords and _asks_the_same(each, asked)):
             before, each.score = each.score, each.score * NO_ANSWER
             each.parts["no_answer"] = each.score - before
+
+
+def _asks_the_same(hit: ScoredHit, asked: Set[str]) -> bool:
+    return len(hit.words & asked) >= ASKS_THE_SAME * len(hit.words)
 
 
 def names_words_only(query: str) -> bool:

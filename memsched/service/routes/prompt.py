@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -12,8 +13,6 @@ from pydantic import Field, model_validator
 from memsched.errors import QueueFull
 from memsched.lexicon import estimate_tokens
 from memsched.logs import get_logger
-from memsched.memory.access.cubes import Cubes
-from memsched.memory.access.permissions import Permission
 from memsched.memory_prompt import MemoryPrompt, Reason
 from memsched.messages import QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
@@ -31,7 +30,7 @@ from memsched.service.bodies import (
 )
 from memsched.service.callers import Caller, Traceparent
 from memsched.service.problems import at_field
-from memsched.service.state import SESSION, Here, Service
+from memsched.service.state import SESSION, Here
 from memsched.service.views import View
 from memsched.service.writes import AfterWrite
 from memsched.tiers.hot_state import WorkingMemory
@@ -95,23 +94,29 @@ class NearMemory(View):
     at: datetime = Field(description="When it was said.")
     cube: str = Field(description="The cube it is from, in a set of several cubes (role, task); else empty.")
 
-    @classmethod
-    def of(cls, memory: WorkingMemory, held: Set[str]) -> NearMemory:
+    @staticmethod
+    def of(memory: WorkingMemory, held: Set[str]) -> NearMemory:
         """What of it is told.
 
         Args:
             held: the ids of what stands in the block.
         """
-        return cls(
-            id=memory.memory_id,
-            text=memory.said,
-            score=memory.score,
-            parts=memory.parts,
-            tier="activation" if memory.memory_id in held else "working",
-            theme=memory.theme,
-            at=memory.at,
-            cube=memory.cube,
-        )
+        return _near(memory, memory.memory_id in held)
+
+
+@lru_cache(maxsize=4_096)
+def _near(memory: WorkingMemory, is_held: bool) -> NearMemory:
+    """Cached, because what is near is told with each question."""
+    return NearMemory(
+        id=memory.memory_id,
+        text=memory.said,
+        score=memory.score,
+        parts=memory.parts,
+        tier="activation" if is_held else "working",
+        theme=memory.theme,
+        at=memory.at,
+        cube=memory.cube,
+    )
 
 
 class Sufficient(View):
@@ -142,46 +147,31 @@ async def create_prompt(
 ) -> Response:
     """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
     scheduler, which brings near what the next one will need."""
-    query = body.query if body.messages is None else question_in(body.messages)
-    options = body.model_dump(include={"max_tokens", "top_k", "search", "role", "task"})
-    prompt, scheduled = await prompt_for(
-        here, caller.user(body.user_id), query, body.cube, body.session_id, traceparent, **options
+    user = caller.user(body.user_id)
+    query = asked_of(body.query if body.messages is None else question_in(body.messages))
+    cube = body.cube or await here.mos.cube_meant(user)
+    prompt = await here.mos.prompt(
+        *(query, cube, user, body.session_id, body.max_tokens),
+        top_k=body.top_k,
+        search=body.search,
+        role=body.role,
+        task=body.task,
     )
-    given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
-    answer = _answer(prompt, given, scheduled=scheduled)
-    # Written here, since what was made of checked parts would be checked once more on its way out.
-    return Response(answer.model_dump_json(), media_type="application/json")
-
-
-async def prompt_for(
-    here: Service,
-    user: str,
-    query: str | None,
-    cube: str | None,
-    session_id: str | None,
-    traceparent: str | None,
-    **options: Any,
-) -> tuple[MemoryPrompt, bool]:
-    """What goes before a model call, and whether the scheduler is told what was asked.
-
-    Args:
-        options: of ``AsyncMOS.prompt``.
-    """
-    query = asked_of(query)
-    cube = cube or await here.mos.cube_meant(user)
-    prompt = await here.mos.prompt(query, cube, user, session_id, **options)
     scheduled = False
-    if query and query.strip() and await _is_there(here, user, cube):  # else a mistyped name would make a cube
+    if query and query.strip() and prompt.is_there:  # else a mistyped name would make a cube
         asked = ScheduleMessageItem(
             user_id=user,
             mem_cube_id=cube,
             label=QUERY_TASK_LABEL,
             content=query,
-            session_id=session_id or SESSION,
+            session_id=body.session_id or SESSION,
             trace_id=traceparent,
         )
         scheduled = await _schedule(here.scheduler, asked)
-    return prompt, scheduled
+    given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
+    answer = _answer(prompt, given, scheduled=scheduled)
+    # Written here, since what was made of checked parts would be checked once more on its way out.
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.get("", summary="What is near, without a question and without effects", operation_id="get_prompt")
@@ -201,11 +191,6 @@ async def get_prompt(
         *(None, cube, caller.user(user_id), session_id, max_tokens), search="never", role=role, task=task
     )
     return _answer(prompt, None, scheduled=False)
-
-
-async def _is_there(here: Service, user: str, cube: str) -> bool:
-    cubes = Cubes(await here.scheduler.server(), here.scheduler.keys, here.settings)
-    return (await cubes.view(user, cube, Permission.READ)).is_there
 
 
 async def _schedule(scheduler: AsyncMemScheduler, asked: ScheduleMessageItem) -> bool:

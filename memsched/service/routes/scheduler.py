@@ -247,11 +247,10 @@ async def get_task(
     found = await here.scheduler.tasks_of(user, task_id)
     if not found:
         raise not_found()
-    return progress_of(task_id, found)
+    return _progress(task_id, found)
 
 
-def progress_of(task_id: str, found: list[Task]) -> TaskProgress:
-    """How far a business task is, by its messages."""
+def _progress(task_id: str, found: list[Task]) -> TaskProgress:
     states = [task.status.state for task in found]
     unfinished = sum(task.unfinished for task in found)
     failed = states.count(TaskState.FAILED)

@@ -142,6 +142,37 @@ async def test_what_is_written_is_read_again(states: HotStates) -> None:
     assert await states.load(OTHER) == HotState()
 
 
+async def test_what_is_near_is_read_anew_with_each_change_and_is_the_readers_own_list(server: Server) -> None:
+    """Also where a version comes a second time, as after everything in a cube was deleted."""
+    states = HotStates(server, Keys())
+    first, other = (
+        WorkingMemory.of(memory("Rex eats.", memory_id="m", speaker=name), 0.5, {}) for name in ("Bob", "Eve")
+    )
+
+    async def near(ref: CubeRef) -> list[WorkingMemory]:
+        return await server.call(states.working_set_command(ref, "alice"))
+
+    async def written(ref: CubeRef, memory: WorkingMemory) -> None:
+        async def compute(state: HotState, _: set[str]) -> HotState:
+            return state.model_copy(update={"working_set": [memory]})
+
+        await states.change(ref, [], compute)
+
+    await written(HOME, first)
+    found = await near(HOME)
+    assert found == [first]
+    found.clear()
+    assert await near(HOME) == [first], "nobody changes what others read"
+    assert await near(OTHER) == []
+    await written(OTHER, other)
+    assert (await near(HOME), await near(OTHER)) == ([first], [other])
+    await server.execute("DEL", Keys().cube(HOME.user_id, HOME.mem_cube_id).hot)
+    assert await near(HOME) == []
+    await written(HOME, other)
+    assert await near(HOME) == [other]
+    assert len({first, other}) == 2, "one id is not one memory: its text may be another one"
+
+
 async def test_messages_that_are_in_it_already_change_nothing(states: HotStates) -> None:
     seen: list[set[str]] = []
 
