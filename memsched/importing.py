@@ -36,6 +36,7 @@ from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.tombstones import Tombstones
 from memsched.messages import ADD_TASK_LABEL, NOT_WAITED_FOR, ScheduleMessageItem, describe_validation_error
 from memsched.queue.dead_letters import DeadFilter, DeadLetters
+from memsched.queue.events import newest_events
 from memsched.queue.handover import hand_over
 from memsched.queue.status import Status, count_unfinished
 from memsched.queue.workers import WorkerInfo
@@ -50,6 +51,8 @@ _READ_TOGETHER = 1_000
 _POLL_SECONDS = 0.1
 _LOOK_EVERY_SECONDS = 5.0
 _ITEM_PREFIX = "import-"
+_EVENTS_LOOKED_AT = 100
+_SIZES = ("long_term_memory_size", "user_memory_size")
 _NAMESPACE = UUID("3b9df7a5-6a0b-4b0e-8d4a-52a3b2d0c6f1")
 
 
@@ -81,6 +84,7 @@ class Totals:
 
     Args:
         conversations: those of which something was kept, now or before; ``new`` those with something new.
+        held: memories that the cube had at the beginning, beside its archive, as its last event tells.
         waiting: messages of the user that are handed over and not settled.
         dead: messages of this import, or of earlier ones into the cube, that are dead letters.
     """
@@ -89,6 +93,7 @@ class Totals:
     new: int = 0
     kept: int = 0
     known: int = 0
+    held: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     empty: int = 0
@@ -178,6 +183,7 @@ class Importer:
         cubes = Cubes(server, keys, self._scheduler.settings)
         ref = await cubes.resolve(self._user_id, self._mem_cube_id, Permission.WRITE)
         emptied = await Tombstones(server, keys).emptied(ref)
+        self._totals.held = await self._held(ref)
         journal = ImportJournal(server, keys)
         for batch in _batches(conversations):
             names = [self._name(ref, emptied, each) for each in batch]
@@ -212,6 +218,13 @@ class Importer:
             self._totals.dead += each.mem_cube_id == self._mem_cube_id and each.item_id.startswith(_ITEM_PREFIX)
 
     # -- parts ---------------------------------------------------------------------------------------------------
+
+    async def _held(self, ref: CubeRef) -> int:
+        server, keys = await self._scheduler.server(), self._scheduler.keys
+        newest = newest_events(keys.cube(ref.user_id, ref.mem_cube_id).events, _EVENTS_LOOKED_AT)
+        told = [each.current_memory_sizes for each in await server.persistently(lambda: server.call(newest))]
+        sizes = next((each for each in reversed(told) if _SIZES[0] in each), {})
+        return sum(sizes.get(name, 0) for name in _SIZES)
 
     def _name(self, ref: CubeRef, emptied: int, found: Conversation) -> str:
         """What a conversation is called in the journal; after the cube was emptied, it is another one."""

@@ -64,6 +64,8 @@ def import_file(
             _show(report.judged(conversations_in(file, form), user, cube), as_json=as_json)
         if not as_json:
             report.print(f"would be kept: {report.counted()}")
+        elif report.over_capacity:
+            typer.echo(json.dumps({"over_capacity": report.over_capacity}))
     else:
         settings = tool_settings(redis_url=redis_url, prefix=prefix, log_level="error")
         report = _Report(settings.long_term_capacity)
@@ -160,16 +162,23 @@ class _Report:
 
     @property
     def over_capacity(self) -> int:
-        """How many turns of the file, new and known ones, are beyond the capacity; there may be more in the cube."""
-        return max(0, self.totals.kept + self.totals.known - self._capacity)
+        """How many memories are beyond the capacity: of the file's turns, and of what the cube is known to have."""
+        return max(0, self._in_all - self._capacity)
+
+    @property
+    def _in_all(self) -> int:
+        told = self.totals
+        return told.kept + max(told.known, told.held)
 
     def warning(self) -> str:
-        told = self.totals.kept + self.totals.known
+        told = self.totals
+        held = f", {told.held:,} memories in the cube before," if told.held else ""
+        turns = counted(told.kept + told.known, "turn")
         return (
-            f"{counted(told, 'turn')} and a MEMSCHED_LONG_TERM_CAPACITY of {self._capacity:,}: of the memories in the "
-            f"cube the least valuable, {self.over_capacity:,} or more, are archived. Nothing is lost, and memsched "
-            "search finds them; chat, and search without include_archived=True, leave them out. To have all at hand, "
-            f"set MEMSCHED_LONG_TERM_CAPACITY to {2 * told} for this command and the workers before the import"
+            f"{turns}{held} and a MEMSCHED_LONG_TERM_CAPACITY of {self._capacity:,}: of the memories in the cube the "
+            f"least valuable, {self.over_capacity:,} or more, are archived. Nothing is lost, and memsched search finds "
+            "them; chat, and search without include_archived=True, leave them out. To have all at hand, set "
+            f"MEMSCHED_LONG_TERM_CAPACITY to {2 * self._in_all} for this command and the workers before the import"
         )
 
     def settled(self, seconds: float) -> str:

@@ -13,12 +13,13 @@ from typing import Any
 import openai
 from httpx import Response
 from openai import AsyncOpenAI, AsyncStream, OpenAIError, Timeout
+from openai._streaming import ServerSentEvent, SSEDecoder
 from openai.types.chat import ChatCompletionChunk
 
 from memsched.errors import EmbeddedServerError, EmbeddedServerNotReady
 from memsched.llm.endpoint import Endpoint
 from memsched.llm.local import LocalServer
-from memsched.llm.responses import END
+from memsched.llm.responses import DONE, END, is_whole_event
 from memsched.llm.server_errors import ServerError, status_error
 from memsched.logs import get_logger
 
@@ -48,14 +49,36 @@ _STATUS_OF_WORDS = (
 """What the code or the type of an error says that has no status."""
 
 
+class _Decoder(SSEDecoder):
+    """The library's, which also reads a last event behind which no blank line stands, if it is whole."""
+
+    async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
+        at_end = False
+
+        async def ended() -> AsyncIterator[bytes]:
+            nonlocal at_end
+            async for each in iterator:
+                yield each
+            at_end = True
+            yield b"\n\n"
+
+        async for event in super().aiter_bytes(ended()):
+            if not at_end or is_whole_event(event.data):
+                yield event
+
+
 class _Stream(AsyncStream[ChatCompletionChunk]):
     """The library's stream, which also knows whether the server said that it is at its end."""
 
     ended = False
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._decoder = _Decoder()
+
     async def _iter_events(self) -> AsyncIterator[Any]:
         async for event in super()._iter_events():
-            self.ended = self.ended or event.data.startswith("[DONE]")
+            self.ended = self.ended or event.data.startswith(DONE)
             yield event
 
 

@@ -20,6 +20,8 @@ from memsched.thinking import Parted, parted
 
 END = object()
 """After the last chunk of a stream whose server said that it is at its end."""
+DONE = "[DONE]"
+"""What a server sends then."""
 TRUNCATED = "length"
 _NOTHING = Parted("")
 _FILTERED = "content_filter"
@@ -112,6 +114,7 @@ class _Choice(BaseModel):
     message: _Message | None = None
     delta: _Message | None = None
     finish_reason: _Text = None
+    index: Any = 0
 
 
 class _Usage(BaseModel):
@@ -177,18 +180,26 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
 
 
 def read_piece(chunk: Any) -> Piece:
-    """Return what one chunk of a stream says. Raises ServerError and LLMRefused."""
+    """Return what one chunk of a stream says, of several answers the first. Raises ServerError and LLMRefused."""
     try:
         completion = _Completion.model_validate(chunk, from_attributes=True)
     except ValidationError:
         completion = None
     if completion is None:
         raise ServerError(f"The server did not stream a chat completion. {_CHECK}", kind="invalid_answer")
-    choice = completion.choices[0] if completion.choices else None
+    choice = next((each for each in completion.choices if not each.index), None)
     delta = (choice.delta or choice.message if choice else None) or _Message()
     finish = (choice.finish_reason if choice else None) or ""
     _check_refusal(delta, finish)
     return Piece(delta.content or "", completion.tokens, finish, completion.told)
+
+
+def is_whole_event(data: str) -> bool:
+    """Whether the data of a stream's last event are all there."""
+    try:
+        return data.startswith(DONE) or isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def check_empty(text: str, finish: str) -> None:

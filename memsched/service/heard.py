@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 from memsched.llm.errors import LLMError, LLMRefused
-from memsched.llm.responses import read_answer, read_piece
+from memsched.llm.responses import DONE, is_whole_event, read_answer, read_piece
 from memsched.llm.server_errors import ServerError
 from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS
 from memsched.thinking import without_thinking
 
+_DATA = b"data:"
 _MOST_BYTES = 16 * 1024 * 1024
 """Of a whole answer: a longer one is passed on, and not remembered."""
 
@@ -45,6 +46,10 @@ class Heard:
     def is_whole(self) -> bool:
         """Whether it came to its end, and was no error."""
         if self._streamed:
+            last = bytes(self._rest).strip()
+            if last.startswith(_DATA) and is_whole_event(last[len(_DATA) :].decode("utf-8", "replace").strip()):
+                self._rest.clear()
+                self._read(last)
             return self._ended and not self._failed
         return not self._failed and self._answer() is not None
 
@@ -72,10 +77,10 @@ class Heard:
 
     def _read(self, line: bytes) -> None:
         """One line of an event stream."""
-        if not line.startswith(b"data:"):
+        if not line.startswith(_DATA):
             return
-        data = line[len(b"data:") :].strip()
-        if data == b"[DONE]":
+        data = line[len(_DATA) :].strip()
+        if data == DONE.encode():
             self._ended = True
             return
         try:

@@ -25,6 +25,7 @@ from support.servers import RedisServer
 import memsched
 from memsched import MemScheduler, ScheduleMessageItem, Settings
 from memsched.cli import main
+from memsched.cli.import_file import _Report
 from memsched.console.terminal import duration
 from memsched.escaping import plain
 
@@ -634,6 +635,22 @@ def test_an_import_of_more_than_the_capacity_says_how_many_are_archived(here: Ru
     result = here("import", file, "-u", "alice", "-c", "home", "--dry-run", MEMSCHED_LONG_TERM_CAPACITY=capacity)
 
     assert ("the least valuable, 2 or more, are archived" in " ".join(result.stderr.split())) == told
+
+
+@pytest.mark.parametrize(("held", "capacity", "over"), [(0, 6, 0), (0, 4, 2), (3, 6, 1), (9, 6, 7)])
+def test_what_the_cube_has_counts_against_its_capacity(held: int, capacity: int, over: int) -> None:
+    report = _Report(capacity)
+    report.totals.kept, report.totals.known, report.totals.held = 4, 2, held
+
+    assert report.over_capacity == over
+    assert (f"{held} memories in the cube before" in report.warning()) == (held > 0)
+
+
+def test_a_dry_run_in_json_ends_with_what_is_over_the_capacity(here: Run) -> None:
+    file = str(EXPORTS / "claude.json")
+    result = here("import", file, "-u", "a", "-c", "b", "--dry-run", "--json", MEMSCHED_LONG_TERM_CAPACITY="2")
+
+    assert json.loads(result.stdout.splitlines()[-1]) == {"over_capacity": 1}
 
 
 def test_an_import_s_dry_run_in_json_has_a_line_for_each_conversation(here: Run) -> None:

@@ -81,7 +81,7 @@ async def test_a_later_export_brings_what_is_new_in_it(mos: AsyncMOS) -> None:
 
     totals = await brought(mos, [chat("c", more), chat("d", SWIM)])
 
-    assert (totals.kept, totals.known, totals.new) == (2, 2, 2)
+    assert (totals.kept, totals.known, totals.new, totals.held) == (2, 2, 2, 2)
     assert [text for _, _, text in await told(mos)] == ["I ski.", "Where?", "In Oslo.", "I swim."]
 
 

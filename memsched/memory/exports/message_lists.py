@@ -10,13 +10,15 @@ from typing import Any
 
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
 from memsched.memory.ingest.turns.answers import is_answer
-from memsched.memory.ingest.turns.forms import FIELDS, role_of
+from memsched.memory.ingest.turns.forms import FIELDS, named, role_of
 
-_SPEAKERS = ("role", "Role", "from", "sender", "speaker", "author")
+_SPEAKERS = ("role", "Role", "from", "sender", "speaker", "author", "creator")
 _MARKS = ("createdDateTime", "ts", "timestamp_ms")
 """A time as Teams, Slack and Messenger write it: what has one is a message of theirs, also where nobody sent it."""
 _TYPES = ("chat", "constructor")
 """Of LangChain, beside those that are roles."""
+_PART = "conversation_part"
+"""The type of a message of Intercom."""
 
 
 def form_of(message: Any) -> str:
@@ -50,6 +52,11 @@ def messages_in(value: Any) -> list[Any] | None:
         ]
     if "@odata.context" in value and isinstance(value.get("value"), list):  # a page of Microsoft Graph
         return list(value["value"])
+    parts = value.get("conversation_parts")  # as Intercom has a conversation: what it begins with stands apart
+    if isinstance(parts, Mapping) and isinstance(parts.get("conversation_parts"), list):
+        first = value.get("source")
+        begun = [{**first, "type": _PART, "created_at": value.get("created_at")}] if isinstance(first, Mapping) else []
+        return [*begun, *parts["conversation_parts"]]
     return next((value[name] for name in FIELDS["messages"] if isinstance(value.get(name), list)), None)
 
 
@@ -62,7 +69,10 @@ def message_list(value: Any) -> list[Conversation]:
     if odd is not None:
         raise Unreadable(f"message {odd} is neither an object nor a text")
     about = described(value) if isinstance(value, Mapping) else {"key": ""}
+    zone = dict(named(value, "zone")) if isinstance(value, Mapping) else {}
     entries = [each if isinstance(each, Mapping) else {"content": each} for each in messages]
+    if zone:  # it is that of the messages which tell none
+        entries = [each if any(True for _ in named(each, "zone")) else {**each, **zone} for each in entries]
     return [Conversation(**about, messages=entries)]
 
 

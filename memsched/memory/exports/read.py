@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from memsched.memory.exports.conversation import KEY_NAMES, Conversation, is_id,
 from memsched.memory.exports.formats import Format, conversations_of, format_of
 from memsched.memory.exports.message_lists import form_of, messages_in
 from memsched.memory.exports.numbers import PlainNumbers
+from memsched.memory.exports.slack import USERS, days_of, names_in, with_names
 from memsched.memory.ingest.turns.forms import FIELDS, role_of
 
 MAX_CONVERSATION_BYTES = 256 * 1024 * 1024
@@ -63,12 +64,19 @@ class BrokenExport(MemschedError):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file with conversations: given as it is, or in a zip or folder."""
+    """One file with conversations: given as it is, or in a zip or folder.
+
+    Args:
+        key: of the conversation that it is, where its name tells it.
+        names: of people by their ids, where another file tells them.
+    """
 
     name: str
     size: int
     written: datetime
     opened: Callable[[], IO[bytes]]
+    key: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def members_of(path: Path) -> list[Member]:
@@ -76,7 +84,9 @@ def members_of(path: Path) -> list[Member]:
     if str(path) == "-":
         raise BrokenExport("-", "standard input is not read, because a file is looked at twice: write it to a file")
     if path.is_dir():
-        return _chosen(path, {each.name: _plain(each) for each in sorted(path.iterdir()) if each.is_file()})
+        deep = "*/*.json" if (path / USERS).is_file() else ""
+        files = sorted([*path.iterdir(), *(path.glob(deep) if deep else ())])
+        return _chosen(path, {each.relative_to(path).as_posix(): _plain(each) for each in files if each.is_file()})
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
             return [_plain(path)]
@@ -88,6 +98,10 @@ def members_of(path: Path) -> list[Member]:
 
 
 def _chosen(path: Path, found: Mapping[str, Member]) -> list[Member]:
+    if days := days_of(found):
+        with next(member for name, member in found.items() if name.rpartition("/")[2] == USERS).opened() as users:
+            names = names_in(users.read())
+        return [replace(found[name], name=name, key=key, names=names) for name, key in days.items()]
     named = [member for name, member in found.items() if _MEMBER.fullmatch(name)]
     others = [member for name, member in found.items() if name.lower().endswith(_JSON_SUFFIXES)]
     if named or len(others) == 1:
@@ -161,7 +175,8 @@ def _instructs(message: Mapping[str, Any]) -> bool:
 def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count) -> Iterator[Conversation]:
     together: list[Mapping[str, Any]] = []
     key = ""  # of messages that name no conversation
-    for where, value in file.values(member, wanted):
+    for where, read in file.values(member, wanted):
+        value = with_names(read, member.names)
         if isinstance(value, Conversation):  # a line that is broken
             yield replace(value, where=where)
         elif _is_deeper(value, _DEEPEST):
@@ -170,7 +185,7 @@ def _conversations(file: _Reading, member: Member, wanted: Format, count: _Count
             yield Conversation("", refused=f"it is nested more than {_DEEPEST} deep", where=place)
         elif messages_in(value) is None and format_of(value) is None and form_of(value):
             if not together and not key:
-                key = count.named(Conversation("", messages=[value])).key
+                key = member.key or count.named(Conversation("", messages=[value])).key
             together.append(value)
             if len(together) == _MESSAGES_TOGETHER:
                 yield from _grouped(together, key, where, count, wanted)

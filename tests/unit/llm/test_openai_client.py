@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.llm import FakeLLM, Reply, drops, fails, says
 from memsched.embedded.model_server import ModelServer
 from memsched.llm.endpoint import Endpoint
 from memsched.llm.openai_client import OpenAIClient
+from memsched.llm.responses import END, read_piece
 from memsched.llm.server_errors import ServerError
 
 REQUEST: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": "hello"}]}
@@ -64,6 +66,36 @@ async def test_a_stream_may_break_off(client: OpenAIClient, server: FakeLLM, rep
         await streamed(client)
 
     assert error.value.kind == kind
+
+
+def _streamed(*choices: dict[str, Any], end: str) -> Reply:
+    events = [f"data: {json.dumps({'object': 'chat.completion.chunk', 'choices': [each]})}" for each in choices]
+    return Reply(raw="\n\n".join([*events, end]).encode(), headers={"Content-Type": "text/event-stream"})
+
+
+FIRST = {"index": 0, "delta": {"content": "Rex "}, "finish_reason": None}
+OTHER = {"index": 1, "delta": {"content": "Max "}, "finish_reason": "stop"}
+LAST = {"index": 0, "delta": {"content": "barks."}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("end", "ends"),
+    [
+        ("data: [DONE]", True),
+        ("data: [DONE]\n", True),
+        (f"data: {json.dumps({'choices': [LAST]})}", False),
+        ("data: {", False),
+    ],
+)
+async def test_a_last_event_needs_no_blank_line(client: OpenAIClient, server: FakeLLM, end: str, ends: bool) -> None:
+    server.always = _streamed(FIRST, OTHER, end=end)
+
+    *chunks, last = await streamed(client)
+
+    assert (last is END) == ends
+    pieces = [read_piece(each) for each in (chunks if ends else [*chunks, last])]
+    assert "".join(each.text for each in pieces) == ("Rex barks." if "barks" in end else "Rex ")
+    assert any(each.finish for each in pieces) == ("barks" in end), "another answer's end is none"
 
 
 async def test_a_complaint_is_kept_without_the_key(client: OpenAIClient, server: FakeLLM) -> None:

@@ -2,6 +2,7 @@
 
 OpenAI's chat completions (``choices``) and responses (``output``, a list), Gemini's (``candidates``), Bedrock's
 (``output.message``). Anthropic's and Ollama's are messages, or have one as ``message``, as others' messages have.
+Why a model ended is told by both.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from memsched.errors import InvalidMessage
-from memsched.memory.ingest.turns.forms import FIELDS, is_empty
+from memsched.memory.ingest.turns.forms import FIELDS, STOPS, is_empty, named, spelled
 
 _MESSAGE_OF = {"choices": "message", "candidates": "content"}
 """Where an answer lists what the model said, one or several times, and what there is the message."""
-_KEPT = (*FIELDS["id"], *FIELDS["time"])
+_KEPT = (*FIELDS["id"], *FIELDS["time"], *FIELDS["stop"], "stopReason")
 """Of an answer, for its message; the rest is of the server and the request."""
 
 
@@ -51,11 +52,23 @@ def _one_of(several: list[Any], name: str, where: str) -> dict[str, Any]:
     if len(several) > 1:
         raise InvalidMessage(f"{where} has {len(several)} {name}: give the one that was used, {name}[0].{inner}")
     given = several[0] if isinstance(several[0], Mapping) else {}
-    message = given.get(inner)
+    message, ended = given.get(inner), dict(named(given, "stop"))
     if isinstance(message, Mapping):
-        return {key: value for key, value in message.items() if value is not None}
+        return {**ended, **{key: value for key, value in message.items() if value is not None}}
     if isinstance(text := given.get("text"), str):  # of a completion without a chat
-        return {"content": text}
+        return {**ended, "content": text}
     if "delta" in given:
         raise InvalidMessage(f"{where} is a piece of a stream: give the whole answer, when it is at its end")
     raise InvalidMessage(f"{where}.{name}[0] has no {inner}: the model answered nothing; leave it out")
+
+
+def broke_off(fields: Mapping[str, Any]) -> bool:
+    """Whether a model's message says that an error or a filter ended it."""
+    within = [fields, *(value for _, value in named(fields, "stop_within") if isinstance(value, Mapping))]
+    return any(_reason(given) in STOPS for each in within for _, given in named(each, "stop"))
+
+
+def _reason(given: Any) -> str:
+    if isinstance(given, Mapping):
+        given = next((value for _, value in named(given, "stop_reason")), None)
+    return spelled(given.rpartition(".")[2]) if isinstance(given, str) else ""

@@ -27,6 +27,12 @@ EVENTS = {name: frozenset(kinds) for name, kinds in _DATA["events"].items()}
 """By the name of a field, the values with which a program tells what happened, and nobody said anything."""
 SAID_TYPES = frozenset(_DATA["said_types"])
 """Of the numbers that Discord has for types of messages, those of messages that people wrote."""
+STOPS = frozenset(_DATA["stops"])
+"""Why a model broke off: by an error, or a filter. Where it had said as much as it may, what it said is kept."""
+NOT_READ = {program: frozenset(names) for program, names in _DATA["not_read"].items()}
+"""Programs whose messages are refused by name, by the fields that those have."""
+HTML_TYPES, CITED = frozenset(_DATA["html_types"]), tuple(_DATA["cited"])
+"""Types of messages that are HTML; names of parts that hold what was said with what it was taken from."""
 BREAKS, UNSEEN_TAGS = frozenset(_DATA["breaks"]), frozenset(_DATA["unseen_tags"])
 _RUNS = frozenset(_DATA["runs"])
 _AS_ROLES: dict[str, Role] = {name: role for role, names in _DATA["names_as_roles"].items() for name in names}

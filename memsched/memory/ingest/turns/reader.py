@@ -16,8 +16,9 @@ from memsched.errors import InvalidMessage
 from memsched.json_values import as_json_value, fields_of, place_of_no_json
 from memsched.memory.context_tags import tags_of
 from memsched.memory.ingest.captions import caption_of
-from memsched.memory.ingest.turns.answers import is_answer, message_of
+from memsched.memory.ingest.turns.answers import broke_off, is_answer, message_of
 from memsched.memory.ingest.turns.forms import (
+    CITED,
     FIELDS,
     PART_TEXT,
     PART_TYPE,
@@ -35,7 +36,7 @@ from memsched.memory.ingest.turns.forms import (
     spelled,
     words_of,
 )
-from memsched.memory.ingest.turns.programs import is_event, is_html, text_of_html, with_letters
+from memsched.memory.ingest.turns.programs import as_said, edited, is_event, is_html, refuse_unread, text_of_html
 from memsched.memory.ingest.turns.times import in_fixed_zone, said_at
 from memsched.memory.ingest.turns.wordless import NO_WORDS, is_markup_alone, placeholder, without_data
 from memsched.memory.metadata import MetadataValue, metadata_of
@@ -85,6 +86,9 @@ CONTENT = "content"
 """What the one turn of a message without a list is called."""
 NOTHING_SAID = "nothing is said"
 AN_EVENT = "an event, which nobody said"
+BROKE_OFF = "an answer that broke off, by an error or a filter"
+EDITED = "a message that was edited since"
+A_PIECE = "a piece of a stream, whose whole comes after it"
 _PLACEHOLDERS = re.compile(r"(?:\[(?:picture|audio|video|file|data)\]\s*)+")
 _SHOWN: tuple[PartKind, ...] = ("picture", "audio", "video", "file")
 """What a placeholder stands for, where others speak of it."""
@@ -293,7 +297,11 @@ def read(entries: Sequence[Any], talk: Talk) -> Reading:
             f"{talk.called} has {len(entries):,} turns, the limit of one call is {MAX_TURNS:,}: send it in several"
         )
     reading = Reading()
+    older = edited(entries)
     for position, entry in enumerate(entries):
+        if position in older:
+            reading.passed.append(Passed(position, EDITED))
+            continue
         where = talk.called if talk.called == CONTENT else f"{talk.called}[{position}]"
         try:
             found = _read_one(entry, position, where, talk)
@@ -332,7 +340,8 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
         entry = dict(zip(("role", CONTENT), entry, strict=True))
     if not isinstance(entry, Mapping):
         raise InvalidMessage(f"{where} must be a text or an object, not {type(entry).__name__}")
-    fields = with_letters(_unwrapped(message_of(entry, where) if is_answer(entry) else entry))
+    fields = as_said(_unwrapped(message_of(entry, where) if is_answer(entry) else entry))
+    refuse_unread(fields, where)
     if is_event(fields):
         return Passed(position, AN_EVENT)
     role, speaker, by_user = _speaker(fields, where, talk)
@@ -420,7 +429,7 @@ def _speaker(fields: Mapping[str, Any], where: str, talk: Talk) -> tuple[Role | 
 
 def _role_given(fields: Mapping[str, Any], where: str) -> str:
     for name, given in named(fields, "role"):
-        value = next((each for _, each in named(given, "label")), None) if isinstance(given, Mapping) else given
+        value = _label(given) if isinstance(given, Mapping) else given
         if is_empty(value):
             continue
         if spelled(name) == "role":
@@ -430,6 +439,14 @@ def _role_given(fields: Mapping[str, Any], where: str) -> str:
         if isinstance(value, str) and (role_of_name(value) if _may_be_called(name, value) else role_of(value)):
             return value
     return ""
+
+
+def _label(sender: Mapping[Any, Any]) -> Any:
+    """A sender's role, where their object tells it."""
+    if (label := next((each for _, each in named(sender, "label")), None)) is not None:
+        return label
+    kinds = [each for _, each in named(sender, "kind_of_sender") if isinstance(each, str)]
+    return next((each.lower() for each in kinds if role_of(each) is not None), None)
 
 
 def _may_be_called(field: str, value: str) -> bool:
@@ -493,6 +510,10 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
     if isinstance(about, Mapping) and about.get("is_visually_hidden_from_conversation") is True:
         return "hidden"
     if role == "assistant":
+        if broke_off(fields):
+            return BROKE_OFF
+        if fields.get("partial") is True:  # as Google's ADK streams
+            return A_PIECE
         if fields.get("recipient") not in (None, "", "all"):
             return _WHY["tool"]
         return _WHY["thinking"] if fields.get("channel") in ("analysis", "commentary") else ""
@@ -550,6 +571,9 @@ def _texts(given: Any, where: str, said: _Said, depth: int = 0) -> list[str]:
 def _texts_of_part(part: Mapping[str, Any], where: str, said: _Said, depth: int) -> list[str]:
     if all(value in (None, "", [], {}) for value in part.values()):
         return []
+    for name in CITED:
+        if isinstance(part.get(name), Mapping):
+            return _texts(part[name].get("content") or [], f"{where}.{name}.content", said, depth + 1)
     if "$type" in part:  # .NET writes names with a capital
         part = {name[:1].lower() + name[1:]: value for name, value in part.items()}
     kind = part_kind(part)

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from memsched.errors import InvalidMessage
-from memsched.memory.ingest.turns.forms import FIELDS, TIMES, named, spelled, words_of
+from memsched.memory.ingest.turns.forms import TIMES, named, spelled, words_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECONDS, _LAST_SECONDS = 315_532_800, 4_102_444_800
@@ -33,12 +33,15 @@ _FORMS = tuple(
         rf"(?:T(?P<hour>\d{{2}})(?P<minute>\d{{2}})(?:(?P<second>\d{{2}})(?:[.,](?P<fraction>\d{{1,9}}))?)?{_ZONE}?)?",
         rf"(?:(?P<weekday>{'|'.join(_DAYS)}),?\ +)?(?P<day>\d{{1,2}})\ +(?P<name>{'|'.join(_MONTHS)})\ +"
         rf"(?P<year>\d{{4}})\ +{_CLOCK}(?:\ +(?:{_ZONE}|(?P<american>{'|'.join(_AMERICAN)})))?(?:\ +\([A-Z]+\))?",
+        rf"(?:(?P<weekday>{'|'.join(_DAYS)})[a-z]*,\ +)?(?P<name>{'|'.join(_MONTHS)})[a-z]*\ +(?P<day>\d{{1,2}}),\ +"
+        rf"(?P<year>\d{{4}})(?:,|\ +at)?\ +{_CLOCK}(?:\ ?(?P<half>[ap]m))?"
+        rf"(?:\ +(?:{_ZONE}|(?P<american>{'|'.join(_AMERICAN)})))?",
     )
 )
 _ONLY_CLOCK = re.compile(_CLOCK + rf"(?:\ ?{_ZONE})?", re.ASCII)
 _ONLY_DAY = re.compile(r"\d{4}([-/.]?)\d{1,2}\1\d{1,2}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?", re.ASCII)
-_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{2}):?(\d{2})?", re.ASCII)
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?", re.ASCII)
 _MOST_OFFSET = timedelta(hours=14)
 _KNOWN = "write it as 2026-01-02T03:04:05+01:00, or in seconds or milliseconds since 1970"
 
@@ -106,7 +109,7 @@ def _moment(given: Any, zone: tzinfo) -> datetime:
         return _from_number(given)
     if not isinstance(given, str):
         raise ValueError
-    text = given.strip()
+    text = given.strip().replace("\u202f", " ")
     for form in _FORMS:
         if found := form.fullmatch(text):
             return _from_parts(found.groupdict(), zone)
@@ -133,6 +136,10 @@ def _from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
     month = _MONTHS.index(name.lower()) + 1 if name else int(parts["month"] or 0)
     fraction = ((parts.get("fraction") or "") + "000000")[:6]
     day, hour, minute, second = (int(parts.get(each) or 0) for each in ("day", "hour", "minute", "second"))
+    if half := parts.get("half"):
+        if not 1 <= hour <= 12:
+            raise ValueError
+        hour = hour % 12 + 12 * (half.lower() == "pm")
     american = parts.get("american")
     told = timezone(timedelta(hours=_AMERICAN[american.upper()])) if american else _offset(parts.get("zone"))
     moment = datetime(int(parts["year"] or 0), month, day, hour, minute, second, int(fraction), told or zone)
@@ -159,14 +166,28 @@ def _offset(zone: str | None) -> tzinfo | None:
 
 def _zone_in(fields: Mapping[str, Any], where: str) -> tzinfo | None:
     """The speaker's zone: as the zone database calls it (Europe/Oslo), or as an offset."""
-    name = next((name for name in FIELDS["zone"] if fields.get(name) not in (None, "")), None)
-    if name is None:
-        return None
-    given = fields[name]
+    for name, given in named(fields, "zone"):
+        by_offset = spelled(name).endswith("offset")
+        if by_offset and not isinstance(given, str):  # a number of hours, minutes or seconds, east or west
+            continue
+        zone = _zone(given)
+        if zone is None and not by_offset:
+            told = repr(given[:40]) if isinstance(given, str) else type(given).__name__
+            raise InvalidMessage(
+                f"{where}.{name} is no time zone that is known: {told}; write it as Europe/Oslo or +01:00"
+            )
+        return zone
+    return None
+
+
+def _zone(given: Any) -> tzinfo | None:
+    """None: it is none that is known."""
+    text = given.strip() if isinstance(given, str) else ""
     try:
-        if isinstance(given, str):
-            return _offset(given.strip()) if given[:1] in "+-Zz" else ZoneInfo(given.strip())
+        if text.upper() in _AMERICAN:
+            return timezone(timedelta(hours=_AMERICAN[text.upper()]))
+        if text[:1] in "+-Zz" or _OFFSET.fullmatch(text):
+            return _offset(text)
+        return ZoneInfo(text)
     except (ValueError, OSError, KeyError):  # ZoneInfo's own error is a KeyError
-        pass
-    told = repr(given[:40]) if isinstance(given, str) else type(given).__name__
-    raise InvalidMessage(f"{where}.{name} is no time zone that is known: {told}; write it as Europe/Oslo or +01:00")
+        return None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memsched.importing import judge
 from memsched.memory.exports.formats import conversations_of
+from memsched.memory.exports.read import conversations_in
 
 TEAMS = {
     "messageType": "message",
@@ -21,6 +25,22 @@ JOINED = {"messageType": "systemEventMessage", "createdDateTime": "2024-05-01T09
 SLACK = {"type": "message", "user": "U7", "ts": "1714550000.000200", "text": "I like tea."}
 MESSENGER = {"sender_name": "Bob", "timestamp_ms": 1714550000000, "content": "I like tea."}
 AUTOGEN = {"source": "user", "content": "I like tea.", "type": "TextMessage"}
+GOOGLE = {
+    "creator": {"name": "Bob"},
+    "created_date": "Wednesday, May 1, 2024 at 10:00:00 AM UTC",
+    "text": "I like tea.",
+}
+AGENT = {
+    "author": "helper",
+    "content": {"role": "model", "parts": [{"text": "I like tea."}]},
+    "timestamp": 1714550000.0,
+}
+INTERCOM = {
+    "type": "conversation",
+    "created_at": 1714550000,
+    "source": {"type": "email", "author": {"type": "user", "name": "Bob"}, "body": "<p>I like tea.</p>"},
+    "conversation_parts": {"type": "conversation_part.list", "conversation_parts": []},
+}
 KERNEL = {"Role": {"Label": "user"}, "Items": [{"$type": "TextContent", "Text": "I like tea."}]}
 
 
@@ -33,6 +53,9 @@ KERNEL = {"Role": {"Label": "user"}, "Items": [{"$type": "TextContent", "Text": 
         pytest.param({"participants": [{"name": "Bob"}], "messages": [MESSENGER]}, id="messenger"),
         pytest.param([AUTOGEN], id="autogen"),
         pytest.param([KERNEL], id="semantic-kernel"),
+        pytest.param({"messages": [GOOGLE]}, id="google-chat"),
+        pytest.param({"app_name": "a", "events": [AGENT]}, id="google-adk"),
+        pytest.param(INTERCOM, id="intercom"),
     ],
 )
 def test_a_file_of_a_chat_program_is_a_conversation(file: Any) -> None:
@@ -41,3 +64,40 @@ def test_a_file_of_a_chat_program_is_a_conversation(file: Any) -> None:
     judged = judge(replace(found, began=datetime(2024, 5, 1, tzinfo=UTC)), "alice", "home")
     assert judged.refused == []
     assert len(judged.kept) == 1
+
+
+def test_the_zone_of_a_conversation_is_that_of_its_messages() -> None:
+    talk = {"tz": "America/Los_Angeles", "messages": [{"role": "user", "content": "Hi", "date": "2024-05-01 22:00"}]}
+
+    (found,) = conversations_of(talk)
+
+    judged = judge(replace(found, began=datetime(2024, 5, 1, tzinfo=UTC)), "alice", "home")
+    assert str(judged.began) == "2024-05-01 22:00:00-07:00"
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "folder"])
+def test_slack_s_export_has_the_names_of_its_people(tmp_path: Path, *, zipped: bool) -> None:
+    files = {
+        "users.json": [
+            {"id": "U7", "name": "bob", "profile": {"real_name": "Bob Roe"}},
+            {"id": "U8", "real_name": "Ann"},
+        ],
+        "channels.json": [{"id": "C1", "name": "general"}],
+        "general/2024-05-01.json": [SLACK, {**SLACK, "text": "Does <@U8> know <@U9>?"}],
+        "general/2024-05-02.json": [{**SLACK, "user": "U9"}],
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    export = tmp_path
+    if zipped:
+        export = tmp_path / "export.zip"
+        with zipfile.ZipFile(export, "w") as archive:
+            for name in files:
+                archive.write(tmp_path / name, name)
+
+    one, two = (judge(found, "alice", "home") for found in conversations_in(export))
+
+    assert (one.conversation.key, two.conversation.key) == ("general/2024-05-01", "general/2024-05-02")
+    assert (one.speakers, two.speakers) == (["Bob Roe"], ["U9"])
+    assert [each["text"] for each in one.kept.values()] == ["I like tea.", "Does <@U8|Ann> know <@U9|U9>?"]

@@ -229,6 +229,8 @@ TIMES = [
     ("1 Mar 2024 10:00 PST", "2024-03-01T10:00:00-08:00"),
     ("Fri, 01 Mar 2024 10:00:00 GMT", "2024-03-01T10:00:00+00:00"),
     ("Fri, 01 Mar 2024 10:00:00 -0000", "2024-03-01T10:00:00+00:00"),
+    ("Friday, March 1, 2024 at 12:05:00\u202fAM UTC", "2024-03-01T00:05:00+00:00"),
+    ("Mar 1, 2024, 1:05 PM", "2024-03-01T13:05:00+00:00"),
     (1711121210, "2024-03-22T15:26:50+00:00"),
     (1711121210.5, "2024-03-22T15:26:50.500+00:00"),
     (1711121210456, "2024-03-22T15:26:50.456+00:00"),
@@ -268,8 +270,12 @@ def test_the_names_that_a_time_has_and_the_zone_beside_it(name: str) -> None:
     ]
     said = turns(*({"content": "Hello", **each} for each in fields))
 
+    beside = [("tz", "PST"), ("timeZone", "UTC-8"), ("utc_offset", "-08:00"), ("Time_Zone", "GMT-08:00"), ("TZ", "-8")]
+    for called, zone in beside:
+        said += turns({"content": "Hello", name: "2026-01-01T20:30:00", called: zone})
+    said.append(said.pop(2))
     assert {turn.at for turn in said} == {datetime(2026, 1, 2, 4, 30, tzinfo=UTC)}
-    assert [turn.at.isoformat()[:16] for turn in said] == ["2026-01-01T20:30"] * 2 + ["2026-01-02T04:30"]
+    assert [turn.at.isoformat()[:16] for turn in said] == ["2026-01-01T20:30"] * 7 + ["2026-01-02T04:30"]
     for wrong in ("Mars/Olympus", "../etc/passwd", 5):
         with pytest.raises(InvalidMessage, match=r"chat_history\[0\].tz is no time zone"):
             turns({"content": "Hello", name: "2026-01-01", "tz": wrong})
