@@ -9,7 +9,7 @@ TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 2 )))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check lint format bench chaos docs lock settings clean
+.PHONY: help install demo test test-long check lint format bench chaos docs lock settings vendor clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ lock: $(STAMP)  ## Renew the lock files from pyproject.toml
 
 settings: $(STAMP)  ## Write the settings into .env.example, docker-compose.yml and docs/operations.md
 	$(BIN)/python scripts/write_settings.py
+
+vendor: $(STAMP)  ## Fetch the dashboard's htmx, uPlot and Pico CSS anew, and check them
+	$(BIN)/python scripts/vendor.py
 
 clean:  ## Remove what was made here
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -528,6 +528,12 @@ class Settings(BaseSettings):
         description="Requests of one key, at most: a number, `/`, and `second`, `minute` or `hour`. Empty: any number.",
     )
 
+    # For agents: `memsched mcp`, with the extra `mcp`
+    mcp_token: SecretStr = Field(
+        SecretStr(""),
+        description="The API key with which `memsched mcp` acts for its user. Empty: it acts for the one of `--user`.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -153,6 +153,10 @@ class Keys:
         """string: a hash of the body that was submitted with the Idempotency-Key which stands for this item id."""
         return f"{self.prefix}:idempotency:{escape(item_id)}"
 
+    def session(self, digest: str) -> str:
+        """string: with which API key a session of a browser was begun; named by a hash of its cookie."""
+        return f"{self.prefix}:session:{escape(digest)}"
+
     def rate(self, window: str) -> str:
         """string: how many requests came in a window of the rate limit of an API key."""
         return f"{self.prefix}:rate:{escape(window)}"

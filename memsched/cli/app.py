@@ -15,6 +15,7 @@ from memsched.version import __version__
 _COMMANDS = {
     "worker": "memsched.cli.worker:worker",
     "serve": "memsched.cli.serve:serve",
+    "mcp": "memsched.cli.mcp:mcp",
     "status": "memsched.cli.status:status",
     "submit": "memsched.cli.submit:submit",
     "task": "memsched.cli.task:task",

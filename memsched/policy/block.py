@@ -84,6 +84,12 @@ class ActivationBlock:
         salt = salt_for(self.salt or passing_salt(""), adapter)
         return f"{salt}\n{instructions}\n\n{self.text}" if instructions else f"{salt}\n{self.text}"
 
+    @property
+    def told(self) -> dict[str, str]:
+        """By memory id, what its line says."""
+        lines = self.text.removeprefix(_HEADER).removesuffix(_FOOTER).split("\n")
+        return {memory_id: str(json.loads(line)) for memory_id, line in zip(self.memory_ids, lines, strict=False)}
+
     @classmethod
     def of(cls, members: Sequence[Member], salt: str = "") -> ActivationBlock:
         text = f"{_HEADER}{''.join(member.line for member in members)}{_FOOTER}" if members else ""

@@ -102,7 +102,7 @@ class Requests:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])  # of others it is an HTTPStatus
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
@@ -137,13 +137,14 @@ class Requests:
 def _audit(scope: Scope, touched: Trail, status: int) -> None:
     """Note who read and changed what, or might not. A look at the queue is no entry, nor what has no good key."""
     principal, audit = principal_in(scope), scope["app"].state.service.audit
-    reads = scope["method"] in ("GET", "HEAD", "OPTIONS")
+    route = getattr(scope.get("route"), "path", "")
+    reads = scope["method"] in ("GET", "HEAD", "OPTIONS") or route == "/mcp"  # whose tools note what they do
     if principal is None or audit is None or (reads and not touched.user_id and status != 403):
         return
     named = [str(value) for name, value in scope.get("path_params", {}).items() if name.endswith("_id")]
     audit.record(
         AuditEntry(
-            f"{scope['method']} {getattr(scope.get('route'), 'path', '')}",
+            f"{scope['method']} {route}",
             principal.key_id,
             touched.user_id,
             ", ".join(touched.cubes),

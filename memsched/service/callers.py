@@ -12,9 +12,11 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, Query, Request
 from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memsched.errors import ServerUnreachable
@@ -22,6 +24,8 @@ from memsched.memory.access.api_keys import KEY_PREFIX, Principal, Role
 from memsched.memory.access.reading_as import reading_as
 from memsched.mos.options import MosOptions
 from memsched.service.bodies import UserId
+from memsched.service.dashboard.sessions import cookie_in, is_page
+from memsched.service.dashboard.static_files import STATIC_PATH
 from memsched.service.problems import Problem
 from memsched.service.state import Service
 
@@ -48,9 +52,17 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and not _is_open(scope["path"]):
             service: Service = scope["app"].state.service
-            principal = await _principal(scope, service)
+            try:
+                principal = await _principal(scope, service)
+            except Problem as problem:
+                if problem.status != 401 or not _shows_a_page(scope):
+                    raise
+                path = scope.get("raw_path") or scope["path"].encode()
+                to = quote(b"?".join(filter(None, (path, scope["query_string"]))), safe="")
+                await RedirectResponse(f"/login?to={to}", 303)(scope, receive, send)
+                return
             scope[_PRINCIPAL] = principal
             if principal.key_id and (seconds := await service.rate_limit.seconds_to_wait(principal.key_id)):
                 raise Problem(
@@ -66,6 +78,15 @@ class Gate:
                     await self._app(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == "/login" or path.startswith(STATIC_PATH)
+
+
+def _shows_a_page(scope: Scope) -> bool:
+    """Whether a browser asks for a page to show: it can be led to the one to log in."""
+    return scope["method"] == "GET" and is_page(scope["path"]) and not scope["path"].startswith("/ui/")
 
 
 async def _while_good(
@@ -106,6 +127,9 @@ async def _while_good(
 async def _principal(scope: Scope, service: Service) -> Principal:
     kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
     token = token.strip()
+    cookie = "" if kind or not is_page(scope["path"]) else cookie_in(scope)
+    if cookie and (known := await service.sessions.principal(cookie)) is not None:
+        return known
     if kind.lower() == "bearer" and token.startswith(KEY_PREFIX):
         if (known := await service.api_keys.principal(token)) is not None:
             return known

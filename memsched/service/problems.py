@@ -61,6 +61,11 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         super().__init__(detail)
 
+    @property
+    def title(self) -> str:
+        """What kind of problem it is, for people."""
+        return _TITLES.get(self.kind or "", HTTPStatus(self.status).phrase)
+
     def response(self, path: str = "") -> JSONResponse:
         """The answer, as problem+json.
 
@@ -69,7 +74,7 @@ class Problem(Exception):
         """
         content: dict[str, Any] = {
             "type": f"urn:memsched:error:{self.kind}" if self.kind else "about:blank",
-            "title": _TITLES.get(self.kind or "", HTTPStatus(self.status).phrase),
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
         }

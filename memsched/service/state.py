@@ -16,6 +16,10 @@ from memsched.metrics.prometheus import Numbers
 from memsched.mos.mos import AsyncMOS
 from memsched.mos.options import MosOptions
 from memsched.scheduler import AsyncMemScheduler
+from memsched.service.dashboard.frames import Frames
+from memsched.service.dashboard.rendering import away
+from memsched.service.dashboard.sessions import LoginCodes, Sessions
+from memsched.service.mcp_mount import McpMount
 from memsched.service.proxy import Proxy
 from memsched.service.rate_limit import RateLimit
 from memsched.settings import Settings
@@ -43,9 +47,12 @@ class Service:
         self.scheduler = scheduler or AsyncMemScheduler(settings)
         self.mos = AsyncMOS.over(self.scheduler, MosOptions(session_id=SESSION, enable_mem_scheduler=worker))
         self.proxy = Proxy(self.scheduler)
+        self.mcp = McpMount(self)
         self.numbers = Numbers(self.scheduler)
         self.stopping = asyncio.Event()
         """Set when no more requests are taken: whoever streams ends then."""
+        self.frames = Frames(self.stopping, away)
+        self.login_codes = LoginCodes()
         self.audit: Audit | None = None
         """Once it is open."""
         self._own = scheduler is None
@@ -56,6 +63,7 @@ class Service:
         """Connect, and start the handlers that shall run here. Raises ServerUnreachable."""
         server = await self.scheduler.server()
         self.api_keys = ApiKeys(server, self.scheduler.keys)
+        self.sessions = Sessions(server, self.scheduler.keys, self.api_keys)
         self.audit = Audit(server, self.scheduler.keys, self.settings.audit_maxlen)
         self.rate_limit = RateLimit(self.settings.rate_limit, server, self.scheduler.keys)
         await self.mos.start()
@@ -67,6 +75,7 @@ class Service:
         self.stopping.set()
         if self._warming is not None:
             self._warming.cancel()
+        await self.mcp.aclose()
         await self.proxy.aclose()
         if self.audit is not None:
             await self.audit.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 from fastapi import FastAPI
+from starlette.types import Message
 
 from memsched import Settings
 from memsched.memory.access.api_keys import Role
@@ -30,6 +32,38 @@ class Serving:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 5))
         given = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=given)
+
+    async def first_event(self, client: httpx.AsyncClient, path: str) -> httpx.Response:
+        """What a stream says first: its client leaves then."""
+        leaves, status, body = asyncio.Event(), 0, b""
+
+        async def receive() -> Message:
+            if not leaves.is_set():
+                await leaves.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            nonlocal status, body
+            status = message.get("status", status)
+            body += message.get("body", b"")
+            if body and not leaves.is_set():
+                leaves.set()
+
+        request = client.build_request("GET", path)
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": request.url.path,
+            "query_string": request.url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": ("127.0.0.1", 5),
+            "root_path": "",
+        }
+        async with asyncio.timeout(10):
+            await self.app(scope, receive, send)
+        return httpx.Response(status, content=body)
 
     async def key(self, role: Role, **given: Any) -> httpx.AsyncClient:
         """A client with a new key."""

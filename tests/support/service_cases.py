@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 import httpx
 
+from memsched.service.dashboard.static_files import static_url
+
 QUESTION = "What is the code of the safe?"
+_OF_PAGE = {"Origin": "http://localhost"}
 _TALK = [{"role": "user", "content": QUESTION}]
 
 
@@ -26,6 +29,8 @@ class Case:
         names_user: where the user stands whom it acts for: a name in the query, or in the body.
         changes: asked for one's own things, it takes them away.
         endless: what is one's own is streamed for good.
+        form: the body is sent as a page's form.
+        answers: to whom it is for.
     """
 
     route: str
@@ -36,6 +41,8 @@ class Case:
     names_user: str = "user_id"
     changes: bool = False
     endless: bool = False
+    form: bool = False
+    answers: int = 200
 
     @property
     def id(self) -> str:
@@ -59,7 +66,8 @@ class Case:
         elif user is not None:
             params = params.set(self.names_user.split()[0], user)
         headers = filled(self.headers, things)
-        return await client.request(method, path, params=params, json=body, headers=headers)
+        given: dict[str, Any] = {"data" if self.form else "json": body}
+        return await client.request(method, path, params=params, headers=headers, **given)
 
 
 NAMES = ("memory_id", "item_id", "task_id", "token", "etag", "cube", "invitation", "cursor", "label", "someone")
@@ -84,10 +92,23 @@ def _post(path: str, body: Mapping[str, Any] | None = None, at: str = "", **more
     return Case(f"POST {at or path.partition('?')[0]}", path, body, **more)
 
 
+def _tool(name: str, arguments: Mapping[str, Any], **more: Any) -> Case:
+    """A call of a tool of the MCP server; the name behind the question mark is for the test's."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+    headers = {"Accept": "application/json, text/event-stream"}
+    return _post(f"/mcp?tool={name}", call, at="/mcp", headers=headers, names_user="", **more)
+
+
 _MEMORY, _SCHEDULER, _ID = "/v1/memories/{memory_id}", "/v1/scheduler", {"memory_ids": ["{memory_id}"]}
 CASES = [
     *(_get(path, who="anybody") for path in ("/healthz", "/readyz")),
     _get("/metrics", who="viewers"),
+    # pages
+    _get(static_url("memsched.css"), at="/ui/static/{path:path}", who="anybody"),
+    *(_get(path, who="anybody") for path in ("/", "/login")),
+    _post("/login", {"token": "msk_none"}, who="anybody", headers=_OF_PAGE, form=True, answers=401),
+    _post("/logout", who="anybody", headers=_OF_PAGE, answers=303),
+    _get("/ui/frames/queue", who="viewers", endless=True),
     # before a model call, and after it
     _post("/v1/prompt", {"query": QUESTION, "search": "always", "session_id": "monday"}),
     _post("/v1/prompt", {"messages": _TALK, "cube": "{cube}"}),
@@ -208,4 +229,18 @@ CASES = [
     _get("/product/scheduler/task_queue_status"),
     _post("/product/scheduler/wait?timeout_seconds=20", names_user="user_name"),
     _get("/product/scheduler/wait/stream?timeout_seconds=20", names_user="user_name"),
+    # tools for agents; whose user nobody can name
+    _tool("get_context", {"query": QUESTION, "session_id": "monday"}),
+    _tool("get_context", {"query": QUESTION, "cube": "{cube}"}),
+    _tool("remember", {"text": "The safe is green.", "cube": "{cube}", "used_memory_ids": ["{memory_id}"]}),
+    _tool("recall", {"query": QUESTION, "top_k": 100}),
+    _tool("recall", {"query": QUESTION, "cube": "{cube}"}),
+    _tool("list_memories", {"cube": "{cube}", "include_archived": True}),
+    _tool("list_memories", {"cursor": "{cursor}"}),
+    _tool("task_status", {"task_id": "{task_id}"}),
+    _tool("task_status", {"task_id": "{item_id}"}),
+    _tool("correct", {"memory_id": "{memory_id}", "text": "The safe is blue."}, changes=True),
+    _tool("forget", {"memory_id": "{memory_id}"}, changes=True),
+    _tool("forget", {"scope": {"cube": "{cube}", "session_id": "monday"}}, changes=True),
+    _tool("forget", {"scope": {"cube": "{cube}"}}, changes=True),
 ]

@@ -269,7 +269,7 @@ def test_shown_settings_hold_every_variable_and_no_password() -> None:
     assert "hunter2" not in str(shown)
 
 
-_KEYS = ["qdrant_api_key", "embedding_api_key", "llm_api_key", "reader_api_key"]
+_KEYS = ["qdrant_api_key", "embedding_api_key", "llm_api_key", "reader_api_key", "mcp_token"]
 _HEADERS = ["llm_headers", "reader_headers"]
 
 
@@ -294,7 +294,7 @@ def test_every_setting_that_is_called_a_key_is_secret() -> None:
     secret = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
 
     assert sorted(secret) == sorted([*_KEYS, *_HEADERS])
-    named = ("key", "password", "secret", "headers")
+    named = ("key", "password", "secret", "headers", "token")
     assert [name for name in Settings.model_fields if name.endswith(named)] == secret
 
 

@@ -276,6 +276,13 @@ class ApiKeys:
             return None
         return record.info(key_id, None).principal if record.is_good(self._now() * 1000) else None
 
+    async def known(self, key_id: str) -> Principal | None:
+        """Whose key this is, without its secret: for who has shown that before. None for one that is good no more."""
+        record = await self._record(key_id)
+        if record is None or not record.is_good(self._now() * 1000):
+            return None
+        return record.info(key_id, None).principal
+
     # -- parts -----------------------------------------------------------------------------------------------------
 
     async def _create(

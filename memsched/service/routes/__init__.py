@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.routing import Route
 
+from memsched.service.dashboard import pages, queue_pages, static_files
 from memsched.service.routes import (
     chat,
     completions,
@@ -13,6 +14,7 @@ from memsched.service.routes import (
     events,
     health,
     keys,
+    mcp,
     memories,
     metrics,
     product,
@@ -37,6 +39,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     events.router,
     product.router,
+    static_files.router,
+    pages.router,
+    queue_pages.router,
+    mcp.router,
 )
 
 

@@ -185,15 +185,23 @@ async def _after(
 
 async def _with_outcome(here: Service, done: Submitted, user: str, label: str) -> Submitted:
     status = await here.scheduler.get_task_status(done.task_id, user_id=user, label=label)
-    told = status.result if status is not None else None
-    if not isinstance(told, Mapping):
+    messages = became_of(status.result) if status is not None else None
+    if messages is None:
         return done
+    ids = [each for message in messages for each in message.memory_ids]
+    return done.model_copy(update={"messages": messages, "memory_ids": list(dict.fromkeys(ids))})
+
+
+def became_of(told: Any) -> list[Became] | None:
+    """What became of each message, by the result of a task of ``add``; None for another result."""
+    if not isinstance(told, Mapping) or "turns" not in told:
+        return None
     corrects: dict[str, list[str]] = {}
     why: dict[str, str] = {}
     for newer, older, because in told["corrected"]:
         corrects.setdefault(newer, []).append(older)
         why[newer] = because
-    messages = [
+    return [
         Became(
             index=int(position),
             outcome=outcome,
@@ -203,8 +211,6 @@ async def _with_outcome(here: Service, done: Submitted, user: str, label: str) -
         )
         for position, (outcome, ids, reason) in sorted(told["turns"].items(), key=lambda each: int(each[0]))
     ]
-    ids = [each for message in messages for each in message.memory_ids]
-    return done.model_copy(update={"messages": messages, "memory_ids": list(dict.fromkeys(ids))})
 
 
 class MemoryList(View):

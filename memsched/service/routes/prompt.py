@@ -30,7 +30,7 @@ from memsched.service.bodies import (
 )
 from memsched.service.callers import Caller, Traceparent
 from memsched.service.problems import at_field
-from memsched.service.state import SESSION, Here
+from memsched.service.state import SESSION, Here, Service
 from memsched.service.views import View
 from memsched.service.writes import AfterWrite
 from memsched.tiers.hot_state import WorkingMemory
@@ -147,16 +147,34 @@ async def create_prompt(
 ) -> Response:
     """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
     scheduler, which brings near what the next one will need."""
-    user = caller.user(body.user_id)
-    query = asked_of(body.query if body.messages is None else question_in(body.messages))
-    cube = body.cube or await here.mos.cube_meant(user)
-    prompt = await here.mos.prompt(
-        *(query, cube, user, body.session_id, body.max_tokens),
-        top_k=body.top_k,
-        search=body.search,
-        role=body.role,
-        task=body.task,
+    query = body.query if body.messages is None else question_in(body.messages)
+    options = body.model_dump(include={"max_tokens", "top_k", "search", "role", "task"})
+    prompt, scheduled = await prompt_for(
+        here, caller.user(body.user_id), query, body.cube, body.session_id, traceparent, **options
     )
+    given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
+    answer = _answer(prompt, given, scheduled=scheduled)
+    # Written here, since what was made of checked parts would be checked once more on its way out.
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def prompt_for(
+    here: Service,
+    user: str,
+    query: str | None,
+    cube: str | None,
+    session_id: str | None,
+    traceparent: str | None,
+    **options: Any,
+) -> tuple[MemoryPrompt, bool]:
+    """What goes before a model call, and whether the scheduler is told what was asked.
+
+    Args:
+        options: of ``AsyncMOS.prompt``.
+    """
+    query = asked_of(query)
+    cube = cube or await here.mos.cube_meant(user)
+    prompt = await here.mos.prompt(query, cube, user, session_id, **options)
     scheduled = False
     if query and query.strip() and prompt.is_there:  # else a mistyped name would make a cube
         asked = ScheduleMessageItem(
@@ -164,14 +182,11 @@ async def create_prompt(
             mem_cube_id=cube,
             label=QUERY_TASK_LABEL,
             content=query,
-            session_id=body.session_id or SESSION,
+            session_id=session_id or SESSION,
             trace_id=traceparent,
         )
         scheduled = await _schedule(here.scheduler, asked)
-    given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
-    answer = _answer(prompt, given, scheduled=scheduled)
-    # Written here, since what was made of checked parts would be checked once more on its way out.
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return prompt, scheduled
 
 
 @router.get("", summary="What is near, without a question and without effects", operation_id="get_prompt")

@@ -247,10 +247,11 @@ async def get_task(
     found = await here.scheduler.tasks_of(user, task_id)
     if not found:
         raise not_found()
-    return _progress(task_id, found)
+    return progress_of(task_id, found)
 
 
-def _progress(task_id: str, found: list[Task]) -> TaskProgress:
+def progress_of(task_id: str, found: list[Task]) -> TaskProgress:
+    """How far a business task is, by its messages."""
     states = [task.status.state for task in found]
     unfinished = sum(task.unfinished for task in found)
     failed = states.count(TaskState.FAILED)

@@ -1,0 +1,1 @@
+"""The dashboard: pages that the service renders, and what they are made with."""

@@ -1,0 +1,84 @@
+"""Templates: what pages and their live parts are written with, and how numbers and times look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from memsched.console.terminal import duration
+from memsched.service.dashboard.static_files import static_url
+from memsched.version import __version__
+
+_NOT_KNOWN = "–"
+
+
+def fragment(name: str, **values: Any) -> Markup:
+    """A part of a page, HTML; or all of one.
+
+    Args:
+        name: of the template.
+    """
+    return Markup(_TEMPLATES.get_template(name).render(values))  # noqa: S704  templates escape what they are given
+
+
+def away(_: Exception) -> Markup:
+    """What is shown while a server does not answer."""
+    return fragment("away.html")
+
+
+def _seconds(seconds: float | None) -> str:
+    """A length of time in few characters."""
+    if seconds is None:
+        return _NOT_KNOWN
+    if math.isinf(seconds):
+        return "longer"
+    return f"{seconds * 1000:.3g}ms" if 0 < seconds < 1 else duration(seconds)
+
+
+def _count(number: float | None) -> str:
+    return _NOT_KNOWN if number is None else f"{number:,.0f}"
+
+
+def _rate(number: float) -> str:
+    """Of one second; a small one by the minute."""
+    if number <= 0:
+        return "0"
+    return f"{number:.1f}/s" if number >= 1 else f"{number * 60:.1f}/min"
+
+
+def _moment(ms: int | None) -> Markup:
+    """A time, in ms since the epoch, in UTC."""
+    if not ms:
+        return Markup.escape(_NOT_KNOWN)
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        at.isoformat(timespec="milliseconds"), at.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def _path(*parts: str) -> str:
+    """A path whose parts are ids of strangers: they may hold anything."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _query(pairs: Iterable[tuple[str, Any]] = (), **more: Any) -> str:
+    """What stands behind a path: ``?name=value``, without what is not given; "" for nothing."""
+    given = [(name, str(value)) for name, value in (*pairs, *more.items()) if value not in (None, "", False)]
+    return f"?{urlencode(given)}" if given else ""
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("memsched.service.dashboard"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {"seconds": _seconds, "count": _count, "rate": _rate, "moment": _moment}
+_TEMPLATES.globals |= {"path": _path, "query": _query, "static_url": static_url, "version": __version__}
