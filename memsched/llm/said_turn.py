@@ -34,10 +34,6 @@ class Reading:
         """Whether any clause has a word of a claim."""
         return bool(self.places.of(token))
 
-    def with_word(self, token: Token) -> list[Clause]:
-        """The clauses that have it."""
-        return [self.clauses[number] for number in self.places.of(token)]
-
     @cached_property
     def stems(self) -> frozenset[str]:
         return frozenset(token.stem for clause in self.clauses for token in clause.tokens)
