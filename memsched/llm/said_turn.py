@@ -11,7 +11,7 @@ from memsched.llm.clauses import LANGUAGES, Language, clauses_of, language_of
 from memsched.llm.entailment_chinese import ChineseClause, ChineseText, in_one_way
 from memsched.llm.event_dates import says_when
 from memsched.llm.quotations import is_in_jest
-from memsched.llm.tokens import Clause, Token, WordPlaces
+from memsched.llm.tokens import Token, WordPlaces
 from memsched.llm.verification import is_quote, normalised
 
 
