@@ -13,6 +13,7 @@ from memsched.console.terminal import forgive_characters, open_closed_streams
 from memsched.version import __version__
 
 _COMMANDS = {
+    "up": "memsched.cli.up:up",
     "worker": "memsched.cli.worker:worker",
     "serve": "memsched.cli.serve:serve",
     "mcp": "memsched.cli.mcp:mcp",

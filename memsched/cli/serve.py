@@ -11,11 +11,11 @@ from memsched.errors import CannotStart, SettingsError
 from memsched.logs import configure_logs
 from memsched.settings import Settings
 
+Listen = Annotated[str | None, typer.Option("--listen", "-l", metavar="HOST:PORT", help="Where (MEMSCHED_LISTEN).")]
+
 
 def serve(
-    listen: Annotated[
-        str | None, typer.Option("--listen", "-l", metavar="HOST:PORT", help="Where (MEMSCHED_LISTEN).")
-    ] = None,
+    listen: Listen = None,
     worker: Annotated[
         bool, typer.Option("--worker", "-w", help="Run the handlers in this process too: no other worker is needed.")
     ] = False,
@@ -30,7 +30,11 @@ def serve(
     try:
         from memsched.service.process import run_service  # with the extra only
     except ImportError as error:
-        missing = error.name or str(error)
-        raise CannotStart(f"memsched serve needs {missing}: pip install 'memsched[service]'.") from None
+        raise service_missing("serve", error) from None
     configure_logs(settings)
     run_service(settings, worker=worker)
+
+
+def service_missing(command: str, error: ImportError) -> CannotStart:
+    """What to say where a command's module could not be imported."""
+    return CannotStart(f"memsched {command} needs {error.name or error}: pip install 'memsched[service]'.")

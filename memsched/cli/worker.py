@@ -27,14 +27,17 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+Processes = Annotated[
+    int | None, typer.Option("--processes", "-n", min=1, help="Worker processes (MEMSCHED_PROCESSES).")
+]
+
+
 def worker(
     app: Annotated[
         str | None,
         typer.Option("--app", metavar="MODULE:ATTRIBUTE", help="Where the handlers are (MEMSCHED_APP)."),
     ] = None,
-    processes: Annotated[
-        int | None, typer.Option("--processes", "-n", min=1, help="Worker processes (MEMSCHED_PROCESSES).")
-    ] = None,
+    processes: Processes = None,
     concurrency: Annotated[
         int | None,
         typer.Option("--concurrency", "-c", min=1, help="Handler calls at once in each (MEMSCHED_CONCURRENCY)."),
@@ -62,13 +65,13 @@ def worker(
     }
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.load(**given)
-    _check(settings)
+    check_worker_settings(settings)
     configure_logs(settings, worker="supervisor")
     environment = {PREFIX + name.upper(): str(value) for name, value in given.items()}
     run_supervisor(settings, environment)
 
 
-def _check(settings: Settings) -> None:
+def check_worker_settings(settings: Settings) -> None:
     """What would fail in every worker process is said once, before the first one is started."""
     if not settings.app and not settings.memory:
         raise SettingsError(

@@ -34,6 +34,24 @@ def end_servers(folder: Path) -> None:
                 pass  # there is no watchdog, or none any more
 
 
+def end_unused_servers(folder: Path) -> bool:
+    """As `end_servers`, but those that another process uses stay. Returns whether all are gone."""
+    places = [str(place) for place in (*places_of_models(folder), folder / SUBFOLDER, folder) if place.is_dir()]
+    if any(_in_use(place) for place in places):
+        return False
+    end_servers(folder)
+    return True
+
+
+def _in_use(place: str) -> bool:
+    """Whether a process has registered as a user; a watchdog that found none is no user, and holds the lock alone."""
+    lock = watchdog.open_lock(place, watchdog.IN_USE_LOCK)
+    try:
+        return not watchdog.try_lock(lock, fcntl.LOCK_EX) and watchdog.try_lock(lock, fcntl.LOCK_SH)
+    finally:
+        os.close(lock)
+
+
 @contextlib.contextmanager
 def _shared(folder: str, name: str, deadline: Deadline) -> Iterator[None]:
     """Hold a lock together with others, as soon as nobody has it alone; at the deadline, go on without it."""

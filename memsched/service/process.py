@@ -46,21 +46,42 @@ def run_service(settings: Settings, *, worker: bool) -> None:
 
 
 async def _serve(settings: Settings, worker: bool) -> None:
-    with _listening(settings.listen) as listener:
+    with listening(settings.listen) as listener:
         scheduler = AsyncMemScheduler(settings)
+        http = HttpServer(settings, scheduler, listener, worker=worker)
         try:
-            app = create_app(settings, scheduler, worker=worker)
-            service: Service = app.state.service
-            await service.open()
-            await _refuse_everybody_without_keys(service)
-            host, port = listener.getsockname()[:2]
+            await http.open()
             log.info(
-                f"serving at http://{f'[{host}]' if ':' in host else host}:{port}",
+                f"serving at {http.url}",
                 action="http.serving",
-                for_whom=await _for_whom(service),
-                workers=await _workers(service, worker),
+                for_whom=await http.for_whom(),
+                workers=await _workers(scheduler, worker),
             )
-            config = uvicorn.Config(
+            for number in _STOP_SIGNALS:
+                asyncio.get_running_loop().add_signal_handler(number, http.stop)
+            await http.run()
+        finally:
+            await scheduler.stop()
+    log.info("stopped", action="http.stopped")
+
+
+class HttpServer:
+    """The service on a socket, in this event loop.
+
+    Args:
+        scheduler: stays the caller's, who stops it afterwards.
+        listener: from `listening`.
+        worker: run the handlers in this process too.
+    """
+
+    def __init__(
+        self, settings: Settings, scheduler: AsyncMemScheduler, listener: socket.socket, *, worker: bool = False
+    ) -> None:
+        self._listener = listener
+        app = create_app(settings, scheduler, worker=worker)
+        self.service: Service = app.state.service
+        self._server = _UvicornServer(
+            uvicorn.Config(
                 app,
                 http="httptools",
                 ws="none",
@@ -72,13 +93,40 @@ async def _serve(settings: Settings, worker: bool) -> None:
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
             )
-            settling = asyncio.create_task(_settle(service), name="memsched-settle")
-            await _UvicornServer(config, service).serve(sockets=[listener])
-            settling.cancel()
-            await service.aclose()
+        )
+
+    @property
+    def url(self) -> str:
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def open(self) -> None:
+        """Connect. Raises ServerUnreachable, and CannotStart where everybody could come in without a key."""
+        await self.service.open()
+        await _refuse_everybody_without_keys(self.service)
+
+    async def for_whom(self) -> str:
+        """Who is served, in words."""
+        if self.service.settings.access == "open":
+            return "anybody who reaches it (MEMSCHED_ACCESS=open)"
+        if await self.service.any_key():
+            return "who has a key"
+        return "this machine, without a key, until the first is made (memsched keys create)"
+
+    async def run(self) -> None:
+        """Answer until told to stop; what is being answered then is answered."""
+        settling = asyncio.create_task(_settle(self.service), name="memsched-settle")
+        try:
+            await self._server.serve(sockets=[self._listener])
         finally:
-            await scheduler.stop()
-    log.info("stopped", action="http.stopped")
+            settling.cancel()
+            await self.service.aclose()
+
+    def stop(self) -> None:
+        """Take no more requests, and end the streams; at the second call nobody is waited for."""
+        self._server.force_exit = self._server.should_exit
+        self._server.should_exit = True
+        self.service.stopping.set()
 
 
 async def _settle(service: Service) -> None:
@@ -89,8 +137,8 @@ async def _settle(service: Service) -> None:
 
 
 @contextmanager
-def _listening(listen: str) -> Iterator[socket.socket]:
-    """The socket; bound before anything else, for that is what fails most."""
+def listening(listen: str) -> Iterator[socket.socket]:
+    """The socket; bound before anything else, for that is what fails most. Raises CannotStart."""
     host, port = listen_address(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -122,41 +170,16 @@ async def _refuse_everybody_without_keys(service: Service) -> None:
     )
 
 
-async def _for_whom(service: Service) -> str:
-    if service.settings.access == "open":
-        return "anybody who reaches it (MEMSCHED_ACCESS=open)"
-    if await service.any_key():
-        return "who has a key"
-    return "this machine, without a key, until the first is made (memsched keys create)"
-
-
-async def _workers(service: Service, worker: bool) -> str:
-    alive = sum(each.alive for each in (await service.scheduler.read_status()).workers)
+async def _workers(scheduler: AsyncMemScheduler, worker: bool) -> str:
+    alive = sum(each.alive for each in (await scheduler.read_status()).workers)
     if worker:
         return "in this process"
     return str(alive) if alive else "none: nothing is remembered until one runs (memsched worker, or --worker here)"
 
 
 class _UvicornServer(uvicorn.Server):
-    """Uvicorn's, but that it ends the streams as soon as it shall stop, and its process by itself afterwards."""
-
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self._service = service
+    """Uvicorn's, but that whoever runs it says when it ends."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in _STOP_SIGNALS:
-                loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        """At the second signal nobody is waited for."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-        self._service.stopping.set()
+        yield

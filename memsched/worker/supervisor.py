@@ -83,7 +83,7 @@ class _Child:
 
 
 class Supervisor:
-    """Starts worker processes, replaces those that die, and stops them all at SIGTERM or SIGINT.
+    """Starts worker processes, replaces those that die, and stops them all when it is told to.
 
     Args:
         environment: for the children, over this process's own.
@@ -99,11 +99,13 @@ class Supervisor:
         self._told_at: list[float] = []
         self._cannot_start = ""
 
+    @property
+    def ready(self) -> int:
+        """How many of its workers read messages."""
+        return sum(child.is_ready for child in self._children.values())
+
     async def run(self) -> None:
-        """Until a signal. Raises ServerUnreachable and its like, and CannotStart when no worker can ever start."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+        """Until told to stop. Raises ServerUnreachable and its like, and CannotStart when no worker can ever start."""
         connecting = asyncio.create_task(Server.connect(self._settings))
         await self._unless_told(connecting)
         if not connecting.done():
@@ -117,8 +119,8 @@ class Supervisor:
         if self._cannot_start:
             raise CannotStart(self._cannot_start)
 
-    def _on_signal(self) -> None:
-        """The first asks the workers to stop, the second to hurry (it costs no attempt), a third kills."""
+    def stop(self) -> None:
+        """The first call asks the workers to stop, the second to hurry (it costs no attempt), a third kills."""
         now = asyncio.get_running_loop().time()
         if self._told_at and now - self._told_at[-1] < _ONE_REQUEST_SECONDS:
             return
@@ -314,9 +316,12 @@ def _describe(code: int) -> str:
 
 
 def run_supervisor(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
-    """Run workers until told to stop. Raises ServerUnreachable, and CannotStart when no worker can ever start."""
+    """Run workers until SIGTERM or SIGINT. Raises ServerUnreachable, and CannotStart when no worker can ever start."""
 
     async def main() -> None:
-        await Supervisor(settings, environment).run()
+        supervisor = Supervisor(settings, environment)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+        await supervisor.run()
 
     asyncio.run(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -15,11 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from support.conditions import wait_until
 from support.memories import idle
-from support.processes import clean_environment
+from support.processes import clean_environment, processes_in
 from support.servers import server_programs
 
 from memsched import AsyncMemScheduler
@@ -43,18 +41,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield folder
     for process in processes_in(folder):
         process.kill()
-
-
-def processes_in(folder: Path) -> list[psutil.Process]:
-    """The workers, which have it as their working directory, and the server, whose guard names it."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(folder) or any(str(folder) in word for word in process.cmdline()):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return [process for process in found if process.pid != os.getpid()]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from support.processes import ROOT, clean_environment, end, free_port, spawn
 from support.servers import RedisServer
 
 from memsched.errors import CannotStart
-from memsched.service.process import _listening
+from memsched.service.process import listening
 
 pytestmark = pytest.mark.timeout(60)
 LATER = (
@@ -90,7 +90,7 @@ def test_it_says_that_the_port_is_taken(serve: Serve) -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
 def test_a_host_that_is_not_this_machine_is_no_matter_of_ports(host: str) -> None:
-    with pytest.raises(CannotStart, match="must be an address or a name of this machine"), _listening(f"{host}:8765"):
+    with pytest.raises(CannotStart, match="must be an address or a name of this machine"), listening(f"{host}:8765"):
         pass
 
 

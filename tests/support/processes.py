@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 _LIBC = ctypes.CDLL(None)
@@ -39,6 +41,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Those that have it as their working directory, and a server's watchdog, whose command names it; but not us."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder) or any(str(folder) in word for word in process.cmdline()):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return [process for process in found if process.pid != os.getpid()]
 
 
 def free_port() -> int:
