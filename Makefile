@@ -9,7 +9,7 @@ TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 2 )))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check lint format bench chaos docs lock settings vendor clean
+.PHONY: help install demo up test test-long check lint format bench chaos docs lock settings vendor clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 
 demo: $(STAMP)  ## A talk that three workers remember, one of them killed in the middle: nothing lost, nothing doubled
 	$(BIN)/memsched demo
+
+up: $(STAMP)  ## Servers, workers, API and dashboard until Ctrl-C; UP=--sample plays the talk of the demo into it
+	$(BIN)/memsched up $(UP)
 
 # Many tests wait for others' processes: two more at once than there are cores. Those that measure time run alone.
 test: $(STAMP)  ## All tests, on servers that they start themselves

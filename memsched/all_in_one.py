@@ -22,7 +22,9 @@ from memsched.embedded import watchdog
 from memsched.embedded.teardown import end_unused_servers
 from memsched.errors import CannotStart, MemschedError
 from memsched.logs import get_logger
+from memsched.memory.access.api_keys import Role
 from memsched.scheduler import AsyncMemScheduler
+from memsched.service.dashboard.sessions import LONGEST_SECONDS
 from memsched.service.process import HttpServer, listening
 from memsched.settings import Settings, masked
 from memsched.worker.cancellation import cancel_and_wait
@@ -57,6 +59,7 @@ class AllInOne:
         self._http: HttpServer | None = None
         self._parts: list[asyncio.Task[None]] = []
         """What ends before it was told to is the end of all: workers and service."""
+        self._key_id = ""
         self._playing: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
@@ -99,10 +102,19 @@ class AllInOne:
         await http.open()
         self._begin(http.run())
         self._ready("API", f"{http.url}/v1 for {await http.for_whom()}")
-        self._ready("dashboard", http.url)
+        self._ready("dashboard", await self._dashboard(http))
         if self._sample:
             self._playing.append(asyncio.create_task(self._play()))
         self._say("Ctrl-C ends all of it. What is unfinished then goes on at the next `memsched up` here.")
+
+    async def _dashboard(self, http: HttpServer) -> str:
+        """Where it is. Once there are keys, with a link that logs whoever started this in, with a key of its own."""
+        service = http.service
+        if self._settings.access == "open" or not await service.any_key():
+            return f"{http.url}/"
+        _, key = await service.api_keys.create(Role.ADMIN, name="memsched up", ttl=LONGEST_SECONDS)
+        self._key_id = key.key_id
+        return f"{http.url}/login?once={service.login_codes.make(key.key_id)}  (logs in once, within 5 minutes)"
 
     def _ready(self, what: str, where: str) -> None:
         self._say(f"{what:<10} ready  {where}")
@@ -148,6 +160,9 @@ class AllInOne:
         await cancel_and_wait(self._playing)
         self._stop_parts()
         await asyncio.gather(*self._parts, return_exceptions=True)
+        if self._key_id and self._http is not None:
+            with suppress(MemschedError):  # it expires
+                await self._http.service.api_keys.revoke(self._key_id)
         left = await self._unfinished() if self._parts else 0
         await self._scheduler.stop()
         await asyncio.to_thread(self._end_servers)

@@ -10,12 +10,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from memsched.console.output import as_text
 from memsched.demo.collect_evidence import collect_evidence, remembered
 from memsched.demo.conversation import AFTER, BEFORE, BOB, CUBES, NAMES, TREAT, Turn, diary
+from memsched.demo.dashboard import dashboard
 from memsched.demo.display import Display
 from memsched.demo.evidence import Evidence, Ready, in_words
 from memsched.demo.monitor import Monitor
@@ -107,7 +109,8 @@ async def _perform(plan: Plan, folder: Path, display: Display, log: TextIO) -> E
             talk = Talk(plan, scheduler, workers, display)
             finished = False
             try:
-                evidence = await talk.run()
+                async with dashboard(scheduler, partial(display.say, pictured=False)):
+                    evidence = await talk.run()
                 finished = True
             finally:
                 exit_code = await workers.stop(hurry=not finished)

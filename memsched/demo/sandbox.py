@@ -52,6 +52,7 @@ def sandbox_settings(folder: Path) -> dict[str, Any]:
         "grace_seconds": 5.0,
         "liveness_dir": str(folder / "live"),
         "log_format": "json",
+        "listen": "127.0.0.1:0",  # the dashboard is where nothing else is
     }
 
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from support.conditions import wait_until
 from support.memories import idle
@@ -47,8 +48,9 @@ def environment(**more: str) -> dict[str, str]:
     return clean_environment(COLUMNS="200", **more)  # no line is broken
 
 
-def begin(folder: Path) -> subprocess.Popen[str]:
-    """A demo that runs, with its workers up and something for them to do."""
+def begin(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """A demo that runs, with its workers up and something for them to do; and where its dashboard is."""
+    address = ""
     process = subprocess.Popen(
         [*COMMAND, "--keep", str(folder)],
         env=environment(),
@@ -58,8 +60,10 @@ def begin(folder: Path) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     for line in process.stdout:
+        if found := re.search(r"look at it: (http://127\.0\.0\.1:\d+/)", line):
+            address = found[1]
         if "Alice: " in line:
-            return process
+            return process, address
     raise AssertionError(process.communicate()[1])
 
 
@@ -110,8 +114,9 @@ def test_the_talk_is_remembered_though_a_worker_is_killed(folder: Path, tmp_path
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
 )
 def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int, code: int) -> None:
-    process = begin(folder)
+    process, address = begin(folder)
     assert len(processes_in(folder)) > 4
+    assert "memsched" in httpx.get(address).text
 
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -124,7 +129,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(folder: Path, number: int,
 @needs_vectors
 @pytest.mark.long
 def test_a_killed_demo_leaves_no_process_behind(folder: Path) -> None:
-    process = begin(folder)
+    process, _ = begin(folder)
 
     process.kill()
     process.communicate()

@@ -91,9 +91,12 @@ def test_ctrl_c_ends_all_of_it_and_loses_nothing(up: Up, tmp_path: Path) -> None
     assert ended(tmp_path / "record") == set()
 
     gate.touch()
+    assert CliRunner().invoke(app, ["keys", "create", "--role", "admin"]).exit_code == 0
     process, log = up()
 
-    address_in(log)
+    link = wait_until(lambda: re.search(r"http://\S+/login\?once=\S+", log.read_text()), "a link to log in")[0]
+    assert "memsched_session=" in httpx.get(link).headers["set-cookie"]
+    assert httpx.get(link).status_code == 401
     wait_until(lambda: ended(tmp_path / "record") == {"m0", "m1", "m2"}, "all of it handled")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
