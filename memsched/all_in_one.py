@@ -101,7 +101,7 @@ class AllInOne:
         self._ready("workers", f"{settings.processes} process{'es' * (settings.processes != 1)}")
         await http.open()
         self._begin(http.run())
-        self._ready("API", f"{http.url}/v1 for {await http.for_whom()}")
+        self._ready("api", f"{http.url}/v1 for {await http.for_whom()}")
         self._ready("dashboard", await self._dashboard(http))
         if self._sample:
             self._playing.append(asyncio.create_task(self._play()))

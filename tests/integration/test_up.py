@@ -51,7 +51,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 def address_in(log: Path) -> str:
     found = wait_until(
-        lambda: re.search(r"^API +ready +(http://[^/]+)/v1", log.read_text(), re.MULTILINE), log.read_text()
+        lambda: re.search(r"^api +ready +(http://[^/]+)/v1", log.read_text(), re.MULTILINE), log.read_text()
     )
     return str(found.group(1))
 
@@ -83,7 +83,7 @@ def test_ctrl_c_ends_all_of_it_and_loses_nothing(up: Up, tmp_path: Path) -> None
     assert processes_in(tmp_path) == []
     text = log.read_text()
     assert [line.split()[0] for line in text.splitlines()] == [
-        *("queue", "workers", "API", "dashboard"),
+        *("queue", "workers", "api", "dashboard"),
         *("Ctrl-C", "stopping", "stopped;"),
     ]
     assert "messages unfinished: 3, they go on at the next `memsched up` here" in text
