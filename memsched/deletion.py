@@ -13,6 +13,7 @@ from memsched.errors import InvalidMessage
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.derived import going_with
 from memsched.memory.import_journal import ImportJournal
+from memsched.memory.ingest.retelling import names_of
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.model import Memory
 from memsched.memory.search.term_statistics import TermStatistics
@@ -40,7 +41,7 @@ class Deletion:
 
     Adapters that were made of them are revoked before anything else (memsched/parameters). Then the hot state: there
     they are gone at once, it is written down that they are to be forgotten, and tombstones are laid
-    (memory/tombstones.py): their ids, so that no message brings them back. Then the events, the store and the word
+    (memory/tombstones.py): their ids and the names of their turns, so that no message brings them back. Then the events, the store and the word
     counts, then the hot state again. Whoever computes the working set, or reads the cube, and finds a deletion begun,
     ends it: so it does not matter who dies in between.
 
@@ -147,7 +148,9 @@ class Deletion:
                 "gone": [event for event in said if _holds(event.text, texts)],
                 "moves": [each for each in moves if each.subject_id not in gone],
                 "deleting": sorted({*state.deleting, *gone}),
-                "tombstones": sorted({*gone, *(name for each in memories for name in each.said_again)}),
+                "tombstones": sorted(
+                    {*gone, *(name for each in memories for name in (*each.said_again, *names_of(each)))}
+                ),
             }
             return state.without(gone).model_copy(update=changed)
 

@@ -1,12 +1,14 @@
 """Tombstones: which memories of a cube were deleted for good, so that no message that comes again brings one back.
 
-A tombstone is a memory's id, and no more: ids follow from the message and the place in it, so a message that is
-delivered, redriven or submitted once more would make the same one. It is laid in the script that makes a deletion count
+A tombstone is a memory's id: ids follow from the message and the place in it, so a message that is
+delivered, redriven or submitted once more would make the same one; or a name of a turn, by which it is known when a
+history is told again in another message (memory/ingest/retelling.py). It is laid in the script that makes a deletion count
 (tiers/hot_state.py). Deleting all of a cube lays one for everything: what was submitted before is over.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,8 @@ from memsched.broker.scripting import Command
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.store.changes import EVERYTHING
 
-TOMBSTONES_KEPT = 100_000
-"""Of a cube, the newest: about 10 MB. They do not expire, for a dead letter may be redriven after any time."""
+TOMBSTONES_KEPT = 300_000
+"""Of a cube, the newest: about 30 MB, three or four of a turn. They do not expire, for a dead letter may be redriven after any time."""
 _PER_CALL = 1_000
 
 
@@ -56,6 +58,13 @@ class Tombstones:
             if score is not None
         ]
         return Deleted(frozenset(found), int(float(scores[0][0] or 0)))
+
+    async def lay(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
+        """What these memories would hold was deleted before, and they are not to be."""
+        key, now = self._keys.cube(ref.user_id, ref.mem_cube_id).tombstones, int(time.time() * 1000)
+        for at in range(0, len(memory_ids), _PER_CALL):
+            laid = [part for memory_id in memory_ids[at : at + _PER_CALL] for part in (now, memory_id)]
+            await self._server.persistently(lambda laid=laid: self._server.execute("ZADD", key, *laid))  # type: ignore[misc]
 
     async def lift(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """These memories come back, because somebody says so."""

@@ -355,6 +355,43 @@ async def test_a_secret_is_nowhere(schedulers_at: Callable[..., AsyncMemSchedule
             assert card not in str(await server.execute("XRANGE", key, "-", "+"))
 
 
+RESENT = {
+    "by its id": [{"id": "m1"}, {"id": "m2"}, {"id": "m3"}],
+    "by its time": [{"timestamp": f"2024-03-01T10:0{minute}:00Z"} for minute in range(3)],
+    "by its place": [{}, {}, {}],
+}
+
+
+@pytest.mark.parametrize("away", ["deleted", "forgotten"])
+@pytest.mark.parametrize("known", RESENT)
+async def test_what_is_gone_stays_gone_when_its_history_comes_again(
+    scheduler: AsyncMemScheduler, known: str, away: str
+) -> None:
+    texts = ("user", "I live in Oslo."), ("assistant", "Nice."), ("user", "I like tea.")
+    history = [{"role": role, "content": text, **more} for (role, text), more in zip(texts, RESENT[known], strict=True)]
+    await put(scheduler, said("", chat_history=history[:2], session_id="s"))
+    await idle(scheduler)
+    (oslo,) = [each for each in await memories_of(scheduler) if "Oslo" in each.text]
+    if away == "deleted":
+        await (await scheduler.memory()).deletion.delete(CubeRef("alice", "home"), [oslo], user_id="alice", name="home")
+    else:
+        await put(scheduler, said("Forget that I live in Oslo.", 1))
+        await idle(scheduler)
+
+    for minute in (2, 3):
+        await put(scheduler, said("", minute, chat_history=history, session_id="s"))
+        await idle(scheduler)
+
+    there = {each.text for each in await memories_of(scheduler) if each.status == "activated"}
+    assert there == {"Nice.", "I like tea."}
+
+    await put(scheduler, said("I live in Oslo.", 4, session_id="s"))
+    await idle(scheduler)
+
+    (anew,) = [each for each in await memories_of(scheduler) if "Oslo" in each.text and each.status == "activated"]
+    assert anew.at == said("", 4).timestamp
+
+
 async def test_what_is_to_be_forgotten_is_archived_and_told_and_comes_back(scheduler: AsyncMemScheduler) -> None:
     await put(scheduler, said("I like jazz."))
     await put(scheduler, said("I like old trains.", 1))

@@ -23,6 +23,7 @@ from memsched.memory.ingest.deduplication import content_hash, same_voice
 from memsched.memory.ingest.importance import about_oneself, importance
 from memsched.memory.ingest.preferences import is_preference
 from memsched.memory.ingest.repetition import Repeat, is_said_anew, repeated
+from memsched.memory.ingest.retelling import names_of, names_told
 from memsched.memory.ingest.short_answers import answered_by, asks, is_short
 from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS, parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
@@ -340,9 +341,10 @@ class MemoryWriter:
         everything = [memory for memories in drafts.values() for memory in memories]
         known = await self._with_hashes(ref, everything)
         own = {memory.memory_id for memory in everything}
+        told = {name: names for said in drafts.values() for name, names in names_told(said, known).items()}
         stored = {each.memory_id: each for same in known.values() for each in same if each.memory_id in own}
         before = [each.memory_id for same in known.values() for each in same if each.memory_id not in own]
-        deleted = await self._deleted(ref, everything, taken_from, before)
+        deleted = await self._deleted(ref, everything, taken_from, before, told)
         if emptied not in (None, deleted.emptied):
             return results
         if left := stored.keys() & deleted.memory_ids:  # by a run that died before it looked again
@@ -351,7 +353,8 @@ class MemoryWriter:
             name: [each for each in same if each.memory_id not in own | deleted.memory_ids]
             for name, same in known.items()
         }
-        by = [each.superseded_by for same in others.values() for each in same if each.superseded_by]
+        active = {name: [each for each in same if each.status == "activated"] for name, same in others.items()}
+        by = [each.superseded_by for same in active.values() for each in same if each.superseded_by]
         correctors = await self._store.get(ref, by) if by else {}
         new: list[Memory] = []
         sources: dict[str, dict[str, str]] = {}
@@ -362,7 +365,7 @@ class MemoryWriter:
         said_now: dict[str, Memory] = {}
         asked_before: dict[str, str] = {}
         for item_id, memories in drafts.items():
-            repeats = repeated(memories, others, correctors)
+            repeats = repeated(memories, active, correctors) | _put_away(memories, others, told)
             for draft in memories:
                 if draft.memory_id in deleted.memory_ids:
                     continue
@@ -402,7 +405,7 @@ class MemoryWriter:
         last_said = {name: to_ms(each.last_said) for name, each in again.items() if each.last_said is not None}
         await self._store.add_sources(ref, sources, said_again, last_said, asked_again)
         await self._answer_anew(ref, asked_anew)
-        since = await self._deleted(ref, new, taken_from, sorted(sources))
+        since = await self._deleted(ref, new, taken_from, sorted(sources), told)
         if since.emptied != deleted.emptied:
             await self._forgetting.forget(ref, [memory.memory_id for memory in new], counted=False)
             return {item_id: Written() for item_id in drafts}
@@ -428,7 +431,7 @@ class MemoryWriter:
             ref,
             [again.pop(each.memory_id, stored.get(each.memory_id, each)) for each in new],
             again=[each for each in again.values() if each.last_said is not None],
-            anew={each.memory_id for each in new if _was_said_before(each, others.get(each.content_hash, ()))},
+            anew={each.memory_id for each in new if _was_said_before(each, active.get(each.content_hash, ()))},
         )
         for older, newer in corrected:  # both may be new, and of two messages
             if result := said_in.get(newer.memory_id) or said_in.get(older.memory_id):
@@ -459,22 +462,42 @@ class MemoryWriter:
         drafts: Sequence[Memory],
         taken_from: Mapping[str, Sequence[str]],
         others: Sequence[str],
+        told: Mapping[str, frozenset[str]],
     ) -> Deleted:
-        """Which of these drafts, and of other memories, were deleted; a draft also with what it was taken from."""
+        """Which of these drafts, and of other memories, were deleted; a draft also with what it was taken from.
+
+        One that was told before (``told``), and deleted then, gets a tombstone of its own: so all that is taken from
+        it is kept away too.
+        """
         turns = {draft.memory_id: taken_from.get(draft.memory_id, ()) for draft in drafts}
         named = {turn for theirs in turns.values() for turn in theirs}
-        known = await self._tombstones.among(ref, [*turns, *others, *named])
+        names = {name for memory_id in turns for name in told.get(memory_id, ())}
+        known = await self._tombstones.among(ref, [*turns, *others, *named, *names])
         with_turns = {memory_id for memory_id, theirs in turns.items() if known.memory_ids.intersection(theirs)}
-        return Deleted((known.memory_ids - named) | with_turns, known.emptied)
+        again = {name for name in turns.keys() - known.memory_ids if known.memory_ids & told.get(name, frozenset())}
+        await self._tombstones.lay(ref, sorted(again))
+        return Deleted((known.memory_ids - named - names) | with_turns | again, known.emptied)
 
     async def _with_hashes(self, ref: CubeRef, drafts: Sequence[Memory]) -> dict[str, list[Memory]]:
-        """The active memories that say the same as these, by content hash, the oldest first."""
+        """The memories that say the same as these, by content hash, the oldest first; forgotten ones too."""
         found: dict[str, list[Memory]] = {}
         hashes = sorted({draft.content_hash for draft in drafts})
         for at in range(0, len(hashes), _HASHES_PER_CALL):
             for memory in await self._store.with_hashes(ref, hashes[at : at + _HASHES_PER_CALL]):
                 found.setdefault(memory.content_hash, []).append(memory)
         return found
+
+
+def _put_away(
+    said: Sequence[Memory], known: Mapping[str, Sequence[Memory]], told: Mapping[str, frozenset[str]]
+) -> dict[str, Repeat]:
+    """By id of what is told again, what holds it already, and was forgotten as somebody asked."""
+    return {
+        each.memory_id: Repeat(same, of_old=True)
+        for each in said
+        for same in known.get(each.content_hash, ())
+        if same.status == "archived" and names_of(same) & told[each.memory_id]
+    }
 
 
 def _was_said_before(memory: Memory, same: Sequence[Memory]) -> bool:

@@ -319,12 +319,12 @@ class MemoryStore:
         return _hits(ref, records)
 
     async def with_hashes(self, ref: CubeRef, hashes: Sequence[str]) -> list[Memory]:
-        """The active memories with one of these content hashes, oldest first."""
+        """The memories with one of these content hashes that are active or put away as asked, oldest first."""
         if not hashes:
             return []
         chosen = within(
             ref,
-            equals("status", "activated"),
+            models.Filter(should=[equals("status", "activated"), equals("archived_because", "asked")]),
             models.FieldCondition(key="content_hash", match=models.MatchAny(any=list(hashes))),
         )
         records, _ = await self._call(lambda client, name: client.scroll(name, chosen, limit=_PAGE, with_payload=True))
