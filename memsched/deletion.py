@@ -41,9 +41,9 @@ class Deletion:
 
     Adapters that were made of them are revoked before anything else (memsched/parameters). Then the hot state: there
     they are gone at once, it is written down that they are to be forgotten, and tombstones are laid
-    (memory/tombstones.py): their ids and the names of their turns, so that no message brings them back. Then the events, the store and the word
-    counts, then the hot state again. Whoever computes the working set, or reads the cube, and finds a deletion begun,
-    ends it: so it does not matter who dies in between.
+    (memory/tombstones.py): their ids and the names of their turns, so that no message brings them back. Then the
+    events, the store and the word counts, then the hot state again. Whoever computes the working set, or reads the
+    cube, and finds a deletion begun, ends it: so it does not matter who dies in between.
 
     What cannot be found stays: what an answer or a question of the last few said of a memory in other words. It is gone
     after as many others.

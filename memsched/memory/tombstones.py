@@ -1,9 +1,9 @@
 """Tombstones: which memories of a cube were deleted for good, so that no message that comes again brings one back.
 
-A tombstone is a memory's id: ids follow from the message and the place in it, so a message that is
-delivered, redriven or submitted once more would make the same one; or a name of a turn, by which it is known when a
-history is told again in another message (memory/ingest/retelling.py). It is laid in the script that makes a deletion count
-(tiers/hot_state.py). Deleting all of a cube lays one for everything: what was submitted before is over.
+A tombstone is a memory's id: ids follow from the message and the place in it, so a message that is delivered, redriven
+or submitted once more would make the same one. Beside it lie the names of its turn, by which that is known when a
+history is told again in another message (memory/ingest/retelling.py). They are laid in the script that makes a deletion
+count (tiers/hot_state.py). Deleting all of a cube lays one for everything: what was submitted before is over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from memsched.memory.access.permissions import CubeRef
 from memsched.memory.store.changes import EVERYTHING
 
 TOMBSTONES_KEPT = 300_000
-"""Of a cube, the newest: about 30 MB, three or four of a turn. They do not expire, for a dead letter may be redriven after any time."""
+"""Of a cube, the newest: about 30 MB. They do not expire, for a dead letter may be redriven after any time."""
 _PER_CALL = 1_000
 
 

@@ -1,8 +1,8 @@
 """Requests to forget: "Please forget that I like jazz", in the languages of ``forget_words.json``, and what they name.
 
 What is named is told by words: of a statement, all words of the request in their order and little else; of "my name",
-what is said of the name of whoever asks; of "everything about", all content words. A request that names nothing
-("forget it") is none, and neither is what says something else as well.
+what is said of the name of whoever asks; of "everything about", all content words; of "where I live", what answers it.
+A request that names nothing ("forget it") is none. A text may hold several, and say something else as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -22,13 +22,20 @@ _WORDS: dict[str, Any] = json.loads(files(__package__).joinpath("forget_words.js
 _MAY_BE = re.compile(_WORDS["may_be"], re.IGNORECASE)
 _LEAST_SHARE = 0.75
 """Of the content words of what is forgotten, so many are in the request: a memory that says more than that stays."""
-_LONGEST = 300
+_LONGEST = 600
 _FARTHEST = 4
 """Words between who has something and what it is."""
 _GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\n])\\s*\\w")
 """Another clause follows."""
-_CLAUSE_ENDS = re.compile("[.!?;,]+\\s+|[\u3002\uff01\uff1f\uff1b\uff0c]|\\s(?=(?:and|und|y) (?:also|noch|tambi))")
+_CLAUSE_ENDS = re.compile(
+    "[.!?;,]*\\s*\n\\s*(?:[-*\u2022]\\s+|\\d+[.)]\\s+)?|[.!?;,]+\\s+|[\u3002\uff01\uff1f\uff1b\uff0c]"
+    "|\\s(?=(?:and|und|y) (?:also|noch|tambi))"
+)
+_BULLET = re.compile("\\s*(?:[-*\u2022]|\\d+[.)])\\s+")
+_INTRODUCED = re.compile("[:\uff1a]\\s*\n")
+"""What follows is a text to work on, or a list of something."""
 _SENTENCE_ENDS = frozenset(".!?;\u3002\uff01\uff1f\uff1b")
+_FULL_STOPS = _SENTENCE_ENDS - {";", "\uff1b"}
 _QUOTED = re.compile('["\u201c\u201e\u00ab\u300c\u300a]')
 _ENDS = " .,!?\u3002\uff01\uff1f\uff0c"
 _PARTICLES = re.compile("[\u6211\u4f60\u7684\u4e86\u662f\u5f88\u8fc7\u5440\u5427\u5462\uff0c\u3002\uff01\\s]")
@@ -44,7 +51,8 @@ class ForgetRequest:
         is_topic: all that is about it, and not one statement.
         is_all: all that is known of whoever asks.
         is_own: what is said of this thing of theirs ("my name"), and not of other people's.
-        rest: what else the text says, before it.
+        rest: what else the text says.
+        more: what else it asks to forget.
     """
 
     what: str
@@ -53,27 +61,100 @@ class ForgetRequest:
     is_all: bool = False
     is_own: bool = False
     rest: str = ""
+    more: tuple[ForgetRequest, ...] = field(default=())
+
+    @property
+    def each(self) -> tuple[ForgetRequest, ...]:
+        """It, and what else is asked in the same text."""
+        return (replace(self, more=()), *self.more)
 
 
 @lru_cache(maxsize=4096)
 def forget_request(text: str) -> ForgetRequest | None:
-    """The request that a text is, or ends with; what follows a request must be no more than its reason."""
+    """What a text asks to forget, and what else it says; None if it asks for nothing."""
     if len(text) > _LONGEST or _MAY_BE.search(text) is None:
         return None
     lang = language_of_pair(text, "")
+    if _kind("questions", lang).fullmatch(text.strip()):
+        return None
+    plain = text[bullet.end() :] if (bullet := _BULLET.match(text)) else text
     for each in dict.fromkeys((lang, *(() if lang == "zh" else ("en", "de", "es")))):
-        plain = _respelled(text.strip(), each)
-        if request := _read(plain, each):
+        said = _respelled(plain.strip(), each)
+        if request := _read(said, each):
+            return _taken_apart(request)
+        if each == lang and (request := _at_the_end(said, each) or _at_the_start(said, each)):
             return request
-        for end in _CLAUSE_ENDS.finditer(plain) if each == lang else ():
-            tail = plain[end.end() :]
-            also = _also(each).match(tail)
-            request = _read(tail, each) if also or end[0].strip() in _SENTENCE_ENDS else None
-            if request is None and also:
-                request = _read(tail[also.end() :], each)
-            if request is not None:
-                return None if _QUOTED.search(plain) else replace(request, rest=plain[: end.start()].strip())
+    joined = " ".join(plain.split())  # a sentence in two lines
+    return forget_request(joined) if joined != plain and "\n" in plain and not _INTRODUCED.search(plain) else None
+
+
+def _at_the_end(text: str, lang: str) -> ForgetRequest | None:
+    """The request that a text ends with, and those that stand before it."""
+    for end in _CLAUSE_ENDS.finditer(text):
+        tail = text[end.end() :]
+        also = _also(lang).match(tail)
+        ends = end[0].strip() in _SENTENCE_ENDS or "\n" in end[0]
+        request = _read(tail, lang) if also or ends else None
+        if request is None and also:
+            request = _read(tail[also.end() :], lang)
+        if request is not None:
+            return _with(_taken_apart(request), text, text[: end.start()].strip())
     return None
+
+
+def _at_the_start(text: str, lang: str) -> ForgetRequest | None:
+    """The requests that a text begins with, or has within it; they end with a sentence."""
+    for end in reversed([*_CLAUSE_ENDS.finditer(text)]):
+        if "\n" not in end[0] and not _FULL_STOPS.intersection(end[0]):
+            continue
+        request = forget_request(text[: end.start()])
+        if request is not None:
+            tail = text[end.end() :].strip()
+            if re.fullmatch(_WORDS["end"][lang], f" {tail}".rstrip(_ENDS), re.IGNORECASE):
+                return request
+            joined = "\u3002" if lang == "zh" else ". "
+            rest = joined.join(
+                part.rstrip(".\u3002") if part != tail else part for part in (request.rest, tail) if part
+            )
+            return None if _is_of_another_text(text) else replace(request, rest=rest)
+    return None
+
+
+def _with(request: ForgetRequest, text: str, before: str) -> ForgetRequest | None:
+    """A request, and what is said before it, which may be one too."""
+    if _is_of_another_text(text):
+        return None
+    others = forget_request(before)
+    if others is None:
+        return replace(request, rest=before)
+    if request.is_all or others.is_all:
+        return replace(request if request.is_all else others, more=(), rest="")
+    return replace(request, more=(*request.more, *others.each), rest=others.rest)
+
+
+def _is_of_another_text(text: str) -> bool:
+    return _QUOTED.search(text) is not None or _INTRODUCED.search(text) is not None
+
+
+def _taken_apart(request: ForgetRequest) -> ForgetRequest:
+    """A request for several things: "my name and my address"."""
+    zh = request.lang == "zh"
+    is_thing = request.what.startswith("\u6211\u7684") if zh else request.is_topic
+    kind = "own" if is_thing and _own(request.lang).match(request.what) else "that"
+    parts = [part.strip(_ENDS) for part in _kind(f"joins_{kind}", request.lang).split(request.what)]
+    if len(parts) < 2 or not all(parts) or (request.is_topic and kind == "that"):
+        return request
+    if kind == "own":
+        mine = "\u6211\u7684" if zh else f"{request.what.split()[0]} "
+        parts = [part if _own(request.lang).match(part) else mine + part for part in parts]
+    is_own = kind == "own"
+    return replace(
+        request,
+        more=tuple(
+            replace(request, what=part, is_topic=is_own or request.is_topic, is_own=is_own and request.is_own | zh)
+            for part in parts
+        ),
+    )
 
 
 def _read(text: str, lang: str) -> ForgetRequest | None:
@@ -95,12 +176,33 @@ def _read(text: str, lang: str) -> ForgetRequest | None:
 
 def names(request: ForgetRequest, text: str) -> bool:
     """Whether a request means what a memory says."""
+    return any(_names(each, text) for each in request.each)
+
+
+def _names(request: ForgetRequest, text: str) -> bool:
     text = _person(request.lang).sub(_WORDS["first"][request.lang], text)
+    answered = _answers(request, text)
+    if answered or (answered is not None and not request.is_own):
+        return answered
     if request.is_own:
         return _says_of_own(request, text)
     if request.is_topic:
         return _is_about(request.what, text, request.lang, 0)
     return is_negated(request.what) == is_negated(text) and _says_the_same(request, text)
+
+
+def _answers(request: ForgetRequest, text: str) -> bool | None:
+    """Whether a text says what is named as a question, or by another word: "where I live", "my name"; None: no such."""
+    for thing, told in _things(request.lang):
+        if match := thing.fullmatch(request.what):
+            given = {name: re.escape(value or "") for name, value in match.groupdict().items()}
+            return re.match(told.format(**given), text.strip(), re.IGNORECASE) is not None
+    return None
+
+
+@lru_cache(maxsize=8)
+def _things(lang: str) -> Sequence[tuple[re.Pattern[str], str]]:
+    return [(re.compile(thing, re.IGNORECASE), told) for thing, told in _WORDS["things"][lang]]
 
 
 def _is_about(what: str, text: str, lang: str, least: float) -> bool:

@@ -59,10 +59,15 @@ async def memories_named(
     if asked.is_all:
         return []
     args = SearchArgs(neighbours=False, include_archived=True)
-    found = [each.item for each in await search.search(ref, asked.what, _LOOKED_AT, "hybrid", args)]
-    theirs = _theirs(found, ref, asked, asker)
-    named = [theirs[number] for number in named_among(asked, [each.text for each in theirs])]
-    return _theirs(list((await going_with(store, ref, named)).gone.values()), ref, asked, asker) if named else []
+    meant: dict[str, Memory] = {}
+    for each in asked.each:
+        found = [hit.item for hit in await search.search(ref, each.what, _LOOKED_AT, "hybrid", args)]
+        theirs = _theirs(found, ref, each, asker)
+        named = [theirs[number] for number in named_among(each, [memory.text for memory in theirs])]
+        if named:
+            gone = (await going_with(store, ref, named)).gone.values()
+            meant |= {memory.memory_id: memory for memory in _theirs(list(gone), ref, each, asker)}
+    return list(meant.values())
 
 
 def _theirs(memories: Sequence[Memory], ref: CubeRef, asked: ForgetRequest, asker: Asker) -> list[Memory]:

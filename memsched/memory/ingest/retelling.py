@@ -1,8 +1,8 @@
 """Retelling: whether a turn is one that was told before, in a history that comes once more.
 
-What a user deleted, or had forgotten, must not return with it. A turn is known by its own id; by the time that it tells;
-and where it tells neither, by its place in a beginning of its session that is told again. Said at another time, or
-later, the same words are a new statement.
+What a user deleted, or had forgotten, must not return with it. A turn is known by its own id; by the time that it
+tells; and where it tells neither, by its place in a beginning of its session that is told again. Said at another time,
+or later, the same words are a new statement.
 """
 
 from __future__ import annotations
