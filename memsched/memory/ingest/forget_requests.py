@@ -23,6 +23,7 @@ _MAY_BE = re.compile(_WORDS["may_be"], re.IGNORECASE)
 _LEAST_SHARE = 0.75
 """Of the content words of what is forgotten, so many are in the request: a memory that says more than that stays."""
 _LONGEST = 600
+_MOST_CLAUSES = 16
 _FARTHEST = 4
 """Words between who has something and what it is."""
 _GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\n])\\s*\\w")
@@ -72,7 +73,7 @@ class ForgetRequest:
 @lru_cache(maxsize=4096)
 def forget_request(text: str) -> ForgetRequest | None:
     """What a text asks to forget, and what else it says; None if it asks for nothing."""
-    if len(text) > _LONGEST or _MAY_BE.search(text) is None:
+    if len(text) > _LONGEST or _MAY_BE.search(text) is None or len(_CLAUSE_ENDS.findall(text)) > _MOST_CLAUSES:
         return None
     lang = language_of_pair(text, "")
     if _kind("questions", lang).fullmatch(text.strip()):
