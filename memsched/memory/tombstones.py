@@ -9,7 +9,7 @@ count (tiers/hot_state.py). Deleting all of a cube lays one for everything: what
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,13 @@ class Deleted:
 
     Attributes:
         memory_ids: those of them that have a tombstone.
+        names: those of the names that have one, and got it after all of the cube was deleted: then it begins anew.
         emptied: when all of the cube was deleted last, ms since the epoch; 0: never.
     """
 
     memory_ids: frozenset[str]
     emptied: int
+    names: frozenset[str] = frozenset()
 
 
 class Tombstones:
@@ -44,20 +46,23 @@ class Tombstones:
         self._server = server
         self._keys = keys
 
-    async def among(self, ref: CubeRef, memory_ids: Sequence[str]) -> Deleted:
-        """Which of these memories were deleted."""
+    async def among(self, ref: CubeRef, memory_ids: Sequence[str], names: Collection[str] = ()) -> Deleted:
+        """Which of these memories were deleted, and of turns by these names."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).tombstones
-        parts = [memory_ids[at : at + _PER_CALL] for at in range(0, len(memory_ids), _PER_CALL)] or [()]
+        wanted = [*memory_ids, *names]
+        parts = [wanted[at : at + _PER_CALL] for at in range(0, len(wanted), _PER_CALL)] or [()]
         commands = [Command(("ZMSCORE", key, EVERYTHING, *part), lambda reply: reply) for part in parts]
         replies = await self._server.persistently(lambda: self._server.run(commands))
         scores: list[Any] = [answered(reply) for reply in replies]
-        found = [
-            memory_id
+        laid = {
+            name: int(float(score))
             for part, (_, *theirs) in zip(parts, scores, strict=True)
-            for memory_id, score in zip(part, theirs, strict=True)
+            for name, score in zip(part, theirs, strict=True)
             if score is not None
-        ]
-        return Deleted(frozenset(found), int(float(scores[0][0] or 0)))
+        }
+        emptied = int(float(scores[0][0] or 0))
+        told_since = frozenset(name for name in names if laid.get(name, 0) > emptied)
+        return Deleted(frozenset(laid.keys() & set(memory_ids)), emptied, told_since)
 
     async def lay(self, ref: CubeRef, memory_ids: Sequence[str]) -> None:
         """What these memories would hold was deleted before, and they are not to be."""

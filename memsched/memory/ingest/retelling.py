@@ -44,10 +44,20 @@ def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) ->
             start = first[each.session_id]
             others = any(other.session_id == each.session_id and other.turn != each.turn for other in said)
             goes_on = others and start == 1 and _session(each) != "" and each.turn == start  # of a session of one turn
-            if goes_on or stay - {each.memory_id}:
+            if goes_on or _is_retold(each, said, stay):
                 names.add(_name(each, "place", each.turn - start))
         found[each.memory_id] = frozenset(names) if each.kind in ("turn", "preference") else frozenset()
     return found
+
+
+def _is_retold(each: Memory, said: Sequence[Memory], stay: set[str]) -> bool:
+    """Whether what is said with it is a beginning that stands there, told again: several turns, or one and more to come.
+
+    One turn alone that stands there may be said anew: the same short answer to the same question.
+    """
+    theirs = [other for other in said if other.session_id == each.session_id and other.turn != each.turn]
+    standing = {other.turn for other in theirs if other.memory_id in stay}
+    return len(standing) > 1 or any(other.turn > max(standing) for other in theirs if standing)
 
 
 def _stands_there(each: Memory, first: Mapping[str, int], known: Sequence[Memory]) -> bool:

@@ -472,11 +472,11 @@ class MemoryWriter:
         turns = {draft.memory_id: taken_from.get(draft.memory_id, ()) for draft in drafts}
         named = {turn for theirs in turns.values() for turn in theirs}
         names = {name for memory_id in turns for name in told.get(memory_id, ())}
-        known = await self._tombstones.among(ref, [*turns, *others, *named, *names])
+        known = await self._tombstones.among(ref, [*turns, *others, *named], names)
         with_turns = {memory_id for memory_id, theirs in turns.items() if known.memory_ids.intersection(theirs)}
-        again = {name for name in turns.keys() - known.memory_ids if known.memory_ids & told.get(name, frozenset())}
+        again = {name for name in turns.keys() - known.memory_ids if known.names & told.get(name, frozenset())}
         await self._tombstones.lay(ref, sorted(again))
-        return Deleted((known.memory_ids - named - names) | with_turns | again, known.emptied)
+        return Deleted((known.memory_ids - named) | with_turns | again, known.emptied)
 
     async def _with_hashes(self, ref: CubeRef, drafts: Sequence[Memory]) -> dict[str, list[Memory]]:
         """The memories that say the same as these, by content hash, the oldest first; forgotten ones too."""
