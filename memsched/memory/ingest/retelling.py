@@ -51,7 +51,7 @@ def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) ->
 
 
 def _is_retold(each: Memory, said: Sequence[Memory], stay: set[str]) -> bool:
-    """Whether what is said with it is a beginning that stands there, told again: several turns, or one and more to come.
+    """Whether what is said with it is a beginning that stands there, told again: some turns, or one and more to come.
 
     One turn alone that stands there may be said anew: the same short answer to the same question.
     """
