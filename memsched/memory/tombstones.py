@@ -50,7 +50,7 @@ class Tombstones:
         """Which of these memories were deleted, and of turns by these names."""
         key = self._keys.cube(ref.user_id, ref.mem_cube_id).tombstones
         wanted = [*memory_ids, *names]
-        parts = [wanted[at : at + _PER_CALL] for at in range(0, len(wanted), _PER_CALL)] or [()]
+        parts = [wanted[at : at + _PER_CALL] for at in range(0, len(wanted), _PER_CALL)] or [[]]
         commands = [Command(("ZMSCORE", key, EVERYTHING, *part), lambda reply: reply) for part in parts]
         replies = await self._server.persistently(lambda: self._server.run(commands))
         scores: list[Any] = [answered(reply) for reply in replies]
