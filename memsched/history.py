@@ -19,6 +19,7 @@ from memsched.memory.model import Memory, from_ms, short_line, to_ms
 from memsched.messages import WORKING_MEMORY_TYPE, ScheduleLogForWebItem, UtcTime
 from memsched.tiers.hot_state import HotState
 from memsched.tiers.moves import ARCHIVED, Move
+from memsched.tiers.set_changes import KINDS
 
 if TYPE_CHECKING:
     from memsched.handlers.services import MemoryServices
@@ -201,11 +202,12 @@ def _moves_in(events: Iterable[ScheduleLogForWebItem]) -> Iterator[Move]:
 
 
 def _set_changes(metadata: Any) -> Iterator[dict[str, Any]]:
-    """What came into a working set and left it, of an event that tells so: of the set's own, or of a move."""
+    """What came into a working set or a block and left it, of an event that tells so: of the set's own, or of a
+    move."""
     if not isinstance(metadata, dict):
         return
     within = metadata.get("working_set")
     for where in (metadata, within if isinstance(within, dict) else {}):
-        for name in ("came_in", "went_out"):
+        for name in KINDS:
             changes = where.get(name)
             yield from (each for each in changes if isinstance(each, dict)) if isinstance(changes, list) else ()

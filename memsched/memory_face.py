@@ -447,7 +447,7 @@ class MemoryFace(ABC):
             for before in found.themes
             for theme in self.release.themes(reader, "explain", ref, [before], members)
         }
-        named = {*found.texts, *found.pins, *(each.subject_id for each in found.moves)}
+        named = {*found.texts, *found.pins, *found.block, *(each.subject_id for each in found.moves)}
         if found.memory is not None:
             named.add(found.memory.memory_id)
         known = [members[each] for each in sorted(named) if each in members]
@@ -473,12 +473,25 @@ class MemoryFace(ABC):
             update={
                 "themes": list(themes.values()),
                 "pins": [each for each in found.pins if each in released],
+                "block": [each for each in found.block if each in released],
+                "block_before": [each for each in found.block_before if each in released],
                 "moves": moves(found.moves),
                 "working_set": self.release.memories(reader, "explain", ref, found.working_set, members),
                 "texts": {each: released[each].indexed_text for each in found.texts if each in released},
                 "memory": memory,
             }
         )
+
+    async def cube_events(self, user_id: str, mem_cube_id: str, limit: int = 100) -> list[ScheduleLogForWebItem]:
+        """What happened last to the memories of a cube, oldest first.
+
+        Raises CubeForbidden or UnknownCube. ``follow_cube_events`` goes on with what happens next.
+        """
+        server = await self.server()
+        ref = await Cubes(server, self.keys, self.settings).resolve(user_id, mem_cube_id, Permission.READ)
+        command = newest_events(self.keys.cube(ref.user_id, ref.mem_cube_id).events, limit)
+        found = await server.persistently(lambda: server.call(command))
+        return await self._released_events(found, user_id)
 
     async def follow_cube_events(
         self, user_id: str, mem_cube_id: str, after: str | None = None

@@ -114,6 +114,7 @@ class MemScheduler(OriginalNames, Blocking[AsyncMemScheduler]):
         return SyncDeadLetters(self._thread.call(self._async.dead_letters), self._thread)
 
     follow_events = iterating(AsyncMemScheduler.follow_events)
+    cube_events = blocking(AsyncMemScheduler.cube_events)
     follow_cube_events = iterating(AsyncMemScheduler.follow_cube_events)
     get_web_log_messages = blocking(AsyncMemScheduler.get_web_log_messages)
     pause = blocking(AsyncMemScheduler.pause)

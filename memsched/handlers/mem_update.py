@@ -20,7 +20,7 @@ from memsched.messages import (
 from memsched.plurals import counted
 from memsched.policy.talk import TalkEvent
 from memsched.tiers.hot_state import HotState, mark_of
-from memsched.tiers.set_changes import set_changes
+from memsched.tiers.set_changes import KINDS, set_changes
 from memsched.worker.context import HandlerContext
 
 LONGEST_TALK_CHARACTERS = 2000
@@ -63,20 +63,18 @@ def thread_of(message: ScheduleMessageItem) -> str:
 
 
 def described(before: HotState, after: HotState) -> dict[str, Any]:
-    """What changed in the working set, with the reasons; {} if nothing did."""
+    """What changed in the working set and in the block, with the reasons; {} if nothing did."""
     order = [[each.memory_id for each in state.working_set] for state in (before, after)]
-    if order[0] == order[1]:
-        return {}
     changes = set_changes(before, after)
-    texts = {each.memory_id: shown(each.said) for each in (*before.working_set, *after.working_set)}
-    came, went = (
-        [{**each, "text": texts[each["memory_id"]]} for each in changes.get(name, ())]
-        for name in ("came_in", "went_out")
-    )
-    whole = counted(len(order[1]), "memory", "memories")
-    return {
-        "said": f"Working set: {whole}, {len(came)} came in, {len(went)} went out",
-        "version": after.version,
-        "came_in": came,
-        "went_out": went,
+    if order[0] == order[1] and not changes:
+        return {}
+    texts = {each.memory_id: shown(each.said) for state in (before, after) for each in state.block}
+    texts |= {each.memory_id: shown(each.said) for state in (before, after) for each in state.working_set}
+    told = {
+        name: [{**each, "text": texts[each["memory_id"]]} for each in changes.get(name, ())]
+        for name in KINDS
+        if name in changes or name in ("came_in", "went_out")
     }
+    whole = counted(len(order[1]), "memory", "memories")
+    said = f"Working set: {whole}, {len(told['came_in'])} came in, {len(told['went_out'])} went out"
+    return {"said": said, "version": after.version, **told}

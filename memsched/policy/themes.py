@@ -194,15 +194,11 @@ class CubeThemes:
         told = np.array([each.at for each in self.told])
         first = max(int(told[self._groups[0][0]]), self._now - _DAYS_BACK * DAY_MS) // DAY_MS
         ends = np.append(np.arange(first + 1, self._now // DAY_MS + 1) * DAY_MS - 1, self._now)
-        ages = ends[:, None] - told
-        there = ages >= 0
-        warmth = np.where(there, self.worth * _faded(ages / DAY_MS, _HEAT_HALF_LIFE_DAYS), 0.0)
+        there, heats = self._heats_at(ends)
         latest = np.where(there, told, 0)
         for at, place in self._uses:
             since = ends >= at
-            warmth[since, place] += _faded((ends[since] - at) / DAY_MS, _HEAT_HALF_LIFE_DAYS)
             latest[since, place] = np.maximum(latest[since, place], at)
-        heats = np.array([warmth[:, group].sum(axis=1) for group in self._groups])
         shares = heats / heats.max(axis=0)
         found = []
         for group, heat, share in zip(self._groups, heats.round(6).tolist(), shares.round(6).tolist(), strict=True):
@@ -211,6 +207,29 @@ class CubeThemes:
             looks = looks[next((at for at, count in enumerate(counts) if count), len(looks) - 1) :]
             found.append(ThemeHistory([self.told[place].memory_id for place in group], looks))
         return found
+
+    def curves(self, count: int) -> tuple[list[int], dict[str, list[float]]]:
+        """How hot the themes were at evenly spaced moments of the time that their history tells of.
+
+        Returns the moments (ms since the epoch, the last one is now), and by a theme's id its heat at each of them.
+        """
+        if not self._groups:
+            return [], {}
+        first = max(self.told[self._groups[0][0]].at, self._now - _DAYS_BACK * DAY_MS)
+        moments = np.unique(np.linspace(first, self._now, count).astype(np.int64))
+        _, heats = self._heats_at(moments)
+        ids = (self.told[group[0]].memory_id for group in self._groups)
+        return moments.tolist(), dict(zip(ids, heats.round(3).tolist(), strict=True))
+
+    def _heats_at(self, moments: Ordinals) -> tuple[NDArray[np.bool_], Floats]:
+        """Which memories had been told at these moments, and how hot each theme was then."""
+        ages = moments[:, None] - np.array([each.at for each in self.told])
+        there = ages >= 0
+        warmth = np.where(there, self.worth * _faded(ages / DAY_MS, _HEAT_HALF_LIFE_DAYS), 0.0)
+        for at, place in self._uses:
+            since = moments >= at
+            warmth[since, place] += _faded((moments[since] - at) / DAY_MS, _HEAT_HALF_LIFE_DAYS)
+        return there, np.array([warmth[:, group].sum(axis=1) for group in self._groups])
 
     def standing(self, rules: TransitionRules) -> list[Theme]:
         """The themes, hottest first, with the states that the rules give them."""

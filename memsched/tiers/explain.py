@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from datetime import datetime
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from memsched.tiers.outlook import said_of, set_outlook
 from memsched.tiers.placement import activated_memories, standings_of
 from memsched.tiers.upkeep import now_of
 from memsched.tiers.working_set import look_at, request_of, themes_of
+
+_MOMENTS = 60
+"""At which it is told how hot the themes were: enough for a chart."""
 
 
 class Explainer:
@@ -59,12 +63,13 @@ class Explainer:
         if request_of(cube, state):
             values = values.under(RUNNING_THEME)
         moves = state.moves or []
-        themes = self._themes(cube, state)
+        moments, themes = self._themes(cube, state)
         activated = activated_memories(cube, state, self._rules)
         near = {each.memory_id for each in state.near(reader)}
         memory = None if memory_id is None else self._memory(cube, state, values, themes, activated, near, memory_id)
         shown = {each.memory_id for each in state.working_set}
-        shown.update(cube.pinned(state.placement.pins))
+        block = [each.memory_id for each in state.block]
+        shown.update(cube.pinned(state.placement.pins), block, state.block_before)
         shown.update(each.subject_id for each in moves if each.subject == "memory")
         return Explanation(
             at=from_ms(now_of(cube, state)) if len(cube) else None,
@@ -83,10 +88,15 @@ class Explainer:
             working_set=state.working_set,
             texts={each: found.indexed_text for each in sorted(shown) if (found := cube.memory(each)) is not None},
             memory=memory,
+            block=block,
+            block_before=state.block_before,
+            moments=moments,
         )
 
-    def _themes(self, cube: CubeCache, state: HotState) -> list[ThemeExplained]:
+    def _themes(self, cube: CubeCache, state: HotState) -> tuple[list[datetime], list[ThemeExplained]]:
+        """The themes, with their heat at these moments."""
         found = cube.themes(state.log, now=now_of(cube, state))
+        moments, heats = found.curves(_MOMENTS)
         histories = {each.theme_id: each for each in found.histories}
         explained = []
         for theme in themes_of(cube, state, self._rules):
@@ -102,9 +112,10 @@ class Explainer:
                     since=from_ms(moves[-1].at) if moves else None,
                     reason=moves[-1].reason if moves else "",
                     memory_ids=theme.memory_ids,
+                    heats=heats[theme.theme_id],
                 )
             )
-        return explained
+        return [from_ms(at) for at in moments], explained
 
     def _memory(
         self,

@@ -29,6 +29,7 @@ class ThemeExplained(BaseModel):
         since: when it was activated, or given up; None: it never was.
         reason: of its last move, "" without one.
         memory_ids: oldest first.
+        heats: how hot it was at each of the explanation's ``moments``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,7 @@ class ThemeExplained(BaseModel):
     since: UtcTime | None = None
     reason: str = ""
     memory_ids: list[str] = Field(default_factory=list)
+    heats: list[float] = Field(default_factory=list)
 
 
 class MemoryExplained(BaseModel):
@@ -91,9 +93,12 @@ class Explanation(BaseModel):
             corrected: those that may be near), ``archived``, ``pinned``.
         capacities: of ``working`` and ``pinned``, by the settings of the process that explains.
         working_set: best first, with their ``sources``.
-        texts: by id, what the memories say that are in the set, pinned or moved.
+        texts: by id, what the memories say that are in the set or the block, pinned or moved.
         moves: the last ones between tiers, oldest first.
         activation: what the model's server has of the cube's prompts.
+        block: ids of the activation block's memories, in its order.
+        block_before: of the block before this one, as far as they are still there.
+        moments: at which ``themes`` tell their heat, up to ``at``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,3 +114,6 @@ class Explanation(BaseModel):
     texts: dict[str, str] = Field(default_factory=dict)
     memory: MemoryExplained | None = None
     activation: ActivationStatus = ActivationStatus()
+    block: list[str] = Field(default_factory=list)
+    block_before: list[str] = Field(default_factory=list)
+    moments: list[UtcTime] = Field(default_factory=list)

@@ -51,7 +51,7 @@ _STAYS = {"reserved", "pinned"}
 """Sources of memories that keep their places whatever is predicted."""
 _FIELDS = (
     *("version", "talk", "log", "set", "placement", "block", "salt", "sent"),
-    *("predicted", "asked", "deleting", "emptied"),
+    *("predicted", "asked", "deleting", "emptied", "block_before"),
 )
 
 
@@ -227,6 +227,7 @@ class HotState(BaseModel):
             is over.
         placement: what is activated and pinned.
         block: the members of the activation block, in their order.
+        block_before: ids of the members of the block before this one.
         salt: what the cube's prompts begin with (policy/salt.py); "": the next change gives it one, or another one.
         sent: what a model server was sent last.
         deleting: ids of memories whose deletion has begun: for whoever reads, they are gone. The next pass ends it.
@@ -249,6 +250,7 @@ class HotState(BaseModel):
     asked: int = 0
     placement: Placement = Placement()
     block: list[Member] = Field(default_factory=list)
+    block_before: list[str] = Field(default_factory=list)
     salt: str = ""
     sent: Sent = NOTHING_SENT
     deleting: list[str] = Field(default_factory=list)
@@ -298,6 +300,7 @@ class HotState(BaseModel):
                 "predicted": predicted,
                 "placement": self.placement.model_copy(update={"pins": pins, "activated": activated}),
                 "block": [each for each in self.block if each.memory_id not in memory_ids],
+                "block_before": [each for each in self.block_before if each not in memory_ids],
                 "salt": "" if any(each.memory_id in memory_ids for each in self.block) else self.salt,
             }
         )
@@ -334,6 +337,8 @@ class HotState(BaseModel):
             fields += ("salt", self.salt)
         if self.sent != before.sent:
             fields += ("sent", _as_json(self.sent.model_dump()))
+        if self.block_before != before.block_before:
+            fields += ("block_before", _as_json(self.block_before))
         if self.deleting != before.deleting:
             fields += ("deleting", _as_json(self.deleting))
         if self.emptied != before.emptied:
@@ -344,7 +349,8 @@ class HotState(BaseModel):
 
     @classmethod
     def from_reply(cls, reply: Any) -> HotState:
-        version, talk, log, working_set, placement, block, salt, sent, predicted, asked, deleting, emptied = reply
+        version, talk, log, working_set, placement, block, salt, sent, *rest = reply
+        predicted, asked, deleting, emptied, block_before = rest
         return cls(
             version=int(version or 0),
             talk=[event for event in _listed(TalkEvent, talk) if "kind" in event.model_fields_set],  # once it had none
@@ -352,6 +358,7 @@ class HotState(BaseModel):
             working_set=_listed(WorkingMemory, working_set),
             placement=_part(Placement, placement) or Placement(),
             block=_listed(Member, block),
+            block_before=json.loads(block_before or "[]"),
             salt=as_text(salt or ""),
             sent=_part(Sent, sent) or NOTHING_SENT,
             predicted=_predictions(predicted),

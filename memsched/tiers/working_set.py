@@ -206,8 +206,9 @@ class WorkingSets:
         wanted = Wanted.now(state, cube, themes.unnamed)
         block = wanted.block_after(state.block, self._limits)
         salt = "" if wanted.takes_back(state.block, block) else state.salt
+        before = state.block_before if block == state.block else [each.memory_id for each in state.block]
         due = upkeep_due(cube, state, self._capacity)
-        return state.model_copy(update={"block": block, "salt": salt, "upkeep": due})
+        return state.model_copy(update={"block": block, "block_before": before, "salt": salt, "upkeep": due})
 
     async def predict(self, ref: CubeRef, typed: Typed, slots: int) -> HotState:
         """Have near, in the last places of the set, what the question that somebody is typing will ask for.

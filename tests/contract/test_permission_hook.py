@@ -130,6 +130,7 @@ async def ways_out(mos: AsyncMOS, reader: str, cube: str, folder: Path) -> dict[
         "events": await scheduler.get_web_log_messages(),
         "events as they happen": await all_events(scheduler.follow_events("0-0")),
         "events of the cube": await all_events(scheduler.follow_cube_events(reader, cube, "0-0")),
+        "last events of the cube": await scheduler.cube_events(reader, cube),
         "dump": await mos.dump(folder / reader, cube, reader),
     }
     for memory in await memories_of(scheduler):
@@ -180,6 +181,7 @@ WAYS_OUT = {
     *(
         "follow_events",
         "follow_cube_events",
+        "cube_events",
         "activation",
         "explain",
         "get_task_status",

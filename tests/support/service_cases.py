@@ -26,7 +26,7 @@ class Case:
         route: method and path, as the application has it.
         path: and what stands behind the question mark.
         who: users (it acts for one), operators, viewers, apps; anybody: without a key.
-        names_user: where the user stands whom it acts for: a name in the query, or in the body.
+        names_user: where the user stands whom it acts for: a name in the query, or in the body; owner: in the path.
         changes: asked for one's own things, it takes them away.
         endless: what is one's own is streamed for good.
         form: the body is sent as a page's form.
@@ -58,6 +58,8 @@ class Case:
     ) -> httpx.Response:
         """Ask for these things, and for a user if one is named."""
         method = self.route.split()[0]
+        if user is not None and self.names_user == "owner":
+            things, user = {**things, "owner": user}, None
         body = None if self.body is None else filled(self.body, things)
         path, _, query = filled(self.path, {n: v.replace("/", "%2F") for n, v in things.items()}).partition("?")
         params = httpx.QueryParams(query)
@@ -70,7 +72,19 @@ class Case:
         return await client.request(method, path, params=params, headers=headers, **given)
 
 
-NAMES = ("memory_id", "item_id", "task_id", "token", "etag", "cube", "invitation", "cursor", "label", "someone")
+NAMES = (
+    "owner",
+    "memory_id",
+    "item_id",
+    "task_id",
+    "token",
+    "etag",
+    "cube",
+    "invitation",
+    "cursor",
+    "label",
+    "someone",
+)
 
 
 def filled(value: Any, things: Mapping[str, str]) -> Any:
@@ -109,6 +123,23 @@ CASES = [
     _post("/login", {"token": "msk_none"}, who="anybody", headers=_OF_PAGE, form=True, answers=401),
     _post("/logout", who="anybody", headers=_OF_PAGE, answers=303),
     _get("/ui/frames/queue", who="viewers", endless=True),
+    _get("/cubes"),
+    *(
+        _get(f"/cubes/{{owner}}/{{cube}}{more}", at="/cubes/{at:path}", names_user="owner")
+        for more in ("", "?q=What+is+the+code%3F&archived=true", "?memory={memory_id}")
+    ),
+    _get("/ui/frames/cube?user_id={owner}&cube={cube}", endless=True),
+    *(
+        _post(
+            f"/ui/cubes/{what}",
+            {"user_id": "{owner}", "cube": "{cube}", "memory_id": "{memory_id}"},
+            headers=_OF_PAGE,
+            form=True,
+            answers=303,
+            changes=what == "delete",
+        )
+        for what in ("pin", "unpin", "archive", "restore", "delete")
+    ),
     # before a model call, and after it
     _post("/v1/prompt", {"query": QUESTION, "search": "always", "session_id": "monday"}),
     _post("/v1/prompt", {"messages": _TALK, "cube": "{cube}"}),

@@ -56,18 +56,23 @@ def _moment(ms: int | None) -> Markup:
     """A time, in ms since the epoch, in UTC."""
     if not ms:
         return Markup.escape(_NOT_KNOWN)
-    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return _at(datetime.fromtimestamp(ms / 1000, UTC))
+
+
+def _at(at: datetime) -> Markup:
+    """A time, an aware one, in UTC."""
+    at = at.astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(
         at.isoformat(timespec="milliseconds"), at.strftime("%Y-%m-%d %H:%M:%S")
     )
 
 
-def _path(*parts: str) -> str:
+def path_of(*parts: str) -> str:
     """A path whose parts are ids of strangers: they may hold anything."""
     return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
-def _query(pairs: Iterable[tuple[str, Any]] = (), **more: Any) -> str:
+def query_of(pairs: Iterable[tuple[str, Any]] = (), **more: Any) -> str:
     """What stands behind a path: ``?name=value``, without what is not given; "" for nothing."""
     given = [(name, str(value)) for name, value in (*pairs, *more.items()) if value not in (None, "", False)]
     return f"?{urlencode(given)}" if given else ""
@@ -80,5 +85,5 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"seconds": _seconds, "count": _count, "rate": _rate, "moment": _moment}
-_TEMPLATES.globals |= {"path": _path, "query": _query, "static_url": static_url, "version": __version__}
+_TEMPLATES.filters |= {"seconds": _seconds, "count": _count, "rate": _rate, "moment": _moment, "at": _at}
+_TEMPLATES.globals |= {"path": path_of, "query": query_of, "static_url": static_url, "version": __version__}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.routing import Route
 
-from memsched.service.dashboard import pages, queue_pages, static_files
+from memsched.service.dashboard import cube_pages, pages, queue_pages, static_files
 from memsched.service.routes import (
     chat,
     completions,
@@ -42,6 +42,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     static_files.router,
     pages.router,
     queue_pages.router,
+    cube_pages.router,
     mcp.router,
 )
 

@@ -45,6 +45,9 @@
       ticks: { show: false },
       font: "12px system-ui",
     };
+    const span = data.x.at(-1) - data.x[0];
+    const when = span > 172800 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
+    const moment = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...when, ...(span < 600 && { second: "2-digit" }) });
     const said = (value) => (value == null ? "" : `${Number(value.toFixed(2)).toLocaleString("en")}${data.unit ? ` ${data.unit}` : ""}`);
     const series = data.series.map((each, at) => {
       const own = `var(--series-${each.color ?? (at % 8) + 1})`;
@@ -63,9 +66,11 @@
       width: place.clientWidth,
       height: Number(place.dataset.height),
       cursor: { drag: { x: false, y: false } },
+      legend: { markers: { width: 0, fill: (plot, at) => plot.series[at].stroke?.(plot, at) } },
       scales: { y: { range: (_, least, most) => [Math.min(low, least ?? 0), high ?? Math.max(most ?? 0, 1e-9) * 1.08] } },
-      axes: [axis, { ...axis, size: 48, values: (_, marks) => marks.map((each) => Number(each.toFixed(3)).toLocaleString("en")) }],
-      series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      axes: [{ ...axis, values: (_, marks) => marks.map((each) => moment.format(each * 1000)) }, { ...axis, size: 48, values: (_, marks) => marks.map((each) => Number(each.toFixed(3)).toLocaleString("en")) }],
+      series: [{ label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
     };
   }
 
