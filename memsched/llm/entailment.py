@@ -24,6 +24,7 @@ from memsched.llm.entailment_subjects import (
     is_unclear,
 )
 from memsched.llm.entailment_words import DAYS, LIGHT_WORDS, MONTHS, OPPOSITES, OTHER_PRONOUNS, TURNS, Marker
+from memsched.llm.exchanged_roles import exchanges_roles
 from memsched.llm.said_turn import Reading, SaidTurn
 from memsched.llm.tokens import SPEAKER, Clause, Role, Token, has_word, is_same
 
@@ -118,7 +119,7 @@ def _doubt(claim: HeldClaim, said: Reading, turn: SaidTurn, language: Language) 
         doubt = _doubt_about_clause(claim, wanted, subject, clause, said, turn, language)
         if doubt == "negation":
             return doubt
-        doubts.append(doubt)
+        doubts.append(doubt or ("order" if exchanges_roles([claim.clause], [clause], language) else None))
     return None if None in doubts else next(doubt for doubt in doubts if doubt is not None)
 
 

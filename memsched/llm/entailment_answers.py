@@ -6,12 +6,15 @@ says, and numbers and names, must be the answer's own; a claim says no if the an
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Set
 from functools import lru_cache
+from pathlib import Path
 
 from memsched.llm.clauses import Language, clauses_of, language_of
-from memsched.llm.entailment_chinese import in_digits, in_one_way, meaning_signs
+from memsched.llm.entailment_chinese import KIN, in_digits, in_one_way, meaning_signs
 from memsched.llm.entailment_words import LIGHT_WORDS, MARKERS, Marker
 from memsched.llm.tokens import Token
 
@@ -20,6 +23,13 @@ _LONGEST = 8
 _LONGEST_UNSPACED = 12
 _LIGHT_SIGNS = frozenset("\u662f\u4e3a\u53eb\u6709\u5728\u53f7\u540d\u5b57\u751f\u4e0d\u6ca1\u65e0\u4f1a\u8981")
 """What a claim may say besides: is, has, is called, not."""
+_MEASURES = [
+    (re.compile(pattern), frozenset(signs))
+    for pattern, signs in json.loads(Path(__file__).with_name("role_words.json").read_text(encoding="utf-8"))[
+        "measures"
+    ]
+]
+"""Questions of how old or tall somebody is, and what a claim may say besides: years of age, metres."""
 _SHARE = 0.6
 """Of a claim's words that the question and the answer have."""
 _NO = re.compile(
@@ -69,7 +79,7 @@ def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
     """The same in Chinese, by signs."""
     if not asked or len(answer) > _LONGEST_UNSPACED or answer.rstrip().endswith(("?", "\uff1f")):
         return False
-    if _UNSURE_UNSPACED.search(answer):
+    if _UNSURE_UNSPACED.search(answer) or any(kin in asked and kin not in claim for kin in KIN):
         return False
     no = _NO.match(answer) is not None
     if no != (_NEGATION_UNSPACED.search(claim) is not None):
@@ -81,7 +91,15 @@ def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
         return False
     if not said.strip() or not (set(said) & set(wanted) or no or _YES.match(answer)):
         return False
-    return set(wanted) <= set(question) | set(said) | _LIGHT_SIGNS
+    return set(wanted) <= set(question) | set(said) | _LIGHT_SIGNS | _measured(asked, claim)
+
+
+def _measured(asked: str, claim: str) -> Set[str]:
+    """What a claim may say of a number besides, by what was asked of whom."""
+    for pattern, signs in _MEASURES:
+        if (found := pattern.search(asked)) and (not found["whose"] or found["whose"] in KIN):
+            return signs if found["whose"] in claim else frozenset()
+    return frozenset()
 
 
 @lru_cache(maxsize=16)

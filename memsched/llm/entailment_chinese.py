@@ -300,6 +300,10 @@ _KIN = frozenset(
 )
 
 
+KIN = _KIN | _KIN_SIGNS
+"""Whom somebody may be asked about instead of themselves."""
+
+
 def meaning_signs(text: str) -> str:
     """The signs that mean something, with numerals as one sign each."""
     for word in CHINESE_NO_MARKERS:

@@ -49,6 +49,7 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
             r"""
             if suppose supposing imagine unless whether pretend pretends pretended pretending wish wishes hypothetically
             otherwise (?<!no\s)doubt doubts doubted deny_* denies_* denied_(?:that|having) denying_* lies?_that
+            in_(?:this|our)_(?:game|campaign|role-?play|roleplay)
             an?_lie a_myth (?:false|untrue|wrong|nonsense)_that
             """
         ),
@@ -86,7 +87,8 @@ MARKERS: dict[str, dict[Marker, re.Pattern[str]]] = {
         Marker.ALMOST: _any("fast beinahe kaum"),
         Marker.FORMERLY: _any("früher frühere* ehemals ehemalig* damals nicht_mehr kein*_mehr einst war_mal hatte_mal"),
         Marker.CONDITION: _any(
-            "wenn falls angenommen hätte* würde* wäre* stell_dir wünschte ob sofern tat_so tue_so tut_so vorgegeben "
+            "wenn falls angenommen hätte* würde* wäre* wärst stell_dir wünschte ob sofern tat_so tue_so tut_so tu_so "
+            "vorgegeben "
             "bezweifel* bezweifle* zweifle* bestreite* leugne* abgestritten eine_lüge gelogen stimmt_nicht nicht_wahr"
         ),
         Marker.UNSURE: _any(
@@ -266,6 +268,9 @@ KNOWING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["knows_best"]).split()
 """Who tells somebody what is so: a doctor."""
 PRESUPPOSING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["presuppose"]).split())
 """With which a question tells what it does not ask: "how do I say that I am leaving?"."""
+SHARED_KNOWLEDGE_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["know"]).split())
+"""Right behind which a question tells what both know: "you know I'm a vegetarian, don't you?"."""
+SHARED_KNOWLEDGE_IN_CHINESE = re.compile(_WORDS["know_zh"])
 WEAKENING_WORDS: frozenset[str] = frozenset(" ".join(_WORDS["weaken"]).split())
 """With which a claim says no more than that somebody wants, plans or says it."""
 USER_WORDS = frozenset(

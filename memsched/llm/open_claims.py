@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from memsched.lexicon import is_without_spaces
 from memsched.llm.clauses import Language, clauses_of, language_of
-from memsched.llm.entailment_chinese import ChineseText, in_digits, in_one_way, meaning_signs
+from memsched.llm.entailment_chinese import ChineseText, doubt_in_chinese, in_digits, in_one_way, meaning_signs
 from memsched.llm.entailment_subjects import owners_fit
 from memsched.llm.entailment_words import (
     AGREEING_WORDS,
@@ -24,10 +24,13 @@ from memsched.llm.entailment_words import (
     PAST_FORMS,
     PERSON_WORDS,
     PRESUPPOSING_WORDS,
+    SHARED_KNOWLEDGE_IN_CHINESE,
+    SHARED_KNOWLEDGE_WORDS,
     USER_WORDS,
     WEAKENING_WORDS,
     Marker,
 )
+from memsched.llm.exchanged_roles import exchanges_chinese_roles, exchanges_roles, is_of_others_in_japanese
 from memsched.llm.said_turn import Reading, SaidTurn
 from memsched.llm.tokens import Clause, Role, Token, has_word, is_same
 
@@ -56,10 +59,12 @@ def is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     Args:
         doubt: what ``entailment.doubt_about`` says of the two.
     """
-    if turn.by_assistant or turn.is_in_jest:
+    if turn.by_assistant or turn.is_in_jest or is_of_others_in_japanese(claim, turn.text):
         return False
     unspaced = is_without_spaces(claim), is_without_spaces(turn.text)
     if all(unspaced):
+        if doubt == "question" and (known := SHARED_KNOWLEDGE_IN_CHINESE.search(turn.text)):
+            return doubt_in_chinese(claim, ChineseText(known["told"]), turn.speaker, by_user=turn.by_user) is None
         return doubt not in _AGAINST_UNSPACED and _is_open_in_chinese(claim, turn)
     if doubt in _AGAINST:
         return False
@@ -110,7 +115,7 @@ def _is_open(claim: str, turn: SaidTurn, doubt: str) -> bool:
     covered = [said.clauses[number] for number in set.intersection(*having)] if having else []
     if covered and all(_says_otherwise(clause, claimed) for clause in covered):
         return False
-    if about and _is_certainly_otherwise(claims, about, claimed):
+    if exchanges_roles(claims, about, language) or (about and _is_certainly_otherwise(claims, about, claimed)):
         return False
     if doubt == "order" and sum(map(_is_person, _tokens(claims))) > 1:
         return False
@@ -240,9 +245,15 @@ def _presupposes(clause: Clause, claims: Sequence[Clause]) -> bool:
         told: Sequence[Token] = ()
         if token.role is Role.OWNER and says_has:
             told = tokens[at + 1 : at + 4]
-        elif token.word.casefold() in PRESUPPOSING_WORDS and (
-            token.word.casefold() in _WITHOUT_PRONOUN
-            or any(each.role is Role.SUBJECT for each in tokens[at + 1 : at + 3])
+        elif (
+            token.word.casefold() in PRESUPPOSING_WORDS
+            and (
+                token.word.casefold() in _WITHOUT_PRONOUN
+                or any(each.role is Role.SUBJECT for each in tokens[at + 1 : at + 3])
+            )
+        ) or (
+            token.word.casefold() in SHARED_KNOWLEDGE_WORDS
+            and any(each.role is Role.SUBJECT for each in tokens[at + 1 : at + 2])
         ):
             told = tokens[at + 1 :]
         if any(is_same(each, other) for each in claimed for other in told):
@@ -277,7 +288,7 @@ def _begins_with_a_person(clause: Clause) -> bool:
 def _is_open_in_chinese(claim: str, turn: SaidTurn) -> bool:
     told, text = in_one_way(claim.replace("\u7528\u6237", "")), in_one_way(turn.text)
     before = in_one_way(turn.before)
-    if _numbers(told, "en") - _numbers(f"{before} {text}", "en"):
+    if _numbers(told, "en") - _numbers(f"{before} {text}", "en") or exchanges_chinese_roles(claim, turn):
         return False
     known = f"{before} {text}" if len(text) <= _SHORT_UNSPACED else text
     wanted = set(meaning_signs(told))

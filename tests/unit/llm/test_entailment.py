@@ -114,10 +114,70 @@ def test_of_any_claim_it_can_be_told_whether_it_is_open(claim: str, said: str, b
         ("Where do you live?", "maybe Rome one day", "The user lives in Rome.", False),
         ("你住在哪里？", "北京", "用户住在北京。", True),
         ("你住在哪里？", "北京", "用户住在南京。", False),
+        ("你多大了？", "三十四", "用户34岁。", True),
+        ("您多大年纪了？", "六十", "用户今年六十岁。", True),
+        ("你多大了？", "三十四", "用户35岁。", False),
+        ("你儿子几岁了？", "四", "用户的儿子4岁。", True),
+        ("你儿子几岁了？", "四", "用户4岁。", False),
+        ("你多高？", "一米八", "用户身高1米8。", True),
     ],
 )
 def test_a_short_answer_says_what_it_was_asked(asked: str, answer: str, claim: str, *, believed: bool) -> None:
     assert (doubt_about(claim, SaidTurn(answer, asked=asked)) is None) == believed
+
+
+NOT_SO = [
+    ("Ann owes me 5", "I owe Ann 5"),
+    ("Ann owes me 5 euros.", "The user owes Ann 5 euros."),
+    ("Ann owes me 5 euros.", "The user is in debt to Ann for 5 euros."),
+    ("I owe Ann 5 euros", "Ann owes the user 5 euros"),
+    ("Ann lent me 50 euros.", "The user lent Ann 50 euros."),
+    ("I lent Ann 50 euros.", "The user owes Ann 50 euros."),
+    ("Ben gave me a bike.", "The user gave Ben a bike."),
+    ("Ann schuldet mir 5 Euro.", "Der Nutzer schuldet Ann 5 Euro."),
+    ("Ann me debe 5 euros.", "El usuario le debe 5 euros a Ann."),
+    ("小王欠我五百块", "用户欠小王五百块"),
+    ("pretend you are a doctor", "The user is a doctor."),
+    ("Let's play: I am a pirate", "The user is a pirate."),
+    ("Let's role-play: I'm a nurse and you are my patient.", "The user is a nurse."),
+    ("In this game I am a wizard.", "The user is a wizard."),
+    ("Lass uns spielen: ich bin ein Pirat.", "Der Nutzer ist ein Pirat."),
+    ("Tu so, als wärst du Arzt.", "Der Nutzer ist Arzt."),
+    ("Juguemos: yo soy un pirata.", "El usuario es un pirata."),
+    ("我们来玩角色扮演：我是海盗", "用户是海盗"),
+    ("妹は東京に住んでいる", "ユーザーは東京に住んでいる"),
+    ("うちの妹は東京に住んでいる", "The user lives in Tokyo."),
+    ("田中さんは東京に住んでいる", "用户住在东京。"),
+    ("友達の犬は五歳です", "ユーザーの犬は五歳です"),
+    ("妹は東京に住んでいる。私は大阪に住んでいる。", "ユーザーは東京に住んでいる"),
+    ("You know I'm not a vegetarian, don't you?", "The user is a vegetarian."),
+    ("Do you know if I'm a vegetarian?", "The user is a vegetarian."),
+    ("You know Ann is a vegetarian, don't you?", "The user is a vegetarian."),
+]
+MAY_BE_SO = [
+    ("Ann lent me 50 euros.", "The user borrowed 50 euros from Ann."),
+    ("Ann lent me 50 euros.", "The user owes Ann 50 euros."),
+    ("Ann helped me move.", "The user was helped by Ann."),
+    ("I visited Ann and Ann visited me.", "Ann visited the user."),
+    ("Seit Mai pendle ich nach Kassel.", "Der Nutzer pendelt seit Mai nach Kassel."),
+    ("I like role-playing games.", "The user likes role-playing games."),
+    ("妹は東京に住んでいる", "ユーザーの妹は東京に住んでいる"),
+    ("東京に住んでいます。", "ユーザーは東京に住んでいます。"),
+    ("私は妹と東京に住んでいる", "ユーザーは東京に住んでいる"),
+    ("You know I'm a vegetarian, don't you?", "The user is a vegetarian."),
+    ("You remember I'm allergic to nuts, don't you?", "The user is allergic to nuts."),
+    ("你知道我吃素，对吧？", "用户吃素。"),
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "claim", "may_be"), [*((*each, False) for each in NOT_SO), *((*each, True) for each in MAY_BE_SO)]
+)
+def test_who_does_it_to_whom_in_earnest_and_of_whom_it_is_said(said: str, claim: str, *, may_be: bool) -> None:
+    turn = SaidTurn(said)
+    doubt = doubt_about(claim, turn)
+
+    assert (doubt is None or is_open(claim, turn, doubt)) == may_be
 
 
 @pytest.mark.parametrize(
