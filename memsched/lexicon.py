@@ -11,6 +11,8 @@ from functools import lru_cache
 import Stemmer
 
 MAX_WORD_CHARACTERS = 64
+_ASKED_AGAIN = 500
+"""Characters of a text whose words are kept for a while."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _POSSESSIVE = re.compile(r"'s$")
@@ -80,6 +82,16 @@ made took gave saw eats drinks feels thinks believes knows allergic married born
 
 def words(text: str) -> list[str]:
     """The words of a text in order, lower case. Scripts without spaces are cut into overlapping pairs of characters."""
+    return list(_words_again(text) if len(text) <= _ASKED_AGAIN else _words(text))
+
+
+@lru_cache(maxsize=1_024)
+def _words_again(text: str) -> tuple[str, ...]:
+    """Cached, because a question's words are looked at from many sides."""
+    return tuple(_words(text))
+
+
+def _words(text: str) -> list[str]:
     plain = text.lower().replace("\u2019", "'")
     found = _WORD.findall(plain)
     if is_without_spaces(plain):

@@ -301,7 +301,8 @@ class MemoryFace(ABC):
             lambda _, ref: counts_of(ref),
         )
         ref = cube.ref
-        block, sent = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}")), NOTHING_SENT
+        block: ActivationBlock | None = None
+        sent = NOTHING_SENT
         near: list[WorkingMemory] = []
         members: Sequence[Member] = ()
         adapter = beside = None
@@ -322,6 +323,8 @@ class MemoryFace(ABC):
                 with self._search_failing(user_id, mem_cube_id):
                     found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
                     sufficient = replace(sufficient, searched=True)
+        if block is None:
+            block = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}"))
         today = datetime.now().astimezone().date()
         return prompt_of(
             *(block, near, found, query, max_tokens, today),

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from string import Template
 from typing import Literal, TypedDict
 
@@ -255,9 +256,15 @@ def chat_messages(
             to know whatever stood before it as well.
     """
     day = f"Today is {_DAYS[today.weekday()]}, {today:%Y-%m-%d}."
-    told = f"{head}{_NEAR}\n{data_block(numbered(memories))}\n\n{day}"
+    told = f"{head}{_NEAR}\n{_numbered_block(tuple(memories))}\n\n{day}"
     asked: list[Message] = [] if question is None else [{"role": "user", "content": question}]
     return [{"role": "system", "content": told}, *history, *asked]
+
+
+@lru_cache(maxsize=256)
+def _numbered_block(texts: tuple[str, ...]) -> str:
+    """Cached, because what is near stays for many questions."""
+    return data_block(numbered(texts))
 
 
 PROMPTS = (EXTRACT, VERIFY, RERANK, USED, FEEDBACK, REVISE, CHAT)

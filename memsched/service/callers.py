@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import quote
@@ -167,6 +167,7 @@ def _anybody() -> Principal:
     return Principal("", Role.ADMIN, DEFAULT_USER)
 
 
+@lru_cache(maxsize=1_024)
 def is_loopback(host: str) -> bool:
     """Whether an address or a name can be reached from its own machine only."""
     if host == "localhost":

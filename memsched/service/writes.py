@@ -49,13 +49,14 @@ def _no_write() -> Problem:
     return Problem(404, "after: no write was answered with this token.", kind="NotFound")
 
 
-async def _wait_for_write(
-    request: Request,
-    after: Annotated[
-        str | None,
-        Query(max_length=4096, description="The token of a write: the answer sees it, or is 503 after ten seconds."),
-    ] = None,
-) -> None:
+After = Annotated[
+    str | None,
+    Query(max_length=4096, description="The token of a write: the answer sees it, or is 503 after ten seconds."),
+]
+
+
+async def wait_for_write(request: Request, after: After = None) -> None:
+    """Wait until a write is in, for ten seconds at most; for none where no token is given."""
     if after is None:
         return
     user_id, cube, item_id, label = _write_of(after)
@@ -70,7 +71,7 @@ async def _wait_for_write(
         await mos.wait(item_id, user_id=user, mem_cube_id=cube, label=label, timeout=WAIT_SECONDS)
 
 
-AfterWrite = Annotated[None, Depends(_wait_for_write)]
+AfterWrite = Annotated[None, Depends(wait_for_write)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -63,10 +63,10 @@ class Evidence:
                 self._points[each.said] = max(self._points.get(each.said, -math.inf), each.points)
         self._best = max(self._points.values(), default=0.0)
         self._sum = sum(map(self._weight, self._points.values()))
-        cosines = [self._cosine(each) for each in hits] if is_model else []
-        self._usual = fmean(cosines or (0.0,))
-        spread = math.sqrt(fmean((each - self._usual) ** 2 for each in cosines or (0.0,)))
-        self._spread = max(_LEAST_SPREAD, spread)
+        self._usual, self._spread = 0.0, _LEAST_SPREAD
+        if is_model and (cosines := [self._cosine(each) for each in hits]):
+            self._usual = fmean(cosines)
+            self._spread = max(_LEAST_SPREAD, math.sqrt(fmean((each - self._usual) ** 2 for each in cosines)))
 
     def of(self, hit: ScoredHit, *, found: float, memories: int, of_others: bool) -> Features:
         """found: points of words."""

@@ -146,7 +146,7 @@ class HybridSearch:
             if points := asked.own_points(hit):
                 hit.parts["words"] = hit.score = points
                 hits.append(hit)
-        if not asks_about_asking(query):
+        if any(hit.no_answer for hit in hits) and not asks_about_asking(query):
             _keep_back(hits, frozenset(words), is_keywords=asked.is_keywords)
         best = sorted(hits, key=lambda each: -each.score)[:_LIKELIEST]
         return max(map(asked.fits(best, is_model=False), best), default=0.0)
@@ -503,6 +503,8 @@ class _Asked:
 
     def _own_words(self, hit: ScoredHit) -> float:
         own = self._own_weights(hit.speaker, hit.searched_text)
+        if self.idfs.keys().isdisjoint(own):  # as mostly
+            return 0.0
         return sum([idf * own[each] for each, idf in self.idfs.items() if each in own])
 
     def _spoken(self, hit: ScoredHit) -> float:

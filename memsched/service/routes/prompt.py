@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, model_validator
 
 from memsched.errors import QueueFull
@@ -28,11 +28,11 @@ from memsched.service.bodies import (
     Whole,
     an_example,
 )
-from memsched.service.callers import Caller, Traceparent
+from memsched.service.callers import Caller, principal_of, traceparent_of
 from memsched.service.problems import at_field
-from memsched.service.state import SESSION, Here, Service
+from memsched.service.state import SESSION, Here, Service, service_of
 from memsched.service.views import View
-from memsched.service.writes import AfterWrite
+from memsched.service.writes import After, AfterWrite, wait_for_write
 from memsched.tiers.hot_state import WorkingMemory
 
 log = get_logger(__name__)
@@ -142,15 +142,16 @@ class PromptAnswer(View):
 
 
 @router.post("", summary="What goes before a model call", operation_id="create_prompt", response_model=PromptAnswer)
-async def create_prompt(
-    here: Here, caller: Caller, body: PromptRequest, traceparent: Traceparent, _after: AfterWrite = None
-) -> Response:
+async def create_prompt(request: Request, body: PromptRequest, after: After = None) -> Response:
     """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
     scheduler, which brings near what the next one will need."""
+    # Without dependencies, which would be a tenth of what it takes: this is asked before each call of a model.
+    here, user = service_of(request), principal_of(request).user(body.user_id)
+    await wait_for_write(request, after)
     query = body.query if body.messages is None else question_in(body.messages)
     options = body.model_dump(include={"max_tokens", "top_k", "search", "role", "task"})
     prompt, scheduled = await prompt_for(
-        here, caller.user(body.user_id), query, body.cube, body.session_id, traceparent, **options
+        here, user, query, body.cube, body.session_id, await traceparent_of(request), **options
     )
     given = body.messages if body.query is None else [{"role": "user", "content": body.query}]
     answer = _answer(prompt, given, scheduled=scheduled)
