@@ -1,4 +1,5 @@
-"""The compose file at work: three worker containers, 100 messages, one container killed midway, none lost.
+"""The compose file at work: the service, three worker containers, 100 messages over HTTP, one container killed midway,
+each message accounted for.
 
     python tests/e2e/docker_compose.py        (as root where no Docker daemon runs yet; it starts one then)
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +74,7 @@ class Deployment:
     docker: Docker
     images: BaseImages
     folder: Path
+    api_port: int
 
     @property
     def results(self) -> Path:
@@ -109,6 +113,16 @@ class Deployment:
         )
         return status
 
+    def ask(self, path: str, token: str, body: dict[str, Any] | None = None) -> Any:
+        """The service's answer, asked from outside of the containers."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
     def messages_held(self, container: str) -> int:
         """How many messages the container's workers hold, says Redis; a worker's id contains its hostname."""
         hostname = self.state(container)["Config"]["Hostname"]
@@ -131,7 +145,7 @@ def deployment(docker: Docker, images: BaseImages) -> Iterator[Deployment]:
     """A compose project, all of which is gone at the end: containers, network, volume, images, files."""
     folder = Path(tempfile.mkdtemp(prefix="memsched-e2e-"))
     folder.chmod(0o755)
-    deployed = Deployment(docker, images, folder)
+    deployed = Deployment(docker, images, folder, _free_port())
     deployed.results.mkdir()
     deployed.results.chmod(0o777)  # the workers are not root, and not us
     handlers = shutil.copyfile(Path(__file__).with_name("file_handlers.py"), folder / "file_handlers.py")
@@ -142,6 +156,7 @@ def deployment(docker: Docker, images: BaseImages) -> Iterator[Deployment]:
         "REDIS_IMAGE": images.redis,
         "WORKER_IMAGE": WORKER_IMAGE,
         "E2E_FOLDER": str(folder),
+        "API_PORT": f"127.0.0.1:{deployed.api_port}",
     }
     (folder / "settings.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     try:
@@ -174,8 +189,15 @@ def show(deployed: Deployment, report: Report) -> None:
         timeout = deployed.state(worker)["Config"]["StopTimeout"]
         expect(timeout > GRACE_SECONDS, f"more time to stop than {GRACE_SECONDS} s of grace", timeout)
 
-    submit(deployed)
-    report.say(f"{MESSAGES} messages of {USERS} users submitted")
+    # The service is up since then, and ends again and again until there is a key.
+    token = deployed.compose("run", "--rm", "-T", "tools", *("keys", "create", "--role", "app", "--users", "*")).strip()
+    wait(lambda: all(map(deployed.healthy, deployed.containers("api"))), HEALTHY_SECONDS, "the service healthy")
+    ready = deployed.ask("/readyz", token)
+    expect(ready["workers"] == WORKERS, f"{WORKERS} workers, as the service sees them", ready)
+    report.say(f"the service is up since it has a key: {ready}")
+
+    items = submit(deployed, token)
+    report.say(f"{MESSAGES} messages of {USERS} users submitted over HTTP")
 
     wait(lambda: len(deployed.handled()) >= KILL_AFTER, HANDLED_SECONDS, f"{KILL_AFTER} messages handled")
     killed = max(workers, key=deployed.messages_held)
@@ -203,6 +225,12 @@ def show(deployed: Deployment, report: Report) -> None:
         f"{runs.total() - len(runs)} of them twice, {status['dead']} dead letters"
     )
     expect(len(runs) == MESSAGES, f"{MESSAGES} different messages handled", len(runs))
+    states = Counter(
+        deployed.ask(f"/v1/scheduler/items/{item}?user_id={user}", token)["items"][0]["state"]
+        for item, user in items.items()
+    )
+    expect(states == {"completed": MESSAGES}, f"{MESSAGES} records that say completed", states)
+    report.say(f"each is accounted for, says the service: {dict(states)}")
     for count in ("running", "remaining", "orphaned", "delayed", "dead"):
         expect(status[count] == 0, f"{count} = 0", status)
     survivors = deployed.containers("worker")
@@ -216,16 +244,18 @@ def show(deployed: Deployment, report: Report) -> None:
     expect(137 not in codes, "workers that stop at SIGTERM by themselves", codes)
 
 
-def submit(deployed: Deployment) -> None:
-    messages = [
-        {"user_id": f"user-{n % USERS}", "mem_cube_id": "cube", "label": "DEMO", "content": f"message {n}"}
-        for n in range(MESSAGES)
-    ]
-    file = deployed.folder / "messages.jsonl"
-    file.write_text("".join(f"{json.dumps(message)}\n" for message in messages))
-    file.chmod(0o644)
-    producer = ("--entrypoint", "python", "tools", "scripts/submit_jsonl.py", f"/e2e/{file.name}")
-    deployed.compose("run", "--rm", "-T", *producer)
+def submit(deployed: Deployment, token: str) -> dict[str, str]:
+    """Submit them, one request a user. Returns whose each one is, by its id."""
+    items = {}
+    for user in (f"user-{number}" for number in range(USERS)):
+        messages = [
+            {"label": "DEMO", "mem_cube_id": "cube", "content": f"message {number}"}
+            for number in range(MESSAGES // USERS)
+        ]
+        answer = deployed.ask("/v1/scheduler/messages", token, {"user_id": user, "messages": messages})
+        items.update({each["item_id"]: user for each in answer["items"]})
+    expect(len(items) == MESSAGES, f"{MESSAGES} messages with ids of their own", len(items))
+    return items
 
 
 def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -238,6 +268,12 @@ def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
 def expect(holds: bool, expected: str, seen: object) -> None:
     if not holds:
         raise NotShown(f"expected {expected}; seen: {seen}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _print_logs(deployed: Deployment) -> None:
