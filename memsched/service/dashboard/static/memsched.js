@@ -69,7 +69,7 @@
       legend: { markers: { width: 0, fill: (plot, at) => plot.series[at].stroke?.(plot, at) } },
       scales: { y: { range: (_, least, most) => [Math.min(low, least ?? 0), high ?? Math.max(most ?? 0, 1e-9) * 1.08] } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      axes: [{ ...axis, values: (_, marks) => marks.map((each) => moment.format(each * 1000)) }, { ...axis, size: 48, values: (_, marks) => marks.map((each) => Number(each.toFixed(3)).toLocaleString("en")) }],
+      axes: [{ ...axis, size: 30, values: (_, marks) => marks.map((each) => moment.format(each * 1000)) }, { ...axis, size: 48, values: (_, marks) => marks.map((each) => Number(each.toFixed(3)).toLocaleString("en")) }],
       series: [{ label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
     };
   }
