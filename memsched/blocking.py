@@ -74,6 +74,15 @@ class EventLoopThread:
             future.cancel()  # Ctrl-C: nobody waits for it any more
             raise
 
+    async def acall(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Run a coroutine function on the loop, for code on another one, which goes on meanwhile; on this one itself,
+        run it here.
+        """
+        if threading.current_thread() is self._thread:
+            return await function()
+        future, _ = self._begin(function)
+        return await asyncio.wrap_future(future)
+
     def direct(self, function: Callable[[], T]) -> T:
         """Call a function that awaits nothing: on the loop if there is one, whose data it may change, else here."""
         if self._loop is None or threading.current_thread() is self._thread:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -63,6 +64,24 @@ def test_corrections(tmp_path: Path) -> None:
     assert said.count("OK ") == 40
     assert "200 memories, 10 superseded" in said
     assert "200 memories, 0 superseded" in said
+
+
+def test_langgraph_agent(tmp_path: Path) -> None:
+    pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
+    said = run("langgraph_agent", tmp_path)
+
+    assert "ada, friday: Where is my boat?\n  My boat is in the harbour of Kiel." in said
+    assert "bob, friday: Where is my boat?\n  My boat is in a barn in Tromso." in said
+    assert "('ada', 'agent', 'notes'): 2 notes" in said
+
+
+@pytest.mark.skipif(find_spec("langgraph.graph") is not None, reason="langgraph is installed")
+def test_langgraph_agent_says_what_it_needs(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "langgraph_agent.py")]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1
+    assert "pip install langgraph 'memsched[langgraph]'" in done.stderr
 
 
 def test_pet_conversation(tmp_path: Path) -> None:

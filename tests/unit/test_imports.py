@@ -10,7 +10,7 @@ import pytest
 
 import memsched
 
-SLOW = ("qdrant_client", "openai", "numpy", "onnxruntime")
+SLOW = ("qdrant_client", "openai", "numpy", "onnxruntime", "mcp", "langgraph", "fastapi")
 LIGHT_ROOMS = ("policy", "mos", "worker", "queue", "broker", "console", "memory.access", "cli")
 LIGHT_MODULES = (
     "memsched.scheduler",

@@ -112,7 +112,9 @@ async def import_cube(
             number += 1
             if record["memory_id"] not in there and record["memory_id"] not in deleted:
                 memories.append(_memory(record, ref, there, now, added_by, number))
-        new = await _store_page(services, ref, memories, places)
+        new = await store_page(services, ref, memories)
+        for memory in memories:
+            places.add(memory)
         added += new
         present += len(page) - new - len(deleted)
     await places.settle()  # once for all: a dump is in no order
@@ -230,8 +232,8 @@ def _memory(record: Record, ref: CubeRef, there: set[str], now: datetime, added_
     )
 
 
-async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memory], places: Places) -> int:
-    """Store one page, and count its words. Returns how many were new.
+async def store_page(services: Services, ref: CubeRef, memories: Sequence[Memory]) -> int:
+    """Store memories as they are, and count their words. Returns how many were new.
 
     Words first: who finds them counted and not stored stores the same ones, and their mark is there.
     """
@@ -252,6 +254,4 @@ async def _store_page(services: Services, ref: CubeRef, memories: Sequence[Memor
         await services.store.insert(ref, points)
         await services.terms.settle(ref, counted, (memory.memory_id for memory in new))
         await services.turn_places.taken(ref, ((each.session_id, each.turn) for each in new if each.session_id))
-    for memory in memories:
-        places.add(memory)
     return len(new)
