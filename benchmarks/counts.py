@@ -1,7 +1,8 @@
 """What counts: whether what was said is vital, a preference of the user, or a secret, on cases with the answer.
 
 A case is a line of JSON: ``id``, ``lang``, ``form``, ``label``, ``text`` (of secrets a list of pieces to be joined),
-``speaker`` (``user``, ``assistant``, or somebody's name), and of secrets ``hide``, the parts that must not be kept.
+``speaker`` (``user``, ``assistant``, or somebody's name), and of secrets ``hide``, the parts that must not be kept; what
+is said over several turns, or beside them, stands in ``given``: a message's ``chat_history`` and ``metadata``.
 ``vital``: importance 0.8 or more. ``own``: taken for a preference. ``secret``: no part to hide is left; ``plain``: the
 text is as it was.
 """
@@ -11,13 +12,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.aside import is_aside
 from memsched.memory.ingest.importance import about_oneself, importance
 from memsched.memory.ingest.preferences import is_preference
-from memsched.secrets_in_text import mask
+from memsched.messages import ADD_TASK_LABEL, ScheduleMessageItem
+from memsched.redaction import redacted_message
 from memsched.tiers.cube_cache import VITAL_IMPORTANCE
 
 Joined = str | Sequence[str]
@@ -31,9 +34,10 @@ class Case:
     lang: str
     form: str
     label: str
-    text: str
+    text: str = ""
     speaker: str = "user"
     hide: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def is_aside(self) -> bool:
@@ -53,8 +57,18 @@ def is_own_preference(case: Case) -> bool:
 
 def is_changed(case: Case) -> bool:
     """Of what holds a secret, whether all of it is hidden; of what holds none, whether it was spoilt."""
-    kept = mask(case.text)
-    return not any(part in kept for part in case.hide) if case.hide else kept != case.text
+    history, metadata = case.given.get("chat_history", []), case.given.get("metadata", {})
+    message = ScheduleMessageItem(
+        user_id="u",
+        mem_cube_id="c",
+        label=ADD_TASK_LABEL,
+        content=case.text,
+        chat_history=history,
+        info={"metadata": metadata},
+    )
+    kept = redacted_message(message, "mask")
+    left = json.dumps([kept.content, kept.chat_history, kept.info], ensure_ascii=False)
+    return not any(part in left for part in case.hide) if case.hide else kept is not message
 
 
 ANSWERS: Mapping[str, tuple[str, Callable[[Case], bool]]] = {
@@ -67,7 +81,9 @@ ANSWERS: Mapping[str, tuple[str, Callable[[Case], bool]]] = {
 
 def read_cases(file: Path) -> list[Case]:
     return [
-        Case(**(fields | {"text": _joined(fields["text"]), "hide": tuple(map(_joined, fields.get("hide", ())))}))
+        Case(
+            **(fields | {"text": _joined(fields.get("text", "")), "hide": tuple(map(_joined, fields.get("hide", ())))})
+        )
         for line in file.read_text(encoding="utf-8").splitlines()
         if line.strip() and (fields := json.loads(line))
     ]

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from memsched.errors import InvalidId, InvalidMessage
 from memsched.messages import MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
-from memsched.secrets_in_text import mask, mask_after, mask_value
+from memsched.secrets_in_answers import mask_after
+from memsched.secrets_in_text import Found, mask, mask_again, mask_value, singular
 
 Secrets = Literal["keep", "mask", "drop"]
 """What becomes of a text with a secret: kept as it is, kept without the secret, not kept."""
@@ -73,7 +74,10 @@ def refuse_secret_ids(message: ScheduleMessageItem, how: Secrets) -> None:
 
 def redacted_fields(given: Any, how: Secrets) -> Any:
     """Any JSON value with its texts, names and numbers redacted; the same object if there is nothing to do."""
-    return given if how == "keep" else _redacted_value(given, how, frozenset())
+    if how == "keep":
+        return given
+    found: Found = {}
+    return _redacted_again(_redacted_value(given, how, frozenset(), found), how, frozenset(), found)
 
 
 def redacted_model(given: Model, how: Secrets) -> Model:
@@ -107,8 +111,10 @@ def redact(message: ScheduleMessageItem, how: Secrets) -> None:
 def _redacted_parts(message: ScheduleMessageItem, how: Secrets) -> dict[str, Any]:
     if how == "keep":
         return {}
+    found: Found = {}
     given = {name: value for name in _TEXTS if (value := getattr(message, name))}
-    kept = {name: _redacted_value(value, how, _IDS) for name, value in given.items()}
+    first = {name: _redacted_value(value, how, _IDS, found) for name, value in given.items()}
+    kept = {name: _redacted_again(value, how, _IDS, found) for name, value in first.items()}
     for name in ("session_id", "task_id"):
         if value := getattr(message, name):
             given[name], kept[name] = value, redacted_id(value, how)
@@ -118,18 +124,20 @@ def _redacted_parts(message: ScheduleMessageItem, how: Secrets) -> dict[str, Any
     return changes
 
 
-def _redacted_value(given: Any, how: Secrets, ids: frozenset[str], name: str = "") -> Any:
+def _redacted_value(given: Any, how: Secrets, ids: frozenset[str], found: Found, name: str = "") -> Any:
     """Any JSON value without its secrets; the same object if there is nothing to do.
 
     Args:
         ids: names of what is an id. In metadata none is.
+        found: learns the secrets.
         name: under which it stands: it may tell that it is a secret.
     """
     if isinstance(given, Mapping):
         values: dict[Any, Any] = {}
         for key, each in given.items():
             plain_key = asked(key, how) if isinstance(key, str) else key
-            plain = _redacted_value(each, how, frozenset() if key == "metadata" else ids, str(key))
+            within = name if singular(name) != name else str(key)  # passwords: {"bob": ...}
+            plain = _redacted_value(each, how, frozenset() if key == "metadata" else ids, found, within)
             if how != "drop" or plain_key == key:
                 values[plain_key] = plain
         same = values.keys() == given.keys() and all(values[key] is given[key] for key in given)
@@ -138,21 +146,46 @@ def _redacted_value(given: Any, how: Secrets, ids: frozenset[str], name: str = "
         parts: list[Any] = []
         before = ""
         for each in given:
-            plain = _redacted_value(each, how, ids, name)
-            parts.append(_redacted_after(before, plain, how) if before else plain)
+            plain = _redacted_value(each, how, ids, found, name)
+            parts.append(_redacted_after(before, plain, how, found) if before else plain)
             before = _said(plain, last=True)
         return parts if any(new is not old for new, old in zip(parts, given, strict=True)) else given
     if isinstance(given, str) and name in ids:
         plain = redacted_id(given, how)
     elif isinstance(given, str):
-        plain = mask_value(name, given)
+        plain = mask_value(name, given, found)
     elif isinstance(given, int | float) and not isinstance(given, bool):
-        plain = mask_value(name, str(given))
+        plain = mask_value(name, str(given), found)
     else:
         return given
     if plain == str(given):
         return given
     return "" if how == "drop" and name not in ids else plain
+
+
+def _redacted_again(given: Any, how: Secrets, ids: frozenset[str], found: Found, name: str = "") -> Any:
+    """The same without the secrets that its other texts told: "is swordfish long enough?"."""
+    if not found or name in ids:
+        return given
+    if isinstance(given, Mapping):
+        no_ids: frozenset[str] = frozenset()
+        values = {
+            mask_again(key, found) if isinstance(key, str) else key: _redacted_again(
+                each, how, no_ids if key == "metadata" else ids, found, str(key)
+            )
+            for key, each in given.items()
+        }
+        same = values.keys() == given.keys() and all(values[key] is given[key] for key in given)
+        return given if same else values
+    if isinstance(given, list | tuple):
+        parts = [_redacted_again(each, how, ids, found, name) for each in given]
+        return parts if any(new is not old for new, old in zip(parts, given, strict=True)) else given
+    if not isinstance(given, str | int | float) or isinstance(given, bool):
+        return given
+    plain = mask_again(str(given), found)
+    if plain == str(given):
+        return given
+    return "" if how == "drop" else plain
 
 
 _SAYS = ("text", "content")
@@ -168,10 +201,10 @@ def _said(given: Any, last: bool = False) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _redacted_after(before: str, given: Any, how: Secrets) -> Any:
+def _redacted_after(before: str, given: Any, how: Secrets, found: Found) -> Any:
     """A message, or a part of one, without the secret that goes on with what was said before it."""
     text = _said(given)
-    plain = mask_after(before, text) if text else text
+    plain = mask_after(before, text, found) if text else text
     return given if plain == text else _with_said(given, "" if how == "drop" else plain)
 
 

@@ -9,14 +9,27 @@ card numbers by their issuer and check digit (ISO/IEC 7812).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
-from importlib.resources import files
-from typing import Any
 from urllib.parse import quote, unquote
 
-_RULES: dict[str, Any] = json.loads(files(__package__).joinpath("secret_rules.json").read_text(encoding="utf-8"))
+from memsched.secret_values import (
+    RULES,
+    digits_of,
+    is_card,
+    is_given,
+    is_mixed,
+    is_password,
+    is_random,
+    is_repeated,
+    is_seed,
+    is_setting,
+    is_token,
+    is_token_setting,
+    is_told,
+)
+from memsched.secrets_in_tables import without_cells
+
 _KEY_BLOCK = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
     r"|(?:\s|\\[nr])*(?:[A-Za-z0-9+/=:,-]|\\[nr]|\s(?!\s)){30,})"
@@ -27,211 +40,286 @@ _URL = re.compile(
 )
 _TOKEN = re.compile(
     r"(?:(?<![A-Za-z0-9_-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\\u00[0-9a-f]{2}))(?:"
-    + "|".join(_RULES["tokens"])
+    + "|".join(RULES["tokens"])
     + r")(?![A-Za-z0-9])"
 )
-_GLUED = re.compile(f"(?:{'|'.join(_RULES['glued'])})(?![A-Za-z0-9])")
-_AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=])(?=\S*[A-Z])(?=\S*[g-z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
-"""Only beside the id of an access key."""
-_BEFORE, _AFTER, _JOINS = _RULES["before"], _RULES["after"], _RULES["joins"]
+_GLUED = re.compile(f"(?:{'|'.join(RULES['glued'])})(?![A-Za-z0-9])")
+_TOKEN_IN_URL = re.compile(r"(?<=://)([\w.~-]{20,300})(?=(?::[^\s@/\"'<>]{0,300})?@[\w\[])")
+_AWS_SECRET = re.compile(
+    r"(?<![A-Za-z0-9/+=])(?=[A-Za-z0-9/+]{0,39}[A-Z])(?=[A-Za-z0-9/+]{0,39}[g-z])(?=[A-Za-z0-9/+]{0,39}\d)"
+    r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
+)
+_BESIDE_AWS_SECRET = re.compile(RULES["beside_aws_secret"], re.IGNORECASE)
+_BEFORE, _AFTER, _JOINS = RULES["before"], RULES["after"], RULES["joins"]
 _VALUE = r"[\"'`\u201c\u201e\u300c]?([^\s\"'`\u201c\u201d\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]{4,}+)(?!'\w)"
 _NAMED = {
     kind: re.compile(rf"{_BEFORE[kind]}{words}{_AFTER}{_JOINS}{_VALUE}", re.IGNORECASE)
-    for kind, words in _RULES["named"].items()
+    for kind, words in RULES["named"].items()
 }
 _PLAIN = r"[^\s\"'`,;&<>()|\\\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
-_SETTINGS: dict[str, tuple[re.Pattern[str], ...]] = {
-    kind: (
+_KEYS = {kind: f"{_BEFORE[kind]}{words}{_AFTER}" for kind, words in RULES["keys"].items()}
+_SETTINGS: dict[str, list[re.Pattern[str]]] = {
+    kind: [
         # in quotes
-        re.compile(
-            rf"{_BEFORE[kind]}{words}{_AFTER}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']([^\"'\s\\]{{3,}})\\?[\"']", re.I
-        ),
+        re.compile(rf"{key}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']([^\"'\s\\]{{3,}})\\?[\"']", re.I),
         # without blanks: of an environment, of a connection, of a query
-        re.compile(rf"{_BEFORE[kind]}{words}{_AFTER}=({_PLAIN}{{3,}})(?=[\s;&\"'`\\|]|$)", re.I),
-        # alone in its line
-        re.compile(
-            rf"^[ \t>*#-]{{0,40}}(?:[^\W_]{{1,30}}[ _.-]){{0,3}}(?:[^\W_]{{1,30}})?{words}{_AFTER}"
-            r"[*`]{0,3}[ \t]*[:=\uff1a][ \t]*[*]{0,2}"
-            rf"({_PLAIN}{{4,}})[ \t]*(?:#[^\n]*)?$",
-            re.I | re.M,
-        ),
-        # a name and a value
-        re.compile(rf"{_RULES['pairs']}{words}{_AFTER}{_RULES['values']}", re.I),
-    )
-    for kind, words in _RULES["keys"].items()
+        re.compile(rf"{key}=({_PLAIN}{{3,}})(?=[\s;&\"'`\\|]|$)", re.I),
+        # in code and in XML
+        *(re.compile(each.replace("<key>", key), re.I | re.M) for each in RULES["assigned"]),
+    ]
+    for kind, key in _KEYS.items()
 }
-_SETTINGS["token"] = (*_SETTINGS["token"][:2], _SETTINGS["token"][3])
-_TOLD = re.compile(rf"(?<![A-Za-z]){_RULES['told']}", re.IGNORECASE)
+"""What begins with the name."""
+_PAIRS = {
+    kind: re.compile(rf"{RULES['pairs']}{words}{_AFTER}{RULES['values']}", re.I)
+    for kind, words in RULES["keys"].items()
+}
+"""A name and a value."""
+_ALONE = re.compile(
+    r"^[ \t>*#-]{0,40}(?:[^\W_]{1,30}[ _.-]){0,3}(?:[^\W_]{1,30})?"
+    rf"{RULES['keys']['password']}{_AFTER}[*`]{{0,3}}[ \t]*[:=\uff1a][ \t]*[*]{{0,2}}"
+    rf"({_PLAIN}{{4,}})[ \t]*(?:#[^\n]*)?$",
+    re.I | re.M,
+)
+"""Alone in its line."""
+_CALLED = {
+    kind: [re.compile(each.replace("<key>", key), re.I | re.M) for each in RULES["called"]]
+    for kind, key in _KEYS.items()
+}
+_IS_CALL = re.compile(r"[({]\s*[\"']|value\s*=")
+_WIFI = re.compile(RULES["wifi"])
+_WORDS_OF = {kind: re.compile(f"(?={RULES['named'][kind]}|{words})") for kind, words in RULES["keys"].items()}
+"""In small letters: a branch of literals is quick where case counts."""
+_TOLD = re.compile(rf"(?<![A-Za-z]){RULES['told']}", re.IGNORECASE)
 _IS_COMMAND = re.compile(
     r"(?<!\S)-|requirepass|login |identified by|with (?:encrypted )?password|sqlplus|echo ", re.IGNORECASE
 )
-_IS_ASSIGNED = re.compile("[=:\uff1a]|Basic ")
+_IS_ASSIGNED = re.compile("[=:\uff1a]|Basic |#define|</|[\"'], ?@?[\"']")
 _NUMBER = re.compile(r"\d\d")
-_COMMANDS = [re.compile(each, re.MULTILINE) for each in _RULES["commands"]]
-_HEADERS = [re.compile(each) for each in _RULES["headers"]]
-_COOKIES = re.compile(_RULES["cookies"]["lines"])
-_COOKIE = re.compile(_RULES["cookies"]["pair"])
-_SESSION = re.compile(_RULES["cookies"]["named"])
-_CODE_NAMED = re.compile(rf"(?<![A-Za-z]){_RULES['codes']}{_RULES['code_joins']}", re.IGNORECASE)
-_CARD_CODE = re.compile(_RULES["card_code"], re.IGNORECASE)
-_BESIDE_CARD = [re.compile(_RULES[each], re.IGNORECASE) for each in ("after_card", "near_card")]
-_WORDS = re.compile(_RULES["words"], re.IGNORECASE)
-_NO_SEED = frozenset(_RULES["no_seed"])
-_PATH = re.compile(r"/.+|[\w.-]+(?:/[\w.-]+)+|\w+(?:-[A-Za-z]{2,}){2,}")
-"""A path, or words with hyphens."""
-_CODE = re.compile(
-    r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+[(\[]|[a-z_]+(?:\.[a-z_]+)+$|[A-Za-z_]\w*[(\[]|(?:~|\.{1,2})?(?:/[\w.-]+)+/?$|[A-Za-z]:\\"
-)
-"""What a program puts there: ``os.environ[``; or a path."""
-_NO_VALUE = re.compile(_RULES["no_value"], re.IGNORECASE)
-_NO_WORD = re.compile(_RULES["no_word"], re.IGNORECASE)
-_PUBLIC = re.compile(rf"(?<![A-Za-z]){_RULES['public']}", re.IGNORECASE)
-_ORDER = re.compile(rf"(?<![A-Za-z]){_RULES['orders']}", re.IGNORECASE)
+_COMMANDS = [re.compile(each, re.MULTILINE) for each in RULES["commands"]]
+_HEADERS = [re.compile(each) for each in RULES["headers"]]
+_COOKIES = re.compile(RULES["cookies"]["lines"])
+_COOKIE = re.compile(RULES["cookies"]["pair"])
+_SESSION = re.compile(RULES["cookies"]["named"])
+_CODE_NAMED = re.compile(rf"(?<![A-Za-z]){RULES['codes']}{RULES['code_joins']}", re.IGNORECASE)
+_CARD_CODE = re.compile(RULES["card_code"], re.IGNORECASE)
+_BESIDE_CARD = [re.compile(RULES[each], re.IGNORECASE) for each in ("after_card", "near_card")]
+_WORDS = re.compile(RULES["words"], re.IGNORECASE)
+_PUBLIC = re.compile(rf"(?<![A-Za-z]){RULES['public']}", re.IGNORECASE)
+_ORDER = re.compile(rf"(?<![A-Za-z]){RULES['orders']}", re.IGNORECASE)
 _CARD = re.compile(
     r"(?<![A-Za-z0-9_./+-])"
     r"(?:\d{4}([ \u00a0\u2009\u202f\u3000-]{1,2}|[._/])\d{4}\1\d{4}\1(?:\d{4}(?:\1\d{3})?|\d{1,2})"
     r"|\d{4}([ \u00a0-])\d{6}\2\d{4,5}|\d{13,19})"
     r"(?![A-Za-z0-9_]|[.-]\d| \d(?!\d?\s*[/ -]\s*\d\d))"  # but for its expiry: 12/27
 )
-_ISSUERS = (
-    (re.compile(r"4"), (13, 16, 19)),
-    (re.compile(r"5[1-5]|2[2-7]"), (16,)),
-    (re.compile(r"3[47]"), (15,)),
-    (re.compile(r"30[0-5]|36|38|39"), (14,)),
-    (re.compile(r"6011|64|65|62|50|5[6-8]|6[0137]"), (16, 17, 18, 19)),
-    (re.compile(r"35"), (16,)),
-)
 _IBAN_BEFORE = re.compile(r"[A-Z]{2}\d{2} (?:[A-Z0-9]{4} )*$")
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
-_NEXT_FIELD = re.compile(r"[;&][\w .-]+=")
-_MAY_BE = re.compile(_RULES["may_be"])
+_NEXT_FIELD = re.compile(r"[;&][\w .-]+=|</\w[\w:.-]*>")
+_MAY_BE = re.compile(RULES["may_be"])
 """Without any of these there is none: most texts are not looked at closer."""
-_TELLS = re.compile(
-    "|".join([*_RULES["named"].values(), *_RULES["keys"].values(), _RULES["codes"], "pin|cvv|cvc|csc"]), re.IGNORECASE
-)
-_STANDS_FOR = {
-    "<password>": f"(?:{_RULES['named']['password']}|{_RULES['keys']['password']})",
-    "<codes>": _RULES["codes"],
-    "<second>": _RULES["second"],
+_TELLS = re.compile("|".join([*RULES["named"].values(), *RULES["keys"].values(), RULES["codes"], "pin|cvv|cvc|csc"]))
+_STANDS_FOR: dict[str, str] = {
+    **RULES["stands_for"],
+    "<password>": f"(?:{RULES['named']['password']}|{RULES['keys']['password']})",
+    "<codes>": RULES["codes"],
+    "<second>": RULES["second"],
 }
 
 
-def _spoken(pattern: str) -> re.Pattern[str]:
+def spelt(pattern: str) -> str:
     """A pattern of the rules, with the words that its names stand for."""
-    for name, words in _STANDS_FOR.items():
-        pattern = pattern.replace(name, words)
-    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    while any(name in pattern for name in _STANDS_FOR):
+        for name, words in _STANDS_FOR.items():
+            pattern = pattern.replace(name, words)
+    return pattern
 
 
-_SAID = {kind: [_spoken(each) for each in patterns] for kind, patterns in _RULES["said"].items()}
-_ASKS, _ANSWER = _spoken(_RULES["asks"]), _spoken(_RULES["answers"])
-_NO_TOLD = re.compile(_RULES["no_told"], re.IGNORECASE)
-_NO_PHRASE = frozenset(_RULES["no_phrase"])
+def spoken(pattern: str) -> re.Pattern[str]:
+    """The same, in whatever case it is said."""
+    return re.compile(spelt(pattern), re.IGNORECASE | re.MULTILINE)
+
+
+_WORDS_OF["code"] = re.compile(f"(?={spelt(RULES['code_words'])})")
+_LISTS = {kind: [spoken(each) for each in patterns] for kind, patterns in RULES["lists"].items()}
+_ONE_OF = re.compile(RULES["one_of"], re.IGNORECASE)
+_SAID = {kind: [spoken(each) for each in patterns] for kind, patterns in RULES["said"].items()}
 _LOOSE_CARD = re.compile(r"(?<!\d)(?<![A-Z]{2})\d(?:[ .\-/_\u00a0\u2009\u202f\u3000]{0,2}\d){12,18}(?!\d)")
-_CARD_WORD = re.compile(rf"(?<![A-Za-z]){_RULES['card_words']}(?![a-z])", re.IGNORECASE)
-_TABLE = re.compile(
-    r"^[^|\n]{0,200}\|([^\n]+)\|[ \t]*\n[ \t]*\|[ :|-]{3,200}\|[ \t]*\n"
-    r"((?:[ \t]*\|[^\n]+\|[ \t]*(?:\n|$))+)",
-    re.MULTILINE,
-)
+_CARD_WORD = re.compile(rf"(?<![A-Za-z]){RULES['card_words']}(?![a-z])", re.IGNORECASE)
 _ENCODED = re.compile(r"[^\s%]{0,300}+(?:%[0-9A-Fa-f]{2}[^\s%]{0,300}+){1,200}+")
-_TELLS_PASSWORD = re.compile(_STANDS_FOR["<password>"], re.IGNORECASE)
-_OPEN = re.compile(_RULES["open"], re.IGNORECASE)
-"""How a text ends that has its secret in the next one."""
-_LEAST_TOKEN, _LEAST_SETTING, _LEAST_TOLD, _MOST_TOLD, _LOOKED_BACK = 16, 8, 6, 100, 120
+_TELLS_PASSWORD = re.compile(_STANDS_FOR["<password>"])
+_PLURALS = [(re.compile(many, re.IGNORECASE), one) for many, one in RULES["plurals"].items()]
+_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
+_NARROW = str.maketrans({0xFEE0 + ord(each): each for each in RULES["narrow"]} | {"\u3000": " "})
+_INSTEAD = re.compile(r"\[(?:token|password|private key|code|words of a wallet|card number)\]")
+_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""Of a language that parts its words."""
+_GOES_ON, _GOES_ON_BEFORE = re.compile(rf"{_LETTER}|[.,:]\d"), re.compile(rf"(?:{_LETTER}|\d[.,:])$")
+_MOST_FOUND = 100
+
+Found = dict[str, str]
+"""The secrets that were found in the texts of one call, with what stands for each."""
 
 
-def mask(text: str) -> str:
-    """A text with what stands for a secret in the place of each; the same text if there is none."""
-    if not text or _MAY_BE.search(text.lower()) is None:
-        return text
-    text = _without_secrets(text)
-    if "%" not in text:
-        return text
-    return _ENCODED.sub(_without_encoded, text)
-
-
-def mask_after(before: str, text: str) -> str:
-    """A text that goes on with another one, or answers it: "my password is", "hunter2".
+def mask(text: str, found: Found | None = None) -> str:
+    """A text with what stands for a secret in the place of each; the same text if there is none.
 
     Args:
-        before: what was said just before it, masked.
-        text: what is said now, masked.
+        found: learns the secrets of this text, for ``mask_again`` of the others.
     """
-    before = before[-_LOOKED_BACK:]
-    if not text or not _TELLS.search(before):
-        return text
-    if (asked := _ASKS.search(before)) and (answer := _ANSWER.search(text)):
-        value = answer[1].rstrip(".!,")
-        is_code, instead = bool(asked["number"]), "[code]" if asked["number"] else "[password]"
-        if value.isdigit() and len(value) >= 4 if is_code else not value.isdigit() and _is_password(value):
-            return text[: answer.start(1)] + instead + text[answer.start(1) + len(value) :]
-    if not _OPEN.search(before):
-        return text
-    told = f"{before} {text}"
-    shown = mask(told)
-    return shown[len(before) + 1 :] if shown.startswith(f"{before} ") else text
+    own: Found = {}
+    plain = _in_narrow_letters(_masked, text, own)
+    if found is not None:
+        for value, instead in own.items():
+            learn(found, value, instead)
+    return plain
 
 
-def _without_secrets(text: str) -> str:
-    text, found = _without_shapes(text), dict[str, str]()
+def mask_again(text: str, found: Found) -> str:
+    """A text without the secrets that were found elsewhere: what nothing in it says of them."""
+    return _in_narrow_letters(_without_found, text, found) if text and found else text
+
+
+def mask_value(name: str, value: str, found: Found | None = None) -> str:
+    """The value of a field, masked by itself or by what its name says: ``{"password": "swordfish"}``."""
+    plain = mask(value, found)
+    words = _words_of(name)
+    if plain != value or not tells(words):
+        return plain
+    for called in dict.fromkeys((name, singular(words))):
+        for told, begin, end in (f'{called}="{value}"', f'{called}="', '"'), (f"{called}: {value}", f"{called}: ", ""):
+            shown = mask(told, found)
+            if shown != told and shown.startswith(begin) and value not in shown:
+                return shown[len(begin) : len(shown) - len(end)]
+    return value
+
+
+def tells(name: str) -> bool:
+    """Whether there is a word in it by which secrets are called."""
+    return _TELLS.search(name.lower()) is not None
+
+
+def singular(name: str) -> str:
+    """A name of many as that of one: ``passwords``; any other as it is."""
+    for many, one in _PLURALS:
+        name = many.sub(one, name)
+    return name
+
+
+def _words_of(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name)
+
+
+def learn(found: Found, value: str, instead: str) -> None:
+    """Know a secret again, where it is said without its name."""
+    if len(found) < _MOST_FOUND and is_repeated(value):
+        found[value] = instead
+
+
+def _in_narrow_letters(masked: Callable[[str, Found], str], text: str, found: Found) -> str:
+    """Masked as if full-width letters were ASCII; what stays is as it was."""
+    if _WIDE.search(text) is None:
+        return masked(text, found)
+    narrow = text.translate(_NARROW)
+    shown = masked(narrow, found)
+    if shown == narrow:
+        return text
+    parts, at = [], 0
+    marks = [*_INSTEAD.findall(shown), ""]
+    kept = _INSTEAD.split(shown)
+    for number, (piece, mark) in enumerate(zip(kept, marks, strict=True)):
+        begin = narrow.find(piece, at) if number < len(kept) - 1 else len(narrow) - len(piece)
+        parts += [text[begin : begin + len(piece)], mark]
+        at = begin + len(piece)
+    return "".join(parts)
+
+
+def _masked(text: str, found: Found) -> str:
+    if not text or _MAY_BE.search(text.lower()) is None:
+        return text
+    text = _without_secrets(text, found)
+    if "%" not in text:
+        return text
+    return _ENCODED.sub(lambda run: _without_encoded(run, found), text)
+
+
+def _without_secrets(text: str, found: Found) -> str:
+    text = _without_shapes(text, found)
+    if "\n" in text or "</t" in text.lower():
+        text = without_cells(text, tells, lambda name, value: mask_value(name, value, found))
     if _IS_COMMAND.search(text):
-        text = _each(_COMMANDS, "[password]", _is_given, text, found)
+        text = _each(_COMMANDS, "[password]", is_given, text, found)
     if _IS_ASSIGNED.search(text):
-        text = _each(_HEADERS, "[token]", _is_given, text, found)
-        text = _COOKIES.sub(lambda line: _each([_COOKIE], "[token]", _is_mixed, line[0], found), text)
-        text = _each([_SESSION], "[token]", _is_mixed, text, found)
-        text = _each(_SETTINGS["password"], "[password]", _is_setting, text, found)
-        text = _each(_SETTINGS["token"], "[token]", _is_token_setting, text, found)
-    if "|" in text:
-        text = _TABLE.sub(_without_cells, text)
-    if _TELLS_PASSWORD.search(text):
-        text = _each(_SAID["call"], "[password]", _is_given, text, found)
-        text = _each([_NAMED["password"], *_SAID["password"]], "[password]", _is_password, text, found)
-        text = _each(_SAID["word"], "[password]", _is_told, text, found)
-    text = _each(_SAID["beside"], "[password]", _is_mixed, text, found)
-    text = _each([_NAMED["token"], _TOLD], "[token]", _is_token, text, found)
+        text = _each(_HEADERS, "[token]", is_given, text, found)
+        text = _COOKIES.sub(lambda line: _each([_COOKIE], "[token]", is_mixed, line[0], found), text)
+        text = _each([_SESSION], "[token]", is_mixed, text, found)
+        text = _each([_ALONE, _WIFI, *_given("password", text)], "[password]", is_setting, text, found)
+        text = _each(_SETTINGS["password"], "[password]", is_setting, text, found, "password")
+        text = _each(_given("token", text), "[token]", is_token_setting, text, found)
+        text = _each(_SETTINGS["token"], "[token]", is_token_setting, text, found, "token")
+    if _TELLS_PASSWORD.search(text.lower()):
+        text = _each(_SAID["call"], "[password]", is_given, text, found)
+        text = _each_of(_LISTS["password"], "[password]", is_password, text, found)
+        text = _each([_NAMED["password"]], "[password]", is_password, text, found, "password")
+        text = _each(_SAID["password"], "[password]", is_password, text, found)
+        text = _each(_SAID["word"], "[password]", is_told, text, found, "password")
+    text = _each(_SAID["beside"], "[password]", is_mixed, text, found)
+    text = _each([_NAMED["token"], _TOLD], "[token]", is_token, text, found, "token")
     if _CARD_WORD.search(text):
         text = _LOOSE_CARD.sub(_without_loose_card, text)
     if _NUMBER.search(text):
         text = _CARD.sub(_without_card, text)
         for pattern in _BESIDE_CARD:
             text = pattern.sub(r"\1[code]", text)
-        text = _each([_CARD_CODE, _CODE_NAMED, *_SAID["code"]], "[code]", _is_given, text, found)
-    text = _each(_SAID["recovery"], "[code]", _is_given, text, found)
-    text = _each([_WORDS], "[words of a wallet]", _is_seed, text, found)
-    if found:  # said once more, without its name
-        again = "|".join(map(re.escape, sorted(found, key=len, reverse=True)))
-        text = re.sub(rf"(?<!\w)(?:{again})(?!\w)", lambda match: found[match[0]], text)
-    return text
+        text = _each_of(_LISTS["code"], "[code]", is_given, text, found)
+        text = _each([_CARD_CODE, *_SAID["number"]], "[code]", is_given, text, found)
+        text = _each([_CODE_NAMED, *_SAID["code"]], "[code]", is_given, text, found, "code")
+    text = _each(_SAID["recovery"], "[code]", is_given, text, found)
+    text = _each([_WORDS], "[words of a wallet]", is_seed, text, found)
+    return _without_found(text, found)
 
 
-def mask_value(name: str, value: str) -> str:
-    """The value of a field, masked by itself or by what its name says: ``{"password": "swordfish"}``."""
-    plain = mask(value)
-    if plain != value or not _TELLS.search(name):
-        return plain
-    for told, begin, end in (f'{name}="{value}"', f'{name}="', '"'), (f"{name}: {value}", f"{name}: ", ""):
-        shown = mask(told)
-        if shown != told and shown.startswith(begin) and value not in shown:
-            return shown[len(begin) : len(shown) - len(end)]
-    return value
+def _without_found(text: str, found: Found) -> str:
+    """Without what is said once more, without its name."""
+    if not any(each in text for each in found):
+        return text
+
+    def put(match: re.Match[str]) -> str:
+        is_part = _GOES_ON_BEFORE.search(text[max(0, match.start() - 2) : match.start()])
+        return match[0] if is_part or _GOES_ON.match(text, match.end()) else found[match[0]]
+
+    return re.sub("|".join(map(re.escape, sorted(found, key=len, reverse=True))), put, text)
 
 
-def _without_shapes(text: str) -> str:
+def _without_shapes(text: str, found: Found) -> str:
     """Without what is a secret by its shape, whatever stands around it."""
     has_key_id = "AKIA" in text or "ASIA" in text
     text = _KEY_BLOCK.sub("[private key]", text)
     text = _PUTTY_KEY.sub("[private key]", text)
-    text = _URL.sub(_without_password, text)
-    text = _GLUED.sub("[token]", _TOKEN.sub("[token]", text))
-    return _AWS_SECRET.sub("[token]", text) if has_key_id else text
+    text = _GLUED.sub("[token]", _TOKEN.sub("[token]", _URL.sub(lambda url: _without_password(url, found), text)))
+    text = _TOKEN_IN_URL.sub(_without_token, text)
+    if _AWS_SECRET.search(text) and (has_key_id or _BESIDE_AWS_SECRET.search(text)):
+        text = _AWS_SECRET.sub(lambda one: "[token]" if has_key_id or is_random(one[0]) else one[0], text)
+    return text
+
+
+def _given(kind: str, text: str) -> list[re.Pattern[str]]:
+    """What may give a value to a name, and does not begin with the name."""
+    return [_PAIRS[kind], *(_CALLED[kind] if _IS_CALL.search(text) else ())]
 
 
 def _each(
-    patterns: Iterable[re.Pattern[str]], instead: str, is_one: Callable[[str], bool], text: str, found: dict[str, str]
+    patterns: Iterable[re.Pattern[str]],
+    instead: str,
+    is_one: Callable[[str], bool],
+    text: str,
+    found: Found,
+    at: str = "",
 ) -> str:
-    """With ``instead`` in the place of each value that a pattern names; ``found`` learns those that nothing else is."""
+    """With ``instead`` in the place of each value that a pattern names; ``found`` learns them.
+
+    Args:
+        at: a kind of words that all the patterns begin with: they are looked for once.
+    """
 
     def put(match: re.Match[str]) -> str:
         place = match.lastindex or 1
@@ -242,100 +330,79 @@ def _each(
         before = match.string[max(0, match.start() - 20) : match.start()]
         if not is_one(value) or _PUBLIC.search(before):
             return match[0]
-        if len(value) >= _LEAST_TOLD and len(found) < _MOST_TOLD and _is_mixed(value):
-            found[value] = instead
+        learn(found, value, instead)
         return match[0][:begin] + instead + match[0][begin + len(value) :]
+
+    if not at:
+        for pattern in patterns:
+            text = pattern.sub(put, text)
+        return text
+    starts = _starts(at, text)
+    for pattern in patterns:
+        plain = _put_at(pattern, starts, put, text)
+        if plain != text:
+            text, starts = plain, _starts(at, plain)
+    return text
+
+
+def _starts(kind: str, text: str) -> list[int]:
+    return [each.start() for each in _WORDS_OF[kind].finditer(_small(text))]
+
+
+def _small(text: str) -> str:
+    """In small letters, each in its place."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(each.lower()[0] for each in text)
+
+
+def _put_at(pattern: re.Pattern[str], starts: Iterable[int], put: Callable[[re.Match[str]], str], text: str) -> str:
+    """As ``pattern.sub``, where it may begin at these places only."""
+    parts, end = [], 0
+    for start in starts:
+        if start >= end and (match := pattern.match(text, start)):
+            parts += [text[end:start], put(match)]
+            end = match.end()
+    return "".join([*parts, text[end:]]) if parts else text
+
+
+def _each_of(
+    patterns: Iterable[re.Pattern[str]], instead: str, is_one: Callable[[str], bool], text: str, found: Found
+) -> str:
+    """The same of each value in a list: "my passwords are Rosebud42 and Tulip!77"."""
+
+    def put(match: re.Match[str]) -> str:
+        begin = match.start(1) - match.start()
+        return match[0][:begin] + _each([_ONE_OF], instead, is_one, match[1], found)
 
     for pattern in patterns:
         text = pattern.sub(put, text)
     return text
 
 
-def _without_password(match: re.Match[str]) -> str:
-    return match[0] if _NO_VALUE.fullmatch(match[2]) else f"{match[1]}:[password]@"
-
-
-def _is_given(value: str) -> bool:
-    """Whether it is a value, and not what stands for one."""
-    return _NO_VALUE.fullmatch(value) is None
-
-
-def _is_mixed(value: str) -> bool:
-    return _is_given(value) and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
-
-
-def _is_setting(value: str) -> bool:
-    """Whether a file of settings, or a line that has nothing else, tells a password: any word may be one."""
-    if not _is_given(value) or "://" in value or _CODE.match(value) or _NO_WORD.fullmatch(value):
-        return False
-    return value.isdigit() or any(map(str.isalpha, value))
-
-
-def _is_token_setting(value: str) -> bool:
-    if len(value) < _LEAST_SETTING or not _is_mixed(value) or "://" in value or _CODE.match(value):
-        return False
-    return _PATH.fullmatch(value) is None and re.fullmatch(r"\d+[A-Za-z]{1,7}|v?\d+(?:\.\d+)+\S*", value) is None
-
-
-def _is_password(value: str) -> bool:
-    """Whether nobody would write this word but as a password: with digits or marks in it."""
-    if not _is_given(value) or "://" in value or _CODE.match(value):
-        return False
-    digits, letters = any(map(str.isdigit, value)), any(map(str.isalpha, value))
-    marks = any(not each.isalnum() and each not in "-'/.\u2019" for each in value)
-    inner_capital = re.search(r"[a-z][A-Z]", value) is not None
-    return (digits and letters) or (marks and letters) or (digits and value.isdigit()) or inner_capital
-
-
-def _is_token(value: str) -> bool:
-    if len(value) < _LEAST_TOKEN or not _is_mixed(value) or "://" in value or "[" in value or _CODE.match(value):
-        return False
-    return _PATH.fullmatch(value) is None and _UUID.fullmatch(value) is None
-
-
-def _is_seed(words: str) -> bool:
-    return not _NO_SEED.intersection(re.findall("[a-z]+", words.lower()))
-
-
-def _is_told(value: str) -> bool:
-    """Whether one word, or a phrase, that a sentence gives as a password is one, and does not say how it is."""
-    words = re.findall(r"[^\W\d_]+", value.lower())
-    if not _is_given(value) or not words or not _NO_PHRASE.isdisjoint(words):
-        return False
-    if len(words) == 1 and _NO_TOLD.fullmatch(words[0]):
-        return False
-    return not any(map(_NO_WORD.fullmatch, words))
-
-
-def _without_cells(match: re.Match[str]) -> str:
-    """A table of Markdown without what stands under "password"."""
-    names = [each.strip(" \t*`") for each in match[1].split("|")]
-    if not any(map(_TELLS.search, names)):
+def _without_password(match: re.Match[str], found: Found) -> str:
+    user, password = match[1], match[2]
+    if not is_given(password):
         return match[0]
-
-    def row(cells: re.Match[str]) -> str:
-        values = cells[0].split("|")
-        if len(values) != len(names) + 2:
-            return cells[0]
-        for place, name in enumerate(names, start=1):
-            value = values[place].strip(" \t*`")
-            values[place] = values[place].replace(value, mask_value(name, value)) if value else values[place]
-        return "|".join(values)
-
-    begin = match.start(2) - match.start()
-    return match[0][:begin] + re.sub(r"[^\n]+", row, match[2])
+    learn(found, password, "[password]")
+    return f"{user}:[password]@"
 
 
-def _without_encoded(match: re.Match[str]) -> str:
+def _without_token(match: re.Match[str]) -> str:
+    """An address whose user is a token."""
+    is_one = is_mixed(match[1]) and sum(map(str.isdigit, match[1])) > 2 and "." not in match[1]
+    return "[token]" if is_one else match[1]
+
+
+def _without_encoded(match: re.Match[str], found: Found) -> str:
     """A run of characters that may be percent-encoded, without the secrets that show when it is decoded."""
     plain = unquote(match[0])
-    masked = _without_secrets(plain)
+    masked = _without_secrets(plain, found)
     return match[0] if masked == plain else quote(masked, safe=":/?#[]@!$&()*+,;=~<>")
 
 
 def _without_card(match: re.Match[str]) -> str:
     text, at = match.string, match.start()
-    if not _is_card(_digits(match[0])):
+    if not is_card(digits_of(match[0])):
         return match[0]
     return match[0] if _is_other_number(text, at) else "[card number]"
 
@@ -347,7 +414,7 @@ def _without_loose_card(match: re.Match[str]) -> str:
         return match[0]
     ends = [place for place, each in enumerate(match[0], start=1) if each.isdigit()]
     for length in (16, 15, 14, 13, 19, 18, 17):
-        if length <= len(ends) and _is_card(_digits(match[0][: ends[length - 1]])):
+        if length <= len(ends) and is_card(digits_of(match[0][: ends[length - 1]])):
             return "[card number]" + match[0][ends[length - 1] :]
     return match[0]
 
@@ -356,19 +423,3 @@ def _is_other_number(text: str, at: int) -> bool:
     """Whether what stands before a number says that it is another one than a card's."""
     before = text[max(0, at - 40) : at]
     return bool(_ORDER.search(before) or _IBAN_BEFORE.search(before))
-
-
-def _digits(number: str) -> str:
-    """The digits of a number, full-width ones too, as ASCII."""
-    return "".join(str(int(each)) for each in number if each.isdecimal())
-
-
-def _is_card(digits: str) -> bool:
-    is_issued = any(issuer.match(digits) and len(digits) in lengths for issuer, lengths in _ISSUERS)
-    return is_issued and _passes_luhn(digits) and len(set(digits)) > 1
-
-
-def _passes_luhn(digits: str) -> bool:
-    """Whether the last digit is the check digit of the others (ISO/IEC 7812-1, annex B)."""
-    values = [int(each) for each in reversed(digits)]
-    return sum(value if place % 2 == 0 else sum(divmod(2 * value, 10)) for place, value in enumerate(values)) % 10 == 0
