@@ -1,4 +1,4 @@
-"""What a secret looks like: whether a value that a text names is a password, a token or a card's number.
+"""What a secret looks like: whether a value that a text names is a password or a token.
 
 What tells it is data: ``secret_rules.json``.
 """
@@ -20,14 +20,6 @@ _CODE = re.compile(
 """What a program puts there: ``os.environ[``; or a path."""
 _NO_VALUE = re.compile(RULES["no_value"], re.IGNORECASE)
 _NO_WORD = re.compile(RULES["no_word"], re.IGNORECASE)
-_ISSUERS = (
-    (re.compile(r"4"), (13, 16, 19)),
-    (re.compile(r"5[1-5]|2[2-7]"), (16,)),
-    (re.compile(r"3[47]"), (15,)),
-    (re.compile(r"30[0-5]|36|38|39"), (14,)),
-    (re.compile(r"6011|64|65|62|50|5[6-8]|6[0137]"), (16, 17, 18, 19)),
-    (re.compile(r"35"), (16,)),
-)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _NO_TOLD = re.compile(RULES["no_told"], re.IGNORECASE)
 _NO_PHRASE = frozenset(RULES["no_phrase"])
@@ -105,19 +97,3 @@ def is_repeated(value: str) -> bool:
     if value.isdigit():
         return len(value) >= 4 and _YEAR.fullmatch(value) is None
     return len(value) >= _LEAST_REPEATED and value.lower() not in _NO_REPEAT
-
-
-def digits_of(number: str) -> str:
-    """The digits of a number, full-width ones too, as ASCII."""
-    return "".join(str(int(each)) for each in number if each.isdecimal())
-
-
-def is_card(digits: str) -> bool:
-    is_issued = any(issuer.match(digits) and len(digits) in lengths for issuer, lengths in _ISSUERS)
-    return is_issued and _passes_luhn(digits) and len(set(digits)) > 1
-
-
-def _passes_luhn(digits: str) -> bool:
-    """Whether the last digit is the check digit of the others (ISO/IEC 7812-1, annex B)."""
-    values = [int(each) for each in reversed(digits)]
-    return sum(value if place % 2 == 0 else sum(divmod(2 * value, 10)) for place, value in enumerate(values)) % 10 == 0

@@ -23,6 +23,7 @@ _CELLS = {
 _HTML = re.compile(
     r"<(?:(table)\b|(tr)\b|(t[hd])\b[^<>]{0,200}>\s*(?:<[a-z]+[^<>]{0,100}>\s*){0,2}([^<>]*))", re.IGNORECASE
 )
+_NAMES = re.compile(r"[\w .#/*-]*(?: ?\([^()]*\))?")
 _AROUND = " \t\r\n*`\"'"
 _LONGEST_NAME, _LONGEST_HEAD, _SHORTEST = 40, 400, 3
 
@@ -82,7 +83,9 @@ def _table_at(
         names = _cells(mark, head, starts[at])
         if at and len(_cells(mark, lines[at - 1], 0)) == len(names) and not _RULE.fullmatch(lines[at - 1]):
             continue  # a row of another table
-        if len(names) < 2 or not any(_is_name(each, tells) for each in names):
+        if len(names) < 2 or not all(_NAMES.fullmatch(each.text) for each in names):
+            continue  # a line of a program
+        if not any(_is_name(each, tells) for each in names):
             continue
         rows, behind = [names], at + 1
         while behind < len(lines):

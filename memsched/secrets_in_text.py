@@ -13,10 +13,9 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import quote, unquote
 
+from memsched.secret_cards import without_cards, without_loose_cards
 from memsched.secret_values import (
     RULES,
-    digits_of,
-    is_card,
     is_given,
     is_mixed,
     is_password,
@@ -106,14 +105,6 @@ _CARD_CODE = re.compile(RULES["card_code"], re.IGNORECASE)
 _BESIDE_CARD = [re.compile(RULES[each], re.IGNORECASE) for each in ("after_card", "near_card")]
 _WORDS = re.compile(RULES["words"], re.IGNORECASE)
 _PUBLIC = re.compile(rf"(?<![A-Za-z]){RULES['public']}", re.IGNORECASE)
-_ORDER = re.compile(rf"(?<![A-Za-z]){RULES['orders']}", re.IGNORECASE)
-_CARD = re.compile(
-    r"(?<![A-Za-z0-9_./+-])"
-    r"(?:\d{4}([ \u00a0\u2009\u202f\u3000-]{1,2}|[._/])\d{4}\1\d{4}\1(?:\d{4}(?:\1\d{3})?|\d{1,2})"
-    r"|\d{4}([ \u00a0-])\d{6}\2\d{4,5}|\d{13,19})"
-    r"(?![A-Za-z0-9_]|[.-]\d| \d(?!\d?\s*[/ -]\s*\d\d))"  # but for its expiry: 12/27
-)
-_IBAN_BEFORE = re.compile(r"[A-Z]{2}\d{2} (?:[A-Z0-9]{4} )*$")
 _NEXT_FIELD = re.compile(r"[;&][\w .-]+=|</\w[\w:.-]*>")
 _MAY_BE = re.compile(RULES["may_be"])
 """Without any of these there is none: most texts are not looked at closer."""
@@ -143,8 +134,6 @@ _WORDS_OF["code"] = re.compile(f"(?={spelt(RULES['code_words'])})")
 _LISTS = {kind: [spoken(each) for each in patterns] for kind, patterns in RULES["lists"].items()}
 _ONE_OF = re.compile(RULES["one_of"], re.IGNORECASE)
 _SAID = {kind: [spoken(each) for each in patterns] for kind, patterns in RULES["said"].items()}
-_LOOSE_CARD = re.compile(r"(?<!\d)(?<![A-Z]{2})\d(?:[ .\-/_\u00a0\u2009\u202f\u3000]{0,2}\d){12,18}(?!\d)")
-_CARD_WORD = re.compile(rf"(?<![A-Za-z]){RULES['card_words']}(?![a-z])", re.IGNORECASE)
 _ENCODED = re.compile(r"[^\s%]{0,300}+(?:%[0-9A-Fa-f]{2}[^\s%]{0,300}+){1,200}+")
 _TELLS_PASSWORD = re.compile(_STANDS_FOR["<password>"])
 _PLURALS = [(re.compile(many, re.IGNORECASE), one) for many, one in RULES["plurals"].items()]
@@ -264,10 +253,9 @@ def _without_secrets(text: str, found: Found) -> str:
         text = _each(_SAID["word"], "[password]", is_told, text, found, "password")
     text = _each(_SAID["beside"], "[password]", is_mixed, text, found)
     text = _each([_NAMED["token"], _TOLD], "[token]", is_token, text, found, "token")
-    if _CARD_WORD.search(text):
-        text = _LOOSE_CARD.sub(_without_loose_card, text)
+    text = without_loose_cards(text)
     if _NUMBER.search(text):
-        text = _CARD.sub(_without_card, text)
+        text = without_cards(text)
         for pattern in _BESIDE_CARD:
             text = pattern.sub(r"\1[code]", text)
         text = _each_of(_LISTS["code"], "[code]", is_given, text, found)
@@ -398,28 +386,3 @@ def _without_encoded(match: re.Match[str], found: Found) -> str:
     plain = unquote(match[0])
     masked = _without_secrets(plain, found)
     return match[0] if masked == plain else quote(masked, safe=":/?#[]@!$&()*+,;=~<>")
-
-
-def _without_card(match: re.Match[str]) -> str:
-    text, at = match.string, match.start()
-    if not is_card(digits_of(match[0])):
-        return match[0]
-    return match[0] if _is_other_number(text, at) else "[card number]"
-
-
-def _without_loose_card(match: re.Match[str]) -> str:
-    """In any groups, beside a word that says that it is a card."""
-    text, at, end = match.string, match.start(), match.end()
-    if not _CARD_WORD.search(text[max(0, at - 30) : end + 30]) or _is_other_number(text, at):
-        return match[0]
-    ends = [place for place, each in enumerate(match[0], start=1) if each.isdigit()]
-    for length in (16, 15, 14, 13, 19, 18, 17):
-        if length <= len(ends) and is_card(digits_of(match[0][: ends[length - 1]])):
-            return "[card number]" + match[0][ends[length - 1] :]
-    return match[0]
-
-
-def _is_other_number(text: str, at: int) -> bool:
-    """Whether what stands before a number says that it is another one than a card's."""
-    before = text[max(0, at - 40) : at]
-    return bool(_ORDER.search(before) or _IBAN_BEFORE.search(before))

@@ -175,12 +175,13 @@ class Chat:
         """Check what the user may, tell the scheduler what is asked, and gather what is known."""
         if not question.text.strip():
             raise InvalidMessage("the question is empty")
-        secrets = self._scheduler.settings.secrets
-        question = replace(question, text=asked(question.text, secrets))
+        as_asked = question.text
+        question = replace(question, text=asked(as_asked, self._scheduler.settings.secrets))
         self._refuse_too_long(question)
         if (request := forget_request(question.text)) is not None and (kept := self._said.get(_talk_of(question))):
             self._said[_talk_of(question)] = _without(kept, lambda said: request.is_all or names(request, said))
-        history = await self._history(question)
+        history, text = await self._history(question, as_asked)
+        question = replace(question, text=text)
         llm = await self._model()
         cubes = Cubes(await self._scheduler.server(), self._scheduler.keys, self._scheduler.settings)
         user, name, target = question.user_id, question.mem_cube_id, question.remember_in
@@ -352,18 +353,23 @@ class Chat:
         left = self._prompt_tokens - estimate_tokens(turn.prompt.text) - estimate_tokens(turn.question.text)
         return turn.prompt.messages_after(_newest(turn.history, left))
 
-    async def _history(self, question: Question) -> list[Message]:
-        """The turns before the question that its prompt repeats."""
+    async def _history(self, question: Question, as_asked: str) -> tuple[list[Message], str]:
+        """The turns before the question that its prompt repeats, and the question, which may answer them: both without
+        secrets."""
+        own: Message = {"role": "user", "content": as_asked}
+        how = "keep" if self._scheduler.settings.secrets == "keep" else "mask"
         if question.history is None:
-            return list(self._said.get(_talk_of(question), ()))
-        secrets = self._scheduler.settings.secrets
+            turns = list(self._said.get(_talk_of(question), ()))
+            *_, own = await beside_the_loop(len(as_asked), redacted_fields, [*turns[-1:], own], how)
+            return turns, own["content"]
         window = 2 * self._options.max_turns_window
         many = len(question.history) if isinstance(question.history, list) else 0
         said = await beside_the_loop(many * _SIZE_OF_A_TURN, _readable, question.history, question.user_id)
         newest = said[-window:] if window else []
-        turns: list[Message] = [{"role": each["role"], "content": each["content"]} for each in newest]
-        size = sum(len(str(each["content"])) for each in turns)
-        return await beside_the_loop(size, redacted_fields, turns, "keep" if secrets == "keep" else "mask")
+        turns = [{"role": each["role"], "content": each["content"]} for each in newest]
+        size = sum(len(str(each["content"])) for each in turns) + len(as_asked)
+        *turns, own = await beside_the_loop(size, redacted_fields, [*turns, own], how)
+        return turns, own["content"]
 
     async def _end(self, turn: _Turn) -> None:
         """Tell the scheduler what was answered and said, and keep it for the session's next prompt.

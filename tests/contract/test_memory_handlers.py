@@ -45,10 +45,10 @@ def of(events: list[ScheduleLogForWebItem], label: str) -> ScheduleLogForWebItem
 
 
 async def test_an_answer_may_name_memories_that_there_are_not_but_only_in_a_list(scheduler: AsyncMemScheduler) -> None:
-    await tell(scheduler, said("The garage code is 4711.", 0))
+    await tell(scheduler, said("The garage door is green.", 0))
     (kept,) = await memories_of(scheduler)
     named: list[Any] = [kept.memory_id, "7", str(uuid4()), None, {"id": 1}]
-    good = said("The garage code is 4711.", 1, "answer", info={"memory_ids": named})
+    good = said("The garage door is green.", 1, "answer", info={"memory_ids": named})
     wrong = [said("Yes.", 2, "answer", info={"memory_ids": each}) for each in ("7", {"a": 1}, 7)]
 
     await tell(scheduler, good, *wrong)

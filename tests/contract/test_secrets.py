@@ -132,3 +132,23 @@ async def test_what_is_dropped_is_said(mos: Callable[..., Any], capfd: pytest.Ca
     assert "secrets.dropped" in "".join(capfd.readouterr())
     (dead,) = await dead_letters(found.mem_scheduler)
     assert "MEMSCHED_SECRETS=drop" in dead.error
+
+
+async def test_a_chat_hides_what_answers_its_last_question_and_what_is_said_once_more(mos: Callable[..., Any]) -> None:
+    def asks(asked: Asked) -> Reply:
+        return says_json({"memories": []}) if "response_format" in asked.body else says("And what is your PIN?")
+
+    with FakeLLM(asks) as model:
+        found = await mos(llm_model="fake", llm_base_url=model.url)
+        await found.chat("I lost my card.", mem_cube_id="home", session_id="s")
+        await found.chat("It's 7531", mem_cube_id="home", session_id="s")
+        before = [{"role": "user", "content": "My password is swordfish."}, {"role": "assistant", "content": "I see."}]
+        await found.chat("Is swordfish long enough?", mem_cube_id="home", session_id="t", history=before)
+        await idle(found.mem_scheduler)
+
+        assert await left_of(found.mem_scheduler, "7531", "swordfish") == []
+        asked = str([each.body for each in model.asked])
+    assert "It's [code]" in asked
+    assert "Is [password] long enough?" in asked
+    assert "7531" not in asked
+    assert "swordfish" not in asked

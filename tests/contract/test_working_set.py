@@ -62,10 +62,10 @@ async def test_tenants_with_equal_cube_ids_and_texts_never_see_each_other(schedu
 
 
 async def test_a_memory_id_of_a_strangers_cube_is_of_no_use(scheduler: AsyncMemScheduler) -> None:
-    await tell(scheduler, said("The code of the safe is 4711.", user_id="alice"))
+    await tell(scheduler, said("The code of the safe is kumquat.", user_id="alice"))
     (secret,) = await memories_of(scheduler, "alice")
     wrong = said("It is 1.", 1, "mem_feedback", user_id="bob", info={"memory_id": secret.memory_id})
-    used = said("The code of the safe is 4711.", 1, "answer", user_id="bob", info={"memory_ids": [secret.memory_id]})
+    used = said("The code of the safe is kumquat.", 1, "answer", user_id="bob", info={"memory_ids": [secret.memory_id]})
 
     await tell(scheduler, said("I like boats.", user_id="bob"), wrong, used)
 
@@ -74,7 +74,7 @@ async def test_a_memory_id_of_a_strangers_cube_is_of_no_use(scheduler: AsyncMemS
     events = [event for event in await scheduler.get_web_log_messages(100) if event.user_id == "bob"]
     answered = next(event for event in events if event.log_content.startswith("The answer used"))
     assert answered.metadata == []
-    assert "4711" not in "".join(text for text in await texts_of(scheduler, "bob"))
+    assert "kumquat" not in "".join(text for text in await texts_of(scheduler, "bob"))
 
 
 # -- permissions -----------------------------------------------------------------------------------------------------
