@@ -23,7 +23,7 @@ _CELLS = {
 _HTML = re.compile(
     r"<(?:(table)\b|(tr)\b|(t[hd])\b[^<>]{0,200}>\s*(?:<[a-z]+[^<>]{0,100}>\s*){0,2}([^<>]*))", re.IGNORECASE
 )
-_NAMES = re.compile(r"(?:[\w.#/*:-]+ ?){0,3}(?: ?\([^()]*\))?")
+_NAMES = re.compile(r"(?:[\w.#/*:-]++(?: [\w.#/*:-]++){0,2})?(?: ?\([^()]*\))?")
 _AROUND = " \t\r\n*`\"'"
 _LONGEST_NAME, _LONGEST_HEAD, _SHORTEST = 40, 400, 3
 
