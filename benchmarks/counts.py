@@ -1,8 +1,8 @@
 """What counts: whether what was said is vital, a preference of the user, or a secret, on cases with the answer.
 
 A case is a line of JSON: ``id``, ``lang``, ``form``, ``label``, ``text`` (of secrets a list of pieces to be joined),
-``speaker`` (``user``, ``assistant``, or somebody's name), and of secrets ``hide``, the parts that must not be kept. What
-is said over several turns, or beside them, stands in ``given``: a message's ``chat_history`` and ``metadata``.
+``speaker`` (``user``, ``assistant``, or somebody's name), and of secrets ``hide``, the parts that must not be kept.
+What is said over several turns, or beside them, stands in ``given``: a message's ``chat_history`` and ``metadata``.
 ``vital``: importance 0.8 or more. ``own``: taken for a preference. ``secret``: no part to hide is left; ``plain``: the
 text is as it was.
 """
