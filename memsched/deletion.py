@@ -13,6 +13,7 @@ from memsched.errors import InvalidMessage
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.derived import going_with
 from memsched.memory.import_journal import ImportJournal
+from memsched.memory.ingest.forget_journal import ForgetJournal
 from memsched.memory.ingest.retelling import names_of
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.model import Memory
@@ -58,6 +59,7 @@ class Deletion:
         terms: TermStatistics,
         turn_places: TurnPlaces,
         imports: ImportJournal,
+        asked: ForgetJournal,
         states: HotStates,
         working_sets: WorkingSets,
         outdated: Outdated,
@@ -69,6 +71,7 @@ class Deletion:
         self._terms = terms
         self._turn_places = turn_places
         self._imports = imports
+        self._asked = asked
         self._states = states
         self._working_sets = working_sets
         self._outdated = outdated
@@ -119,6 +122,7 @@ class Deletion:
         await self._terms.reset(ref)
         await self._turn_places.forget(ref)
         await self._imports.forget(ref)
+        await self._asked.forget(ref)
         await forget_events(self._server, self._keys, ref, frozenset(ids), None)
         await self._end(ref)
         await self._states.forget_uses(ref)

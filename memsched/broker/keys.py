@@ -95,6 +95,8 @@ class CubeKeys:
     """hash: the places reserved in the cube's sessions lately."""
     tombstones: str
     """zset: the ids of memories that were deleted for good, by time."""
+    asked: str
+    """zset: the last requests to forget something, by when they were said."""
     imported: str
     """hash: by conversation of an export, what of it was brought in."""
     adapters: str
@@ -188,7 +190,7 @@ class Keys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
         names = (
-            *("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "imported", "adapters"),
+            *("hot", "applied", "talk", "terms", "changes", "places", "tombstones", "asked", "imported", "adapters"),
             "events",
         )
         return CubeKeys(*(f"{tag}:{name}" for name in names))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from memsched.errors import InvalidMessage
 from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up, update_after
-from memsched.handlers.forget import forget_as_asked, requests_among, without_requests
+from memsched.handlers.forget import forget_as_asked, forget_as_asked_before, requests_among, without_requests
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.results import tell_results
 from memsched.handlers.services import MemoryServices
@@ -89,6 +89,7 @@ async def store(
     said = {key: each for key, each in turns.items() if each}
     written = await services.writer.write_turns(cube.ref, said, messages[0].user_id, emptied=cube.emptied)
     await log_written(services, cube.ref, messages, written, ctx)
+    await forget_as_asked_before(services, cube.ref, messages, written, ctx)
     embed_later(messages, written, ctx)
     if stored := [message for message in messages if turns.get(message.item_id)]:
         ctx.submit(update_after(stored))

@@ -10,7 +10,7 @@ from memsched.handlers.add import parse, remember
 from memsched.handlers.decisions import act_on, ask
 from memsched.handlers.embed_later import embed_later
 from memsched.handlers.follow_ups import follow_up
-from memsched.handlers.forget import without_requests
+from memsched.handlers.forget import forget_as_asked_before, without_requests
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.put_off import may_help_later, put_off
 from memsched.handlers.services import MemoryServices
@@ -88,6 +88,7 @@ async def _read(
         ):
             written.setdefault(message.item_id, Written()).corrected += corrected
     await log_written(services, cube.ref, messages, written, ctx)
+    await forget_as_asked_before(services, cube.ref, messages, written, ctx)
     embed_later(messages, written, ctx)
     for message in messages:
         # An unread message's own follow-up, from store(), comes after this call, and so sees what was found.

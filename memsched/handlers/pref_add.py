@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memsched.handlers.add import readings_of
 from memsched.handlers.follow_ups import update_after
-from memsched.handlers.forget import forget_as_asked, requests_among
+from memsched.handlers.forget import forget_as_asked, forget_as_asked_before, requests_among
 from memsched.handlers.memory_events import log_written
 from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
@@ -57,6 +57,7 @@ async def pref_add(
             cube.ref, message.item_id, statements, message.user_id, emptied=cube.emptied
         )
     await log_written(services, cube.ref, messages, written, ctx)
+    await forget_as_asked_before(services, cube.ref, messages, written, ctx)
     await forget_as_asked(services, cube.ref, requests, ctx)
     if written:  # also when it was all there: the run before this one may have died between the two
         ctx.submit(update_after(messages))

@@ -26,6 +26,7 @@ from memsched.memory.embedding.factory import embedder_from
 from memsched.memory.forgetting import Forgetting
 from memsched.memory.import_journal import ImportJournal
 from memsched.memory.ingest.corrections import Corrections
+from memsched.memory.ingest.forget_journal import ForgetJournal
 from memsched.memory.ingest.splitting import CHARACTERS_PER_TOKEN
 from memsched.memory.ingest.turn_places import TurnPlaces
 from memsched.memory.ingest.turns.forms import is_called_as_others
@@ -93,6 +94,8 @@ class MemoryServices:
         self.kept = KeptSlots(settings, self.llm)
         self.states = HotStates(server, keys, self.kept.forget)
         self.tombstones = Tombstones(server, keys)
+        self.asked = ForgetJournal(server, keys)
+        """What was asked to be forgotten."""
         self.server = server
         self._keys = keys
         self.timers = Timers()
@@ -178,6 +181,7 @@ class MemoryServices:
             self.store,
             self.working_sets,
             self.rules,
+            self.asked,
             working_set_size=settings.working_set_size,
         )
         self.explainer = Explainer(self.states, cubes, self.rules, self._policy, settings.working_set_size)
@@ -191,6 +195,7 @@ class MemoryServices:
             self.terms,
             self.turn_places,
             ImportJournal(self.server, self._keys),
+            self.asked,
             self.states,
             self.working_sets,
             self._outdated,
@@ -212,6 +217,7 @@ class MemoryServices:
         known = await self.store.get(ref, memory_ids)
         texts = [each.text for each in known.values() if each.text]
         await forget_events(self.server, self._keys, ref, frozenset(memory_ids), texts)
+        await self.asked.undo(ref, texts)
         await self.forgetting.forget(ref, memory_ids)
 
     async def reading(self, user_id: str, mem_cube_id: str) -> CubeRef:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from memsched.errors import MemoryPinned, MemorySuperseded, TooManyPins, UnknownMemory
 from memsched.memory.access.permissions import CubeRef
+from memsched.memory.ingest.forget_journal import ForgetJournal
 from memsched.memory.ingest.supersession import Restored, Supersession
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.memory.store.store import MemoryStore
@@ -61,6 +62,7 @@ class Placements:
         store: MemoryStore,
         working_sets: WorkingSets,
         rules: TransitionRules,
+        asked: ForgetJournal,
         *,
         working_set_size: int,
     ) -> None:
@@ -70,6 +72,7 @@ class Placements:
         self._supersession = Supersession(store)
         self._working_sets = working_sets
         self._rules = CheckedRules(rules)
+        self._asked = asked
         self._most_pins = most_pins(working_set_size)
 
     # -- by the rules --------------------------------------------------------------------------------------------
@@ -193,9 +196,15 @@ class Placements:
         return await self._move_by_hand(ref, memory, ARCHIVED)
 
     async def restore(self, ref: CubeRef, memory_id: str) -> Move | None:
-        """Bring a memory back from the archive. Returns the move; None if it was not there. Raises UnknownMemory."""
+        """Bring a memory back from the archive. Returns the move; None if it was not there. Raises UnknownMemory.
+
+        Whoever asked to forget it asks no more.
+        """
         memory = await self._memory(ref, memory_id)
-        return None if memory.status == "activated" else await self._move_by_hand(ref, memory, memory.memory_type)
+        if memory.status == "activated":
+            return None
+        await self._asked.undo(ref, [memory.text])
+        return await self._move_by_hand(ref, memory, memory.memory_type)
 
     async def reinstate(self, ref: CubeRef, memory_id: str) -> list[Restored]:
         """Undo the correction of a memory: it holds after all. Returns what holds again with it; [] if it did."""

@@ -461,6 +461,48 @@ async def test_a_request_reaches_only_what_was_said_before_it_in_whatever_order_
     assert status["I like old trains."] == "archived"
 
 
+@pytest.mark.parametrize(
+    ("label", "known"), [("add", []), ("pref_add", ["I like jazz."])], ids=["add-named-nothing", "pref_add-named-some"]
+)
+async def test_what_was_said_before_a_request_and_comes_after_it_is_put_away_too(
+    scheduler: AsyncMemScheduler, label: str, known: list[str]
+) -> None:
+    for text in known:
+        await put(scheduler, said(text, 1, label))
+    await put(scheduler, said("Please forget everything about jazz.", 5, label))
+    await idle(scheduler)
+
+    for minute, text in enumerate(["I saw a jazz concert.", "I like jazz.", "Tea is fine.", "I go to jazz clubs."], 3):
+        await put(scheduler, said(text, minute, label))
+    await idle(scheduler)
+
+    there = {each.text for each in await memories_of(scheduler) if each.status == "activated"}
+    assert there == {"Tea is fine.", "I go to jazz clubs."}
+
+
+async def test_a_request_that_was_undone_reaches_nothing_that_comes_later(scheduler: AsyncMemScheduler) -> None:
+    await put(scheduler, said("I like jazz."))
+    await put(scheduler, said("I like old trains."))
+    await idle(scheduler)
+    for text in ("Please forget everything about jazz.", "Forget everything about old trains."):
+        await put(scheduler, said(text, 5))
+    await idle(scheduler)
+    away = {each.text: each for each in await memories_of(scheduler) if each.status == "archived"}
+    await scheduler.restore("alice", "home", away["I like jazz."].memory_id)
+    services = await scheduler.memory()
+    trains = [away["I like old trains."]]
+    await services.deletion.delete(CubeRef("alice", "home"), trains, user_id="alice", name="home")
+
+    await put(scheduler, said("I saw a jazz concert.", 2))
+    await idle(scheduler)
+
+    assert {each.text: each.status for each in await memories_of(scheduler)} == {
+        "I like jazz.": "activated",
+        "I saw a jazz concert.": "activated",
+    }
+    assert await services.asked.since(CubeRef("alice", "home"), trains[0].at) == []
+
+
 async def test_what_another_said_in_a_shared_cube_is_not_forgotten_for_them(scheduler: AsyncMemScheduler) -> None:
     await put(scheduler, said("My garden has roses."))
     await idle(scheduler)

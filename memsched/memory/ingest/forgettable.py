@@ -62,12 +62,20 @@ async def memories_named(
     meant: dict[str, Memory] = {}
     for each in asked.each:
         found = [hit.item for hit in await search.search(ref, each.what, _LOOKED_AT, "hybrid", args)]
-        theirs = _theirs(found, ref, each, asker)
-        named = [theirs[number] for number in named_among(each, [memory.text for memory in theirs])]
-        if named:
+        if named := named_of(found, ref, each, asker):
             gone = (await going_with(store, ref, named)).gone.values()
             meant |= {memory.memory_id: memory for memory in _theirs(list(gone), ref, each, asker)}
     return list(meant.values())
+
+
+def named_of(memories: Sequence[Memory], ref: CubeRef, asked: ForgetRequest, asker: Asker) -> list[Memory]:
+    """Which of these memories a request means."""
+    found: dict[str, Memory] = {}
+    for each in asked.each:
+        theirs = _theirs(memories, ref, each, asker)
+        for number in named_among(each, [memory.text for memory in theirs]):
+            found[theirs[number].memory_id] = theirs[number]
+    return list(found.values())
 
 
 def _theirs(memories: Sequence[Memory], ref: CubeRef, asked: ForgetRequest, asker: Asker) -> list[Memory]:

@@ -94,7 +94,7 @@ class FakeCube:
 
 def placements(cube: FakeCube, rules: StandardTransitions = RULES) -> Placements:
     fake: Any = cube
-    return Placements(fake, fake, fake, fake, rules, working_set_size=4)
+    return Placements(fake, fake, fake, fake, rules, fake, working_set_size=4)
 
 
 Step = Memory | Answered
@@ -286,6 +286,10 @@ class Interrupted(FakeCube):
     async def patch(self, ref: CubeRef, changes: Mapping[str, Mapping[str, Any]]) -> None:
         await self.pause()
         await super().patch(ref, changes)
+
+    async def undo(self, ref: CubeRef, texts: Sequence[str]) -> None:
+        """Nobody asked to forget any of these."""
+        await self.pause()
 
     async def change(
         self, ref: CubeRef, marks: Sequence[str], compute: Callable[[HotState, set[str]], Awaitable[HotState]]
