@@ -12,19 +12,23 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 
-from langgraph.store.base import (
-    BaseStore,
-    GetOp,
-    InvalidNamespaceError,
-    Item,
-    ListNamespacesOp,
-    Op,
-    PutOp,
-    Result,
-    SearchItem,
-    SearchOp,
-    validate_op_namespace,
-)
+try:
+    from langgraph.store.base import (
+        BaseStore,
+        GetOp,
+        InvalidNamespaceError,
+        Item,
+        ListNamespacesOp,
+        Op,
+        PutOp,
+        Result,
+        SearchItem,
+        SearchOp,
+        validate_op_namespace,
+    )
+except ImportError as error:
+    _missing = error.name or str(error)
+    raise ImportError(f"MemschedStore needs {_missing}: pip install 'memsched[langgraph]'", name=_missing) from None
 
 from memsched.errors import CubeForbidden, UnknownCube, UnknownUser
 from memsched.integrations.langgraph_items import (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -352,6 +354,14 @@ def test_what_a_policy_denies_is_not_there(
         assert guarded.get((user, "secret"), "k") is None
         assert [item.value for item in guarded.search((user,))] == [{"v": "plain"}]
         assert [item.value for item in guarded.search((user,), query="secret")] == [{"v": "plain"}]
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langgraph.store.base", None)
+    monkeypatch.delitem(sys.modules, "memsched.integrations.langgraph_store")
+
+    with pytest.raises(ImportError, match=r"pip install 'memsched\[langgraph\]'"):
+        import_module("memsched.integrations.langgraph_store")
 
 
 def test_the_lines_of_the_documentation_do_what_it_says(

@@ -22,6 +22,8 @@ from support.servers import RedisServer
 from support.service import Serving, serving
 
 from memsched import AsyncMemScheduler, Settings
+from memsched.cli.mcp import mcp as mcp_command
+from memsched.errors import CannotStart
 from memsched.memory.access.api_keys import ApiKeys, Role
 from memsched.memory.access.audit import AuditFilter
 from memsched.service import mcp_mount
@@ -203,7 +205,7 @@ async def test_a_client_uses_all_tools_on_stdio(place: dict[str, str], tmp_path:
 
 
 async def test_nothing_but_the_protocol_is_on_stdout(place: dict[str, str], tmp_path: Path) -> None:
-    """With handlers that log, and a line that is none of the protocol's; it ends with its client, or by a signal."""
+    """Log lines go to stderr; and it ends by a signal, though nobody closes stdin."""
     call = {"name": "remember", "arguments": {"text": KIEL}}
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     lines = [
@@ -212,7 +214,7 @@ async def test_nothing_but_the_protocol_is_on_stdout(place: dict[str, str], tmp_
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call},
     ]
     environment = clean_environment(**place, MEMSCHED_LOG_LEVEL="debug")
-    command = [sys.executable, "-m", "memsched", "mcp", "--worker", "--user", "dot"]
+    command = [sys.executable, "-m", "memsched", "mcp", "--user", "dot"]
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -472,6 +474,13 @@ async def test_a_revoked_key_ends(here: Serving) -> None:
         return (await post(client, "list_memories", {})).status_code == 401
 
     await until(refused, seconds=5)
+
+
+async def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "memsched.integrations.mcp_server", None)
+
+    with pytest.raises(CannotStart, match=r"pip install 'memsched\[mcp\]'"):
+        mcp_command(redis_url="redis://localhost:1")
 
 
 async def test_without_the_extra_it_says_what_to_install(here: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
