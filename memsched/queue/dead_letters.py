@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ log = get_logger(__name__)
 REASONS = ("errors", "timeouts", "crashes", "malformed", "rejected", "expired")
 _REDRIVE = script("redrive")
 _PAGE = 100
+_WITH_DIGITS = re.compile(r"[\w.:-]*\d[\w.:-]*")
+_KIND_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class DeadLetter:
     @property
     def item_id(self) -> str:
         return self.fields.get("item_id") or id_of_entry(self.lane.name, self.dead_id)
+
+    @property
+    def kind_of_error(self) -> str:
+        """What errors have in common that differ in their numbers and ids only."""
+        return kind_of_error(self.error)
 
     @property
     def user_id(self) -> str:
@@ -78,12 +86,15 @@ class DeadFilter:
     """Item ids (of any user, unless ``user_id`` says of whom), or ids within the dead letters."""
     before_ms: int = 0
     """Only those given up before this time; 0: any."""
+    error: str = ""
+    """Only those with this ``kind_of_error``."""
 
     def admits(self, letter: DeadLetter) -> bool:
         return (
             (not self.reason or letter.reason == self.reason)
             and (not self.user_id or letter.user_id == self.user_id)
             and (not self.ids or letter.item_id in self.ids or letter.dead_id in self.ids)
+            and (not self.error or letter.kind_of_error == self.error)
             and (not self.before_ms or letter.last_ms < self.before_ms)
         )
 
@@ -207,6 +218,12 @@ async def drop_old_letters(server: Server, lane: Lane, days: float) -> int:
     while page := await server.execute("XRANGE", lane.dead, "-", before, "COUNT", _PAGE):
         dropped += int(await server.execute("XDEL", lane.dead, *(_id_and_fields(row)[0] for row in page)))
     return dropped
+
+
+def kind_of_error(error: str) -> str:
+    """The first line of an error, without what has digits in it: numbers, times, ids."""
+    lines = error.strip().splitlines()
+    return _WITH_DIGITS.sub("…", lines[0][:_KIND_CHARACTERS]).strip() if lines else ""
 
 
 def _id_and_fields(row: Any) -> tuple[str, list[bytes]]:

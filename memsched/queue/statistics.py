@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Argument, Command, as_texts, script
 from memsched.counting import BOUNDS
 from memsched.queue.lanes import known_lanes
+
+T = TypeVar("T")
 
 _COUNT = script("count")
 _AT_ONCE = 500
@@ -117,14 +119,40 @@ async def read_statistics(server: Server, keys: Keys, *, minutes: int | None = N
     """
     lanes = await known_lanes(server, keys)
     ends = [""] if minutes is None else _ends(await _minute(server), minutes)
-    asked = [(lane.label, _read(lane.stats + end)) for end in ends for lane in lanes]
     found = {lane.label: LabelStatistics() for lane in lanes}
+    for label, counts in await _read_all(server, [(lane.label, lane.stats + end) for end in ends for lane in lanes]):
+        found[label].add(counts)
+    return found
+
+
+async def read_minutes(
+    server: Server, keys: Keys, minutes: int, label: str | None = None
+) -> dict[int, LabelStatistics]:
+    """What was counted in each of the last minutes (this one among them), by minutes since the epoch.
+
+    Args:
+        minutes: 180 at most.
+        label: only of this one.
+    """
+    lanes = [lane for lane in await known_lanes(server, keys) if label is None or lane.label == label]
+    now = await _minute(server)
+    found = {minute: LabelStatistics() for minute in range(now - minutes + 1, now + 1)}
+    for minute, counts in await _read_all(
+        server, [(minute, f"{lane.stats}:{minute}") for minute in found for lane in lanes]
+    ):
+        found[minute].add(counts)
+    return found
+
+
+async def _read_all(server: Server, asked: Sequence[tuple[T, str]]) -> list[tuple[T, dict[str, int]]]:
+    """What hashes hold, each with what it is asked for; without those that are another program's keys."""
+    found: list[tuple[T, dict[str, int]]] = []
     for at in range(0, len(asked), _AT_ONCE):
         page = asked[at : at + _AT_ONCE]
-        replies = await server.run([command for _, command in page])
-        for (label, _), counts in zip(page, replies, strict=True):
-            if not isinstance(counts, Exception):  # else the key is another program's: that one is not counted
-                found[label].add(counts)
+        replies = await server.run([_read(key) for _, key in page])
+        found += [
+            (name, counts) for (name, _), counts in zip(page, replies, strict=True) if not isinstance(counts, Exception)
+        ]
     return found
 
 

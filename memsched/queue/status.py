@@ -63,6 +63,8 @@ class Status:
     workers: list[WorkerInfo] = field(default_factory=list)
     paused: frozenset[str] = frozenset()
     """Labels of which workers take nothing (see pause.py)."""
+    held: dict[str, dict[str, int]] = field(default_factory=dict)
+    """How many messages of which label each live worker holds: those that it runs, and the next ones in line."""
     unknown: dict[str, str] = field(default_factory=dict)
     """Labels of which nothing can be said, and why: the server refused the question. They are not in the numbers."""
 
@@ -174,6 +176,9 @@ async def read_status(server: Server, keys: Keys, settings: Settings, *, labels:
             dead=found.dead,
             oldest_seconds=found.oldest_seconds,
         )
+        for owner in live & found.owners.keys():
+            held = status.held.setdefault(owner, {})
+            held[lane.label] = held.get(lane.label, 0) + found.owners[owner]
         status.labels.setdefault(lane.label, Counts()).add(counts)
         status.total.add(counts)
     return status

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from support.llm import Asked, FakeLLM, Reply, says
 from support.servers import RedisServer
 from support.service import Serving, serving
-from support.service_cases import CASES, QUESTION, Case
+from support.service_cases import CASES, QUESTION, Case, filled
 
 from memsched.errors import CubeForbidden
 from memsched.integrations.mcp_tools import TOOLS
@@ -84,7 +84,7 @@ class Tenants:
         for thing in sorted(asked_for, key=len, reverse=True):
             for said in (json.dumps(thing, ensure_ascii=False)[1:-1], thing, quote(thing, safe="")):
                 body = body.replace(said, "ASKED")
-        headers.pop("x-request-id")
+        headers.pop("x-request-id", None)
         headers.pop("content-length", None)
         return answer.status_code, body, headers
 
@@ -249,6 +249,22 @@ async def test_what_is_anothers_is_answered_as_what_is_not_there(tenants: Tenant
     assert await tenants.state() == before
 
 
+@pytest.mark.parametrize("case", [each for each in asked("users") if each.values[0].route.startswith("GET /ui/")])
+async def test_the_streams_of_pages_show_what_is_ones_own(tenants: Tenants, case: Case) -> None:
+    eve, before = tenants.clients[EVE], await tenants.state()
+    for things in (tenants.things[EVE], tenants.things[ADA]):
+        answer = await tenants.serving.first_event(eve, filled(case.path, things))
+        assert tenants.of_ada(answer, things) == []
+        assert ADA not in answer.text
+        nothing = await tenants.serving.first_event(eve, filled(case.path, missing()))
+        if things is tenants.things[ADA] and case.names() & OF_ONE:
+            assert tenants.seen(answer, things) == tenants.seen(nothing, missing())
+            assert answer.status_code in (403, 404)
+        else:
+            assert answer.status_code == 200
+    assert await tenants.state() == before
+
+
 @pytest.mark.parametrize("case", [each for each in asked("users") if each.values[0].names_user])
 async def test_nobody_acts_for_another(tenants: Tenants, case: Case) -> None:
     """In the same words whether or not there is such a user."""
@@ -278,9 +294,9 @@ async def test_who_may_not_operate_or_watch_learns_nothing(tenants: Tenants, cas
 @pytest.mark.parametrize("case", [*asked("viewers"), *asked("anybody")])
 async def test_numbers_name_nobody(tenants: Tenants, case: Case) -> None:
     if case.endless:
-        answer = await tenants.serving.first_event(tenants.clients["viewer"], case.path)
+        answer = await tenants.serving.first_event(tenants.clients["viewer"], filled(case.path, missing()))
     else:
-        answer = await case.ask(tenants.clients["viewer"], {})
+        answer = await case.ask(tenants.clients["viewer"], missing())
     assert answer.status_code in (case.answers, 503)
     named = [*tenants.marks, ADA, EVE, *WORD.values(), CUBE, "order-17", "monday", tenants.things[EVE]["memory_id"]]
     assert [each for each in named if each in answer.text] == []

@@ -154,6 +154,11 @@ class Crew:
         command = [sys.executable, "-m", "workers"]
         return self._add(command, f"supervisor-{len(self.members)}", {**settings, "processes": processes})
 
+    def serve(self, port: int, *, name: str = "serve", **settings: Any) -> Member:
+        """`memsched serve` without a worker of its own."""
+        command = [sys.executable, "-m", "memsched", "serve", "--listen", f"127.0.0.1:{port}"]
+        return self._add(command, name, settings)
+
     def _add(self, command: list[str], name: str, settings: dict[str, Any]) -> Member:
         log = self.folder / f"{name}.log"
         member = Member(spawn(command, log=log, env=self.environment(**settings)), name, log)

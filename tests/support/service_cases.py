@@ -140,6 +140,31 @@ CASES = [
         )
         for what in ("pin", "unpin", "archive", "restore", "delete")
     ),
+    _get("/queue/{label}/overview", at="/queue/{label:path}/overview", who="viewers"),
+    _get("/ui/frames/queue/{label}", at="/ui/frames/queue/{label:path}", who="viewers", endless=True),
+    *(
+        _get(f"/queue/{{label}}/{state}", at="/queue/{label:path}/{state}", who="viewers")
+        for state in ("waiting", "delayed", "dead")
+    ),
+    _get("/workers", who="viewers"),
+    _get("/ui/frames/workers", who="viewers", endless=True),
+    _post("/ui/labels/{label}/resume", at="/ui/labels/{label:path}/{how}", who="operators", headers=_OF_PAGE),
+    _get("/messages"),
+    _get("/ui/frames/messages", endless=True),
+    _get("/messages/{item_id}", at="/messages/{item_id:path}"),
+    _get("/ui/frames/messages/{item_id}", at="/ui/frames/messages/{item_id:path}", endless=True),
+    _post(
+        "/ui/messages/{item_id}/cancel",
+        at="/ui/messages/{item_id:path}/cancel",
+        names_user="user_id in the query",
+        headers=_OF_PAGE,
+        changes=True,
+    ),
+    _get("/dead-letters?item_id={item_id}", who="operators"),
+    *(
+        _post(f"/ui/dead-letters/{how}", {"item_id": "{item_id}"}, who="operators", headers=_OF_PAGE, form=True)
+        for how in ("redrive", "purge")
+    ),
     # before a model call, and after it
     _post("/v1/prompt", {"query": QUESTION, "search": "always", "session_id": "monday"}),
     _post("/v1/prompt", {"messages": _TALK, "cube": "{cube}"}),

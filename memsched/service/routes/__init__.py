@@ -5,7 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.routing import Route
 
-from memsched.service.dashboard import cube_pages, pages, queue_pages, static_files
+from memsched.service.dashboard import (
+    cube_pages,
+    dead_letter_pages,
+    message_pages,
+    pages,
+    queue_pages,
+    static_files,
+)
 from memsched.service.routes import (
     chat,
     completions,
@@ -44,6 +51,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     queue_pages.router,
     cube_pages.router,
     mcp.router,
+    message_pages.router,
+    dead_letter_pages.router,
 )
 
 

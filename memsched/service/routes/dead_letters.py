@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from pydantic.config import JsonDict
 
 from memsched.queue.dead_letters import DeadFilter, DeadLetter
-from memsched.service.bodies import Body, ItemId, UserId, Whole, an_example
+from memsched.service.bodies import Body, ItemId, Text, UserId, Whole, an_example
 from memsched.service.callers import Operator
 from memsched.service.problems import at_field
 from memsched.service.routes.scheduler import LabelName
@@ -19,7 +19,7 @@ from memsched.service.state import Here
 router = APIRouter(prefix="/v1/scheduler/dead-letters", tags=["dead letters"])
 
 Reason = Literal["errors", "timeouts", "crashes", "malformed", "rejected", "expired"]
-_CONDITIONS = ("label", "reason", "user_id", "ids", "before_ms")
+_CONDITIONS = ("label", "reason", "user_id", "ids", "before_ms", "error")
 _MOST_LISTED = 100
 _MOST_AT_ONCE = 10_000
 _LONGEST_SECONDS = 50.0
@@ -35,6 +35,7 @@ class Letter(BaseModel):
     item_id: str
     reason: str
     error: str
+    kind: str = Field(description="Of its error: without what has digits in it. `error` of a filter.")
     attempts: dict[str, int] = Field(description="How often it failed, by kind.")
     first_ms: int
     last_ms: int
@@ -43,7 +44,7 @@ class Letter(BaseModel):
 
     @classmethod
     def of(cls, letter: DeadLetter) -> Letter:
-        return cls.model_validate(letter.as_dict())
+        return cls.model_validate({**letter.as_dict(), "kind": letter.kind_of_error})
 
 
 class Letters(BaseModel):
@@ -73,16 +74,24 @@ class Which(Body):
     before_ms: Whole | None = Field(
         None, ge=1, lt=2**53, description="Only those given up before it (ms since the epoch)."
     )
+    error: Text | None = Field(
+        None, min_length=1, max_length=400, description="Only those whose errors are of this kind: as `kind` lists it."
+    )
     all: bool = Field(False, description="Needed to mean all of them: an empty filter means none.")
     limit: Whole = Field(_MOST_AT_ONCE, ge=1, le=_MOST_AT_ONCE)
 
     def filter(self) -> DeadFilter:
         """Raises a problem for what names nothing."""
         which = DeadFilter(
-            self.label or "", self.reason or "", self.user_id or "", frozenset(self.ids or ()), self.before_ms or 0
+            self.label or "",
+            self.reason or "",
+            self.user_id or "",
+            frozenset(self.ids or ()),
+            self.before_ms or 0,
+            self.error or "",
         )
         if which == DeadFilter() and not self.all:
-            raise at_field(422, "Say which ones: label, reason, user_id, ids or before_ms; or all: true.", "all")
+            raise at_field(422, "Say which ones: label, reason, user_id, ids, before_ms or error; or all: true.", "all")
         return which
 
 
