@@ -185,7 +185,7 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 async def test_pages_fit_a_phone_and_keep_nobody_out(place: Place, scheme: str) -> None:
     place.redis.client.xadd("memsched:{single}:dead", {"item_id": "one", "dead_reason": "errors", "dead_error": "no 1"})
     async with looking(place.browser, place.address, width=390, scheme=scheme) as looked:
