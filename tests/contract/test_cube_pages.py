@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -150,6 +151,8 @@ async def test_who_may_only_read_sees_no_buttons(service: Serving, ada: httpx.As
     assert all("grey tiles" in each.text and "/ui/cubes/" not in each.text for each in pages)
     assert pinned.status_code == 404
     assert "/ui/cubes/pin" in (await ada.get(at())).text
+    async with await service.key(Role.USER, user_id="bob") as bob:  # behind a proxy that decodes what it passes on
+        assert "grey tiles" in (await bob.get(f"/cubes/bob/{quote(name)}")).text
 
 
 async def test_a_page_changes_what_a_route_would(ada: httpx.AsyncClient, service: Serving, ids: dict[str, str]) -> None:
@@ -168,6 +171,8 @@ async def test_a_page_changes_what_a_route_would(ada: httpx.AsyncClient, service
     assert (await change("restore")).status_code == 303
     assert (await ada.post("/ui/cubes/pin", data={"memory_id": memory_id})).status_code == 422
     assert (await ada.post("/ui/cubes/pin", data=form(memory_id), headers={"Origin": "http://evil"})).status_code == 403
+    refused = await ada.post("/ui/cubes/archive", data=form(str(uuid4())), headers={"HX-Request": "true"})
+    assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json"), "for a notice"
     assert (await change("delete")).headers["location"] == at()
     assert (await ada.get(at(), params={"memory": memory_id})).status_code == 404
 

@@ -5,6 +5,7 @@ The address of a cube is ``/cubes/{user}/{cube}``, both percent-encoded: ids may
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from memsched.errors import CubeForbidden, UnknownCube
 from memsched.memory.access.api_keys import Principal
 from memsched.memory.search.arguments import SearchResult
+from memsched.messages import ScheduleLogForWebItem
 from memsched.service.bodies import CubeName, MemoryId, Text, UserId
 from memsched.service.callers import Caller
 from memsched.service.dashboard.cube_view import PLACES, Part, look_of, parts_of, prompt_look
@@ -50,7 +52,8 @@ async def get_cubes(
     if who is not None:
         cubes = (await here.mos.get_user_info(who))["accessible_cubes"]
         invitations = await here.mos.list_invitations(who)
-    last = {each["cube_id"]: await _last_event(here, who, each["cube_id"]) for each in cubes[:_CUBES] if who}
+    names = [each["cube_id"] for each in cubes[:_CUBES]]
+    last = dict(zip(names, await asyncio.gather(*(_last_event(here, who or "", name) for name in names)), strict=True))
     users = await here.mos.list_users() if caller.may("operate") and not cubes else []
     return render(
         request,
@@ -64,7 +67,7 @@ async def get_cubes(
     )
 
 
-async def _last_event(here: Service, who: str, cube: str) -> object | None:
+async def _last_event(here: Service, who: str, cube: str) -> ScheduleLogForWebItem | None:
     found = await here.scheduler.cube_events(who, cube, limit=1)
     return found[0] if found else None
 
@@ -155,10 +158,11 @@ def _live(here: Service, who: str, cube: str, may_write: bool) -> Produce:
     async def produce() -> str:
         nonlocal frame, seen, until
         try:
-            events = await here.scheduler.cube_events(who, cube, _EVENTS)
-            newest = events[-1].item_id if events else "nothing"
+            last = await _last_event(here, who, cube)
+            newest = last.item_id if last else "nothing"
             if newest == seen and time.monotonic() < until:
                 return frame
+            events = await here.scheduler.cube_events(who, cube, _EVENTS)
             explained = await here.mos.explain(None, cube, who)
             put_away = {"include_archived": True, "filter": {"@status": "archived"}}
             warm = await here.mos.list_memories(cube, who, limit=_OF_A_TIER + len(explained.working_set))
@@ -177,9 +181,10 @@ def _named_in(request: Request) -> tuple[str, str]:
     """Whose cube, and their name of it. Raises what 404 is made of."""
     raw = request.scope.get("raw_path") or request.url.path.encode()
     parts = [unquote(each) for each in raw.decode("ascii", "replace").partition("?")[0].split("/")[2:]]
-    if len(parts) != 2 or not all(parts):
+    user, cube = parts[0], "/".join(parts[1:])  # a proxy may have decoded the slash of a cube that another shares
+    if not (user and cube):
         raise not_found()
-    return parts[0], parts[1]
+    return user, cube
 
 
 async def _may_write(here: Service, who: str, cube: str) -> bool:

@@ -121,6 +121,8 @@ def _failed(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
     if problem.status >= 500:
         log_failure(request.scope, error, problem.status)
+    if request.headers.get("hx-request"):  # a part of a page: what shows it reads the problem itself
+        return problem.response(request.url.path)
     page = render(request, "problem.html", status=problem.status, problem=problem)
     page.headers.update(problem.headers)
     return page

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
+
+import pytest
 
 from memsched.service.dashboard.static_files import FILES, FOLDER, STATIC_PATH, static_url
 
+ROOT = Path(__file__).parents[3]
 VENDOR = FOLDER / "vendor"
 MANIFEST = json.loads((VENDOR / "manifest.json").read_text(encoding="utf-8"))
 TEMPLATES = sorted((FOLDER.parent / "templates").glob("*.html"))
@@ -41,6 +45,14 @@ def test_templates_hold_nothing_that_the_policy_forbids() -> None:
 
     assert found
     assert not any(found.values()), found
+
+
+def test_the_wheel_has_all_of_it() -> None:
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    shipped = {each.relative_path for each in builder.recurse_included_files()}
+
+    found = {each for each in FOLDER.parent.rglob("*") if each.is_file() and each.suffix != ".pyc"}
+    assert {str(each.relative_to(ROOT)) for each in found} <= shipped
 
 
 def test_an_address_changes_with_its_content() -> None:
