@@ -170,7 +170,7 @@ def test_the_table_of_keys_has_every_key() -> None:
     expected |= {keys.user_grants("alice", "home"), *dataclasses.astuple(keys.cube("alice", "home"))}
     expected |= {f"{keys.prefix}:rate:<limit and API key>", keys.audit, keys.user_tags("alice")}
     expected |= {keys.api_keys, keys.api_keys_due, keys.api_keys_used}
-    expected |= {f"{keys.prefix}:idempotency:<item_id>"}
+    expected |= {f"{keys.prefix}:idempotency:<item_id>", f"{keys.prefix}:session:<hash of the cookie>"}
     ours = {name for name in dir(Keys) if not name.startswith("_")}
     assert ours == {
         "lane",
@@ -186,6 +186,7 @@ def test_the_table_of_keys_has_every_key() -> None:
         "ladder",
         "rate",
         "idempotency",
+        "session",
     }
 
     shown = {named(key)[0] for key, _, _ in rows(section(ARCHITECTURE, "## On Redis"))}
