@@ -9,23 +9,56 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
 from memsched.durations import Seconds
-from memsched.errors import InvalidArgument, WaitTimeout
+from memsched.errors import WaitTimeout
+from memsched.memory.ingest.turns import MAX_STATEMENT_CHARACTERS
+from memsched.memory.metadata import LONGEST_TEXT, METADATA_SCHEMA, MOST_NAMES, MOST_VALUES
 from memsched.memory.model import Memory
 from memsched.memory.search.arguments import SearchResult
-from memsched.messages import ADD_TASK_LABEL, MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
+from memsched.memory.search.retriever import MAX_QUERY_CHARACTERS
+from memsched.messages import ADD_TASK_LABEL, MAX_ID_CHARACTERS, MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.mos import AsyncMOS, FoundInCube
 from memsched.mos.tasks import TaskFailed
 
 Waits = Literal["async", "sync"]
 Unused = Any
 """What a field is that changes nothing here."""
+_SAYS_SOMETHING = r"^[^\u0000]*[^\u0000\s][^\u0000]*$"
+
+
+def _truth(given: Any) -> Any:
+    """To Python, 0 is False; to JSON it is not."""
+    return given if isinstance(given, bool) else None
+
+
+def _whole(given: Any) -> Any:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+Said = Annotated[str, Field(json_schema_extra={"pattern": _SAYS_SOMETHING})]
+No = Annotated[Literal[False], BeforeValidator(_truth)]
+Yes = Annotated[Literal[True], BeforeValidator(_truth)]
+Metadata = Annotated[dict[str, Any], WithJsonSchema({**METADATA_SCHEMA, "maxProperties": MOST_NAMES - 2})]
+"""With tags and source there may be as many names as metadata has."""
+TopK = Annotated[int, Field(ge=1, le=100, strict=True), BeforeValidator(_whole)]
 _OTHER_KINDS = ("act_mem", "para_mem", "pref_mem", "tool_mem", "skill_mem")
 """Of memory, in the original's answers; here all that is found is text, preferences among it."""
+
+
+_ONLY_MESSAGES: JsonDict = {
+    "required": ["messages"],
+    "properties": {"messages": {"not": {"type": "null"}}, "memory_content": {"type": "null"}},
+}
+_ONLY_CONTENT: JsonDict = {
+    "required": ["memory_content"],
+    "properties": {"memory_content": {"type": "string"}, "messages": {"type": "null"}},
+}
 
 
 class BaseRequest(BaseModel):
@@ -33,7 +66,7 @@ class BaseRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: str | None = Field(None, description="Whom it is for.", examples=["ada"])
+    user_id: Name | None = Field(None, description="Whom it is for.", examples=["ada"])
     manager_user_id: Unused = Field(None, description="Changes nothing here.")
     project_id: Unused = Field(None, description="Changes nothing here.")
 
@@ -44,22 +77,24 @@ class APIADDRequest(BaseRequest):
     ``info``, ``custom_tags`` (as ``tags``) and ``source`` are kept as metadata.
     """
 
-    writable_cube_ids: list[str] | None = Field(None, description="The cubes that keep it.", examples=[["home"]])
-    mem_cube_id: str | None = Field(None, description="The same, for one cube.")
-    session_id: str | None = None
-    task_id: str | None = Field(
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_ONLY_MESSAGES, _ONLY_CONTENT]})
+
+    writable_cube_ids: list[Name] | None = Field(None, description="The cubes that keep it.", examples=[["home"]])
+    mem_cube_id: Name | None = Field(None, description="The same, for one cube.")
+    session_id: Name | None = None
+    task_id: Name | None = Field(
         None, description="Of one's own, for one cube: with the same one again nothing is done twice."
     )
-    messages: str | list[Any] | None = Field(
+    messages: Said | Annotated[list[Any], Field(min_length=1)] | None = Field(
         None, description="What was said.", examples=[[{"role": "user", "content": "I have a dog, Max."}]]
     )
-    memory_content: str | None = Field(None, description="The same, as one text.")
+    memory_content: Said | None = Field(None, description="The same, as one text.")
     async_mode: Waits = Field("async", description="sync: the answer waits until it can be found.")
-    info: dict[str, Any] | None = None
-    custom_tags: list[str] | None = None
-    source: str | None = None
+    info: Metadata | None = None
+    custom_tags: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] | None = Field(None, max_length=MOST_VALUES)
+    source: str | None = Field(None, max_length=LONGEST_TEXT)
     doc_path: None = Field(None, description="Refused: files are not read here.")
-    is_feedback: Literal[False] = Field(False, description="Corrections are feedback requests.")
+    is_feedback: No = Field(False, description="Corrections are feedback requests.")
     mode: Unused = Field(None, description="Changes nothing here.")
     chat_history: Unused = Field(None, description="Changes nothing here.")
     operation: Unused = Field(None, description="Changes nothing here.")
@@ -68,10 +103,10 @@ class APIADDRequest(BaseRequest):
 class APISearchRequest(BaseRequest):
     """Look for memories."""
 
-    query: str = Field(examples=["What is my dog called?"])
-    readable_cube_ids: list[str] | None = Field(None, description="Where; without them in all that the user may read.")
-    mem_cube_id: str | None = Field(None, description="The same, for one cube.")
-    top_k: int = Field(10, ge=1, le=100)
+    query: str = Field(max_length=MAX_QUERY_CHARACTERS, examples=["What is my dog called?"])
+    readable_cube_ids: list[Name] | None = Field(None, description="Where; without them in all that the user may read.")
+    mem_cube_id: Name | None = Field(None, description="The same, for one cube.")
+    top_k: TopK = 10
     filter: dict[str, Any] | None = Field(None, description="Of metadata, as everywhere here.")
     session_id: Unused = Field(None, description="Changes nothing here.")
     mode: Unused = Field(None, description="Changes nothing here.")
@@ -86,7 +121,7 @@ class APISearchRequest(BaseRequest):
     skill_mem_top_k: Unused = Field(None, description="Changes nothing here.")
     search_memory_type: Unused = Field(None, description="Changes nothing here.")
     chat_history: Unused = Field(None, description="Changes nothing here.")
-    internet_search: Literal[False] = Field(False, description="Nothing is searched on the internet.")
+    internet_search: No = Field(False, description="Nothing is searched on the internet.")
     neighbor_discovery: Unused = Field(None, description="Changes nothing here.")
     moscube: Unused = Field(None, description="Changes nothing here.")
     operation: Unused = Field(None, description="Changes nothing here.")
@@ -97,8 +132,8 @@ class GetMemoryPlaygroundRequest(BaseRequest):
     """All memories, or those that fit a query."""
 
     memory_type: Literal["text_mem"] = Field("text_mem", description="The others have nothing to list here.")
-    mem_cube_ids: list[str] | None = Field(None, description="Where; without them in all that the user may read.")
-    search_query: str | None = None
+    mem_cube_ids: list[Name] | None = Field(None, description="Where; without them in all that the user may read.")
+    search_query: str | None = Field(None, max_length=MAX_QUERY_CHARACTERS)
     search_type: Unused = Field(None, description="Changes nothing here.")
 
 
@@ -106,39 +141,43 @@ class DeleteMemoryRequest(BaseRequest):
     """Delete memories for good. Nothing is deleted unless each of them is there and may be deleted."""
 
     memory_ids: list[str] = Field(min_length=1, max_length=1000)
-    writable_cube_ids: list[str] | None = Field(None, description="Where they are; without it in any of the user's.")
+    writable_cube_ids: list[Name] | None = Field(
+        None, max_length=1, description="Where they are; without it in any of the user's."
+    )
 
 
 class APIFeedbackRequest(BaseRequest):
     """Say what is right: it takes the place of what it corrects."""
 
-    feedback_content: str = Field(examples=["My dog is called Rex, not Max."])
+    feedback_content: Said = Field(max_length=MAX_STATEMENT_CHARACTERS, examples=["My dog is called Rex, not Max."])
     retrieved_memory_ids: list[str] | None = Field(
         None, description="One: that memory is corrected; otherwise the one that the words fit best."
     )
-    writable_cube_ids: list[str] | None = Field(None, description="The cube; without it the user's only one.")
-    mem_cube_id: str | None = Field(None, description="The same.")
-    session_id: str | None = None
+    writable_cube_ids: list[Name] | None = Field(
+        None, max_length=1, description="The cube; without it the user's only one."
+    )
+    mem_cube_id: Name | None = Field(None, description="The same.")
+    session_id: Name | None = None
     task_id: Unused = Field(None, description="Changes nothing here: the answer names the task.")
     async_mode: Waits = "async"
     info: Unused = Field(None, description="Changes nothing here.")
     history: Unused = Field(None, description="Changes nothing here.")
     feedback_time: Unused = Field(None, description="Changes nothing here.")
-    corrected_answer: Literal[False] = Field(False, description="No answer is written anew.")
+    corrected_answer: No = Field(False, description="No answer is written anew.")
 
 
 class ChatRequest(BaseRequest):
     """Ask a cube. Which model answers, and how, the settings say."""
 
-    query: str = Field(examples=["What is my dog called?"])
-    readable_cube_ids: list[str] | None = Field(None, max_length=1, description="The cube that is asked.")
-    writable_cube_ids: list[str] | None = Field(None, max_length=1, description="The cube that keeps what is said.")
-    mem_cube_id: str | None = Field(None, description="The same, for both.")
+    query: str = Field(max_length=MAX_QUERY_CHARACTERS, examples=["What is my dog called?"])
+    readable_cube_ids: list[Name] | None = Field(None, max_length=1, description="The cube that is asked.")
+    writable_cube_ids: list[Name] | None = Field(None, max_length=1, description="The cube that keeps what is said.")
+    mem_cube_id: Name | None = Field(None, description="The same, for both.")
     history: list[Any] | None = Field(None, description="The turns before; without them those of the session.")
-    session_id: str | None = None
-    top_k: int = Field(10, ge=1, le=100)
-    add_message_on_answer: Literal[True] = Field(True, description="A chat remembers what is said.")
-    internet_search: Literal[False] = Field(False, description="Nothing is searched on the internet.")
+    session_id: Name | None = None
+    top_k: TopK = 10
+    add_message_on_answer: Yes = Field(True, description="A chat remembers what is said.")
+    internet_search: No = Field(False, description="Nothing is searched on the internet.")
     system_prompt: None = Field(None, description="Refused: the prompt is memsched's own.")
     filter: None = Field(None, description="Refused.")
     mode: Unused = Field(None, description="Changes nothing here.")
@@ -225,8 +264,6 @@ class OriginalCalls:
     async def delete(self, request: DeleteMemoryRequest) -> dict[str, Any]:
         """Raises UnknownMemory before anything was deleted."""
         cubes = _cubes(request.writable_cube_ids)
-        if len(cubes) > 1:
-            raise InvalidArgument("writable_cube_ids", cubes, "name one cube, or none: ids are enough")
         for memory_id in request.memory_ids:
             await self._mos.get(memory_id, cubes[0], request.user_id)
         for memory_id in dict.fromkeys(request.memory_ids):
@@ -236,8 +273,6 @@ class OriginalCalls:
     async def feedback(self, request: APIFeedbackRequest, timeout: Seconds | None = None) -> list[dict[str, Any]]:
         """``[{"cube_id", "task_id", "status"}]``."""
         cubes = _cubes(request.writable_cube_ids, request.mem_cube_id)
-        if len(cubes) > 1:
-            raise InvalidArgument("writable_cube_ids", cubes, "feedback is about one cube")
         user, text = request.user_id or self._mos.user_id, request.feedback_content
         named, place = request.retrieved_memory_ids or [], None
         if len(named) == 1:

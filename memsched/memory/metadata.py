@@ -19,6 +19,20 @@ MetadataValue = str | int | float | bool | list[str | int | float | bool]
 MOST_NAMES, MOST_VALUES = 64, 64
 LONGEST_NAME, LONGEST_TEXT = 64, 1_000
 _LARGEST = 2**63 - 1
+_VALUE: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "maxLength": LONGEST_TEXT, "pattern": "^[^\\u0000]*$"},
+        {"type": "number", "exclusiveMinimum": -(2**63), "exclusiveMaximum": 2**63},
+        {"type": "boolean"},
+    ]
+}
+METADATA_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "maxProperties": MOST_NAMES,
+    "propertyNames": {"minLength": 1, "maxLength": LONGEST_NAME, "pattern": "^[^\\u0000]*$"},
+    "additionalProperties": {"anyOf": [_VALUE, {"type": "array", "maxItems": MOST_VALUES, "items": _VALUE}]},
+}
+"""What ``checked_metadata`` takes, as a JSON schema."""
 
 
 def checked_metadata(given: Any) -> dict[str, MetadataValue]:

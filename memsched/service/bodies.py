@@ -7,10 +7,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from memsched.memory.context_tags import LONGEST_TAG, TAG
+from memsched.memory.metadata import METADATA_SCHEMA
 from memsched.messages import MAX_ID_CHARACTERS
 
 MOST_TOP_K = 100
@@ -84,11 +97,18 @@ def _whole(value: Any) -> Any:
 
 
 NO_NUL = {"pattern": "^[^\\u0000]*$"}
+SAYS_SOMETHING = {"pattern": "^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$"}
 FREE_JSON = "x-free-json"
 """Stands in a schema for any JSON (openapi.py puts it in)."""
+IN_AN_ADDRESS = "x-json-in-an-address"
+"""Stands in the schema of a parameter whose text is JSON, with the schema of that (openapi.py)."""
+WHOLE = BeforeValidator(_whole)
+"""For a whole number; its bounds stand before it: ``Annotated[int, Field(ge=1), WHOLE]``."""
 Moment = Annotated[AwareDatetime, Field(strict=False, examples=["2026-01-02T03:04:05Z"]), BeforeValidator(_only_text)]
-Whole = Annotated[int, BeforeValidator(_whole)]
 Text = Annotated[str, AfterValidator(_plain), Field(json_schema_extra=NO_NUL)]
+Said = Annotated[Text, Field(json_schema_extra=SAYS_SOMETHING)]
+Tag = Annotated[Text, Field(min_length=1, max_length=LONGEST_TAG, json_schema_extra={"pattern": TAG})]
+TopK = Annotated[int, Field(ge=0, le=MOST_TOP_K), WHOLE]
 _IdText = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
 UserId = Annotated[_IdText, Field(description="Whom it is for. A key of one user means that user.", examples=["ada"])]
 CubeName = Annotated[_IdText, Field(description="The user's name of the cube.", examples=["default"])]
@@ -103,10 +123,63 @@ MemoryId = Annotated[
     ),
 ]
 Json = Annotated[Any, AfterValidator(_json), WithJsonSchema({FREE_JSON: True})]
-PLAIN = BeforeValidator(_json)
-"""For a body that is a model of elsewhere: all in it can be kept."""
-Metadata = Annotated[
+JsonObject = Annotated[
     dict[str, Any],
     AfterValidator(_json),
     WithJsonSchema({"type": "object", "additionalProperties": {FREE_JSON: True}, "propertyNames": NO_NUL}),
 ]
+
+
+def _as_message(value: Any) -> Any:
+    if not isinstance(_json(value), dict) or not isinstance(value.get("role"), str):
+        raise PydanticCustomError("message", 'A message is an object with a role: {"role": "user", "content": "..."}.')
+    return value
+
+
+ModelMessage = Annotated[
+    Any,
+    AfterValidator(_as_message),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "required": ["role"],
+            "properties": {"role": {"type": "string", **NO_NUL}, "content": {FREE_JSON: True}},
+            "additionalProperties": {FREE_JSON: True},
+            "propertyNames": NO_NUL,
+        }
+    ),
+]
+"""As it goes to a model."""
+Metadata = Annotated[dict[str, Any], AfterValidator(_json), WithJsonSchema(METADATA_SCHEMA)]
+
+
+class _Plain:
+    """For a body that is a model of elsewhere: all in it can be kept, and its schema says so."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_json, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = handler(schema)
+        _say_plain(handler.resolve_ref_schema(found))
+        return found
+
+
+def _say_plain(schema: Any) -> None:
+    """Say in a schema, at each place of a text and of any JSON, what ``_json`` sees to."""
+    if isinstance(schema, list):
+        for each in schema:
+            _say_plain(each)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") == "string" and "enum" not in schema:
+        schema.setdefault("pattern", NO_NUL["pattern"])
+    if schema.get("additionalProperties") is True:
+        schema |= {"additionalProperties": {FREE_JSON: True}, "propertyNames": NO_NUL}
+    if not schema.keys() & {"type", "anyOf", "$ref", "const", FREE_JSON}:
+        schema[FREE_JSON] = True
+    for part in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("anyOf")):
+        _say_plain(part)
+
+
+PLAIN = _Plain()

@@ -92,11 +92,15 @@ def _shows_a_page(scope: Scope) -> bool:
 async def _while_good(
     ask: Callable[[], Awaitable[Principal]], app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer, and end what is streamed as if its client had left when the key is good no more."""
-    is_read = is_over = has_begun = has_ended = False
+    """Answer, and end what is streamed or waited for as if its client had left when the key is good no more.
+
+    What has not begun to answer then is answered with what became of the key.
+    """
+    is_read = has_begun = has_ended = False
+    over: Problem | None = None
 
     async def heard() -> Message:
-        nonlocal is_read, is_over
+        nonlocal is_read, over
         if not is_read:
             message = await receive()
             is_read = message["type"] != "http.request" or not message.get("more_body", False)
@@ -107,20 +111,24 @@ async def _while_good(
                 with suppress(ServerUnreachable):
                     await ask()
             return hearing.result()
-        except Problem:
-            is_over = True
+        except Problem as problem:
+            over = problem
             return {"type": "http.disconnect"}
         finally:
             hearing.cancel()
 
     async def answer(message: Message) -> None:
         nonlocal has_begun, has_ended
+        if over is not None and not has_begun:
+            return
         has_begun = True
         has_ended = message["type"] == "http.response.body" and not message.get("more_body", False)
         await send(message)
 
     await app(scope, heard, answer)
-    if is_over and has_begun and not has_ended:
+    if over is not None and not has_begun:
+        raise over
+    if over is not None and not has_ended:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

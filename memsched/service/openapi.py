@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from memsched.service.bodies import DEEPEST, FREE_JSON, LARGEST, NO_NUL
+from memsched.service.bodies import DEEPEST, FREE_JSON, IN_AN_ADDRESS, NO_NUL
 from memsched.service.problems import MEDIA_TYPE
 
 _KEY = "key"
@@ -27,7 +28,7 @@ _JSON: dict[str, Any] = {
     "description": f"Any JSON, to {DEEPEST} levels.",
     "anyOf": [
         {"type": ["null", "boolean"]},
-        {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+        {"type": "number", "exclusiveMinimum": -(2**63), "exclusiveMaximum": 2**63},
         {"type": "string", **NO_NUL},
         {"type": "array", "items": _HERE},
         {"type": "object", "additionalProperties": _HERE, "propertyNames": NO_NUL},
@@ -90,12 +91,21 @@ def document(app: FastAPI, open_paths: frozenset[str]) -> dict[str, Any]:
             continue
         for method, operation in operations.items():
             if method in _METHODS:
+                _say_what_is_json(operation.get("parameters", ()))
                 operation["security"] = [{_KEY: []}]
                 operation["responses"].pop("422", None)
                 for status, said in _SAID.items():
                     operation["responses"].setdefault(status, _answer(said, path))
     found: dict[str, Any] = _with_free_json(made)
     return found
+
+
+def _say_what_is_json(parameters: Iterable[dict[str, Any]]) -> None:
+    """OpenAPI's way: such a parameter has a content in place of a schema."""
+    for each in parameters:
+        if (inside := each["schema"].pop(IN_AN_ADDRESS, None)) is not None:
+            del each["schema"]
+            each["content"] = {"application/json": {"schema": inside}}
 
 
 def _with_free_json(schema: Any) -> Any:

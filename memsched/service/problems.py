@@ -64,7 +64,7 @@ class Problem(Exception):
     @property
     def title(self) -> str:
         """What kind of problem it is, for people."""
-        return _TITLES.get(self.kind or "", HTTPStatus(self.status).phrase)
+        return _TITLES.get(self.kind or "") or _phrase(self.status)
 
     def response(self, path: str = "") -> JSONResponse:
         """The answer, as problem+json.
@@ -84,6 +84,13 @@ class Problem(Exception):
             kind = self.kind or content["title"]
             content["error"] = {"message": self.detail, "type": kind, "param": None, "code": None}
         return JSONResponse(content, self.status, self.headers, MEDIA_TYPE)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # 499 is nginx's
+        return "Nobody waits"
 
 
 def not_found() -> Problem:

@@ -31,6 +31,7 @@ from memsched.memory_prompt import MemoryPrompt
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.lookup import cube_meant
 from memsched.scheduler import AsyncMemScheduler
+from memsched.service.json_text import NamedTwice, behind_space, decoded, members_at
 from memsched.service.problems import at_field
 from memsched.service.upstream import Upstream
 
@@ -51,15 +52,17 @@ UNAVAILABLE = "unavailable"
 
 @dataclass(frozen=True)
 class Completion:
-    """A client's request for a chat completion. body: all of it, as it came."""
+    """A client's request for a chat completion. body: all of it, as it came; text: as it was written."""
 
     body: Mapping[str, Any]
+    text: str
 
     @classmethod
     def read(cls, raw: bytes) -> Self:
         """Raises Problem for what is no such request; all but messages and user is for the model's server to judge."""
         try:
-            body = json.loads(raw, parse_constant=_no_number, parse_float=_number)
+            text = decoded(raw)
+            body = json.loads(text, parse_constant=_no_number, parse_float=_number)
         except (ValueError, RecursionError):
             raise at_field(422, "It is not JSON.") from None
         if not isinstance(body, dict):
@@ -72,7 +75,7 @@ class Completion:
                 raise at_field(422, "It must be an object with role and content.", "messages", number)
         if not isinstance(body.get("user"), str | None) or "\0" in (body.get("user") or ""):
             raise at_field(422, "It must be a text, without NUL: whom the call acts for.", "user")
-        return cls(body)
+        return cls(body, text)
 
     @property
     def user(self) -> str | None:
@@ -102,23 +105,37 @@ class Completion:
         first = next((each for each in self.messages if each.get("role") not in _INSTRUCTIONS), {})
         return f"chat-{hashlib.sha256(_canonical(first)).hexdigest()[:16]}"
 
-    def with_memory(self, text: str) -> bytes:
-        """The request with a text in front of its messages, and otherwise as it came.
+    def with_memory(self, told: str) -> bytes:
+        """The request with a text in front of its messages, and otherwise as it came, to the byte.
 
         Instructions of the client's own stand behind it in the same message: many models take only one, the first.
         """
-        first, *rest = self.messages
-        if first.get("role") in _INSTRUCTIONS:
-            own = first.get("content")
-            content: Any = text
-            if isinstance(own, str):
-                content = f"{text}\n\n{own}"
-            elif isinstance(own, list):
-                content = [{"type": "text", "text": f"{text}\n\n"}, *own]
-            messages = [{**first, "content": content}, *rest]
+        try:
+            sent = self._with_memory(self.text, told)
+        except NamedTwice:  # what was read here is what counts
+            sent = self._with_memory(json.dumps(self.body), told)
+        return sent.encode("utf-8", "surrogatepass")
+
+    def _with_memory(self, text: str, told: str) -> str:
+        messages, _ = members_at(text, behind_space(text))["messages"]
+        begin = end = messages + len("[")
+        first = self.messages[0]
+        if first.get("role") not in _INSTRUCTIONS:
+            piece = f"{json.dumps({'role': 'system', 'content': told})}, "
+        elif "content" not in first:
+            begin = end = behind_space(text, begin) + len("{")
+            piece = f'"content": {json.dumps(told)}, '
         else:
-            messages = [{"role": "system", "content": text}, first, *rest]
-        return json.dumps({**self.body, "messages": messages}).encode()
+            own = first["content"]
+            begin, end = members_at(text, behind_space(text, begin))["content"]
+            piece = json.dumps(told)
+            if isinstance(own, str):
+                begin = end = begin + len('"')
+                piece = json.dumps(f"{told}\n\n")[1:-1]
+            elif isinstance(own, list):
+                begin = end = begin + len("[")
+                piece = json.dumps({"type": "text", "text": f"{told}\n\n"}) + (", " if own else "")
+        return f"{text[:begin]}{piece}{text[end:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,19 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from memsched.logs import get_logger
+from memsched.service.problems import Problem
 
 log = get_logger(__name__)
 
 Value = TypeVar("Value")
+_NOBODY_WAITS = 499
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+class ClientGone(Problem):
+    """Nobody waits for the answer any more: what is answered is for the log."""
+
+    def __init__(self) -> None:
+        super().__init__(_NOBODY_WAITS, "Whoever asked has gone.")
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, Value]) -> Value:

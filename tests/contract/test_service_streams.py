@@ -103,3 +103,43 @@ async def test_a_stream_ends_with_its_key(
     writer.close()
     await as_few_as(before, 5)
     assert b"error" not in rest
+
+
+WAITS = [
+    "GET /v1/scheduler/wait?user_id=ada&timeout=60",
+    "POST /product/scheduler/wait?user_name=ada&timeout_seconds=600",
+]
+
+
+async def wait_for_answer(
+    address: tuple[str, int], what: str, token: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    before = tasks()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"{what} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        while tasks() < before + 2:
+            await asyncio.sleep(0.05)
+    return reader, writer
+
+
+@pytest.mark.parametrize("what", WAITS)
+async def test_who_hangs_up_waits_for_nothing(service: Serving, address: tuple[str, int], what: str) -> None:
+    token, _ = await service.service.api_keys.create(Role.ADMIN)
+    before = tasks()
+    _, writer = await wait_for_answer(address, what, token)
+    writer.close()
+    await as_few_as(before, 20)
+
+
+@pytest.mark.parametrize("what", WAITS)
+async def test_a_wait_ends_with_its_key(
+    service: Serving, address: tuple[str, int], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "_LOOK_AGAIN_SECONDS", 0.1)
+    token, made = await service.service.api_keys.create(Role.ADMIN)
+    reader, writer = await wait_for_answer(address, what, token)
+    assert await service.service.api_keys.revoke(made.key_id)
+    async with asyncio.timeout(10):
+        assert b" 401 " in await reader.readline()
+    writer.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from memsched.lexicon import STOP_WORDS, words
 from memsched.memory.ingest.revision import revises
@@ -49,28 +50,29 @@ def repeated(
         correctors: by id, what supersedes those of them that are superseded.
     """
     found: dict[str, Repeat] = {}
+    history = _History(said, known, correctors)
     for place, each in enumerate(said):
         same = known.get(each.content_hash, ())
         active = next((other for other in same if other.superseded_by is None), None)
         if event := next((other for other in same if _is_same_event(each, other)), None):
             found[each.memory_id] = Repeat(event, of_old=True)
         elif active is not None:
-            of_old = _is_of_old(said, place, active, known, correctors)
-            found[each.memory_id] = Repeat(active, of_old=of_old)
-        elif told := [other for other in reversed(same) if _is_of_old(said, place, other, known, correctors)]:
+            found[each.memory_id] = Repeat(active, of_old=history.has(place, active))
+        elif told := [other for other in reversed(same) if history.has(place, other)]:
             found[each.memory_id] = Repeat(told[0], of_old=True)
     return found
 
 
 def is_said_anew(said: Sequence[Memory], repeat: Repeat, again: Memory) -> bool:
     """Whether it is a statement of its own, because of what its message says in between, or before it."""
-    first = repeat.memory
-    places = {each.memory_id: place for place, each in enumerate(said)}
     if repeat.of_old:
         return False
+    first = repeat.memory
+    places = {each.memory_id: place for place, each in enumerate(said)}
     between = said[places.get(first.memory_id, -1) + 1 : places[again.memory_id]]
     return any(
-        each.is_voice_of(first) and (revises(each, first).weight or revises(again, each).weight) for each in between
+        each.is_voice_of(first) and (revises(each, first).weight or revises(again, each).weight)
+        for each in {same.content_hash: same for same in between}.values()  # who repeats themselves says it once
     )
 
 
@@ -79,48 +81,65 @@ def _is_same_event(each: Memory, other: Memory) -> bool:
     return bool(each.sources.keys() & other.sources.keys() or {*each.derived_from} & {*other.derived_from})
 
 
-def _is_of_old(
-    said: Sequence[Memory],
-    place: int,
-    other: Memory,
-    known: Mapping[str, Sequence[Memory]],
-    correctors: Mapping[str, Memory],
-) -> bool:
-    """Whether a text that was superseded is told as a part of what was said then."""
-    each, corrector = said[place], correctors.get(other.superseded_by or "")
-    if to_ms(each.at) == to_ms(other.at) or (corrector is not None and each.at <= corrector.at):
-        return True
-    if len({turn.at for turn in said}) > 1:  # each has a time of its own, and this one's is later
-        return False
-    later = said[place + 1 :]
-    if any(same.memory_id == other.superseded_by for turn in later for same in known.get(turn.content_hash, ())):
-        return True
-    if not any(turn.is_voice_of(each) for turn in later):  # the last that they say is what they say now
-        return False
-    around = [*_run(said[:place][::-1], other, known, -1), *_run(later, other, known, 1)]
-    told = {word for turn in around for word in words(turn.text)} - STOP_WORDS
-    return len(around) >= _ENOUGH_AROUND or len(told) >= _ENOUGH_AROUND
+class _History:
+    """A message, read as a history that comes once more: in time that grows as it does, also where all say the same."""
 
+    def __init__(
+        self, said: Sequence[Memory], known: Mapping[str, Sequence[Memory]], correctors: Mapping[str, Memory]
+    ) -> None:
+        self._said = said
+        self._known = known
+        self._correctors = correctors
+        self._has_times = len({turn.at for turn in said}) > 1
+        self._last_place = {
+            same.memory_id: place for place, turn in enumerate(said) for same in known.get(turn.content_hash, ())
+        }
+        self._following: dict[tuple[str, str, int], bool] = {}
 
-def _run(turns: Sequence[Memory], start: Memory, known: Mapping[str, Sequence[Memory]], step: int) -> list[Memory]:
-    """The turns that follow on each other as the stored ones do, from a stored one on."""
-    run: list[Memory] = []
-    here = [start]
-    for turn in turns:
-        here = [
-            same for same in known.get(turn.content_hash, ()) if any(_follows(same, before, step) for before in here)
-        ]
-        if not here:
-            break
-        run.append(turn)
-    return run
+    def has(self, place: int, other: Memory) -> bool:
+        """Whether a text that was superseded is told as a part of what was said then."""
+        each, corrector = self._said[place], self._correctors.get(other.superseded_by or "")
+        if to_ms(each.at) == to_ms(other.at) or (corrector is not None and each.at <= corrector.at):
+            return True
+        if self._has_times:  # each has a time of its own, and this one's is later
+            return False
+        if self._last_place.get(other.superseded_by or "", -1) > place:
+            return True
+        later = islice(self._said, place + 1, None)
+        if not any(turn.is_voice_of(each) for turn in later):  # the last that they say is what they say now
+            return False
+        before = self._said[max(0, place - _ENOUGH_AROUND) : place][::-1]
+        after = self._said[place + 1 : place + 1 + _ENOUGH_AROUND]
+        around = [*self._run(before, other, -1), *self._run(after, other, 1)]
+        told = {word for turn in around for word in words(turn.text)} - STOP_WORDS
+        return len(around) >= _ENOUGH_AROUND or len(told) >= _ENOUGH_AROUND
+
+    def _run(self, turns: Sequence[Memory], start: Memory, step: int) -> list[Memory]:
+        """The turns that follow on each other as the stored ones do, from a stored one on."""
+        run: list[Memory] = []
+        here = [start]
+        for turn in turns:
+            here = [
+                same
+                for same in self._known.get(turn.content_hash, ())
+                if any(self._follows(same, before, step) for before in here)
+            ]
+            if not here:
+                break
+            run.append(turn)
+        return run
+
+    def _follows(self, memory: Memory, before: Memory, step: int) -> bool:
+        pair = (memory.memory_id, before.memory_id, step)
+        if pair not in self._following:
+            self._following[pair] = _follows(memory, before, step)
+        return self._following[pair]
 
 
 def _follows(memory: Memory, before: Memory, step: int) -> bool:
     if memory.session_id and memory.session_id == before.session_id and memory.turn == before.turn + step:
         return True
-    places = {_neighbour(source, step) for source in before.sources}
-    return bool(places & memory.sources.keys())
+    return any(_neighbour(source, step) in memory.sources for source in before.sources)
 
 
 def _neighbour(source: str, step: int) -> str:

@@ -11,7 +11,7 @@ from fastapi.sse import format_sse_event
 from pydantic import Field
 
 from memsched.errors import MemschedError
-from memsched.service.bodies import MOST_MESSAGES, MOST_TOP_K, Body, CubeName, Json, SessionId, Text, UserId, an_example
+from memsched.service.bodies import MOST_MESSAGES, Body, CubeName, Json, SessionId, Text, TopK, UserId, an_example
 from memsched.service.callers import Caller
 from memsched.service.problems import problem_of
 from memsched.service.sse import until_stopped
@@ -36,7 +36,7 @@ class ChatRequest(Body):
         default=[], max_length=MOST_MESSAGES, description="The turns before; the service keeps none of its own."
     )
     remember_in: CubeName | None = Field(default=None, description="Keep question and answer in this cube instead.")
-    top_k: int | None = Field(default=None, ge=0, le=MOST_TOP_K)
+    top_k: TopK | None = None
 
 
 class ChatAnswer(View):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 import httpx
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from memsched.errors import InvalidArgument
 from memsched.memory.access.api_keys import Principal
+from memsched.messages import MAX_ID_CHARACTERS
 from memsched.service.bodies import CubeName, SessionId
 from memsched.service.callers import Caller, Traceparent
 from memsched.service.heard import Heard
@@ -25,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["model"])
 MEMORY = "X-Memsched-Memory"
 _CUBE, _SESSION = "X-Memsched-Cube", "X-Memsched-Session"
 _NAMES: dict[str, TypeAdapter[str]] = {_CUBE: TypeAdapter(CubeName), _SESSION: TypeAdapter(SessionId)}
-_NOBODY_WAITS = 499
+_HALF_A_BYTE = re.compile("%(?![0-9A-Fa-f]{2})")
 _OPENING_SECONDS = 10.0
 """So long the first requests of a service wait for its memory; later ones have a second for it."""
 
@@ -64,7 +66,14 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     },
 }
 
-NameInHeader = Annotated[str | None, Header(description="Percent-encoded where it is not ASCII.")]
+_CHARACTER = "([!-$&-~]|%(0[1-9A-Fa-f]|[1-9A-Fa-f][0-9A-Fa-f]))"
+NameInHeader = Annotated[
+    str | None,
+    Header(
+        description="Percent-encoded where it is not ASCII.",
+        json_schema_extra={"pattern": f"^{_CHARACTER}{{1,{MAX_ID_CHARACTERS}}}$"},
+    ),
+]
 
 
 @router.post(
@@ -97,7 +106,7 @@ async def create_chat_completion(
         answer = await while_connected(request.receive, sending)
     except ClientGone:
         proxy.remember(call, "", broke_off=True)
-        return Response(status_code=_NOBODY_WAITS)
+        raise
     heard = Heard(streamed=_is_streamed(answer))
 
     def ended() -> None:
@@ -119,10 +128,7 @@ async def create_chat_completion(
 async def list_models(request: Request, here: Here, caller: Caller) -> Response:
     """What the model's server answers."""
     caller.require_may("memory")
-    try:
-        answer = await while_connected(request.receive, here.proxy.upstream.send("GET", "models", request.headers))
-    except ClientGone:
-        return Response(status_code=_NOBODY_WAITS)
+    answer = await while_connected(request.receive, here.proxy.upstream.send("GET", "models", request.headers))
     return Relay(answer, headers_back(answer))
 
 
@@ -139,8 +145,11 @@ def _name(header: str, given: str | None) -> str | None:
     if given is None:
         return None
     try:
-        return _NAMES[header].validate_python(unquote(given.encode("latin-1").decode(), errors="strict"))
-    except (UnicodeError, ValidationError):
+        text = given.encode("latin-1").decode()
+        if _HALF_A_BYTE.search(text):
+            raise ValueError(text)
+        return _NAMES[header].validate_python(unquote(text, errors="replace"))
+    except ValueError:
         detail = f"{header}: it must be a name of 1 to 512 characters, in UTF-8 or percent-encoded."
         raise Problem(422, detail, kind="InvalidRequest", fields=[{"detail": detail, "parameter": header}]) from None
 

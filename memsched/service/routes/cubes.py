@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from memsched.errors import UnknownCube
-from memsched.service.bodies import Body, CubeName, Text, UserId, an_example
+from memsched.service.bodies import Body, CubeName, Tag, UserId, an_example
 from memsched.service.callers import Caller
 from memsched.service.problems import at_parameter, not_found
 from memsched.service.state import Here, Service
@@ -27,7 +27,7 @@ class NewCube(Body):
 
     name: CubeName
     user_id: UserId | None = None
-    tags: list[Text] | None = Field(default=None, max_length=64, description="What it is, for an access policy.")
+    tags: list[Tag] | None = Field(default=None, max_length=64, description="What it is, for an access policy.")
 
 
 @router.get("/cubes", summary="The cubes that a user may use", operation_id="list_cubes")

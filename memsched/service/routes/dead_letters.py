@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from pydantic.config import JsonDict
 
 from memsched.queue.dead_letters import DeadFilter, DeadLetter
-from memsched.service.bodies import Body, ItemId, Text, UserId, Whole, an_example
+from memsched.service.bodies import WHOLE, Body, ItemId, Text, UserId, an_example
 from memsched.service.callers import Operator
 from memsched.service.problems import at_field
 from memsched.service.routes.scheduler import LabelName
@@ -71,14 +71,14 @@ class Which(Body):
     ids: list[ItemId] | None = Field(
         None, min_length=1, max_length=1_000, description="Of items (of any user), or of letters."
     )
-    before_ms: Whole | None = Field(
-        None, ge=1, lt=2**53, description="Only those given up before it (ms since the epoch)."
+    before_ms: Annotated[int, Field(ge=1, lt=2**53), WHOLE] | None = Field(
+        None, description="Only those given up before it (ms since the epoch)."
     )
     error: Text | None = Field(
         None, min_length=1, max_length=400, description="Only those whose errors are of this kind: as `kind` lists it."
     )
     all: bool = Field(False, description="Needed to mean all of them: an empty filter means none.")
-    limit: Whole = Field(_MOST_AT_ONCE, ge=1, le=_MOST_AT_ONCE)
+    limit: Annotated[int, Field(ge=1, le=_MOST_AT_ONCE), WHOLE] = _MOST_AT_ONCE
 
     def filter(self) -> DeadFilter:
         """Raises a problem for what names nothing."""

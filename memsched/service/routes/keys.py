@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from memsched.memory.access.api_keys import MINTED_LONGEST
-from memsched.service.bodies import Body, Text, UserId, an_example
+from memsched.service.bodies import WHOLE, Body, Text, UserId, an_example
 from memsched.service.callers import Caller
 from memsched.service.state import Here
 from memsched.service.views import View
@@ -22,7 +23,7 @@ class NewKey(Body):
     model_config = an_example(user_id="ada", ttl_seconds=3600)
 
     user_id: UserId
-    ttl_seconds: int = Field(default=3600, ge=1, le=int(MINTED_LONGEST.total_seconds()))
+    ttl_seconds: Annotated[int, Field(ge=1, le=int(MINTED_LONGEST.total_seconds())), WHOLE] = 3600
     reading_as: list[Text] | None = Field(
         default=None, max_length=64, description="Some of the app key's roles in the access policy; none given: all."
     )

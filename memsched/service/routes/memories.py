@@ -19,13 +19,17 @@ from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, MEM_FEEDBACK_TA
 from memsched.mos.tasks import TaskFailed
 from memsched.redaction import redacted
 from memsched.service.bodies import (
+    FREE_JSON,
+    IN_AN_ADDRESS,
     MOST_MESSAGES,
     Body,
     CubeName,
     Json,
     MemoryId,
     Metadata,
+    Said,
     SessionId,
+    Tag,
     Text,
     UserId,
     an_example,
@@ -71,13 +75,13 @@ class NewMemories(Body):
     messages: list[Json] | None = Field(
         default=None, min_length=1, max_length=MOST_MESSAGES, description="In any form of docs/conversations.md."
     )
-    text: Text | None = Field(
+    text: Said | None = Field(
         default=None, min_length=1, max_length=1_000_000, description="One statement of the user."
     )
     user_id: UserId | None = None
     cube: CubeName | None = None
     session_id: SessionId | None = None
-    tags: list[Text] = Field(default=[], max_length=64, description="What the memories are tagged with.")
+    tags: list[Tag] = Field(default=[], max_length=64, description="What the memories are tagged with.")
     metadata: Metadata | None = Field(
         default=None, description="Kept with what is remembered; a search may ask for it."
     )
@@ -244,7 +248,14 @@ async def list_memories(
     _after: AfterWrite = None,
     user_id: OfUser = None,
     cube: OfCube = None,
-    filter: Annotated[str | None, Query(max_length=20_000, description="JSON: docs/http.md#filters.")] = None,
+    filter: Annotated[
+        str | None,
+        Query(
+            max_length=20_000,
+            description="A JSON object: docs/http.md#filters.",
+            json_schema_extra={IN_AN_ADDRESS: {"type": "object", "additionalProperties": {FREE_JSON: True}}},
+        ),
+    ] = None,
     kind: Annotated[list[Literal["turn", "fact", "preference", "event"]] | None, Query()] = None,
     session_id: Annotated[SessionId | None, Query()] = None,
     include_archived: Annotated[bool, Query()] = False,
@@ -291,7 +302,7 @@ class Correction(Body):
 
     model_config = an_example(text="The boat is in the harbour of Flensburg now.")
 
-    text: Text = Field(min_length=1, max_length=10_000)
+    text: Said = Field(min_length=1, max_length=10_000)
 
 
 @router.patch("/{memory_id}", summary="Correct a memory", operation_id="correct_memory", responses=_ACCEPTED)

@@ -33,6 +33,7 @@ from memsched.original_requests import (
 from memsched.service.bodies import PLAIN, MemoryId, UserId
 from memsched.service.callers import Caller
 from memsched.service.problems import Problem, log_failure, problem_of, problem_of_validation
+from memsched.service.relay import while_connected
 from memsched.service.sse import until_stopped
 from memsched.service.state import Here, Service
 from memsched.task_status import TaskState
@@ -211,11 +212,13 @@ class _Patience(BaseModel):
 
 
 @router.post("/scheduler/wait", summary="Wait until all work of a user is done")
-async def product_scheduler_wait(here: Here, caller: Caller, how: Annotated[_Patience, Query()]) -> dict[str, Any]:
+async def product_scheduler_wait(
+    request: Request, here: Here, caller: Caller, how: Annotated[_Patience, Query()]
+) -> dict[str, Any]:
     """`message` is `idle` or `timeout`."""
     user, begun, left = caller.user(how.user_name), time.monotonic(), 0
     try:
-        await here.scheduler.wait(user_id=user, timeout=how.timeout_seconds)
+        await while_connected(request.receive, here.scheduler.wait(user_id=user, timeout=how.timeout_seconds))
     except WaitTimeout as late:
         left = late.unfinished
     data = {"running_tasks": left, "timed_out": left > 0, "user_name": user}

@@ -18,18 +18,17 @@ from memsched.messages import QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.bodies import (
     MOST_MESSAGES,
-    MOST_TOP_K,
+    WHOLE,
     Body,
     CubeName,
-    Json,
+    ModelMessage,
     SessionId,
     Text,
+    TopK,
     UserId,
-    Whole,
     an_example,
 )
 from memsched.service.callers import Caller, principal_of, traceparent_of
-from memsched.service.problems import at_field
 from memsched.service.state import SESSION, Here, Service, service_of
 from memsched.service.views import View
 from memsched.service.writes import After, AfterWrite, wait_for_write
@@ -43,7 +42,7 @@ _HALF_A_QUESTION = 2_000
 """Characters: more is a document, and to look for all of its words helps nobody."""
 Role = Annotated[Text, Field(max_length=200, description="In which role the user acts.", examples=["engineer"])]
 Task = Annotated[Text, Field(max_length=200, description="At which task.", examples=["atlas"])]
-MaxTokens = Annotated[Whole, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000])]
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000]), WHOLE]
 
 
 class PromptRequest(Body):
@@ -52,7 +51,7 @@ class PromptRequest(Body):
     model_config = an_example(query="Where is the boat?", user_id="ada", session_id="monday")
 
     query: Text | None = Field(default=None, description="What somebody asks.")
-    messages: list[Json] | None = Field(
+    messages: list[ModelMessage] | None = Field(
         default=None,
         max_length=MOST_MESSAGES,
         description="The messages that go to the model, in OpenAI's form: the last one of the user is what is asked.",
@@ -63,7 +62,7 @@ class PromptRequest(Body):
     role: Role | None = None
     task: Task | None = None
     max_tokens: MaxTokens | None = None
-    top_k: Whole | None = Field(default=None, ge=0, le=MOST_TOP_K, description="Memories that are searched for.")
+    top_k: TopK | None = Field(default=None, description="Memories that are searched for.")
     search: Literal["auto", "never", "always"] = Field(
         default="auto", description="auto: search only where no memory that is near answers the question by its words."
     )
@@ -226,12 +225,7 @@ def asked_of(said: str | None) -> str | None:
 
 
 def question_in(messages: Sequence[Any]) -> str | None:
-    """What the user says last. Raises Problem for messages that are none."""
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise at_field(
-                422, 'A message is an object with a role: {"role": "user", "content": "..."}.', "messages", number
-            )
+    """What the user says last."""
     said = next((each.get("content") for each in reversed(messages) if each["role"] == "user"), None)
     if isinstance(said, list):
         return "\n".join(part["text"] for part in said if isinstance(part, dict) and isinstance(part.get("text"), str))

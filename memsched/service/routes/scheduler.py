@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid5
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
@@ -41,6 +41,7 @@ from memsched.service.bodies import (
 )
 from memsched.service.callers import Caller, Operator, QueryUser, Traceparent
 from memsched.service.problems import not_found
+from memsched.service.relay import while_connected
 from memsched.service.sse import until_stopped
 from memsched.service.state import Here, Service
 from memsched.service.writes import IdempotencyKey, item_id_for
@@ -280,6 +281,7 @@ Patience = Annotated[
 
 @router.get("/wait", summary="Wait until it is finished")
 async def wait(
+    request: Request,
     here: Here,
     user: QueryUser,
     task_id: Annotated[TaskId | None, Query(description="Only for this business task.")] = None,
@@ -287,7 +289,7 @@ async def wait(
 ) -> Waited:
     """Until everything of a user, or of one business task, is finished, with all follow-ups; or the time is up."""
     try:
-        await here.scheduler.wait(user_id=user, task_id=task_id, timeout=seconds)
+        await while_connected(request.receive, here.scheduler.wait(user_id=user, task_id=task_id, timeout=seconds))
     except WaitTimeout as late:
         return Waited(finished=False, unfinished=late.unfinished, advice=late.advice)
     return Waited(finished=True, unfinished=0)

@@ -10,7 +10,20 @@ from pydantic import Field
 from memsched.memory.search.arguments import SearchArgs, SearchResult
 from memsched.messages import MEM_FEEDBACK_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.mos import MOST_CUBES_SEARCHED
-from memsched.service.bodies import MOST_TOP_K, Body, CubeName, Json, MemoryId, SessionId, Text, UserId, an_example
+from memsched.service.bodies import (
+    Body,
+    CubeName,
+    JsonObject,
+    MemoryId,
+    Moment,
+    Said,
+    SessionId,
+    Tag,
+    Text,
+    TopK,
+    UserId,
+    an_example,
+)
 from memsched.service.callers import Caller, Traceparent
 from memsched.service.routes.prompt import NearMemory, Role, Task
 from memsched.service.state import Here, Service
@@ -39,16 +52,18 @@ class SearchRequest(Body):
         max_length=MOST_CUBES_SEARCHED,
         description="Where to look; all that the user may read if it is not said.",
     )
-    top_k: int | None = Field(default=None, ge=0, le=MOST_TOP_K, description="Of each cube at most so many.")
+    top_k: TopK | None = Field(default=None, description="Of each cube at most so many.")
     method: Literal["hybrid", "dense", "lexical"] | None = None
-    filter: Json | None = Field(default=None, description="What the metadata and fields must be: docs/http.md#filters.")
+    filter: JsonObject | None = Field(
+        default=None, description="What the metadata and fields must be: docs/http.md#filters."
+    )
     kind: list[Literal["turn", "fact", "preference", "event"]] = Field(default=[], max_length=4)
-    tags: list[Text] = Field(default=[], max_length=64, description="At least one of them.")
+    tags: list[Tag] = Field(default=[], max_length=64, description="At least one of them.")
     speaker: list[Text] = Field(default=[], max_length=64)
     session_id: list[SessionId] = Field(default=[], max_length=64)
-    since: Text | None = Field(default=None, description="ISO time with a zone: said then or later.")
-    until: Text | None = Field(default=None, description="ISO time with a zone: said before.")
-    at: Text | None = Field(default=None, description="As of when: what was said later is left out.")
+    since: Moment | None = Field(default=None, description="Said then or later.")
+    until: Moment | None = Field(default=None, description="Said before.")
+    at: Moment | None = Field(default=None, description="As of when: what was said later is left out.")
     min_score: float | None = Field(default=None, ge=0, le=1)
     include_archived: bool = False
     explain: bool = Field(default=False, description="Say which words found each.")
@@ -223,7 +238,7 @@ class FeedbackRequest(Began):
 
     model_config = an_example(user_id="ada", text="No, the boat is in Flensburg.")
 
-    text: Text = Field(min_length=1, max_length=10_000)
+    text: Said = Field(min_length=1, max_length=10_000)
     memory_id: MemoryId | None = Field(default=None, description="Which memory is meant, if that is known.")
 
 

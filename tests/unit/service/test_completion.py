@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from memsched.service.proxy import Completion
 
 USER = {"role": "user", "content": "What does Rex eat?"}
@@ -63,3 +65,42 @@ def test_a_talk_has_one_name_however_long_it_gets() -> None:
 
     assert completion(USER).session == longer.session
     assert completion({**USER, "content": "Hi"}).session != longer.session
+
+
+SYSTEM = '{"role": "system", "content": %s, "weight": 1E5}'
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"messages":[‖{"role":"user","content":"\\u00e9 é"}], "n": 1E5, "big": 12345678901234567890.10}',
+        '\n{ "seed": 1.0e-2,\t"messages" : [ %s ], "stop": null }' % (SYSTEM % '"‖Be \\u0062rief."'),
+        '{"messages": [%s, {"role": "user", "content": 2E0}]}' % (SYSTEM % "[‖ ]"),
+        '{"messages": [%s]}' % (SYSTEM % '[‖{"type": "text", "text": "x", "y": 1e1}]'),
+    ],
+)
+def test_what_is_not_changed_goes_on_as_it_was_written(written: str) -> None:
+    before, after = written.split("‖")
+
+    found = Completion.read((before + after).encode()).with_memory(TEXT).decode()
+
+    assert found.startswith(before)
+    assert found.endswith(after)
+    assert len(found) > len(before + after)
+    assert json.loads(found)["messages"][0]["role"] == "system"
+
+
+def test_of_two_members_of_one_name_the_last_one_counts_as_it_was_read() -> None:
+    request = Completion.read(
+        b'{"messages": [{"role": "user"}], "n": 1E2, "messages": [{"role": "user", "content": 1}]}'
+    )
+
+    assert sent(request) == {
+        "n": 100,
+        "messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": 1}],
+    }
+
+
+def test_instructions_without_words_have_the_text() -> None:
+    assert sent(completion({"role": "system", "content": None}))["messages"] == [{"role": "system", "content": TEXT}]
+    assert sent(completion({"role": "system"}))["messages"] == [{"role": "system", "content": TEXT}]
