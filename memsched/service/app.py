@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +33,8 @@ from memsched.version import __version__
 log = get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+BODY_SECONDS = 60.0
+"""So long may the body of a request take."""
 _DESCRIPTION = """Memory for AI agents: `POST /v1/prompt` before the model, `POST /v1/memories` after it.
 
 Send a key as `Authorization: Bearer msk_...`. Errors are `application/problem+json` (RFC 9457)."""
@@ -183,12 +186,18 @@ class Door:
         await self._app(scope, receive, send)
 
     def _limited(self, receive: Receive) -> Receive:
-        """Of a body that does not say how long it is, no more is read than it may have."""
-        read = 0
+        """Of a body that does not say how long it is, no more is read than it may have; and none is waited for long."""
+        read, is_whole, until = 0, False, asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def limited() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, is_whole
+            try:
+                async with asyncio.timeout_at(None if is_whole else until):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"The body did not come in {BODY_SECONDS:g} s."
+                raise Problem(408, detail, headers={"Connection": "close"}) from None
+            is_whole = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > self._limit:
                 raise HTTPException(413)

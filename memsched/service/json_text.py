@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -38,7 +37,7 @@ def members_at(text: str, at: int) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     at = behind_space(text, at + 1)
     while text[at] != "}":
-        name, at = scanstring(text, at + 1)
+        name, at = _DECODER.raw_decode(text, at)
         begin = behind_space(text, behind_space(text, at) + len(":"))
         _, end = _DECODER.raw_decode(text, begin)
         if name in found:

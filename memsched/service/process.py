@@ -18,6 +18,7 @@ from memsched.logs import get_logger
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.app import create_app
 from memsched.service.callers import is_loopback
+from memsched.service.connections import Connection
 from memsched.service.state import Service
 from memsched.settings import Settings, listen_address
 
@@ -83,7 +84,7 @@ class HttpServer:
         self._server = _UvicornServer(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Connection,
                 ws="none",
                 lifespan="off",  # it is open already: what is wrong with it was told before anybody was let in
                 log_config=None,

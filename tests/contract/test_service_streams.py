@@ -15,7 +15,8 @@ from support.service import Serving, serving
 
 from memsched import ScheduleMessageItem
 from memsched.memory.access.api_keys import Role
-from memsched.service import callers
+from memsched.service import app, callers, connections
+from memsched.service.connections import Connection
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 STREAMS = [
@@ -39,7 +40,8 @@ async def service(_session_servers: Any, vector_folder: str) -> AsyncIterator[Se
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def address(service: Serving) -> AsyncIterator[tuple[str, int]]:
     """Of uvicorn, in this process and on a socket."""
-    server = uvicorn.Server(uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, ws="none"))
+    config = uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, ws="none", http=Connection)
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = asyncio.create_task(server._serve([listener]))
         yield listener.getsockname()
@@ -143,3 +145,39 @@ async def test_a_wait_ends_with_its_key(
     async with asyncio.timeout(10):
         assert b" 401 " in await reader.readline()
     writer.close()
+
+
+POST = b"POST /v1/prompt HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def trickle(address: tuple[str, int], begin: bytes, more: bytes, size: int = 1) -> bytes:
+    """What is answered to a request that begins so, and then goes on for good."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(begin)
+    heard = asyncio.create_task(reader.read())
+    async with asyncio.timeout(15):
+        while not heard.done():
+            writer.write(more * size)
+            await asyncio.sleep(0.05)
+    writer.close()
+    return heard.result()
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [(b"", b""), (POST, b"X-A: b\r\n"), (GOOD, b"\r\n"), (CHUNKED, b"1\r\n \r\n")],
+    ids=["nothing", "headers", "behind a request", "body"],
+)
+async def test_who_trickles_a_request_is_sent_away(
+    service: Serving, address: tuple[str, int], begin: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.3)
+
+    assert b" 408 " in await trickle(address, begin, more)
+
+
+async def test_headers_without_an_end_are_not_kept(service: Serving, address: tuple[str, int]) -> None:
+    assert b" 431 " in await trickle(address, POST, b"X-A: b\r\n", size=2_000)

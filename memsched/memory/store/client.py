@@ -68,7 +68,7 @@ async def with_retries(settings: Settings, ask: Callable[[], Awaitable[T]], on_g
                 raise failure from error
             if failure.collection_is_gone:
                 on_gone()
-            else:
+            elif not isinstance(error, TimeoutError):  # what does not answer in time is there
                 await _restart_embedded(settings)
             log.debug(
                 "the vector store did not answer; asking again",

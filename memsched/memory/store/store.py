@@ -505,7 +505,9 @@ class MemoryStore:
         """The client, and the collection's name, which is cached for a short time, since a reindex changes it."""
         if self._client is not None and self._in_use.name and not self._name_cached.passed:
             return self._client, self._in_use.name
-        async with self._opening:
+        # Who waits while others ask in vain waits no longer than they do.
+        limit = None if self._client is None else self._settings.store_timeout_seconds
+        async with asyncio.timeout(limit), self._opening:
             if self._client is None:
                 self._client, self._release = await open_client(self._settings)
             if self._collection is None:

@@ -66,7 +66,17 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     },
 }
 
-_CHARACTER = "([!-$&-~]|%(0[1-9A-Fa-f]|[1-9A-Fa-f][0-9A-Fa-f]))"
+_LATER = "%[89ABab][0-9A-Fa-f]"
+_CHARACTER = "|".join(
+    (
+        "([!-$&-~]",
+        "%(0[1-9A-Fa-f]|[1-7][0-9A-Fa-f])",
+        f"%([Cc][2-9A-Fa-f]|[Dd][0-9A-Fa-f]){_LATER}",
+        f"(%[Ee]0%[ABab][0-9A-Fa-f]|%[Ee][1-9ABCEFabcef]{_LATER}|%[Ee][Dd]%[89][0-9A-Fa-f]){_LATER}",
+        f"(%[Ff]0%[9ABab][0-9A-Fa-f]|%[Ff][1-3]{_LATER}|%[Ff]4%8[0-9A-Fa-f]){_LATER}{_LATER})",
+    )
+)
+"""Of a name in a header: UTF-8, percent-encoded where it is not ASCII."""
 NameInHeader = Annotated[
     str | None,
     Header(
@@ -148,7 +158,7 @@ def _name(header: str, given: str | None) -> str | None:
         text = given.encode("latin-1").decode()
         if _HALF_A_BYTE.search(text):
             raise ValueError(text)
-        return _NAMES[header].validate_python(unquote(text, errors="replace"))
+        return _NAMES[header].validate_python(unquote(text, errors="strict"))
     except ValueError:
         detail = f"{header}: it must be a name of 1 to 512 characters, in UTF-8 or percent-encoded."
         raise Problem(422, detail, kind="InvalidRequest", fields=[{"detail": detail, "parameter": header}]) from None
