@@ -154,10 +154,20 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_json), WithJsonSchema(METAD
 
 
 class _Plain:
-    """For a body that is a model of elsewhere: all in it can be kept, and its schema says so."""
+    """For a body that is a model of elsewhere: all in it can be kept, and its schema says so.
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(_json, handler(source))
+    Fields that may be anything are those that nobody reads.
+    """
+
+    def __get_pydantic_core_schema__(self, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        unread = {name for name, field in source.model_fields.items() if field.annotation is Any}
+
+        def read(value: Any) -> Any:
+            if isinstance(value, dict):
+                _json({name: each for name, each in value.items() if name not in unread})
+            return value
+
+        return core_schema.no_info_before_validator_function(read, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         found = handler(schema)
@@ -166,7 +176,7 @@ class _Plain:
 
 
 def _say_plain(schema: Any) -> None:
-    """Say in a schema, at each place of a text and of any JSON, what ``_json`` sees to."""
+    """Say in a schema, at each place of a text and of a part that is any JSON, what ``_json`` sees to."""
     if isinstance(schema, list):
         for each in schema:
             _say_plain(each)
@@ -176,8 +186,8 @@ def _say_plain(schema: Any) -> None:
         schema.setdefault("pattern", NO_NUL["pattern"])
     if schema.get("additionalProperties") is True:
         schema |= {"additionalProperties": {FREE_JSON: True}, "propertyNames": NO_NUL}
-    if not schema.keys() & {"type", "anyOf", "$ref", "const", FREE_JSON}:
-        schema[FREE_JSON] = True
+    if schema.get("items") == {}:
+        schema["items"] = {FREE_JSON: True}
     for part in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("anyOf")):
         _say_plain(part)
 
