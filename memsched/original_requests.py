@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from memsched.durations import Seconds
@@ -36,12 +36,18 @@ def _truth(given: Any) -> Any:
     return given if isinstance(given, bool) else None
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("nothing is said")
+    return text
+
+
 def _whole(given: Any) -> Any:
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
-Said = Annotated[str, Field(json_schema_extra={"pattern": _SAYS_SOMETHING})]
+Said = Annotated[str, AfterValidator(_said), Field(json_schema_extra={"pattern": _SAYS_SOMETHING})]
 No = Annotated[Literal[False], BeforeValidator(_truth)]
 Yes = Annotated[Literal[True], BeforeValidator(_truth)]
 Metadata = Annotated[dict[str, Any], WithJsonSchema({**METADATA_SCHEMA, "maxProperties": MOST_NAMES - 2})]
@@ -169,7 +175,7 @@ class APIFeedbackRequest(BaseRequest):
 class ChatRequest(BaseRequest):
     """Ask a cube. Which model answers, and how, the settings say."""
 
-    query: str = Field(max_length=MAX_QUERY_CHARACTERS, examples=["What is my dog called?"])
+    query: Said = Field(max_length=MAX_QUERY_CHARACTERS, examples=["What is my dog called?"])
     readable_cube_ids: list[Name] | None = Field(None, max_length=1, description="The cube that is asked.")
     writable_cube_ids: list[Name] | None = Field(None, max_length=1, description="The cube that keeps what is said.")
     mem_cube_id: Name | None = Field(None, description="The same, for both.")

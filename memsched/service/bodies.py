@@ -58,6 +58,12 @@ def _plain(text: str) -> str:
     return text
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("text", "Nothing is said.")
+    return text
+
+
 def _json(value: Any) -> Any:
     """Free JSON whose texts, names and numbers all can be kept."""
     left: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
@@ -106,7 +112,7 @@ WHOLE = BeforeValidator(_whole)
 """For a whole number; its bounds stand before it: ``Annotated[int, Field(ge=1), WHOLE]``."""
 Moment = Annotated[AwareDatetime, Field(strict=False, examples=["2026-01-02T03:04:05Z"]), BeforeValidator(_only_text)]
 Text = Annotated[str, AfterValidator(_plain), Field(json_schema_extra=NO_NUL)]
-Said = Annotated[Text, Field(json_schema_extra=SAYS_SOMETHING)]
+Said = Annotated[Text, AfterValidator(_said), Field(json_schema_extra=SAYS_SOMETHING)]
 Tag = Annotated[Text, Field(min_length=1, max_length=LONGEST_TAG, json_schema_extra={"pattern": TAG})]
 TopK = Annotated[int, Field(ge=0, le=MOST_TOP_K), WHOLE]
 _IdText = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]

@@ -147,6 +147,10 @@ BAD = {
     "half a surrogate pair": ("search", {"query": "\ud800"}),
     "NUL": ("search", {"query": "\0"}),
     "no id": ("search", {"query": "x", "user_id": ""}),
+    "no name of a cube": ("search", {"query": "x", "mem_cube_id": ""}),
+    "no correction": ("feedback", {"feedback_content": " "}),
+    "a number for no": ("add", {"memory_content": "x", "is_feedback": 0}),
+    "a text for a number": ("search", {"query": "x", "top_k": "5"}),
 }
 
 

@@ -11,7 +11,7 @@ from fastapi.sse import format_sse_event
 from pydantic import Field
 
 from memsched.errors import MemschedError
-from memsched.service.bodies import MOST_MESSAGES, Body, CubeName, Json, SessionId, Text, TopK, UserId, an_example
+from memsched.service.bodies import MOST_MESSAGES, Body, CubeName, Json, Said, SessionId, TopK, UserId, an_example
 from memsched.service.callers import Caller
 from memsched.service.problems import problem_of
 from memsched.service.sse import until_stopped
@@ -28,7 +28,7 @@ class ChatRequest(Body):
 
     model_config = an_example(query="Where is the boat?", user_id="ada", session_id="monday")
 
-    query: Text = Field(min_length=1, max_length=100_000)
+    query: Said = Field(min_length=1, max_length=100_000)
     user_id: UserId | None = None
     cube: CubeName | None = None
     session_id: SessionId | None = None
