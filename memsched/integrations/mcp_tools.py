@@ -20,6 +20,7 @@ from memsched.memory.search.arguments import SearchArgs
 from memsched.service.bodies import (
     MOST_MESSAGES,
     MOST_TOP_K,
+    WHOLE,
     Body,
     CubeName,
     ItemId,
@@ -27,7 +28,7 @@ from memsched.service.bodies import (
     MemoryId,
     SessionId,
     Text,
-    Whole,
+    TopK,
 )
 from memsched.service.problems import not_found
 from memsched.service.routes.memories import MOST_OF_A_PAGE, became_of
@@ -209,8 +210,8 @@ class Recall(Body):
 
     query: Text = Field(max_length=MOST_OF_A_QUERY, description="What is looked for: a question, or its words.")
     cube: Annotated[CubeName | None, Field(description="Where; all that the user may read if it is not said.")] = None
-    top_k: Whole = Field(default=10, ge=1, le=MOST_TOP_K)
-    skip: Whole = Field(default=0, ge=0, le=MOST_TOP_K, description="So many of the best are known already.")
+    top_k: Annotated[int, Field(ge=1, le=MOST_TOP_K), WHOLE] = 10
+    skip: TopK = Field(default=0, description="So many of the best are known already.")
     kind: list[Kind] = Field(default=[], max_length=4)
     session_id: SessionId | None = None
     since: Text | None = Field(default=None, description="ISO time with a zone: said then or later.")
@@ -244,7 +245,7 @@ class ListMemories(Body):
     session_id: SessionId | None = None
     include_archived: bool = False
     order: Literal["newest", "oldest"] = Field(default="newest", description="By when it was said.")
-    limit: Whole = Field(default=20, ge=1, le=MOST_OF_A_PAGE)
+    limit: Annotated[int, Field(ge=1, le=MOST_OF_A_PAGE), WHOLE] = 20
     cursor: Text = Field(default="", max_length=16_000, description="Of the result before, for what follows on it.")
 
     def conditions(self) -> dict[str, Any]:
