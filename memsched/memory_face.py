@@ -76,6 +76,7 @@ NOT_ANSWERED = (
 """What is raised when the vector store, or the embedding model, gives no answer that can be used."""
 
 _PRELOADED_EVERY_SECONDS = 60
+_SEARCH_WHEN = get_args(SearchWhen)
 _EVENTS_AT_ONCE, _EVENTS_EVERY_SECONDS = 100, 0.5
 _PRELOADS = UUID("b0a7b7a0-52a5-4d43-9b0f-6a35e2a3a1c7")
 
@@ -283,7 +284,7 @@ class MemoryFace(ABC):
             raise InvalidArgument("max_tokens", max_tokens, "the text has 1 at least; None: as many as it takes")
         if query is not None and not isinstance(query, str):
             raise InvalidArgument("query", query, "it must be a text")
-        if search not in get_args(SearchWhen):
+        if search not in _SEARCH_WHEN:
             raise InvalidArgument("search", search, "it must be auto, never or always")
         if not isinstance(role, str | None) or not isinstance(task, str | None):
             raise InvalidArgument("role, task", (role, task), "they must be texts")

@@ -135,6 +135,7 @@ class Keys:
         self.audit = f"{prefix}:audit"
         """stream, capped: who read and changed what."""
         self.lane_named = lru_cache(maxsize=4096)(self._lane_named)
+        self.cube = lru_cache(maxsize=4096)(self._cube)
 
     def worker(self, worker_id: str) -> str:
         return f"{self.prefix}:worker:{escape(worker_id)}"
@@ -186,7 +187,7 @@ class Keys:
     def _of_user(self, user_id: str) -> str:
         return f"{self.prefix}:user:{{{escape(user_id)}}}"
 
-    def cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
+    def _cube(self, ref_user: str, ref_cube: str) -> CubeKeys:
         """The keys of the cube that its owner ``ref_user`` calls ``ref_cube``."""
         tag = f"{self.prefix}:cube:{{{escape(ref_user)}/{escape(ref_cube)}}}"
         names = (

@@ -52,7 +52,7 @@ class TermCounts:
         that stand for one word n is at most the sum of theirs.
         """
         known = self.vocabulary or self.by_stem
-        among = min(sum(known.get(each, 0) for each in stemmed), self.memories)
+        among = min(sum([known.get(each, 0) for each in stemmed]), self.memories)
         return math.log(1 + (self.memories - among + 0.5) / (among + 0.5))
 
     def idfs(self, stemmed: Iterable[str]) -> dict[str, float]:
