@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from memsched.errors import CannotStart, NotAllowed
-from memsched.integrations.mcp_tools import TOOLS, Asked, Tool
+from memsched.integrations.mcp_tools import MOST_CHARACTERS, TOOLS, Asked, Tool
 from memsched.logs import drain_logs, exception_field, get_logger
 from memsched.memory.access.api_keys import Principal, Role
 from memsched.memory.access.audit import AuditEntry
@@ -126,7 +126,7 @@ async def _called(
             elif problem.status > 500:
                 log.warning("a tool could not be served", action="mcp.not_served", tool=tool.name, error=str(error))
             outcome = str(problem.status)
-            return problem.detail, True
+            return problem.detail[:MOST_CHARACTERS], True
         finally:
             _audit(here, principal, tool, arguments, touched, outcome)
 

@@ -178,6 +178,7 @@ async def test_nothing_crosses_between_two_keys_with_equal_words(served: str, pl
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 async def test_a_client_uses_all_tools_on_stdio(place: dict[str, str], tmp_path: Path) -> None:
     """And what a key may not is said before anything is served."""
     async with keys_at(place) as keys:
@@ -198,7 +199,7 @@ async def test_a_client_uses_all_tools_on_stdio(place: dict[str, str], tmp_path:
                 await until(refused, seconds=6)
     assert "Traceback" not in (tmp_path / "stderr").read_text()
     again = subprocess.run(
-        [sys.executable, "-m", "memsched", "mcp"], env=environment, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "memsched", "mcp"], env=environment, capture_output=True, text=True, timeout=60
     )
     assert (again.returncode, again.stdout) == (2, "")
     assert "not valid" in again.stderr
