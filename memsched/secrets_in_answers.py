@@ -12,6 +12,8 @@ _ONE_VALUE = spoken(RULES["answers"])
 _NUMBER = spoken(RULES["number_in_answer"])
 _CODE = re.compile(r"c[o\u00f3]d(?:e|igo)", re.IGNORECASE)
 _NO_ANSWER = frozenset(RULES["no_answer"])
+_NO_ASK = re.compile(RULES["no_ask"], re.IGNORECASE)
+_SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f\n]\s*(?=\S)")
 _OPEN = re.compile(RULES["open"], re.IGNORECASE)
 """How a text ends that has its secret in the next one."""
 _LOOKED_BACK, _LONGEST_ANSWER, _MOST_WORDS = 120, 60, 7
@@ -48,7 +50,7 @@ def _answer_in(text: str, before: str) -> tuple[int, int, str] | None:
     if number is None and password is None:
         return None
     asked = next((match for each in _ASKS if (match := each.search(before))), None)
-    if asked is None:
+    if asked is None or _NO_ASK.search(_SENTENCE.split(asked[0])[0]):
         return None
     if asked.groupdict().get("code"):
         return None if number is None else (*number, "[code]")

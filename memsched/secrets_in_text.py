@@ -43,7 +43,7 @@ _TOKEN = re.compile(
     + r")(?![A-Za-z0-9])"
 )
 _GLUED = re.compile(f"(?:{'|'.join(RULES['glued'])})(?![A-Za-z0-9])")
-_TOKEN_IN_URL = re.compile(r"(?<=://)([\w.~-]{20,300})(?=(?::[^\s@/\"'<>]{0,300})?@[\w\[])")
+_TOKEN_IN_URL = re.compile(r"(?<=//)([\w.~-]{20,300})(?=(?::[^\s@/\"'<>]{0,300})?@[\w\[])")
 _AWS_SECRET = re.compile(
     r"(?<![A-Za-z0-9/+=])(?=[A-Za-z0-9/+]{0,39}[A-Z])(?=[A-Za-z0-9/+]{0,39}[g-z])(?=[A-Za-z0-9/+]{0,39}\d)"
     r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
@@ -86,14 +86,14 @@ _CALLED = {
     for kind, key in _KEYS.items()
 }
 _IS_CALL = re.compile(r"[({]\s*[\"']|value\s*=")
-_WIFI = re.compile(RULES["wifi"])
+_WIFI = re.compile(RULES["wifi"], re.IGNORECASE)
 _WORDS_OF = {kind: re.compile(f"(?={RULES['named'][kind]}|{words})") for kind, words in RULES["keys"].items()}
 """In small letters: a branch of literals is quick where case counts."""
 _TOLD = re.compile(rf"(?<![A-Za-z]){RULES['told']}", re.IGNORECASE)
 _IS_COMMAND = re.compile(
     r"(?<!\S)-|requirepass|login |identified by|with (?:encrypted )?password|sqlplus|echo ", re.IGNORECASE
 )
-_IS_ASSIGNED = re.compile("[=:\uff1a]|Basic |#define|</|[\"'], ?@?[\"']")
+_IS_ASSIGNED = re.compile("[=:\uff1a]|Basic |#define|</|\\|\\||[\"'], ?@?[\"']")
 _NUMBER = re.compile(r"\d\d")
 _COMMANDS = [re.compile(each, re.MULTILINE) for each in RULES["commands"]]
 _HEADERS = [re.compile(each) for each in RULES["headers"]]
