@@ -10,7 +10,7 @@ from memsched.secrets_in_text import Found, learn, mask, spoken, tells
 _ASKS = [spoken(each) for each in RULES["asks"]]
 _ONE_VALUE = spoken(RULES["answers"])
 _NUMBER = spoken(RULES["number_in_answer"])
-_CODE = re.compile(r"c[o\u00f3]d(?:e|igo)", re.IGNORECASE)
+_CODE = re.compile(r"c[o\u00f3]d(?:e|igo)|combin|combo|kombin", re.IGNORECASE)
 _NO_ANSWER = frozenset(RULES["no_answer"])
 _NO_ASK = re.compile(RULES["no_ask"], re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f\n]\s*(?=\S)")

@@ -60,7 +60,7 @@ _KEYS = {kind: f"{_BEFORE[kind]}{words}{_AFTER}" for kind, words in RULES["keys"
 _SETTINGS: dict[str, list[re.Pattern[str]]] = {
     kind: [
         # in quotes
-        re.compile(rf"{key}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']([^\"'\s\\]{{3,}})\\?[\"']", re.I),
+        re.compile(rf"{key}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']{{1,3}}([^\"'\s\\]{{3,}})\\?[\"']", re.I),
         # without blanks: of an environment, of a connection, of a query
         re.compile(rf"{key}=({_PLAIN}{{3,}})(?=[\s;&\"'`\\|]|$)", re.I),
         # in code and in XML
