@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from memsched.broker.scripting import Command
+from memsched.errors import UnreachableError
 
 _MOST_COMMANDS = 256
 """Of one pipeline: nobody shall wait for the answers of too many others."""
@@ -38,7 +40,7 @@ class SharedTrips:
             # It begins at the next step: whoever asks until then comes along. It is of several, so in nobody's context.
             going = loop.create_task(self._go(trip), name="memsched-shared-trip", context=Context())
             self._under_way.add(going)
-            going.add_done_callback(self._under_way.discard)
+            going.add_done_callback(partial(self._ended, trip))
         replies = await trip.joined(commands, loop.create_future())
         return [
             reply if isinstance(reply, Exception) else command.parse(reply)
@@ -52,9 +54,13 @@ class SharedTrips:
             trip.arrived(await self._run(trip.commands()))
         except Exception as error:  # noqa: BLE001 -- it is raised where it is waited for
             trip.failed(error)
-        except BaseException:
-            trip.given_up()
-            raise
+
+    def _ended(self, trip: _Trip, going: asyncio.Task[None]) -> None:
+        self._under_way.discard(going)
+        if self._next is trip:
+            self._next = None
+        if going.cancelled():
+            trip.failed(UnreachableError("the round trip was cancelled"))
 
 
 class _Trip:
@@ -92,10 +98,6 @@ class _Trip:
             if not answer.done():
                 answer.set_exception(error)
                 answer.exception()  # whoever asked may go before they look: then nobody misses it
-
-    def given_up(self) -> None:
-        for _, answer in self._asked:
-            answer.cancel()
 
 
 def _as_it_is(reply: Any) -> Any:

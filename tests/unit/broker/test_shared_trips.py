@@ -77,6 +77,22 @@ async def test_that_there_is_no_answer_is_told_to_all() -> None:
     assert await trips.run(said("c")) == ["C!"]
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_who_waits_for_a_trip_that_is_cancelled_is_told_and_the_next_one_goes(steps: int) -> None:
+    """As where a program cancels all tasks but its own: also before the trip has begun."""
+    trips = SharedTrips(Echo().run)
+    waiting = asyncio.create_task(trips.run(said("a")))
+    await asyncio.sleep(0)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {waiting, asyncio.current_task()}:
+        task.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(UnreachableError):
+            await waiting
+        assert await trips.run(said("b")) == ["B!"]
+
+
 async def test_what_is_too_much_for_one_goes_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_trips, "_MOST_COMMANDS", 3)
     echo = Echo()
