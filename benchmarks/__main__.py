@@ -2,7 +2,7 @@
 activation block is worth on a real model server (activation), what search finds (recall), what each part of it gives
 (ablation), what is decided about memories (decisions), small cubes in several languages (languages), what the score of
 a result says (scores), what adapters learn and harm (parameters), and what the
-service takes (service).
+service takes (service), and to be looked at (dashboard).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ BENCHMARKS = {
     "parameters": "ParametersBenchmark",
     "scores": "ScoresBenchmark",
     "service": "ServiceBenchmark",
+    "dashboard": "DashboardBenchmark",
 }
 """Which class in the module of that name. Only the one that runs is imported: the other may load much."""
 WITH_DATA = ("recall", "ablation", "decisions", "languages", "scores")

@@ -101,7 +101,7 @@ class ServiceBenchmark:
             await scheduler.server()  # so that its servers stay for the service
             async with _model() as model, httpx.AsyncClient(timeout=60) as client:
                 variables = {f"MEMSCHED_{name.upper()}": str(value) for name, value in given.items()}
-                with _service(folder, {**variables, "MEMSCHED_LLM_BASE_URL": model}) as url:
+                with service_process(folder, {**variables, "MEMSCHED_LLM_BASE_URL": model}) as (url, _):
                     for step in steps:
                         print(f"{step} ...", file=sys.stderr, flush=True)
                         await getattr(self, f"_{step}")(client, model, f"{url}/v1")
@@ -246,8 +246,8 @@ async def _model() -> AsyncIterator[str]:
 
 
 @contextmanager
-def _service(folder: Path, variables: dict[str, str]) -> Iterator[str]:
-    """``memsched serve`` on the servers in a folder; its address, once it is ready."""
+def service_process(folder: Path, variables: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """``memsched serve`` on the servers in a folder; its address and process id, once it is ready."""
     log = folder / "serve.log"
     environment = {
         **os.environ,
@@ -265,7 +265,7 @@ def _service(folder: Path, variables: dict[str, str]) -> Iterator[str]:
             time.sleep(0.05)
         while httpx.get(f"{found[1]}/readyz").status_code != httpx.codes.OK:
             time.sleep(0.05)
-        yield found[1]
+        yield found[1], process.pid
     finally:
         process.terminate()
         process.wait(30)

@@ -24,6 +24,7 @@ STREAMS = [
     "GET /v1/cubes/home/events?user_id=ada",
     "GET /v1/scheduler/wait/stream?user_id=ada",
     "GET /product/scheduler/wait/stream?user_name=ada&poll_interval=60",
+    "GET /ui/frames/queue",
 ]
 
 
