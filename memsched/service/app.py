@@ -196,7 +196,7 @@ class Door:
                     message = await receive()
             except TimeoutError:
                 detail = f"The body did not come in {BODY_SECONDS:g} s."
-                raise Problem(408, detail, headers={"Connection": "close"}) from None
+                raise HTTPException(408, detail, headers={"Connection": "close"}) from None
             is_whole = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > self._limit:

@@ -219,7 +219,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         known = {*headers.get("Allow", "").split(", "), *request.app.state.methods_at(request.url.path)}
         headers["Allow"] = ", ".join(sorted(known - {""}))
-    said = {404: "There is no such route.", 405: "The route does not know this method."}
+    said = {404: "There is no such route.", 405: "The route does not know this method.", 408: str(error.detail)}
     detail = said.get(error.status_code, HTTPStatus(error.status_code).description or str(error.detail))
     return Problem(error.status_code, detail, headers=headers).response(request.url.path)
 
