@@ -39,7 +39,14 @@ from memsched.memory.search.evidence import Evidence
 from memsched.memory.search.likelihood import Kind, likelihood
 from memsched.memory.search.no_answer import asks_about_asking
 from memsched.memory.search.ranking_cache import RankingCache
-from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
+from memsched.memory.search.rerank import (
+    ScoredHit,
+    behind_what_they_stand_beside,
+    newer_first,
+    revisers_first,
+    spread,
+    without_repetitions,
+)
 from memsched.memory.search.several import asks_for_several, spread_over_places
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.window import (
@@ -194,6 +201,7 @@ class HybridSearch:
         if asks_for_several(query.text):
             ranked = spread_over_places(ranked, top_k)
         ranked = newer_first(ranked if repetitions else without_repetitions(ranked, top_k), top_k, query.words)
+        ranked = behind_what_they_stand_beside(ranked, top_k, asked.idfs.keys())
         if args.diversity:
             ranked = spread(ranked, top_k, args.diversity)
         if links:

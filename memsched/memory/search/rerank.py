@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from memsched.lexicon import stems
+from memsched.memory.search.constants import REACH
 from memsched.memory.search.no_answer import NoAnswer, no_answer
 from memsched.memory.search.window import QUESTION_MARKS
 
@@ -23,7 +24,7 @@ COMPARED = 120
 """So many of the best are compared with each other, however many are asked for: it takes the square of that."""
 
 
-_MOVED_BY = ("superseded", "corrects", "newer", "repeats", "linked")
+_MOVED_BY = ("superseded", "corrects", "newer", "repeats", "linked", "beside")
 """Parts that only say beside which other one it is ranked."""
 
 
@@ -141,6 +142,35 @@ def newer_first(ranked: list[ScoredHit], top_k: int, asked: Set[str]) -> list[Sc
                 top.insert(at, top.pop(place))
                 break
     return top + ranked[len(top) :]
+
+
+def behind_what_they_stand_beside(ranked: Sequence[ScoredHit], top_k: int, asked: Set[str]) -> list[ScoredHit]:
+    """What has no word of the question, and was found by what was said around it, comes behind a statement there that
+    has them all: it can only be as good. Not if its time, or its meaning as an embedding has it, fits better.
+
+    Args:
+        asked: the stems of the query, without speakers' names.
+    """
+    top = list(ranked[: min(COMPARED, _LOOKED_AT * top_k)])
+    holding = [each for each in top if asked and asked <= each.words and not each.asks and not each.no_answer]
+    for each in [each for each in top if each.words.isdisjoint(asked)] if holding else ():
+        beside = [other for other in holding if _is_beside(each, other) and _fits_no_better(each, other)]
+        best = max(beside, key=lambda other: other.score, default=each)
+        if best.score < each.score:
+            each.raise_to(best.score, "beside")
+            top.remove(each)
+            top.insert(top.index(best) + 1, each)
+    return [*top, *ranked[len(top) :]]
+
+
+def _is_beside(one: ScoredHit, other: ScoredHit) -> bool:
+    if one.place is None or other.place is None:
+        return False
+    return one.place[0] == other.place[0] and abs(one.place[1] - other.place[1]) <= REACH
+
+
+def _fits_no_better(one: ScoredHit, other: ScoredHit) -> bool:
+    return all(one.parts.get(part, 0.0) <= other.parts.get(part, 0.0) for part in ("time", "dense"))
 
 
 _LINKED_SHARE = 0.45

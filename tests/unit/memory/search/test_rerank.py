@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from memsched.memory.search.rerank import ScoredHit, newer_first, revisers_first, spread, without_repetitions
+from memsched.memory.search.rerank import (
+    ScoredHit,
+    behind_what_they_stand_beside,
+    newer_first,
+    revisers_first,
+    spread,
+    without_repetitions,
+)
 
 
 def scored(text: str, score: float, at: int = 0, **payload: Any) -> ScoredHit:
@@ -136,3 +143,39 @@ def test_what_may_revise_a_statement_comes_directly_before_it_and_pushes_it_from
     assert texts(placed) == after.split()
     assert [each.score for each in placed] == sorted((each.score for each in placed), reverse=True)
     assert add_up(placed)
+
+
+def turn(text: str, score: float, place: int, **parts: float) -> ScoredHit:
+    payload = {"text": text, "session_id": "s", "turn": place}
+    return ScoredHit(text, payload, {"around": score - sum(parts.values()), **parts}, score)
+
+
+HOLDS = "My sister moved to Oslo."
+
+
+@pytest.mark.parametrize(
+    ("beside", "holds", "behind"),
+    [
+        (turn("We cried a lot that day.", 5, 4), turn(HOLDS, 4, 3), True),
+        (turn("We cried a lot that day.", 5, 4), turn("My sister moved.", 4, 3), False),
+        (turn("We cried a lot that day.", 5, 4), turn("Has your sister moved to Oslo?", 4, 3), False),
+        (turn("We cried a lot that day.", 5, 9), turn(HOLDS, 4, 3), False),
+        (turn("It was in Oslo.", 5, 4), turn(HOLDS, 4, 3), False),
+        (turn("We cried a lot that day.", 5, 4, time=2), turn(HOLDS, 4, 3), False),
+        (turn("We cried a lot that day.", 5, 4, dense=2), turn(HOLDS, 4, 3, dense=1), False),
+        (turn("We cried a lot that day.", 5, 4), turn(HOLDS, 6, 3), False),
+    ],
+    ids=["behind", "not-all-words", "a-question", "far-away", "has-a-word", "in-time", "by-meaning", "is-behind"],
+)
+def test_what_has_no_word_of_the_question_comes_behind_what_has_them_all(
+    beside: ScoredHit, holds: ScoredHit, *, behind: bool
+) -> None:
+    other = turn("It rains.", 4.5, 30)
+    beside, holds = (ScoredHit(each.memory_id, each.payload, dict(each.parts), each.score) for each in (beside, holds))
+    ranked = sorted([beside, other, holds], key=lambda each: -each.score)
+
+    found = behind_what_they_stand_beside(ranked, 5, frozenset(("sister", "move", "oslo")))
+
+    assert found == ([other, holds, beside] if behind else ranked)
+    assert add_up(found)
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
