@@ -1,12 +1,12 @@
-# The image of worker containers and of the service. Two stages: the first one installs, the second one gets only the finished
-# virtual environment, so that neither pip nor a build tool nor a cache is in what runs.
+# The image of worker containers and of the service. Two stages: the first one installs, the second one gets only the
+# finished virtual environment, so that neither pip nor a build tool nor a cache is in what runs.
 #
 # Everything installed is checked against a hash: what runs against requirements.lock, what builds the wheel
 # against requirements-dev.lock. No BuildKit-only instruction is used: the classic builder works as well.
 #
 # In it: memsched with its faster loop, the service and traces (the extras "fast", "service", "otel"), enough for Redis,
-# Qdrant, the hashing embedder and any OpenAI-compatible server. Not in it: servers of its own (embedded://) and libraries that run models here. How to
-# add those: docs/operations.md, under Docker.
+# Qdrant, the hashing embedder and any OpenAI-compatible server. Not in it: servers of its own (embedded://) and
+# libraries that run models here. How to add those: docs/operations.md, under Docker.
 
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 

@@ -1,8 +1,8 @@
 """``python -m benchmarks WHAT [--json FILE]``: transport, memory, policy, fairness, what the Lua scripts cost, what the
 activation block is worth on a real model server (activation), what search finds (recall), what each part of it gives
 (ablation), what is decided about memories (decisions), small cubes in several languages (languages), what the score of
-a result says (scores), what adapters learn and harm (parameters), and what the
-service takes (service), and to be looked at (dashboard).
+a result says (scores), what adapters learn and harm (parameters), what memories and cubes cost in each part (growth),
+and what the service takes (service), and to be looked at (dashboard).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ BENCHMARKS = {
     "scripts": "ScriptsBenchmark",
     "fairness": "FairnessBenchmark",
     "tenants": "TenantsBenchmark",
+    "growth": "GrowthBenchmark",
     "recall": "RecallBenchmark",
     "ablation": "AblationBenchmark",
     "decisions": "DecisionsBenchmark",

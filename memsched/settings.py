@@ -240,6 +240,30 @@ class Settings(BaseSettings):
         "next number after a reindex).",
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
     )
+    qdrant_shards: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Shards of a collection that is made on a Qdrant cluster; 0: one for each node. With several for "
+        "each node it grows without being made anew: docs/scaling.md#qdrant.",
+    )
+    qdrant_replicas: int = Field(
+        0,
+        ge=0,
+        le=32,
+        description="Copies of each shard, on nodes of their own; 0: as the server says (1). 2 or more survive a node.",
+    )
+    qdrant_write_replicas: int = Field(
+        0,
+        ge=0,
+        le=32,
+        description="Copies that must have a write before it counts; 0: as the server says (1). At most the number of "
+        "copies.",
+    )
+    qdrant_on_disk: bool = Field(
+        False,
+        description="Keep the vectors of a collection that is made on disk; in memory is what was asked for lately.",
+    )
     store_timeout_seconds: float = Field(5.0, gt=0, description="Seconds that one call of the vector store may take.")
     store_retries: int = Field(
         3,
@@ -646,13 +670,23 @@ class Settings(BaseSettings):
             raise ValueError("must be http://HOST:PORT, https://HOST:PORT, embedded://FOLDER or :memory:")
         return url
 
+    @field_validator("qdrant_shards", "qdrant_replicas", "qdrant_write_replicas", "qdrant_on_disk")
+    @classmethod
+    def _of_a_qdrant_server(cls, value: int, info: ValidationInfo) -> int:
+        url = _store_url(info.data.get("qdrant_url", ""), info.data.get("redis_url", ""))
+        if value and not url.startswith("http"):
+            raise ValueError(f"is for a Qdrant server (MEMSCHED_QDRANT_URL=http://...), and the store is {masked(url)}")
+        copies = info.data.get("qdrant_replicas", 0) or 1
+        if info.field_name == "qdrant_write_replicas" and value > copies:
+            raise ValueError(
+                f"must be at most {PREFIX}QDRANT_REPLICAS ({copies}): no write would ever have so many copies"
+            )
+        return value
+
     @property
     def store_url(self) -> str:
         """Where the vectors are: qdrant_url, or what goes with redis_url."""
-        if self.qdrant_url:
-            return self.qdrant_url
-        scheme = self.redis_url.partition("://")[0]
-        return {"embedded": self.redis_url, "memory": ":memory:"}.get(scheme, "http://localhost:6333")
+        return _store_url(self.qdrant_url, self.redis_url)
 
     def embedded_folder(self, url: str) -> str:
         """The folder of an ``embedded://`` URL; a relative one is in the directory where these settings were made.
@@ -717,6 +751,11 @@ class Settings(BaseSettings):
             values[PREFIX + name.upper()] = masked(getattr(self, name))
         values[f"{PREFIX}REDIS_URL"] = masked(self.redis_url)
         return values
+
+
+def _store_url(qdrant_url: str, redis_url: str) -> str:
+    beside = {"embedded": redis_url, "memory": ":memory:"}.get(redis_url.partition("://")[0], "http://localhost:6333")
+    return qdrant_url or beside
 
 
 def listen_address(listen: str) -> tuple[str, int]:

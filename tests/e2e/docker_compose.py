@@ -41,6 +41,7 @@ SETTINGS = {
     "MEMSCHED_MEMORY": "false",  # no Qdrant is there, only a container in its place
     "MEMSCHED_GRACE_SECONDS": str(GRACE_SECONDS),
     "MEMSCHED_BATCH_SIZE": "1",  # a call, and so a file, for every message
+    "MEMSCHED_CONCURRENCY": "1",  # so that a worker can be killed midway, on a busy machine too
     "MEMSCHED_MIN_IDLE_MS": "3000",
     # A dead worker is known as dead before its messages are claimed, so that they are seen orphaned.
     "MEMSCHED_BEAT_SECONDS": "0.5",
@@ -48,7 +49,7 @@ SETTINGS = {
 }
 
 BUILD_SECONDS = 900.0
-HEALTHY_SECONDS = 90.0
+HEALTHY_SECONDS = 240.0
 HANDLED_SECONDS = 120.0
 SKIPPED = 77
 

@@ -33,7 +33,7 @@ from memsched.memory.model import SCHEMA_VERSION
 from memsched.memory.reindex.copy import CollectionCopy
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.store.client import RetryingClient, close_client, datatype_for, open_client
-from memsched.memory.store.collection import FILLED_FROM, Collection, InUse
+from memsched.memory.store.collection import FILLED_FROM, Collection, InUse, Layout
 from memsched.memory.store.errors import StoreUnavailable
 from memsched.memory.store.store import RESOLVE_AFTER_SECONDS, MemoryStore
 from memsched.settings import Settings
@@ -124,7 +124,9 @@ class Reindexer:
         self._client = RetryingClient(settings, client)
         self._store = partial(MemoryStore.of_collection, settings, client)
         self._collection = Collection(
-            client, settings.collection, embedder.name, embedder.dimensions, datatype_for(settings)
+            *(client, settings.collection, embedder.name, embedder.dimensions),
+            datatype_for(settings),
+            Layout.of(settings),
         )
 
     @classmethod

@@ -21,6 +21,7 @@ from memsched.memory.store.client import is_in_process
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused
 from memsched.memory.store.filters import TENANT
 from memsched.memory.store.points import DENSE, LEXICAL
+from memsched.settings import Settings
 
 log = get_logger(__name__)
 
@@ -60,6 +61,29 @@ class InUse:
         return self.schema >= _WINDOWS
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a Qdrant server keeps a collection that is made: 0 and False leave it to the server.
+
+    Args:
+        shards: into how many parts it is cut, which are spread over the nodes of a cluster.
+        replicas: copies of each shard.
+        write_replicas: copies that must have a write before it counts.
+        on_disk: vectors are kept on disk.
+    """
+
+    shards: int = 0
+    replicas: int = 0
+    write_replicas: int = 0
+    on_disk: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Layout:
+        return cls(
+            settings.qdrant_shards, settings.qdrant_replicas, settings.qdrant_write_replicas, settings.qdrant_on_disk
+        )
+
+
 class Collection:
     """The collection of one process: the name to use, once it is known to fit.
 
@@ -68,16 +92,24 @@ class Collection:
         embedder, dimensions: the model that its vectors must come from.
         datatype: of stored vectors. Going through half or a quarter of the memory is that much faster; of the first 40
             of float32, float16 and turbo8 find 98 to 99 %.
+        layout: of one that is made; what is there stays as it is until the next reindex.
     """
 
     def __init__(
-        self, client: AsyncQdrantClient, alias: str, embedder: str, dimensions: int, datatype: str = "float16"
+        self,
+        client: AsyncQdrantClient,
+        alias: str,
+        embedder: str,
+        dimensions: int,
+        datatype: str = "float16",
+        layout: Layout = Layout(),
     ) -> None:
         self._client = client
         self._alias = alias
         self._embedder = embedder
         self._dimensions = dimensions
         self._datatype = datatype
+        self._layout = layout
 
     async def resolve(self) -> InUse:
         """What stands behind the alias, made first if there is nothing.
@@ -131,7 +163,7 @@ class Collection:
         Args:
             marks: metadata beside our own.
         """
-
+        on_disk = self._layout.on_disk or None
         if not await self._client.collection_exists(name):
             await self._unless_there(
                 self._client.create_collection(
@@ -141,11 +173,15 @@ class Collection:
                             size=self._dimensions,
                             distance=models.Distance.COSINE,
                             datatype=models.Datatype(self._datatype),
+                            on_disk=on_disk,
                         )
                     },
-                    sparse_vectors_config={LEXICAL: models.SparseVectorParams()},
+                    sparse_vectors_config={LEXICAL: _words(on_disk)},
                     # Memories of one cube are searched together: an index per tenant, none across.
-                    hnsw_config=models.HnswConfigDiff(payload_m=16, m=0),
+                    hnsw_config=models.HnswConfigDiff(payload_m=16, m=0, on_disk=on_disk),
+                    shard_number=self._layout.shards or None,  # None is not sent
+                    replication_factor=self._layout.replicas or None,
+                    write_consistency_factor=self._layout.write_replicas or None,
                     metadata={**self.own_metadata(), **(marks or {})},
                 )
             )
@@ -229,3 +265,11 @@ class Collection:
         except ValueError as error:  # the client's local mode
             if "already exists" not in str(error):
                 raise
+
+
+def _words(on_disk: bool | None) -> models.SparseVectorParams:
+    return (
+        models.SparseVectorParams(index=models.SparseIndexParams(on_disk=True))
+        if on_disk
+        else models.SparseVectorParams()
+    )

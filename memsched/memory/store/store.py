@@ -30,7 +30,7 @@ from memsched.memory.store.client import (
     update_vectors,
     with_retries,
 )
-from memsched.memory.store.collection import Collection, InUse
+from memsched.memory.store.collection import Collection, InUse, Layout
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.errors import StoreUnavailable
 from memsched.memory.store.filters import TENANT, among, at_least, equals, matching, told_before, told_since, within
@@ -517,6 +517,7 @@ class MemoryStore:
                     self._embedder,
                     self._dimensions,
                     datatype_for(self._settings),
+                    Layout.of(self._settings),
                 )
             if not self._in_use.name or self._name_cached.passed:
                 cached = Deadline(RESOLVE_AFTER_SECONDS)  # from now: a reindex relies on how long it is believed

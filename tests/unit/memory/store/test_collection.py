@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
 from memsched import Settings
+from memsched.errors import SettingsError
 from memsched.memory.access.permissions import CubeRef
-from memsched.memory.store.collection import Collection
+from memsched.memory.store.collection import Collection, Layout
 from memsched.memory.store.errors import StoreRefused, StoreUnavailable
 from memsched.memory.store.store import MemoryStore
 
@@ -52,3 +56,58 @@ async def test_all_who_ask_a_store_that_stands_still_give_up_at_once(monkeypatch
 
     assert {type(each) for each in found} == {StoreUnavailable}
     assert time.monotonic() - began < 4  # one after the other: 40 x 2 x 0.2 s
+
+
+async def made_with(**settings: Any) -> dict[str, Any]:
+    """What a Qdrant server is asked to make, as it is sent."""
+    asked: dict[str, Any] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT" and request.url.path == "/collections/memories-1":
+            asked.update(json.loads(request.content))
+        results = {"exists": {"exists": False}, "index": {"operation_id": 0, "status": "completed"}}
+        result = results.get(request.url.path.rpartition("/")[2], True)
+        return httpx.Response(200, json={"result": result, "time": 0})
+
+    client = AsyncQdrantClient(
+        url="http://qdrant:6333", transport=httpx.MockTransport(answer), check_compatibility=False
+    )
+    layout = Layout.of(Settings.load(qdrant_url="http://qdrant:6333", **settings))
+    await Collection(client, "memories", "hashing-1", 4, layout=layout).create("memories-1")
+    return asked
+
+
+async def test_what_is_said_of_shards_and_copies_is_asked_of_the_server() -> None:
+    asked = await made_with(qdrant_shards=6, qdrant_replicas=3, qdrant_write_replicas=2, qdrant_on_disk=True)
+
+    assert (asked["shard_number"], asked["replication_factor"], asked["write_consistency_factor"]) == (6, 3, 2)
+    assert asked["vectors"]["dense"]["on_disk"] is True
+    assert asked["sparse_vectors"]["lexical"]["index"] == {"on_disk": True}
+    assert asked["hnsw_config"] == {"m": 0, "payload_m": 16, "on_disk": True}
+
+
+async def test_what_is_not_said_is_left_to_the_server() -> None:
+    asked = await made_with()
+
+    assert not {"shard_number", "replication_factor", "write_consistency_factor"} & asked.keys()
+    assert asked["vectors"]["dense"].keys() == {"size", "distance", "datatype"}
+    assert asked["sparse_vectors"] == {"lexical": {}}
+    assert asked["hnsw_config"] == {"m": 0, "payload_m": 16}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"qdrant_shards": 2, "qdrant_url": "embedded://x"}, "MEMSCHED_QDRANT_SHARDS: is for a Qdrant server"),
+        ({"qdrant_on_disk": True}, "MEMSCHED_QDRANT_ON_DISK: is for a Qdrant server"),
+        (
+            {"qdrant_replicas": 2, "qdrant_write_replicas": 3, "redis_url": "redis://x"},
+            "MEMSCHED_QDRANT_WRITE_REPLICAS: must be at most MEMSCHED_QDRANT_REPLICAS (2)",
+        ),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(**given)
+
+    assert problem in str(refused.value)
