@@ -34,11 +34,11 @@ from memsched.service.app import create_app  # noqa: E402
 from memsched.settings import Settings  # noqa: E402
 
 PAGES: Mapping[str, tuple[str, int]] = {
-    "cube": (f"/cubes/{story.USER}/{story.CUBE}", 1180),
-    "queue": ("/", 760),
+    "cube": (f"/cubes/{story.USER}/{story.CUBE}", 1120),
+    "queue": ("/", 840),
 }
 """By name: the path, and how much of the page is shown, in pixels."""
-WIDTH = 1240
+WIDTH = 1320
 MOST_BYTES = 200_000
 
 

@@ -61,6 +61,7 @@ async def looking(browser: Any, address: str, *, width: int = 1280, scheme: str 
     context = await browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, base_url=address, reduced_motion="reduce"
     )
+    context.set_default_timeout(60_000)
     found = Looking(await context.new_page())
     found.page.on("pageerror", lambda error: found.complaints.append(f"error: {error}"))
     found.page.on("console", lambda said: said.type == "error" and found.complaints.append(said.text))
