@@ -177,7 +177,6 @@ def test_the_table_of_keys_has_every_key() -> None:
         "lanes_of",
         "worker",
         "reindex",
-        "cube",
         "user",
         "user_cubes",
         "user_configs",
