@@ -22,7 +22,6 @@ from zlib import crc32
 
 import pytest
 import structlog
-import yaml
 from pydantic import SecretStr
 from support.conditions import until
 from support.pages import (
@@ -405,23 +404,21 @@ def test_the_extras_that_the_readme_names_exist() -> None:
     assert extras == set(project["optional-dependencies"]) - {"dev"}
 
 
-@pytest.mark.parametrize(("heading", "extra"), [("### Docker", "models"), ("### The service", "service")])
-def test_the_image_on_top_of_ours_gets_what_the_extra_has(heading: str, extra: str) -> None:
+def test_the_image_on_top_of_ours_gets_what_the_extra_has() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (dockerfile,) = blocks(OPERATIONS, "dockerfile", heading)
+    (dockerfile,) = blocks(OPERATIONS, "dockerfile", "### Docker")
     line = re.search(r"pip .*install (.+?) && rm", dockerfile.replace("\\\n", " "))
     assert line is not None
 
-    needed = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"][extra]}
+    needed = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"]["models"]}
     assert {re.split(r"[<>=]", each)[0] for each in shlex.split(line[1])} == needed
 
 
-def test_the_kubernetes_example_gives_workers_time_to_stop() -> None:
-    (text,) = blocks(OPERATIONS, "yaml", "### Kubernetes")
-    pod = yaml.safe_load(text)["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] >= Settings.model_fields["grace_seconds"].default + 20
-    for variable in pod["containers"][0]["env"]:
-        assert variable["name"].removeprefix(PREFIX).lower() in Settings.model_fields
+def test_our_image_has_what_the_service_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+
+    assert {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"]["service"]} <= installed
 
 
 # -- what is said about logs --------------------------------------------------------------------------------------
