@@ -4,9 +4,9 @@
 # Everything installed is checked against a hash: what runs against requirements.lock, what builds the wheel
 # against requirements-dev.lock. No BuildKit-only instruction is used: the classic builder works as well.
 #
-# In it: memsched with its faster loop, the service and traces (the extras "fast", "service", "otel"), enough for Redis,
-# Qdrant, the hashing embedder and any OpenAI-compatible server. Not in it: servers of its own (embedded://) and
-# libraries that run models here. How to add those: docs/operations.md, under Docker.
+# In it: memsched with its faster loop, the service, tools for agents and traces (the extras "fast", "service", "mcp",
+# "otel"), enough for Redis, Qdrant, the hashing embedder and any OpenAI-compatible server. Not in it: servers of its
+# own (embedded://) and libraries that run models here. How to add those: docs/operations.md, under Docker.
 
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 

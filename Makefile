@@ -75,7 +75,7 @@ docs: $(VENV)/.docs-installed  ## The documentation with the API reference as a 
 
 lock: $(STAMP)  ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--quiet --extra fast --extra service --extra otel pyproject.toml -o requirements.lock
+		--quiet --extra fast --extra service --extra mcp --extra otel pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--quiet --extra dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header \
