@@ -145,8 +145,8 @@ async def create_prompt(request: Request, body: PromptRequest, after: After = No
     """The prompt block goes first, byte for byte, so that the model's server keeps it; the question is told to the
     scheduler, which brings near what the next one will need."""
     # Without dependencies, which would be a tenth of what it takes: this is asked before each call of a model.
-    here, user = service_of(request), principal_of(request).user(body.user_id)
     await wait_for_write(request, after)
+    here, user = service_of(request), principal_of(request).user(body.user_id)
     query = body.query if body.messages is None else question_in(body.messages)
     options = body.model_dump(include={"max_tokens", "top_k", "search", "role", "task"})
     prompt, scheduled = await prompt_for(
