@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from memsched.errors import QueueFull
 from memsched.lexicon import estimate_tokens
@@ -45,10 +46,15 @@ Task = Annotated[Text, Field(max_length=200, description="At which task.", examp
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000, description="Of the text, estimated.", examples=[2000]), WHOLE]
 
 
+_NOT_BOTH: JsonDict = {
+    "anyOf": [{"properties": {"query": {"type": "null"}}}, {"properties": {"messages": {"type": "null"}}}]
+}
+
+
 class PromptRequest(Body):
     """What somebody asks, as a query or as the messages that go to the model; or neither, for what is near anyway."""
 
-    model_config = an_example(query="Where is the boat?", user_id="ada", session_id="monday")
+    model_config = an_example(_NOT_BOTH, query="Where is the boat?", user_id="ada", session_id="monday")
 
     query: Text | None = Field(default=None, description="What somebody asks.")
     messages: list[ModelMessage] | None = Field(
