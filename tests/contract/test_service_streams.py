@@ -185,6 +185,8 @@ async def test_who_trickles_a_request_is_sent_away(
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(app, "BODY_SECONDS", 0.3)
+    token, _ = await service.service.api_keys.create(Role.ADMIN)
+    begin = begin.replace(b"Content-Type", b"Authorization: Bearer " + token.encode() + b"\r\nContent-Type")
 
     answers = (await trickle(address, begin, more)).split(b"HTTP/1.1 ")[1:]
 
