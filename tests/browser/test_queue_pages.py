@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,6 +126,18 @@ async def test_numbers_are_live_while_messages_are_worked_off_and_a_worker_dies(
         await page.goto("/workers")
         await expect(page.locator("tr[data-worker]")).to_have_count(1)
     assert len(place.crew.record.ids("end")) == MESSAGES
+
+
+async def test_a_page_is_live_though_its_programs_come_late(place: Place) -> None:
+    async def late(route: Any) -> None:
+        await asyncio.sleep(0.5)
+        await route.continue_()
+
+    async with place.looking() as page:
+        await page.route(re.compile("hx-sse"), late)
+        await page.goto("/")
+        await place.submit(3, "task", delay=600)
+        await expect(state(page, "task", "delayed")).to_have_text("3")
 
 
 async def test_dead_letters_are_redriven_by_a_click(place: Place) -> None:
