@@ -15,7 +15,7 @@ from support.stories import HOUSE, RENOVATION, Told
 
 from memsched import ScheduleMessageItem
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 MONDAY = datetime(2026, 3, 2, 19, tzinfo=UTC)
 HOME = "/cubes/mara/home"
 LIVE = 60_000

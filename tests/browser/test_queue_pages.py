@@ -25,7 +25,7 @@ from support.servers import RedisServer, server_programs
 
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 expect.set_options(timeout=30_000)
 MESSAGES = 1_000
 ADA = "ada/ä&<b>"
