@@ -136,8 +136,8 @@ async def test_a_page_is_live_though_its_programs_come_late(place: Place) -> Non
     async with place.looking() as page:
         await page.route(re.compile("hx-sse"), late)
         await page.goto("/")
-        await place.submit(3, "task", delay=600)
-        await expect(state(page, "task", "delayed")).to_have_text("3")
+        await place.submit(3, "late", delay=600)
+        await expect(state(page, "late", "delayed")).to_have_text("3")
 
 
 async def test_dead_letters_are_redriven_by_a_click(place: Place) -> None:
