@@ -17,6 +17,8 @@ _ABOUT_THE_SAME = 0.5
 _SHORT = 12
 """Words of a statement that is short enough to be about one thing."""
 _SHORT_CHARACTERS = 160
+_ONE_THING = 120
+"""Characters of a text that says one thing."""
 _LOOKED_AT = 2
 _FIRST = 3
 """So many are looked at by whoever wants an answer."""
@@ -181,7 +183,9 @@ def revisers_first(ranked: Sequence[ScoredHit]) -> list[ScoredHit]:
     """The newest of what may revise a statement comes directly before it, if it is behind it. Not
     if the question found it, and much less so.
 
-    A statement that is among the first three stays there: of what stood before a third one, one goes behind it.
+    Of a text that says several things it may revise what was not asked for: it comes directly behind, as what says
+    several things does. A statement that is among the first three stays there: of what stood before a third one, one
+    goes behind it.
     """
     order = list(ranked)
     linked = [each for each in ranked[:COMPARED] if each.revisers and not each.payload.get("superseded_by")]
@@ -201,8 +205,13 @@ def revisers_first(ranked: Sequence[ScoredHit]) -> list[ScoredHit]:
         for each in (older, newest):
             if each.score < score:
                 each.raise_to(score, "linked")
-        order[start:start] = [newest, older]
+        order[start:start] = [newest, older] if _says_one_thing(older, newest) else [older, newest]
     return order
+
+
+def _says_one_thing(*hits: ScoredHit) -> bool:
+    """Each of them, by its length."""
+    return all(len(each.searched_text) <= _ONE_THING for each in hits)
 
 
 def spread(ranked: Sequence[ScoredHit], top_k: int, diversity: float) -> list[ScoredHit]:

@@ -145,6 +145,20 @@ def test_what_may_revise_a_statement_comes_directly_before_it_and_pushes_it_from
     assert add_up(placed)
 
 
+@pytest.mark.parametrize("long", ["older", "newer"])
+def test_what_may_revise_one_of_several_things_comes_directly_behind_their_text(long: str) -> None:
+    chat = "It was great to talk to you again. " * 4
+    said = {"older": "I ran.", "newer": "I ran!"}
+    older, newer = (text + chat * (which == long) for which, text in said.items())
+    ranked = [
+        scored(older, 9, may_be_revised_by={newer: "the same of run"}),
+        scored("I slept.", 8),
+        scored(newer, 0, 1),
+    ]
+
+    assert texts(revisers_first(ranked)) == [older, newer, "I slept."]
+
+
 def turn(text: str, score: float, place: int, **parts: float) -> ScoredHit:
     payload = {"text": text, "session_id": "s", "turn": place}
     return ScoredHit(text, payload, {"around": score - sum(parts.values()), **parts}, score)
