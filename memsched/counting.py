@@ -49,8 +49,16 @@ class Counts(Counter[str]):
             self[f"{name}:sum"] += round(sum(max(0.0, each) for each in seconds) * 1_000_000)
         return dict(self)
 
+    def taken(self) -> dict[str, int]:
+        """All of it, which is the caller's from here on: whoever takes next gets what comes after. What cannot be
+        brought to the server is given back with ``update``.
+        """
+        numbers = self.numbers()
+        self.clear()
+        return numbers
+
     def sent(self, counts: Mapping[str, int]) -> None:
-        """These are in the server now."""
+        """These, of ``numbers``, are in the server now. For counts that one task alone sends."""
         for name, number in counts.items():
             if self[name] == number:
                 del self[name]
@@ -59,4 +67,5 @@ class Counts(Counter[str]):
 
 
 counted = Counts()
-"""Of this process, not yet in the server. Fields: ``<what>:<which>``, of small fixed sets; never ids, never texts."""
+"""Of this process, not yet in the server. Several may bring it there at once: each takes (``taken``) what it sends.
+Fields: ``<what>:<which>``, of small fixed sets; never ids, never texts."""

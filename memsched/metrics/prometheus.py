@@ -20,8 +20,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from memsched.broker.client import Server
 from memsched.counting import BOUNDS, bucket_of, counted
-from memsched.errors import ServerRefused, ServerUnreachable
+from memsched.errors import ServerRefused, ServerUnreachable, UnreachableError
 from memsched.handlers.registration import RULES
 from memsched.logs import get_logger
 from memsched.queue.statistics import Histogram, LabelStatistics, count_command, read_counts
@@ -79,19 +80,27 @@ class Numbers:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 server = await self._scheduler.server()
-                if counted:
-                    sent = counted.numbers()
-                    await server.call(count_command(self._scheduler.keys.statistics, sent))
-                    counted.sent(sent)
+                await self._send_counted(server)
                 status = await self._scheduler.read_status()
                 statistics = await self._scheduler.statistics()
                 counts = await read_counts(server, self._scheduler.keys)
-        except (ServerUnreachable, ServerRefused, TimeoutError) as error:
+        except (ServerUnreachable, ServerRefused, UnreachableError, TimeoutError) as error:
             log.warning("the queue's numbers cannot be read", action="metrics.unread", error=str(error))
             up.add_metric([], 0)
             return families
         up.add_metric([], 1)
         return [*families, *self._gauges(status), *self._of_labels(statistics), *_of_processes(counts)]
+
+    async def _send_counted(self, server: Server) -> None:
+        """Bring to the server what this process counted; several scrapes may do so at once."""
+        if not counted:
+            return
+        sent = counted.taken()
+        try:
+            await server.call(count_command(self._scheduler.keys.statistics, sent))
+        except BaseException:
+            counted.update(sent)
+            raise
 
     def _label(self, label: str) -> str:
         """As what a label is shown: the first ones that were seen by their names, for as long as this lasts."""

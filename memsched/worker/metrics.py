@@ -78,7 +78,8 @@ class Statistics:
             return
         due = {stats: each for stats, each in self._counts.items() if self._not_before.get(stats, 0.0) <= now}
         if counted and (due or anyway) and self._not_before.get(self._all, 0.0) <= now:
-            due[self._all] = counted
+            due[self._all] = self._counts.setdefault(self._all, Counts())
+            due[self._all].update(counted.taken())
         if due:
             self._next_at = now + _SENT_EVERY_SECONDS
         for stats, counts in due.items():

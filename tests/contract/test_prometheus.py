@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from support.service import Serving, serving
 
 from memsched import AsyncMemScheduler, HandlerContext, ScheduleMessageItem
 from memsched.counting import counted
-from memsched.errors import ServerUnreachable
+from memsched.errors import ServerUnreachable, UnreachableError
 from memsched.memory.access.api_keys import Role
 from memsched.metrics.prometheus import MOST_LABELS, Numbers
 
@@ -83,6 +84,28 @@ async def test_the_numbers_are_there_after_their_worker(service: Serving) -> Non
     assert again["memsched_http_requests_total", "GET", "/metrics", "200"] >= 1
 
 
+async def test_several_that_scrape_at_once_count_nothing_twice(service: Serving) -> None:
+    before = (await scraped(service))[1]["memsched_store_calls_total", "done"]
+    counted["store:done"] += 5
+    counted.observe("store_seconds", 0.003)
+    await asyncio.gather(*(service.service.numbers.text() for _ in range(3)))
+
+    assert not counted
+    assert (await scraped(service))[1]["memsched_store_calls_total", "done"] == before + 5
+
+
+async def test_what_does_not_reach_the_server_is_counted_later(
+    service: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (await scraped(service))[1]["memsched_store_calls_total", "done"]
+    counted["store:done"] += 1
+    with monkeypatch.context() as patched:
+        patched.setattr(type(await service.service.scheduler.server()), "call", _refuse)
+        assert b"memsched_queue_up 0.0" in await service.service.numbers.text()
+
+    assert (await scraped(service))[1]["memsched_store_calls_total", "done"] == before + 1
+
+
 async def test_it_is_well_formed_and_names_nobody(service: Serving) -> None:
     text, _ = await scraped(service)
 
@@ -127,6 +150,10 @@ async def test_a_server_that_is_away_is_said_and_the_rest_is_shown(service: Serv
     assert "memsched_queue_up 0.0" in text
     assert 'memsched_http_requests_total{method="other",route="/v1/prompt",status="200"} 1.0' in text
     assert "memsched_messages{" not in text
+
+
+async def _refuse(*_: Any) -> None:
+    raise UnreachableError("refused")
 
 
 class _Away:
