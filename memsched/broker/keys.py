@@ -153,7 +153,8 @@ class Keys:
         return f"{self.prefix}:reindex:{escape(collection)}"
 
     def idempotency(self, item_id: str) -> str:
-        """string: a hash of the body that was submitted with the Idempotency-Key which stands for this item id."""
+        """string: a hash of the body that was submitted with the Idempotency-Key which stands for this item id; or the
+        token of the change that rests on the version of a memory which it stands for."""
         return f"{self.prefix}:idempotency:{escape(item_id)}"
 
     def session(self, digest: str) -> str:

@@ -441,17 +441,24 @@ class AsyncMOS:
         *,
         wait: bool = False,
         timeout: Seconds | None = None,
+        item_id: str | None = None,
     ) -> str:
         """Correct a memory: ``text`` is remembered and takes its place; returns the task's id.
 
         Raises InvalidMessage if there is none, or more than 10,000 characters, or a secret where such texts are dropped
         (MEMSCHED_SECRETS).
+
+        Args:
+            item_id: the task's id shall be this one; None: a new one.
         """
         user = self._user(user_id)
         text = statement_of(text, "text")
         found = await find_memory(await self._services(), user, memory_id, mem_cube_id, Permission.WRITE)
         message = _message(
-            user, found.name, MEM_FEEDBACK_TASK_LABEL, text, info={"memory_id": memory_id}, session_id=self.session_id
+            *(user, found.name, MEM_FEEDBACK_TASK_LABEL, text),
+            item_id=item_id or str(uuid4()),
+            info={"memory_id": memory_id},
+            session_id=self.session_id,
         )
         await self._tasks.submit(message)
         if wait:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel
 
+from memsched.broker.client import Server
 from memsched.broker.scripting import Command, as_text
 from memsched.errors import MemschedError, NotAllowed, ServerRefused, ServerUnreachable
 from memsched.messages import ADD_TASK_LABEL
@@ -21,7 +22,10 @@ from memsched.mos.tasks import TaskFailed
 from memsched.service.callers import principal_of
 from memsched.service.problems import Problem, at_parameter
 from memsched.service.state import Service, service_of
+from memsched.task_status import TaskState
 
+CHANGE_SECONDS = 60
+"""So long nobody else may change what a request began to change that came to no end: its process was killed."""
 WAIT_SECONDS = 10.0
 """So long a read waits for a write at most."""
 _KEYS = UUID("c1d9c4e0-1d0f-4c39-9a52-0f2f6f6f4c0e")
@@ -111,3 +115,44 @@ async def item_id_for(
             forget = Command(("DEL", place), lambda reply: reply)
             await server.persistently(lambda: server.call(forget))
         raise
+
+
+@asynccontextmanager
+async def only_change_of(here: Service, version: str, change: str) -> AsyncIterator[bool]:
+    """Whether no other change of the same version of something is under way; if so, others have to wait for this one.
+
+    Changes that are over do not count: whoever comes behind one looks within whether the version is still the one of
+    now. What is refused within is no change.
+
+    Args:
+        version: of what, and which one.
+        change: the token of the write that it is.
+    """
+    server, ttl = await here.scheduler.server(), here.settings.task_ttl_seconds
+    before, place, holder = "", "", ""
+    while not place or holder:  # a place behind each change that is over: so no two can take the same one
+        place = here.scheduler.keys.idempotency(str(uuid5(_KEYS, json.dumps([version, before]))))
+        before = holder = await _holder(server, place, change)
+        if holder and not await _is_over(here, holder):
+            yield False
+            return
+    try:
+        yield True
+    except (MemschedError, Problem) as error:
+        if not isinstance(error, (ServerUnreachable, ServerRefused)):
+            await server.persistently(lambda: server.call(Command(("DEL", place), lambda reply: reply)))
+        raise
+    await server.persistently(lambda: server.call(Command(("EXPIRE", place, ttl), lambda reply: reply)))
+
+
+async def _holder(server: Server, place: str, change: str) -> str:
+    """Whose the place is; "" when it is ours now."""
+    take = Command(("SET", place, change, "NX", "GET", "EX", CHANGE_SECONDS), lambda reply: reply and as_text(reply))
+    holder: str | None = await server.persistently(lambda: server.call(take))
+    return "" if holder in (None, change) else str(holder)  # ours already, where it was asked again
+
+
+async def _is_over(here: Service, change: str) -> bool:
+    user_id, _, item_id, label = _write_of(change)
+    status = await here.scheduler.get_task_status(item_id, user_id=user_id, label=label)
+    return status is not None and status.state in (TaskState.COMPLETED, TaskState.FAILED)

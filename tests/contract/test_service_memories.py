@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -229,6 +230,36 @@ async def test_a_memory_is_changed_only_as_it_was_read(client: httpx.AsyncClient
     assert (unsaid.status_code, stale.status_code, done.status_code) == (428, 412, 200)
     assert done.json()["memory_ids"] == [after["superseded_by"]]
     assert "corrected" in {each["what"] for each in history}
+
+
+@pytest.mark.parametrize("wait", [0, 20])
+async def test_of_changes_that_rest_on_the_same_version_one_counts(
+    client: httpx.AsyncClient, user: str, wait: int
+) -> None:
+    (memory_id,) = (await told(client, user, "My boat is in the harbour of Kiel."))["memory_ids"]
+    at, params = f"/v1/memories/{memory_id}", {"user_id": user, "wait": wait}
+    etag = {"If-Match": (await client.get(at, params={"user_id": user})).headers["ETag"]}
+    towns = ("Flensburg", "Husum", "Emden")
+    texts = [{"text": f"My boat is in the harbour of {town}."} for town in towns]
+    answers = await asyncio.gather(*(client.patch(at, params=params, json=each, headers=etag) for each in texts))
+    late = await client.patch(at, params=params, json={"text": "My boat sank."}, headers=etag)
+
+    assert sorted(each.status_code for each in answers) == [200 if wait else 202, 412, 412]
+    assert late.status_code == 412
+
+
+async def test_a_change_that_changed_nothing_or_was_refused_holds_up_no_other(
+    client: httpx.AsyncClient, user: str, service: Serving
+) -> None:
+    (memory_id,) = (await told(client, user, "My boat is in the harbour of Kiel."))["memory_ids"]
+    at, params = f"/v1/memories/{memory_id}", {"user_id": user, "wait": 20}
+    etag = {"If-Match": (await client.get(at, params={"user_id": user})).headers["ETag"]}
+    empty = await client.patch(at, params=params, json={"text": " "}, headers=etag)
+    same = await client.patch(at, params=params, json={"text": "My boat is in the harbour of Kiel."}, headers=etag)
+    now = {"If-Match": (await client.get(at, params={"user_id": user})).headers["ETag"]}
+    done = await client.patch(at, params=params, json={"text": "My boat is in Emden."}, headers=now)
+
+    assert [each.status_code for each in (empty, same, done)] == [422, 200, 200]
 
 
 async def test_a_memory_is_pinned_archived_and_brought_back(client: httpx.AsyncClient, user: str) -> None:

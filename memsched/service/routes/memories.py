@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field, TypeAdapter, model_validator
@@ -38,7 +39,7 @@ from memsched.service.callers import Caller, Traceparent
 from memsched.service.problems import Problem, at_parameter
 from memsched.service.state import Here, Service
 from memsched.service.views import MemoryView, View
-from memsched.service.writes import AfterWrite, IdempotencyKey, item_id_for, token_of
+from memsched.service.writes import AfterWrite, IdempotencyKey, item_id_for, only_change_of, token_of
 
 router = APIRouter(prefix="/v1/memories", tags=["memories"])
 
@@ -297,6 +298,10 @@ async def get_memory(
     return MemoryView.of(memory)
 
 
+def _has_changed() -> Problem:
+    return Problem(412, "The memory has changed since, or is being changed: read it again.")
+
+
 class Correction(Body):
     """What holds instead."""
 
@@ -323,11 +328,18 @@ async def correct_memory(
     if if_match is None:
         raise Problem(428, "Say If-Match with the memory's ETag, so that no other change of it is overwritten.")
     if if_match.strip() != "*" and etag_of(memory) not in {each.strip() for each in if_match.split(",")}:
-        raise Problem(412, "The memory has changed since: read it again.")
-    name = cube or await here.mos.cube_of(memory_id, user)
-    task_id = await here.mos.update(memory_id, body.text, name, user)
+        raise _has_changed()
+    name, task_id = cube or await here.mos.cube_of(memory_id, user), str(uuid4())
+    token = token_of(user, name, task_id, MEM_FEEDBACK_TASK_LABEL)
+    if if_match.strip() == "*":
+        await here.mos.update(memory_id, body.text, name, user, item_id=task_id)
+    else:
+        async with only_change_of(here, f"{memory_id} {etag_of(memory)}", token) as is_only:
+            if not is_only or etag_of(await here.mos.get(memory_id, name, user)) != etag_of(memory):
+                raise _has_changed()
+            await here.mos.update(memory_id, body.text, name, user, item_id=task_id)
     item = Item(item_id=task_id, label=MEM_FEEDBACK_TASK_LABEL, outcome="queued")
-    done = Submitted(task_id=task_id, items=[item], token=token_of(user, name, task_id, MEM_FEEDBACK_TASK_LABEL))
+    done = Submitted(task_id=task_id, items=[item], token=token)
     done = await _after(here, done, user, name, MEM_FEEDBACK_TASK_LABEL, wait, response)
     if response.status_code == 200 and (now := (await here.mos.get(memory_id, name, user)).superseded_by):
         done = done.model_copy(update={"memory_ids": [now]})
