@@ -225,6 +225,18 @@ async def test_what_may_revise_a_memory_stands_before_it_and_hides_nothing(sched
     assert (await known(scheduler))[ROME].may_be_revised_by == {}
 
 
+async def test_what_may_be_revised_and_was_said_again_since_is_found(scheduler: AsyncMemScheduler) -> None:
+    older, newer = "My old bicycle in the cellar is red.", "My bicycle in the cellar is red."
+    await tell(scheduler, said(older, 0), said(newer, 5))
+    await link(scheduler, older, newer)
+    memories = await known(scheduler)
+    # As it is while a writer, who stores first that it was said again, has not looked yet at what that corrects.
+    again = int((FIRST + timedelta(hours=1)).timestamp() * 1000)
+    await (await scheduler.memory()).store.patch(HOME, {memories[older].memory_id: {"last_said": again}})
+
+    assert sorted(await found(scheduler, "Which bicycle in the cellar is red?")) == [newer, older]
+
+
 async def test_of_many_links_the_newest_stay_in_whatever_order_they_came(scheduler: AsyncMemScheduler) -> None:
     texts = [f"The lorry went to town number {number}." for number in range(MOST_LINKS + 3)]
     await tell(scheduler, said(ROME, 0), *(said(text, 1 + number) for number, text in enumerate(texts)))

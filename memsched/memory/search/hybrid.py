@@ -497,14 +497,13 @@ class _Asked:
         )
         kind: Kind = "alone" if self._hides else "model" if is_model else "words"
 
-        def fits(hit: ScoredHit) -> float:
+        def fits_itself(hit: ScoredHit) -> float:
             spoken = self._spoken(hit)
             words = max(0.0, hit.parts.get("words", 0.0) - spoken) / (1 + self.own)
             features = evidence.of(hit, found=words, memories=self._memories, of_others=bool(self.names) and not spoken)
-            own = likelihood(features, kind) * (NO_ANSWER if "no_answer" in hit.parts else 1.0)
-            return max([own, *map(fits, hit.stands_for)])
+            return likelihood(features, kind) * (NO_ANSWER if "no_answer" in hit.parts else 1.0)
 
-        return fits
+        return lambda hit: max(map(fits_itself, hit.with_all_it_stands_for))
 
     def _own_weights(self, speaker: str, text: str) -> Mapping[str, float]:
         return _weights_of(text if self.has_windows or not speaker else f"{speaker}: {text}")

@@ -96,6 +96,16 @@ class ScoredHit:
         last = int(self.payload.get("last_said") or at)
         return (last, -1) if last > at else (at, turn)
 
+    @property
+    def with_all_it_stands_for(self) -> list[ScoredHit]:
+        """Itself, what it stands for, what that stands for, and so on; each once: two may stand for each other, where
+        what may have been revised was said again.
+        """
+        found = [self]
+        for each in found:
+            found += [other for other in each.stands_for if other not in found]
+        return found
+
     def raise_to(self, score: float, why: str) -> None:
         self.parts[why] = self.parts.get(why, 0.0) + score - self.score
         self.score = score
