@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 from support.service import Serving, serving
 
+from memsched.errors import QueueFull, ServerRefused, ServerUnreachable
+
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 TALK = [
     {"role": "user", "content": "My boat is in the harbour of Kiel."},
@@ -211,6 +213,26 @@ async def test_a_bad_page_is_refused(client: httpx.AsyncClient, params: dict[str
 
 async def test_a_token_of_no_write_is_not_found(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/memories", params={"after": "x"})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "error",
+    [QueueFull("add", 1, 1.0), ServerRefused("OOM"), ServerUnreachable("redis://nowhere", "gone")],
+    ids=["full", "refused", "away"],
+)
+async def test_a_prompt_is_answered_where_the_scheduler_cannot_be_told_what_was_asked(
+    client: httpx.AsyncClient, user: str, service: Serving, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    await told(client, user, "My boat is in the harbour of Kiel.")
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(service.service.scheduler, "submit_messages", refuse)
+    answer = await client.post("/v1/prompt", json={"user_id": user, "query": "Where is my boat?"})
+
+    assert (answer.status_code, answer.json()["scheduled"]) == (200, False)
+    assert "Kiel" in answer.json()["text"]
 
 
 async def test_a_memory_is_changed_only_as_it_was_read(client: httpx.AsyncClient, user: str) -> None:

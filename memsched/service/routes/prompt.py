@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
-from memsched.errors import QueueFull
+from memsched.errors import QueueFull, ServerRefused, ServerUnreachable
 from memsched.lexicon import estimate_tokens
 from memsched.logs import get_logger
 from memsched.memory_prompt import MemoryPrompt, Reason
@@ -217,7 +217,7 @@ async def get_prompt(
 async def _schedule(scheduler: AsyncMemScheduler, asked: ScheduleMessageItem) -> bool:
     try:
         await scheduler.submit_messages(asked)
-    except QueueFull as error:  # the prompt is there, and the model waits for it
+    except (QueueFull, ServerRefused, ServerUnreachable) as error:  # the prompt is there, and the model waits for it
         log.warning("the scheduler is not told what was asked", action="http.not_scheduled", error=str(error))
         return False
     return True
