@@ -9,6 +9,7 @@ memories made of them and stored (``memory/ingest/writer``), and what they corre
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from memsched.errors import InvalidMessage
 from memsched.handlers.embed_later import embed_later
@@ -20,6 +21,7 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.exports.pasted import refuse_export
+from memsched.memory.ingest.retelling import with_trigrams
 from memsched.memory.ingest.turns import Reading, Turn, reading_of
 from memsched.memory.ingest.writer import Written
 from memsched.messages import MEM_READ_TASK_LABEL, ScheduleMessageItem
@@ -72,7 +74,8 @@ async def readings_of(
                 refuse_export(message.content, "content")
             speaker = await services.speaker(ref, message)
             named = message.model_copy(update={"user_name": speaker})
-            readings[message.item_id] = reading_of(named, await services.names_of(message)).or_refuse()
+            reading = reading_of(named, await services.names_of(message)).or_refuse()
+            readings[message.item_id] = replace(reading, turns=with_trigrams(reading.turns))
         except InvalidMessage as error:
             ctx.fail(message, error)
     return readings

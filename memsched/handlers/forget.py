@@ -26,6 +26,7 @@ class Request:
 
     message: ScheduleMessageItem
     turn: Turn
+    asker: Asker
     asked: ForgetRequest
     named: tuple[Memory, ...]
 
@@ -49,7 +50,7 @@ async def requests_among(
     To remember such a request would be to remember what it names. One that names nothing that is remembered, and
     nothing that was said before it here, is remembered as any turn: it may have meant something else.
     """
-    await _write_down(services, ref, messages, turns)
+    askers = await _write_down(services, ref, messages, turns)
     requests: list[Request] = []
     others: dict[str, list[Turn]] = {}
     once = {message.item_id: message for message in messages}  # delivered twice, it may be there twice
@@ -60,9 +61,10 @@ async def requests_among(
             if asked is None:
                 kept.append(turn)
                 continue
-            named = await _named(services, ref, message, turn, asked)
+            asker = askers[key, turn.position]
+            named = await _named(services, ref, asker, asked)
             if named or asked.is_all or named_among(asked, _said_before(message.item_id, turn, turns)):
-                requests.append(Request(message, turn, asked, tuple(named)))
+                requests.append(Request(message, turn, asker, asked, tuple(named)))
                 kept += [left] if (left := _without(turn, asked)) is not None else []
             else:
                 kept.append(turn)
@@ -75,9 +77,7 @@ async def forget_as_asked(
     """Archive what these name, with what was said right before them; done once more, it changes nothing."""
     for request in requests:
         named = {each.memory_id: each for each in request.named}
-        named |= {
-            each.memory_id: each for each in await _named(services, ref, request.message, request.turn, request.asked)
-        }
+        named |= {each.memory_id: each for each in await _named(services, ref, request.asker, request.asked)}
         done = (request.message.info or {}).get(FORGOTTEN)
         archived = [each for each in named.values() if isinstance(done, list) and each.memory_id in done]
         archived += await _archive(services, ref, [each for each in named.values() if each not in archived])
@@ -106,6 +106,8 @@ async def forget_as_asked_before(
     for message in {message.item_id: message for message in messages}.values() if asked else ():
         named: dict[str, Memory] = {}
         for each in asked:
+            if each.request is None:
+                continue
             if meant := named_of(new.get(message.item_id, ()), ref, each.request, each.asker):
                 named |= {memory.memory_id: memory for memory in (*meant, *await _remembered(services, ref, each))}
         if named:
@@ -117,16 +119,25 @@ async def _write_down(
     ref: CubeRef,
     messages: Sequence[ScheduleMessageItem],
     turns: Mapping[str, list[Turn]],
-) -> None:
+) -> dict[tuple[str, int], Asker]:
+    """Write requests down. Returns who asks, by message and place; in a history that is told again, as they did then:
+    what was said, or restored, since then is not meant.
+    """
     once = {message.item_id: message for message in messages}
-    asked = [
-        Asked(request, _asker(ref, once[key], turn))
-        for key, said in turns.items()
-        for turn in said
-        if (request := _request(turn)) is not None and not request.is_all
-    ]
-    if asked:
-        await services.asked.write(ref, asked)
+    askers: dict[tuple[str, int], Asker] = {}
+    new: list[Asked] = []
+    for key, said in turns.items():
+        for turn in said:
+            if (request := _request(turn)) is None:
+                continue
+            asker = _asker(ref, once[key], turn)
+            if turn.ingested_at is None and (first := await services.asked.first_told(ref, turn.trigrams)):
+                asker = replace(asker, at=first.asker.at)
+            elif not request.is_all:
+                new.append(Asked(request, asker, turn.trigrams))
+            askers[key, turn.position] = asker
+    await services.asked.write(ref, new)
+    return askers
 
 
 async def _remembered(services: MemoryServices, ref: CubeRef, asked: Asked) -> list[Memory]:
@@ -171,10 +182,8 @@ def _without(turn: Turn, asked: ForgetRequest | None) -> Turn | None:
     return replace(turn, text=asked.rest) if asked.rest else None
 
 
-async def _named(
-    services: MemoryServices, ref: CubeRef, message: ScheduleMessageItem, turn: Turn, asked: ForgetRequest
-) -> list[Memory]:
-    return await memories_named(services.store, services.search, ref, asked, _asker(ref, message, turn))
+async def _named(services: MemoryServices, ref: CubeRef, asker: Asker, asked: ForgetRequest) -> list[Memory]:
+    return await memories_named(services.store, services.search, ref, asked, asker)
 
 
 def _asker(ref: CubeRef, message: ScheduleMessageItem, turn: Turn) -> Asker:

@@ -12,6 +12,7 @@ from memsched.handlers.services import MemoryServices
 from memsched.memory.access.cubes import CubeView
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.deduplication import why_same
+from memsched.memory.ingest.retelling import more_trigrams
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.store.conditions import Conditions
 from memsched.memory.store.points import Hit
@@ -115,11 +116,16 @@ async def _merge(services: MemoryServices, ref: CubeRef, older: Sequence[Memory]
     """The newest gets the others' sources first: a crash in between leaves all of them, and the next run ends it."""
     sources: dict[str, str] = {}
     said_again: dict[str, int] = {}
+    trigrams: dict[str, int] = {}
     for each in older:
         sources.update(each.sources)
+        trigrams.update(each.trigrams)
         said_again.update(each.said_again | {each.memory_id: to_ms(each.at)})
     last_said = {newest.memory_id: max(to_ms(each.told) for each in older)}
-    await services.store.add_sources(ref, {newest.memory_id: sources}, {newest.memory_id: said_again}, last_said)
+    name = newest.memory_id
+    await services.store.add_sources(
+        ref, {name: sources}, {name: said_again}, last_said, trigrams={name: more_trigrams(newest, trigrams)}
+    )
     now = to_ms(datetime.now(UTC))
     value = max(each.importance for each in [*older, newest])
     changes: dict[str, dict[str, Any]] = {

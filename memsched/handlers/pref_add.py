@@ -45,6 +45,7 @@ async def pref_add(
                 speaker=turn.speaker,
                 by_user=turn.by_user,
                 sources={f"{name}#{turn.position}": turn.reference},
+                trigrams=turn.trigrams,
                 importance=max(_LEAST_IMPORTANCE, importance(text, about_speaker=True)),
                 tags=("preference",),
                 given_tags=turn.tags,

@@ -182,6 +182,7 @@ class MemoryServices:
             self.working_sets,
             self.rules,
             self.asked,
+            self.tombstones,
             working_set_size=settings.working_set_size,
         )
         self.explainer = Explainer(self.states, cubes, self.rules, self._policy, settings.working_set_size)

@@ -48,6 +48,8 @@ class Memory(BaseModel):
             own id of that turn, or "". More than one when the same was said again.
         said_again: when the same was said again, ms since the epoch, by the id that it would have had.
         asked_again: of a question, the same by the name of the place where it stood then (``place_name``).
+        trigrams: names of the rows of three turns that it stood in, each with 1 if it told its time there, else 0: by
+            them it is known when its history is told again (ingest/retelling.py).
         last_said: when it was said again last, on its own and not in a history that was sent once more.
         importance: value of the content itself, 0 to 1.
         value: what its text and its place in the session say of whether it will be asked for: log odds above the
@@ -97,6 +99,7 @@ class Memory(BaseModel):
     sources: dict[str, str] = Field(default_factory=dict)
     said_again: dict[str, int] = Field(default_factory=dict)
     asked_again: dict[str, int] = Field(default_factory=dict)
+    trigrams: dict[str, int] = Field(default_factory=dict)
     last_said: UtcTime | None = None
     importance: float = 0.0
     value: float = 0.0

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from memsched.errors import MemoryPinned, MemorySuperseded, TooManyPins, UnknownMemory
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.forget_journal import ForgetJournal
+from memsched.memory.ingest.retelling import names_of
 from memsched.memory.ingest.supersession import Restored, Supersession
 from memsched.memory.model import Memory, from_ms, to_ms
 from memsched.memory.store.store import MemoryStore
+from memsched.memory.tombstones import Tombstones
 from memsched.messages import ACTIVATION_MEMORY_TYPE, LONG_TERM_MEMORY_TYPE, MAX_ID_CHARACTERS
 from memsched.policy.strategy import CubeMemory
 from memsched.policy.talk import ANSWERS_KEPT, Answered
@@ -63,6 +65,7 @@ class Placements:
         working_sets: WorkingSets,
         rules: TransitionRules,
         asked: ForgetJournal,
+        tombstones: Tombstones,
         *,
         working_set_size: int,
     ) -> None:
@@ -73,6 +76,7 @@ class Placements:
         self._working_sets = working_sets
         self._rules = CheckedRules(rules)
         self._asked = asked
+        self._tombstones = tombstones
         self._most_pins = most_pins(working_set_size)
 
     # -- by the rules --------------------------------------------------------------------------------------------
@@ -188,12 +192,13 @@ class Placements:
     async def archive(self, ref: CubeRef, memory_id: str) -> Move | None:
         """Put a memory away until it is restored. Returns the move; None if somebody had archived it already.
 
-        Raises UnknownMemory and MemoryPinned.
+        Told again in its history it stays away, also with other tags. Raises UnknownMemory and MemoryPinned.
         """
         memory = await self._memory(ref, memory_id)
-        if archived_because(memory) in ("asked", "merged"):
-            return None
-        return await self._move_by_hand(ref, memory, ARCHIVED)
+        there = archived_because(memory) not in ("asked", "merged")
+        move = await self._move_by_hand(ref, memory, ARCHIVED) if there else None
+        await self._tombstones.lay(ref, sorted(names_of(memory)))
+        return move
 
     async def restore(self, ref: CubeRef, memory_id: str) -> Move | None:
         """Bring a memory back from the archive. Returns the move; None if it was not there. Raises UnknownMemory.
@@ -204,6 +209,7 @@ class Placements:
         if memory.status == "activated":
             return None
         await self._asked.undo(ref, [memory.text])
+        await self._tombstones.lift(ref, sorted(names_of(memory)))
         return await self._move_by_hand(ref, memory, memory.memory_type)
 
     async def reinstate(self, ref: CubeRef, memory_id: str) -> list[Restored]:

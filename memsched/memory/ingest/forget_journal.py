@@ -26,10 +26,16 @@ REQUESTS_KEPT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was made, and by whom and when."""
+    """A request that was made, and by whom and when.
 
-    request: ForgetRequest
+    Args:
+        request: None: somebody undid it.
+        trigrams: of its turn, by which it is known when its history is told again.
+    """
+
+    request: ForgetRequest | None
     asker: Asker
+    trigrams: tuple[str, ...] = ()
 
 
 class ForgetJournal:
@@ -54,14 +60,25 @@ class ForgetJournal:
             )
 
     async def since(self, ref: CubeRef, at: datetime) -> list[Asked]:
-        """The requests of then or later, the oldest first."""
-        return [_of_text(each) for each in await self._texts(ref, to_ms(at))]
+        """The requests of then or later, the oldest first, but for those that were undone."""
+        return [each for each in map(_of_text, await self._texts(ref, to_ms(at))) if each.request is not None]
+
+    async def first_told(self, ref: CubeRef, trigrams: Sequence[str]) -> Asked | None:
+        """The first request that was made in the same place of a history, also if it was undone since."""
+        told = set(trigrams)
+        asked = map(_of_text, await self._texts(ref, "-inf")) if told else ()
+        return next((each for each in asked if told.intersection(each.trigrams)), None)
 
     async def undo(self, ref: CubeRef, texts: Sequence[str]) -> None:
         """Strike out the requests that name one of these."""
-        kept = {each: _of_text(each).request for each in await self._texts(ref, "-inf")} if texts else {}
-        void = [each for each, request in kept.items() if any(names(request, text) for text in texts)]
+        kept = {each: _of_text(each) for each in await self._texts(ref, "-inf")} if texts else {}
+        void = {
+            name: each
+            for name, each in kept.items()
+            if each.request is not None and any(names(each.request, text) for text in texts)
+        }
         if void:
+            await self.write(ref, [replace(each, request=None) for each in void.values()])
             await self._server.persistently(lambda: self._server.execute("ZREM", self._key(ref), *void))
 
     async def forget(self, ref: CubeRef) -> None:
@@ -77,12 +94,15 @@ class ForgetJournal:
 
 
 def _to_text(asked: Asked) -> str:
-    requests = [{**asdict(each), "rest": "", "more": ()} for each in asked.request.each]
+    each = () if asked.request is None else asked.request.each
+    requests = [{**asdict(one), "rest": "", "more": ()} for one in each]
     asker = {**asdict(asked.asker), "at": to_ms(asked.asker.at)}
-    return json.dumps({"requests": requests, "asker": asker}, sort_keys=True)
+    return json.dumps({"requests": requests, "asker": asker, "trigrams": asked.trigrams}, sort_keys=True)
 
 
 def _of_text(text: str) -> Asked:
     kept: Mapping[str, Any] = json.loads(text)
-    first, *more = (ForgetRequest(**{**each, "more": ()}) for each in kept["requests"])
-    return Asked(replace(first, more=tuple(more)), Asker(**{**kept["asker"], "at": from_ms(kept["asker"]["at"])}))
+    asker = Asker(**{**kept["asker"], "at": from_ms(kept["asker"]["at"])})
+    requests = [ForgetRequest(**{**each, "more": ()}) for each in kept["requests"]]
+    request = replace(requests[0], more=tuple(requests[1:])) if requests else None
+    return Asked(request, asker, tuple(kept.get("trigrams", ())))

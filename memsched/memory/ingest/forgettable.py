@@ -43,7 +43,11 @@ class Asker:
     position: int = 0
 
     def was_told(self, memory: Memory) -> bool:
-        """Whether it was said before they asked, and not again since. Within their message its place says so."""
+        """Whether it was said before they asked, and neither again nor restored since. Within their message its place
+        says what was said before.
+        """
+        if memory.restored_at is not None and to_ms(memory.restored_at) >= to_ms(self.at):
+            return False
         beside = [source.rpartition("#") for source in memory.sources]
         here = [int(place) for message, _, place in beside if message == self.message]
         return max(here) < self.position if here else to_ms(memory.told) <= to_ms(self.at)

@@ -1,18 +1,70 @@
 """Retelling: whether a turn is one that was told before, in a history that comes once more.
 
 What a user deleted, or had forgotten, must not return with it. A turn is known by its own id; by the time that it
-tells; and where it tells neither, by its place in a beginning of its session that is told again. Said at another time,
-or later, the same words are a new statement.
+tells; by what stood beside it, where three turns in a row are told again; and by its place in a beginning of its
+session that is. Said at another time, or later, or alone, the same words are a new statement.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from memsched.memory.ingest.deduplication import content_hash
-from memsched.memory.model import Memory, to_ms
+from memsched.memory.ingest.turns import Turn
+from memsched.memory.model import Memory, as_called, to_ms
+
+_ROW = 3
+"""Turns. Two are often said again: the same short answer to the same question."""
+_DIGEST_BYTES = 6
+_MOST_TRIGRAMS = 60
+"""Of a memory, those that came first: of what is said again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The names by which something may have been told before.
+
+    Args:
+        names: by its id, its time, its place.
+        said: by its words alone; that says nothing yet, but without it ``rows`` need not be looked for.
+        rows: by what stands beside it.
+    """
+
+    names: frozenset[str] = frozenset()
+    said: str = ""
+    rows: frozenset[str] = frozenset()
+
+
+def with_trigrams(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns of one message, each with names of the rows of three that it stands in: of all turns of its session,
+    and of the user's alone.
+
+    Who speaks is the user, the assistant, or somebody by name; so the user's own name makes no difference.
+    """
+    told = [_told(turn) for turn in turns]
+    sessions: dict[str, list[int]] = {}
+    for number, turn in enumerate(turns):
+        sessions.setdefault(turn.session_id, []).append(number)
+    found: list[dict[str, None]] = [{} for _ in turns]
+    for session, numbers in sessions.items():
+        start = hashlib.blake2b(session.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
+        for those in (numbers, [number for number in numbers if turns[number].by_user]):
+            for row in zip(*(those[at:] for at in range(_ROW)), strict=False):
+                digest = hashlib.blake2b(start + b"".join(told[number] for number in row), digest_size=_DIGEST_BYTES)
+                name = base64.urlsafe_b64encode(digest.digest()).decode()
+                for place, number in enumerate(row):
+                    found[number][f"{name}{place}"] = None
+    return [replace(turn, trigrams=tuple(names)) for turn, names in zip(turns, found, strict=True)]
+
+
+def more_trigrams(memory: Memory, told: Mapping[str, int]) -> dict[str, int]:
+    """What of these a memory does not have, as far as it has room."""
+    room = _MOST_TRIGRAMS - len(memory.trigrams)
+    return dict([each for each in told.items() if each[0] not in memory.trigrams][: max(0, room)])
 
 
 def names_of(memory: Memory) -> frozenset[str]:
@@ -20,11 +72,14 @@ def names_of(memory: Memory) -> frozenset[str]:
     if memory.kind not in ("turn", "preference"):
         return frozenset()
     names = {_name(memory, "id", reference) for reference in memory.sources.values() if reference}
-    names |= {_name(memory, "at", at) for at in (to_ms(memory.at), *memory.said_again.values())}
-    return frozenset(names | ({_name(memory, "place", memory.turn)} if memory.session_id else set()))
+    names |= {_name(memory, "at", at // 1000) for at in (to_ms(memory.at), *memory.said_again.values())}
+    names |= {_name(memory, "place", memory.turn)} if memory.session_id else set()
+    if memory.trigrams:
+        names.add(_name(memory, "said", ""))
+    return frozenset(names | {_row(name, memory, timed=bool(timed)) for name, timed in memory.trigrams.items()})
 
 
-def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) -> dict[str, frozenset[str]]:
+def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) -> dict[str, Told]:
     """By id of what is said in one message, the names by which it may have been told before.
 
     Args:
@@ -37,17 +92,34 @@ def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) ->
     stay = {each.memory_id for each in said if _stands_there(each, first, known.get(each.content_hash, ()))}
     found = {}
     for each in said:
+        if each.kind not in ("turn", "preference"):
+            found[each.memory_id] = Told()
+            continue
         names = {_name(each, "id", reference) for reference in each.sources.values() if reference}
         if each.ingested_at is not None:
-            names.add(_name(each, "at", to_ms(each.at)))
+            names.add(_name(each, "at", to_ms(each.at) // 1000))
         elif not names and each.session_id:
             start = first[each.session_id]
             others = any(other.session_id == each.session_id and other.turn != each.turn for other in said)
             goes_on = others and start == 1 and _session(each) != "" and each.turn == start  # of a session of one turn
             if goes_on or _is_retold(each, said, stay):
                 names.add(_name(each, "place", each.turn - start))
-        found[each.memory_id] = frozenset(names) if each.kind in ("turn", "preference") else frozenset()
+        found[each.memory_id] = Told(frozenset(names), _name(each, "said", ""), frozenset(_rows_told(each)))
     return found
+
+
+def _rows_told(each: Memory) -> Iterable[str]:
+    """What told its time is told again by that, or without a time."""
+    for name in each.trigrams:
+        yield _row(name, each, timed=False)
+        if each.ingested_at is None:
+            yield _row(name, each, timed=True)
+
+
+def _told(turn: Turn) -> bytes:
+    who = "user" if turn.by_user else "assistant" if turn.by_assistant else f"={as_called(turn.speaker)}"
+    text = " ".join(turn.text.casefold().split())
+    return hashlib.blake2b(f"{who}\x1f{text}".encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
 
 
 def _is_retold(each: Memory, said: Sequence[Memory], stay: set[str]) -> bool:
@@ -76,5 +148,10 @@ def _session(memory: Memory) -> str:
 
 
 def _name(memory: Memory, kind: str, what: str | int) -> str:
-    told = [kind, what, _session(memory), memory.part, content_hash(memory.speaker or memory.said_by, memory.text)]
+    speaker = "" if memory.by_user else memory.speaker or memory.said_by
+    told = [kind, what, _session(memory), memory.part, content_hash(speaker, memory.text)]
     return hashlib.sha256(json.dumps(told).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _row(name: str, memory: Memory, *, timed: bool) -> str:
+    return f"{'@' if timed else '~'}{name}{memory.part or ''}"

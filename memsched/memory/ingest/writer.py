@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from memsched.memory.ingest.deduplication import content_hash, same_voice
 from memsched.memory.ingest.importance import about_oneself, importance
 from memsched.memory.ingest.preferences import is_preference
 from memsched.memory.ingest.repetition import Repeat, is_said_anew, repeated
-from memsched.memory.ingest.retelling import names_of, names_told
+from memsched.memory.ingest.retelling import Told, more_trigrams, names_of, names_told
 from memsched.memory.ingest.short_answers import answered_by, asks, is_short
 from memsched.memory.ingest.splitting import MAX_TEXT_CHARACTERS, parts_of
 from memsched.memory.ingest.turn_places import TurnPlaces
@@ -66,6 +66,7 @@ class Statement:
         said_by: their speaker, where ``speaker`` is nobody.
         by_user: whether it is the user's own, or was taken from what they said.
         taken_from: ids of all memories that these turns may be. With one of them it is deleted.
+        trigrams: of its turn.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Statement:
     taken_from: Sequence[str] = ()
     by_user: bool = False
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    trigrams: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -342,9 +344,11 @@ class MemoryWriter:
         known = await self._with_hashes(ref, everything)
         own = {memory.memory_id for memory in everything}
         told = {name: names for said in drafts.values() for name, names in names_told(said, known).items()}
+        away = {name: each for said in drafts.values() for name, each in _put_away(said, known, told).items()}
         stored = {each.memory_id: each for same in known.values() for each in same if each.memory_id in own}
         before = [each.memory_id for same in known.values() for each in same if each.memory_id not in own]
-        deleted = await self._deleted(ref, everything, taken_from, before, told)
+        new_told = {name: names for name, names in told.items() if name not in away}
+        deleted = await self._deleted(ref, everything, taken_from, before, new_told)
         if emptied not in (None, deleted.emptied):
             return results
         if left := stored.keys() & deleted.memory_ids:  # by a run that died before it looked again
@@ -361,11 +365,12 @@ class MemoryWriter:
         said_again: dict[str, dict[str, int]] = {}
         again: dict[str, Memory] = {}
         asked_again: dict[str, dict[str, int]] = {}
+        trigrams: dict[str, dict[str, int]] = {}
         asked_anew: dict[str, tuple[str, str]] = {}
         said_now: dict[str, Memory] = {}
         asked_before: dict[str, str] = {}
         for item_id, memories in drafts.items():
-            repeats = repeated(memories, active, correctors) | _put_away(memories, others, told)
+            repeats = repeated(memories, active, correctors) | away
             for draft in memories:
                 if draft.memory_id in deleted.memory_ids:
                     continue
@@ -392,6 +397,8 @@ class MemoryWriter:
                         asked_anew[same.memory_id] = same.answers, memory.answers
                     sources.setdefault(same.memory_id, {}).update(memory.sources)
                     said_again.setdefault(same.memory_id, {})[memory.memory_id] = to_ms(memory.at)
+                    beside = trigrams.setdefault(same.memory_id, {})
+                    beside.update(more_trigrams(same, {**beside, **memory.trigrams}))
         vectors = await self._embedder.embed_documents([memory.indexed_text for memory in new])
         first = await self._windows.first(ref, new)
         points = [
@@ -403,9 +410,9 @@ class MemoryWriter:
             written.without_vector += [each.memory_id for each in written.added if each.memory_id in bare]
         await self._windows.settle(ref, new, first)
         last_said = {name: to_ms(each.last_said) for name, each in again.items() if each.last_said is not None}
-        await self._store.add_sources(ref, sources, said_again, last_said, asked_again)
+        await self._store.add_sources(ref, sources, said_again, last_said, asked_again, trigrams)
         await self._answer_anew(ref, asked_anew)
-        since = await self._deleted(ref, new, taken_from, sorted(sources), told)
+        since = await self._deleted(ref, new, taken_from, sorted(sources), new_told)
         if since.emptied != deleted.emptied:
             await self._forgetting.forget(ref, [memory.memory_id for memory in new], counted=False)
             return {item_id: Written() for item_id in drafts}
@@ -462,7 +469,7 @@ class MemoryWriter:
         drafts: Sequence[Memory],
         taken_from: Mapping[str, Sequence[str]],
         others: Sequence[str],
-        told: Mapping[str, frozenset[str]],
+        told: Mapping[str, Told],
     ) -> Deleted:
         """Which of these drafts, and of other memories, were deleted; a draft also with what it was taken from.
 
@@ -471,10 +478,17 @@ class MemoryWriter:
         """
         turns = {draft.memory_id: taken_from.get(draft.memory_id, ()) for draft in drafts}
         named = {turn for theirs in turns.values() for turn in theirs}
-        names = {name for memory_id in turns for name in told.get(memory_id, ())}
+        theirs = {memory_id: told[memory_id] for memory_id in turns if memory_id in told}
+        names = {name for each in theirs.values() for name in (*each.names, each.said)}
         known = await self._tombstones.among(ref, [*turns, *others, *named], names)
-        with_turns = {memory_id for memory_id, theirs in turns.items() if known.memory_ids.intersection(theirs)}
-        again = {name for name in turns.keys() - known.memory_ids if known.names & told.get(name, frozenset())}
+        if rows := {row for each in theirs.values() if each.said in known.names for row in each.rows}:
+            known = replace(known, names=known.names | (await self._tombstones.among(ref, (), rows)).names)
+        with_turns = {memory_id for memory_id, each in turns.items() if known.memory_ids.intersection(each)}
+        again = {
+            memory_id
+            for memory_id, each in theirs.items()
+            if memory_id not in known.memory_ids and known.names & (each.names | each.rows)
+        }
         await self._tombstones.lay(ref, sorted(again))
         return Deleted((known.memory_ids - named) | with_turns | again, known.emptied)
 
@@ -489,14 +503,14 @@ class MemoryWriter:
 
 
 def _put_away(
-    said: Sequence[Memory], known: Mapping[str, Sequence[Memory]], told: Mapping[str, frozenset[str]]
+    said: Sequence[Memory], known: Mapping[str, Sequence[Memory]], told: Mapping[str, Told]
 ) -> dict[str, Repeat]:
     """By id of what is told again, what holds it already, and was forgotten as somebody asked."""
     return {
         each.memory_id: Repeat(same, of_old=True)
         for each in said
         for same in known.get(each.content_hash, ())
-        if same.status == "archived" and names_of(same) & told[each.memory_id]
+        if same.status == "archived" and names_of(same) & (told[each.memory_id].names | told[each.memory_id].rows)
     }
 
 
@@ -562,6 +576,7 @@ def _of_turn(
         tags=[*(["preference"] * (turn.by_user and is_preference(text))), *turn.tags],
         added_by=added_by,
         metadata=dict(turn.metadata),
+        trigrams=dict.fromkeys(turn.trigrams, int(turn.ingested_at is not None)),
     )
 
 
@@ -597,6 +612,7 @@ def _of_statement(ref: CubeRef, item_id: str, each: Statement, now: datetime, ad
         event_date=each.event_date,
         added_by=added_by,
         metadata=dict(each.metadata),
+        trigrams=dict.fromkeys(each.trigrams, int(each.ingested_at is not None)),
     )
 
 

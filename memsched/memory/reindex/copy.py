@@ -289,7 +289,7 @@ def merged(present: Payload, late: Payload) -> dict[str, Any]:
     """
     older, newer = (present, late) if _updated_at(late) > _updated_at(present) else (late, present)
     values = {**older, **newer}
-    for name in ("sources", "said_again", "asked_again"):
+    for name in ("sources", "said_again", "asked_again", "trigrams"):
         if gathered := {**(late.get(name) or {}), **(present.get(name) or {})}:
             values[name] = gathered
     for name in ("replaces", "correctors"):

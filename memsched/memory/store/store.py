@@ -148,9 +148,10 @@ class MemoryStore:
         said_again: Mapping[str, Mapping[str, int]] | None = None,
         last_said: Mapping[str, int] | None = None,
         asked_again: Mapping[str, Mapping[str, int]] | None = None,
+        trigrams: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
-        """Add to where memories come from, and to when and where they were said again, by id. Whoever else adds at the
-        same time loses nothing by it.
+        """Add to where memories come from, and to when, where and beside what they were said again, by id. Whoever else
+        adds at the same time loses nothing by it.
         """
         operations = [
             models.SetPayloadOperation(
@@ -167,6 +168,7 @@ class MemoryStore:
                 ("sources", sources),
                 ("said_again", said_again or {}),
                 ("asked_again", asked_again or {}),
+                ("trigrams", trigrams or {}),
             )
             for memory_id, added in additions.items()
             if added

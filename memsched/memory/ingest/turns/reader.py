@@ -108,6 +108,7 @@ class Turn:
         caption: what is seen on a picture that came with it. Of a picture alone it is the text.
         metadata: what came with its message.
         by_assistant: whether a model said it, whatever it is called.
+        trigrams: names of the rows of three turns that it stands in (ingest/retelling.py).
     """
 
     position: int
@@ -122,6 +123,7 @@ class Turn:
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     by_assistant: bool = False
     ingested_at: datetime | None = None
+    trigrams: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
