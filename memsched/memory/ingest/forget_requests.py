@@ -7,19 +7,16 @@ A request that names nothing ("forget it") is none. A text may hold several, and
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib.resources import files
-from typing import Any
 
 from memsched.lexicon import is_negated, is_without_spaces, words
+from memsched.memory.ingest.forget_lists import BULLET, ENDS, WORDS, as_single, kind, parts_of, widened, without_kept
 from memsched.memory.ingest.revision_words import TOKEN, content, language_of_pair, stemmed
 
-_WORDS: dict[str, Any] = json.loads(files(__package__).joinpath("forget_words.json").read_text(encoding="utf-8"))
-_MAY_BE = re.compile(_WORDS["may_be"], re.IGNORECASE)
+_MAY_BE = re.compile(WORDS["may_be"], re.IGNORECASE)
 _LEAST_SHARE = 0.75
 """Of the content words of what is forgotten, so many are in the request: a memory that says more than that stays."""
 _LONGEST = 600
@@ -30,15 +27,14 @@ _GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\
 """Another clause follows."""
 _CLAUSE_ENDS = re.compile(
     "[.!?;,]*\\s*\n\\s*(?:[-*\u2022]\\s+|\\d+[.)]\\s+)?|[.!?;,]+\\s+|[\u3002\uff01\uff1f\uff1b\uff0c]"
-    "|\\s(?=(?:and|und|y) (?:also|noch|tambi))"
+    "|\\s(?=(?:and|und|y) (?:also|noch|tambi))|(?<=[\u4e00-\u9fff])[.,!?;]\\s*(?=[\u4e00-\u9fff])"
 )
-_BULLET = re.compile("\\s*(?:[-*\u2022]|\\d+[.)])\\s+")
+_STOPS = re.compile("[.!?\u3002\uff01\uff1f]*")
 _INTRODUCED = re.compile("[:\uff1a]\\s*\n")
 """What follows is a text to work on, or a list of something."""
 _SENTENCE_ENDS = frozenset(".!?;\u3002\uff01\uff1f\uff1b")
 _FULL_STOPS = _SENTENCE_ENDS - {";", "\uff1b"}
 _QUOTED = re.compile('["\u201c\u201e\u00ab\u300c\u300a]')
-_ENDS = " .,!?\u3002\uff01\uff1f\uff0c"
 _PARTICLES = re.compile("[\u6211\u4f60\u7684\u4e86\u662f\u5f88\u8fc7\u5440\u5427\u5462\uff0c\u3002\uff01\\s]")
 
 _PARTICLES_KEPT = re.compile("[\u7684\u5440\u5427\u5462\u662f\u5f88\uff0c\u3002\uff01.!\\s]")
@@ -76,49 +72,92 @@ def forget_request(text: str) -> ForgetRequest | None:
     if len(text) > _LONGEST or _MAY_BE.search(text) is None or len(_CLAUSE_ENDS.findall(text)) > _MOST_CLAUSES:
         return None
     lang = language_of_pair(text, "")
-    if _kind("questions", lang).fullmatch(text.strip()):
+    if kind("questions", lang).fullmatch(text.strip()):
         return None
-    plain = text[bullet.end() :] if (bullet := _BULLET.match(text)) else text
+    plain = (text[bullet.end() :] if (bullet := BULLET.match(text)) else text).strip()
     for each in dict.fromkeys((lang, *(() if lang == "zh" else ("en", "de", "es")))):
-        said = _respelled(plain.strip(), each)
-        if request := _read(said, each):
-            return _taken_apart(request)
-        if each == lang and (request := _at_the_end(said, each) or _at_the_start(said, each)):
+        if request := _listed(plain, each) or _read(plain, each):
+            return request
+        if request := _joined(plain, each):
+            return request
+        if each == lang and (request := _at_the_end(plain, each) or _at_the_start(plain, each)):
             return request
     joined = " ".join(plain.split())  # a sentence in two lines
     return forget_request(joined) if joined != plain and "\n" in plain and not _INTRODUCED.search(plain) else None
+
+
+def _listed(text: str, lang: str) -> ForgetRequest | None:
+    """The request that a list behind a colon is; one line that is no request makes it none."""
+    found = [_read(each, lang) for each in as_single(text, lang) or ()]
+    read = [each for each in found if each is not None and not each.is_all]
+    return _together(read) if read and len(read) == len(found) else None
+
+
+def _joined(text: str, lang: str) -> ForgetRequest | None:
+    """The request that two are: "forget that I smoke and delete my address"."""
+    joins = [*kind("joins_requests", lang).finditer(text)]
+    if not joins or len(joins) > _MOST_CLAUSES:
+        return None
+    end = joins[-1].end()  # what is behind an earlier one holds the last one, too
+    also = kind("also", lang).match(text, end)
+    last = _read(text[also.end() if also else text.find(" ", end) + 1 :], lang)
+    first = forget_request(text[: joins[-1].start()]) if last is not None and not last.is_all else None
+    if first is None or last is None or first.is_all:
+        return None
+    return replace(_together([*first.each, last]), rest=first.rest)
+
+
+def _together(requests: Sequence[ForgetRequest]) -> ForgetRequest:
+    each = [one for request in requests for one in request.each]
+    return replace(each[0], more=tuple(each[1:]))
 
 
 def _at_the_end(text: str, lang: str) -> ForgetRequest | None:
     """The request that a text ends with, and those that stand before it."""
     for end in _CLAUSE_ENDS.finditer(text):
         tail = text[end.end() :]
-        also = _also(lang).match(tail)
+        also = kind("also", lang).match(tail)
         ends = end[0].strip() in _SENTENCE_ENDS or "\n" in end[0]
         request = _read(tail, lang) if also or ends else None
         if request is None and also:
             request = _read(tail[also.end() :], lang)
         if request is not None:
-            return _with(_taken_apart(request), text, text[: end.start()].strip())
+            return _with(request, text, text[: end.start()].strip() + _stop(end))
     return None
 
 
 def _at_the_start(text: str, lang: str) -> ForgetRequest | None:
-    """The requests that a text begins with, or has within it; they end with a sentence."""
+    """The requests that a text begins with, or has within it; they end with a sentence, or news of it follow."""
     for end in reversed([*_CLAUSE_ENDS.finditer(text)]):
-        if "\n" not in end[0] and not _FULL_STOPS.intersection(end[0]):
+        tail = text[end.end() :].strip()
+        stops = "\n" in end[0] or not _FULL_STOPS.isdisjoint(end[0])
+        if not tail or not (stops or kind("news", lang).fullmatch(tail)):
             continue
-        request = forget_request(text[: end.start()])
-        if request is not None:
-            tail = text[end.end() :].strip()
-            if re.fullmatch(_WORDS["end"][lang], f" {tail}".rstrip(_ENDS), re.IGNORECASE):
-                return request
-            joined = "\u3002" if lang == "zh" else ". "
-            rest = joined.join(
-                part.rstrip(".\u3002") if part != tail else part for part in (request.rest, tail) if part
-            )
-            return None if _is_of_another_text(text) else replace(request, rest=rest)
+        request = forget_request(text[: end.start()] + _stop(end))
+        if request is None or not (stops or _is_datum(request)):
+            continue
+        if re.fullmatch(WORDS["end"][lang], f" {tail}".rstrip(ENDS), re.IGNORECASE):
+            return request
+        return None if _is_of_another_text(text) else replace(request, rest=_one_text(request.rest, tail, lang))
     return None
+
+
+def _is_datum(request: ForgetRequest) -> bool:
+    """Whether it names things that are known of a person, and nothing else: to give up a plan is no request."""
+    return not request.is_all and all(kind("data", each.lang).fullmatch(each.what) for each in request.each)
+
+
+def _stop(end: re.Match[str]) -> str:
+    """The full stop of what ends."""
+    stop = _STOPS.match(end[0])
+    return stop[0] if stop else ""
+
+
+def _one_text(first: str, then: str, lang: str) -> str:
+    if not first:
+        return then
+    joined = ("" if lang == "zh" else " ") if first[-1] in _SENTENCE_ENDS else ("\u3002" if lang == "zh" else ". ")
+    return first + joined + then
 
 
 def _with(request: ForgetRequest, text: str, before: str) -> ForgetRequest | None:
@@ -137,42 +176,45 @@ def _is_of_another_text(text: str) -> bool:
     return _QUOTED.search(text) is not None or _INTRODUCED.search(text) is not None
 
 
-def _taken_apart(request: ForgetRequest) -> ForgetRequest:
-    """A request for several things: "my name and my address"."""
-    zh = request.lang == "zh"
-    is_thing = request.what.startswith("\u6211\u7684") if zh else request.is_topic
-    kind = "own" if is_thing and _own(request.lang).match(request.what) else "that"
-    parts = [part.strip(_ENDS) for part in _kind(f"joins_{kind}", request.lang).split(request.what)]
-    if len(parts) < 2 or not all(parts) or (request.is_topic and kind == "that"):
-        return request
-    if kind == "own":
-        mine = "\u6211\u7684" if zh else f"{request.what.split()[0]} "
-        parts = [part if _own(request.lang).match(part) else mine + part for part in parts]
-    is_own = kind == "own"
-    return replace(
-        request,
-        more=tuple(
-            replace(request, what=part, is_topic=is_own or request.is_topic, is_own=is_own and request.is_own | zh)
-            for part in parts
-        ),
-    )
-
-
 def _read(text: str, lang: str) -> ForgetRequest | None:
     """The request that a text is, all of it."""
-    plain = text.rstrip(_ENDS)
-    for said in dict.fromkeys((plain, _reason(lang).sub("", plain).rstrip(_ENDS))):
+    text, kept = without_kept(widened(_respelled(text, lang)).rstrip(ENDS), lang)
+    plain = kind("both", lang).sub("", text).rstrip(ENDS)
+    for said in dict.fromkeys((plain, _reason(lang).sub("", plain).rstrip(ENDS))):
         if any(pattern.fullmatch(said) for pattern in _patterns("all", lang)):
-            return ForgetRequest("", lang, is_topic=True, is_all=True)
-        for kind in ("about", "that"):
-            for pattern in _patterns(kind, lang):
+            return None if kept else ForgetRequest("", lang, is_topic=True, is_all=True)
+        for name in ("about", "that"):
+            for pattern in _patterns(name, lang):
                 match = pattern.fullmatch(said)
-                what = next((found for found in match.groupdict().values() if found), "").strip(_ENDS) if match else ""
-                if what and not _no_thing(lang).fullmatch(what) and not _GOES_ON.search(what):
-                    is_own = kind == "about" and _own(lang).match(what) is not None
-                    is_wide = _kind("wide", lang).search(said if lang == "zh" else said[: said.find(what)]) is not None
-                    return ForgetRequest(what, lang, kind == "about", is_own=is_own and not is_wide)
+                what = next((found for found in match.groupdict().values() if found), "").strip(ENDS) if match else ""
+                if what and (request := _of(what, said, lang, is_topic=name == "about")):
+                    return None if kept and _means(request, kept) else request
     return None
+
+
+def _of(what: str, said: str, lang: str, *, is_topic: bool) -> ForgetRequest | None:
+    """The request for this; for several things, if it is a list of them."""
+    parts = parts_of(what, lang)
+    if kind("no_thing", lang).fullmatch(what) or kind("joins_requests", lang).search(what):
+        return None
+    if any(_GOES_ON.search(part) for part, _ in parts or [(what, False)]):
+        return None
+    wide = kind("wide", lang).search(said if lang == "zh" else said[: said.find(what)]) is not None
+
+    def one(part: str, topic: bool) -> ForgetRequest:
+        return ForgetRequest(part, lang, topic, is_own=topic and not wide and _own(lang).match(part) is not None)
+
+    if not parts or (is_topic and not any(is_thing for _, is_thing in parts)):
+        return one(what, is_topic)
+    return _together([one(part, is_thing) for part, is_thing in parts])
+
+
+def _means(request: ForgetRequest, kept: str) -> bool:
+    """Whether a request means, in whole or in part, what is to be kept."""
+    said = f"{kept}\u662f5" if request.lang == "zh" else f"{kept} is 5."
+    return names(request, said) or any(
+        _content(each.what, each.lang) & _content(kept, each.lang) for each in request.each
+    )
 
 
 def names(request: ForgetRequest, text: str) -> bool:
@@ -181,7 +223,7 @@ def names(request: ForgetRequest, text: str) -> bool:
 
 
 def _names(request: ForgetRequest, text: str) -> bool:
-    text = _person(request.lang).sub(_WORDS["first"][request.lang], text)
+    text = _person(request.lang).sub(WORDS["first"][request.lang], text)
     answered = _answers(request, text)
     if answered or (answered is not None and not request.is_own):
         return answered
@@ -203,7 +245,7 @@ def _answers(request: ForgetRequest, text: str) -> bool | None:
 
 @lru_cache(maxsize=8)
 def _things(lang: str) -> Sequence[tuple[re.Pattern[str], str]]:
-    return [(re.compile(thing, re.IGNORECASE), told) for thing, told in _WORDS["things"][lang]]
+    return [(re.compile(thing, re.IGNORECASE), told) for thing, told in WORDS["things"][lang]]
 
 
 def _is_about(what: str, text: str, lang: str, least: float) -> bool:
@@ -239,7 +281,7 @@ def _says_of_own(request: ForgetRequest, text: str) -> bool:
     """Whether a text says something of what is whoever asks' own: "my name", and nobody else's."""
     if request.lang == "zh":
         thing = re.escape(_own("zh").sub("", request.what, count=1))
-        return re.search(rf"{_WORDS['self']['zh']}{thing}", text) is not None
+        return re.search(rf"{WORDS['self']['zh']}{thing}", text) is not None
     lang = request.lang
     said = TOKEN.findall(text)
     stems = [_stem(each, lang) for each in TOKEN.findall(_own(lang).sub("", request.what, count=1))]
@@ -279,7 +321,7 @@ def _statement(text: str, lang: str) -> list[str]:
     """The words of a statement, but for those that say nothing: with the tense."""
     if lang == "zh":
         return list(_PARTICLES_KEPT.sub("", text))
-    respelled = _WORDS["written_out"][lang]
+    respelled = WORDS["written_out"][lang]
     spelled = [part for word in TOKEN.findall(_plain(text)) for part in respelled.get(word.lower(), word).split()]
     kept = [word for word in spelled if not _is(word, "filling", lang)]
     return [_form(word, lang) for word in kept]
@@ -301,25 +343,20 @@ def _plain(text: str) -> str:
     return text.replace("\u2019", "'")
 
 
-def _is(word: str, kind: str, lang: str) -> bool:
-    return _kind(kind, lang).fullmatch(_plain(word)) is not None
-
-
-@lru_cache(maxsize=32)
-def _kind(kind: str, lang: str) -> re.Pattern[str]:
-    return re.compile(_WORDS[kind][lang], re.IGNORECASE)
+def _is(word: str, name: str, lang: str) -> bool:
+    return kind(name, lang).fullmatch(_plain(word)) is not None
 
 
 @lru_cache(maxsize=8)
 def _own(lang: str) -> re.Pattern[str]:
     """What begins with whoever asks: "my"."""
-    return re.compile(rf"(?:{_WORDS['mine'][lang]})" + ("" if lang == "zh" else r"\s+"), re.IGNORECASE)
+    return re.compile(rf"(?:{WORDS['mine'][lang]})" + ("" if lang == "zh" else r"\s+"), re.IGNORECASE)
 
 
 @lru_cache(maxsize=8)
 def _person(lang: str) -> re.Pattern[str]:
     """How a model calls whoever speaks."""
-    return re.compile(rf"(?:{_WORDS['user'][lang]})(?![\w'\u2019])", re.IGNORECASE)
+    return re.compile(rf"(?:{WORDS['user'][lang]})(?![\w'\u2019])", re.IGNORECASE)
 
 
 def named_among(request: ForgetRequest, texts: Sequence[str]) -> list[int]:
@@ -334,28 +371,18 @@ def _content(text: str, lang: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=16)
-def _patterns(kind: str, lang: str) -> Sequence[re.Pattern[str]]:
-    begin, end = _WORDS["begin"][lang], _WORDS["end"][lang]
-    return [re.compile(rf"{begin}(?:{each})(?:{end})?", re.IGNORECASE) for each in _WORDS[kind][lang]]
+def _patterns(name: str, lang: str) -> Sequence[re.Pattern[str]]:
+    begin, end = WORDS["begin"][lang], WORDS["end"][lang]
+    return [re.compile(rf"{begin}(?:{each})(?:{end})?", re.IGNORECASE) for each in WORDS[name][lang]]
 
 
 def _respelled(text: str, lang: str) -> str:
     """With words that are written in haste as they are written else."""
-    table = _WORDS["respelled"][lang]
+    table = WORDS["respelled"][lang]
     return re.sub(r"[^\W\d_]+", lambda word: table.get(word[0].lower(), word[0]), text) if table else text
-
-
-@lru_cache(maxsize=8)
-def _also(lang: str) -> re.Pattern[str]:
-    return re.compile(_WORDS["also"][lang], re.IGNORECASE)
 
 
 @lru_cache(maxsize=8)
 def _reason(lang: str) -> re.Pattern[str]:
     """Why something is to be forgotten, at the end."""
-    return re.compile(rf"(?:{_WORDS['reasons'][lang]})$", re.IGNORECASE)
-
-
-@lru_cache(maxsize=8)
-def _no_thing(lang: str) -> re.Pattern[str]:
-    return re.compile(_WORDS["no_thing"][lang], re.IGNORECASE)
+    return re.compile(rf"(?:{WORDS['reasons'][lang]})$", re.IGNORECASE)

@@ -169,7 +169,7 @@ def test_what_is_said_before_a_request_is_told_apart() -> None:
     request = forget_request("I moved to Porto last week. Please forget my old address.")
 
     assert request is not None
-    assert (request.what, request.rest) == ("my old address", "I moved to Porto last week")
+    assert (request.what, request.rest) == ("my old address", "I moved to Porto last week.")
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from memsched.memory.ingest.forget_requests import forget_request, names
 
+DECISIONS = Path(__file__).parents[3] / "data" / "decisions"
 OTHERS = [
     "I am allergic to cats.",
     "I like tea.",
@@ -69,7 +75,7 @@ OTHERS = [
         (
             "\u8bf7\u5fd8\u8bb0\u6211\u559c\u6b22\u7235\u58eb\u4e50\u3002\u6211\u7684\u8001\u677f\u662f\u738b\u660e\u3002",
             ["\u6211\u559c\u6b22\u7235\u58eb\u4e50\u3002"],
-            "\u6211\u7684\u8001\u677f\u662f\u738b\u660e",
+            "\u6211\u7684\u8001\u677f\u662f\u738b\u660e\u3002",
         ),
         ("Remove the fact that I live in Oslo from your memory, please!", ["I live in Oslo."], ""),
         ("Pretend I never told you that I smoke.", ["I smoke."], ""),
@@ -154,3 +160,43 @@ def test_all_that_is_asked_is_meant_and_the_rest_is_said(text: str, meant: list[
 )
 def test_what_looks_like_a_request_is_none(text: str) -> None:
     assert forget_request(text) is None
+
+
+FORGET = [json.loads(line) for line in (DECISIONS / "forget.jsonl").read_text(encoding="utf-8").splitlines()]
+SAID = {case["lang"]: case["said"] for case in FORGET if "said" in case}
+MISSED = {"forget-en-31"}
+"""Of the cases that the rules were tuned on."""
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case["id"]) for case in FORGET if case.get("set") == "tuned" and "meant" in case]
+)
+def test_of_several_things_and_lists_each_is_meant_and_the_rest_is_kept_to_the_letter(case: dict[str, Any]) -> None:
+    if case["id"] in MISSED:
+        pytest.skip("told, and not tuned to")
+    request = forget_request(case["text"])
+
+    assert request is not None
+    assert [each for each in SAID[case["lang"]] if names(request, each)] == case["meant"]
+    assert request.rest == case["rest"]
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case["id"]) for case in FORGET if case["id"].startswith("none")]
+)
+def test_what_looks_like_a_list_of_requests_means_nothing(case: dict[str, Any]) -> None:
+    request = forget_request(case["text"])
+
+    assert request is None or not [each for each in SAID[case["lang"]] if names(request, each)]
+
+
+@pytest.mark.parametrize(
+    "part", ["forget my address, ", "forget my address and ", "- my a\n", "请忘记我的地址、", "not my a b "]
+)
+def test_long_texts_are_read_in_no_time(part: str) -> None:
+    began = time.perf_counter()
+
+    assert forget_request((part * 600)[:10_000]) is None
+    forget_request((part * 60)[:600])
+
+    assert time.perf_counter() - began < 1
