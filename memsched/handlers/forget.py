@@ -198,7 +198,7 @@ def _said_before(item_id: str, asking: Turn, turns: Mapping[str, list[Turn]]) ->
         for key, said in turns.items()
         for turn in said
         if turn.by_user
-        and (turn.position < asking.position if key == item_id else turn.at <= asking.at)
+        and (turn.at < asking.at or (turn.at == asking.at and (key != item_id or turn.position < asking.position)))
         and _request(turn) is None
     ]
 

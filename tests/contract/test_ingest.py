@@ -420,7 +420,7 @@ async def test_a_request_is_followed_in_what_is_read_at_once_and_beside_what_els
     assert {each.text: each.status for each in await memories_of(scheduler)} == {
         "I like jazz.": "archived",
         "My old address is Elm Street 5.": "archived",
-        "I moved to Porto": "activated",
+        "I moved to Porto.": "activated",
     }
 
 
@@ -454,11 +454,17 @@ async def test_a_request_reaches_only_what_was_said_before_it_in_whatever_order_
         await put(scheduler, said(text, 3 + number))
     talk = ("Alice", "Please forget that I like tea."), ("Alice", "I like tea.")
     await put(scheduler, conversation(*talk, minute=5, item_id="talk"))
+    newest_first = [
+        {"role": "user", "content": text, "timestamp": f"2026-01-0{day}T10:00:00Z"}
+        for day, text in ((3, "I like rum."), (2, "Please forget that I like rum and that I smoke."), (1, "I smoke."))
+    ]
+    await put(scheduler, said("", 6, chat_history=newest_first, item_id="newest-first"))
     await idle(scheduler)
 
     status = {each.text: each.status for each in await memories_of(scheduler)}
-    assert (status["I own a red car."], status["I like tea."]) == ("activated", "activated")
-    assert status["I like old trains."] == "archived"
+    assert {status[text] for text in ("I own a red car.", "I like tea.", "I like rum.")} == {"activated"}
+    assert {status[text] for text in ("I like old trains.", "I smoke.")} == {"archived"}
+    assert not [text for text in status if "rum and" in text]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ _LONGEST = 600
 _MOST_CLAUSES = 16
 _FARTHEST = 4
 """Words between who has something and what it is."""
-_GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\n])\\s*\\w")
+_GOES_ON = re.compile("(?:[,.:](?!\\d)|[;!?\u3002\uff1b\uff01\uff1f\uff0c\uff1a\n])\\s*[\u00a1\u00bf]?\\w")
 """Another clause follows."""
 _CLAUSE_ENDS = re.compile(
     "[.!?;,]*\\s*\n\\s*(?:[-*\u2022]\\s+|\\d+[.)]\\s+)?|[.!?;,]+\\s+|[\u3002\uff01\uff1f\uff1b\uff0c]"

@@ -43,14 +43,15 @@ class Asker:
     position: int = 0
 
     def was_told(self, memory: Memory) -> bool:
-        """Whether it was said before they asked, and neither again nor restored since. Within their message its place
-        says what was said before.
+        """Whether it was said before they asked, and neither again nor restored since. What was said at the same time
+        in their message, its place says.
         """
-        if memory.restored_at is not None and to_ms(memory.restored_at) >= to_ms(self.at):
+        told, asked = to_ms(memory.told), to_ms(self.at)
+        if memory.restored_at is not None and to_ms(memory.restored_at) >= asked:
             return False
         beside = [source.rpartition("#") for source in memory.sources]
         here = [int(place) for message, _, place in beside if message == self.message]
-        return max(here) < self.position if here else to_ms(memory.told) <= to_ms(self.at)
+        return max(here) < self.position if here and told == asked else told <= asked
 
 
 async def memories_named(

@@ -164,16 +164,13 @@ def test_what_looks_like_a_request_is_none(text: str) -> None:
 
 FORGET = [json.loads(line) for line in (DECISIONS / "forget.jsonl").read_text(encoding="utf-8").splitlines()]
 SAID = {case["lang"]: case["said"] for case in FORGET if "said" in case}
-MISSED = {"forget-en-31"}
-"""Of the cases that the rules were tuned on."""
+MISSED = "forget-en-31"
+"""Of the cases that the rules were tuned on: "I moved to Bergen, so forget my address"."""
+ASKED = [case for case in FORGET if case.get("set") == "tuned" and "meant" in case and case["id"] != MISSED]
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case["id"]) for case in FORGET if case.get("set") == "tuned" and "meant" in case]
-)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in ASKED])
 def test_of_several_things_and_lists_each_is_meant_and_the_rest_is_kept_to_the_letter(case: dict[str, Any]) -> None:
-    if case["id"] in MISSED:
-        pytest.skip("told, and not tuned to")
     request = forget_request(case["text"])
 
     assert request is not None
