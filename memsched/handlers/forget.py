@@ -136,7 +136,8 @@ async def _write_down(
             elif not request.is_all:
                 new.append(Asked(request, asker, turn.trigrams))
             askers[key, turn.position] = asker
-    await services.asked.write(ref, new)
+    if new:
+        await services.asked.write(ref, new)
     return askers
 
 
