@@ -24,7 +24,7 @@ from memsched.memory.access.permissions import Permission
 from memsched.memory.exports.conversation import Conversation
 from memsched.memory.exports.given import conversation_given
 from memsched.memory.exports.pasted import refuse_export
-from memsched.memory.ingest.turns import Reading, reading_of, refuse_role, statement_of, with_time
+from memsched.memory.ingest.turns import Reading, reading_of, refuse_role, statement_of, transcript_of, with_time
 from memsched.memory.ingest.turns.times import moment_of
 from memsched.memory.ingest.turns.wordless import without_files
 from memsched.memory.metadata import MetadataValue, metadata_given
@@ -282,7 +282,8 @@ class AsyncMOS:
 
         Args:
             messages: texts, or messages in any form of docs/conversations.md, such as ``{"role", "content"}``; or one
-                of them, or one conversation of an export. If one of them cannot be read, nothing is remembered.
+                of them, or one conversation of an export, or a pasted chat as one text. If one of them cannot be read,
+                nothing is remembered.
             wait: until it can be found, and the working set knows of it (see ``wait``).
             user_name: who says "I"; not a role, such as assistant.
             info: what the message shall say beside it: ``role`` and ``task`` bind what is remembered
@@ -416,7 +417,7 @@ class AsyncMOS:
             user,
             name,
             ADD_TASK_LABEL,
-            messages if isinstance(messages, str) else memory_content or "",
+            messages if isinstance(messages, str) and talk is None else memory_content or "",
             session_id=session_id or (talk and talk.key) or self.session_id,
             user_name=user_name,
             chat_history=history if talk else None,
@@ -887,7 +888,9 @@ class AsyncMOS:
 
 def _talk_in(messages: Iterable[Any] | str | None) -> tuple[Conversation | None, list[Any]]:
     """The conversation in what was given, and its turns as they are kept. Raises InvalidMessage."""
-    if messages is None or isinstance(messages, str):
+    if isinstance(messages, str):
+        messages = transcript_of(messages) or None
+    if messages is None:
         return None, []
     talk = conversation_given(messages, "messages")
     history = [without_files(each) for each in talk.messages]

@@ -22,6 +22,7 @@ from memsched.memory.ingest.turns.reader import (
     turns_of,
     with_time,
 )
+from memsched.memory.ingest.turns.transcript import transcript_of
 
 __all__ = [
     "MAX_STATEMENT_CHARACTERS",
@@ -38,6 +39,7 @@ __all__ = [
     "reading_of",
     "refuse_role",
     "statement_of",
+    "transcript_of",
     "turns_of",
     "with_time",
 ]

@@ -19,6 +19,8 @@ _DATA: dict[str, Any] = json.loads(files("memsched.memory.ingest.turns").joinpat
 _ROLES: dict[str, Role] = {name: role for role, names in _DATA["roles"].items() for name in names}
 _PARTS: list[tuple[PartKind, frozenset[str]]] = [(kind, frozenset(words)) for kind, words in _DATA["parts"]]
 """By the words in the name of a part's type, the first that fits: a "tool_result" is no result of a search for text."""
+TRANSCRIPT: dict[str, tuple[str, ...]] = {role: tuple(listed) for role, listed in _DATA["transcript"].items()}
+"""How roles are called in a chat that was pasted as one text: only what names nothing else."""
 FIELDS: dict[str, tuple[str, ...]] = {name: tuple(listed) for name, listed in _DATA["fields"].items()}
 TIMES = {name: frozenset(words) for name, words in _DATA["times"].items()}
 """The words of names that a time of a message has, and of those that are of something else."""
