@@ -166,7 +166,7 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, _NOT_FOUND):
         return not_found()
-    kind = type(error).__name__
+    kind = next(name for each in type(error).__mro__ if not (name := each.__name__).startswith("_"))
     if isinstance(error, errors.QueueFull):
         detail = f"{_summary(error)} Try again in {error.retry_after:g} s."
         return Problem(503, detail, kind=kind, headers=_retry_after(error.retry_after))

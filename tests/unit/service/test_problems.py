@@ -11,4 +11,4 @@ class _Inner(EmbeddingError):
 
 
 def test_a_problem_is_named_by_a_class_that_the_documentation_has() -> None:
-    assert problem_of(_Inner("x")).kind == "EmbeddingError"
+    assert problem_of(_Inner("x", temporary=True)).kind == "EmbeddingError"
