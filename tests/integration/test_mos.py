@@ -91,6 +91,14 @@ async def test_what_was_added_and_waited_for_is_found_and_in_the_working_set(mos
     )
 
 
+async def test_a_chat_pasted_as_one_text_is_read_as_its_turns_and_followed(mos: AsyncMOS) -> None:
+    chat = "User: I smoke.\nAssistant: Thank you.\nUser: Please forget that I smoke."
+    await mos.add(chat, mem_cube_id="pasted", wait=True, timeout=SECONDS)
+
+    kept = (await mos.get_all("pasted"))["text_mem"]
+    assert [memory.text for cube in kept for memory in cube["memories"]] == ["Thank you."]
+
+
 @pytest.mark.long
 async def test_every_task_of_a_burst_can_be_waited_for(mos: AsyncMOS) -> None:
     tasks = [await mos.add(memory_content=f"I have visited city number {number}.") for number in range(40)]
