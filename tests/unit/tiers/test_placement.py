@@ -94,7 +94,7 @@ class FakeCube:
 
 def placements(cube: FakeCube, rules: StandardTransitions = RULES) -> Placements:
     fake: Any = cube
-    return Placements(fake, fake, fake, fake, rules, fake, working_set_size=4)
+    return Placements(fake, fake, fake, fake, rules, fake, fake, working_set_size=4)
 
 
 Step = Memory | Answered
@@ -290,6 +290,12 @@ class Interrupted(FakeCube):
     async def undo(self, ref: CubeRef, texts: Sequence[str]) -> None:
         """Nobody asked to forget any of these."""
         await self.pause()
+
+    async def lay(self, ref: CubeRef, names: Sequence[str]) -> None:
+        """Nothing here is told again."""
+        await self.pause()
+
+    lift = lay
 
     async def change(
         self, ref: CubeRef, marks: Sequence[str], compute: Callable[[HotState, set[str]], Awaitable[HotState]]
