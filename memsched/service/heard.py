@@ -54,17 +54,20 @@ class Heard:
         return not self._failed and self._answer() is not None
 
     def said(self) -> str:
-        """What the model said, without what it thought; "" for calls of tools, a refusal, one of several answers, or an
-        answer that broke off.
+        """What the model said, without what it thought; "" for calls of tools, a refusal, one of several answers, an
+        answer that broke off, or one that is longer than what somebody can say.
         """
         if not self.is_whole or self._says_nothing:
             return ""
-        if self._streamed:
-            return without_thinking("".join(self._texts)).strip()
+        text = without_thinking("".join(self._texts)) if self._streamed else self._only_text()
+        return "" if len(text := text.strip()) > MAX_UTTERANCE_CHARACTERS else text
+
+    def _only_text(self) -> str:
+        """Of a whole answer, the text of its one choice."""
         answer = self._answer()
         try:
             several = answer is None or len(answer["choices"]) != 1
-            return "" if several else read_answer(bytes(self._rest)).text.strip()
+            return "" if several else read_answer(bytes(self._rest)).text
         except (LLMError, ServerError, KeyError, TypeError):
             return ""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from memsched.memory.ingest.turns import MAX_UTTERANCE_CHARACTERS
 from memsched.service.heard import Heard
 
 
@@ -91,3 +92,12 @@ def test_what_is_too_long_to_be_remembered_is_not_kept() -> None:
         heard.feed(b"x" * 1024 * 1024)
 
     assert (heard.said(), heard.is_whole) == ("", False)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_that_nobody_can_say_is_whole_and_says_nothing(streamed: bool) -> None:
+    long = "x" * (MAX_UTTERANCE_CHARACTERS + 1)
+    heard = Heard(streamed=streamed)
+    heard.feed((delta(long) + DONE if streamed else json.dumps({"choices": [message(long)]})).encode())
+
+    assert (heard.said(), heard.is_whole) == ("", True)
