@@ -19,6 +19,7 @@ install: $(STAMP)  ## Make .venv with everything that is needed to run, test and
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "memsched needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Making $(VENV), with what is downloaded into it: some minutes, the first time only."
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
 		&& uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock \

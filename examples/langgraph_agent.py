@@ -1,6 +1,6 @@
 """A LangGraph agent that remembers from one conversation to the next, with a stand-in for the model.
 
-    pip install langgraph 'memsched[langgraph]'
+    pip install langgraph                 # memsched itself with its extra langgraph, as `make install` makes it
     python examples/langgraph_agent.py
 
 The graph has three steps: look up what the user said before, answer, note what they say of themselves. Its store is a
@@ -28,7 +28,7 @@ try:
 
     from memsched.integrations.langgraph_store import MemschedStore
 except ImportError as error:
-    sys.exit(f"This example needs {error.name}: pip install langgraph 'memsched[langgraph]'")
+    sys.exit(f"This example needs {error.name}: pip install langgraph (and memsched with its extra langgraph)")
 
 TALKS = [
     ("ada", "monday", "My boat is in the harbour of Kiel."),
@@ -92,5 +92,5 @@ def talk(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="memsched-example-") as folder:
+    with tempfile.TemporaryDirectory(prefix="memsched-example-", ignore_cleanup_errors=True) as folder:
         talk(folder)

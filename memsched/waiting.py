@@ -60,15 +60,23 @@ class Waiting:
 
 def advice_for(status: Status) -> str:
     """See ``Waiting.advice``."""
-    living = [worker.about.get("labels", "") for worker in status.workers if worker.alive]
-    if not living:
+    if not any(worker.alive for worker in status.workers):
         return _NO_WORKER
     waiting = [label for label, counts in status.labels.items() if counts.backlog]
-    handled = f",{','.join(living)},"  # a label may have commas in it
     told = [f"The label {label!r} is paused (memsched resume {label})." for label in waiting if label in status.paused]
-    for label in waiting:
-        runs = status.labels[label].running > 0  # one that was registered since its worker's last heartbeat
-        if not runs and f",{label}," not in handled and label not in status.paused and all(living):
+    return " ".join([*told, *no_handler_for(status).values()])
+
+
+def no_handler_for(status: Status) -> dict[str, str]:
+    """Labels that have messages and that no live worker has a handler for, with a sentence; {} where none lives."""
+    living = [worker.about.get("labels", "") for worker in status.workers if worker.alive]
+    if not living or not all(living):  # one of them has not told its labels yet
+        return {}
+    handled = f",{','.join(living)},"  # a label may have commas in it
+    told = {}
+    for label, counts in status.labels.items():
+        runs = counts.running > 0  # one that was registered since its worker's last heartbeat
+        if counts.backlog and not runs and f",{label}," not in handled and label not in status.paused:
             meant = suggestion(label, set(",".join(living).split(",")))
-            told.append(f"No worker has a handler for the label {label!r}{meant or '.'}")
-    return " ".join(told)
+            told[label] = f"No worker has a handler for the label {label!r}{meant or '.'}"
+    return told

@@ -76,5 +76,7 @@ def described(before: HotState, after: HotState) -> dict[str, Any]:
         if name in changes or name in ("came_in", "went_out")
     }
     whole = counted(len(order[1]), "memory", "memories")
-    said = f"Working set: {whole}, {len(told['came_in'])} came in, {len(told['went_out'])} went out"
+    came, went = len(told["came_in"]), len(told["went_out"])
+    how = f", {came} came in, {went} went out" if came or went else " in another order"
+    said = f"Working set: {whole}{how if order[0] != order[1] else ', as before'}"
     return {"said": said, "version": after.version, **told}

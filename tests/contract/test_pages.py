@@ -156,6 +156,29 @@ async def test_what_is_not_there_yet_says_what_to_do(service: Serving, vector_fo
         assert "No message is unfinished." in await text_of(found.client, "/messages")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/messages?user_id={ADA}&label=&state=&item_id=",
+        "/queue/job/waiting?user_id=",
+        "/queue/job/running?user_id=&worker=",
+        "/dead-letters?label=&reason=&user_id=eve&item_id=",
+    ],
+)
+async def test_a_field_that_a_form_leaves_empty_is_not_given(admin: httpx.AsyncClient, path: str) -> None:
+    await text_of(admin, path)
+
+
+async def test_who_acts_for_several_is_asked_for_whom(service: Serving) -> None:
+    async with await service.key(Role.APP, users="ada*") as app:
+        assert (await app.get("/")).headers["location"] == "/messages"
+        assert "Whose messages?" in await text_of(app, "/messages")
+        assert "eve" not in await text_of(app, "/messages?user_id=eve", 403)
+        found = await app.get("/messages", params={"user_id": ADA, "item_id": ITEM})
+        assert found.status_code == 303
+        assert ITEM in await text_of(app, found.headers["location"])
+
+
 async def test_where_a_policy_decides_what_leaves_no_text_of_a_message_does(
     service: Serving, vector_folder: str, tmp_path: Any
 ) -> None:

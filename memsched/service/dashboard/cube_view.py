@@ -41,6 +41,16 @@ PLACES: Mapping[str, str] = {
     "Deleted": "deleted",
 }
 """Tiers, as people read them."""
+SUFFICIENT: Mapping[str, str] = {
+    "nothing_asked": "Nothing was asked.",
+    "answers": "What is near answers it: a prompt needs no search.",
+    "does_not_answer": "What is near does not answer it, and the search got no answer.",
+    "holds_the_best": "What is near holds the best of what is found.",
+    "lacks_some": "What is near lacks some of the best that is found: the prompt has them too.",
+    "nothing_fits": "Nothing that is remembered probably answers it.",
+    "not_searched": "Nobody knows whether what is near answers it: the search got no answer.",
+}
+"""Why what is near suffices for a question, or not (memory_prompt.py), as people read it."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +265,7 @@ def _movements_in(event: ScheduleLogForWebItem, texts: Mapping[str, str]) -> Ite
         memory_id = str(told.get("subject_id") or "") if told["subject"] == "memory" else ""
         what = texts.get(memory_id, "") if memory_id else f"Theme: {told.get('label') or '(withheld)'}"
         yield _movement(event, event.from_memory_type, event.to_memory_type, what, told.get("reason"), memory_id)
-    elif not changes:
+    elif not changes and not (isinstance(told, dict) and "came_in" in told):  # a set in another order: nothing moved
         memory_id = str(told.get("memory_id") or "") if isinstance(told, dict) else ""
         if isinstance(told, list) and len(told) == 1 and isinstance(told[0], dict):
             memory_id = str(told[0].get("memory_id") or "")
@@ -354,7 +364,7 @@ def prompt_look(prompt: MemoryPrompt, query: str, before: Sequence[str]) -> Prom
         estimate_tokens(instructions + _same_beginning(block, before)) if before else 0,
         [each for each in block.memory_ids if each not in before],
         [each for each in before if each not in block.memory_ids],
-        prompt.sufficient.reason.replace("_", " "),
+        SUFFICIENT[prompt.sufficient.reason],
     )
 
 

@@ -96,12 +96,20 @@ async def _reasons(here: Service, label: str) -> dict[str, int]:
 async def get_messages_of(
     request: Request,
     here: Here,
-    user: QueryUser,
+    caller: Caller,
+    user_id: Annotated[UserId | None, Query()] = None,
     label: InQuery = None,
     state: Annotated[Whereabouts | None, Query()] = None,
+    item_id: Annotated[ItemId | None, Query()] = None,
     after: After = "",
 ) -> Response:
-    """What of a user's is unfinished."""
+    """What of a user's is unfinished; with ``item_id``, that message. Who acts for several is asked for whom."""
+    caller.require_may("memory")
+    if user_id is None and not caller.user_id:
+        return render(request, "messages_of.html", user_id="")
+    user = caller.user(user_id)
+    if item_id:
+        return see(path_of("messages", item_id) + query_of(user_id=user))
     which = ListFilter((state,) if state else PLACES, label or "", user)
     page = await _page(here, which, after)
     live = await first_frame(_Counts(here, user))

@@ -37,7 +37,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class PageRoute(APIRoute):
     """A route whose answers are pages: with their headers, and problems as a page too. Changes are asked for by the
-    service's own pages only.
+    service's own pages only. A field that a form leaves empty is not given: browsers send it as ``name=``.
     """
 
     def get_route_handler(self) -> Handler:
@@ -48,6 +48,8 @@ class PageRoute(APIRoute):
             try:
                 if request.method not in ("GET", "HEAD"):
                     _expect_own_page(request)
+                given = request.scope["query_string"].split(b"&")
+                request.scope["query_string"] = b"&".join(each for each in given if each.partition(b"=")[2])
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001  what it is stands on a page
                 response = _failed(request, error)
@@ -138,7 +140,13 @@ async def get_login(request: Request, here: Here, once: str = "", to: str = "/")
         return render(request, "login.html", to=_own(to), refused="")
     key_id = here.login_codes.use(once)
     if key_id is None:
-        return render(request, "login.html", status=401, to="/", refused="This link was used, or is too old.")
+        return render(
+            request,
+            "login.html",
+            status=401,
+            to="/",
+            refused="This link was used, or is too old: use a key, or start memsched up again for a new one.",
+        )
     principal = await here.api_keys.known(key_id)
     if principal is None:
         return render(request, "login.html", status=401, to="/", refused="The key of this link is good no more.")

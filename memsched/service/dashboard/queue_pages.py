@@ -18,11 +18,19 @@ from memsched.service.dashboard.rendering import fragment, path_of
 from memsched.service.problems import not_found
 from memsched.service.routes.scheduler import LabelName, pause_label, resume_label
 from memsched.service.state import Here, Service
+from memsched.waiting import no_handler_for
 
 router = page_router()
 
-STATES = ("waiting", "running", "orphaned", "parked", "delayed", "dead")
-"""As they stand side by side. What each is: memsched/queue/status.py."""
+STATES = {
+    "waiting": "in the stream, for a worker",
+    "running": "held by a live worker: in a handler, or next in line",
+    "orphaned": "held by a worker that died, until a live one takes it over",
+    "parked": "waits because its user has many messages in the stream",
+    "delayed": "waits for its time: submitted with a delay, or a retry",
+    "dead": "given up, and kept with the reason: a dead letter",
+}
+"""As they stand side by side, and what each is (memsched/queue/status.py)."""
 _COUNTED_MINUTES = 5
 """Rates and times are those of so many minutes."""
 _CHART_MINUTES = 60
@@ -94,6 +102,7 @@ class Numbers:
     def _values(self, status: Status, rows: list[Row]) -> dict[str, Any]:
         workers = [worker for worker in status.workers if worker.alive]
         given = {"states": STATES, "rows": rows, "workers": len(workers), "unknown": status.unknown}
+        given["no_handler"] = [told for label, told in no_handler_for(status).items() if self._label in (None, label)]
         return {**given, "chart_data": self._chart, "may_operate": self._may_operate, "minutes": _COUNTED_MINUTES}
 
     def _total(self, status: Status) -> Row:
