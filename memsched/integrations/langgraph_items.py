@@ -105,6 +105,8 @@ def value_as_json(op: PutOp) -> str:
         raise InvalidItem(
             f"The value of {op.key!r:.80} has {len(text):,} characters of JSON; {LARGEST_VALUE:,} at most."
         )
+    if not op.key.isascii() and op.key.encode("utf-8", "replace").decode() != op.key:
+        raise InvalidItem(f"The key {op.key!r:.80} is not Unicode text.")
     if len(op.key) > LONGEST_TEXT or len(op.namespace) > _DEEPEST or len(_as_json(op.namespace)) > LONGEST_TEXT:
         raise InvalidItem(
             f"A key has at most {LONGEST_TEXT:,} characters, and so has a namespace, of {_DEEPEST} labels at most."
