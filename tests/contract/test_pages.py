@@ -190,3 +190,13 @@ async def test_where_a_policy_decides_what_leaves_no_text_of_a_message_does(
         page = await text_of(found.client, f"/messages/one?user_id={ADA}")
         assert "an access policy decides" in page
         assert "boat" not in page
+
+
+async def test_a_time_that_no_calendar_has_is_shown_as_not_known(service: Serving, admin: httpx.AsyncClient) -> None:
+    scheduler = service.service.scheduler
+    lane, server = scheduler.keys.lane("odd", ADA, "home"), await scheduler.server()
+    says = {"item_id": "late", "user_id": ADA, "dead_reason": "errors", "dead_last": "9" * 17}
+    await server.execute("SADD", scheduler.keys.lanes, lane.name)
+    await server.execute("XADD", lane.dead, "*", *(part for pair in says.items() for part in pair))
+
+    assert "late" in await text_of(admin, "/dead-letters?label=odd")

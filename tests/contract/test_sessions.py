@@ -114,6 +114,15 @@ async def test_a_key_that_is_revoked_elsewhere_ends_its_sessions_within_five_sec
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?to=%2F%3Fx%3D1")
 
 
+@pytest.mark.parametrize("beside", ['prefs={"a":1}', "a b=1", "theme", 'odd="'])
+async def test_cookies_of_other_programs_on_this_host_do_not_end_it(service: Serving, beside: str) -> None:
+    token, _ = await key(service)
+    async with logged_in(service, token) as browser:
+        both = f"{beside}; {COOKIE}={browser.cookies[COOKIE]}"
+    async with service.asking(Cookie=both) as neighbour:
+        assert (await neighbour.get("/")).status_code == 200
+
+
 async def test_logging_out_ends_the_session(service: Serving) -> None:
     token, _ = await key(service)
     async with logged_in(service, token) as browser:

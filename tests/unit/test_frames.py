@@ -32,6 +32,19 @@ class Producer:
         return f"<p>{self.made}</p>\n<p>of it</p>"
 
 
+async def test_lines_that_are_indented_or_empty_come_as_they_are() -> None:
+    async def produce() -> str:
+        return '<pre>{\n  "a": 1,\n\n  "b": 2\n}</pre>'
+
+    looking, client = Frames(asyncio.Event(), str), Client()
+    stream = asyncio.create_task(looking.stream(WHO, "layout", produce=produce)(SCOPE, client.receive, client.send))
+    await client.until(1)
+    client.leaves.set()
+    await stream
+
+    assert client.got[0].decode().replace("data: ", "") == await produce() + "\n\n"
+
+
 class Client:
     """Takes frames as an ASGI server does."""
 

@@ -153,8 +153,7 @@ class _Topic:
 
 
 def _event(html: str) -> bytes:
-    lines = (line.strip() for line in html.splitlines())
-    return "".join(["".join(f"data: {line}\n" for line in lines if line), "\n"]).encode()
+    return "".join([*(f"data: {line}\n" for line in html.splitlines()), "\n"]).encode()
 
 
 class FrameStream(Response):

@@ -53,10 +53,12 @@ def _rate(number: float) -> str:
 
 
 def _moment(ms: int | None) -> Markup:
-    """A time, in ms since the epoch, in UTC."""
-    if not ms:
-        return Markup.escape(_NOT_KNOWN)
-    return _at(datetime.fromtimestamp(ms / 1000, UTC))
+    """A time, in ms since the epoch, in UTC. A message of another program may bear any number."""
+    try:
+        at = datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+    except (ValueError, OverflowError, OSError):
+        at = None
+    return Markup.escape(_NOT_KNOWN) if at is None else _at(at)
 
 
 def _at(at: datetime) -> Markup:

@@ -13,11 +13,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from math import ceil
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from memsched.broker.client import Server
@@ -147,13 +147,11 @@ class LoginCodes:
 
 
 def cookie_in(scope: Scope) -> str:
-    """What the cookie of a request says; "" for none."""
-    given = SimpleCookie()
-    try:
-        given.load(Headers(scope=scope).get("cookie", ""))
-    except CookieError:
-        return ""
-    return given[COOKIE].value if COOKIE in given else ""
+    """What the cookie of a request says; "" for none.
+
+    Read as browsers write them: other programs on this host may have cookies that no standard knows.
+    """
+    return cookie_parser(Headers(scope=scope).get("cookie", "")).get(COOKIE, "")
 
 
 def may_log_in(principal: Principal) -> bool:
