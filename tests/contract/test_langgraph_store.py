@@ -300,7 +300,18 @@ def test_a_shared_cube_is_read_by_who_took_it(store: MemschedStore, user: str) -
         (lambda store, place: store.put(place, "k" * 1_001, {}), InvalidItem, "A key has at most 1,000"),
         (lambda store, place: store.put(place, "k\ud800", {}), InvalidItem, "is not Unicode text"),
     ],
-    ids=["ttl", "ttl in a batch", "no namespace", "a period", "no label", "no JSON", "no mapping", "too large", "key", "half a character"],
+    ids=[
+        "ttl",
+        "ttl in a batch",
+        "no namespace",
+        "a period",
+        "no label",
+        "no JSON",
+        "no mapping",
+        "too large",
+        "key",
+        "half",
+    ],
 )
 def test_what_cannot_be_kept_is_said_and_nothing_is_done(
     store: MemschedStore, user: str, write: Callable[..., Any], error: type[Exception], said: str
