@@ -103,9 +103,10 @@ def at_field(status: int, detail: str, *path: str | int, kind: str = "InvalidReq
     return Problem(status, detail, kind=kind, fields=[{"detail": detail, "pointer": pointer(path)}])
 
 
-def at_parameter(detail: str, name: str, where: str) -> Problem:
+def at_parameter(detail: str, name: str, where: str, status: int = 422) -> Problem:
     """A problem with a parameter of the query, or a header."""
-    return Problem(422, detail, kind="InvalidRequest", fields=[{"detail": detail, "parameter": name, "in": where}])
+    kind = "InvalidRequest" if status == 422 else None
+    return Problem(status, detail, kind=kind, fields=[{"detail": detail, "parameter": name, "in": where}])
 
 
 def pointer(path: Iterable[str | int]) -> str:

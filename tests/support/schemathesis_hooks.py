@@ -4,6 +4,7 @@ which must be used once only, and which fit together.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -50,7 +51,7 @@ def _fit(case: Any, query: dict[str, Any]) -> None:
     if path.endswith("/shares"):
         parts["name"] = parts["name"][:SHORT]
     if query.get("filter"):
-        query["filter"] = FILTER
+        query["filter"] = json.dumps(FILTER)
     body = case.body
     if not isinstance(body, dict):
         return

@@ -10,7 +10,7 @@ from pydantic import Field
 from memsched.errors import UnknownCube
 from memsched.service.bodies import Body, CubeName, Tag, UserId, an_example
 from memsched.service.callers import Caller
-from memsched.service.problems import at_parameter, not_found
+from memsched.service.problems import MEDIA_TYPE, at_parameter, not_found
 from memsched.service.state import Here, Service
 from memsched.service.views import CubeView, View
 
@@ -89,7 +89,15 @@ class Deleted(View):
 
 
 @router.delete(
-    "/cubes/{name:path}/memories", summary="Delete all memories of a cube for good", operation_id="delete_cube_memories"
+    "/cubes/{name:path}/memories",
+    summary="Delete all memories of a cube for good",
+    operation_id="delete_cube_memories",
+    responses={
+        409: {
+            "description": "`confirm` names another cube; nothing was deleted.",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    },
 )
 async def delete_cube_memories(
     here: Here,
@@ -100,7 +108,7 @@ async def delete_cube_memories(
 ) -> Deleted:
     """At once and everywhere. Only its owner may; the cube stays, and is empty."""
     if confirm != name:
-        raise at_parameter("confirm: it must be the cube's name.", "confirm", "query")
+        raise at_parameter("confirm: it names another cube; say this cube's name.", "confirm", "query", 409)
     user = caller.user(user_id)
     if not any(each.cube_id == name and each.owner_id == user for each in await _cubes_of(here, user)):
         raise UnknownCube(user, name)
