@@ -29,12 +29,15 @@ _CLAUSE_ENDS = re.compile(
     "[.!?;,]*\\s*\n\\s*(?:[-*\u2022]\\s+|\\d+[.)]\\s+)?|[.!?;,]+\\s+|[\u3002\uff01\uff1f\uff1b\uff0c]"
     "|\\s(?=(?:and|und|y) (?:also|noch|tambi))|(?<=[\u4e00-\u9fff])[.,!?;]\\s*(?=[\u4e00-\u9fff])"
 )
+_TAKEN_BACK_AT = re.compile(
+    "[.,;!?\u2026]+\\s+|\\s[-\u2013\u2014]\\s|\n\\s*|[\u3002\uff01\uff1f\uff1b\uff0c]\\s*|(?<=[\u4e00-\u9fff])[.,!?;]\\s*"
+)
 _STOPS = re.compile("[.!?\u3002\uff01\uff1f]*")
 _INTRODUCED = re.compile("[:\uff1a]\\s*\n")
 """What follows is a text to work on, or a list of something."""
 _SENTENCE_ENDS = frozenset(".!?;\u3002\uff01\uff1f\uff1b")
 _FULL_STOPS = _SENTENCE_ENDS - {";", "\uff1b"}
-_QUOTED = re.compile('["\u201c\u201e\u00ab\u300c\u300a]')
+_QUOTED = re.compile('```|["\u201c\u201e\u00ab\u300c\u300a]')
 _PARTICLES = re.compile("[\u6211\u4f60\u7684\u4e86\u662f\u5f88\u8fc7\u5440\u5427\u5462\uff0c\u3002\uff01\\s]")
 
 _PARTICLES_KEPT = re.compile("[\u7684\u5440\u5427\u5462\u662f\u5f88\uff0c\u3002\uff01.!\\s]")
@@ -75,6 +78,8 @@ def forget_request(text: str) -> ForgetRequest | None:
     if kind("questions", lang).fullmatch(text.strip()):
         return None
     plain = (text[bullet.end() :] if (bullet := BULLET.match(text)) else text).strip()
+    if _is_taken_back(plain, lang):
+        return None
     for each in dict.fromkeys((lang, *(() if lang == "zh" else ("en", "de", "es")))):
         if request := _listed(plain, each) or _read(plain, each):
             return request
@@ -84,6 +89,12 @@ def forget_request(text: str) -> ForgetRequest | None:
             return request
     joined = " ".join(plain.split())  # a sentence in two lines
     return forget_request(joined) if joined != plain and "\n" in plain and not _INTRODUCED.search(plain) else None
+
+
+def _is_taken_back(text: str, lang: str) -> bool:
+    """Whether what follows a request says that it is none: "Forget my address. No, keep it"."""
+    ends = [end for end in _TAKEN_BACK_AT.finditer(text) if kind("takes_back", lang).match(text[end.end() :])]
+    return any(forget_request(text[: end.start()]) is not None for end in ends)
 
 
 def _listed(text: str, lang: str) -> ForgetRequest | None:
@@ -173,7 +184,8 @@ def _with(request: ForgetRequest, text: str, before: str) -> ForgetRequest | Non
 
 
 def _is_of_another_text(text: str) -> bool:
-    return _QUOTED.search(text) is not None or _INTRODUCED.search(text) is not None
+    letter = kind("letter", language_of_pair(text, "")).match(text.strip())
+    return letter is not None or _QUOTED.search(text) is not None or _INTRODUCED.search(text) is not None
 
 
 def _read(text: str, lang: str) -> ForgetRequest | None:

@@ -9,7 +9,7 @@ from memsched.memory.ingest.turns.forms import TRANSCRIPT
 
 _ROLES = {word: role for role, spelled in TRANSCRIPT.items() for word in spelled}
 _SPEAKER = re.compile(
-    r"[ \t]*(?:\*\*)?(?P<word>[^\W\d_]{1,12})(?:\*\*)?[ \t]?(?:[:\uff1a])(?:\*\*)?(?:\s+|$|(?<=\uff1a))"
+    r"[ \t]*(?:\*\*)?(?P<word>[^\W\d_]{1,12})(?:\*\*)?[ \t]?[:\uff1a](?:\*\*)?(?:\s+|$|(?<=\uff1a)|(?=[\u4e00-\u9fff]))"
 )
 _TALK = re.compile(r"\w\W+\w|[\u4e00-\u9fff]{3}")
 """Two words: what a table or a log has behind a name is mostly one."""

@@ -162,6 +162,46 @@ def test_what_looks_like_a_request_is_none(text: str) -> None:
     assert forget_request(text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Forget my address. Just kidding!",
+        "Forget my address. Actually no, keep it.",
+        "Please forget my address? No, keep it.",
+        "Please forget my address, or rather don't.",
+        "I have two cats. Forget my address... just a joke.",
+        "Forget my address. No, keep it. I have two cats.",
+        "Vergiss meine Adresse. Nein, doch nicht.",
+        "Vergiss meine Adresse. Quatsch, behalt sie!",
+        "Olvida mi direcci\xf3n. No, mejor no.",
+        "Olvida mi direcci\xf3n. \xa1Es broma!",
+        "\u5fd8\u8bb0\u6211\u7684\u5730\u5740\u3002\u4e0d\uff0c\u8fd8\u662f\u7559\u7740\u5427\u3002",
+        "\u5fd8\u8bb0\u6211\u7684\u5730\u5740\u3002\u5f00\u73a9\u7b11\u7684\u3002",
+        "```\nforget my address\n```",
+        "Dear Sir or Madam,\nplease delete my phone number.\nKind regards, Ann",
+        "Subject: Please delete my phone number\n\nDear shop, please delete my phone number.\nRegards",
+    ],
+)
+def test_what_is_taken_back_at_once_or_written_to_others_is_none(text: str) -> None:
+    assert forget_request(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Just kidding, I have no cats. Forget my address.",
+        "Never mind. Forget my address.",
+        "Forget my address. Please don't remember it.",
+        "Forget my address. Never mind the phone number.",
+        "Forget that I smoke, it was just a joke.",
+        "Keep it short. Forget my address.",
+        "Dear assistant, please forget my address.",
+    ],
+)
+def test_what_is_taken_back_is_something_else(text: str) -> None:
+    assert forget_request(text) is not None
+
+
 FORGET = [json.loads(line) for line in (DECISIONS / "forget.jsonl").read_text(encoding="utf-8").splitlines()]
 SAID = {case["lang"]: case["said"] for case in FORGET if "said" in case}
 MISSED = "forget-en-31"

@@ -32,11 +32,15 @@ from memsched.memory.ingest.turns import transcript_of
         ),
         ("用户：我喜欢茶。\n助手：我也喜欢。", [("user", "我喜欢茶。"), ("assistant", "我也喜欢。")]),
         (
+            "\u7528\u6237:\u6211\u559c\u6b22\u8336\u3002\n\u52a9\u624b:\u6211\u4e5f\u559c\u6b22\u3002",
+            [("user", "\u6211\u559c\u6b22\u8336\u3002"), ("assistant", "\u6211\u4e5f\u559c\u6b22\u3002")],
+        ),
+        (
             "User: Look at this:\n> Alice: hi\n> Bob: hello\nAI: A short talk.",
             [("user", "Look at this:\n> Alice: hi\n> Bob: hello"), ("assistant", "A short talk.")],
         ),
     ],
-    ids=["en", "human-ai", "assistant-first", "de", "es", "zh", "quoted-within"],
+    ids=["en", "human-ai", "assistant-first", "de", "es", "zh", "zh-ascii", "quoted-within"],
 )
 def test_a_pasted_chat_is_read_as_its_turns(text: str, turns: list[tuple[str, str]]) -> None:
     assert [(turn["role"], turn["content"]) for turn in transcript_of(text)] == turns
