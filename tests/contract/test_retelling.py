@@ -40,6 +40,11 @@ def ided(turns: Turns, name: str = "m") -> Turns:
     return [{**turn, "id": f"{name}{number}"} for number, turn in enumerate(turns)]
 
 
+def form(*answers: str) -> Turns:
+    asked = ["What did you do yesterday?", "What will you do today?", "What else?"]
+    return [turn for question, answer in zip(asked, answers, strict=True) for turn in (a(question), u(answer))]
+
+
 H: Turns = [
     u("My sister Clara lives in Oslo."),
     a("How nice!"),
@@ -91,6 +96,7 @@ BACK: dict[str, tuple[Calls, Calls]] = {
     "at another time": ([timed(H)], [timed(H, AUTUMN - 90_000_000)]),
     "twice, at the end": ([TWICE], [[*TWICE, *NEW, u(JAZZ)]]),
     "after others": ([H], [[*NEW, u(JAZZ), a("Jazz is great.")]]),
+    "in a form that is asked again": ([form("the bug", "tests", JAZZ)], [form("tests", "the docs", JAZZ)]),
 }
 
 

@@ -125,11 +125,16 @@ def _told(turn: Turn) -> bytes:
 def _is_retold(each: Memory, said: Sequence[Memory], stay: set[str]) -> bool:
     """Whether what is said with it is a beginning that stands there, told again: some turns, or one and more to come.
 
-    One turn alone that stands there may be said anew: the same short answer to the same question.
+    One turn alone that stands there may be said anew: the same short answer to the same question. So may one behind
+    the same questions, if the other answers differ.
     """
     theirs = [other for other in said if other.session_id == each.session_id and other.turn != each.turn]
-    standing = {other.turn for other in theirs if other.memory_id in stay}
-    return len(standing) > 1 or any(other.turn > max(standing) for other in theirs if standing)
+    standing = [other for other in theirs if other.memory_id in stay]
+    last = max((other.turn for other in standing), default=0)
+    answers = [other for other in theirs if other.by_user and other.turn < last]
+    if answers and not any(other.by_user for other in standing):
+        return False
+    return len({other.turn for other in standing}) > 1 or any(other.turn > last for other in theirs if standing)
 
 
 def _stands_there(each: Memory, first: Mapping[str, int], known: Sequence[Memory]) -> bool:
