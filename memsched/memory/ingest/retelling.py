@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from memsched.memory.ingest.deduplication import content_hash
@@ -37,6 +37,16 @@ class Told:
     names: frozenset[str] = frozenset()
     said: str = ""
     rows: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """The turns of a session in one message, in order: all, the user's, and those of both that stand there."""
+
+    turns: tuple[int, ...]
+    by_user: tuple[int, ...]
+    standing: tuple[int, ...]
+    by_user_standing: tuple[int, ...]
 
 
 def with_trigrams(turns: Sequence[Turn]) -> list[Turn]:
@@ -90,6 +100,7 @@ def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) ->
     for each in said:
         first.setdefault(each.session_id, each.turn)
     stay = {each.memory_id for each in said if _stands_there(each, first, known.get(each.content_hash, ()))}
+    sessions = _sessions(said, stay)
     found = {}
     for each in said:
         if each.kind not in ("turn", "preference"):
@@ -100,9 +111,9 @@ def names_told(said: Sequence[Memory], known: Mapping[str, Sequence[Memory]]) ->
             names.add(_name(each, "at", to_ms(each.at) // 1000))
         elif not names and each.session_id:
             start = first[each.session_id]
-            others = any(other.session_id == each.session_id and other.turn != each.turn for other in said)
-            goes_on = others and start == 1 and _session(each) != "" and each.turn == start  # of a session of one turn
-            if goes_on or _is_retold(each, said, stay):
+            session = sessions[each.session_id]
+            goes_on = len(session.turns) > 1 and start == 1 and _session(each) != "" and each.turn == start
+            if goes_on or _is_retold(each.turn, session):
                 names.add(_name(each, "place", each.turn - start))
         found[each.memory_id] = Told(frozenset(names), _name(each, "said", ""), frozenset(_rows_told(each)))
     return found
@@ -122,19 +133,43 @@ def _told(turn: Turn) -> bytes:
     return hashlib.blake2b(f"{who}\x1f{text}".encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
 
 
-def _is_retold(each: Memory, said: Sequence[Memory], stay: set[str]) -> bool:
+def _is_retold(turn: int, session: _Session) -> bool:
     """Whether what is said with it is a beginning that stands there, told again: some turns, or one and more to come.
 
     One turn alone that stands there may be said anew: the same short answer to the same question. So may one behind
     the same questions, if the other answers differ.
     """
-    theirs = [other for other in said if other.session_id == each.session_id and other.turn != each.turn]
-    standing = [other for other in theirs if other.memory_id in stay]
-    last = max((other.turn for other in standing), default=0)
-    answers = [other for other in theirs if other.by_user and other.turn < last]
-    if answers and not any(other.by_user for other in standing):
+    last = _other(reversed(session.standing), turn)
+    if last is None:
         return False
-    return len({other.turn for other in standing}) > 1 or any(other.turn > last for other in theirs if standing)
+    answer = _other(session.by_user, turn)
+    if answer is not None and answer < last and _other(session.by_user_standing, turn) is None:
+        return False
+    final = _other(reversed(session.turns), turn)
+    return _other(session.standing, turn) != last or (final is not None and final > last)
+
+
+def _other(turns: Iterable[int], turn: int) -> int | None:
+    return next((each for each in turns if each != turn), None)
+
+
+def _sessions(said: Sequence[Memory], stay: Set[str]) -> dict[str, _Session]:
+    found: dict[str, list[Memory]] = {}
+    for each in said:
+        found.setdefault(each.session_id, []).append(each)
+    return {
+        name: _Session(
+            _turns(theirs),
+            _turns(each for each in theirs if each.by_user),
+            _turns(each for each in theirs if each.memory_id in stay),
+            _turns(each for each in theirs if each.by_user and each.memory_id in stay),
+        )
+        for name, theirs in found.items()
+    }
+
+
+def _turns(said: Iterable[Memory]) -> tuple[int, ...]:
+    return tuple(sorted({each.turn for each in said}))
 
 
 def _stands_there(each: Memory, first: Mapping[str, int], known: Sequence[Memory]) -> bool:
