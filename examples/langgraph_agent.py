@@ -28,7 +28,7 @@ try:
 
     from memsched.integrations.langgraph_store import MemschedStore
 except ImportError as error:
-    sys.exit(f"This example needs {error.name}: pip install langgraph (and memsched with its extra langgraph)")
+    sys.exit(f"This example needs {error.name}: pip install langgraph 'memsched[langgraph]'")
 
 TALKS = [
     ("ada", "monday", "My boat is in the harbour of Kiel."),

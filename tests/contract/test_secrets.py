@@ -141,14 +141,14 @@ async def test_a_chat_hides_what_answers_its_last_question_and_what_is_said_once
     with FakeLLM(asks) as model:
         found = await mos(llm_model="fake", llm_base_url=model.url)
         await found.chat("I lost my card.", mem_cube_id="home", session_id="s")
-        await found.chat("It's 7531", mem_cube_id="home", session_id="s")
+        await found.chat("It's 75319046", mem_cube_id="home", session_id="s")
         before = [{"role": "user", "content": "My password is swordfish."}, {"role": "assistant", "content": "I see."}]
         await found.chat("Is swordfish long enough?", mem_cube_id="home", session_id="t", history=before)
         await idle(found.mem_scheduler)
 
-        assert await left_of(found.mem_scheduler, "7531", "swordfish") == []
+        assert await left_of(found.mem_scheduler, "75319046", "swordfish") == []
         asked = str([each.body for each in model.asked])
     assert "It's [code]" in asked
     assert "Is [password] long enough?" in asked
-    assert "7531" not in asked
+    assert "75319046" not in asked
     assert "swordfish" not in asked

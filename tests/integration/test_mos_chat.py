@@ -134,7 +134,7 @@ async def test_what_is_archived_at_a_request_is_listed_with_how_to_undo_it(
     assert "delete_all" in await mos.chat("Forget everything you know about me.", mem_cube_id="home")
     await mos.wait(timeout=SECONDS)
     texts = {each.text for each in await all_of(mos, archived=True)}
-    assert texts - {"Max loves peanut butter, but mind Ann."} == {LOVES, ALLERGIC, "I am 40"}
+    assert texts - {"Max loves peanut butter, but mind Ann."} == {LOVES, ALLERGIC, "I am 40."}
 
 
 async def test_what_was_taken_from_what_is_forgotten_goes_with_it_and_no_prompt_has_it_or_the_request(
