@@ -11,11 +11,14 @@ from memsched.messages import MAX_ID_CHARACTERS
 
 _KINDS = ("role", "task")
 MOST_TAGS, LONGEST_TAG = 64, 64
-_NOT_SEEN = r"\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+_NOT_SEEN = r"\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
 """Control characters, and what changes how others are shown."""
 TAG = rf"^[^{_NOT_SEEN}]*[^{_NOT_SEEN}\s][^{_NOT_SEEN}]*$"
-"""What a tag is made of, as a pattern that other languages understand too."""
+"""What a tag is made of, as a pattern that other languages understand too. Some of them know no name for half a
+surrogate pair, which is looked for apart.
+"""
 _TAG = re.compile(TAG)
+_HALF_A_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
 def tags_of(info: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -45,7 +48,12 @@ def checked_tags(given: Any) -> tuple[str, ...]:
         raise ValueError(f"tags must be a list of texts, not {type(given).__name__}")
     found = list(given)
     for each in found:
-        if not isinstance(each, str) or len(each) > LONGEST_TAG or not _TAG.fullmatch(each):
+        if (
+            not isinstance(each, str)
+            or len(each) > LONGEST_TAG
+            or not _TAG.fullmatch(each)
+            or _HALF_A_PAIR.search(each)
+        ):
             raise ValueError(f"tags: each is a text of 1 to {LONGEST_TAG} printable characters, not {each!r:.80}")
     if len(found) > MOST_TAGS:
         raise ValueError(f"tags: there are {MOST_TAGS} at most, not {len(found)}")

@@ -36,6 +36,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
                 query[name] = most
         except (KeyError, TypeError, ValueError):
             continue
+    if isinstance(case.body, dict) and case.body.get("async_mode") == "sync":
+        case.body["async_mode"] = "async"
     key = headers.get("Idempotency-Key")
     if isinstance(key, str) and 1 <= len(key) <= 255 and all("\x21" <= each <= "\x7e" for each in key):
         headers["Idempotency-Key"] = str(uuid4())

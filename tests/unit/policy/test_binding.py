@@ -31,6 +31,12 @@ def test_what_is_no_text_binds_to_nothing_and_says_so(value: object) -> None:
         tags_of({"role": "nurse", "task": value})
 
 
+@pytest.mark.parametrize("tag", ["", " ", "a\nb", "\u200b", "a\ud800", "x" * 65])
+def test_a_tag_is_a_short_printable_text(tag: str) -> None:
+    with pytest.raises(InvalidMessage, match="1 to 64 printable characters"):
+        tags_of({"tags": [tag]})
+
+
 @pytest.mark.parametrize(
     ("tags", "rank"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
+
 from memsched import Settings
 from memsched.service.app import create_app
 
@@ -27,3 +29,12 @@ def test_it_says_in_the_words_of_json_schema_what_is_taken() -> None:
     assert schemas["NewKey"]["properties"]["ttl_seconds"]["maximum"] == 86_400
     assert schemas["NewMemories"]["properties"]["tags"]["items"]["maxLength"] == 64
     assert schemas["APIADDRequest"]["properties"]["memory_content"]["anyOf"][0]["pattern"]
+
+
+def test_its_patterns_are_such_as_clients_in_other_languages_read() -> None:
+    found = create_app(Settings.load(redis_url="memory://openapi", memory=False)).openapi()
+    patterns = {pattern for each in parts(found) if isinstance(pattern := each.get("pattern"), str)}
+
+    assert patterns
+    for pattern in patterns:
+        jsonschema_rs.validator_for({"type": "string", "pattern": pattern})
