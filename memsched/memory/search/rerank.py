@@ -17,7 +17,7 @@ _ABOUT_THE_SAME = 0.5
 _SHORT = 12
 """Words of a statement that is short enough to be about one thing."""
 _SHORT_CHARACTERS = 160
-_ONE_THING = 120
+_ONE_THING = 140
 """Characters of a text that says one thing."""
 _LOOKED_AT = 2
 _FIRST = 3

@@ -159,6 +159,14 @@ def test_what_may_revise_one_of_several_things_comes_directly_behind_their_text(
     assert texts(revisers_first(ranked)) == [older, newer, "I slept."]
 
 
+@pytest.mark.parametrize(("length", "first"), [(140, "newer"), (141, "older")])
+def test_what_may_revise_a_text_of_one_thing_comes_directly_before_it(length: int, first: str) -> None:
+    older, newer = "older " + "o" * (length - 6), "newer"
+    ranked = [scored(older, 9, may_be_revised_by={newer: "the same"}), scored(newer, 0, 1)]
+
+    assert texts(revisers_first(ranked))[0].startswith(first)
+
+
 def turn(text: str, score: float, place: int, **parts: float) -> ScoredHit:
     payload = {"text": text, "session_id": "s", "turn": place}
     return ScoredHit(text, payload, {"around": score - sum(parts.values()), **parts}, score)
