@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 
+from memsched.lazy_pattern import LazyPattern
 from memsched.secret_values import RULES, is_mixed, is_password, is_told
 from memsched.secrets_in_text import Found, learn, mask, spoken, tells
 
 _ASKS = [spoken(each) for each in RULES["asks"]]
 _ONE_VALUE = spoken(RULES["answers"])
 _NUMBER = spoken(RULES["number_in_answer"])
-_CODE = re.compile(r"c[o\u00f3]d(?:e|igo)|combin|combo|kombin", re.IGNORECASE)
+_CODE = LazyPattern(r"c[o\u00f3]d(?:e|igo)|combin|combo|kombin", re.IGNORECASE)
 _NO_ANSWER = frozenset(RULES["no_answer"])
-_NO_ASK = re.compile(RULES["no_ask"], re.IGNORECASE)
+_NO_ASK = LazyPattern(RULES["no_ask"], re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f\n]\s*(?=\S)")
-_OPEN = re.compile(RULES["open"], re.IGNORECASE)
+_OPEN = LazyPattern(RULES["open"], re.IGNORECASE)
 """How a text ends that has its secret in the next one."""
 _LOOKED_BACK, _LONGEST_ANSWER, _MOST_WORDS = 120, 60, 7
 

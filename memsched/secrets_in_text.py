@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import quote, unquote
 
+from memsched.lazy_pattern import LazyPattern
 from memsched.secret_cards import without_cards, without_loose_cards
 from memsched.secret_values import (
     RULES,
@@ -29,52 +30,52 @@ from memsched.secret_values import (
 )
 from memsched.secrets_in_tables import without_cells
 
-_KEY_BLOCK = re.compile(
+_KEY_BLOCK = LazyPattern(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
     r"|(?:\s|\\[nr])*(?:[A-Za-z0-9+/=:,-]|\\[nr]|\s(?!\s)){30,})"
 )
-_PUTTY_KEY = re.compile(r"(?<=Private-Lines: )\d+(?:\s+[A-Za-z0-9+/=]{20,})+(?:\s+[A-Za-z0-9+/=]{4,}(?=\s))?")
-_URL = re.compile(
+_PUTTY_KEY = LazyPattern(r"(?<=Private-Lines: )\d+(?:\s+[A-Za-z0-9+/=]{20,})+(?:\s+[A-Za-z0-9+/=]{4,}(?=\s))?")
+_URL = LazyPattern(
     r"(?<=://)(?!(?:localhost|\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}@)([^\s/:@\"'<>]{0,300}):((?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{1,300}|[^\s/\"'<>]{1,300})@(?=[\w.\[-])"
 )
-_TOKEN = re.compile(
+_TOKEN = LazyPattern(
     r"(?:(?<![A-Za-z0-9_-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt])|(?<=\\u00[0-9a-f]{2}))(?:"
     + "|".join(RULES["tokens"])
     + r")(?![A-Za-z0-9])"
 )
-_GLUED = re.compile(f"(?:{'|'.join(RULES['glued'])})(?![A-Za-z0-9])")
-_TOKEN_IN_URL = re.compile(r"(?<=//)([\w.~-]{20,300})(?=(?::[^\s@/\"'<>]{0,300})?@[\w\[])")
-_AWS_SECRET = re.compile(
+_GLUED = LazyPattern(f"(?:{'|'.join(RULES['glued'])})(?![A-Za-z0-9])")
+_TOKEN_IN_URL = LazyPattern(r"(?<=//)([\w.~-]{20,300})(?=(?::[^\s@/\"'<>]{0,300})?@[\w\[])")
+_AWS_SECRET = LazyPattern(
     r"(?<![A-Za-z0-9/+=])(?=[A-Za-z0-9/+]{0,39}[A-Z])(?=[A-Za-z0-9/+]{0,39}[g-z])(?=[A-Za-z0-9/+]{0,39}\d)"
     r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
 )
-_BESIDE_AWS_SECRET = re.compile(RULES["beside_aws_secret"], re.IGNORECASE)
+_BESIDE_AWS_SECRET = LazyPattern(RULES["beside_aws_secret"], re.IGNORECASE)
 _BEFORE, _AFTER, _JOINS = RULES["before"], RULES["after"], RULES["joins"]
 _VALUE = r"[\"'`\u201c\u201e\u300c]?([^\s\"'`\u201c\u201d\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]{4,}+)(?!'\w)"
 _NAMED = {
-    kind: re.compile(rf"{_BEFORE[kind]}{words}{_AFTER}{_JOINS}{_VALUE}", re.IGNORECASE)
+    kind: LazyPattern(rf"{_BEFORE[kind]}{words}{_AFTER}{_JOINS}{_VALUE}", re.IGNORECASE)
     for kind, words in RULES["named"].items()
 }
 _PLAIN = r"[^\s\"'`,;&<>()|\\\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _KEYS = {kind: f"{_BEFORE[kind]}{words}{_AFTER}" for kind, words in RULES["keys"].items()}
-_SETTINGS: dict[str, list[re.Pattern[str]]] = {
+_SETTINGS: dict[str, list[LazyPattern]] = {
     kind: [
         # in quotes
-        re.compile(rf"{key}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']{{1,3}}([^\"'\s\\]{{3,}})\\?[\"']", re.I),
+        LazyPattern(rf"{key}\\?[\"'`]?\]?\s*(?:=>|:=|[:=])\s*\\?[\"']{{1,3}}([^\"'\s\\]{{3,}})\\?[\"']", re.I),
         # without blanks: of an environment, of a connection, of a query
-        re.compile(rf"{key}=({_PLAIN}{{3,}})(?=[\s;&\"'`\\|]|$)", re.I),
+        LazyPattern(rf"{key}=({_PLAIN}{{3,}})(?=[\s;&\"'`\\|]|$)", re.I),
         # in code and in XML
-        *(re.compile(each.replace("<key>", key), re.I | re.M) for each in RULES["assigned"]),
+        *(LazyPattern(each.replace("<key>", key), re.I | re.M) for each in RULES["assigned"]),
     ]
     for kind, key in _KEYS.items()
 }
 """What begins with the name."""
 _PAIRS = {
-    kind: re.compile(rf"{RULES['pairs']}{words}{_AFTER}{RULES['values']}", re.I)
+    kind: LazyPattern(rf"{RULES['pairs']}{words}{_AFTER}{RULES['values']}", re.I)
     for kind, words in RULES["keys"].items()
 }
 """A name and a value."""
-_ALONE = re.compile(
+_ALONE = LazyPattern(
     r"^[ \t>*#-]{0,40}(?:[^\W_]{1,30}[ _.-]){0,3}(?:[^\W_]{1,30})?"
     rf"{RULES['keys']['password']}{_AFTER}[*`]{{0,3}}[ \t]*[:=\uff1a][ \t]*[*]{{0,2}}"
     rf"({_PLAIN}{{4,}})[ \t]*(?:#[^\n]*)?$",
@@ -82,33 +83,33 @@ _ALONE = re.compile(
 )
 """Alone in its line."""
 _CALLED = {
-    kind: [re.compile(each.replace("<key>", key), re.I | re.M) for each in RULES["called"]]
+    kind: [LazyPattern(each.replace("<key>", key), re.I | re.M) for each in RULES["called"]]
     for kind, key in _KEYS.items()
 }
-_IS_CALL = re.compile(r"[({]\s*[\"']|value\s*=")
-_WIFI = re.compile(RULES["wifi"], re.IGNORECASE)
-_WORDS_OF = {kind: re.compile(f"(?={RULES['named'][kind]}|{words})") for kind, words in RULES["keys"].items()}
+_IS_CALL = LazyPattern(r"[({]\s*[\"']|value\s*=")
+_WIFI = LazyPattern(RULES["wifi"], re.IGNORECASE)
+_WORDS_OF = {kind: LazyPattern(f"(?={RULES['named'][kind]}|{words})") for kind, words in RULES["keys"].items()}
 """In small letters: a branch of literals is quick where case counts."""
-_TOLD = re.compile(rf"(?<![A-Za-z]){RULES['told']}", re.IGNORECASE)
-_IS_COMMAND = re.compile(
+_TOLD = LazyPattern(rf"(?<![A-Za-z]){RULES['told']}", re.IGNORECASE)
+_IS_COMMAND = LazyPattern(
     r"(?<!\S)-|requirepass|login |identified by|with (?:encrypted )?password|sqlplus|echo ", re.IGNORECASE
 )
-_IS_ASSIGNED = re.compile("[=:\uff1a]|Basic |#define|</|\\|\\||[\"'], ?@?[\"']")
-_NUMBER = re.compile(r"\d\d")
-_COMMANDS = [re.compile(each, re.MULTILINE) for each in RULES["commands"]]
-_HEADERS = [re.compile(each) for each in RULES["headers"]]
-_COOKIES = re.compile(RULES["cookies"]["lines"])
-_COOKIE = re.compile(RULES["cookies"]["pair"])
-_SESSION = re.compile(RULES["cookies"]["named"])
-_CODE_NAMED = re.compile(rf"(?<![A-Za-z]){RULES['codes']}{RULES['code_joins']}", re.IGNORECASE)
-_CARD_CODE = re.compile(RULES["card_code"], re.IGNORECASE)
-_BESIDE_CARD = [re.compile(RULES[each], re.IGNORECASE) for each in ("after_card", "near_card")]
-_WORDS = re.compile(RULES["words"], re.IGNORECASE)
-_PUBLIC = re.compile(rf"(?<![A-Za-z]){RULES['public']}", re.IGNORECASE)
-_NEXT_FIELD = re.compile(r"[;&][\w .-]+=|</\w[\w:.-]*>")
+_IS_ASSIGNED = LazyPattern("[=:\uff1a]|Basic |#define|</|\\|\\||[\"'], ?@?[\"']")
+_NUMBER = LazyPattern(r"\d\d")
+_COMMANDS = [LazyPattern(each, re.MULTILINE) for each in RULES["commands"]]
+_HEADERS = [LazyPattern(each) for each in RULES["headers"]]
+_COOKIES = LazyPattern(RULES["cookies"]["lines"])
+_COOKIE = LazyPattern(RULES["cookies"]["pair"])
+_SESSION = LazyPattern(RULES["cookies"]["named"])
+_CODE_NAMED = LazyPattern(rf"(?<![A-Za-z]){RULES['codes']}{RULES['code_joins']}", re.IGNORECASE)
+_CARD_CODE = LazyPattern(RULES["card_code"], re.IGNORECASE)
+_BESIDE_CARD = [LazyPattern(RULES[each], re.IGNORECASE) for each in ("after_card", "near_card")]
+_WORDS = LazyPattern(RULES["words"], re.IGNORECASE)
+_PUBLIC = LazyPattern(rf"(?<![A-Za-z]){RULES['public']}", re.IGNORECASE)
+_NEXT_FIELD = LazyPattern(r"[;&][\w .-]+=|</\w[\w:.-]*>")
 _MAY_BE = re.compile(RULES["may_be"])
 """Without any of these there is none: most texts are not looked at closer."""
-_TELLS = re.compile("|".join([*RULES["named"].values(), *RULES["keys"].values(), RULES["codes"], "pin|cvv|cvc|csc"]))
+_TELLS = LazyPattern("|".join([*RULES["named"].values(), *RULES["keys"].values(), RULES["codes"], "pin|cvv|cvc|csc"]))
 _STANDS_FOR: dict[str, str] = {
     **RULES["stands_for"],
     "<password>": f"(?:{RULES['named']['password']}|{RULES['keys']['password']})",
@@ -125,24 +126,24 @@ def spelt(pattern: str) -> str:
     return pattern
 
 
-def spoken(pattern: str) -> re.Pattern[str]:
+def spoken(pattern: str) -> LazyPattern:
     """The same, in whatever case it is said."""
-    return re.compile(spelt(pattern), re.IGNORECASE | re.MULTILINE)
+    return LazyPattern(spelt(pattern), re.IGNORECASE | re.MULTILINE)
 
 
-_WORDS_OF["code"] = re.compile(f"(?={spelt(RULES['code_words'])})")
+_WORDS_OF["code"] = LazyPattern(f"(?={spelt(RULES['code_words'])})")
 _LISTS = {kind: [spoken(each) for each in patterns] for kind, patterns in RULES["lists"].items()}
-_ONE_OF = re.compile(RULES["one_of"], re.IGNORECASE)
+_ONE_OF = LazyPattern(RULES["one_of"], re.IGNORECASE)
 _SAID = {kind: [spoken(each) for each in patterns] for kind, patterns in RULES["said"].items()}
-_ENCODED = re.compile(r"[^\s%]{0,300}+(?:%[0-9A-Fa-f]{2}[^\s%]{0,300}+){1,200}+")
-_TELLS_PASSWORD = re.compile(_STANDS_FOR["<password>"])
-_PLURALS = [(re.compile(many, re.IGNORECASE), one) for many, one in RULES["plurals"].items()]
-_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
+_ENCODED = LazyPattern(r"[^\s%]{0,300}+(?:%[0-9A-Fa-f]{2}[^\s%]{0,300}+){1,200}+")
+_TELLS_PASSWORD = LazyPattern(_STANDS_FOR["<password>"])
+_PLURALS = [(LazyPattern(many, re.IGNORECASE), one) for many, one in RULES["plurals"].items()]
+_WIDE = LazyPattern("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
 _NARROW = str.maketrans({0xFEE0 + ord(each): each for each in RULES["narrow"]} | {"\u3000": " "})
 _INSTEAD = re.compile(r"\[(?:token|password|private key|code|words of a wallet|card number)\]")
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 """Of a language that parts its words."""
-_GOES_ON, _GOES_ON_BEFORE = re.compile(rf"{_LETTER}|[.,:]\d"), re.compile(rf"(?:{_LETTER}|\d[.,:])$")
+_GOES_ON, _GOES_ON_BEFORE = LazyPattern(rf"{_LETTER}|[.,:]\d"), LazyPattern(rf"(?:{_LETTER}|\d[.,:])$")
 _MOST_FOUND = 100
 
 Found = dict[str, str]
@@ -290,13 +291,13 @@ def _without_shapes(text: str, found: Found) -> str:
     return text
 
 
-def _given(kind: str, text: str) -> list[re.Pattern[str]]:
+def _given(kind: str, text: str) -> list[LazyPattern]:
     """What may give a value to a name, and does not begin with the name."""
     return [_PAIRS[kind], *(_CALLED[kind] if _IS_CALL.search(text) else ())]
 
 
 def _each(
-    patterns: Iterable[re.Pattern[str]],
+    patterns: Iterable[LazyPattern],
     instead: str,
     is_one: Callable[[str], bool],
     text: str,
@@ -343,7 +344,7 @@ def _small(text: str) -> str:
     return small if len(small) == len(text) else "".join(each.lower()[0] for each in text)
 
 
-def _put_at(pattern: re.Pattern[str], starts: Iterable[int], put: Callable[[re.Match[str]], str], text: str) -> str:
+def _put_at(pattern: LazyPattern, starts: Iterable[int], put: Callable[[re.Match[str]], str], text: str) -> str:
     """As ``pattern.sub``, where it may begin at these places only."""
     parts, end = [], 0
     for start in starts:
@@ -354,7 +355,7 @@ def _put_at(pattern: re.Pattern[str], starts: Iterable[int], put: Callable[[re.M
 
 
 def _each_of(
-    patterns: Iterable[re.Pattern[str]], instead: str, is_one: Callable[[str], bool], text: str, found: Found
+    patterns: Iterable[LazyPattern], instead: str, is_one: Callable[[str], bool], text: str, found: Found
 ) -> str:
     """The same of each value in a list: "my passwords are Rosebud42 and Tulip!77"."""
 

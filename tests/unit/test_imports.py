@@ -66,3 +66,16 @@ def test_the_names_of_the_package_are_there_without_what_is_slow() -> None:
 
     assert not set(SLOW) & set(loaded)
     assert memsched.__all__
+
+
+def test_a_process_that_starts_compiles_no_pattern_of_secrets() -> None:
+    asked = (
+        "import gc, memsched.process; from memsched.lazy_pattern import LazyPattern;"
+        "found = [each for each in gc.get_objects() if isinstance(each, LazyPattern)];"
+        "print(len(found), sum('compiled' in vars(each) for each in found))"
+    )
+    answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+
+    patterns, compiled = map(int, answer)
+    assert patterns > 100
+    assert compiled == 0
