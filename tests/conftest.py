@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -39,6 +40,23 @@ hypothesis.settings.load_profile("memsched")
 MakeScheduler = Callable[..., AsyncMemScheduler]
 
 _REAL = ("redis", "valkey")
+
+
+# Nothing that is imported or collected is garbage: the collector need not look through all of it again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For ``-m "alone and not long"`` or ``-m long``, files without such a test are not imported."""
+    asked = re.match(r"(alone|long)\b(?!.*\bor\b)", config.getoption("markexpr") or "")
+    if asked is None or not collection_path.name.startswith("test_"):
+        return None
+    return None if f"mark.{asked[1]}" in collection_path.read_text(encoding="utf-8") else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
