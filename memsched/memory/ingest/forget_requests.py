@@ -16,6 +16,7 @@ from memsched.lexicon import is_negated, is_without_spaces, words
 from memsched.memory.ingest.forget_lists import BULLET, ENDS, WORDS, as_single, kind, parts_of, widened, without_kept
 from memsched.memory.ingest.revision_words import TOKEN, content, language_of_pair, stemmed
 
+_NAMED = re.compile(r"\{(data|private|forget_it)\}")
 _MAY_BE = re.compile(WORDS["may_be"], re.IGNORECASE)
 _LEAST_SHARE = 0.75
 """Of the content words of what is forgotten, so many are in the request: a memory that says more than that stays."""
@@ -36,6 +37,8 @@ _STOPS = re.compile("[.!?\u3002\uff01\uff1f]*")
 _INTRODUCED = re.compile("[:\uff1a]\\s*\n")
 """What follows is a text to work on, or a list of something."""
 _SENTENCE_ENDS = frozenset(".!?;\u3002\uff01\uff1f\uff1b")
+_SENTENCE = re.compile("[^.!?;\n\u3002\uff01\uff1f\uff1b]*$")
+"""The last one of a text."""
 _FULL_STOPS = _SENTENCE_ENDS - {";", "\uff1b"}
 _QUOTED = re.compile('```|["\u201c\u201e\u00ab\u300c\u300a]')
 _PARTICLES = re.compile("[\u6211\u4f60\u7684\u4e86\u662f\u5f88\u8fc7\u5440\u5427\u5462\uff0c\u3002\uff01\\s]")
@@ -112,7 +115,10 @@ def _joined(text: str, lang: str) -> ForgetRequest | None:
     end = joins[-1].end()  # what is behind an earlier one holds the last one, too
     also = kind("also", lang).match(text, end)
     last = _read(text[also.end() if also else text.find(" ", end) + 1 :], lang)
-    first = forget_request(text[: joins[-1].start()]) if last is not None and not last.is_all else None
+    before = text[: joins[-1].start()]
+    if last is not None and kind("keeps_first", lang).fullmatch(before):
+        return None if last.is_all or _means(last, before) else replace(last, rest=before)
+    first = forget_request(before) if last is not None and not last.is_all else None
     if first is None or last is None or first.is_all:
         return None
     return replace(_together([*first.each, last]), rest=first.rest)
@@ -129,12 +135,45 @@ def _at_the_end(text: str, lang: str) -> ForgetRequest | None:
         tail = text[end.end() :]
         also = kind("also", lang).match(tail)
         ends = end[0].strip() in _SENTENCE_ENDS or "\n" in end[0]
+        if not ends and _is_told_or_supposed(text[: end.start()], lang):
+            continue
         request = _read(tail, lang) if also or ends else None
         if request is None and also:
             request = _read(tail[also.end() :], lang)
+        if request is None and not ends:
+            request = _because(text[: end.start()].strip(), tail, lang)
         if request is not None:
-            return _with(request, text, text[: end.start()].strip() + _stop(end))
+            before = text[: end.start()].strip() + _stop(end)
+            return _with(request, text, before if ends else _without_politeness(before, lang))
     return None
+
+
+def _is_told_or_supposed(before: str, lang: str) -> bool:
+    """Whether the sentence that goes on here is what somebody said, or a condition."""
+    sentence = _SENTENCE.search(before)
+    found = kind("reports", lang).search(sentence[0]) if sentence else None
+    return found is not None and _without_politeness(before, lang) == before
+
+
+def _without_politeness(before: str, lang: str) -> str:
+    """What is said before a request, without "if you don't mind" right before it."""
+    sentence = _SENTENCE.search(before)
+    if sentence and kind("polite", lang).fullmatch(sentence[0].strip()):
+        return before[: sentence.start()].strip()
+    return before
+
+
+def _because(before: str, tail: str, lang: str) -> ForgetRequest | None:
+    """The request that news of whoever asks are the reason of: "since I moved, ...", "I moved, so ..."."""
+    cause = kind("causes", lang).match(before)
+    therefore = kind("therefore", lang).match(tail)
+    if not (cause or (therefore and kind("news", lang).fullmatch(before))):
+        return None
+    asked = tail[therefore.end() :] if therefore else tail
+    request = _read(asked, lang)
+    if request is None or request.is_all:
+        return None
+    return request if _is_datum(request) or kind("recalls", lang).search(asked) else None
 
 
 def _at_the_start(text: str, lang: str) -> ForgetRequest | None:
@@ -227,6 +266,17 @@ def _means(request: ForgetRequest, kept: str) -> bool:
     return names(request, said) or any(
         _content(each.what, each.lang) & _content(kept, each.lang) for each in request.each
     )
+
+
+def of_what_was(request: ForgetRequest) -> ForgetRequest | None:
+    """A request for "my old address" as one for "my address"; None if it names nothing that was so before."""
+    what = kind("old", request.lang).sub("", request.what, count=1).strip()
+    return replace(request, what=what, more=()) if request.is_own and what != request.what else None
+
+
+def tells_a_change(request: ForgetRequest) -> bool:
+    """Whether its text says that something is no more as it was: "I moved"."""
+    return kind("changed", request.lang).search(request.rest) is not None
 
 
 def names(request: ForgetRequest, text: str) -> bool:
@@ -385,7 +435,12 @@ def _content(text: str, lang: str) -> frozenset[str]:
 @lru_cache(maxsize=16)
 def _patterns(name: str, lang: str) -> Sequence[re.Pattern[str]]:
     begin, end = WORDS["begin"][lang], WORDS["end"][lang]
-    return [re.compile(rf"{begin}(?:{each})(?:{end})?", re.IGNORECASE) for each in WORDS[name][lang]]
+    return [re.compile(rf"{begin}(?:{_filled(each, lang)})(?:{end})?", re.IGNORECASE) for each in WORDS[name][lang]]
+
+
+def _filled(pattern: str, lang: str) -> str:
+    """A pattern with the words that it names: "{data}"."""
+    return _NAMED.sub(lambda name: f"(?:{WORDS[name[1]][lang]})", pattern)
 
 
 def _respelled(text: str, lang: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memsched.memory.access.permissions import CubeRef
 from memsched.memory.derived import going_with
-from memsched.memory.ingest.forget_requests import ForgetRequest, named_among
+from memsched.memory.ingest.forget_requests import ForgetRequest, named_among, of_what_was, tells_a_change
 from memsched.memory.model import Memory, to_ms
 from memsched.memory.search.arguments import SearchArgs
 
@@ -78,9 +78,18 @@ def named_of(memories: Sequence[Memory], ref: CubeRef, asked: ForgetRequest, ask
     found: dict[str, Memory] = {}
     for each in asked.each:
         theirs = _theirs(memories, ref, each, asker)
-        for number in named_among(each, [memory.text for memory in theirs]):
-            found[theirs[number].memory_id] = theirs[number]
+        named = [theirs[number] for number in named_among(each, [memory.text for memory in theirs])]
+        found |= {memory.memory_id: memory for memory in named or _what_was(theirs, each)}
     return list(found.values())
+
+
+def _what_was(memories: Sequence[Memory], asked: ForgetRequest) -> list[Memory]:
+    """What "my old address" means: what something newer took the place of; or all there is, where a change is told."""
+    if (plain := of_what_was(asked)) is None:
+        return []
+    named = [memories[number] for number in named_among(plain, [memory.text for memory in memories])]
+    before = [memory for memory in named if memory.superseded_by or memory.may_be_revised_by]
+    return before or (named if len(named) == 1 and tells_a_change(asked) else [])
 
 
 def _theirs(memories: Sequence[Memory], ref: CubeRef, asked: ForgetRequest, asker: Asker) -> list[Memory]:

