@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from memsched.config_file import suggestion
 from memsched.errors import WaitTimeout
 from memsched.logs import get_logger
 from memsched.queue.status import Status
@@ -64,19 +63,4 @@ def advice_for(status: Status) -> str:
         return _NO_WORKER
     waiting = [label for label, counts in status.labels.items() if counts.backlog]
     told = [f"The label {label!r} is paused (memsched resume {label})." for label in waiting if label in status.paused]
-    return " ".join([*told, *no_handler_for(status).values()])
-
-
-def no_handler_for(status: Status) -> dict[str, str]:
-    """Labels that have messages and that no live worker has a handler for, with a sentence; {} where none lives."""
-    living = [worker.about.get("labels", "") for worker in status.workers if worker.alive]
-    if not living or not all(living):  # one of them has not told its labels yet
-        return {}
-    handled = f",{','.join(living)},"  # a label may have commas in it
-    told = {}
-    for label, counts in status.labels.items():
-        runs = counts.running > 0  # one that was registered since its worker's last heartbeat
-        if counts.backlog and not runs and f",{label}," not in handled and label not in status.paused:
-            meant = suggestion(label, set(",".join(living).split(",")))
-            told[label] = f"No worker has a handler for the label {label!r}{meant or '.'}"
-    return told
+    return " ".join([*told, *status.no_handler.values()])

@@ -17,6 +17,8 @@ T = TypeVar("T")
 Argument = str | bytes | int | float
 
 _INCLUDE = re.compile(r"^-- include: (.+)$", re.MULTILINE)
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,3 +69,12 @@ def as_texts(reply: Any) -> list[str]:
 
 def as_int(reply: Any) -> int:
     return int(reply)
+
+
+def as_ms(given: Any) -> int:
+    """A time in ms since the epoch, which any program may have written; 0 for what no calendar has."""
+    try:
+        ms = float(given)
+    except (ValueError, TypeError, OverflowError):
+        return 0
+    return int(ms) if 0 < ms <= _LAST_MS else 0

@@ -248,8 +248,8 @@ def _print_letters(letters: Sequence[DeadLetter], *, more: bool = False) -> None
         head = as_text(letter.item_id, "bold")
         for value, style in ((letter.lane.label, ""), (letter.user_id, ""), (letter.reason, "red")):
             head.append("  ").append_text(as_text(value, style))
-        age = duration((now_ms - letter.last_ms) / 1000)
-        error = as_text(f"    {age} ago  {letter.error[:_SHOWN_CHARACTERS]}")
+        given_up = f"{duration((now_ms - letter.last_ms) / 1000)} ago" if letter.last_ms else "nobody knows when"
+        error = as_text(f"    {given_up}  {letter.error[:_SHOWN_CHARACTERS]}")
         out.print(head)
         out.print(error, no_wrap=True, overflow="ellipsis")
     if more:

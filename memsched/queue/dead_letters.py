@@ -12,7 +12,7 @@ from typing import Any
 from memsched.blocking import Blocking, blocking, iterating
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
-from memsched.broker.scripting import Argument, Command, script
+from memsched.broker.scripting import Argument, Command, as_ms, script
 from memsched.logs import get_logger
 from memsched.messages import id_of_entry
 from memsched.queue.delivery import ids_in
@@ -247,12 +247,8 @@ def _letter(lane: Lane, dead_id: str, raw: Sequence[bytes]) -> DeadLetter:
         told["reason"],
         told["error"],
         attempts,
-        _ms(told["first"]),
-        _ms(told["last"]),
+        as_ms(told["first"]),
+        as_ms(told["last"]),
         told["worker"],
         fields,
     )
-
-
-def _ms(text: str) -> int:
-    return int(text) if text.isdecimal() else 0

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane, escape
-from memsched.broker.scripting import Command, as_text
+from memsched.broker.scripting import Command, as_ms, as_text
 from memsched.messages import id_of_entry
 from memsched.queue.delivery import COUNTERS
 from memsched.queue.lanes import known_lanes
@@ -56,7 +56,7 @@ class Listed:
 
     @property
     def submitted_ms(self) -> int:
-        return _number(self.fields.get("submitted", "")) or _number(self.entry_id.partition("-")[0])
+        return as_ms(self.fields.get("submitted")) or as_ms(self.entry_id.partition("-")[0])
 
     @property
     def attempts(self) -> dict[str, int]:
@@ -192,7 +192,7 @@ class _LaneReader:
             flat = [part for pair in rows for part in pair] if isinstance(rows[0], (list, tuple)) else rows
             for member, score in zip(flat[::2], flat[1::2], strict=True):
                 number += 1
-                yield str(number), Listed(self._lane, "delayed", _member(member), due_ms=int(float(score)))
+                yield str(number), Listed(self._lane, "delayed", _member(member), due_ms=as_ms(score))
 
     async def find(self, task: Task) -> Listed | None:
         """A message of the user, by what its record says of where it is."""
@@ -205,7 +205,7 @@ class _LaneReader:
             found = [one for _, one in await self._entries({as_text(entry): owner[0] if owner else None})]
         elif due:
             rows = await self._ask("ZRANGEBYSCORE", self._lane.delayed, due, due)
-            found = [Listed(self._lane, "delayed", _member(row), due_ms=int(due)) for row in rows or ()]
+            found = [Listed(self._lane, "delayed", _member(row), due_ms=as_ms(due)) for row in rows or ()]
         else:
             found = [one async for _, one in self.parked("")]
         return next((one for one in found if (one.user_id, one.item_id) == (task.user_id, task.item_id)), None)

@@ -20,7 +20,8 @@ from typing import Any
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import GROUP, NOBODY, Keys, Lane
-from memsched.broker.scripting import Argument, Command, as_int, as_text, as_texts, script
+from memsched.broker.scripting import Argument, Command, as_int, as_ms, as_text, as_texts, script
+from memsched.config_file import suggestion
 from memsched.errors import ServerRefused
 from memsched.queue.lanes import ask_every_lane
 from memsched.queue.pause import paused_command
@@ -68,6 +69,21 @@ class Status:
     unknown: dict[str, str] = field(default_factory=dict)
     """Labels of which nothing can be said, and why: the server refused the question. They are not in the numbers."""
 
+    @property
+    def no_handler(self) -> dict[str, str]:
+        """Labels that have messages and that no live worker has a handler for, with a sentence; {} where none lives."""
+        living = [worker.about.get("labels", "") for worker in self.workers if worker.alive]
+        if not living or not all(living):  # one of them has not told its labels yet
+            return {}
+        handled = f",{','.join(living)},"  # a label may have commas in it
+        told = {}
+        for label, counts in self.labels.items():
+            runs = counts.running > 0  # one that was registered since its worker's last heartbeat
+            if counts.backlog and not runs and f",{label}," not in handled and label not in self.paused:
+                meant = suggestion(label, set(",".join(living).split(",")))
+                told[label] = f"No worker has a handler for the label {label!r}{meant or '.'}"
+        return told
+
     def scaling(self, labels: frozenset[str] | None = None) -> dict[str, Any]:
         """``{"ready", "backlog", "delayed", "oldest_age_seconds"}`` of some labels, or of all: for an autoscaler.
 
@@ -100,10 +116,14 @@ class Status:
             for worker in given.get("workers", ())
         ]
         labels = {label: _counts(counts) for label, counts in given.get("labels", {}).items()}
-        return cls(_counts(given), labels, workers)
+        paused = frozenset(given.get("paused", ()))
+        return cls(_counts(given), labels, workers, paused, unknown=dict(given.get("unknown", {})))
 
     def as_dict(self) -> dict[str, Any]:
-        """``{"backlog": n, ..., "labels": {label: {...}}, "paused": [label, ...], "workers": [...]}``, fit for JSON."""
+        """``{"backlog": n, ..., "labels": {label: {...}}, "paused": [label, ...], "workers": [...]}``, fit for JSON.
+
+        And ``unknown`` and ``no_handler``, where there is any.
+        """
         return {
             **asdict(self.total),
             "labels": {label: asdict(counts) for label, counts in self.labels.items()},
@@ -114,6 +134,7 @@ class Status:
                 if worker.alive
             ],
             **({"unknown": dict(self.unknown)} if self.unknown else {}),
+            **({"no_handler": no_handler} if (no_handler := self.no_handler) else {}),
         }
 
 
@@ -225,7 +246,7 @@ def task_status(lane: Lane, user_id: str, item_id: str) -> Command[TaskStatus | 
         found = dict(zip(texts[::2], texts[1::2], strict=True))
         if "state" not in found:
             return None
-        times = {name: int(found.get(name) or 0) for name in ("submitted", "started", "finished", "due")}
+        times = {name: as_ms(found.get(name)) for name in ("submitted", "started", "finished", "due")}
         return TaskStatus(
             TaskState(found["state"]),
             times["submitted"],

@@ -198,5 +198,12 @@ async def test_a_time_that_no_calendar_has_is_shown_as_not_known(service: Servin
     says = {"item_id": "late", "user_id": ADA, "dead_reason": "errors", "dead_last": "9" * 17}
     await server.execute("SADD", scheduler.keys.lanes, lane.name)
     await server.execute("XADD", lane.dead, "*", *(part for pair in says.items() for part in pair))
+    await server.execute("XADD", lane.stream, "*", "item_id", "sent", "user_id", ADA, "submitted", "9" * 400)
+    for due in ("inf", "1e300", "-inf", "-5"):
+        await server.execute("ZADD", lane.delayed, due, f'["", "item_id", "due {due}", "user_id", "{ADA}"]')
 
     assert "late" in await text_of(admin, "/dead-letters?label=odd")
+    assert "sent" in await text_of(admin, "/queue/odd/waiting")
+    for path in ("/queue/odd/delayed", f"/messages?user_id={ADA}&label=odd"):
+        listed = await text_of(admin, path)
+        assert all(f"due {due}" in listed for due in ("inf", "1e300", "-inf", "-5"))

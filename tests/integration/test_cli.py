@@ -429,6 +429,18 @@ def test_dead_letters_are_listed_and_shown(run_all: RunAll, dead_letters: list[S
     assert (others.returncode, missing.returncode) == (1, 1)
 
 
+@pytest.mark.parametrize("at", ["9" * 17, "9" * 400, "inf", "-1", ""])
+def test_a_time_that_no_calendar_has_is_not_known(here: Run, real_redis: RedisServer, at: str) -> None:
+    real_redis.client.sadd("memsched:lanes", "fail")
+    real_redis.client.xadd("memsched:{fail}:dead", {"item_id": "one", "dead_first": at, "dead_last": at})
+    real_redis.client.hset("memsched:{fail}:task:ada/one", mapping={"state": "waiting", "due": at, "submitted": at})
+
+    assert "nobody knows when" in here("dead", "list").stdout
+    assert here("dead", "show", "one").stdout.count("not known") == 2
+    shown = here("task", "show", "one", "--user", "ada")
+    assert (shown.returncode, "waiting" in shown.stdout) == (0, True)
+
+
 def test_dead_letters_are_redriven_when_it_is_said_which(
     run: Run, run_all: RunAll, dead_letters: list[ScheduleMessageItem], real_redis: RedisServer
 ) -> None:

@@ -18,7 +18,6 @@ from memsched.service.dashboard.rendering import fragment, path_of
 from memsched.service.problems import not_found
 from memsched.service.routes.scheduler import LabelName, pause_label, resume_label
 from memsched.service.state import Here, Service
-from memsched.waiting import no_handler_for
 
 router = page_router()
 
@@ -102,7 +101,7 @@ class Numbers:
     def _values(self, status: Status, rows: list[Row]) -> dict[str, Any]:
         workers = [worker for worker in status.workers if worker.alive]
         given = {"states": STATES, "rows": rows, "workers": len(workers), "unknown": status.unknown}
-        given["no_handler"] = [told for label, told in no_handler_for(status).items() if self._label in (None, label)]
+        given["no_handler"] = [told for label, told in status.no_handler.items() if self._label in (None, label)]
         return {**given, "chart_data": self._chart, "may_operate": self._may_operate, "minutes": _COUNTED_MINUTES}
 
     def _total(self, status: Status) -> Row:

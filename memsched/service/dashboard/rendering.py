@@ -53,12 +53,8 @@ def _rate(number: float) -> str:
 
 
 def _moment(ms: int | None) -> Markup:
-    """A time, in ms since the epoch, in UTC. A message of another program may bear any number."""
-    try:
-        at = datetime.fromtimestamp(ms / 1000, UTC) if ms else None
-    except (ValueError, OverflowError, OSError):
-        at = None
-    return Markup.escape(_NOT_KNOWN) if at is None else _at(at)
+    """A time, in ms since the epoch, in UTC."""
+    return _at(datetime.fromtimestamp(ms / 1000, UTC)) if ms else Markup.escape(_NOT_KNOWN)
 
 
 def _at(at: datetime) -> Markup:
