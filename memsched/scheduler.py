@@ -409,8 +409,8 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         ``{"backlog", "remaining", "running", "orphaned", "delayed", "parked", "ready", "dead", "oldest_seconds",
         "labels": {label: {the same}}, "paused": [label, ...], "workers": [{"worker_id", "silent_ms", ...}, ...]}``;
         and ``"unknown": {label: why}`` for labels about which the server refused the question, ``"no_handler": {label:
-        what is wrong}`` for those that have messages and no live worker with a handler. ``oldest_seconds`` is None where
-        no message waits in a stream.
+        what is wrong}`` for those that have messages and no live worker with a handler. ``oldest_seconds`` is None
+        where no message waits in a stream.
         """
         return (await self.read_status()).as_dict()
 

@@ -54,8 +54,8 @@ def status_view(status: Status, previous: Status | None = None, seconds: float |
     if dead:
         names = ", ".join(_silent_for(worker) for worker in dead)
         parts.append(as_text(f"dead, not cleared away yet: {names}", "yellow"))
-    parts += [as_text(told, "yellow") for told in status.no_handler.values()]
-    parts += [as_text(f"Nothing can be said of the label {label!r}: {why}", "yellow") for label, why in status.unknown.items()]
+    unknown = [f"Nothing can be said of the label {label!r}: {why}" for label, why in status.unknown.items()]
+    parts += [as_text(told, "yellow") for told in (*status.no_handler.values(), *unknown)]
     return Group(*parts)
 
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -23,8 +23,9 @@ from memsched.memory.access.audit import AuditEntry
 from memsched.memory.access.trail import Trail, trail
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.callers import OPEN_PATHS, Gate, principal_in
+from memsched.service.dashboard.pages import answer_problem
 from memsched.service.openapi import document
-from memsched.service.problems import Problem, add_problem_handlers, log_failure, problem_of, too_large
+from memsched.service.problems import Problem, add_problem_handlers, answer_of, too_large
 from memsched.service.routes import ROUTERS, methods_at
 from memsched.service.state import Service
 from memsched.settings import Settings, listen_address
@@ -72,7 +73,7 @@ def create_app(settings: Settings, scheduler: AsyncMemScheduler | None = None, *
     for router in ROUTERS:
         app.include_router(router)
     app.openapi = cache(partial(document, app, OPEN_PATHS))  # type: ignore[method-assign]
-    add_problem_handlers(app)
+    add_problem_handlers(app, answer_problem)
     app.add_middleware(Gate)  # the last one added is the first one passed
     app.add_middleware(Door, settings=settings)
     app.add_middleware(Requests)
@@ -115,10 +116,7 @@ class Requests:
         except Exception as error:
             if status:
                 raise
-            problem = problem_of(error)
-            if problem.status >= 500:
-                log_failure(scope, error, problem.status)
-            await problem.response(scope["path"])(scope, receive, answer)
+            await answer_of(Request(scope), error)(scope, receive, answer)
         finally:
             _audit(scope, touched, status)
             principal, seconds = principal_in(scope), time.perf_counter() - began

@@ -8,7 +8,7 @@ others is answered as what is not there. No problem has a traceback, an address,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -35,6 +35,7 @@ log = get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _OF_OPENAI = ("/v1/chat/completions", "/v1/models")
 _TRY_AGAIN_SECONDS = 2
+Respond = Callable[[Request, "Problem"], Response]
 
 
 class Problem(Exception):
@@ -185,8 +186,13 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, detail, kind="Internal")
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Have every error that reaches the application answered as a problem."""
+def add_problem_handlers(app: FastAPI, respond: Respond) -> None:
+    """Have every error that reaches the application answered as a problem.
+
+    Args:
+        respond: makes the answer.
+    """
+    app.state.respond = respond
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
     for kind in (Problem, errors.MemschedError, errors.UnreachableError):
@@ -194,10 +200,20 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
+    return answer_of(request, error)
+
+
+def answer_of(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed, as whoever asked can read it."""
     problem = problem_of(error)
     if problem.status >= 500:
         log_failure(request.scope, error, problem.status)
-    return problem.response(request.url.path)
+    return _respond(request, problem)
+
+
+def _respond(request: Request, problem: Problem) -> Response:
+    respond: Respond = request.app.state.respond
+    return respond(request, problem)
 
 
 def log_failure(scope: Mapping[str, Any], error: Exception, status: int) -> None:
@@ -213,16 +229,16 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     """Of Starlette and FastAPI: unknown routes, other methods, bodies that are too large or cannot be parsed."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # FastAPI's, for a body that json gave up on: bytes, depth, digits
-        return at_field(422, "It is not JSON.").response(request.url.path)
+        return _respond(request, at_field(422, "It is not JSON."))
     if error.status_code == 413:
-        return too_large(request.app.state.service.settings.max_body_bytes).response(request.url.path)
+        return _respond(request, too_large(request.app.state.service.settings.max_body_bytes))
     headers = dict(error.headers or {})
     if error.status_code == 405:
         known = {*headers.get("Allow", "").split(", "), *request.app.state.methods_at(request.url.path)}
         headers["Allow"] = ", ".join(sorted(known - {""}))
     said = {404: "There is no such route.", 405: "The route does not know this method.", 408: str(error.detail)}
     detail = said.get(error.status_code, HTTPStatus(error.status_code).description or str(error.detail))
-    return Problem(error.status_code, detail, headers=headers).response(request.url.path)
+    return _respond(request, Problem(error.status_code, detail, headers=headers))
 
 
 def too_large(limit: int) -> Problem:
@@ -232,7 +248,7 @@ def too_large(limit: int) -> Problem:
 
 async def _answer_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem_of_validation(error).response(request.url.path)
+    return _respond(request, problem_of_validation(error))
 
 
 def problem_of_validation(error: RequestValidationError) -> Problem:

@@ -13,6 +13,7 @@ from support.service import Serving, serving
 
 from memsched import ScheduleMessageItem
 from memsched.memory.access.api_keys import Role
+from memsched.memory.store.errors import StoreUnavailable
 from memsched.service.dashboard.pages import CSP
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -190,6 +191,53 @@ async def test_where_a_policy_decides_what_leaves_no_text_of_a_message_does(
         page = await text_of(found.client, f"/messages/one?user_id={ADA}")
         assert "an access policy decides" in page
         assert "boat" not in page
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/queue", "/v2/x?<b>"])
+async def test_an_address_that_is_no_page_says_so_in_a_browser(
+    service: Serving, admin: httpx.AsyncClient, path: str
+) -> None:
+    for client in (admin, service.asking("msk_no_key")):
+        answer = await client.get(path, headers=BROWSER, follow_redirects=False)
+        if answer.status_code == 303:
+            assert answer.headers["location"].startswith("/login")
+            continue
+        assert (answer.status_code, "There is no such page." in answer.text) == (404, True)
+        assert answer.headers["content-security-policy"] == CSP
+        assert 'href="/"' in answer.text
+        assert "<b>" not in answer.text
+        for program in ({}, {"Accept": "application/json"}):
+            problem = await client.get(path, headers=program)
+            assert problem.headers["content-type"] == "application/problem+json"
+    for path_of_program in ("/v1/nothing", "/mcp/nothing"):
+        problem = await admin.get(path_of_program, headers=BROWSER)
+        assert problem.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_is_refused_before_a_page_is_asked_is_a_page_too(service: Serving) -> None:
+    async with service.asking(Host="elsewhere.example", **BROWSER) as stranger:
+        answer = await stranger.get("/")
+        assert (answer.status_code, "MEMSCHED_ALLOWED_HOSTS" in answer.text) == (421, True)
+        assert answer.headers["content-type"].startswith("text/html")
+    large = {"token": "x" * 70_000}
+    assert (await service.client.post("/login", data=large, headers=HERE)).status_code == 413
+
+
+async def test_a_page_that_a_server_could_not_make_tries_again_and_says_which_server(
+    service: Serving, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise StoreUnavailable("http://10.0.0.1:6333", "refused")
+
+    monkeypatch.setattr(service.service.mos, "list_users", fails)
+    page = await text_of(admin, "/cubes", 503)
+    assert "The vector store does not answer" in page
+    assert "data-again" in page
+    assert "10.0.0.1" not in page
+    assert "data-again" not in await text_of(admin, "/messages/none?user_id=ada", 404)
 
 
 async def test_a_time_that_no_calendar_has_is_shown_as_not_known(service: Serving, admin: httpx.AsyncClient) -> None:

@@ -17,11 +17,12 @@ from starlette.responses import Response
 from memsched.errors import CubeForbidden, UnknownCube
 from memsched.memory.access.api_keys import Principal
 from memsched.memory.search.arguments import SearchResult
+from memsched.memory.store.errors import StoreUnavailable
 from memsched.messages import ScheduleLogForWebItem
 from memsched.service.bodies import CubeName, MemoryId, Text, UserId
 from memsched.service.callers import Caller
 from memsched.service.dashboard.cube_view import PLACES, Part, look_of, parts_of, prompt_look
-from memsched.service.dashboard.frames import Produce
+from memsched.service.dashboard.frames import PATIENCE_SECONDS, Produce
 from memsched.service.dashboard.pages import first_frame, form_of, page_router, render, see
 from memsched.service.dashboard.rendering import fragment, path_of, query_of
 from memsched.service.problems import Problem, not_found
@@ -38,6 +39,7 @@ _CUBES = 50
 _USERS = 200
 _LOOK_AGAIN_SECONDS = 10.0
 """A frame is made anew after so long, also when nothing has happened: rights change without an event."""
+_STORE_PATIENCE_SECONDS = PATIENCE_SECONDS - 0.5
 Asked = Annotated[Text | None, Query(max_length=MOST_OF_A_QUERY)]
 
 
@@ -163,10 +165,13 @@ def _live(here: Service, who: str, cube: str, may_write: bool) -> Produce:
             if newest == seen and time.monotonic() < until:
                 return frame
             events = await here.scheduler.cube_events(who, cube, _EVENTS)
-            explained = await here.mos.explain(None, cube, who)
-            put_away = {"include_archived": True, "filter": {"@status": "archived"}}
-            warm = await here.mos.list_memories(cube, who, limit=_OF_A_TIER + len(explained.working_set))
-            archived = await here.mos.list_memories(cube, who, limit=_OF_A_TIER, conditions=put_away)
+            async with asyncio.timeout(_STORE_PATIENCE_SECONDS):
+                explained = await here.mos.explain(None, cube, who)
+                put_away = {"include_archived": True, "filter": {"@status": "archived"}}
+                warm = await here.mos.list_memories(cube, who, limit=_OF_A_TIER + len(explained.working_set))
+                archived = await here.mos.list_memories(cube, who, limit=_OF_A_TIER, conditions=put_away)
+        except TimeoutError:  # the queue's server has just answered
+            raise StoreUnavailable(here.settings.qdrant_url or "", "it takes too long") from None
         except (CubeForbidden, UnknownCube):
             return fragment("cube_over.html")
         look = look_of(explained, warm.memories, archived.memories, events)

@@ -15,7 +15,8 @@ from contextvars import Context
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from memsched.logs import get_logger
+from memsched.errors import MemschedError, UnreachableError
+from memsched.logs import exception_field, get_logger
 from memsched.memory.access.api_keys import Principal
 from memsched.memory.access.reading_as import reading_as
 
@@ -141,7 +142,9 @@ class _Topic:
         except Exception as error:  # noqa: BLE001  whatever it is, those who look are told, and it is tried again
             if not self._is_away:
                 self._is_away = True
-                log.warning("a page cannot be kept up to date", action="dashboard.away", error=repr(error))
+                known = isinstance(error, MemschedError | UnreachableError | TimeoutError)
+                told = {"error": repr(error)} if known else exception_field(error)
+                log.warning("a page cannot be kept up to date", action="dashboard.away", **told)
             return self._away(error)
         self._is_away = False
         return html

@@ -31,7 +31,7 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",  # with no-referrer, browsers say of a form's origin that it is null
     "X-Content-Type-Options": "nosniff",
 }
-_MOST_FIELDS = 50
+_MOST_FIELDS, _MOST_BYTES = 50, 64 * 1024
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -53,11 +53,15 @@ class PageRoute(APIRoute):
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001  what it is stands on a page
                 response = _failed(request, error)
-            for name, value in _HEADERS.items():
-                response.headers.setdefault(name, value)
-            return response
+            return _with_headers(response)
 
         return answer
+
+
+def _with_headers(answer: Response) -> Response:
+    for name, value in _HEADERS.items():
+        answer.headers.setdefault(name, value)
+    return answer
 
 
 def page_router() -> APIRouter:
@@ -92,8 +96,13 @@ async def first_frame(produce: Produce) -> str:
 
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form that was sent; of a field that stands several times, the last one."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_BYTES:
+            raise Problem(413, f"A form of a page has at most {_MOST_BYTES:,} bytes.", headers={"Connection": "close"})
     try:
-        given = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        given = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise Problem(422, "It is no form of this page.", kind="InvalidRequest") from None
     return {name: values[-1] for name, values in given.items()}
@@ -123,11 +132,26 @@ def _failed(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
     if problem.status >= 500:
         log_failure(request.scope, error, problem.status)
+    return _problem_page(request, problem)
+
+
+def _problem_page(request: Request, problem: Problem) -> Response:
     if request.headers.get("hx-request"):  # a part of a page: what shows it reads the problem itself
         return problem.response(request.url.path)
-    page = render(request, "problem.html", status=problem.status, problem=problem)
+    again = problem.status == 503 and request.method == "GET"
+    page = render(request, "problem.html", status=problem.status, problem=problem, again=again)
     page.headers.update(problem.headers)
     return page
+
+
+def answer_problem(request: Request, problem: Problem) -> Response:
+    """A problem as whoever asked can read it: a page for a browser that goes there, problem+json for programs."""
+    accepts = request.headers.get("accept", "")
+    if request.method != "GET" or "text/html" not in accepts or request.url.path.startswith(("/v1/", "/mcp")):
+        return problem.response(request.url.path)
+    if problem.status == 404 or not request.app.state.methods_at(request.url.path):  # the gate lets nobody look
+        problem = Problem(404, "There is no such page.", kind="NotFound")
+    return _with_headers(_problem_page(request, problem))
 
 
 # -- logging in and out ------------------------------------------------------------------------------------------------

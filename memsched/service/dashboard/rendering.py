@@ -12,7 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from memsched.console.terminal import duration
+from memsched.errors import ServerUnreachable
 from memsched.service.dashboard.static_files import static_url
+from memsched.service.problems import problem_of
 from memsched.version import __version__
 
 _NOT_KNOWN = "–"
@@ -27,9 +29,12 @@ def fragment(name: str, **values: Any) -> Markup:
     return Markup(_TEMPLATES.get_template(name).render(values))  # noqa: S704  templates escape what they are given
 
 
-def away(_: Exception) -> Markup:
-    """What is shown while a server does not answer."""
-    return fragment("away.html")
+def away(error: Exception) -> Markup:
+    """What is shown in place of what cannot be: which server does not answer, or that something went wrong."""
+    if isinstance(error, ServerUnreachable | TimeoutError):
+        terminal = Markup("<code>memsched status</code> at a terminal")
+        return fragment("away.html", what="The server of the queue (Redis) does not answer.", where=terminal)
+    return fragment("away.html", what=problem_of(error).detail, where="The log of the service")
 
 
 def _seconds(seconds: float | None) -> str:

@@ -142,6 +142,7 @@
     button.addEventListener("click", switchTheme);
     dark.addEventListener("change", redraw);
     addEventListener("resize", redraw);
+    if (document.querySelector("[data-again]")) setTimeout(() => location.reload(), 5000);
     redraw();
   });
 })();
