@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any, Literal
 from unicodedata import normalize
 
-Role = Literal["user", "assistant", "instruction", "tool"]
+Role = Literal["user", "assistant", "instruction", "tool", "thinking"]
 PartKind = Literal["thinking", "tool", "instruction", "refusal", "picture", "audio", "video", "file", "text"]
 
 _DATA: dict[str, Any] = json.loads(files("memsched.memory.ingest.turns").joinpath("forms.json").read_text("utf-8"))
@@ -37,6 +37,9 @@ HTML_TYPES, CITED = frozenset(_DATA["html_types"]), tuple(_DATA["cited"])
 """Types of messages that are HTML; names of parts that hold what was said with what it was taken from."""
 BREAKS, UNSEEN_TAGS = frozenset(_DATA["breaks"]), frozenset(_DATA["unseen_tags"])
 _RUNS = frozenset(_DATA["runs"])
+_ROLE_WORD = re.compile(r"(?:chat)?(?:message)?role(?=.)|(?<=.)role\Z")
+_AROUND = "<|>[]:* "
+"""What templates and transcripts put around a role."""
 _AS_ROLES: dict[str, Role] = {name: role for role, names in _DATA["names_as_roles"].items() for name in names}
 PART_TYPE, PART_TEXT = tuple(_DATA["part_type"]), tuple(_DATA["part_text"])
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -53,6 +56,8 @@ def spelled(name: str) -> str:
     return _BETWEEN_WORDS.sub("", name).casefold()
 
 
+_FLAGS: dict[str, str] = {spelled(name): kind for kind, names in _DATA["flags"].items() for name in names}
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _RANKS = {
     table: {spelled(name): rank for rank, name in reversed([*enumerate(names)])} for table, names in FIELDS.items()
 }
@@ -90,8 +95,30 @@ def is_called_as_others(name: str) -> bool:
 
 
 def role_of(name: str) -> Role | None:
-    """Whose words a role's are; None for one that is not known, which is another person."""
-    return _ROLES.get(_BETWEEN_WORDS.sub("", same_name(name)))
+    """Whose words a role's are, also of MessageRole.USER and <|user|>; None for one that is not known, which is another
+    person.
+    """
+    plain = _BETWEEN_WORDS.sub("", same_name(name).strip(_AROUND))
+    return _ROLES.get(plain) or _ROLES.get(_ROLE_WORD.sub("", plain))
+
+
+def flagged(fields: Mapping[Any, Any]) -> str:
+    """Who a message's flags say that said it (is_user: false): a role, "me", "others"; "" if they say nothing."""
+    for name, given in fields.items():
+        kind = _FLAGS.get(spelled(name)) if isinstance(name, str) else None
+        value = _TRUTHS.get(str(given).casefold()) if isinstance(given, str | bool | int) else None
+        if kind is None or value is None:
+            continue
+        if value:
+            return kind
+        if kind in ("user", "me"):
+            return "assistant" if kind == "user" else "others"
+    return ""
+
+
+def is_flag(name: str, value: Any) -> bool:
+    """Whether a field says yes or no, where others have a name."""
+    return spelled(name) in _FLAGS and str(value).casefold() in _TRUTHS
 
 
 def part_kind(part: Mapping[str, Any]) -> PartKind | None:

@@ -22,7 +22,7 @@ def is_event(fields: Mapping[str, Any]) -> bool:
     """Whether a message tells what happened in a channel (somebody joined), as Teams, Slack and Discord write it."""
     for name, value in fields.items():
         if isinstance(name, str) and isinstance(value, str) and value in EVENTS.get(spelled(name), ()):
-            return True
+            return name != "event" or not {"role", "content"} & fields.keys()
     kind = fields.get("type")
     numbered = isinstance(kind, int) and not isinstance(kind, bool) and "channel_id" in fields
     return numbered and isinstance(fields.get("author"), Mapping) and kind not in SAID_TYPES

@@ -7,7 +7,7 @@ forms there are stands in forms.json.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -24,8 +24,10 @@ from memsched.memory.ingest.turns.forms import (
     PART_TYPE,
     PartKind,
     Role,
+    flagged,
     is_called_as_others,
     is_empty,
+    is_flag,
     is_run,
     kind_named,
     named,
@@ -81,7 +83,8 @@ UNKNOWN = "unknown"
 _SENDERS = frozenset(map(spelled, FIELDS["sender"]))
 _ROLE_FIELDS = frozenset(map(spelled, FIELDS["role"]))
 _READ = frozenset(map(spelled, (*(name for names in FIELDS.values() for name in names), *PART_TYPE, *PART_TEXT)))
-_SENDER_WORDS = {"sender", "speaker", "author", "nick", "nickname"}
+_CALLED = _SENDERS | frozenset(map(spelled, (*FIELDS["name"], *FIELDS["name_without_role"])))
+_SENDER_WORDS = {"sender", "speaker", "author", "nick", "nickname", "character", "persona", "participant"}
 CONTENT = "content"
 """What the one turn of a message without a list is called."""
 NOTHING_SAID = "nothing is said"
@@ -341,13 +344,15 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
     if _is_short(entry):
         entry = dict(zip(("role", CONTENT), entry, strict=True))
     if not isinstance(entry, Mapping):
-        raise InvalidMessage(f"{where} must be a text or an object, not {type(entry).__name__}")
+        pair = isinstance(entry, list | tuple) and len(entry) == 2
+        hint = ': a pair is a role and a text, as ["user", "I like tea."]' if pair else ""
+        raise InvalidMessage(f"{where} must be a text or an object, not {type(entry).__name__}{hint}")
     fields = as_said(_unwrapped(message_of(entry, where) if is_answer(entry) else entry))
     refuse_unread(fields, where)
     if is_event(fields):
         return Passed(position, AN_EVENT)
     role, speaker, by_user = _speaker(fields, where, talk)
-    if role == "instruction" or role == "tool":
+    if role in ("instruction", "tool", "thinking"):
         return Passed(position, _WHY[role], role)
     if why := _not_said(fields, role):
         return Passed(position, why, role)
@@ -408,12 +413,17 @@ def _unwrapped(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _speaker(fields: Mapping[str, Any], where: str, talk: Talk) -> tuple[Role | None, str, bool]:
     """Whose words they are, the speaker's name, and whether it is the user. None: another person's."""
-    given = _role_given(fields, where)
+    flag = flagged(fields)
+    given = _role_given(fields, where) or (flag if flag not in ("me", "others") else "")
     role = role_of(given)
     name = _name(fields, where, given)
+    if not given and flag == "me":
+        return "user", talk.user_name, True
     if not given and not name:
-        if any(isinstance(each, str) and spelled(each) in _SENDERS for each in fields):
+        if flag == "others" or any(isinstance(each, str) and spelled(each) in _SENDERS for each in fields):
             return None, UNKNOWN, False
+        if way := next(named(fields, "way"), None):
+            raise InvalidMessage(f"{where}.{way[0]} tells which way it went, and not who said it: give the role")
         return "user", talk.user_name, True
     own = talk.is_user(name or given)
     if not given:
@@ -437,10 +447,20 @@ def _role_given(fields: Mapping[str, Any], where: str) -> str:
         if spelled(name) == "role":
             if isinstance(value, int):
                 raise InvalidMessage(f"{where}.{name} must be a text, not {type(value).__name__}")
-            return _line(value, f"{where}.{name}")
+            told = _line(value, f"{where}.{name}")
+            beside = (each for _, each in named(fields, "role_beside") if isinstance(each, str) and role_of(each))
+            return told if role_of(told) else next(beside, told)
         if isinstance(value, str) and (role_of_name(value) if _may_be_called(name, value) else role_of(value)):
             return value
-    return ""
+    labels = (_label(each) for _, each in _senders(fields) if isinstance(each, Mapping))
+    return next((each for each in labels if isinstance(each, str) and role_of(each)), "")
+
+
+def _senders(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Fields that are a sender's, by a name that no table has."""
+    for name, value in fields.items():
+        if isinstance(name, str) and not is_empty(value) and words_of(name) & _SENDER_WORDS:
+            yield name, value
 
 
 def _label(sender: Mapping[Any, Any]) -> Any:
@@ -448,12 +468,13 @@ def _label(sender: Mapping[Any, Any]) -> Any:
     if (label := next((each for _, each in named(sender, "label")), None)) is not None:
         return label
     kinds = [each for _, each in named(sender, "kind_of_sender") if isinstance(each, str)]
-    return next((each.lower() for each in kinds if role_of(each) is not None), None)
+    told = next((each.lower() for each in kinds if role_of(each) is not None), None)
+    return told or ("assistant" if flagged(sender) == "assistant" else None)
 
 
 def _may_be_called(field: str, value: str) -> bool:
     """Whether it may be somebody's name: as the sender of a message, Ai is a person, and ai is none."""
-    return spelled(field) in _SENDERS and not value.islower()
+    return spelled(field) in _CALLED and not value.islower()
 
 
 def _name(fields: Mapping[str, Any], where: str, role: str) -> str:
@@ -466,14 +487,16 @@ def _name(fields: Mapping[str, Any], where: str, role: str) -> str:
             if not value and given and "role" not in given:
                 told = ", ".join(map(str, given))[:80]
                 raise InvalidMessage(f"{where}.{name} tells no name that is known: it has {told}")
-        if is_empty(value) or (spelled(name) in _ROLE_FIELDS and value == role):
+        if is_empty(value) or (spelled(name) in _ROLE_FIELDS and value == role) or is_flag(name, value):
             continue
         if line := _line(value, f"{where}.{name}"):
             return line
     if role:
-        return ""
-    for name, value in fields.items():  # a sender by a name that no table has
-        if isinstance(name, str) and isinstance(value, str) and value and words_of(name) & _SENDER_WORDS:
+        called = fields.get("role")  # Zep's role is the name, where its role_type is the role
+        return called if isinstance(called, str) and role_of(called) is None and called != role else ""
+    for name, given in _senders(fields):
+        value = _inner_name(given) if isinstance(given, Mapping) else given
+        if isinstance(value, str) and value:
             return _line(value, f"{where}.{name}")
     return ""
 
@@ -519,12 +542,14 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
         if fields.get("recipient") not in (None, "", "all"):
             return _WHY["tool"]
         return _WHY["thinking"] if fields.get("channel") in ("analysis", "commentary") else ""
-    named_or_said = any(name != "type" for name, _ in named(fields, "role", "name"))
+    kinds = {name for name, _ in named(fields, "kind")}
+    named_or_said = any(name not in kinds for name, _ in named(fields, "role", "name"))
     if named_or_said:  # a call has a name, too, but it says nothing
         named_or_said = not is_empty(fields.get("role")) or any(True for _ in named(fields, "said"))
-    if not named_or_said and isinstance(kind := fields.get("type"), str) and not role_of(kind):
-        found = kind_named([kind])
-        return _WHY[found] if found in ("thinking", "tool", "instruction") else ""
+    for _, kind in named(fields, "kind") if not named_or_said else ():
+        if isinstance(kind, str) and not role_of(kind):
+            found = kind_named([kind])
+            return _WHY[found] if found in ("thinking", "tool", "instruction") else ""
     return ""
 
 

@@ -43,6 +43,9 @@ _ONLY_DAY = re.compile(r"\d{4}([-/.]?)\d{1,2}\1\d{1,2}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?", re.ASCII)
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?", re.ASCII)
 _MOST_OFFSET = timedelta(hours=14)
+_LOCAL = re.compile(r"\d{4}\D.*:\d{2}(?:[.,]\d+)?", re.ASCII | re.DOTALL)
+"""A time of day that tells no zone."""
+_BESIDE = ("metadata", "additional_kwargs", "meta")
 _KNOWN = "write it as 2026-01-02T03:04:05+01:00, or in seconds or milliseconds since 1970"
 
 
@@ -54,6 +57,8 @@ def said_at(fields: Mapping[str, Any], where: str) -> datetime | None:
     if isinstance(day, str) and isinstance(clock, str) and _ONLY_DAY.fullmatch(day) and _ONLY_CLOCK.fullmatch(clock):
         return moment_of(f"{day} {clock}", f"{where}.time", zone)
     for name, given in named(fields, "time"):
+        if zone is None and isinstance(given, str) and _LOCAL.fullmatch(given.strip()):
+            _refuse_number_of_zone(fields, where)
         return moment_of(given, f"{where}.{name}", zone)
     for name, given in fields.items():
         words = words_of(name) if isinstance(name, str) and isinstance(given, str | int | float) else set()
@@ -66,7 +71,28 @@ def said_at(fields: Mapping[str, Any], where: str) -> datetime | None:
     for number, part in enumerate(parts if isinstance(parts, list | tuple) else ()):  # as PydanticAI has them
         if isinstance(part, Mapping) and part.get("timestamp") not in (None, ""):
             return moment_of(part["timestamp"], f"{where}.parts[{number}].timestamp", zone)
+    return _told_beside(fields, zone)
+
+
+def _told_beside(fields: Mapping[str, Any], zone: tzinfo | None) -> datetime | None:
+    """As programs write it beside the message that have no place for it in one."""
+    for beside in _BESIDE:
+        about = fields.get(beside)
+        for name, given in named(about, "time_beside") if isinstance(about, Mapping) else ():
+            try:
+                return moment_of(given, name, zone)
+            except InvalidMessage:  # of something else
+                continue
     return None
+
+
+def _refuse_number_of_zone(fields: Mapping[str, Any], where: str) -> None:
+    """Raises InvalidMessage for an offset that may be hours, minutes or seconds, east or west."""
+    for name, given in named(fields, "zone"):
+        if _is_number(given) and given:
+            raise InvalidMessage(
+                f"{where}.{name} is {given!r}, which may be hours, minutes or seconds; write it as +01:00, Europe/Oslo"
+            )
 
 
 def moment_of(given: Any, where: str, zone: tzinfo | None = None) -> datetime:

@@ -382,6 +382,118 @@ def test_the_user_is_known_by_role_and_by_name(fields: dict[str, Any]) -> None:
     assert [who(turn) for turn in turns({"content": "I am I.", **fields})] == ["user"]
 
 
+ASSISTANTS: list[dict[str, Any]] = [
+    *({name: False} for name in ("is_user", "isUser", "isCreatedByUser", "fromUser", "is_human")),
+    *({name: True} for name in ("isBot", "is_bot", "bot", "isAI", "is_assistant", "from_bot")),
+    {"isBot": "true"},
+    *({name: "assistant_message"} for name in ("message_type", "messageType", "msg_type")),
+    *({name: "bot"} for name in ("event", "by", "sent_by", "who", "side", "user_type", "actor_type", "owner")),
+    {"role": "Max", "role_type": "assistant"},
+    {"sender": "GPT-4", "isCreatedByUser": False},
+    {"from": {"is_bot": True, "username": "max"}},
+    {"author": {"bot": True, "username": "max"}},
+    {"senderInfo": {"role": "bot", "name": "Max"}},
+    *({"role": role} for role in ("MessageRole.ASSISTANT", "ChatRole.assistant", "ROLE_ASSISTANT")),
+    *({"role": role} for role in ("<|assistant|>", "助手")),
+]
+
+
+@pytest.mark.parametrize("fields", ASSISTANTS, ids=repr)
+def test_whoever_is_told_to_be_the_assistant_is_not_the_user(fields: dict[str, Any]) -> None:
+    (turn,) = turns({"text": "I am a vegan.", **fields})
+
+    assert (turn.by_user, turn.by_assistant) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "speaker"),
+    [
+        ({"role": "Bob", "role_type": "user"}, "Bob"),
+        ({"role": "Bob", "role_type": "norole"}, "Bob"),
+        ({"fromMe": False, "name": "Bob"}, "Bob"),
+        ({"is_user": True, "name": "Bob"}, "Bob"),
+        *(({name: given}, "unknown") for name in ("fromMe", "is_from_me", "outgoing") for given in (False, 0)),
+        ({"sender_info": {"name": "Bob"}}, "Bob"),
+        ({"character": "Max"}, "Max"),
+    ],
+    ids=repr,
+)
+def test_whoever_is_told_to_be_somebody_else_is_not_the_user(fields: dict[str, Any], speaker: str) -> None:
+    (turn,) = turns({"text": "I am a vegan.", **fields})
+
+    assert (turn.speaker, who(turn)) == (speaker, "person")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({name: True} for name in ("is_user", "isCreatedByUser", "fromMe", "is_from_me")),
+        {"fromMe": True, "name": "Alice Miller"},
+        {"is_bot": False},
+        {"sender": "me"},
+        {"role": "Alice", "role_type": "user"},
+        {"message_type": "user_message"},
+        {"event": "user"},
+        *({"role": role} for role in ("MessageRole.USER", "userRole", "<|user|>", "prompter", "用户", "usuario")),
+    ],
+    ids=repr,
+)
+def test_whoever_is_told_to_be_the_user_is(fields: dict[str, Any]) -> None:
+    (turn,) = turns({"text": "I am a vegan.", **fields})
+
+    assert (turn.by_user, turn.speaker) == (True, "Alice")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"message_type": "system_message", "content": "Be Max."},
+        {"role": "instructions of the team", "role_type": "system", "content": "Be Max."},
+        {"role": "ChatRole.SYSTEM", "content": "Be Max."},
+        {"role": "系统", "content": "Be Max."},
+        {"is_system": True, "content": "Be Max."},
+        {"message_type": "reasoning_message", "reasoning": "Hard to please."},
+        {"role": "thought", "content": "Hard to please."},
+        {"message_type": "tool_return_message", "tool_return": "ok"},
+        {"message_type": "tool_call_message", "tool_call": {"name": "send", "arguments": "{}"}},
+        {"role": "lookup", "role_type": "tool", "content": "{}"},
+        {"event": "slot", "name": "city", "value": "Oslo"},
+        {"event": "action", "name": "action_listen"},
+    ],
+    ids=repr,
+)
+def test_what_is_told_to_be_of_nobody_is_passed_over(fields: dict[str, Any]) -> None:
+    assert [turn.text for turn in turns(fields, "I live in Oslo.")] == ["I live in Oslo."]
+
+
+def test_a_direction_alone_does_not_say_who_it_was() -> None:
+    for way in ("inbound", "outgoing"):
+        with pytest.raises(InvalidMessage, match="give the role"):
+            turns({"direction": way, "text": "I am a vegan."})
+    assert turns({"direction": "inbound", "role": "user", "text": "I am a vegan."})[0].by_user
+
+
+def test_a_pair_that_names_no_role_is_refused_with_what_a_pair_is() -> None:
+    with pytest.raises(InvalidMessage, match="a pair is a role and a text"):
+        turns(["I live in Oslo.", "Noted."])
+
+
+def test_a_number_beside_a_local_time_is_no_zone() -> None:
+    for name in ("utc_offset", "utcOffset", "timezoneOffset"):
+        with pytest.raises(InvalidMessage, match="may be hours, minutes or seconds"):
+            turns({"content": "Hello", "timestamp": "2024-03-22T20:26:50", name: -8})
+    (turn,) = turns({"content": "Hello", "timestamp": "2024-03-22T20:26:50Z", "utc_offset": -480})
+    assert turn.at.isoformat() == "2024-03-22T20:26:50+00:00"
+
+
+@pytest.mark.parametrize("beside", ["metadata", "additional_kwargs"])
+def test_a_time_may_stand_beside_the_message(beside: str) -> None:
+    (turn,) = turns({"content": "Hello", beside: {"timestamp": "2024-03-22T20:26:50-08:00", "date": "soon"}})
+
+    assert turn.at.isoformat() == "2024-03-22T20:26:50-08:00"
+    assert turns({"content": "Hello", beside: {"timestamp": "soon"}})[0].at == AT
+
+
 def test_a_sender_that_tells_no_name_is_refused() -> None:
     with pytest.raises(InvalidMessage, match=r"chat_history\[0\].from tells no name that is known: it has team"):
         turns({"from": {"team": 7.5}, "content": "Hello"})
