@@ -182,7 +182,7 @@ class ThinkingFilter:
 
 
 class _Said:
-    """What is said, which comes in pieces: without blocks of thinking that begin and end on lines of their own.
+    """What is said, which comes in pieces: without blocks of thinking that begin and end on lines of their own, or on one.
 
     One in a fence of code, or announced by a colon, is spoken about.
 
@@ -216,12 +216,15 @@ class _Said:
 
     def _given(self, line: str) -> str:
         begins, self._within = not self._within, not line.endswith("\n")
+        told = not self._fenced and self._last != "" and self._last not in ":\uff1a"
+        if begins and told and not self._block and _is_block(line):
+            return ""
         mark = _MARKS.fullmatch(line.strip()) if begins else None
         alone = mark if mark and _kind(mark) == _PROMPTED else None
         if self._block:
             self._block = "" if alone and alone["closing"] else self._block + line
             return ""
-        if alone and alone["opening"] and not self._fenced and self._last and self._last not in ":\uff1a":
+        if alone and alone["opening"] and told:
             self._block = line
             return ""
         if begins and line.lstrip().startswith(_FENCES):
@@ -235,7 +238,20 @@ def _may_begin_a_line(text: str) -> bool:
     begun = text.strip()
     if any(fence.startswith(begun) and fence != begun for fence in _FENCES) or _may_begin_a_mark(text):
         return True
-    return len(begun) <= _LONGEST and _MARKS.fullmatch(begun) is not None
+    mark = _MARKS.match(begun)
+    return mark is not None and (mark["opening"] is not None or mark.end() == len(begun))
+
+
+def _is_block(line: str) -> bool:
+    """Whether a line is a thought from its opening mark to its closing one, and none that stands for any."""
+    line = line.strip()
+    if (opening := _MARKS.match(line)) is None or not opening["opening"] or _kind(opening) != _PROMPTED:
+        return False
+    marks = list(_MARKS.finditer(line, opening.end()))
+    if len(marks) != 1 or not marks[0]["closing"] or _kind(marks[0]) != _PROMPTED or marks[0].end() != len(line):
+        return False
+    inside = line[opening.end() : marks[0].start()].strip()
+    return inside != "" and _PLACEHOLDER.fullmatch(inside) is None
 
 
 def _last_token(text: str) -> int:

@@ -84,6 +84,12 @@ THINKS = [
     ("Sure.\n<think>\nSecret\n</think>\nYou live in Rome.", "Sure.\nYou live in Rome."),
     ("Sure.\n\n<THINK>\nSecret\n\n</THINK>\n\nRome.\n<think>\nSecret\n</think>", "Sure.\n\n\nRome.\n"),
     ("<think>Secret</think>Sure.\n<think>\nSecret\n</think>\nRome.", "Sure.\nRome."),
+    ("Sure.\n<think>Secret.</think>\nRome.", "Sure.\nRome."),
+    ("Sure.\n\n  <think>" + "Secret. " * 99 + "</think>\n\nRome.\n<thinking>Secret</thinking>", "Sure.\n\n\nRome.\n"),
+    ("<|START_THINKING|>Secret<|END_THINKING|><|START_RESPONSE|>Rome, 3 < 5.<|END_RESPONSE|>", "Rome, 3 < 5."),
+    ("<|START_THINKING|>Secret<|END_THINKING|>Rome.", "Rome."),
+    ("<antThinking>Secret</antThinking>\nRome.", "Rome."),
+    ("<inner_thoughts>Secret</inner_thoughts>Rome.", "Rome."),
 ]
 UNOPENED = [
     ("Hard to please.\n</think>\n\nYou live in Rome.", "You live in Rome."),
@@ -132,6 +138,12 @@ SPOKEN_ABOUT = [
     "It ends with <|end|>",
     "As I said.\n```\n<think>\na thought\n</think>\n```\nThat is all.",
     "As I said.\n<think>\nand so on",
+    "As I said.\n<think>and so on",
+    "As I said.\n<think>...</think>\nThat is all.",
+    "Like this:\n<think>a thought</think>\nand then the answer.",
+    "As I said.\n```\n<think>a thought</think>\n```\nThat is all.",
+    "As I said.\n<think>a</think> and <think>b</think>\nThat is all.",
+    "As I said.\n<think> and </think> are tags.\nThat is all.",
     "Like this:\n<think>\na thought\n</think>\nand then the answer.",
     "",
 ]

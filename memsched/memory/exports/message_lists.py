@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from memsched.memory.exports.branches import shown
 from memsched.memory.exports.conversation import Conversation, Unreadable, described
 from memsched.memory.ingest.turns.answers import is_answer
 from memsched.memory.ingest.turns.forms import FIELDS, named, role_of
@@ -50,6 +51,8 @@ def messages_in(value: Any) -> list[Any] | None:
         return [
             _of_chunk(each) for each in chunked["chunks"] if isinstance(each, Mapping) and not each.get("isThought")
         ]
+    if (tree := _of_open_webui(value.get("chat"))) is not None:
+        return tree
     if "@odata.context" in value and isinstance(value.get("value"), list):  # a page of Microsoft Graph
         return list(value["value"])
     parts = value.get("conversation_parts")  # as Intercom has a conversation: what it begins with stands apart
@@ -57,7 +60,31 @@ def messages_in(value: Any) -> list[Any] | None:
         first = value.get("source")
         begun = [{**first, "type": _PART, "created_at": value.get("created_at")}] if isinstance(first, Mapping) else []
         return [*begun, *parts["conversation_parts"]]
-    return next((value[name] for name in FIELDS["messages"] if isinstance(value.get(name), list)), None)
+    found = next((value[name] for name in FIELDS["messages"] if isinstance(value.get(name), list)), None)
+    return found if found is None else _with_answers(found)
+
+
+def _with_answers(messages: list[Any]) -> list[Any]:
+    """Each message with those below it, as LibreChat may export them: of several answers, the last and what follows."""
+    flat: list[Any] = []
+    for each in messages:
+        at = each
+        while isinstance(at, Mapping) and isinstance(below := at.get("children"), list):
+            flat.append({name: value for name, value in at.items() if name != "children"})
+            at = below[-1] if below and isinstance(below[-1], Mapping) else None
+        if at is not None:
+            flat.append(at)
+    return flat
+
+
+def _of_open_webui(chat: Any) -> list[Any] | None:
+    """The branch that is shown of a talk that Open WebUI exports; None if it is none."""
+    history = chat.get("history") if isinstance(chat, Mapping) else None
+    nodes = history.get("messages") if isinstance(history, Mapping) else None
+    if not isinstance(history, Mapping) or not isinstance(nodes, Mapping):
+        return None
+    parents = {name: each.get("parentId") for name, each in nodes.items() if isinstance(each, Mapping)}
+    return [nodes[each] for each in shown(parents, history.get("currentId"))]
 
 
 def message_list(value: Any) -> list[Conversation]:

@@ -48,6 +48,17 @@ WRAPPERS = ("conversations", "data", "items", "chats", "threads", "results")
 _SPACE = b" \t\r\n"
 _ZIP = b"PK\x03\x04"
 _BOM = b"\xef\xbb\xbf"
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+}
+"""What packed files begin with that are not read."""
+_OF_A_MAC = re.compile(r"(?:.*/)?(?:__MACOSX/|\._)")
+"""What a Mac puts into a zip beside the files."""
 
 Advance = Callable[[int], None]
 """Called with how many bytes were read since."""
@@ -102,6 +113,7 @@ def _chosen(path: Path, found: Mapping[str, Member]) -> list[Member]:
         with next(member for name, member in found.items() if name.rpartition("/")[2] == USERS).opened() as users:
             names = names_in(users.read())
         return [replace(found[name], name=name, key=key, names=names) for name, key in days.items()]
+    found = {name: member for name, member in found.items() if not _OF_A_MAC.match(name)}
     named = [member for name, member in found.items() if _MEMBER.fullmatch(name)]
     others = [member for name, member in found.items() if name.lower().endswith(_JSON_SUFFIXES)]
     if named or len(others) == 1:
@@ -250,7 +262,10 @@ class _Reading:
         head = self._head()
         if not head.strip(_SPACE):
             raise self.broken("it is empty")
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        for begin, packer in _PACKED.items():
+            if head.startswith(begin):
+                raise self.broken(f"it is packed with {packer}; unpack it first")
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in head[:2]:
             raise self.broken("it is UTF-16; save it as UTF-8")
         if wanted is Format.JSONL or member.name.lower().endswith(_JSON_SUFFIXES[1:]) or _is_lines(head):
             yield from self._lines()

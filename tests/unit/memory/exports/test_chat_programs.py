@@ -14,6 +14,7 @@ import pytest
 from memsched.importing import judge
 from memsched.memory.exports.formats import conversations_of
 from memsched.memory.exports.read import conversations_in
+from memsched.memory.ingest.turns import Talk, read
 
 TEAMS = {
     "messageType": "message",
@@ -101,3 +102,60 @@ def test_slack_s_export_has_the_names_of_its_people(tmp_path: Path, *, zipped: b
     assert (one.conversation.key, two.conversation.key) == ("general/2024-05-01", "general/2024-05-02")
     assert (one.speakers, two.speakers) == (["Bob Roe"], ["U9"])
     assert [each["text"] for each in one.kept.values()] == ["I like tea.", "Does <@U8|Ann> know <@U9|U9>?"]
+
+
+def said_in(value: Any) -> list[tuple[str, str]]:
+    """Who said what, in the turns that are kept."""
+    (found,) = conversations_of(value)
+    reading = read(found.messages, Talk(datetime(2024, 5, 1, tzinfo=UTC)))
+    assert reading.refused == []
+    by = {(True, False): "user", (False, True): "assistant", (False, False): "person"}
+    return [(by[turn.by_user, turn.by_assistant], turn.text) for turn in reading.turns]
+
+
+def deepseek(**second: Any) -> dict[str, Any]:
+    nodes: dict[str, Any] = {"1": {"fragments": [{"type": "REQUEST", "content": "I like tea."}]}, "2": second}
+    return {
+        "id": "d1",
+        "mapping": {
+            name: {"id": name, "parent": {"2": "1"}.get(name, "root"), "message": {"model": "m", **message}}
+            for name, message in nodes.items()
+        },
+    }
+
+
+def test_deepseek_s_fragments_say_who_said_them() -> None:
+    thought = {"type": "THINK", "content": "Hard to please."}
+    answer = {"type": "RESPONSE", "content": "Noted."}
+    talk = deepseek(fragments=[thought, {"type": "SEARCH", "results": []}, answer])
+
+    assert said_in(talk) == [("user", "I like tea."), ("assistant", "Noted.")]
+    assert said_in(deepseek(fragments=[thought])) == [("user", "I like tea.")]
+
+
+def test_what_a_tree_does_not_say_whose_it_is_is_not_the_user_s() -> None:
+    assert said_in(deepseek(content="I am a vegan."))[1] == ("person", "I am a vegan.")
+
+
+def test_librechat_s_answers_stand_below_what_they_answer() -> None:
+    first = {"text": "Not this.", "sender": "GPT", "isCreatedByUser": False, "children": []}
+    last = {"text": "I love tea.", "sender": "User", "isCreatedByUser": True, "children": []}
+    answer = {"text": "Noted.", "sender": "GPT", "isCreatedByUser": False, "children": [last]}
+    begin = {"text": "I like tea.", "sender": "User", "isCreatedByUser": True, "children": [first, answer]}
+
+    assert said_in({"conversationId": "c", "messages": [begin]}) == [
+        ("user", "I like tea."),
+        ("assistant", "Noted."),
+        ("user", "I love tea."),
+    ]
+
+
+def test_open_webui_s_branch_is_the_one_that_is_shown() -> None:
+    nodes = {
+        "a": {"id": "a", "parentId": None, "role": "user", "content": "I like tea.", "timestamp": 1714550000},
+        "b": {"id": "b", "parentId": "a", "role": "assistant", "content": "Not this."},
+        "c": {"id": "c", "parentId": "a", "role": "assistant", "content": "Noted."},
+    }
+    talk = {"id": "o1", "chat": {"title": "Tea", "history": {"messages": nodes, "currentId": "c"}, "messages": []}}
+
+    assert said_in(talk) == [("user", "I like tea."), ("assistant", "Noted.")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -390,6 +392,10 @@ def test_standard_input_is_refused_in_a_sentence() -> None:
 USELESS: dict[str, tuple[bytes, str]] = {
     "empty": (b"  \n", "it is empty"),
     "a text": (b"Dear diary", "it is no JSON"),
+    "utf-16 without its mark": ('[{"id": 1}]'.encode("utf-16-le"), "UTF-16; save it as UTF-8"),
+    "the other utf-16": ('[{"id": 1}]'.encode("utf-16-be"), "UTF-16; save it as UTF-8"),
+    "gzip": (gzip.compress(b"[]"), "packed with gzip; unpack it first"),
+    "xz": (lzma.compress(b"[]"), "packed with xz; unpack it first"),
     "utf-16": ('[{"id": 1}]'.encode("utf-16"), "UTF-16; save it as UTF-8"),
     "a zip that was not loaded to its end": (b"PK\x03\x04 and no more", "the zip is broken"),
 }
@@ -401,6 +407,14 @@ def test_what_is_no_export_is_one_clear_sentence(write: Write, what: str) -> Non
 
     with pytest.raises(BrokenExport, match=words):
         list(conversations_in(write(content)))
+
+
+def test_what_a_mac_adds_to_a_zip_is_no_export(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("__MACOSX/conversations.json", b"\x00\x05\x16\x07")
+        archive.writestr("conversations.json", json.dumps([CHAT]))
+
+    assert len(list(conversations_in(tmp_path / "export.zip"))) == 1
 
 
 def test_a_zip_with_a_password_says_so(tmp_path: Path) -> None:
