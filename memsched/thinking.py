@@ -182,7 +182,8 @@ class ThinkingFilter:
 
 
 class _Said:
-    """What is said, which comes in pieces: without blocks of thinking that begin and end on lines of their own, or on one.
+    """What is said, which comes in pieces: without blocks of thinking that begin and end on lines of their own, or on
+    one.
 
     One in a fence of code, or announced by a colon, is spoken about.
 
