@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal
 
+from memsched.lazy_pattern import LazyPattern
+
 _WORDS: dict[str, Any] = json.loads(files(__package__).joinpath("thinking_words.json").read_text(encoding="utf-8"))
 _NAMES: tuple[str, ...] = (*_WORDS["names"], *_WORDS["other_names"])
 _TOKENS: dict[str, str] = _WORDS["opening_tokens"] | _WORDS["closing_tokens"]
@@ -51,10 +53,10 @@ _IS_UNSEEN = re.compile(_UNSEEN)
 _PHRASES = (*_WORDS["joins"], *_WORDS["nouns"], *_WORDS["verbs"])
 
 
-def _goes_on_with(phrases: Iterable[str]) -> re.Pattern[str]:
+def _goes_on_with(phrases: Iterable[str]) -> LazyPattern:
     """A capital letter, or a word right at the mark, begins a sentence of its own."""
     apart = r"[ \t]*[,:]?[ \t]*(?:(?<=[ \t,:])|(?![a-z]))"
-    return re.compile(rf"{apart}(?:{_any_of(phrases)})(?!(?<=[a-z])\w)")
+    return LazyPattern(rf"{apart}(?:{_any_of(phrases)})(?!(?<=[a-z])\w)")
 
 
 _SPEAKS_OF_IT = _goes_on_with(_PHRASES)
@@ -66,8 +68,8 @@ _SHOW_QUOTES = 2
 """So many show whether it is quoted."""
 _PUNCTUATION = re.compile(r"[ \t]*[,.:;)]")
 _LOWER_CASE = re.compile(r"[ \t]+[^\W\dA-Z_]")
-_BETWEEN_MARKS = re.compile(rf"\s*(?:{_any_of(_WORDS['joins'])}|[\W_]+)\s*", re.IGNORECASE)
-_PLACEHOLDER = re.compile(rf"\s*(?:{_any_of(_WORDS['placeholders'])}|[\W_]+)\s*", re.IGNORECASE)
+_BETWEEN_MARKS = LazyPattern(rf"\s*(?:{_any_of(_WORDS['joins'])}|[\W_]+)\s*", re.IGNORECASE)
+_PLACEHOLDER = LazyPattern(rf"\s*(?:{_any_of(_WORDS['placeholders'])}|[\W_]+)\s*", re.IGNORECASE)
 _MID_SENTENCE = re.compile(
     r"(?<![.!?\u2026\u3002\uff01\uff1f\s\"'`])[\s\u201c\u2018(\u300c][\s\"'`\u201c\u2018(\u300c]*$"
 )

@@ -221,6 +221,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "errors",
         "logs",
         "blocking",
+        "lazy_pattern",
         "lexicon",
         "backoff",
         "counting",

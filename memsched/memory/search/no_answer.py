@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, Literal
 from unicodedata import normalize
 
+from memsched.lazy_pattern import LazyPattern
 from memsched.lexicon import is_without_spaces
 
 NoAnswer = Literal["", "asks", "unknown"]
@@ -24,8 +25,8 @@ _DATA: dict[str, Any] = json.loads(
 )
 
 
-def _any_of(name: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{each})" for each in chain.from_iterable(_DATA[name].values())))
+def _any_of(name: str) -> LazyPattern:
+    return LazyPattern("|".join(f"(?:{each})" for each in chain.from_iterable(_DATA[name].values())))
 
 
 _ASKS, _KNOWS_NOT, _BARE, _COURTESY = map(_any_of, ("asks", "knows_not", "bare", "courtesy"))
@@ -34,7 +35,7 @@ _TAG = re.compile(_DATA["tags"])
 _OPENING = re.compile(f"(?:{_DATA['opening']})+")
 _WHO_WHAT = re.compile(_DATA["who_what"])
 _OF_ONESELF = re.compile(_DATA["of_oneself"])
-_ABOUT_ASKING = re.compile(
+_ABOUT_ASKING = LazyPattern(
     "|".join(
         rf"\b(?:{words})\b" if language != "zh" else words.replace(" ", "|")
         for language, words in _DATA["about_asking"].items()
