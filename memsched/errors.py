@@ -99,6 +99,17 @@ class ServerRefused(MemschedError):
         super().__init__(f"It says: {reason}")
 
 
+class AnswerTooLate(MemschedError):
+    """What was asked gives no answer in time, or gave none a moment ago. The same call may succeed later."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        """
+        Args:
+            seconds: for which it was waited; None: not at all, because it gave no answer a moment ago.
+        """
+        super().__init__("It gave no answer a moment ago." if seconds is None else f"No answer within {seconds:g} s.")
+
+
 class ServerTooOld(MemschedError):
     """The Redis server is too old."""
 

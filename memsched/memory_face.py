@@ -6,19 +6,27 @@ import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from uuid import UUID, uuid5
 
 from memsched.broker.client import Server, answered
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command
 from memsched.durations import Seconds
-from memsched.errors import CubeForbidden, EmbeddedServerError, InvalidArgument, InvalidId, UnknownCube, UnknownMemory
+from memsched.errors import (
+    AnswerTooLate,
+    CubeForbidden,
+    EmbeddedServerError,
+    InvalidArgument,
+    InvalidId,
+    UnknownCube,
+    UnknownMemory,
+)
 from memsched.history import HistoryEntry, history_of, versions_of
 from memsched.lexicon import stems
 from memsched.logs import get_logger
@@ -26,14 +34,22 @@ from memsched.memory.access.cubes import Cubes, CubeView
 from memsched.memory.access.permissions import CubeRef, Permission
 from memsched.memory.access.release import CubeMemories, Purpose, Release, named_in
 from memsched.memory.embedding.embedder import EmbeddingError
-from memsched.memory.model import expect_memory_id
+from memsched.memory.model import Memory, expect_memory_id
 from memsched.memory.search.arguments import SearchResult
 from memsched.memory.search.bm25 import TermCounts
 from memsched.memory.search.retriever import Retriever
 from memsched.memory.search.term_statistics import TermStatistics
 from memsched.memory.search.wording import ENGLISH, asked_in
 from memsched.memory.store.errors import EmbedderMismatch, SchemaTooNew, StoreRefused, StoreUnavailable
-from memsched.memory_prompt import NOTHING_ASKED, SUFFICIENT, MemoryPrompt, SearchWhen, Sufficiency, prompt_of
+from memsched.memory_prompt import (
+    NOT_SEARCHED,
+    NOTHING_ASKED,
+    SEARCH_FAILED,
+    SUFFICIENT,
+    MemoryPrompt,
+    SearchWhen,
+    prompt_of,
+)
 from memsched.messages import (
     PREDICT_TASK_LABEL,
     PRELOAD_TASK_LABEL,
@@ -44,6 +60,7 @@ from memsched.messages import (
 )
 from memsched.parameters.record import Serving
 from memsched.parameters.states import ParameterStates
+from memsched.patience import Patience
 from memsched.policy.binding import Context
 from memsched.policy.block import ActivationBlock, Member
 from memsched.policy.salt import passing_salt
@@ -72,9 +89,11 @@ NOT_ANSWERED = (
     SchemaTooNew,
     EmbeddedServerError,
     EmbeddingError,
+    AnswerTooLate,
 )
 """What is raised when the vector store, or the embedding model, gives no answer that can be used."""
 
+_Value = TypeVar("_Value")
 _PRELOADED_EVERY_SECONDS = 60
 _SEARCH_WHEN = get_args(SearchWhen)
 _EVENTS_AT_ONCE, _EVENTS_EVERY_SECONDS = 100, 0.5
@@ -88,6 +107,8 @@ class MemoryFace(ABC):
     keys: Keys
     release: Release
     retriever: Retriever
+    patience: Patience
+    """With the vector store and the embedding model, of who can go on without them."""
 
     @abstractmethod
     async def server(self) -> Server:
@@ -96,6 +117,12 @@ class MemoryFace(ABC):
     @abstractmethod
     async def memory(self) -> MemoryServices:
         """The services of the memory half."""
+
+    @abstractmethod
+    async def memory_soon(self) -> MemoryServices:
+        """The same, for who can go on without them. Raises AnswerTooLate where the embedding model's server, which is
+        asked when they are opened, does not answer soon.
+        """
 
     @abstractmethod
     async def submit_messages(self, messages: Messages, *, delay: Seconds = 0.0) -> list[SubmitResult]:
@@ -139,13 +166,14 @@ class MemoryFace(ABC):
         self, reader: str, purpose: Purpose, ref: CubeRef, near: list[WorkingMemory]
     ) -> list[WorkingMemory]:
         """Those that may leave. The permission hook is told all that the store knows of them."""
-        whole = await (await self.memory()).whole(ref, near) if self.release.asks else None
+        whole = await self._whole(ref, near) if self.release.asks else None
         near = self.release.memories(reader, purpose, ref, near, whole)
         wanted = list(dict.fromkeys(each.answers for each in near if each.answers))
         if not wanted:
             return near
         try:
-            there = (await (await self.memory()).store.get(ref, wanted)).values()
+            store = (await self.memory_soon()).store
+            there = (await self._soon(lambda: store.get(ref, wanted))).values()
         except NOT_ANSWERED as error:
             log.warning(
                 "the store did not answer; short answers are shown without their questions",
@@ -245,8 +273,7 @@ class MemoryFace(ABC):
         self, user_id: str, ref: CubeRef, head: HeadState
     ) -> tuple[ActivationBlock, Sequence[Member]]:
         """The block that the user may read, and its members."""
-        services = await self.memory() if self.release.asks else None
-        whole = await services.whole(ref, head.members) if services else {}
+        whole = await self._whole(ref, head.members) if self.release.asks else {}
         members = self.release.members(user_id, ref, head.members, whole)
         return ActivationBlock.of(members, head.salt), members
 
@@ -266,8 +293,9 @@ class MemoryFace(ABC):
         """What goes before a model call about this cube: its head (salt, instructions, activation block) byte for byte,
         then what search finds for the query, then the rest of the working set; as text, and as OpenAI's messages.
 
-        Reads only: the label ``query`` tells the scheduler what is asked. Where the store does not answer, it does with
-        what is near (``action=prompt.search_failed``). Raises CubeForbidden, UnknownCube, InvalidArgument.
+        Reads only: the label ``query`` tells the scheduler what is asked. Where the store or the embedding model gives
+        no answer within MEMSCHED_PROMPT_SEARCH_SECONDS, it does with what is near (``action=prompt.search_failed``).
+        Raises CubeForbidden, UnknownCube, InvalidArgument.
 
         Args:
             query: what somebody asks; without one nothing is searched for.
@@ -317,13 +345,17 @@ class MemoryFace(ABC):
         found: list[SearchResult] = []
         sufficient = NOTHING_ASKED
         if query is not None and query.strip():
-            sufficient = Sufficiency(value=False, reason="not_searched", searched=False)
-            if search == "auto":
-                sufficient = await self._sufficiency(ref, question, near, members, counts)
-            if search == "always" or sufficient.reason == "does_not_answer":
+            sufficient = NOT_SEARCHED if search == "never" else SEARCH_FAILED
+            if search != "never":
                 with self._search_failing(user_id, mem_cube_id):
-                    found = await self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
-                    sufficient = replace(sufficient, searched=True)
+                    services = await self.memory_soon()
+                    if search == "auto" and self._answers(services, ref, question, near, members, counts):
+                        sufficient = replace(NOTHING_ASKED, reason="answers")
+                    else:
+                        found = await self._soon(
+                            lambda: self.retriever.search(query, user_id, mem_cube_id, top_k=top_k, purpose="prompt")
+                        )
+                        sufficient = replace(NOT_SEARCHED, searched=True)
         if block is None:
             block = ActivationBlock.of([], passing_salt(f"{user_id}/{mem_cube_id}"))
         today = datetime.now().astimezone().date()
@@ -350,21 +382,29 @@ class MemoryFace(ABC):
                 error=str(error),
             )
 
-    async def _sufficiency(
+    async def _whole(self, ref: CubeRef, named: Iterable[WorkingMemory | Member]) -> dict[str, Memory]:
+        """These memories as the store has them, by id."""
+        services = await self.memory_soon()
+        return await self._soon(lambda: services.whole(ref, named))
+
+    async def _soon(self, ask: Callable[[], Awaitable[_Value]]) -> _Value:
+        """What the store answers. Raises AnswerTooLate."""
+        return await self.patience.wait(ask, self.settings.prompt_search_seconds)
+
+    def _answers(
         self,
+        services: MemoryServices,
         ref: CubeRef,
         question: str,
         near: Sequence[WorkingMemory],
         members: Sequence[Member],
         counts: TermCounts,
-    ) -> Sufficiency:
+    ) -> bool:
         """Whether a memory that is near answers by its words; without embedding the question, and without the store."""
-        services = await self.memory()
         known = {each.memory_id for each in near}
         payloads = {each.memory_id: {"text": each.said} for each in members if each.memory_id not in known}
         payloads |= {each.memory_id: _payload_of(each) for each in near}
-        fits = services.search.sufficiency(ref, question, payloads, counts) >= SUFFICIENT
-        return Sufficiency(value=fits, reason="answers" if fits else "does_not_answer", searched=False)
+        return services.search.sufficiency(ref, question, payloads, counts) >= SUFFICIENT
 
     def _counts_of(self, server: Server, question: str) -> Callable[[CubeRef], Command[TermCounts]]:
         """Asks how rare a question's words are; in another language than English, in which words it may be asked."""

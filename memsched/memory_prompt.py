@@ -31,7 +31,7 @@ SUFFICIENT = 0.5
 
 
 Reason = Literal[
-    "nothing_asked", "answers", "does_not_answer", "holds_the_best", "lacks_some", "nothing_fits", "not_searched"
+    "nothing_asked", "answers", "holds_the_best", "lacks_some", "nothing_fits", "not_searched", "search_failed"
 ]
 
 
@@ -41,9 +41,9 @@ class Sufficiency:
 
     Args:
         value: whether it does.
-        reason: how that is known: ``nothing_asked``, ``answers`` or ``does_not_answer`` (by its words, before any
-            search), ``holds_the_best`` or ``lacks_some`` (of what a search found), ``nothing_fits`` (what it found
-            answers nothing, or it found nothing), ``not_searched`` (it was not to be).
+        reason: how that is known: ``nothing_asked``, ``answers`` (by its words, before any search), ``holds_the_best``
+            or ``lacks_some`` (of what a search found), ``nothing_fits`` (what it found answers nothing, or it found
+            nothing), ``not_searched`` (it was not to be), ``search_failed`` (it gave no answer, or none in time).
         searched: whether there was a search that answered.
     """
 
@@ -53,6 +53,8 @@ class Sufficiency:
 
 
 NOTHING_ASKED = Sufficiency(value=True, reason="nothing_asked", searched=False)
+NOT_SEARCHED = Sufficiency(value=False, reason="not_searched", searched=False)
+SEARCH_FAILED = Sufficiency(value=False, reason="search_failed", searched=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ from memsched.memory_face import MemoryFace
 from memsched.message_queue import AsyncMessageQueue
 from memsched.messages import NOT_WAITED_FOR, Messages, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.original_names import OriginalNames
+from memsched.outbox import Outbox
+from memsched.patience import Patience
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
 from memsched.queue.clear import clear
@@ -105,6 +107,8 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         self._submits = 0
         self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
         self._memory = LazyServices(self.settings, self.keys, self.server, self.release)
+        self.patience = Patience()
+        self.outbox = Outbox()
 
     current_mem_cube = Delegated[Any](
         "retriever.mem_cube", "The cube (a GeneralMemCube, a CubeRef) that ``retriever.search`` means when told none."
@@ -191,6 +195,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
             if self._worker is not None:
                 await self._worker.stop(grace)
                 self._worker = None
+            await self.outbox.aclose()
             await self._memory.aclose()
             if self._server is not None:
                 server, self._server, self._producer = self._server, None, None
@@ -235,6 +240,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
             )
         services = self._memory.leave()
         if forked:
+            self.outbox = Outbox()
             _left_in_parent.append((self._server, self._producer, self._worker, self._guard, services))
         elif self._server is not None:
             self._server.leave()
@@ -393,6 +399,10 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         """Cubes, store, search and the rest of the memory half, opened at the first call."""
         self._settle()
         return await self._memory.get()
+
+    async def memory_soon(self) -> MemoryServices:
+        self._settle()
+        return await self._memory.soon(self.patience, self.settings.prompt_search_seconds)
 
     # -- status --------------------------------------------------------------------------------------------------
 

@@ -316,6 +316,12 @@ class Settings(BaseSettings):
     search_method: Literal["hybrid", "dense", "lexical"] = Field(
         "hybrid", description="How search ranks when it is not told."
     )
+    prompt_search_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds that a prompt (also of a chat, and of the proxy) waits for its search; then it tells what "
+        "is near, and for five seconds none searches.",
+    )
     search_slack: float = Field(
         0.0,
         ge=0,

@@ -5,6 +5,7 @@ nothing. This is the one boundary behind which modules may import what is slow (
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,6 +14,7 @@ from memsched.broker.keys import Keys
 from memsched.errors import MemschedError
 from memsched.memory.access.hook import release_from
 from memsched.memory.access.release import Release
+from memsched.patience import Patience
 from memsched.policy.binding import binding_named
 from memsched.policy.ranking import strategy_named
 from memsched.policy.strategy import WorkingSetPolicy
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from memsched.handlers.table import MemoryFunction
 
     _Memory: TypeAlias = tuple[type[MemoryServices], Mapping[str, MemoryFunction]]
+
+_OPENING_SECONDS = 10.0
 
 
 class LazyServices:
@@ -58,12 +62,15 @@ class LazyServices:
         self._services: MemoryServices | None = None
         self._opening: asyncio.Task[MemoryServices] | None = None
         self._loaded: _Memory | None = None
+        self._began: float | None = None
+        """When they were opened for the first time (time.monotonic)."""
 
     async def get(self) -> MemoryServices:
         """Raises SettingsError, EmbeddingError, what the server raises, and MemschedError when closed meanwhile."""
         if self._services is not None:
             return self._services
         if self._opening is None:
+            self._began = self._began or time.monotonic()
             self._opening = asyncio.create_task(self._open())
             self._opening.add_done_callback(self._ended)
         opening = self._opening
@@ -74,6 +81,18 @@ class LazyServices:
             if opening.cancelled() and not (caller and caller.cancelling()):
                 raise MemschedError("Memory was closed before it was open.") from None
             raise
+
+    async def soon(self, patience: Patience, seconds: float) -> MemoryServices:
+        """The same, for who can go on without them. Raises AnswerTooLate.
+
+        Who opens them first waits for longer. A model that is loaded from disk takes as long as it takes.
+        """
+        if self._services is not None:
+            return self._services
+        if not self.settings.embedding_model.startswith("openai:"):
+            return await self.get()
+        opened_for = 0.0 if self._began is None else time.monotonic() - self._began
+        return await patience.wait(self.get, max(seconds, _OPENING_SECONDS - opened_for))
 
     async def function(self, label: str) -> MemoryFunction:
         """The function that handles a label of memsched's own."""

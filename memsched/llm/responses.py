@@ -76,7 +76,10 @@ _TEXT_PARTS = ("text", "output_text")
 
 
 def _text_or_none(value: object) -> object:
-    return value if isinstance(value, str) else None
+    """Without what no text may hold: NUL, and half a surrogate pair (of a character that came in two pieces)."""
+    if not isinstance(value, str):
+        return None
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")
 
 
 def _content(value: object) -> object:
@@ -85,7 +88,7 @@ def _content(value: object) -> object:
     if not isinstance(parts, list):
         return _text_or_none(value)
     texts = [each.get("text") if _is_text_part(each) else _text_or_none(each) for each in parts]
-    return "".join(text for text in texts if isinstance(text, str))
+    return _text_or_none("".join(text for text in texts if isinstance(text, str)))
 
 
 def _is_text_part(part: object) -> bool:
@@ -160,8 +163,8 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
         is_json: JSON was asked for: where the text has none, it is what the model gave a tool.
     """
     try:
-        completion = _Completion.model_validate_json(body)
-    except ValidationError:
+        completion = _Completion.model_validate(json.loads(body))
+    except (ValueError, RecursionError):
         completion = None
     if completion is None:
         raise ServerError(f"The server did not send a chat completion. {_CHECK}", kind="invalid_answer")

@@ -198,7 +198,7 @@ class Chat:
             if request is not None and target is not None:
                 await self._forget(turn, target, request)
             query = self._message(question, name, QUERY_TASK_LABEL, question.text, turn.at, {"source": "chat"})
-            await self._submit([query], "the working set does not follow this question")
+            await self._submit(question, [query])
             await self._gather(turn)
         return turn
 
@@ -230,7 +230,7 @@ class Chat:
     async def _model(self) -> LLM | None:
         """The model, also where the rest of memory cannot be opened now: it can still be talked to."""
         try:
-            return (await self._scheduler.memory()).llm
+            return (await self._scheduler.memory_soon()).llm
         except NOT_ANSWERED as error:
             log.warning(
                 "memory cannot be opened now; the chat goes on without what it would find",
@@ -401,7 +401,7 @@ class Chat:
             heard = self._message(question, turn.remember_in, ADD_TASK_LABEL, "", turn.at, info or None)
             messages.append(heard.model_copy(update={"chat_history": history}))
         if messages:
-            await self._submit(messages, "this turn is not remembered")
+            await self._submit(question, messages)
 
     async def _tags_told(self, turn: _Turn) -> list[str]:
         """The tags that a turn must have because of what this talk was told.
@@ -425,15 +425,17 @@ class Chat:
         self._told[key] = list(dict.fromkeys([*self._told.get(key, ()), *tags]))
         return self._told[key]
 
-    async def _submit(self, messages: Iterable[ScheduleMessageItem], otherwise: str) -> None:
+    async def _submit(self, question: Question, messages: Sequence[ScheduleMessageItem]) -> None:
         """Submit; who asks gets an answer also when the queue is full or gone."""
+        size = sum(len(each.content) + len(str(each.chat_history or "")) for each in messages)
+        whose = (question.user_id, question.mem_cube_id)
         try:
-            await self._scheduler.submit_messages(messages)
+            await self._scheduler.outbox.send(lambda: self._scheduler.submit_messages(messages), of=whose, size=size)
         except InvalidMessage:
             raise
         except MemschedError as error:
             log.warning(
-                f"what was said in a chat could not be submitted; {otherwise}",
+                "what was said in a chat could not be submitted; this turn is not remembered",
                 action="mos.chat_not_submitted",
                 error=str(error),
             )

@@ -137,6 +137,7 @@ _AWAY = (
     errors.SchedulerStopped,
     errors.EmbeddedServerError,
     errors.WaitTimeout,
+    errors.AnswerTooLate,
     StoreUnavailable,
     StoreRefused,
     EmbedderMismatch,

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import json
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,8 @@ from memsched.memory_face import NOT_ANSWERED
 from memsched.memory_prompt import MemoryPrompt
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.lookup import cube_meant
+from memsched.outbox import NOT_NOW
+from memsched.patience import Patience
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.json_text import NamedTwice, behind_space, decoded, members_at
 from memsched.service.problems import at_field
@@ -39,9 +40,7 @@ log = get_logger(__name__)
 
 _AWAY = (TimeoutError, ServerUnreachable, ServerRefused, UnreachableError, *NOT_ANSWERED)
 _MEMORY_SECONDS = 1.0
-"""So long a call waits for each of: the queue's server, search, and what is near without a search."""
-_PAUSE_SECONDS = 5.0
-"""After that, calls do not wait for it at all for so long."""
+"""So long a call waits for the queue's server, and once more with what it searches for."""
 _CLOSE_SECONDS = 10.0
 _SHARE_OF_THE_CONTEXT = 2
 """What is told of the cube takes this part of what the model can hold (MEMSCHED_LLM_CONTEXT_TOKENS), at most."""
@@ -159,19 +158,57 @@ class Call:
     trace_id: str | None
 
 
-class Proxy:
-    """Puts memory into requests, and what came of them into memory.
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What is to be remembered of a call that is over.
 
     Args:
-        pause: seconds for which what gave no answer is left alone.
+        digest: of all messages: the same call again has the same.
+        new: what can be read of the messages behind the assistant's last one.
+        said: what the model answered; "": nothing that is remembered.
     """
 
-    def __init__(self, scheduler: AsyncMemScheduler, *, pause: float = _PAUSE_SECONDS) -> None:
+    user_id: str
+    cube: str | None
+    session_id: str
+    trace_id: str | None
+    at: datetime
+    answered_at: datetime
+    digest: str
+    question: str
+    new: Sequence[Mapping[str, Any]]
+    said: str
+    broke_off: bool
+    memory_ids: Sequence[str]
+
+    @classmethod
+    def of(cls, call: Call, said: str, *, broke_off: bool) -> Self:
+        """As of a chat's: an answer that broke off is not remembered, and what was asked is."""
+        request, now = call.request, datetime.now(UTC)
+        return cls(
+            *(call.user_id, call.cube, call.session_id, call.trace_id, call.at, now),
+            digest=hashlib.sha256(_canonical(request.messages)).hexdigest(),
+            question=request.question,
+            new=_readable(request.new, call.user_id),
+            said="" if broke_off else said,
+            broke_off=broke_off,
+            memory_ids=call.prompt.memory_ids if call.prompt else [],
+        )
+
+    @property
+    def size(self) -> int:
+        """Characters, about."""
+        return len(self.question) + len(self.said) + sum(len(str(each)) for each in self.new)
+
+
+class Proxy:
+    """Puts memory into requests, and what came of them into memory."""
+
+    def __init__(self, scheduler: AsyncMemScheduler) -> None:
         self.upstream = Upstream(scheduler.settings)
         self._scheduler = scheduler
-        self._pause = pause
-        self._memory_from = self._search_from = float("-inf")
-        """When they are asked again (time.monotonic)."""
+        self._patience = Patience()
+        """With the queue's server."""
         self._remembering: set[asyncio.Task[None]] = set()
 
     async def begin(
@@ -193,13 +230,10 @@ class Proxy:
         return Call(request, user_id, cube, session, at, prompt, header, sent, trace_id)
 
     def remember(self, call: Call, said: str, *, broke_off: bool) -> None:
-        """Have the scheduler told what was asked and answered; the client does not wait for it.
-
-        As of a chat's: an answer that broke off is not remembered, and what was asked is.
-        """
+        """Have the scheduler told what was asked and answered; the client does not wait for it."""
         if not self._scheduler.settings.memory:
             return
-        task = asyncio.create_task(self._remember(call, said, broke_off))
+        task = asyncio.create_task(self._remember(_Turn.of(call, said, broke_off=broke_off)))
         self._remembering.add(task)
         task.add_done_callback(self._remembering.discard)
 
@@ -216,41 +250,28 @@ class Proxy:
     ) -> tuple[MemoryPrompt | None, str]:
         if not self._scheduler.settings.memory:
             return None, "off"
-        if time.monotonic() < self._memory_from:
+        if self._patience.is_over:
             return None, UNAVAILABLE
+        settings, question = self._scheduler.settings, request.question[:MAX_QUERY_CHARACTERS] or None
+        most = settings.llm_context_tokens // _SHARE_OF_THE_CONTEXT
         try:
-            async with asyncio.timeout(_MEMORY_SECONDS):
-                view = await self._view(user_id, cube)
-            prompt, may_search = await self._prompt(user_id, view.name, request.question, session)
+            view = await self._patience.wait(lambda: self._view(user_id, cube), _MEMORY_SECONDS)
+            prompt = await self._patience.wait(
+                lambda: self._scheduler.prompt(user_id, view.name, question, session, most, search="auto"),
+                _MEMORY_SECONDS + settings.prompt_search_seconds,
+            )
         except _AWAY as error:
-            self._memory_from = time.monotonic() + self._pause
+            self._patience.lose()
             log.warning(
                 "memory gives no answer; calls of models go on without it",
                 action="proxy.without_memory",
                 error=str(error) or type(error).__name__,
             )
             return None, UNAVAILABLE
-        found = f"found={len(prompt.found)}" if may_search else "search=unavailable"
+        failed = prompt.sufficient.reason == "search_failed"
+        found = "search=unavailable" if failed else f"found={len(prompt.found)}"
         # Which adapter answers is the client's to say: it names the model.
         return prompt.answered_by(None), f"used; {found} block={prompt.activation.version}"
-
-    async def _prompt(self, user_id: str, cube: str, question: str, session: str) -> tuple[MemoryPrompt, bool]:
-        """The prompt, and whether it could be searched for: the block and what is near are elsewhere than the store."""
-        most = self._scheduler.settings.llm_context_tokens // _SHARE_OF_THE_CONTEXT
-        query = question[:MAX_QUERY_CHARACTERS] or None
-        if time.monotonic() >= self._search_from:
-            try:
-                async with asyncio.timeout(_MEMORY_SECONDS):
-                    return await self._scheduler.prompt(user_id, cube, query, session, most, search="auto"), True
-            except (TimeoutError, *NOT_ANSWERED) as error:
-                self._search_from = time.monotonic() + self._pause
-                log.warning(
-                    "search gives no answer; calls of models are told what is near",
-                    action="proxy.without_search",
-                    error=str(error) or type(error).__name__,
-                )
-        async with asyncio.timeout(_MEMORY_SECONDS):
-            return await self._scheduler.prompt(user_id, cube, None, session, most), False
 
     async def _view(self, user_id: str, cube: str | None) -> CubeView:
         """The user's cube. Raises as ``begin``."""
@@ -260,15 +281,21 @@ class Proxy:
 
     # -- after it ------------------------------------------------------------------------------------------------
 
-    async def _remember(self, call: Call, said: str, broke_off: bool) -> None:
+    async def _remember(self, turn: _Turn) -> None:
+        await self._scheduler.outbox.send(lambda: self._submit(turn), of=(turn.user_id, turn.cube), size=turn.size)
+
+    async def _submit(self, turn: _Turn) -> None:
+        """Raises NOT_NOW."""
         try:
-            view = await self._view(call.user_id, call.cube)
+            view = await self._view(turn.user_id, turn.cube)
             tags: list[str] = []
-            if call.prompt is not None and self._scheduler.release.asks:
+            if turn.memory_ids and self._scheduler.release.asks:
                 services = await self._scheduler.memory()
-                tags = await services.tags_told(call.user_id, view.ref, call.prompt.memory_ids)
-            if messages := list(self._messages(call, view, "" if broke_off else said, broke_off, tags)):
+                tags = await services.tags_told(turn.user_id, view.ref, turn.memory_ids)
+            if messages := list(self._messages(turn, view, tags)):
                 await self._scheduler.submit_messages(messages)
+        except NOT_NOW:
+            raise
         except MemschedError as error:
             log.warning(
                 "what was said through the proxy could not be submitted; this turn is not remembered",
@@ -276,40 +303,36 @@ class Proxy:
                 error=str(error),
             )
 
-    def _messages(
-        self, call: Call, view: CubeView, said: str, broke_off: bool, tags: Sequence[str]
-    ) -> Iterable[ScheduleMessageItem]:
+    def _messages(self, turn: _Turn, view: CubeView, tags: Sequence[str]) -> Iterable[ScheduleMessageItem]:
         """``query``, ``answer`` and ``add``; who may only read the cube asks, and no more."""
-        answered_at = datetime.now(UTC)
-        name = hashlib.sha256(_canonical([call.user_id, view.name, call.session_id, call.request.messages])).hexdigest()
+        name = hashlib.sha256(_canonical([turn.user_id, view.name, turn.session_id, turn.digest])).hexdigest()
 
         def message(label: str, content: str, at: datetime, **more: Any) -> ScheduleMessageItem:
             # After an answer that broke off the client may ask again, and that answer shall count.
-            cause = f"{name} {label}{' broken off' if broke_off else ''}"
+            cause = f"{name} {label}{' broken off' if turn.broke_off else ''}"
             return ScheduleMessageItem(
                 item_id=str(uuid5(_TURNS, cause)),
-                user_id=call.user_id,
+                user_id=turn.user_id,
                 mem_cube_id=view.name,
                 label=label,
                 content=content,
                 timestamp=at,
-                session_id=call.session_id,
-                trace_id=call.trace_id,
+                session_id=turn.session_id,
+                trace_id=turn.trace_id,
                 **more,
             )
 
-        new = _readable(call.request.new, call.user_id)
-        if call.request.question and any(each.get("role") == "user" for each in new):
-            yield message(QUERY_TASK_LABEL, call.request.question, call.at)
+        if turn.question and any(each.get("role") == "user" for each in turn.new):
+            yield message(QUERY_TASK_LABEL, turn.question, turn.at)
         if not view.permission.allows(Permission.WRITE):
             return
-        if said:
-            memory_ids = call.prompt.memory_ids if call.prompt else []
-            yield message(ANSWER_TASK_LABEL, said, answered_at, info={"memory_ids": memory_ids})
-        history = [with_time(each, call.at) for each in new]
-        history += [{"role": "assistant", "content": said, "timestamp": answered_at.isoformat()}] if said else []
+        if turn.said:
+            yield message(ANSWER_TASK_LABEL, turn.said, turn.answered_at, info={"memory_ids": [*turn.memory_ids]})
+        history = [with_time(each, turn.at) for each in turn.new]
+        if turn.said:
+            history.append({"role": "assistant", "content": turn.said, "timestamp": turn.answered_at.isoformat()})
         if history:
-            yield message(ADD_TASK_LABEL, "", call.at, chat_history=history, info={"tags": tags} if tags else None)
+            yield message(ADD_TASK_LABEL, "", turn.at, chat_history=history, info={"tags": tags} if tags else None)
 
 
 def _readable(messages: Sequence[Mapping[str, Any]], user_id: str) -> list[Mapping[str, Any]]:

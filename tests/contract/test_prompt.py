@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +17,9 @@ from memsched.errors import InvalidArgument
 from memsched.lexicon import estimate_tokens
 from memsched.llm.prompts import CHAT
 from memsched.memory.access.permissions import Permission
+from memsched.memory.embedding.openai import OpenAIEmbedder
 from memsched.memory.store.errors import StoreUnavailable
+from memsched.memory_prompt import Sufficiency
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 SAID = ("Rex eats carrots.", "The boat is in the harbour of Kiel.", "Grandmother's clock stopped at four.")
@@ -127,9 +130,58 @@ async def test_it_goes_on_with_what_is_near_while_the_store_is_away(
     monkeypatch.setattr(scheduler.retriever, "search", away)
     prompt = await scheduler.prompt("alice", "home", QUESTION)
 
-    assert prompt.found == []
+    assert (prompt.found, prompt.sufficient) == ([], Sufficiency(value=False, reason="search_failed", searched=False))
     assert prompt.text.startswith(prompt.head)
     assert prompt.activation.text in prompt.head
+    assert SAID[0] in prompt.text
+
+
+@pytest.mark.parametrize("search", ["auto", "always"])
+async def test_it_does_not_wait_for_a_search_that_hangs_and_for_a_while_not_at_all(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    scheduler = await make(prompt_search_seconds=0.2)
+    asked = 0
+
+    async def hang(*_: object, **__: object) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(scheduler.retriever, "search", hang)
+    async with asyncio.timeout(5):
+        prompts = [await scheduler.prompt("alice", "home", "What is a quark?", search=search) for _ in range(3)]
+
+    assert {each.sufficient.reason for each in prompts} == {"search_failed"}
+    assert all(SAID[0] in each.text for each in prompts)
+    assert asked == 1
+
+
+@pytest.mark.parametrize("question", [QUESTION, "What is a quark?"])
+async def test_it_does_not_wait_for_an_embedding_model_that_never_answered(
+    make: Callable[..., Any],
+    schedulers_at: Callable[..., AsyncMemScheduler],
+    monkeypatch: pytest.MonkeyPatch,
+    question: str,
+) -> None:
+    there = await make()
+    given = {
+        "memory": True,
+        "prompt_search_seconds": 0.2,
+        "embedding_model": "openai:away",
+        "prefix": there.keys.prefix,
+    }
+    scheduler = schedulers_at(there.settings.redis_url, **given)
+
+    async def hang(_: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(OpenAIEmbedder, "prepare", hang)
+    monkeypatch.setattr("memsched.handlers.lazy_services._OPENING_SECONDS", 0.2)
+    async with asyncio.timeout(5):
+        prompt = await scheduler.prompt("alice", "home", question, search="auto")
+
+    assert prompt.sufficient.reason == "search_failed"
     assert SAID[0] in prompt.text
 
 

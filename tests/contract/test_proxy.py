@@ -24,6 +24,7 @@ from support.servers import RedisServer
 from support.service import Serving, serving
 
 from memsched.memory.access.api_keys import Role
+from memsched.patience import Patience
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 UPSTREAM_KEY = "sk-of-the-service"
@@ -467,6 +468,23 @@ async def test_without_the_servers_of_memory_a_call_still_works(own_redis: Redis
     assert took < 8  # a call of the queue's server alone is tried for ten seconds
 
 
+async def test_what_a_full_queue_does_not_take_is_held_until_it_does(
+    place: Place, vector_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.outbox._FIRST_PAUSE_SECONDS", 0.1)
+    given = {"llm_base_url": place.model.url, "max_backlog": 1, "worker": False}
+    async with serving(place.redis_url, vector_folder, **given) as found:
+        scheduler = found.service.scheduler
+        for text in ("My dog Rex loves carrots.", "My boat is in Kiel.", "My aunt is called Olga."):
+            answer = await found.client.post("/v1/chat/completions", json=asked(text))
+            assert answer.status_code == 200
+            await until(lambda: not found.service.proxy._remembering)
+        await scheduler.start()
+        kept = await Place(found, place.model, "").memories("root", 4)  # the model's answer is one of them
+
+    assert {"My dog Rex loves carrots.", "My boat is in Kiel.", "My aunt is called Olga."} < {*kept}
+
+
 async def test_without_a_search_it_is_told_what_is_near(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     client, ada = await place.client(), user()
     await place.service.service.mos.add("My dog Rex loves carrots.", user_id=ada, wait=True)
@@ -474,10 +492,11 @@ async def test_without_a_search_it_is_told_what_is_near(place: Place, monkeypatc
     async def away(*_: object, **__: object) -> None:
         await asyncio.sleep(30)
 
-    monkeypatch.setattr("memsched.service.proxy._MEMORY_SECONDS", 0.2)
-    monkeypatch.setattr(place.service.service.scheduler.retriever, "search", away)
-    raw = await client.chat.completions.with_raw_response.create(**asked(user=ada))
-    monkeypatch.setattr(place.service.service.proxy, "_search_from", 0.0)
+    scheduler = place.service.service.scheduler
+    monkeypatch.setattr(scheduler, "settings", scheduler.settings.model_copy(update={"prompt_search_seconds": 0.2}))
+    monkeypatch.setattr(scheduler, "patience", Patience())
+    monkeypatch.setattr(scheduler.retriever, "search", away)
+    raw = await client.chat.completions.with_raw_response.create(**asked("Where is the boat?", user=ada))
 
     assert raw.headers["x-memsched-memory"].startswith("used; search=unavailable block=")
     assert "My dog Rex loves carrots." in place.last["messages"][0]["content"]

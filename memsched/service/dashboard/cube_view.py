@@ -44,11 +44,11 @@ PLACES: Mapping[str, str] = {
 SUFFICIENT: Mapping[str, str] = {
     "nothing_asked": "Nothing was asked.",
     "answers": "What is near answers it: a prompt needs no search.",
-    "does_not_answer": "What is near does not answer it, and the search got no answer.",
     "holds_the_best": "What is near holds the best of what is found.",
     "lacks_some": "What is near lacks some of the best that is found: the prompt has them too.",
     "nothing_fits": "Nothing that is remembered probably answers it.",
-    "not_searched": "Nobody knows whether what is near answers it: the search got no answer.",
+    "not_searched": "Nobody knows whether what is near answers it: nothing was searched.",
+    "search_failed": "Nobody knows whether what is near answers it: the search got no answer.",
 }
 """Why what is near suffices for a question, or not (memory_prompt.py), as people read it."""
 

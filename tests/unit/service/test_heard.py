@@ -33,6 +33,7 @@ STREAMS = {
     "without a line end": (delta("Rex barks.") + DONE.strip(), "Rex barks.", True),
     "whose last piece has no line end": (delta("Rex barks.") + delta("", finish="stop").strip(), "Rex barks.", True),
     "with thoughts": (delta("<think>A dog") + delta("?</think>Rex barks.") + DONE, "Rex barks.", True),
+    "with what no text holds": (delta("Rex\0 \ud83d") + delta("\ude00 barks.") + DONE, "Rex \ufffd\ufffd barks.", True),
     "in parts": (delta([{"type": "text", "text": "Rex barks."}]) + DONE, "Rex barks.", True),
     "that only calls a tool": (delta(None, tool_calls=[{"index": 0}]) + delta(None, finish="tool_calls"), "", True),
     "with a second choice": (delta("Rex") + delta("Max", index=1) + DONE, "", True),
@@ -64,6 +65,7 @@ def message(content: Any, **more: Any) -> dict[str, Any]:
 BODIES = {
     "plain": ({"choices": [message("Rex barks.")]}, "Rex barks.", True),
     "with thoughts": ({"choices": [message("<think>a dog</think>\n\nRex barks.")]}, "Rex barks.", True),
+    "what no text holds": ({"choices": [message("Rex\0 \ud83d barks.")]}, "Rex \ufffd barks.", True),
     "a call of a tool": ({"choices": [message(None, tool_calls=[{"id": "1"}])]}, "", True),
     "a refusal": ({"choices": [message(None, refusal="No.")]}, "", True),
     "two choices": ({"choices": [message("Rex"), message("Max")]}, "", True),

@@ -321,10 +321,12 @@ def read(entries: Sequence[Any], talk: Talk) -> Reading:
 
 
 def as_kept(text: str, where: str, most: int = MAX_UTTERANCE_CHARACTERS) -> str:
-    """The text to the letter, without blank lines before it and white space after it; InvalidMessage if too long."""
+    """The text to the letter, without blank lines before it and white space after it, nor NUL, which is no letter;
+    InvalidMessage if too long.
+    """
     if len(text) > most:
         raise InvalidMessage(f"{where} has {len(text):,} characters, the limit is {most:,}: cut it into several")
-    text = text.rstrip()
+    text = text.replace("\0", "").rstrip()
     return text[blank.end() :] if (blank := _BLANK_LINES.match(text)) else text
 
 

@@ -177,6 +177,13 @@ def test_text_is_kept_to_the_letter() -> None:
     assert [turn.text for turn in turns(f"\n{code}\n", {"content": f" a\n{code}\n"})] == [code, f" a\n{code}"]
 
 
+def test_nul_is_no_letter() -> None:
+    assert [turn.text for turn in turns("Rex\0 barks.\0", {"content": "\0"}, "Max barks.")] == [
+        "Rex barks.",
+        "Max barks.",
+    ]
+
+
 def test_a_text_that_is_too_long_is_refused_by_its_place() -> None:
     long = "a" * (MAX_UTTERANCE_CHARACTERS + 1)
 
