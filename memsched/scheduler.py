@@ -27,6 +27,7 @@ from memsched.errors import (
 )
 from memsched.handlers.lazy_services import LazyServices
 from memsched.handlers.registration import register_memory_handlers
+from memsched.held_turns import HeldTurns
 from memsched.logs import get_logger, write_from
 from memsched.memory.access.hook import release_from
 from memsched.memory.search.retriever import Retriever
@@ -34,7 +35,6 @@ from memsched.memory_face import MemoryFace
 from memsched.message_queue import AsyncMessageQueue
 from memsched.messages import NOT_WAITED_FOR, Messages, ScheduleLogForWebItem, ScheduleMessageItem, messages_of
 from memsched.original_names import OriginalNames
-from memsched.outbox import Outbox
 from memsched.patience import Patience
 from memsched.policy.strategy import WorkingSetPolicy
 from memsched.policy.transitions import TransitionRules
@@ -108,7 +108,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         self._opening, self._starting = asyncio.Lock(), asyncio.Lock()
         self._memory = LazyServices(self.settings, self.keys, self.server, self.release)
         self.patience = Patience()
-        self.outbox = Outbox()
+        self.held_turns = HeldTurns()
 
     current_mem_cube = Delegated[Any](
         "retriever.mem_cube", "The cube (a GeneralMemCube, a CubeRef) that ``retriever.search`` means when told none."
@@ -195,7 +195,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
             if self._worker is not None:
                 await self._worker.stop(grace)
                 self._worker = None
-            await self.outbox.aclose()
+            await self.held_turns.aclose()
             await self._memory.aclose()
             if self._server is not None:
                 server, self._server, self._producer = self._server, None, None
@@ -240,7 +240,7 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
             )
         services = self._memory.leave()
         if forked:
-            self.outbox = Outbox()
+            self.held_turns = HeldTurns()
             _left_in_parent.append((self._server, self._producer, self._worker, self._guard, services))
         elif self._server is not None:
             self._server.leave()

@@ -430,7 +430,9 @@ class Chat:
         size = sum(len(each.content) + len(str(each.chat_history or "")) for each in messages)
         whose = (question.user_id, question.mem_cube_id)
         try:
-            await self._scheduler.outbox.send(lambda: self._scheduler.submit_messages(messages), of=whose, size=size)
+            await self._scheduler.held_turns.send(
+                lambda: self._scheduler.submit_messages(messages), of=whose, size=size
+            )
         except InvalidMessage:
             raise
         except MemschedError as error:

@@ -19,6 +19,7 @@ from typing import Any, Self
 from uuid import UUID, uuid5
 
 from memsched.errors import InvalidMessage, MemschedError, ServerRefused, ServerUnreachable, UnreachableError
+from memsched.held_turns import NOT_NOW
 from memsched.logs import get_logger
 from memsched.memory.access.cubes import Cubes, CubeView
 from memsched.memory.access.permissions import Permission
@@ -29,7 +30,6 @@ from memsched.memory_face import NOT_ANSWERED
 from memsched.memory_prompt import MemoryPrompt
 from memsched.messages import ADD_TASK_LABEL, ANSWER_TASK_LABEL, QUERY_TASK_LABEL, ScheduleMessageItem
 from memsched.mos.lookup import cube_meant
-from memsched.outbox import NOT_NOW
 from memsched.patience import Patience
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.json_text import NamedTwice, behind_space, decoded, members_at
@@ -282,7 +282,7 @@ class Proxy:
     # -- after it ------------------------------------------------------------------------------------------------
 
     async def _remember(self, turn: _Turn) -> None:
-        await self._scheduler.outbox.send(lambda: self._submit(turn), of=(turn.user_id, turn.cube), size=turn.size)
+        await self._scheduler.held_turns.send(lambda: self._submit(turn), of=(turn.user_id, turn.cube), size=turn.size)
 
     async def _submit(self, turn: _Turn) -> None:
         """Raises NOT_NOW."""

@@ -166,7 +166,17 @@ async def all_events(source: AsyncGenerator[Any, None]) -> list[Any]:
 
 
 NO_WAYS_OUT = {
-    *("add_middleware", "cancel_task", "clear", "config", "current_mem_cube", "dead_letters", "dispatcher", "memory"),
+    *(
+        "add_middleware",
+        "cancel_task",
+        "clear",
+        "config",
+        "current_mem_cube",
+        "dead_letters",
+        "dispatcher",
+        "memory",
+        "memory_soon",
+    ),
     *("pause", "pin", "predict", "preload", "register_handlers", "restore", "resume", "running", "search_method"),
     *("server", "start", "stop", "submit_messages", "transition_rules", "unpin", "archive", "use_redis_queue", "wait"),
     *("working_set_policy", "add", "clear_messages", "create_cube_for_user", "create_user", "delete", "delete_all"),

@@ -471,7 +471,7 @@ async def test_without_the_servers_of_memory_a_call_still_works(own_redis: Redis
 async def test_what_a_full_queue_does_not_take_is_held_until_it_does(
     place: Place, vector_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memsched.outbox._FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("memsched.held_turns._FIRST_PAUSE_SECONDS", 0.1)
     given = {"llm_base_url": place.model.url, "max_backlog": 1, "worker": False}
     async with serving(place.redis_url, vector_folder, **given) as found:
         scheduler = found.service.scheduler

@@ -229,6 +229,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "deadline",
         "durations",
         "pace",
+        "patience",
         "plurals",
         "escaping",
         "json_values",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support.conditions import until
 
-from memsched import outbox
+from memsched import held_turns
 from memsched.errors import InvalidMessage, QueueFull, ServerUnreachable
-from memsched.outbox import Outbox
+from memsched.held_turns import HeldTurns
 
 
 class Queue:
@@ -32,7 +32,7 @@ class Queue:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(held_turns, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def queue() -> Queue:
 
 
 async def test_of_one_sender_in_order_and_nobody_waits_behind_others(queue: Queue) -> None:
-    box = Outbox()
+    box = HeldTurns()
     queue.refuses = lambda what: QueueFull("add", 1, 0.1) if what.startswith("ada") else None
     for what in ("ada 1", "bob 1", "ada 2", "bob 2"):
         await box.send(queue.send(what), of=what[:3], size=5)
@@ -56,7 +56,7 @@ async def test_of_one_sender_in_order_and_nobody_waits_behind_others(queue: Queu
 
 
 async def test_what_can_never_be_sent_is_told_and_holds_up_nobody(queue: Queue) -> None:
-    box = Outbox()
+    box = HeldTurns()
     queue.refuses = lambda _: InvalidMessage("no")
     with pytest.raises(InvalidMessage):
         await box.send(queue.send("ada 1"), of="ada", size=5)
@@ -72,9 +72,9 @@ async def test_what_can_never_be_sent_is_told_and_holds_up_nobody(queue: Queue) 
 async def test_when_too_much_waits_the_oldest_is_lost_and_told(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, most: int, characters: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(outbox, "_MOST", most)
-    monkeypatch.setattr(outbox, "_MOST_CHARACTERS", characters)
-    box = Outbox()
+    monkeypatch.setattr(held_turns, "_MOST", most)
+    monkeypatch.setattr(held_turns, "_MOST_CHARACTERS", characters)
+    box = HeldTurns()
     queue.refuses = lambda _: QueueFull("add", 1, 0.1)
     for what in ("ada 1", "ada 2", "ada 3"):
         await box.send(queue.send(what), of="ada", size=5)
@@ -83,13 +83,13 @@ async def test_when_too_much_waits_the_oldest_is_lost_and_told(
     await box.aclose()
 
     assert queue.taken == ["ada 2", "ada 3"]
-    assert capsys.readouterr().out.count("outbox.lost") == 1
+    assert capsys.readouterr().out.count("turns.lost") == 1
 
 
 async def test_the_end_of_the_process_waits_for_what_is_held_and_tells_what_is_lost(
     queue: Queue, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box = Outbox()
+    box = HeldTurns()
     queue.refuses = lambda what: QueueFull("add", 1, 0.1) if what == "ada 1" else None
     for what in ("ada 1", "ada 2"):
         await box.send(queue.send(what), of="ada", size=5)

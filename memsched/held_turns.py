@@ -1,4 +1,4 @@
-"""An outbox: what the queue does not take now is held in this process, and sent again until it does.
+"""A retry buffer: what the queue does not take now is held in this process, and sent again until it does.
 
 Who was answered already cannot be told to come again. What is sent must be idempotent: it may be sent twice.
 """
@@ -33,7 +33,7 @@ class _Held:
     size: int
 
 
-class Outbox:
+class HeldTurns:
     """Sends what was said, and holds what cannot be sent now: of one sender in order. When too much waits, the oldest
     is given up.
     """
@@ -60,7 +60,7 @@ class Outbox:
         except NOT_NOW as error:
             log.warning(
                 "what was said cannot be submitted now; it is held, and sent again",
-                action="outbox.held",
+                action="turns.held",
                 held=len(self._held) + 1,
                 error=str(error),
             )
@@ -92,7 +92,7 @@ class Outbox:
     def _go_on(self) -> None:
         """Also on another event loop than the one that ended meanwhile."""
         if self._held and (self._sending is None or self._sending.done()):
-            self._sending = asyncio.create_task(self._send_until_empty(), name="memsched-outbox")
+            self._sending = asyncio.create_task(self._send_until_empty(), name="memsched-held-turns")
 
     def _drop(self, held: _Held) -> None:
         self._held.remove(held)
@@ -121,14 +121,14 @@ class Outbox:
                 waiting.add(held.of)
                 continue
             except Exception as error:  # noqa: BLE001  the others shall not wait behind it for ever
-                log.error("what was said cannot be submitted", action="outbox.failed", **exception_field(error))
+                log.error("what was said cannot be submitted", action="turns.failed", **exception_field(error))
             else:
                 sent += 1
             if held in self._held:
                 self._drop(held)
         if sent:
-            log.info("what was said was submitted at last", action="outbox.sent", sent=sent, held=len(self._held))
+            log.info("what was said was submitted at last", action="turns.sent", sent=sent, held=len(self._held))
 
     def _tell_lost(self, lost: int, why: str) -> None:
         if lost:
-            log.error("what was said is lost", action="outbox.lost", lost=lost, reason=why)
+            log.error("what was said is lost", action="turns.lost", lost=lost, reason=why)
