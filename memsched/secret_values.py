@@ -24,6 +24,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE
 _NO_TOLD = re.compile(RULES["no_told"], re.IGNORECASE)
 _NO_PHRASE = frozenset(RULES["no_phrase"])
 _NO_REPEAT = frozenset(RULES["no_repeat"])
+_VERSION = re.compile(r"[vV]?\d+(?:\.\d+){1,3}(?:-?(?:alpha|beta|rc)\.?\d*)?")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _LEAST_TOKEN, _LEAST_SETTING, _LEAST_REPEATED = 16, 8, 5
 _RANDOM = 0.2
@@ -55,7 +56,7 @@ def is_token_setting(value: str) -> bool:
 
 def is_password(value: str) -> bool:
     """Whether nobody would write this word but as a password: with digits or marks in it."""
-    if not is_given(value) or "://" in value or _CODE.match(value):
+    if not is_given(value) or "://" in value or _CODE.match(value) or _VERSION.fullmatch(value):
         return False
     digits, letters = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     marks = any(not each.isalnum() and each not in "-'/.\u2019" for each in value)
