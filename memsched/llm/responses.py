@@ -25,6 +25,9 @@ DONE = "[DONE]"
 TRUNCATED = "length"
 _NOTHING = Parted("")
 _FILTERED = "content_filter"
+_CHUNK = "chat.completion.chunk"
+_BROKE_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "insufficient_system_resource"})
+"""Reasons to end that are none: an answer that has one is no whole answer."""
 _CHECK = "Check MEMSCHED_LLM_BASE_URL."
 
 
@@ -116,8 +119,14 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message | None = None
     delta: _Message | None = None
+    text: _Text = None
     finish_reason: _Text = None
     index: Any = 0
+
+    @property
+    def said(self) -> _Message:
+        """As servers have it that complete texts, too."""
+        return self.delta or self.message or _Message(content=self.text)
 
 
 class _Usage(BaseModel):
@@ -169,7 +178,7 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
     if completion is None:
         raise ServerError(f"The server did not send a chat completion. {_CHECK}", kind="invalid_answer")
     choice = completion.choices[0] if completion.choices else None
-    message = (choice.message if choice else None) or _Message()
+    message = choice.said if choice else _Message()
     finish = (choice.finish_reason if choice else None) or ""
     text = message.content or ""
     found = parted(text)
@@ -177,6 +186,7 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
         found = replace(found, said=message.tool_calls)
         text = message.tool_calls
     if needs_text:
+        _check_finish(finish)
         _check_refusal(message, finish)
         check_empty(found.said, finish)
     return Answer(text if shows_thinking else found.said, completion.tokens, finish, found, completion.told)
@@ -184,15 +194,18 @@ def read_answer(body: bytes, *, needs_text: bool = True, shows_thinking: bool = 
 
 def read_piece(chunk: Any) -> Piece:
     """Return what one chunk of a stream says, of several answers the first. Raises ServerError and LLMRefused."""
+    if getattr(chunk, "choices", ()) is None and getattr(chunk, "object", "") == _CHUNK:
+        return Piece("", None, "")  # with something else than an answer in it
     try:
         completion = _Completion.model_validate(chunk, from_attributes=True)
     except ValidationError:
         completion = None
     if completion is None:
         raise ServerError(f"The server did not stream a chat completion. {_CHECK}", kind="invalid_answer")
-    choice = next((each for each in completion.choices if not each.index), None)
-    delta = (choice.delta or choice.message if choice else None) or _Message()
+    choice = next((each for each in completion.choices if each.index in (None, 0, "0", "")), None)
+    delta = choice.said if choice else _Message()
     finish = (choice.finish_reason if choice else None) or ""
+    _check_finish(finish)
     _check_refusal(delta, finish)
     return Piece(delta.content or "", completion.tokens, finish, completion.told)
 
@@ -211,6 +224,11 @@ def check_empty(text: str, finish: str) -> None:
         return
     used_up = "It used up max_tokens before it said anything."
     raise LLMInvalidAnswer(used_up if finish == TRUNCATED else "The answer is empty.")
+
+
+def _check_finish(finish: str) -> None:
+    if finish in _BROKE_OFF:
+        raise ServerError(f"The server broke the answer off ({finish}).", kind="server_error")
 
 
 def _check_refusal(message: _Message, finish: str) -> None:

@@ -37,7 +37,7 @@ def _clean(value: object) -> object:
 
 
 def _indices(value: object) -> object:
-    if isinstance(value, int):
+    if isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal()):
         return [value]
     return value[:MAX_INDICES] if isinstance(value, list) else value
 
@@ -105,18 +105,24 @@ def _items(sent: Any, name: str, is_item: Callable[[object], bool], depth: int =
     if is_item(sent):
         return [sent]
     if isinstance(sent, list):
-        parts = [_items(each, name, is_item, depth + 1) if isinstance(each, dict) else [each] for each in sent]
+        parts = [_items(each, name, is_item, depth + 1) if _is_inner(each, depth) else [each] for each in sent]
         return [item for part in parts for item in (part if isinstance(part, list) else [part])]
     if not isinstance(sent, dict):
         return sent
     if name in sent:
         named = [] if sent[name] in (None, "", {}) else sent[name]
+        if isinstance(named, dict) and all(map(is_item, named.values())):
+            return list(named.values())
         return [named] if is_item(named) or isinstance(named, dict) else named
     for value in sent.values() if depth < _DEEPEST else ():
         inner = _items(value, name, is_item, depth + 1) if isinstance(value, dict | list) else value
         if isinstance(inner, list) and any(map(is_item, inner)):
             return inner
     return sent
+
+
+def _is_inner(sent: object, depth: int) -> bool:
+    return isinstance(sent, dict) or (isinstance(sent, list) and depth < _DEEPEST)
 
 
 def _salvage(sent: Any, name: str, is_item: Callable[[object], bool], most: int) -> Any:

@@ -98,7 +98,7 @@ def read_chat_model(section: Any, found: Found) -> None:
         if key in ("temperature", "max_tokens", "top_p", "remove_think_prefix"):
             found.options[key] = value
         elif key in _CHATS_ONLY:
-            request[key] = value
+            request |= {} if value is None else {key: value}
         elif key == "timeout":
             found.settings["llm_budget_seconds"] = value
         elif key == "max_retries":
@@ -136,7 +136,7 @@ def _read_reader(section: Any, found: Found) -> None:
     body: dict[str, Any] = {}
     for key, value in config.items():
         if key in ("temperature", "max_tokens", "top_p", *_CHATS_ONLY):
-            body[key] = value
+            body |= {} if value is None else {key: value}
         elif key == "remove_think_prefix":
             found.so_anyway[f"{name}.{key}"] = "what a model thinks is never read as its answer"
         elif key in ("timeout", "max_retries"):
@@ -179,11 +179,12 @@ def _read_key(name: str, prefix: str, key: Any, value: Any, backend: str, body: 
         found.settings[f"{prefix}_headers"] = value
     elif key == "extra_body":
         if isinstance(value, Mapping):
-            body.update(value)
+            _merge(body, value)
         elif value is not None:
             found.refuse(f"{name}.config.{key}", "it must be a mapping of what is sent beside the rest")
     elif key == "enable_thinking":
-        _think(name, bool(value), backend, body, found)
+        if value is not None:
+            _think(name, bool(value), backend, body, found)
     else:
         known = ("model_name_or_path", "api_key", "api_base", "temperature", "max_tokens", "top_p", "extra_body")
         _without_effect(f"{name}.config", key, found, known)
@@ -201,7 +202,14 @@ def _think(name: str, thinks: bool, backend: str, body: dict[str, Any], found: F
     elif backend == "ollama":
         body["reasoning_effort"] = "medium" if thinks else "none"
     else:
-        body["chat_template_kwargs"] = {"enable_thinking": thinks}
+        _merge(body, {"chat_template_kwargs": {"enable_thinking": thinks}})
+
+
+def _merge(body: dict[str, Any], more: Mapping[Any, Any]) -> None:
+    """Add to a request's body; what both say of the chat's template counts together."""
+    for key, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(body.get(key), Mapping)
+        body[key] = {**body[key], **value} if both else value
 
 
 def _without_effect(section: str, key: Any, found: Found, known: tuple[str, ...]) -> None:

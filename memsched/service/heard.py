@@ -89,7 +89,7 @@ class Heard:
         try:
             chunk: Any = json.loads(data)
             choices = chunk.get("choices") or []
-            self._failed = self._failed or bool(chunk.get("error"))
+            self._failed = self._failed or bool(chunk.get("error")) or chunk.get("object") == "error"
             self._says_nothing = self._says_nothing or any(each.get("index") for each in choices)
             piece = read_piece({"choices": choices})
         except LLMRefused:

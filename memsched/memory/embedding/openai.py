@@ -37,6 +37,8 @@ _CALL_BYTES = 256 * 1024
 """OpenAI takes 300,000 tokens in one call."""
 _CALLS_AT_ONCE = 8
 _MAX_RETRIES = 3
+_MAYBE_A_TEXT = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
+"""A server, or what stands before it, may say so for one text alone."""
 _NO_TEXT = "."
 """Sent for an empty text, which servers refuse. And a text that a model in order does not refuse."""
 
@@ -202,7 +204,7 @@ class OpenAIEmbedder:
             dimensions = self._settings.embedding_dimensions
             advice = f" Can {self._model} give {dimensions} dimensions (MEMSCHED_EMBEDDING_DIMENSIONS)?"
             return _Refused(f"{failure.reason}{advice if dimensions else ''}", temporary=False)
-        kind = _Refused if failure.status == HTTPStatus.INTERNAL_SERVER_ERROR else EmbeddingError
+        kind = _Refused if failure.status in _MAYBE_A_TEXT else EmbeddingError
         return kind(failure.reason, temporary=failure.retriable, retry_after=failure.retry_after)
 
     def _checked(self, body: bytes, count: int) -> NDArray[Any]:

@@ -457,6 +457,50 @@ async def test_a_slow_reader_is_not_cut_off(llm: LLM, server: FakeLLM) -> None:
     assert got == "one two three"
 
 
+@pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
+async def test_an_answer_that_an_error_ended_is_none(llm_at: Callable[..., LLM], server: FakeLLM, finish: str) -> None:
+    llm = llm_at(server.url, llm_max_retries=1)
+    server.then(says("one tw", finish=finish), says("one two"))
+
+    assert await llm.complete(HELLO) == "one two"
+
+    server.always = says("one tw", finish=finish)
+    for call in (llm.complete(HELLO), read(llm)):
+        with pytest.raises(LLMUnavailable, match=finish):
+            await call
+
+
+def events(*chunks: Any) -> Reply:
+    data = "".join(f"data: {chunk if isinstance(chunk, str) else json.dumps(chunk)}\n\n" for chunk in chunks)
+    return Reply(raw=data.encode(), headers={"Content-Type": "text/event-stream"})
+
+
+def chunk_of(text: str, **more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None, **more}
+    return {"object": "chat.completion.chunk", "choices": [choice]}
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (chunk_of("one "), {"object": "chat.completion.chunk", "choices": None}, chunk_of("two")),
+        (chunk_of("one ", index="0"), chunk_of("two", index=None)),
+        ({"object": "text_completion", "choices": [{"index": 0, "text": "one two"}]},),
+    ],
+)
+async def test_pieces_come_in_forms_of_their_own(llm: LLM, server: FakeLLM, chunks: tuple[Any, ...]) -> None:
+    server.always = events(*chunks, "[DONE]")
+
+    assert "".join(await read(llm)) == "one two"
+
+
+async def test_an_error_of_another_form_in_a_stream_is_no_piece(llm: LLM, server: FakeLLM) -> None:
+    server.always = events(chunk_of("one tw"), {"object": "error", "message": "boom", "code": 500}, "[DONE]")
+
+    with pytest.raises(LLMError):
+        await read(llm)
+
+
 @pytest.mark.parametrize("ending", [{"finish": None}, {"done": False}])
 async def test_a_stream_that_says_in_any_way_that_it_is_at_its_end_is_whole(
     llm: LLM, server: FakeLLM, ending: dict[str, Any]

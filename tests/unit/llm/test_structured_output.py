@@ -54,6 +54,19 @@ def test_several_are_all_found(several: str, as_text: bool) -> None:
     assert len(parse_json(several.format(*each), Extraction).memories) == 2
 
 
+@pytest.mark.parametrize(
+    "several",
+    [
+        {"memories": {"0": ANN, "1": BOB}},
+        [[ANN, BOB]],
+        [[ANN], [BOB]],
+        {"memories": [ANN, {**BOB, "source_turns": "0"}]},
+    ],
+)
+def test_none_of_several_is_lost(several: Any) -> None:
+    assert len(parse_json(json.dumps(several), Extraction).memories) == 2
+
+
 @pytest.mark.parametrize("none", ['{"memories": null}', '{"memories": ""}', json.dumps(call({"memories": None})), "[]"])
 def test_null_is_no_memory(none: str) -> None:
     assert parse_json(none, Extraction).memories == []

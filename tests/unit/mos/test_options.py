@@ -137,6 +137,18 @@ def test_backends_are_addresses(backend: str, url: str) -> None:
     assert (settings.reader_model, settings.reader_base_url) == ("r", url)
 
 
+def test_null_is_not_given_and_what_two_keys_say_of_a_template_counts_together() -> None:
+    chat = {"model_name_or_path": "m", "enable_thinking": None, "top_k": None, "seed": None}
+    settings, options = read_config({"chat_model": {"config": chat}}, {})
+    assert (settings.llm_extra_body, options.request) == ({}, {})
+
+    for order in (1, -1):
+        keys = {"enable_thinking": False, "extra_body": {"chat_template_kwargs": {"tone": "dry"}}}
+        chat = {"model_name_or_path": "m", **dict(list(keys.items())[::order])}
+        settings, _ = read_config({"chat_model": {"config": chat}}, {})
+        assert settings.llm_extra_body == {"chat_template_kwargs": {"enable_thinking": False, "tone": "dry"}}
+
+
 def test_a_mapping_means_the_same_as_a_file(tmp_path: Path) -> None:
     import yaml
 

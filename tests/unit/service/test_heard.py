@@ -41,6 +41,17 @@ STREAMS = {
     "without an end, in a piece": (delta("Rex bar") + delta("ks.", finish="stop")[:-9], "", False),
     "without an end": (delta("Rex bar"), "", False),
     "with an error in it": (delta("Rex bar") + 'data: {"error": {"message": "boom"}}\n\n' + DONE, "", False),
+    "with an error of vLLM in it": (
+        delta("Rex bar") + 'data: {"object": "error", "message": "x"}\n\n' + DONE,
+        "",
+        False,
+    ),
+    "that an error ended": (delta("Rex bar") + delta("", finish="error") + DONE, "", False),
+    "with a piece without choices": (
+        delta("Rex ") + 'data: {"choices": null}\n\n' + delta("barks.") + DONE,
+        "Rex barks.",
+        True,
+    ),
     "of something else": ("data: hello\n\n" + DONE, "", False),
     "of nothing": ("", "", False),
 }

@@ -254,9 +254,9 @@ async def test_a_text_that_is_too_long_for_the_model_does_not_fail_the_others(
     await embedder.aclose()
 
 
-@pytest.mark.parametrize("how", [math.nan, math.inf, None, 500])
+@pytest.mark.parametrize("how", [math.nan, math.inf, None, 500, 502, 504, "empty", "null"])
 async def test_a_text_without_a_vector_costs_the_others_nothing_and_may_get_one_later(
-    server: EmbeddingsServer, how: float | None, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddingsServer, how: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("memsched.llm.server_errors._BACKOFF_SECONDS", 0.001)
     embedder = embedder_at(server, embedding_dimensions=8)
@@ -265,9 +265,9 @@ async def test_a_text_without_a_vector_costs_the_others_nothing_and_may_get_one_
         answer = server.vectors(body)
         for row in answer["data"]:
             if body["input"][row["index"]] == "zebra":
-                row["embedding"] = [how] * 8
-                if how == 500:
-                    return 500, {"error": {"message": "unsupported value: NaN"}}
+                row["embedding"] = {"empty": [], "null": None}.get(how, [how] * 8)
+                if how in (500, 502, 504):
+                    return how, {"error": {"message": "unsupported value: NaN"}}
         return 200, answer
 
     server.next_replies = [reply] * 99
