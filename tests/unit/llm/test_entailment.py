@@ -330,6 +330,8 @@ def test_the_work_for_a_claim_grows_no_faster_than_its_turn(piece: str, work: Co
         "it turns out ",
         "and not nuts, ",
         "and leave ",
+        "write a story ",
+        "\u5199\u4e00\u9996",
     ],
 )
 def test_a_text_of_100_kb_is_read_to_its_end_however_it_repeats_itself(piece: str) -> None:
@@ -341,6 +343,45 @@ def test_a_text_of_100_kb_is_read_to_its_end_however_it_repeats_itself(piece: st
 @pytest.mark.parametrize("said", [f"half past {'9' * 5000}", "\u4e07" * 5000, "half past \U00010a40"])
 def test_numbers_that_are_none_are_read_as_words(said: str) -> None:
     assert doubt_about("The user gets up at half past 9.", SaidTurn(said)) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "claim"),
+    [
+        ("Write a poem in which I am a pirate.", "User is a pirate."),
+        ("Please draft a letter saying that I quit my job.", "User quit their job."),
+        ("Make up a dialogue where I work as a spy.", "User works as a spy."),
+        ("Give me a scene in which I own a castle.", "User owns a castle."),
+        ("In the game I am a wizard.", "User is a wizard."),
+        ("For this exercise I'm a customer.", "User is a customer."),
+        ("Schreib ein Gedicht, in dem ich Pirat bin.", "Der Nutzer ist Pirat."),
+        ("Im Spiel bin ich Pirat.", "Der Nutzer ist Pirat."),
+        ("Escribe un cuento en el que soy pirata.", "El usuario es pirata."),
+        (
+            "\u5199\u4e00\u9996\u8bd7\uff0c\u91cc\u9762\u6211\u662f\u6d77\u76d7\u3002",
+            "\u7528\u6237\u662f\u6d77\u76d7\u3002",
+        ),
+        (
+            "\u5199\u4e00\u4e2a\u6211\u4f4f\u5728\u706b\u661f\u4e0a\u7684\u6545\u4e8b\u3002",
+            "\u7528\u6237\u4f4f\u5728\u706b\u661f\u4e0a\u3002",
+        ),
+    ],
+)
+def test_what_is_to_stand_in_a_text_or_is_so_in_a_game_is_not_so_of_oneself(said: str, claim: str) -> None:
+    assert doubt_about(claim, SaidTurn(said)) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "claim"),
+    [
+        ("I write a blog where I review restaurants in Rome.", "User reviews restaurants in Rome."),
+        ("Write to my landlord; I live at 5 Elm Street.", "User lives at 5 Elm Street."),
+        ("Write a poem in which I am a pirate. I live in Rome.", "User lives in Rome."),
+        ("I work for a company where I am a manager.", "User is a manager."),
+    ],
+)
+def test_what_stands_beside_an_order_for_a_text_is_said(said: str, claim: str) -> None:
+    assert doubt_about(claim, SaidTurn(said)) is None
 
 
 @pytest.mark.parametrize(
