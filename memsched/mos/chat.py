@@ -365,6 +365,8 @@ class Chat:
         window = 2 * self._options.max_turns_window
         many = len(question.history) if isinstance(question.history, list) else 0
         said = await beside_the_loop(many * _SIZE_OF_A_TURN, _readable, question.history, question.user_id)
+        if said and said[-1] == {"role": "user", "content": as_asked.strip()}:
+            said.pop()  # front ends have the question in their list already
         newest = said[-window:] if window else []
         turns = [{"role": each["role"], "content": each["content"]} for each in newest]
         size = sum(len(str(each["content"])) for each in turns) + len(as_asked)

@@ -315,6 +315,7 @@ async def test_a_history_may_be_the_list_of_a_front_end(make_mos: MakeMos, model
             {"role": "tool", "tool_call_id": "1", "content": "{}"},
             {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHello."},
             {"role": "user", "name": "Bob", "content": "Hi, Ada!"},
+            {"role": "user", "content": QUESTION},
         ],
     )
 
