@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from redis.exceptions import (
     ClusterDownError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -200,7 +201,9 @@ class Server:
         return await self._shared.run(commands)
 
     async def run_at_one_instant(self, commands: Iterable[Command[Any]]) -> list[Any]:
-        """As ``run``, with nobody else's commands in between. On a Cluster that holds for each command only."""
+        """As ``run``, with nobody else's commands in between. On a Cluster, and while the server is full, that holds
+        for each command only.
+        """
         return await self._run(commands, self._send if self.clustered else self._send_as_one)
 
     async def _run(
@@ -284,8 +287,12 @@ class Server:
             for call in calls:
                 pipeline.execute_command(*call)
             return list(await pipeline.execute(raise_on_error=False))
+        calls = list(calls)
         *refused, done = await self._send([("MULTI",), *calls, ("EXEC",)])
         if isinstance(done, Exception):
+            if any(isinstance(reply, OutOfMemoryError) for reply in refused):
+                # A server that is full refuses all in a transaction; what only reads it answers by itself.
+                return await self._send(calls)
             return [reply if isinstance(reply, Exception) else done for reply in refused[1:]]
         return list(done)
 

@@ -13,7 +13,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys
 from memsched.broker.scripting import Command, as_int, script
-from memsched.errors import ServerUnreachable
+from memsched.errors import ServerRefused, ServerUnreachable
 from memsched.logs import get_logger
 
 log = get_logger(__name__)
@@ -39,16 +39,20 @@ class RateLimit:
     async def seconds_to_wait(self, key_id: str) -> int:
         """Count one request; 0 if it may go on, otherwise after how many seconds the next may.
 
-        While the server does not answer, nothing is counted: what can be served then is served.
+        While the server does not answer, or is full, nothing is counted: what can be served then is served.
         """
         if self._limit is None or time.monotonic() < self._from:
             return 0
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await self._counted(self._limit, key_id)
-        except (ServerUnreachable, TimeoutError):
+        except (ServerUnreachable, ServerRefused, TimeoutError) as error:
             self._from = time.monotonic() + _PAUSE_SECONDS
-            log.warning("the queue's server does not answer; no rate is limited", action="http.rate_not_limited")
+            log.warning(
+                "the queue's server does not count; no rate is limited",
+                action="http.rate_not_limited",
+                error=str(error) or type(error).__name__,
+            )
             return 0
 
     async def _counted(self, limit: RateLimitItem, key_id: str) -> int:

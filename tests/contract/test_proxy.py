@@ -468,6 +468,37 @@ async def test_without_the_servers_of_memory_a_call_still_works(own_redis: Redis
     assert took < 8  # a call of the queue's server alone is tried for ten seconds
 
 
+async def test_while_the_queues_server_is_full_what_reads_works_and_what_was_said_is_held(
+    own_redis: RedisServer, place: Place, vector_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.held_turns._FIRST_PAUSE_SECONDS", 0.1)
+    given = {"llm_base_url": place.model.url, "rate_limit": "100/second"}
+    async with serving(own_redis.url, vector_folder, **given) as found:
+        await found.service.scheduler.memory()
+        client, metrics = await found.key(Role.USER, user_id="ada"), await found.key(Role.METRICS)
+        await found.service.mos.add("My dog Rex loves carrots.", user_id="ada", wait=True)
+        own_redis.client.config_set("maxmemory", "1mb")
+        read = [
+            await client.get("/v1/memories"),
+            await client.post("/v1/search", json={"query": "Rex"}),
+            await client.post("/v1/prompt", json={"query": QUESTION}),
+            await metrics.get("/v1/scheduler/scaling"),
+            await metrics.get("/metrics"),
+        ]
+        said = await client.post("/v1/chat/completions", json=asked("My boat is in Kiel."))
+        refused = await client.post("/v1/memories", json={"text": "My aunt is called Olga."})
+        own_redis.client.config_set("maxmemory", 0)
+        kept = await Place(found, place.model, "").memories("ada", 3)
+
+    assert [answer.status_code for answer in read] == [200] * 5
+    assert not read[2].json()["scheduled"]
+    assert said.status_code == 200
+    assert said.headers["x-memsched-memory"].startswith("used; ")
+    assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+    assert "My boat is in Kiel." in kept
+    assert "My aunt is called Olga." not in kept
+
+
 async def test_what_a_full_queue_does_not_take_is_held_until_it_does(
     place: Place, vector_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

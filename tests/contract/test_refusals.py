@@ -81,6 +81,17 @@ async def test_a_server_that_is_full_blames_no_message(own_redis: RedisServer, s
     assert not await dead_letters(staying)
 
 
+async def test_a_server_that_is_full_tells_its_status(own_redis: RedisServer, schedulers_at: MakeScheduler) -> None:
+    scheduler = schedulers_at(own_redis.url)
+    await scheduler.submit_messages(messages(3))
+    own_redis.client.config_set("maxmemory", "1mb")
+
+    with pytest.raises(ServerRefused):
+        await scheduler.submit_messages(message("one more"))
+    assert (await scheduler.read_status()).total.ready == 3
+    assert (await scheduler.scaling())["ready"] == 3
+
+
 async def test_an_emptied_server_knows_its_labels_again_at_once(
     real_redis: RedisServer, schedulers_at: MakeScheduler
 ) -> None:

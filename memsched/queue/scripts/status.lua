@@ -31,7 +31,7 @@ if length > 0 then
     oldest = known == delivered and remembered
     if not oldest then
       oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
-      redis.call('SET', KEYS[6], delivered .. ' ' .. oldest, 'EX', 3600)
+      redis.pcall('SET', KEYS[6], delivered .. ' ' .. oldest, 'EX', 3600) -- a server that is full tells its status too
     end
   end
   age = string.format('%.0f', math.max(0, tonumber(now) - tonumber(string.match(oldest, '^%d+'))))

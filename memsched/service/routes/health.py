@@ -57,7 +57,9 @@ async def _workers(here: Service) -> int | None:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return sum(worker.alive for worker in (await here.scheduler.read_status()).workers)
     except Exception as error:  # noqa: BLE001  whatever it is, it cannot serve
-        log.warning("the queue's server gave no answer", action="http.queue_away", error=str(error))
+        log.warning(
+            "the queue's server gave no answer", action="http.queue_away", error=str(error) or type(error).__name__
+        )
         return None
 
 
@@ -68,6 +70,8 @@ async def _memory(here: Service) -> Literal["ok", "away", "off"]:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             await (await here.scheduler.memory()).store.in_use(for_sure=True)
     except Exception as error:  # noqa: BLE001  whatever it is, memory cannot be asked
-        log.warning("the vector store gave no answer", action="http.memory_away", error=str(error))
+        log.warning(
+            "the vector store gave no answer", action="http.memory_away", error=str(error) or type(error).__name__
+        )
         return "away"
     return "ok"
