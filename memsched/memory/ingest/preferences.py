@@ -57,7 +57,10 @@ def _answered(text: str, lang: str) -> str:
 
 
 def _says_one(sentence: str, lang: str) -> bool:
-    if found("told", lang, sentence) or _pattern("past", lang).search(sentence):
+    past = _pattern("past", lang).search(sentence)
+    if found("told", lang, sentence) or (past and not _pattern("now", lang).search(sentence, past.end())):
+        return False
+    if _pattern("made_up", lang).search(sentence):
         return False
     if _ways("asks", lang).search(sentence):
         return True

@@ -278,6 +278,8 @@ def _only_spoken_about(sentence: str, match: re.Match[str], lang: str) -> bool:
     after = sentence[match.end() :]
     if pattern("goes_on", lang).match(after.lstrip(" ")) or pattern("over", lang).search(after):
         return True
+    if any(figure.start() <= match.start() < figure.end() for figure in pattern("figures", lang).finditer(sentence)):
+        return True
     return pattern("about", lang).search(_around(sentence, match)) is not None
 
 
