@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from support import commands
 from support.conditions import wait_until
 from support.processes import clean_environment, end, spawn
 from support.servers import RedisServer
@@ -60,9 +61,7 @@ def environment(real_redis: RedisServer, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def run(environment: dict[str, str]) -> Run:
     def call(*words: str, stdin: str = "", **more: str) -> Result:
-        return subprocess.run(
-            [*COMMAND, *words], env={**environment, **more}, input=stdin, text=True, capture_output=True, timeout=100
-        )
+        return commands.run(words, {**environment, **more}, stdin)
 
     return call
 
