@@ -229,6 +229,22 @@ def memory_schedulers(memory_place: dict[str, Any], schedulers_at: MakeScheduler
     return lambda **given: schedulers_at(**{"url": memory_place["redis_url"], **_without_url(memory_place), **given})
 
 
+@pytest.fixture
+def quick_schedulers(_session_servers: _SessionServers, schedulers_at: MakeScheduler) -> MakeScheduler:
+    """Makes schedulers with memory's own handlers that share nothing, each with its vectors in this process.
+
+    For what is no question of the servers: memory:// would take twice the time, for its Redis is in Python.
+    """
+    server = _session_servers.get("redis" if "redis" in server_programs() else "valkey")
+
+    def make(**given: Any) -> AsyncMemScheduler:
+        name = f"t{uuid4().hex[:12]}"
+        own = {"qdrant_url": ":memory:", "prefix": name, "collection": name, "memory": True}
+        return schedulers_at(server.url, **{**own, **given})
+
+    return make
+
+
 def _without_url(place: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in place.items() if name != "redis_url"}
 

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.memories import FIRST, conversation, found, idle, memories_of, said, texts_of
@@ -28,8 +27,8 @@ ROME, MILAN, OSLO = "I live in Rome.", "Actually, I live in Milan.", "Actually, 
 
 
 @pytest.fixture
-async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
-    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def scheduler(quick_schedulers: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = quick_schedulers()
     await made.start()
     return made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.memories import idle, memories_of, said
@@ -29,14 +28,14 @@ def events_of(scheduler: AsyncMemScheduler, user_id: str = "alice", name: str = 
     return scheduler.keys.cube(user_id, name).events
 
 
-async def started(schedulers_at: Callable[..., AsyncMemScheduler], **settings: Any) -> AsyncMemScheduler:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True, **settings)
+async def started(quick_schedulers: Callable[..., AsyncMemScheduler], **settings: Any) -> AsyncMemScheduler:
+    scheduler = quick_schedulers(**settings)
     await scheduler.start()
     return scheduler
 
 
-async def test_a_busy_cube_pushes_no_other_cubes_past_out(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:
-    scheduler = await started(schedulers_at, events_maxlen=1, cube_events_maxlen=300)
+async def test_a_busy_cube_pushes_no_other_cubes_past_out(quick_schedulers: Callable[..., AsyncMemScheduler]) -> None:
+    scheduler = await started(quick_schedulers, events_maxlen=1, cube_events_maxlen=300)
     for minute, label, text in ((0, "add", OTHER), (1, "query", "Where do I live?"), (2, "answer", OTHER)):
         await scheduler.submit_messages(said(text, minute, label))
         await idle(scheduler)
@@ -62,9 +61,9 @@ async def test_a_busy_cube_pushes_no_other_cubes_past_out(schedulers_at: Callabl
 
 
 async def test_a_guests_events_are_the_cubes_and_a_deletion_reaches_them(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
-    scheduler = await started(schedulers_at)
+    scheduler = await started(quick_schedulers)
     await scheduler.submit_messages(said(OTHER))
     await idle(scheduler)
     cubes = Cubes(await scheduler.server(), scheduler.keys, scheduler.settings)

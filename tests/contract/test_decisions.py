@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, fails, rubbish, says_json
@@ -40,11 +39,9 @@ def answers(decide: Callable[[str, str], dict[str, Any] | None] | Reply) -> Call
 
 
 async def told(
-    schedulers_at: Callable[..., AsyncMemScheduler], model: FakeLLM, *texts: str
+    quick_schedulers: Callable[..., AsyncMemScheduler], model: FakeLLM, *texts: str
 ) -> tuple[AsyncMemScheduler, dict[str, Memory]]:
-    scheduler = schedulers_at(
-        f"memory://{uuid4()}", memory=True, llm_model="m", llm_base_url=model.url, llm_api_key="k"
-    )
+    scheduler = quick_schedulers(llm_model="m", llm_base_url=model.url, llm_api_key="k")
     await scheduler.start()
     for number, text in enumerate(texts):
         await scheduler.submit_messages(said(text, number))
@@ -52,13 +49,13 @@ async def told(
     return scheduler, {memory.text: memory for memory in await memories_of(scheduler)}
 
 
-async def test_what_it_says_is_done_once_and_told(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:
+async def test_what_it_says_is_done_once_and_told(quick_schedulers: Callable[..., AsyncMemScheduler]) -> None:
     def decide(new: str, old: str) -> dict[str, Any]:
         moved = (old, new) == (ROME, "We packed, and Milan it is.")
         return {"relation": "revises", "quote": "Milan it is"} if moved else {"relation": "unrelated"}
 
     with FakeLLM(answers(decide)) as model:
-        scheduler, memories = await told(schedulers_at, model, ROME, "We packed, and Milan it is.", "Rome was fine.")
+        scheduler, memories = await told(quick_schedulers, model, ROME, "We packed, and Milan it is.", "Rome was fine.")
 
         assert model.asked
         assert memories[ROME].superseded_by == memories["We packed, and Milan it is."].memory_id
@@ -80,17 +77,17 @@ async def test_what_it_says_is_done_once_and_told(schedulers_at: Callable[..., A
     ids=["500", "html", "not offered", "not said", "unsure"],
 )
 async def test_where_it_fails_or_is_not_sure_there_is_a_link(
-    schedulers_at: Callable[..., AsyncMemScheduler], decision: Reply
+    quick_schedulers: Callable[..., AsyncMemScheduler], decision: Reply
 ) -> None:
     with FakeLLM(answers(decision)) as model:
-        _, memories = await told(schedulers_at, model, ROME, MILAN)
+        _, memories = await told(quick_schedulers, model, ROME, MILAN)
 
     assert memories[ROME].superseded_by is None
     assert memories[ROME].may_be_revised_by.keys() == {memories[MILAN].memory_id}
 
 
 async def test_it_parts_what_the_rule_linked_and_puts_no_allergy_aside(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
     def decide(new: str, old: str) -> dict[str, Any]:
         if old == NUTS:
@@ -98,7 +95,7 @@ async def test_it_parts_what_the_rule_linked_and_puts_no_allergy_aside(
         return {"relation": "unrelated"}
 
     with FakeLLM(answers(decide)) as model:
-        _, memories = await told(schedulers_at, model, ROME, MILAN, NUTS, "I am fond of nuts.")
+        _, memories = await told(quick_schedulers, model, ROME, MILAN, NUTS, "I am fond of nuts.")
 
     assert memories[ROME].superseded_by is None
     assert memories[ROME].may_be_revised_by == {}

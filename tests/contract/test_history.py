@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payloa
 LISBON, PORTO = "I live in Lisbon.", "I moved to Porto."
 
 
-async def test_a_memory_tells_of_its_versions_uses_and_moves(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def test_a_memory_tells_of_its_versions_uses_and_moves(
+    quick_schedulers: Callable[..., AsyncMemScheduler],
+) -> None:
+    scheduler = quick_schedulers()
     await scheduler.start()
     for minute, label, text in (
         (0, "add", LISBON),
@@ -57,9 +59,9 @@ async def test_a_memory_tells_of_its_versions_uses_and_moves(schedulers_at: Call
 
 
 async def test_a_correction_that_was_undone_is_told_of_both_and_goes_with_what_corrected(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+    scheduler = quick_schedulers()
     mos = without_working(scheduler)
     await scheduler.start()
     for minute, text in ((0, LISBON), (9, PORTO)):

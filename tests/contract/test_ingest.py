@@ -45,8 +45,8 @@ TEMPLATES = [
 
 
 @pytest.fixture
-async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
-    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def scheduler(quick_schedulers: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = quick_schedulers()
     await made.start()
     return made
 
@@ -340,8 +340,10 @@ async def test_a_correction_by_an_id_takes_the_place_of_what_the_id_stands_for_n
 
 
 @pytest.mark.parametrize(("how", "kept"), [("mask", ["Pay with [card number]."]), ("drop", [])])
-async def test_a_secret_is_nowhere(schedulers_at: Callable[..., AsyncMemScheduler], how: str, kept: list[str]) -> None:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True, secrets=how)
+async def test_a_secret_is_nowhere(
+    quick_schedulers: Callable[..., AsyncMemScheduler], how: str, kept: list[str]
+) -> None:
+    scheduler = quick_schedulers(secrets=how)
     await scheduler.start()
     card = "4242" * 4
 

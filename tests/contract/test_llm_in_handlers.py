@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, drops, fails, hangs, refuses, rubbish, says, says_json
@@ -28,10 +27,9 @@ FACT = {
 
 
 @pytest.fixture
-def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[..., AsyncMemScheduler]:
+def make(quick_schedulers: Callable[..., AsyncMemScheduler]) -> Callable[..., AsyncMemScheduler]:
     def scheduler(model: FakeLLM, **given: Any) -> AsyncMemScheduler:
-        return schedulers_at(
-            f"memory://{uuid4()}",
+        return quick_schedulers(
             **{
                 "memory": True,
                 "llm_model": "fake",
@@ -285,9 +283,9 @@ async def test_a_memory_that_gives_orders_does_not_decide_what_a_correction_says
         assert await dead_letters(scheduler) == []
 
 
-async def test_without_a_model_nobody_is_asked(schedulers_at: Callable[..., AsyncMemScheduler]) -> None:
+async def test_without_a_model_nobody_is_asked(quick_schedulers: Callable[..., AsyncMemScheduler]) -> None:
     with FakeLLM(lambda asked: says("no")) as model:
-        scheduler = schedulers_at(f"memory://{uuid4()}", memory=True, llm_base_url=model.url)
+        scheduler = quick_schedulers(llm_base_url=model.url)
         await scheduler.start()
         await scheduler.submit_messages([TALK, said("Where is the desk?", 5, "query")])
         await idle(scheduler)

@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Payloa
 
 
 @pytest.fixture
-async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
-    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def scheduler(quick_schedulers: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = quick_schedulers()
     await made.start()
     return made
 
@@ -326,9 +326,9 @@ async def test_what_is_said_twice_is_told_as_known(scheduler: AsyncMemScheduler)
 
 
 async def test_a_handler_of_ones_own_takes_the_place_of_a_built_in_one(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+    scheduler = quick_schedulers()
     seen: list[str] = []
 
     async def own(messages: list[ScheduleMessageItem], context: HandlerContext) -> None:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.memories import idle, said
@@ -27,9 +26,9 @@ QUESTION = "What does Rex eat?"
 
 
 @pytest.fixture
-async def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[..., Any]:
+async def make(quick_schedulers: Callable[..., AsyncMemScheduler]) -> Callable[..., Any]:
     async def made(**given: Any) -> AsyncMemScheduler:
-        scheduler = schedulers_at(f"memory://{uuid4()}", **{"memory": True, **given})
+        scheduler = quick_schedulers(**given)
         await scheduler.start()
         await scheduler.submit_messages(said(text, minute) for minute, text in enumerate(SAID))
         await idle(scheduler)

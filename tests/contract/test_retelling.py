@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.memories import idle, memories_of
@@ -154,8 +153,8 @@ class Cubes:
 
 
 @pytest.fixture
-async def cubes(schedulers_at: Callable[..., AsyncMemScheduler]) -> Cubes:
-    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def cubes(quick_schedulers: Callable[..., AsyncMemScheduler]) -> Cubes:
+    made = quick_schedulers()
     await made.start()
     return Cubes(made)
 

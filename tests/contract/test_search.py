@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.memories import FIRST, conversation, idle, memories_of, said, without_working
@@ -34,13 +33,11 @@ STORES = ["in this process", "in the vector process"]
 
 @pytest.fixture(params=[STORES[0], pytest.param(STORES[1], marks=pytest.mark.long)])
 async def scheduler(
-    request: pytest.FixtureRequest, schedulers_at: Callable[..., AsyncMemScheduler]
+    request: pytest.FixtureRequest, quick_schedulers: Callable[..., AsyncMemScheduler]
 ) -> AsyncMemScheduler:
     """With memory's own handlers, on either store; what asks all of the store is tried on both each time."""
-    if request.param == "in this process":
-        made = schedulers_at(f"memory://{uuid4()}", memory=True)
-    else:
-        made = request.getfixturevalue("memory_schedulers")()
+    make = quick_schedulers if request.param == "in this process" else request.getfixturevalue("memory_schedulers")
+    made: AsyncMemScheduler = make()
     await made.start()
     return made
 
@@ -252,11 +249,11 @@ async def test_a_memory_that_was_corrected_is_behind_what_corrects_it(scheduler:
 
 
 async def test_a_search_that_is_near_enough_is_saved_and_never_after_a_change(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
     memory_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
     for scheduler in (
-        schedulers_at(f"memory://{uuid4()}", memory=True, search_slack=1.0),
+        quick_schedulers(search_slack=1.0),
         memory_schedulers(search_slack=1.0),
     ):
         await scheduler.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from uuid import uuid4
 
 import pytest
 from support.memories import conversation, found, idle, memories_of
@@ -30,8 +29,8 @@ CASES = [
 
 
 @pytest.fixture
-async def scheduler(schedulers_at: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
-    made = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def scheduler(quick_schedulers: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = quick_schedulers()
     await made.start()
     return made
 

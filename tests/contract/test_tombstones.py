@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.llm import Asked, FakeLLM, Reply, says_json
@@ -28,13 +27,8 @@ WORDS = ("quixot", "zyzzogeton")
 
 
 @pytest.fixture
-def make(schedulers_at: Callable[..., AsyncMemScheduler]) -> Callable[..., AsyncMemScheduler]:
-    return lambda **given: schedulers_at(f"memory://{uuid4()}", memory=True, **given)
-
-
-@pytest.fixture
-async def scheduler(make: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
-    made = make()
+async def scheduler(quick_schedulers: Callable[..., AsyncMemScheduler]) -> AsyncMemScheduler:
+    made = quick_schedulers()
     await made.start()
     return made
 
@@ -211,10 +205,10 @@ def extracts(asked: Asked) -> Reply:
 
 
 async def test_what_a_model_took_from_it_goes_with_it_and_does_not_come_back(
-    make: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
     with FakeLLM(extracts) as model:
-        scheduler = make(llm_model="m", llm_base_url=model.url, llm_api_key="k")
+        scheduler = quick_schedulers(llm_model="m", llm_base_url=model.url, llm_api_key="k")
         await scheduler.start()
         mos = AsyncMOS.over(scheduler, MosOptions(user_id="alice"))
         talk = conversation(("Alice", SECRET), ("Alice", "The ferry leaves at nine."), label="mem_read")

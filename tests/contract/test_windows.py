@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from support.memories import FIRST, conversation, idle, memories_of
@@ -41,8 +40,8 @@ class Died(Exception):
 
 
 @pytest.fixture
-async def services(schedulers_at: Callable[..., AsyncMemScheduler]) -> MemoryServices:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+async def services(quick_schedulers: Callable[..., AsyncMemScheduler]) -> MemoryServices:
+    scheduler = quick_schedulers()
     await scheduler.start()
     return await scheduler.memory()
 
@@ -135,9 +134,9 @@ async def test_no_word_of_a_deleted_memory_finds_what_was_said_around_it(service
 
 
 async def test_with_a_permission_hook_a_memory_is_found_by_its_own_words_only(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True, permissions=f"{__name__}:NoSecrets")
+    scheduler = quick_schedulers(permissions=f"{__name__}:NoSecrets")
     await scheduler.start()
     await scheduler.submit_messages(
         [conversation(("Ann", "The secret cake is for Ben."), ("Ben", "I bought candles."), session_id="s")]
@@ -199,9 +198,9 @@ async def test_what_a_vector_holds(services: MemoryServices) -> None:
 
 
 async def test_a_late_turn_comes_into_the_windows_of_those_that_are_there(
-    schedulers_at: Callable[..., AsyncMemScheduler],
+    quick_schedulers: Callable[..., AsyncMemScheduler],
 ) -> None:
-    scheduler = schedulers_at(f"memory://{uuid4()}", memory=True)
+    scheduler = quick_schedulers()
     await scheduler.start()
     for number, text in enumerate(["The falcon is back.", "It sits on the bridge.", "Ben saw it from the garden."]):
         await scheduler.submit_messages([conversation(("Ann", text), session_id="s", minute=9 - number)])
