@@ -129,7 +129,7 @@ def part_kind(part: Mapping[str, Any]) -> PartKind | None:
         return "thinking"
     if typed is not None:
         return kind_named([typed])
-    return "text" if isinstance(part.get("text"), str) else kind_named(there)
+    return "text" if isinstance(part.get("text"), str) or there == ["parts"] else kind_named(there)
 
 
 def is_run(part: Any) -> bool:

@@ -473,6 +473,27 @@ def test_what_is_told_to_be_of_nobody_is_passed_over(fields: dict[str, Any]) -> 
     assert [turn.text for turn in turns(fields, "I live in Oslo.")] == ["I live in Oslo."]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "token_budget"},
+        {"type": "flag", "flag": "x"},
+        {"content_type": "super_widget", "widget": {}},
+        {"type": "resource", "resource": {"uri": "file:///x", "text": "Not said."}},
+        {"type": "resource_link", "uri": "file:///x", "name": "x"},
+    ],
+    ids=repr,
+)
+def test_parts_of_newer_programs_cost_a_turn_none_of_its_words(part: dict[str, Any]) -> None:
+    (turn,) = turns({"role": "user", "content": [{"type": "text", "text": "I live in Oslo."}, part]})
+
+    assert turn.text == "I live in Oslo."
+
+
+def test_parts_may_stand_within_the_content() -> None:
+    assert turns({"role": "user", "content": {"parts": ["I live", {"text": "in Oslo."}]}})[0].text == "I live\nin Oslo."
+
+
 def test_a_direction_alone_does_not_say_who_it_was() -> None:
     for way in ("inbound", "outgoing"):
         with pytest.raises(InvalidMessage, match="give the role"):
