@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from memsched.lexicon import is_without_spaces
+from memsched.made_up import without_made_up
 
 _QUOTED = re.compile(
     r"[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300e]([^\"\u201c\u201d\u201e\u00ab\u00bb\u300d\u300f]*)"
@@ -20,8 +21,6 @@ _WORDS = json.loads(Path(__file__).with_name("quoted_words.json").read_text(enco
 _IN_JEST = re.compile(_WORDS["in_jest"], re.IGNORECASE)
 _BEFORE_A_COLON = re.compile(r"(?m)^([^:\uff1a\n]*)[:\uff1a](?=\s|[^\x00-\x7f])")
 _GIVES_A_TEXT = re.compile(rf"(?i)\b(?:{_WORDS['en']}|{_WORDS['de']}|{_WORDS['es']})\b|{_WORDS['zh']}")
-_MADE_UP = re.compile("|".join(f"(?:{each})" for each in _WORDS["made_up"]), re.IGNORECASE)
-"""What somebody asks to be written, with what shall stand in it; what they are in a game or a play."""
 _NOT_ONES_OWN = re.compile(r"```[^`]*(?:```|\Z)|(?m:^[ \t]{0,3}>.*$)")
 """Code, and lines that answer a letter."""
 _SENTENCE_ENDS = ".!?\u3002\n"
@@ -37,7 +36,7 @@ def is_in_jest(text: str) -> bool:
 
 def without_quotations(text: str) -> str:
     """Without what is quoted from others, made up, or given to be worked on; a title or a single word stays."""
-    text = _MADE_UP.sub(" ", _NOT_ONES_OWN.sub("\n", text))
+    text = without_made_up(_NOT_ONES_OWN.sub("\n", text))
     text = text[: _end_of_what_gives_a_text(text)]
     text = text[_begin_of_what_works_on_it(text) :]
 

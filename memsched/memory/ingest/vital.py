@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
+from memsched.made_up import without_made_up
 from memsched.memory.ingest.clauses import NOTHING_SAID, sentences_of
 from memsched.memory.ingest.revision_words import found, language_of_pair
 from memsched.memory.ingest.spelling import as_spelled
@@ -71,7 +72,7 @@ def vital_kind(text: str, speaker: str = "") -> str:
     plain = as_spelled(text.replace("\u2019", "'"), lang)
     if not may_be_vital(plain, lang):
         return ""
-    plain = _without_signs(plain, lang)
+    plain = _without_signs(without_made_up(plain), lang)
     kind = ""
     begun = 0
     for sentence, apart in sentences_of(plain, lang):

@@ -94,6 +94,24 @@ def test_what_is_denied_or_asked_is_not_vital_but_what_stands_beside_it_is(text:
     assert vital_kind(text) == kind
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write a poem in which I am allergic to water.",
+        "Draft a letter saying that I have cancer.",
+        "In the game I am a diabetic wizard.",
+        "For the play I am a blind beggar.",
+        "Schreib eine Geschichte, in der ich schwanger bin.",
+        "Wenn ich Diabetiker w\u00e4re, br\u00e4uchte ich Insulin.",
+        "\u5199\u4e00\u4e2a\u6211\u6000\u5b55\u7684\u6545\u4e8b\u3002",
+    ],
+)
+def test_what_is_to_be_made_up_is_not_vital_but_what_stands_beside_it_is(text: str) -> None:
+    assert vital_kind(text) == ""
+    if " I " in text:
+        assert vital_kind(f"{text} I am allergic to nuts.") == "allergy"
+
+
 DECISIONS = Path(__file__).parents[3] / "data" / "decisions"
 
 
