@@ -230,17 +230,33 @@ def memory_schedulers(memory_place: dict[str, Any], schedulers_at: MakeScheduler
 
 
 @pytest.fixture
-def quick_schedulers(_session_servers: _SessionServers, schedulers_at: MakeScheduler) -> MakeScheduler:
-    """Makes schedulers with memory's own handlers that share nothing, each with its vectors in this process.
+def quick_place(_session_servers: _SessionServers) -> Callable[[], dict[str, Any]]:
+    """Settings of a scheduler with memory that shares nothing with others, with its vectors in this process.
 
-    For what is no question of the servers: memory:// would take twice the time, for its Redis is in Python.
+    For what is no question of the servers: memory:// takes twice the time, for its Redis is in Python.
     """
     server = _session_servers.get("redis" if "redis" in server_programs() else "valkey")
 
-    def make(**given: Any) -> AsyncMemScheduler:
+    def settings() -> dict[str, Any]:
         name = f"t{uuid4().hex[:12]}"
-        own = {"qdrant_url": ":memory:", "prefix": name, "collection": name, "memory": True}
-        return schedulers_at(server.url, **{**own, **given})
+        return {
+            "redis_url": server.url,
+            "qdrant_url": ":memory:",
+            "prefix": name,
+            "collection": name,
+            "memory": True,
+        }
+
+    return settings
+
+
+@pytest.fixture
+def quick_schedulers(quick_place: Callable[[], dict[str, Any]], schedulers_at: MakeScheduler) -> MakeScheduler:
+    """Makes schedulers with memory's own handlers in such places."""
+
+    def make(**given: Any) -> AsyncMemScheduler:
+        place = quick_place()
+        return schedulers_at(**{"url": place["redis_url"], **_without_url(place), **given})
 
     return make
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pydantic_core import to_json
@@ -85,12 +84,11 @@ class ByTag:
 
 
 @pytest.fixture
-async def mos_with(tmp_path: Path) -> AsyncIterator[Callable[[type], Any]]:
-    pytest.importorskip("fakeredis")
+async def mos_with(quick_place: Callable[[], dict[str, Any]]) -> AsyncIterator[Callable[[type], Any]]:
     made: list[AsyncMOS] = []
 
     async def make(hook: type) -> AsyncMOS:
-        mos = AsyncMOS(redis_url=f"memory://{uuid4()}", user_id="alice", permissions=f"{__name__}:{hook.__name__}")
+        mos = AsyncMOS(**quick_place(), user_id="alice", permissions=f"{__name__}:{hook.__name__}")
         made.append(mos)
         await mos.start()
         talk = conversation(("Alice", SECRET), ("Alice", PLAIN))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -31,9 +31,8 @@ SWIM = [{"role": "user", "content": "I swim.", "id": "1"}]
 
 
 @pytest.fixture
-async def mos() -> AsyncIterator[AsyncMOS]:
-    pytest.importorskip("fakeredis", reason="fakeredis is not installed (pip install 'memsched[memory]')")
-    mos = AsyncMOS(redis_url=f"memory://{uuid4()}", user_id="alice", retry_base_ms=10)
+async def mos(quick_place: Callable[[], dict[str, Any]]) -> AsyncIterator[AsyncMOS]:
+    mos = AsyncMOS(**quick_place(), user_id="alice", retry_base_ms=10)
     yield mos
     await mos.stop(grace_seconds=0)
 
