@@ -23,6 +23,7 @@ from memsched.memory.access.audit import AuditEntry
 from memsched.memory.access.trail import Trail, trail
 from memsched.scheduler import AsyncMemScheduler
 from memsched.service.callers import OPEN_PATHS, Gate, principal_in
+from memsched.service.connections import HEAD_BYTES
 from memsched.service.dashboard.pages import answer_problem
 from memsched.service.openapi import document
 from memsched.service.problems import Problem, add_problem_handlers, answer_of, too_large
@@ -171,6 +172,10 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
+            if sum(len(name) + len(value) for name, value in headers.raw) > HEAD_BYTES:
+                raise Problem(
+                    431, f"Headers have at most {HEAD_BYTES} bytes together.", headers={"Connection": "close"}
+                )
             host = headers.get("host", "")
             if not self._knows(host) and scope["path"] not in ("/healthz", "/readyz"):
                 raise Problem(421, "It is not served under this name; MEMSCHED_ALLOWED_HOSTS lists those that are.")

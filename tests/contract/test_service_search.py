@@ -139,6 +139,17 @@ async def test_what_is_near_and_what_it_is_about(client: httpx.AsyncClient, user
     assert (began.status_code, typed.status_code) == (202, 202)
 
 
+async def test_feedback_that_is_sent_again_with_its_key_is_one(client: httpx.AsyncClient, user: str) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    body = {"user_id": user, "text": "No, the boat is in Flensburg."}
+    first, again = [await client.post("/v1/feedback", json=body, headers=headers) for _ in range(2)]
+    other = await client.post("/v1/feedback", json={**body, "text": "No, it is in Kiel."}, headers=headers)
+
+    assert (first.json()["outcome"], again.json()["outcome"]) == ("queued", "duplicate")
+    assert first.json()["item_id"] == again.json()["item_id"]
+    assert other.status_code == 422
+
+
 async def test_feedback_corrects_what_it_means(client: httpx.AsyncClient, user: str) -> None:
     (memory_id, *_) = await told(client, user)
     body = {"user_id": user, "text": "My boat is in the harbour of Flensburg.", "memory_id": memory_id}

@@ -194,5 +194,12 @@ async def test_who_trickles_a_request_is_sent_away(
     assert b"connection: close" in answers[-1].lower()
 
 
+async def test_headers_that_come_at_once_have_a_limit_too(service: Serving) -> None:
+    few, many = {"X-A": "a" * 50_000}, {"X-A": "a" * 50_000, "X-B": "b" * 20_000}
+
+    assert (await service.client.get("/healthz", headers=few)).status_code == 200
+    assert (await service.client.get("/healthz", headers=many)).status_code == 431
+
+
 async def test_headers_without_an_end_are_not_kept(service: Serving, address: tuple[str, int]) -> None:
     assert b" 431 " in await trickle(address, POST, b"X-A: b\r\n", size=2_000)

@@ -28,7 +28,7 @@ from memsched.service.callers import Caller, Traceparent
 from memsched.service.routes.prompt import NearMemory, Role, Task
 from memsched.service.state import Here, Service
 from memsched.service.views import MemoryView, View
-from memsched.service.writes import AfterWrite
+from memsched.service.writes import AfterWrite, IdempotencyKey, item_id_for
 from memsched.tiers.explanation import Explanation
 
 router = APIRouter(prefix="/v1", tags=["search"])
@@ -250,19 +250,28 @@ class FeedbackAnswer(View):
 
 
 @router.post("/feedback", status_code=202, summary="Correct what is remembered", operation_id="give_feedback")
-async def give_feedback(here: Here, caller: Caller, body: FeedbackRequest, traceparent: Traceparent) -> FeedbackAnswer:
+async def give_feedback(
+    here: Here,
+    caller: Caller,
+    body: FeedbackRequest,
+    traceparent: Traceparent,
+    idempotency_key: IdempotencyKey = None,
+) -> FeedbackAnswer:
     """The memory that it corrects is found by what it says, unless it is named."""
     user = caller.user(body.user_id)
-    message = ScheduleMessageItem(
-        user_id=user,
-        mem_cube_id=await _cube_for(here, user, body),
-        label=MEM_FEEDBACK_TASK_LABEL,
-        content=body.text,
-        session_id=body.session_id,
-        trace_id=traceparent,
-        info={"memory_id": body.memory_id} if body.memory_id else None,
-    )
-    (result,) = await here.scheduler.submit_messages(message)
+    async with item_id_for(here, user, "feedback", idempotency_key, body) as item_id:
+        named = {"item_id": item_id} if item_id else {}
+        message = ScheduleMessageItem(
+            user_id=user,
+            mem_cube_id=await _cube_for(here, user, body),
+            label=MEM_FEEDBACK_TASK_LABEL,
+            content=body.text,
+            session_id=body.session_id,
+            trace_id=traceparent,
+            info={"memory_id": body.memory_id} if body.memory_id else None,
+            **named,
+        )
+        (result,) = await here.scheduler.submit_messages(message)
     return FeedbackAnswer(item_id=result.item_id, outcome=result.outcome)
 
 
