@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -260,7 +260,7 @@ async def give_feedback(
     """The memory that it corrects is found by what it says, unless it is named."""
     user = caller.user(body.user_id)
     async with item_id_for(here, user, "feedback", idempotency_key, body) as item_id:
-        named = {"item_id": item_id} if item_id else {}
+        named: dict[str, Any] = {"item_id": item_id} if item_id else {}
         message = ScheduleMessageItem(
             user_id=user,
             mem_cube_id=await _cube_for(here, user, body),
