@@ -14,6 +14,13 @@ _TYPED = ("contenttype", "mimetype")
 _SLACK_TIME = re.compile(r"\d{9,10}\.\d{6}", re.ASCII)
 _SLACK_MARK = re.compile(r"<([@#!]?)([^<>|\s][^<>|]*)(?:\|([^<>|]*))?>")
 _SLACK_ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
+_DETAILS = re.compile(
+    r"<details\s[^<>]{0,200}\btype=\"(?:reasoning|tool_calls|code_interpreter)\"[^<>]*>.*?(?:</details>\s*|\Z)",
+    re.DOTALL,
+)
+"""What Open WebUI folds away within an answer."""
+_THOUGHT = frozenset(("title", "id", "parent_id", "duration", "status", "log"))
+"""What Gradio's metadata have of a message that it shows as a thought or a tool's call, by its title."""
 _REPLY = re.compile(r"(?:>[^\n]*\n)+\n+")
 """What a reply of Matrix repeats of what it answers."""
 
@@ -43,6 +50,17 @@ def text_of_html(text: str) -> str:
     reader.close()
     lines = (" ".join(line.split()) for line in "".join(reader.found).split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def is_thought(fields: Mapping[str, Any]) -> bool:
+    """Whether a message of an assistant is a thought or a tool's call, as Gradio shows them."""
+    about = fields.get("metadata")
+    return isinstance(about, Mapping) and isinstance(about.get("title"), str) and about.keys() <= _THOUGHT
+
+
+def without_details(text: str) -> str:
+    """An answer without thoughts and calls of tools, as Open WebUI folds them away."""
+    return _DETAILS.sub("", text) if "<details" in text else text
 
 
 def refuse_unread(fields: Mapping[str, Any], where: str) -> None:

@@ -38,7 +38,16 @@ from memsched.memory.ingest.turns.forms import (
     spelled,
     words_of,
 )
-from memsched.memory.ingest.turns.programs import as_said, edited, is_event, is_html, refuse_unread, text_of_html
+from memsched.memory.ingest.turns.programs import (
+    as_said,
+    edited,
+    is_event,
+    is_html,
+    is_thought,
+    refuse_unread,
+    text_of_html,
+    without_details,
+)
 from memsched.memory.ingest.turns.times import in_fixed_zone, said_at
 from memsched.memory.ingest.turns.wordless import NO_WORDS, is_markup_alone, placeholder, without_data
 from memsched.memory.metadata import MetadataValue, metadata_of
@@ -362,7 +371,7 @@ def _read_one(entry: Any, position: int, where: str, talk: Talk) -> Turn | Passe
     if said.text and is_html(fields):
         said.text = text_of_html(said.text)
     if role == "assistant" and said.text:
-        said.text = without_thinking(said.text)
+        said.text = without_thinking(without_details(said.text))
         if not said.text.strip():
             return Passed(position, _WHY["thinking"], role)
     caption, shown = caption_of(fields, fields.get("content")), ""
@@ -539,6 +548,8 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
     if role == "assistant":
         if broke_off(fields):
             return BROKE_OFF
+        if is_thought(fields):
+            return _WHY["thinking"]
         if fields.get("partial") is True:  # as Google's ADK streams
             return A_PIECE
         if fields.get("recipient") not in (None, "", "all"):

@@ -490,6 +490,31 @@ def test_parts_of_newer_programs_cost_a_turn_none_of_its_words(part: dict[str, A
     assert turn.text == "I live in Oslo."
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content": "Hard to please.", "metadata": {"title": "Thinking", "id": 1, "status": "done"}},
+        {"content": '<details type="reasoning" done="true" duration="2">\n<summary>x</summary>\nHard.\n</details>\n'},
+    ],
+    ids=["gradio", "open webui"],
+)
+def test_thoughts_as_front_ends_show_them_are_passed_over(fields: dict[str, Any]) -> None:
+    assert turns({"role": "assistant", **fields}) == []
+    (turn,) = turns(
+        {"role": "assistant", **fields, "content": f"{fields['content']}Noted.", "metadata": {"title": None}}
+    )
+    assert turn.text.endswith("Noted.")
+    assert turns({"role": "user", "content": "Hello", "metadata": {"title": "Hi"}})[0].text == "Hello"
+
+
+def test_what_an_answer_folds_away_is_no_part_of_it() -> None:
+    folded = '<details type="tool_calls" done="true" name="f">\n<summary>Ran</summary>\n</details>\n'
+    (turn,) = turns({"role": "assistant", "content": f"Let me see.\n{folded}It rains."})
+
+    assert turn.text == "Let me see.\nIt rains."
+    assert "Sum" in turns({"role": "assistant", "content": "<details><summary>Sum</summary>More.</details>"})[0].text
+
+
 def test_parts_may_stand_within_the_content() -> None:
     assert turns({"role": "user", "content": {"parts": ["I live", {"text": "in Oslo."}]}})[0].text == "I live\nin Oslo."
 
