@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -208,7 +209,15 @@ class OpenAIEmbedder:
         return kind(failure.reason, temporary=failure.retriable, retry_after=failure.retry_after)
 
     def _checked(self, body: bytes, count: int) -> NDArray[Any]:
-        rows = unit_rows(_read(body, count))
+        read = _read(body, count)
+        try:
+            rows = unit_rows(read)
+        except NotFinite:
+            raise
+        except EmbeddingError:
+            if (usable := _usable(read, self.dimensions)) is None:
+                raise
+            rows = unit_rows(usable)
         given = rows.shape[1]
         if self.dimensions and given != self.dimensions:
             advice = (
@@ -217,9 +226,31 @@ class OpenAIEmbedder:
                 else "Is there another model behind MEMSCHED_EMBEDDING_BASE_URL now? Start the workers again"
             )
             problem = f"{self._endpoint.address} gave {given} dimensions instead of {self.dimensions}"
-            raise EmbeddingError(f"{problem}. {advice}.", temporary=False)
+            kind = NotFinite if count == 1 else EmbeddingError  # one alone may be for its text
+            raise kind(f"{problem}. {advice}.", temporary=False)
         self.dimensions = given
         return rows
+
+
+def _usable(rows: list[Any], dimensions: int) -> list[Any] | None:
+    """The rows, with no finite numbers in each that is none like the others: the model has no vector for its text.
+
+    None where none is one. Raises NotFinite where there is no other.
+
+    Args:
+        dimensions: of the model; 0 where they are not known.
+    """
+    size = dimensions or next((len(row) for row in rows if _is_vector(row)), 0)
+    fits = [_is_vector(row) and len(row) == size for row in rows]
+    if not any(fits):
+        if len(rows) == 1 and not _is_vector(rows[0]):
+            raise NotFinite("It gave no vector.", temporary=False)
+        return None
+    return [row if fit else [math.nan] * size for row, fit in zip(rows, fits, strict=True)]
+
+
+def _is_vector(row: Any) -> bool:
+    return isinstance(row, list) and row != [] and all(isinstance(each, int | float) for each in row)
 
 
 def _is_refusal(failure: ServerError) -> bool:
@@ -234,11 +265,16 @@ def _read(body: bytes, count: int) -> list[Any]:
     try:
         items = json.loads(body)["data"]
         places = [item.get("index") for item in items]
-        rows = [item["embedding"] for item in items]
+        rows = [item.get("embedding") for item in items]
     except (ValueError, KeyError, TypeError, AttributeError):
         items = None
     if items is None:
         raise EmbeddingError("The server did not send embeddings. Check MEMSCHED_EMBEDDING_BASE_URL.", temporary=False)
+    if 0 < len(rows) < count and _are_places(places, count):
+        missing = sorted({*range(count)} - {*places})
+        places, rows = [*places, *missing], [*rows, *[None] * len(missing)]
+    if not rows and count == 1:
+        return [None]
     if len(rows) != count:
         raise EmbeddingError(f"The server gave {len(rows)} vectors for {count} texts.", temporary=False)
     if all(place is None for place in places):
@@ -247,6 +283,10 @@ def _read(body: bytes, count: int) -> list[Any]:
     if by_place.keys() != set(range(count)):
         raise EmbeddingError("The server numbered its vectors wrongly.", temporary=False)
     return [by_place[place] for place in range(count)]
+
+
+def _are_places(places: list[Any], count: int) -> bool:
+    return all(type(place) is int and 0 <= place < count for place in places) and len({*places}) == len(places)
 
 
 def _unpacked(vectors: Sequence[bytes]) -> NDArray[Any]:

@@ -18,16 +18,13 @@ class NotFinite(EmbeddingError):
 
 
 def unit_rows(rows: Any) -> NDArray[Any]:
-    """Return the rows as float32, each of length 1; a row of zeros stays one, and one that is not finite, or is not
-    there (null, or an empty list), becomes one.
+    """Return the rows as float32, each of length 1; a row of zeros stays one, and one that is not finite becomes one.
 
     Raises EmbeddingError when they are not rows of as many numbers each, NotFinite when no row is finite.
 
     Args:
         rows: [texts, dimensions].
     """
-    if isinstance(rows, list):
-        rows = _with_those_missing(rows)
     try:
         matrix = np.array(rows, dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
@@ -43,17 +40,6 @@ def unit_rows(rows: Any) -> NDArray[Any]:
     matrix = matrix / np.where(largest == 0, 1, largest)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     return (matrix / np.where(lengths == 0, 1, lengths)).astype(np.float32)
-
-
-def _with_those_missing(rows: list[Any]) -> list[Any]:
-    size = next((len(row) for row in rows if isinstance(row, list) and row), 0)
-    if size == 0 and len(rows) == 1 and (rows[0] is None or _is_empty(rows[0])):
-        raise NotFinite("It gave no vector.", temporary=False)
-    return [[np.nan] * size if size and (row is None or _is_empty(row)) else row for row in rows]
-
-
-def _is_empty(row: Any) -> bool:
-    return isinstance(row, list) and not row
 
 
 def as_lists(rows: NDArray[Any]) -> list[list[float]]:

@@ -167,19 +167,23 @@ def changed(change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Embeddin
 
 
 WRONG: dict[str, tuple[Callable[[EmbeddingsServer, dict[str, Any]], Any], str]] = {
-    "too few": (changed(lambda rows: rows.pop()), "1 vectors for 2 texts"),
+    "too few": (changed(lambda rows: [rows.pop(), rows[0].pop("index")]), "1 vectors for 2 texts"),
+    "none": (changed(lambda rows: rows.clear()), "0 vectors for 2 texts"),
     "too many": (changed(lambda rows: rows.append(rows[0])), "3 vectors for 2 texts"),
     "numbered alike": (changed(lambda rows: [row.update(index=0) for row in rows]), "numbered its vectors wrongly"),
     "numbered from one": (changed(lambda rows: [row.update(index=row["index"] + 1) for row in rows]), "wrongly"),
     "numbered in part": (changed(lambda rows: rows[0].pop("index")), "numbered its vectors wrongly"),
-    "of two lengths": (changed(lambda rows: rows[0].update(embedding=[1.0])), "vectors of numbers"),
+    "of two other lengths": (
+        changed(lambda rows: [row.update(embedding=[1.0] * at) for at, row in enumerate(rows, 1)]),
+        "vectors of numbers",
+    ),
     "of other dimensions": (
         changed(lambda rows: [row.update(embedding=[1.0]) for row in rows]),
         "1 dimensions instead of 8",
     ),
     "empty": (changed(lambda rows: [row.update(embedding=[]) for row in rows]), "no dimensions"),
-    "words": (changed(lambda rows: rows[0].update(embedding=["x"] * 8)), "vectors of numbers"),
-    "no embedding": (changed(lambda rows: rows[0].pop("embedding")), "did not send embeddings"),
+    "words": (changed(lambda rows: [row.update(embedding=["x"] * 8) for row in rows]), "vectors of numbers"),
+    "no embedding": (changed(lambda rows: [row.pop("embedding") for row in rows]), "vectors of different or no"),
     "no list": (lambda server, body: {"data": "none"}, "did not send embeddings"),
     "no JSON": (lambda server, body: b"<html>", "did not send embeddings"),
 }
@@ -254,7 +258,7 @@ async def test_a_text_that_is_too_long_for_the_model_does_not_fail_the_others(
     await embedder.aclose()
 
 
-@pytest.mark.parametrize("how", [math.nan, math.inf, None, 500, 502, 504, "empty", "null"])
+@pytest.mark.parametrize("how", [math.nan, math.inf, None, 500, 502, 504, "empty", "null", "short", "words"])
 async def test_a_text_without_a_vector_costs_the_others_nothing_and_may_get_one_later(
     server: EmbeddingsServer, how: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +269,7 @@ async def test_a_text_without_a_vector_costs_the_others_nothing_and_may_get_one_
         answer = server.vectors(body)
         for row in answer["data"]:
             if body["input"][row["index"]] == "zebra":
-                row["embedding"] = {"empty": [], "null": None}.get(how, [how] * 8)
+                row["embedding"] = {"empty": [], "null": None, "short": [1.0], "words": ["x"] * 8}.get(how, [how] * 8)
                 if how in (500, 502, 504):
                     return how, {"error": {"message": "unsupported value: NaN"}}
         return 200, answer
@@ -280,6 +284,18 @@ async def test_a_text_without_a_vector_costs_the_others_nothing_and_may_get_one_
     server.next_replies.clear()
     assert any(await embedder.embed_query("zebra")), "no vector is not kept"
     assert embedder.may_embed_later
+    await embedder.aclose()
+
+
+async def test_a_text_whose_vector_is_left_out_costs_the_others_nothing(server: EmbeddingsServer) -> None:
+    embedder = embedder_at(server, embedding_dimensions=8)
+    server.next_replies = [lambda body: (200, changed(lambda rows: rows.pop(1))(server, body))]
+
+    cat, zebra, nuts = await embedder.embed_documents(["cat", "zebra", "nuts"])
+
+    assert (cat, nuts) == tuple(pytest.approx(unit(vector_of(text, 8)), abs=1e-6) for text in ("cat", "nuts"))
+    assert zebra == [0.0] * 8
+    assert any(await embedder.embed_query("zebra")), "no vector is not kept"
     await embedder.aclose()
 
 
