@@ -66,6 +66,10 @@ class HeldTurns:
             )
             self._hold(held)
 
+    def leave(self) -> None:
+        """The event loop has ended that sent what is held; the next one goes on with it."""
+        self._sending = None
+
     async def aclose(self) -> None:
         """Send what is held once more, for some seconds at most."""
         if self._sending is not None:
@@ -90,7 +94,6 @@ class HeldTurns:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Also on another event loop than the one that ended meanwhile."""
         if self._held and (self._sending is None or self._sending.done()):
             self._sending = asyncio.create_task(self._send_until_empty(), name="memsched-held-turns")
 

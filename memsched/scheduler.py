@@ -242,8 +242,10 @@ class AsyncMemScheduler(MemoryFace, OriginalNames):
         if forked:
             self.held_turns = HeldTurns()
             _left_in_parent.append((self._server, self._producer, self._worker, self._guard, services))
-        elif self._server is not None:
-            self._server.leave()
+        else:
+            self.held_turns.leave()
+            if self._server is not None:
+                self._server.leave()
         self._server = self._producer = self._worker = self._guard = None
 
     async def __aenter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -98,3 +99,22 @@ async def test_the_end_of_the_process_waits_for_what_is_held_and_tells_what_is_l
 
     assert queue.taken == []
     assert "lost=2" in capsys.readouterr().out
+
+
+def test_the_next_event_loop_goes_on_with_what_is_held(queue: Queue) -> None:
+    box, ended = HeldTurns(), asyncio.new_event_loop()
+    queue.refuses = lambda _: QueueFull("add", 1, 0.1)
+    ended.run_until_complete(box.send(queue.send("ada 1"), of="ada", size=5))
+    sending = box._sending
+    ended.close()
+    queue.refuses = lambda _: None
+
+    async def go_on() -> None:
+        box.leave()
+        await box.send(queue.send("bob 1"), of="bob", size=5)
+        await box.aclose()
+
+    asyncio.run(go_on())
+
+    assert queue.taken == ["bob 1", "ada 1"]
+    assert sending is not None
