@@ -6,18 +6,19 @@ A worker brings that to the server; where none runs, whoever shows the numbers d
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping
 
 _LARGEST = 22
-_AT_ONCE = 10_000
+_AT_ONCE = 1_000
 BOUNDS = tuple(2**power / 1000 for power in range(_LARGEST + 1))
 """The buckets' upper bounds in seconds: 1 ms, 2 ms, 4 ms, ... 70 min. What is longer is in one bucket more."""
 
 
 def bucket_of(seconds: float) -> int:
     """The number of the bucket that a measurement is in."""
-    return min(int(max(0.0, seconds) * 1000).bit_length(), _LARGEST + 1)
+    return bisect_left(BOUNDS, seconds)
 
 
 class Counts(Counter[str]):
@@ -25,28 +26,32 @@ class Counts(Counter[str]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seconds: dict[str, list[float]] = {}
+        self._measured: dict[str, list[float]] = {}
 
     def __bool__(self) -> bool:
-        return bool(len(self) or self._seconds)
+        return bool(len(self) or self._measured)
 
-    def observe(self, name: str, seconds: float) -> None:
-        """One measurement of a histogram."""
-        found = self._seconds.get(name)
-        if found is None:
-            self._seconds[name] = [seconds]
-        else:
-            found.append(seconds)
+    def observe(self, name: str, *seconds: float) -> None:
+        """Measurements of a histogram."""
+        if seconds:
+            found = self._measured.setdefault(name, [])
+            found += seconds
             if len(found) >= _AT_ONCE:
                 self.numbers()
 
     def numbers(self) -> dict[str, int]:
         """All of it, as fields and numbers."""
-        measured, self._seconds = self._seconds, {}
+        measured, self._measured = self._measured, {}
         for name, seconds in measured.items():
-            for bucket, count in Counter([int(max(0.0, each) * 1000).bit_length() for each in seconds]).items():
-                self[f"{name}:{min(bucket, _LARGEST + 1)}"] += count
-            self[f"{name}:sum"] += round(sum(max(0.0, each) for each in seconds) * 1_000_000)
+            seconds.sort()
+            first, last = bucket_of(seconds[0]), bucket_of(seconds[-1])
+            ends = [*(bisect_right(seconds, BOUNDS[bucket]) for bucket in range(first, last)), len(seconds)]
+            begin = 0
+            for bucket, end in enumerate(ends, first):
+                if end > begin:
+                    self[f"{name}:{bucket}"] += end - begin
+                begin = end
+            self[f"{name}:sum"] += round(sum(seconds[bisect_left(seconds, 0.0) :]) * 1_000_000)  # clocks differ
         return dict(self)
 
     def taken(self) -> dict[str, int]:

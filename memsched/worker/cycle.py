@@ -37,7 +37,7 @@ from memsched.worker.metrics import Metrics
 from memsched.worker.pipeline import Request, one_way, send
 from memsched.worker.reader import Reader
 from memsched.worker.recovery import Recovery
-from memsched.worker.reporter import Report, Reporter, Tally
+from memsched.worker.reporter import Report, Reporter, Tally, by_lane
 
 log = get_logger(__name__)
 
@@ -388,13 +388,15 @@ class Cycle:
         calls = self.dispatcher.take_ended()
         if not calls:
             return
+        lanes = by_lane(calls)
+        for lane, ended in lanes:
+            self._metrics.called(lane, ended)
         for call in calls:
-            self._metrics.called(call.deliveries, str(call.result))
             if call.context is not None and call.context.events and call.result is not CallResult.LOST:
                 for cube, fields in call.context.events:
                     self._events += self._reporter.event(cube, fields)
         try:
-            self._reports += self._reporter.reports(calls)
+            self._reports += self._reporter.reports(lanes)
         except BaseException as error:
             # Nobody else knows of these any more: they are handed back, or they would be ours for ever.
             self._reports += self._reporter.releases(delivery for call in calls for delivery in call.kept)

@@ -14,8 +14,8 @@ from memsched.broker.keys import Keys, Lane
 from memsched.counting import Counts, counted
 from memsched.extensions import extension
 from memsched.logs import exception_field, get_logger
-from memsched.queue.delivery import Delivery
 from memsched.queue.statistics import count_command
+from memsched.worker.call import Call
 from memsched.worker.pipeline import Request
 
 log = get_logger(__name__)
@@ -116,17 +116,20 @@ class Metrics:
         if self._sink is not None:
             self._safely(self._sink.count, "messages", count, {"label": lane.label, "outcome": outcome})
 
-    def called(self, deliveries: Sequence[Delivery], outcome: str) -> None:
-        """A handler's call with these messages, which are of one lane, has ended."""
-        lane, started = deliveries[0].lane, deliveries[0].started
-        seconds = time.time() - started
-        if started > 0:  # else its process ended before it ran
-            counts = self.statistics.of(lane)
-            counts.observe("run", seconds)
-            for delivery in deliveries:
-                counts.observe("wait", started - int(delivery.entry_id.partition("-")[0]) / 1000)
+    def called(self, lane: Lane, calls: Sequence[Call]) -> None:
+        """Handlers' calls with messages of this lane have ended."""
+        now = time.time()
+        begun = [call for call in calls if call.deliveries[0].started]  # of others, the process ended before they ran
+        if not begun:
+            return
+        counts = self.statistics.of(lane)
+        counts.observe("run", *[now - call.deliveries[0].started for call in begun])
+        messages = [delivery for call in begun for delivery in call.deliveries]
+        counts.observe("wait", *[one.started - int(one.entry_id.partition("-")[0]) / 1000 for one in messages])
         if self._sink is not None:
-            self._safely(self._sink.observe, "handler_seconds", seconds, {"label": lane.label, "outcome": outcome})
+            for call in begun:
+                labels = {"label": lane.label, "outcome": str(call.result)}
+                self._safely(self._sink.observe, "handler_seconds", now - call.deliveries[0].started, labels)
 
     def _safely(self, tell: Callable[..., Any], *args: Any) -> None:
         try:

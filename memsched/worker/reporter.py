@@ -121,20 +121,16 @@ class Reporter:
         self._clustered = clustered
         self.retries = RetryPolicy(settings)
 
-    def reports(self, calls: Iterable[Call]) -> list[Report]:
+    def reports(self, lanes: Iterable[tuple[Lane, Sequence[Call]]]) -> list[Report]:
         """The commands for these calls, as few as there can be."""
-        lanes: dict[Lane, _LaneOutcomes] = {}
         reports: list[Report] = []
-        for call in calls:
-            lane = call.deliveries[0].lane
-            found = lanes.get(lane)
-            if found is None:
-                found = lanes[lane] = _LaneOutcomes()
-            if call.context is None and call.result is CallResult.DONE:
-                found.done += call.kept
-            else:
-                found.extend(self._judged(call, lane))
-        for lane, found in lanes.items():
+        for lane, calls in lanes:
+            found = _LaneOutcomes()
+            for call in calls:
+                if call.context is None and call.result is CallResult.DONE:
+                    found.done += call.kept
+                else:
+                    found.extend(self._judged(call, lane))
             reports += found.concluded
             for part in _parts(found.done):
                 reports.append(Report(lane, self._outcomes.settle(lane, part), part, "done"))
@@ -269,6 +265,18 @@ class Reporter:
     def event(self, cube: Cube, fields: Sequence[str]) -> list[Command[Any]]:
         """Append to the events that people look at."""
         return event_commands(self._keys, self._settings, cube, fields)
+
+
+def by_lane(calls: Iterable[Call]) -> list[tuple[Lane, list[Call]]]:
+    """The calls of each lane."""
+    lanes: dict[str, tuple[Lane, list[Call]]] = {}
+    for call in calls:
+        lane = call.deliveries[0].lane
+        found = lanes.get(lane.stream)
+        if found is None:
+            found = lanes[lane.stream] = (lane, [])
+        found[1].append(call)
+    return list(lanes.values())
 
 
 def _parts(items: list[T]) -> Iterable[list[T]]:
