@@ -33,7 +33,7 @@ from memsched.deadline import Deadline
 MESSAGES = 20_000
 CUBES = 1_000
 BODY = "x" * 1024
-ROUNDS = 12
+ROUNDS = 8
 """Workers that count only now and then, at most: fewer if what it costs is known within PRECISION."""
 PRECISION = 0.01
 

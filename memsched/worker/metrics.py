@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -116,20 +116,24 @@ class Metrics:
         if self._sink is not None:
             self._safely(self._sink.count, "messages", count, {"label": lane.label, "outcome": outcome})
 
-    def called(self, lane: Lane, calls: Sequence[Call]) -> None:
+    def called(self, lane: Lane, calls: Iterable[Call]) -> None:
         """Handlers' calls with messages of this lane have ended."""
         now = time.time()
-        begun = [call for call in calls if call.deliveries[0].started]  # of others, the process ended before they ran
-        if not begun:
-            return
-        counts = self.statistics.of(lane)
-        counts.observe("run", *[now - call.deliveries[0].started for call in begun])
-        messages = [delivery for call in begun for delivery in call.deliveries]
-        counts.observe("wait", *[one.started - int(one.entry_id.partition("-")[0]) / 1000 for one in messages])
-        if self._sink is not None:
-            for call in begun:
+        runs, waits = [], []
+        for call in calls:
+            started = call.deliveries[0].started
+            if not started:  # its process ended before it ran
+                continue
+            runs.append(now - started)
+            for delivery in call.deliveries:
+                waits.append(started - int(delivery.entry_id.partition("-")[0]) / 1000)
+            if self._sink is not None:
                 labels = {"label": lane.label, "outcome": str(call.result)}
-                self._safely(self._sink.observe, "handler_seconds", now - call.deliveries[0].started, labels)
+                self._safely(self._sink.observe, "handler_seconds", now - started, labels)
+        if runs:
+            counts = self.statistics.of(lane)
+            counts.observe("run", *runs)
+            counts.observe("wait", *waits)
 
     def _safely(self, tell: Callable[..., Any], *args: Any) -> None:
         try:

@@ -100,8 +100,10 @@ def test_every_call_and_every_message_of_it_is_counted_for_its_lane() -> None:
 def test_a_sink_is_told_of_every_call_that_began_and_of_no_other() -> None:
     sink = Told()
     metrics = Metrics(Statistics(KEYS), sink)
-    metrics.called(LANE, [call(), call(messages=2, result=CallResult.ERROR), unstarted()])
     metrics.called(LANE, [unstarted()])
+    assert not metrics.statistics.pending
+
+    metrics.called(LANE, [call(), call(messages=2, result=CallResult.ERROR), unstarted()])
 
     assert sink.observed == [
         ("handler_seconds", 0.25, {"label": "add", "outcome": "done"}),
