@@ -87,6 +87,7 @@ _WHY: Mapping[PartKind, str] = {
     "video": "a video without words",
     "file": "a file",
 }
+_NOT_SAID_KINDS = {"tool", "function", "verbose"}
 UNKNOWN = "unknown"
 """What somebody is called of whom a message says only that they are its sender: an account that was deleted."""
 _SENDERS = frozenset(map(spelled, FIELDS["sender"]))
@@ -545,6 +546,8 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
     about = fields.get("metadata")
     if isinstance(about, Mapping) and about.get("is_visually_hidden_from_conversation") is True:
         return "hidden"
+    if role in ("user", "assistant") and any(True for _ in named(fields, "answers_call")):
+        return _WHY["tool"]
     if role == "assistant":
         if broke_off(fields):
             return BROKE_OFF
@@ -552,6 +555,9 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
             return _WHY["thinking"]
         if fields.get("partial") is True:  # as Google's ADK streams
             return A_PIECE
+        kind = fields.get("type")  # as Coze tells calls, their results and the end of them
+        if isinstance(kind, str) and words_of(kind) & _NOT_SAID_KINDS:
+            return _WHY["tool"]
         if fields.get("recipient") not in (None, "", "all"):
             return _WHY["tool"]
         return _WHY["thinking"] if fields.get("channel") in ("analysis", "commentary") else ""

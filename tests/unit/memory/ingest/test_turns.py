@@ -395,6 +395,8 @@ ASSISTANTS: list[dict[str, Any]] = [
     {"isBot": "true"},
     *({name: "assistant_message"} for name in ("message_type", "messageType", "msg_type")),
     *({name: "bot"} for name in ("event", "by", "sent_by", "who", "side", "user_type", "actor_type", "owner")),
+    *({"type": kind} for kind in ("apiMessage", "agent_message")),
+    {"role": "assistant", "type": "answer"},
     {"role": "Max", "role_type": "assistant"},
     {"sender": "GPT-4", "isCreatedByUser": False},
     {"from": {"is_bot": True, "username": "max"}},
@@ -466,6 +468,11 @@ def test_whoever_is_told_to_be_the_user_is(fields: dict[str, Any]) -> None:
         {"role": "lookup", "role_type": "tool", "content": "{}"},
         {"event": "slot", "name": "city", "value": "Oslo"},
         {"event": "action", "name": "action_listen"},
+        {"role": "user", "tool_call_id": "t1", "content": "3 degrees"},
+        *(
+            {"role": "assistant", "type": kind, "content": "{}"}
+            for kind in ("function_call", "tool_response", "verbose")
+        ),
     ],
     ids=repr,
 )
