@@ -37,10 +37,11 @@ demo: $(STAMP)  ## A talk that three workers remember, one of them killed in the
 up: $(STAMP)  ## Servers, workers, API and dashboard until Ctrl-C; UP=--sample plays the talk of the demo into it
 	$(BIN)/memsched up $(UP)
 
-# Many tests wait for others' processes: two more at once than there are cores. Those that measure time run alone.
+# Many tests wait for others' processes: two more at once than there are cores. Those that are marked alone
+# measure time, or want a core for themselves: they run afterwards, two at a time, for they wait more than they work.
 test: $(STAMP)  ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m "not alone and not long"
-	$(BIN)/python -m pytest -q -m "alone and not long"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "alone and not long"
 
 test-long: $(STAMP)  ## The tests that take minutes: crashes before every step, a storm of kills, thousands of follow-ups
 	$(BIN)/python -m pytest -q -m long
