@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from fastapi.exceptions import RequestValidationError
 from mcp import types
@@ -208,9 +208,13 @@ def run_on_stdio(settings: Settings, user: str | None, *, worker: bool) -> None:
     try:
         asyncio.run(_serve_on_stdio(settings, user, worker))
     except asyncio.CancelledError:
-        # A thread waits for the next line on stdin, which may never come: it must not keep the process.
-        drain_logs()
-        os._exit(0)
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """A thread waits for the next line on stdin, which may never come: it must not keep the process."""
+    drain_logs()
+    os._exit(0)
 
 
 async def _serve_on_stdio(settings: Settings, user: str | None, worker: bool) -> None:
@@ -224,7 +228,11 @@ async def _serve_on_stdio(settings: Settings, user: str | None, worker: bool) ->
         who = await _who_on_stdio(here, user)
         server = server_for(here, who)
         async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+            try:
+                await server.run(incoming, outgoing, server.create_initialization_options())
+            except asyncio.CancelledError:  # what stands around it would wait for that thread
+                await here.aclose()
+                _leave()
     finally:
         await here.aclose()
 

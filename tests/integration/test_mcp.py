@@ -227,7 +227,8 @@ async def test_nothing_but_the_protocol_is_on_stdout(place: dict[str, str], tmp_
         process.stdin.flush()
         answers = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.terminate()
-        rest, logged = process.communicate(timeout=30)
+        process.wait(30)  # communicate() closes stdin first
+        rest, logged = process.communicate()
     finally:
         end(process)
 
