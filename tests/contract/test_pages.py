@@ -14,6 +14,7 @@ from support.service import Serving, serving
 from memsched import ScheduleMessageItem
 from memsched.memory.access.api_keys import Role
 from memsched.memory.store.errors import StoreUnavailable
+from memsched.service.dashboard import dead_letter_pages
 from memsched.service.dashboard.pages import CSP
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -111,6 +112,20 @@ async def test_dead_letters_stand_together_by_reason_and_error_page_by_page(admi
     assert "another" in of_one
     assert "no 1" not in of_one
     assert "Nothing was given up that fits." in await text_of(admin, "/dead-letters?user_id=nobody")
+
+
+async def test_where_more_letters_may_match_than_were_read_all_are_said_to_go(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Redrive 50<" in await text_of(admin, "/dead-letters")
+    monkeypatch.setattr(dead_letter_pages, "_MOST_READ", 60)
+    assert "Redrive all<" in await text_of(admin, "/dead-letters")
+
+
+async def test_a_page_of_messages_is_marked_as_one_of_the_queue(service: Serving, admin: httpx.AsyncClient) -> None:
+    for path, page in ((f"/messages?user_id={ADA}", "/"), ("/dead-letters", "/dead-letters")):
+        marked = re.findall(r'<a href="(\S+)" aria-current="page"', await text_of(admin, path))
+        assert marked == [page], path
 
 
 async def test_all_that_match_are_redriven_and_purged_and_nothing_else(
