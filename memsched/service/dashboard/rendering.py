@@ -34,7 +34,7 @@ def away(error: Exception) -> Markup:
     if isinstance(error, ServerUnreachable | TimeoutError):
         terminal = Markup("<code>memsched status</code> at a terminal")
         return fragment("away.html", what="The server of the queue (Redis) does not answer.", where=terminal)
-    return fragment("away.html", what=problem_of(error).detail, where="The log of the service")
+    return fragment("away.html", what=problem_of(error).detail, where="the log of the service")
 
 
 def _seconds(seconds: float | None) -> str:
