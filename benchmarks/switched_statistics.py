@@ -1,8 +1,9 @@
 """The handlers of the benchmarks in a worker that counts in every other slice of its messages only; how much CPU time a
-message took in each slice is written to BENCH_FOLDER when the process ends.
+message took with and without, pair by pair, is written to BENCH_FOLDER when the process ends.
 
-What statistics cost is the difference: all of it, for a slice that counts begins with sending to the server what the
-last one counted. That is several times as often as otherwise, so what is measured is rather too much.
+What statistics cost is the difference, over a few slices of each kind in turn (a pair). All of it: the first of them
+sends to the server what was counted. That is several times as often as otherwise, so what is measured is rather too
+much.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks import handlers as benchmark
@@ -22,13 +24,14 @@ from memsched import ScheduleMessageItem
 from memsched.worker.metrics import Metrics, Statistics
 from memsched.worker.pipeline import Request
 
-SLICE = 2_000
-"""Messages, about: it ends with a turn of the worker's cycle."""
+SLICE = 500
+"""Messages, about: it ends with a turn of the worker's cycle. What else a machine does changes within longer ones."""
+ORDER = (True, False, False, True) * 2
+"""Whether a slice counts."""
 
 _messages, _called = Metrics.messages, Metrics.called
 _requests, _next_at = Statistics.requests, Statistics.next_at
-_order = cycle((True, False, False, True))
-"""Whether a slice counts: of each pair, the one that counts is first as often."""
+_order = cycle(ORDER)
 _slices: list[tuple[bool, float]] = []
 _counts = True
 _begun = 0.0
@@ -49,7 +52,8 @@ def _switched_requests(self: Statistics, now: float, **how: Any) -> Iterable[Req
     """Once in each turn."""
     if not _begun or _handled >= SLICE:
         _switch()
-        self._next_at = 0.0
+        if len(_slices) % len(ORDER) == 0:
+            self._next_at = 0.0
     return _requests(self, now, **how) if _counts or how["at_once"] else ()
 
 
@@ -59,7 +63,11 @@ async def noop(messages: list[ScheduleMessageItem]) -> None:
 
 
 def _dump() -> None:
-    (Path(os.environ["BENCH_FOLDER"]) / "slices.json").write_text(json.dumps(_slices), encoding="utf-8")
+    pairs = []
+    for at in range(0, len(_slices) - len(ORDER) + 1, len(ORDER)):
+        together = _slices[at : at + len(ORDER)]
+        pairs.append([mean(seconds for counts, seconds in together if counts is which) for which in (True, False)])
+    (Path(os.environ["BENCH_FOLDER"]) / "pairs.json").write_text(json.dumps(pairs), encoding="utf-8")
 
 
 Statistics.requests = _switched_requests  # type: ignore[method-assign]

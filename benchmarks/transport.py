@@ -129,23 +129,22 @@ class TransportBenchmark:
 
     async def _statistics(self) -> None:
         """Of workers that count in every other slice of their messages only, the CPU time of a message: what else the
-        machine does, it does to both slices of a pair. Where the machine is quiet, few workers are enough."""
-        pairs: list[dict[bool, float]] = []
+        machine does, it does to both kinds of slices. Where the machine is quiet, few workers are enough."""
+        pairs: list[tuple[float, float]] = []
         for _ in range(ROUNDS):
             self.redis.flushall()
             await self._preload(3 * MESSAGES, "noop")
             async with self._workers(1, MEMSCHED_APP="benchmarks.switched_statistics:handlers"):
                 await self._until_empty("noop")
-            slices = json.loads((self.folder / "slices.json").read_text())
-            pairs += [dict(slices[at : at + 2]) for at in range(2, len(slices) - 1, 2)]  # in the first two, it warms up
-            low, median, high = statistics.quantiles([pair[True] / pair[False] - 1 for pair in pairs], n=4)
+            pairs += json.loads((self.folder / "pairs.json").read_text())[1:]  # in the first, it warms up
+            low, median, high = statistics.quantiles([counted / plain - 1 for counted, plain in pairs], n=4)
             error = 1.57 * (high - low) / math.sqrt(len(pairs))  # of a median, 95 %: McGill, Tukey & Larsen 1978
             if error <= PRECISION:
                 break
         self.results["statistics_cost_share"] = median
         self.results["statistics_cost_share_error"] = error
-        for counts, name in ((True, "message_us"), (False, "message_us_without_statistics")):
-            self.results[name] = statistics.median(pair[counts] for pair in pairs) * 1_000_000
+        self.results["message_us"] = statistics.median(counted for counted, _ in pairs) * 1_000_000
+        self.results["message_us_without_statistics"] = statistics.median(plain for _, plain in pairs) * 1_000_000
 
     async def _drained(self) -> float:
         """Messages a second of one worker process."""
