@@ -50,6 +50,7 @@ CLAIMS = (
     "claims_plain.jsonl",
     "claims_turns.jsonl",
     "claims_doubted.jsonl",
+    "claims_forms.jsonl",
 )
 _NAMED = (CORRECTIONS, SAMENESS, *CLAIMS)
 _SMALL_TALK = {

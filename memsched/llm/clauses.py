@@ -13,7 +13,7 @@ from typing import Literal
 
 import Stemmer
 
-from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS
+from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS, as_told
 from memsched.llm.entailment_words import (
     ARTICLES,
     CONJUNCTIONS,
@@ -147,7 +147,7 @@ def clauses_of(text: str, language: Language, names: Iterable[str], *, claimed: 
     plain = _with_half_hours(plain, language)
     if language == "de":
         plain = _DAY_AND_MONTH.sub(lambda match: f"{match[1]} {MONTHS_DE[int(match[2]) - 1]}", plain)
-    plain = _as_claimed(plain, language) if claimed else without_quotations(plain)
+    plain = _as_claimed(plain, language) if claimed else as_told(without_quotations(plain))
     for pattern, replacement in (*_ANY_LANGUAGE, *(_SPLIT_CONTRACTIONS if language == "en" else ())):
         plain = pattern.sub(replacement, plain)
     known = {word.casefold() for name in names for word in _WORD.findall(name)}

@@ -14,7 +14,7 @@ from typing import Literal
 
 from memsched.lexicon import is_without_spaces
 from memsched.llm.clauses import Language, clauses_of, language_of
-from memsched.llm.entailment_answers import is_answer, is_chinese_answer
+from memsched.llm.entailment_answers import is_answer, is_chinese_answer, is_of_another
 from memsched.llm.entailment_chinese import doubt_in_chinese
 from memsched.llm.entailment_subjects import (
     ALL_ARTICLES,
@@ -23,7 +23,7 @@ from memsched.llm.entailment_subjects import (
     in_order,
     is_unclear,
 )
-from memsched.llm.entailment_words import DAYS, LIGHT_WORDS, MONTHS, OPPOSITES, OTHER_PRONOUNS, TURNS, Marker
+from memsched.llm.entailment_words import DAYS, LIGHT_WORDS, MONTHS, ONE_OF, OPPOSITES, OTHER_PRONOUNS, TURNS, Marker
 from memsched.llm.exchanged_roles import exchanges_roles
 from memsched.llm.said_turn import Reading, SaidTurn
 from memsched.llm.tokens import SPEAKER, Clause, Role, Token, has_word, is_same
@@ -47,6 +47,8 @@ def doubt_about(claim: str, turn: SaidTurn) -> Doubt | None:
         doubt: Doubt | None = doubt_in_chinese(claim, turn.chinese, turn.speaker, by_user=turn.by_user)
         return doubt and (None if turn.by_user and is_chinese_answer(claim, turn.asked, turn.text) else doubt)
     doubt = _doubt_about_statement(claim, turn)
+    if doubt is None and turn.by_user and is_of_another(claim, turn.asked, turn.text):
+        return "subject"
     return doubt and (None if turn.by_user and is_answer(claim, turn.asked, turn.text) else doubt)
 
 
@@ -207,10 +209,12 @@ def _is_gapped(token: Token, clause: Clause) -> bool:
 
 def _says_the_opposite(claim: Clause, clause: Clause) -> bool:
     claimed, said = ({token.word.casefold() for token in each.tokens} for each in (claim, clause))
-    return any(
+    if any(
         (one in claimed - said and other in said - claimed) or (other in claimed - said and one in said - claimed)
         for one, other in OPPOSITES
-    )
+    ):
+        return True
+    return any((claimed - said) & each and (said - claimed) & each for each in ONE_OF)
 
 
 def _doubt_about_markers(claim: HeldClaim, clause: Clause) -> Doubt | None:

@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 
 from memsched.llm.clauses import Language, clauses_of, language_of
 from memsched.llm.entailment_chinese import KIN, in_digits, in_one_way, meaning_signs
-from memsched.llm.entailment_words import LIGHT_WORDS, MARKERS, Marker
+from memsched.llm.entailment_words import LIGHT_WORDS, MARKERS, PERSON_WORDS, Marker
 from memsched.llm.tokens import Token
 
 _LONGEST = 8
 """Words of a short answer."""
+_BARE = 3
+"""Words of an answer without a verb."""
 _LONGEST_UNSPACED = 12
 _LIGHT_SIGNS = frozenset("\u662f\u4e3a\u53eb\u6709\u5728\u53f7\u540d\u5b57\u751f\u4e0d\u6ca1\u65e0\u4f1a\u8981")
 """What a claim may say besides: is, has, is called, not."""
+_ASKING_SIGNS = frozenset("\u4f60\u60a8\u5417\u5462\u554a\u7684\u4e86\uff1f?")
 _MEASURES = [
     (re.compile(pattern), frozenset(signs))
     for pattern, signs in json.loads(Path(__file__).with_name("role_words.json").read_text(encoding="utf-8"))[
@@ -36,9 +39,26 @@ _NO = re.compile(
     r"^\W*(?:no|nope|nah|not|never|none|nein|nee|nie|nicht|kein\w*|nunca|nada|ninguno?a?|\u4e0d|\u6ca1)", re.IGNORECASE
 )
 _YES = re.compile(
-    r"^\W*(?:yes|yeah|yep|yup|sure|right|correct|exactly|indeed|ja|jep|klar|genau|richtig|stimmt|s[i\u00ed]|claro|exacto|correcto|\u662f|\u5bf9|\u6709|\u55ef)\W*$",
+    r"^\W*(?:yes|yeah|yep|yup|sure|right|correct|exactly|indeed|ja|jep|klar|genau|richtig|stimmt|s[i\u00ed]|claro|exacto|correcto|\u662f\u7684?|\u5bf9\u7684?|\u6709|\u55ef)\W*$",
     re.IGNORECASE,
 )
+_YES_FIRST = re.compile(
+    r"^\W*(?:yes|yeah|yep|yup|right|correct|exactly|ja|jep|genau|richtig|stimmt|s[i\u00ed]|exacto|correcto)[,.!]\s+\S"
+    r"|^\W*(?:\u662f\u7684?|\u5bf9|\u6709|\u55ef)[\uff0c,\u3002]\S",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(
+    r"\b(?:but|and|my|does|did|only|except|although|though|until|used|was|were|aber|und|mein\w*|nur|au\u00dfer|obwohl|bis|war|fr\u00fcher|pero|y|mis?|solo|s\u00f3lo|salvo|aunque|hasta"
+    r"|era|antes)\b|[\u4f46\u4e0d\u6ca1\u53ea\u9664]|\u4ee5\u524d|\u66fe",
+    re.IGNORECASE,
+)
+"""After a yes, it holds in part only."""
+_OR = re.compile(r"\b(?:or|oder|o)\b|\u8fd8\u662f", re.IGNORECASE)
+_ABOUT_SOMEBODY = frozenset("he she they er ella \u00e9l ellos ellas".split())
+_ABOUT_ANYBODY = frozenset("anyone anybody someone somebody jemand alguien".split())
+_YOU = re.compile(r"\b(?:you|your|du|dein\w*|dir|dich|Sie|Ihr\w*|t\u00fa|tu|tus|te|usted)\b")
+_OPENERS = frozenset("is are was were does did do has have will can where when wohnt ist hat wo vive tiene es".split())
+_YOUR = re.compile("your|dein\\w*|ihr\\w*|eure?\\w*|tus?|sus?|vuestr\\w*")
 _UNSURE = (Marker.UNSURE, Marker.CONDITION, Marker.REPORTED)
 _UNSURE_UNSPACED = re.compile(
     "\u53ef\u80fd|\u5927\u6982|\u4e5f\u8bb8|\u4e0d\u77e5\u9053|\u4e0d\u786e\u5b9a|\u5427$|\u542c\u8bf4|\u5982\u679c"
@@ -60,19 +80,59 @@ def is_answer(claim: str, asked: str, answer: str) -> bool:
     denies = any(token.negation for token in claimed)
     if denies != (_NO.match(answer) is not None):
         return False
-    agrees = _YES.match(answer) is not None
+    agrees = _YES.match(answer) is not None or _says_yes_first(answer, said)
     if agrees and any(token.negation for token in question):
         return False  # "You don't smoke, right?"
+    if _is_of_another(question, claimed, asked):
+        return False
     own = [] if agrees else own
+    if not own and _OR.search(asked):
+        return False
     if not own and not (_NO.match(answer) or agrees):
         return False
     if own and not any(_same(token, each) for token in wanted for each in own):
         return False
     known = [*question, *said]
     missing = [token for token in wanted if not any(_same(token, each) for each in known)]
-    if any(token.number or (token.capital and language != "de") for token in missing):
+    if any(token.number or token.thing or (token.capital and language != "de") for token in missing):
         return False
-    return len(wanted) - len(missing) >= _SHARE * len(wanted)
+    # only the verb may be another word, and what nothing is told by
+    return missing in ([], wanted[:1]) and len(wanted) - len(missing) >= _SHARE * len(wanted)
+
+
+def _is_of_another(question: Sequence[Token], claimed: Sequence[Token], asked: str) -> bool:
+    """Whether a question is about somebody whom the claim leaves out: "how old is your son?"."""
+    words = [token.word.casefold() for token in question]
+    if not _ABOUT_ANYBODY.isdisjoint(words) or (not _ABOUT_SOMEBODY.isdisjoint(words) and not _YOU.search(asked)):
+        return True
+    claims = {token.stem for token in claimed}
+    subjects = [
+        token
+        for before, token in zip(["", *words], question, strict=False)
+        if (_folded(token) in PERSON_WORDS and (before in _OPENERS or _YOUR.fullmatch(before)))
+        or (token.capital and before in _OPENERS)
+    ]
+    return any(token.stem not in claims for token in subjects)
+
+
+def _folded(token: Token) -> str:
+    plain = unicodedata.normalize("NFD", token.word.casefold().removesuffix("'s"))
+    return "".join(sign for sign in plain if not unicodedata.combining(sign))
+
+
+def _says_yes_first(answer: str, said: Sequence[Token]) -> bool:
+    """Whether it says yes, and then something that takes none of it back: "Yes, since last autumn"."""
+    is_first = _YES_FIRST.match(answer) is not None and _TAKEN_BACK.search(answer) is None
+    return is_first and not any(token.negation for token in said)
+
+
+def is_of_another(claim: str, asked: str, answer: str) -> bool:
+    """Whether a claim leaves out whom a question is about that a word or two answer: "What is your dog called?"."""
+    if not asked or len(answer.split()) > _BARE:
+        return False
+    language, question, said = _exchange(asked, answer)
+    claimed = [token for each in clauses_of(claim, language, (), claimed=True) for token in each.tokens]
+    return not any(token.role for token in said) and _is_of_another(question, claimed, asked)
 
 
 def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
@@ -89,7 +149,9 @@ def is_chinese_answer(claim: str, asked: str, answer: str) -> bool:
     numbers = set(re.findall(r"\d+", in_digits(plain[0])))
     if numbers - set(re.findall(r"\d+", in_digits(plain[2]))) or not wanted:
         return False
-    if not said.strip() or not (set(said) & set(wanted) or no or _YES.match(answer)):
+    agrees = _YES.match(answer) or (_YES_FIRST.match(answer) and not _TAKEN_BACK.search(answer))
+    agrees = agrees and set(question) <= set(wanted) | _LIGHT_SIGNS | _ASKING_SIGNS
+    if not said.strip() or not (set(said) & set(wanted) or no or agrees):
         return False
     return set(wanted) <= set(question) | set(said) | _LIGHT_SIGNS | _measured(asked, claim)
 

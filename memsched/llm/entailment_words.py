@@ -168,6 +168,10 @@ OPPOSITES = (
     ("mayor", "menor"),
 )
 """Of two such words a claim has the one that was said."""
+ONE_OF: tuple[frozenset[str], ...] = tuple(
+    map(frozenset, json.loads(Path(__file__).with_name("role_words.json").read_text(encoding="utf-8"))["one_of"])
+)
+"""Of the words of such a set a claim has none for another one that was said: seasons, parts of a day, colours."""
 
 CHINESE_NO_MARKERS = (
     "通常",

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from memsched.lexicon import is_question
+from memsched.lexicon import as_told, is_question
 from memsched.memory.ingest.revision_words import (
     TOKEN,
     classes_in,
@@ -106,7 +106,7 @@ class Clause:
 @lru_cache(maxsize=4096)
 def sentences_of(text: str, lang: str) -> tuple[tuple[str, str], ...]:
     """The sentences of a text without what they quote, and why of each nothing is stated, as ``Clause.apart``."""
-    plain = re.sub(r"[ \t]+", " ", text.replace("\u2019", "'"))
+    plain = as_told(re.sub(r"[ \t]+", " ", text.replace("\u2019", "'")))
     if lang == "zh":
         plain = _ASCII_MARK.sub(lambda match: _WIDE[match.group()], plain)
     whole = "untold" if found("untold", lang, plain) else ""

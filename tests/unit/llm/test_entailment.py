@@ -96,6 +96,17 @@ def test_of_claims_that_turn_what_was_said_none_is_stored_unasked_and_no_true_on
     assert [each.claim.id for each in outcomes if each not in false and not (each.kept or each.is_open)] == []
 
 
+def test_none_is_stored_of_a_season_or_a_person_that_nobody_named() -> None:
+    """Answers to questions about others, what else than was said, and what is told as a question: five languages."""
+    lines = _FILE.with_name("claims_forms.jsonl").read_text(encoding="utf-8").splitlines()
+    outcomes = [judged(Claim(**json.loads(line))) for line in lines]
+    false = [each for each in outcomes if each.claim.label == "unsupported"]
+    refused = [each for each in outcomes if each not in false and not (each.kept or each.is_open)]
+
+    assert [each.claim.id for each in false if each.kept] == []
+    assert len(refused) <= 0.1 * (len(outcomes) - len(false)), refused
+
+
 @given(claim=st.text(max_size=40), said=st.text(max_size=40), before=st.text(max_size=20))
 @example(claim=f"The user owes {'9' * 5000}.", said=f"I owe {'9' * 5000} at 7.", before="")
 @example(claim="The user leaves at ²:00.", said="Leaving at ²:00, ٣.", before="")
