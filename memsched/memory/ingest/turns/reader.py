@@ -91,7 +91,7 @@ _NOT_SAID_KINDS = {"tool", "function", "verbose"}
 UNKNOWN = "unknown"
 """What somebody is called of whom a message says only that they are its sender: an account that was deleted."""
 _SENDERS = frozenset(map(spelled, FIELDS["sender"]))
-_ROLE_FIELDS = frozenset(map(spelled, FIELDS["role"]))
+_ROLE_FIELDS = frozenset(map(spelled, (*FIELDS["role"], *FIELDS["other_role"])))
 _READ = frozenset(map(spelled, (*(name for names in FIELDS.values() for name in names), *PART_TYPE, *PART_TEXT)))
 _CALLED = _SENDERS | frozenset(map(spelled, (*FIELDS["name"], *FIELDS["name_without_role"])))
 _SENDER_WORDS = {"sender", "speaker", "author", "nick", "nickname", "character", "persona", "participant"}
@@ -452,7 +452,7 @@ def _speaker(fields: Mapping[str, Any], where: str, talk: Talk) -> tuple[Role | 
 
 
 def _role_given(fields: Mapping[str, Any], where: str) -> str:
-    for name, given in named(fields, "role"):
+    for name, given in named(fields, "role", "other_role"):
         value = _label(given) if isinstance(given, Mapping) else given
         if is_empty(value):
             continue
@@ -562,7 +562,7 @@ def _not_said(fields: Mapping[str, Any], role: Role | None) -> str:
             return _WHY["tool"]
         return _WHY["thinking"] if fields.get("channel") in ("analysis", "commentary") else ""
     kinds = {name for name, _ in named(fields, "kind")}
-    named_or_said = any(name not in kinds for name, _ in named(fields, "role", "name"))
+    named_or_said = any(name not in kinds for name, _ in named(fields, "role", "other_role", "name"))
     if named_or_said:  # a call has a name, too, but it says nothing
         named_or_said = not is_empty(fields.get("role")) or any(True for _ in named(fields, "said"))
     for _, kind in named(fields, "kind") if not named_or_said else ():

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from memsched.importing import judge
+from memsched.memory.exports.conversation import told_of
 from memsched.memory.exports.formats import conversations_of
 from memsched.memory.exports.read import conversations_in
 from memsched.memory.ingest.turns import Talk, read
@@ -159,3 +160,8 @@ def test_open_webui_s_branch_is_the_one_that_is_shown() -> None:
     talk = {"id": "o1", "chat": {"title": "Tea", "history": {"messages": nodes, "currentId": "c"}, "messages": []}}
 
     assert said_in(talk) == [("user", "I like tea."), ("assistant", "Noted.")]
+
+
+@pytest.mark.parametrize("field", ["speaker", "user", "by", "event", "message_type"])
+def test_what_else_tells_the_speaker_makes_no_other_message_of_one_that_was_brought_in(field: str) -> None:
+    assert told_of({field: "Bob", "text": "I like tea."})[0] is None
