@@ -223,6 +223,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "blocking",
         "lazy_pattern",
         "lexicon",
+        "made_up",
         "backoff",
         "counting",
         "tracing",

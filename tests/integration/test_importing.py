@@ -25,6 +25,8 @@ from memsched.queue.workers import WorkerRegistry
 pytestmark = pytest.mark.timeout(60)
 DATA = ROOT / "tests" / "data" / "exports"
 BEGAN = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+LARGEST = 1_000_000
+"""Bytes of a message."""
 SKI = [{"role": "user", "content": "I ski.", "id": "1"}, {"role": "assistant", "content": "Where?", "id": "2"}]
 
 SWIM = [{"role": "user", "content": "I swim.", "id": "1"}]
@@ -32,7 +34,7 @@ SWIM = [{"role": "user", "content": "I swim.", "id": "1"}]
 
 @pytest.fixture
 async def mos(quick_place: Callable[[], dict[str, Any]]) -> AsyncIterator[AsyncMOS]:
-    mos = AsyncMOS(**quick_place(), user_id="alice", retry_base_ms=10)
+    mos = AsyncMOS(**quick_place(), user_id="alice", retry_base_ms=10, max_message_bytes=LARGEST)
     yield mos
     await mos.stop(grace_seconds=0)
 
@@ -167,7 +169,7 @@ async def test_long_conversations_go_in_windows_and_keep_their_order(mos: AsyncM
 
 
 async def test_one_that_cannot_be_sent_is_refused_and_the_others_are_kept(mos: AsyncMOS) -> None:
-    huge = [*SKI, {"role": "user", "content": "so " * 100_000, "id": "3", "more": "x" * 9_000_000}]
+    huge = [*SKI, {"role": "user", "content": "so " * 100_000, "id": "3", "more": "x" * LARGEST}]
 
     totals = await brought(mos, [chat("bad", [], refused="it is no tree"), chat("c", huge), chat("d", SWIM)])
 
