@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.counts import read_cases, wrong_of
+from memsched import secrets_in_text
 from memsched.messages import ScheduleMessageItem
 from memsched.redaction import redacted, redacted_fields, redacted_message
 
@@ -22,6 +23,15 @@ def test_the_kinds_that_people_send_are_found_and_what_looks_alike_stays(form: s
     wrong = wrong_of("secrets", [case for case in TUNED if case.form == form])
 
     assert [case.id for case in wrong] == []
+
+
+def test_what_is_passed_over_because_a_word_is_not_there_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [case.text for case in CASES]
+    texts += [text.upper() for text in texts[::3]]
+    quickly = [secrets_in_text.mask(text) for text in texts]
+    monkeypatch.setattr(secrets_in_text, "_NEEDS", {kind: [""] for kind in secrets_in_text._NEEDS})
+
+    assert [text for text, shown in zip(texts, quickly, strict=True) if secrets_in_text.mask(text) != shown] == []
 
 
 def turns(*texts: str) -> list[dict[str, Any]]:
