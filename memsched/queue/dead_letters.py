@@ -13,6 +13,7 @@ from memsched.blocking import Blocking, blocking, iterating
 from memsched.broker.client import Server
 from memsched.broker.keys import Keys, Lane
 from memsched.broker.scripting import Argument, Command, as_ms, script
+from memsched.errors import InvalidArgument
 from memsched.logs import get_logger
 from memsched.messages import id_of_entry
 from memsched.queue.delivery import ids_in
@@ -25,6 +26,7 @@ _REDRIVE = script("redrive")
 _PAGE = 100
 _WITH_DIGITS = re.compile(r"[\w.:-]*\d[\w.:-]*")
 _KIND_CHARACTERS = 300
+_LONGEST_PAUSE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +157,15 @@ class DeadLetters:
         One whose item was submitted again meanwhile, and is on its way or done, is dropped instead: it would run twice.
 
         Args:
-            per_second: at most so many in a second, so that what killed them once meets them slowly.
+            per_second: at most so many in a second, so that what killed them once meets them slowly. Above 0.
         """
+        if per_second is not None and not per_second > 0:
+            raise InvalidArgument("per_second", per_second, "must be above 0")
+        pause = False
         sent = 0
         async for letter in self._limited(which, limit):
+            if per_second and pause:
+                await asyncio.sleep(min(1 / per_second, _LONGEST_PAUSE_SECONDS))
             command = self._redrive(letter.lane, [letter])
             done, dropped = await self._server.persistently(lambda command=command: self._server.call(command))  # type: ignore[misc]
             sent += done
@@ -171,8 +178,7 @@ class DeadLetters:
                     item_id=letter.item_id,
                     label=letter.lane.label,
                 )
-            if per_second and done:
-                await asyncio.sleep(1 / per_second)
+            pause = bool(done)
         return sent
 
     async def purge(self, which: DeadFilter, *, limit: int | None = None) -> int:

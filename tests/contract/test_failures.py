@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from support.messages import LABEL, contents, message, messages
 from support.outcome import dead_letters
 
 from memsched import AsyncMemScheduler, Handler, HandlerContext, ScheduleMessageItem, TaskState
+from memsched.errors import InvalidArgument
 from memsched.queue.dead_letters import DeadFilter, DeadLetter, drop_old_letters
 
 MakeScheduler = Callable[..., AsyncMemScheduler]
@@ -356,6 +358,16 @@ async def test_redriving_slowly_takes_its_time(make_scheduler: MakeScheduler) ->
     assert await (await scheduler.dead_letters()).redrive(DeadFilter(), per_second=20) == 4
 
     assert loop.time() - begun >= 0.15
+
+
+async def test_nobody_waits_after_the_last_one_and_no_rate_is_for_ever(make_scheduler: MakeScheduler) -> None:
+    letters = await (await with_dead_letters(make_scheduler, 1)).dead_letters()
+
+    for rate in (0, -1, math.nan):
+        with pytest.raises(InvalidArgument, match="above 0"):
+            await letters.redrive(DeadFilter(), per_second=rate)
+    async with asyncio.timeout(10):
+        assert await letters.redrive(DeadFilter(), per_second=5e-324) == 1
 
 
 async def test_purged_letters_are_gone(make_scheduler: MakeScheduler) -> None:

@@ -94,6 +94,12 @@ async def test_a_failed_part_is_told_and_is_a_dead_letter(clients: dict[str, htt
     assert (sent.json(), purged.json()) == ({"sent": 1, "more": False}, {"deleted": 1})
 
 
+async def test_a_rate_that_would_never_end_is_refused(clients: dict[str, httpx.AsyncClient]) -> None:
+    answer = await clients["admin"].post(f"{PATH}/dead-letters/redrive", json={"all": True, "per_second": 5e-324})
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "#/per_second")
+
+
 async def test_an_empty_filter_means_nothing(clients: dict[str, httpx.AsyncClient]) -> None:
     for what in ("redrive", "purge"):
         answer = await clients["admin"].post(f"{PATH}/dead-letters/{what}", json={})

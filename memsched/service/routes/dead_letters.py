@@ -22,7 +22,7 @@ Reason = Literal["errors", "timeouts", "crashes", "malformed", "rejected", "expi
 _CONDITIONS = ("label", "reason", "user_id", "ids", "before_ms", "error")
 _MOST_LISTED = 100
 _MOST_AT_ONCE = 10_000
-_LONGEST_SECONDS = 50.0
+_LONGEST_SECONDS = 20.0
 """So long does a request last at most; what is left, the next one meets."""
 
 
@@ -98,7 +98,7 @@ class Which(Body):
 class ToRedrive(Which):
     """Which dead letters are sent again, and how fast."""
 
-    per_second: float | None = Field(None, gt=0, le=10_000, description="At most so many in a second.")
+    per_second: float | None = Field(None, ge=0.01, le=10_000, description="At most so many in a second.")
 
     model_config = an_example(_NARROWING, label="add", reason="errors", per_second=10)
 
