@@ -69,8 +69,12 @@ class Producer:
         self, messages: Sequence[ScheduleMessageItem], how: Secrets
     ) -> tuple[list[ScheduleMessageItem], list[list[str]]]:
         """The messages without secrets, and in wire form."""
+        limit = self._settings.max_message_bytes
+        for message in messages:
+            if size_of(message) > limit:  # to look through it for secrets takes long
+                message.to_wire(limit)
         plain = [redacted_message(message, how) for message in messages]
-        return plain, [each.to_wire(self._settings.max_message_bytes) for each in plain]
+        return plain, [each.to_wire(limit) for each in plain]
 
     async def forward(self, follow_ups: Sequence[FollowUp]) -> None:
         """Submit follow-ups whatever their lanes hold. Raises as ``submit``."""

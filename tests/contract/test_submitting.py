@@ -89,6 +89,16 @@ async def test_nothing_is_submitted_when_one_of_a_batch_is_no_message(make_sched
     assert await producer.memos_message_queue.qsize() == 0
 
 
+async def test_what_is_too_large_is_refused_before_it_is_looked_through(
+    make_scheduler: MakeScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memsched.queue.submit.redacted_message", lambda *_: pytest.fail("that takes seconds"))
+    scheduler = make_scheduler(max_message_bytes=2000)
+
+    with pytest.raises(InvalidMessage, match="the limit is 2,000"):
+        await scheduler.submit_messages([message("small"), message("x" * 2001)])
+
+
 async def test_an_empty_batch_is_no_mistake(make_scheduler: MakeScheduler) -> None:
     assert await make_scheduler().submit_messages([]) == []
 
