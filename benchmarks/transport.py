@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import redis
 
 from benchmarks import raw_hop
 from benchmarks.redis_server import redis_server
+from benchmarks.talk import Talk
 from benchmarks.targets import Results, Target, at_least, at_most, share
 from memsched import AsyncMemScheduler, ScheduleMessageItem
 from memsched.deadline import Deadline
@@ -111,17 +112,18 @@ class TransportBenchmark:
     # -- memsched ------------------------------------------------------------------------------------------------
 
     async def _submit(self) -> None:
-        async with self._scheduler() as scheduler:
+        """As they are; and talk as it is by default, looked through for secrets before it is submitted."""
+        async with self._scheduler(secrets="keep") as scheduler:
             some = _messages(3000, "noop")
             begun = time.perf_counter()
             for message in some:
                 await scheduler.submit_messages(message)
             self.results["submit_one"] = len(some) / (time.perf_counter() - begun)
-            many = _messages(MESSAGES, "noop")
-            begun = time.perf_counter()
-            for at in range(0, MESSAGES, 500):
-                await scheduler.submit_messages(many[at : at + 500])
-            self.results["submit_batch"] = MESSAGES / (time.perf_counter() - begun)
+            self.results["submit_batch"] = await _rate(scheduler, [BODY])
+        async with self._scheduler() as scheduler:
+            talk = Talk()
+            said = [" ".join(talk.sentence(12) for _ in range(40))[: len(BODY)] for _ in range(500)]
+            self.results["submit_batch_masked"] = await _rate(scheduler, said)
 
     async def _drain(self) -> None:
         """One worker process, everything on; best of three, as the raw rates meet less disturbance."""
@@ -279,6 +281,15 @@ class TransportBenchmark:
 
 def _message(label: str, cube: str, content: str) -> ScheduleMessageItem:
     return ScheduleMessageItem(user_id=f"user-{cube}", mem_cube_id=cube, label=label, content=content)
+
+
+async def _rate(scheduler: AsyncMemScheduler, bodies: Sequence[str]) -> float:
+    """Messages a second that are submitted, 500 at a time."""
+    many = [_message("noop", f"cube-{n % CUBES}", bodies[n % len(bodies)]) for n in range(MESSAGES)]
+    begun = time.perf_counter()
+    for at in range(0, MESSAGES, 500):
+        await scheduler.submit_messages(many[at : at + 500])
+    return MESSAGES / (time.perf_counter() - begun)
 
 
 def _messages(count: int, label: str, *, cubes: int = CUBES, first: int = 0) -> list[ScheduleMessageItem]:

@@ -30,6 +30,8 @@ from memsched.secret_values import (
 )
 from memsched.secrets_in_tables import without_cells
 
+SHORTEST_TOKEN = 15
+"""Characters without a blank, of those that are known by their shape."""
 _KEY_BLOCK = LazyPattern(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
     r"|(?:\s|\\[nr])*(?:[A-Za-z0-9+/=:,-]|\\[nr]|\s(?!\s)){30,})"
@@ -44,6 +46,7 @@ _TOKEN = LazyPattern(
     + r")(?![A-Za-z0-9])"
 )
 _GLUED = LazyPattern(f"(?:{'|'.join(RULES['glued'])})(?![A-Za-z0-9])")
+_LONG_RUN = LazyPattern(f"[!-~]{{{SHORTEST_TOKEN}}}")
 _TOKEN_IN_URL = LazyPattern(r"(?<=//)([\w.~-]{20,300})(?=(?::[^\s@/\"'<>]{0,300})?@[\w\[])")
 _AWS_SECRET = LazyPattern(
     r"(?<![A-Za-z0-9/+=])(?=[A-Za-z0-9/+]{0,39}[A-Z])(?=[A-Za-z0-9/+]{0,39}[g-z])(?=[A-Za-z0-9/+]{0,39}\d)"
@@ -210,7 +213,7 @@ def learn(found: Found, value: str, instead: str) -> None:
 
 def _in_narrow_letters(masked: Callable[[str, Found], str], text: str, found: Found) -> str:
     """Masked as if full-width letters were ASCII; what stays is as it was."""
-    if _WIDE.search(text) is None:
+    if text.isascii() or _WIDE.search(text) is None:
         return masked(text, found)
     narrow = text.translate(_NARROW)
     shown = masked(narrow, found)
@@ -254,7 +257,7 @@ def _without_secrets(text: str, found: Found) -> str:
     if _has(_NEEDS["command"], small) and _IS_COMMAND.search(text):
         text = _each(_COMMANDS, "[password]", is_given, text, found)
     has_password, has_token = _has(_NEEDS["password"], small), _has(_NEEDS["token"], small)
-    if _IS_ASSIGNED.search(text):
+    if _has(_NEEDS["assigned"], small) and _IS_ASSIGNED.search(text):
         text = _each(_HEADERS, "[token]", is_given, text, found)
         text = _COOKIES.sub(lambda line: _each([_COOKIE], "[token]", is_mixed, line[0], found), text)
         text = _each([_SESSION], "[token]", is_mixed, text, found)
@@ -305,10 +308,17 @@ def _without_found(text: str, found: Found) -> str:
 def _without_shapes(text: str, found: Found) -> str:
     """Without what is a secret by its shape, whatever stands around it."""
     has_key_id = "AKIA" in text or "ASIA" in text
-    text = _KEY_BLOCK.sub("[private key]", text)
-    text = _PUTTY_KEY.sub("[private key]", text)
-    text = _GLUED.sub("[token]", _TOKEN.sub("[token]", _URL.sub(lambda url: _without_password(url, found), text)))
-    text = _TOKEN_IN_URL.sub(_without_token, text)
+    if "-----BEGIN" in text:
+        text = _KEY_BLOCK.sub("[private key]", text)
+    if "Private-Lines" in text:
+        text = _PUTTY_KEY.sub("[private key]", text)
+    if "://" in text:
+        text = _URL.sub(lambda url: _without_password(url, found), text)
+    if _LONG_RUN.search(text) is None:
+        return text
+    text = _GLUED.sub("[token]", _TOKEN.sub("[token]", text))
+    if "//" in text:
+        text = _TOKEN_IN_URL.sub(_without_token, text)
     if _AWS_SECRET.search(text) and (has_key_id or _BESIDE_AWS_SECRET.search(text)):
         text = _AWS_SECRET.sub(lambda one: "[token]" if has_key_id or is_random(one[0]) else one[0], text)
     return text

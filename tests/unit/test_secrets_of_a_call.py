@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmarks.counts import read_cases, wrong_of
 from memsched import secrets_in_text
 from memsched.messages import ScheduleMessageItem
 from memsched.redaction import redacted, redacted_fields, redacted_message
+from memsched.secret_values import RULES
 
 CASES = read_cases(Path(__file__).parents[1] / "data/decisions/secrets.jsonl")
 WRONG = frozenset(("secrets-h119", "secrets-i010"))
@@ -32,6 +34,12 @@ def test_what_is_passed_over_because_a_word_is_not_there_has_none(monkeypatch: p
     monkeypatch.setattr(secrets_in_text, "_NEEDS", {kind: [""] for kind in secrets_in_text._NEEDS})
 
     assert [text for text, shown in zip(texts, quickly, strict=True) if secrets_in_text.mask(text) != shown] == []
+
+
+@pytest.mark.parametrize("kind", ["tokens", "glued"])
+def test_no_token_is_shorter_than_what_is_looked_for_first(kind: str) -> None:
+    for pattern in RULES[kind]:
+        assert re._parser.parse(pattern).getwidth()[0] >= secrets_in_text.SHORTEST_TOKEN, pattern  # type: ignore[attr-defined]
 
 
 def turns(*texts: str) -> list[dict[str, Any]]:
