@@ -75,6 +75,8 @@ def main() -> None:
         parser.error(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(benchmark.STEPS)}")
     if arguments.data and arguments.what not in WITH_DATA:
         parser.error(f"--data is for {' and '.join(WITH_DATA)}")
+    if arguments.what == "decisions" and not arguments.data:
+        parser.error("decisions needs cases: --data tests/data/decisions/*.jsonl")
     if arguments.where and arguments.what not in WITH_A_PART_ASIDE:
         parser.error(f"--where is for {' and '.join(WITH_A_PART_ASIDE)}")
     data = {"data": arguments.data} if arguments.data else {}
