@@ -191,7 +191,7 @@ PAGES = [
     "/queue/single/waiting",
     "/queue/later/parked",
     "/messages?user_id=user1",
-    "/messages/single-1?user_id=user1",
+    "/messages/shown-1?user_id=user1",
     "/dead-letters",
     "/workers",
     "/login",
@@ -200,6 +200,7 @@ PAGES = [
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 async def test_pages_fit_a_phone_and_keep_nobody_out(place: Place, scheme: str) -> None:
+    await place.submit(2, "shown", delay=600)
     place.redis.client.xadd("memsched:{single}:dead", {"item_id": "one", "dead_reason": "errors", "dead_error": "no 1"})
     async with looking(place.browser, place.address, width=390, scheme=scheme) as looked:
         for path in PAGES:
