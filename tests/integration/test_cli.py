@@ -18,7 +18,6 @@ from typing import Any
 
 import psutil
 import pytest
-from support import commands
 from support.conditions import wait_until
 from support.processes import clean_environment, end, spawn
 from support.servers import RedisServer
@@ -61,7 +60,9 @@ def environment(real_redis: RedisServer, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def run(environment: dict[str, str]) -> Run:
     def call(*words: str, stdin: str = "", **more: str) -> Result:
-        return commands.run(words, {**environment, **more}, stdin)
+        return subprocess.run(
+            [*COMMAND, *words], env={**environment, **more}, input=stdin, text=True, capture_output=True, timeout=100
+        )
 
     return call
 

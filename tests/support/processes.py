@@ -19,9 +19,8 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_the_parent() -> None:
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with_the_tests() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -33,7 +32,7 @@ def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = 
             stdout=output,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
-            preexec_fn=die_with_the_parent,
+            preexec_fn=_die_with_the_tests if sys.platform == "linux" else None,
         )
 
 
