@@ -142,29 +142,6 @@ def is_question(text: str) -> bool:
     return text.rstrip().endswith(("?", "\uff1f", "\u061f"))
 
 
-_MAY_TELL = re.compile(
-    r"you know|told you|tell you|mention|guess what|wusstest|schon|erz\u00e4hlt|gesagt|sab\u00edas|\bte ", re.IGNORECASE
-)
-"""Without any of these nothing is told so."""
-_TOLD_AS_A_QUESTION = re.compile(
-    r"(?:(?<=[.!?] )|(?<=\n)|^)\W{0,5}(?:(?:oh|hey|and|by the way|also),? ){0,3}"
-    r"(?:(?:did you know|have i (?:ever )?told you|did i (?:ever )?(?:tell you|mention)|guess what[,:!]?)"
-    r"(?: already)?(?: that)?,? "
-    r"(?!what\b|who|where|when|why|how|if\b|whether|about|anything|the answer|it\b|this\b|that\b)(?P<en>[^?\n]{6,300})"
-    r"|(?:wusstest du|wei(?:\u00df|ss)t du schon|habe? ich (?:dir )?(?:schon )?(?:mal )?(?:erz\u00e4hlt|gesagt)),?"
-    r" dass (?P<de>[^?\n]{6,300})"
-    r"|\u00bf?(?:sab\u00edas|te (?:he dicho|dije|cont\u00e9|he contado)) que (?P<es>[^?\n]{6,300}))\?",
-    re.IGNORECASE,
-)
-
-
-def as_told(text: str) -> str:
-    """A text with what it tells as a question as what it is: "Did you know that I moved?" says so."""
-    if "?" not in text or _MAY_TELL.search(text) is None:
-        return text
-    return _TOLD_AS_A_QUESTION.sub(lambda asked: next(filter(None, asked.groups())) + ".", text)
-
-
 def estimate_tokens(text: str) -> int:
     """About how many tokens a model counts in a text, where its server does not say.
 

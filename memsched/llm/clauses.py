@@ -13,7 +13,7 @@ from typing import Literal
 
 import Stemmer
 
-from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS, as_told
+from memsched.lexicon import NUMBER_WORDS, OPENING_VERBS
 from memsched.llm.entailment_words import (
     ARTICLES,
     CONJUNCTIONS,
@@ -33,6 +33,7 @@ from memsched.llm.entailment_words import (
 )
 from memsched.llm.quotations import without_quotations
 from memsched.llm.tokens import Clause, Role, Token
+from memsched.told_as_question import as_told
 
 Language = Literal["en", "de", "es"]
 LANGUAGES: tuple[Language, ...] = ("en", "de", "es")

@@ -35,34 +35,15 @@ _MEASURES = [
 """Questions of how old or tall somebody is, and what a claim may say besides: years of age, metres."""
 _SHARE = 0.6
 """Of a claim's words that the question and the answer have."""
-_NO = re.compile(
-    r"^\W*(?:no|nope|nah|not|never|none|nein|nee|nie|nicht|kein\w*|nunca|nada|ninguno?a?|\u4e0d|\u6ca1)", re.IGNORECASE
+_WORDS = json.loads(Path(__file__).with_name("answer_words.json").read_text(encoding="utf-8"))
+_NO, _YES, _YES_FIRST, _TAKEN_BACK, _OR = (
+    re.compile(_WORDS[name], re.IGNORECASE) for name in ("no", "yes", "yes_first", "taken_back", "or")
 )
-_YES = re.compile(
-    r"^\W*(?:yes|yeah|yep|yup|sure|right|correct|exactly|indeed|ja|jep|klar|genau|richtig|stimmt|s[i\u00ed]|claro|exacto|correcto|\u662f\u7684?|\u5bf9\u7684?|\u6709|\u55ef)\W*$",
-    re.IGNORECASE,
+_YOU, _YOUR, _UNSURE_UNSPACED = (re.compile(_WORDS[name]) for name in ("you", "your", "unsure_unspaced"))
+_ABOUT_SOMEBODY, _ABOUT_ANYBODY, _OPENERS = (
+    frozenset(_WORDS[name]) for name in ("about_somebody", "about_anybody", "openers")
 )
-_YES_FIRST = re.compile(
-    r"^\W*(?:yes|yeah|yep|yup|right|correct|exactly|ja|jep|genau|richtig|stimmt|s[i\u00ed]|exacto|correcto)[,.!]\s+\S"
-    r"|^\W*(?:\u662f\u7684?|\u5bf9|\u6709|\u55ef)[\uff0c,\u3002]\S",
-    re.IGNORECASE,
-)
-_TAKEN_BACK = re.compile(
-    r"\b(?:but|and|my|does|did|only|except|although|though|until|used|was|were|aber|und|mein\w*|nur|au\u00dfer|obwohl|bis|war|fr\u00fcher|pero|y|mis?|solo|s\u00f3lo|salvo|aunque|hasta"
-    r"|era|antes)\b|[\u4f46\u4e0d\u6ca1\u53ea\u9664]|\u4ee5\u524d|\u66fe",
-    re.IGNORECASE,
-)
-"""After a yes, it holds in part only."""
-_OR = re.compile(r"\b(?:or|oder|o)\b|\u8fd8\u662f", re.IGNORECASE)
-_ABOUT_SOMEBODY = frozenset("he she they er ella \u00e9l ellos ellas".split())
-_ABOUT_ANYBODY = frozenset("anyone anybody someone somebody jemand alguien".split())
-_YOU = re.compile(r"\b(?:you|your|du|dein\w*|dir|dich|Sie|Ihr\w*|t\u00fa|tu|tus|te|usted)\b")
-_OPENERS = frozenset("is are was were does did do has have will can where when wohnt ist hat wo vive tiene es".split())
-_YOUR = re.compile("your|dein\\w*|ihr\\w*|eure?\\w*|tus?|sus?|vuestr\\w*")
 _UNSURE = (Marker.UNSURE, Marker.CONDITION, Marker.REPORTED)
-_UNSURE_UNSPACED = re.compile(
-    "\u53ef\u80fd|\u5927\u6982|\u4e5f\u8bb8|\u4e0d\u77e5\u9053|\u4e0d\u786e\u5b9a|\u5427$|\u542c\u8bf4|\u5982\u679c"
-)
 _NEGATION_UNSPACED = re.compile("\u4e0d|\u6ca1|\u65e0|\u672a")
 
 

@@ -224,6 +224,7 @@ def test_imports_go_the_way_that_the_architecture_shows(package: str) -> None:
         "lazy_pattern",
         "lexicon",
         "made_up",
+        "told_as_question",
         "backoff",
         "counting",
         "tracing",

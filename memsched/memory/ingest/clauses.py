@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from memsched.lexicon import as_told, is_question
+from memsched.lexicon import is_question
 from memsched.memory.ingest.revision_words import (
     TOKEN,
     classes_in,
@@ -39,6 +39,7 @@ from memsched.memory.ingest.revision_words import (
     pattern,
 )
 from memsched.memory.ingest.subjects import IT, OWN, is_spanish_own, subject_of
+from memsched.told_as_question import as_told
 
 _SENTENCE = re.compile(
     r"(?<=[.!?\u2026])(?<!(?<=\d)\.)\s+|(?<=\d\.)\s+(?!(?:Woche|Monat|SSW|Schwangerschaftswoche|Stock|Etage|Klasse|Mal|Lebens"
