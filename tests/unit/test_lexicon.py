@@ -10,7 +10,6 @@ from memsched.lexicon import (
     NEGATIONS,
     NUMBER_WORDS,
     STOP_WORDS,
-    as_told,
     estimate_tokens,
     is_negated,
     is_question,
@@ -76,19 +75,3 @@ def test_questions(text: str, *, asked: bool) -> None:
 
 def test_tokens_are_estimated_at_four_characters_and_at_one_where_it_is_not_ascii() -> None:
     assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde", "你好", "abcdü")] == [0, 1, 1, 2, 2, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("Did you know that I'm allergic to nuts?", "I'm allergic to nuts."),
-        ("Hi. Have I told you we moved? It is nice.", "Hi. we moved. It is nice."),
-        ("Wusstest du, dass ich Z\xf6liakie habe?", "ich Z\xf6liakie habe."),
-        ("\xbfSab\xedas que soy cel\xedaca?", "soy cel\xedaca."),
-        ("Did you know what I like?", None),
-        ("Do you know if I'm allergic to nuts?", None),
-        ("Did you know?", None),
-    ],
-)
-def test_what_is_told_as_a_question_is_told(text: str, told: str | None) -> None:
-    assert as_told(text) == (told or text)
